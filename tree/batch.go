@@ -1,0 +1,199 @@
+package tree
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
+
+// ref is one request of a batch of a client.
+type ref struct {
+	b *Batch
+	i int32
+}
+
+func (r ref) request() *Request { return &r.b.Requests[r.i] }
+
+// item is one entry of the sorted batch: a modifying request, or a leaf that is
+// to be rewritten only to get it away from where it is.
+type item struct {
+	head uint64 // of the key, after what all keys of the batch share
+	key  []byte
+	req  int32 // into write.requests, or touchLeaf
+	leaf uint64
+}
+
+const touchLeaf = -1
+
+// outcome is what a batch makes of one key: what the key will hold, absolutely.
+type outcome struct {
+	key    []byte
+	value  []byte
+	action action
+}
+
+type action uint8
+
+const (
+	put    action = iota // key gets value
+	remove               // key is there and goes
+	touch                // nothing changes but the place of the leaf that key falls into
+)
+
+// sortItems sorts by key; requests for one key stay in the order they arrived,
+// after any touch.
+func sortItems(items []item) {
+	if len(items) < 2 {
+		return
+	}
+	common := len(items[0].key)
+	for _, it := range items[1:] {
+		common = min(common, commonPrefix(items[0].key, it.key))
+	}
+	sorted := true
+	for i := range items {
+		items[i].head = keyHead(items[i].key[common:])
+		sorted = sorted && (i == 0 || compareItems(items[i-1], items[i]) <= 0)
+	}
+	if !sorted { // an ordered load comes in order
+		slices.SortFunc(items, compareItems)
+	}
+}
+
+func compareItems(a, b item) int {
+	switch {
+	case a.head < b.head:
+		return -1
+	case a.head > b.head:
+		return 1
+	}
+	if order := bytes.Compare(a.key, b.key); order != 0 {
+		return order
+	}
+	return cmp.Compare(a.req, b.req)
+}
+
+// locate walks the base tree once for the whole batch, decides what every request
+// does, and gathers the outcomes in w. It returns false when pages are missing; they have
+// been asked for, and it is to be called again when they are there.
+func (t *Tree) locate(w *write) bool {
+	w.outcomes = w.outcomes[:0]
+	return t.locateIn(w, w.base.root, w.items)
+}
+
+func (t *Tree) locateIn(w *write, id nodeID, items []item) bool {
+	c := t.cache
+	nd := c.node(id)
+	t.pin(w, id, nd)
+	if nd.height == 0 {
+		t.judgeLeaf(w, nd, items)
+		return true
+	}
+	complete := true
+	for len(items) > 0 {
+		i := c.childFor(nd, items[0].key)
+		n := len(items)
+		if i < int(nd.keys) {
+			n = countBefore(items, c.key(nd, i))
+		}
+		if child := c.child(nd, i); child != noNode {
+			complete = t.locateIn(w, child, items[:n]) && complete
+		} else if err := t.fetchForWrite(w, items[0].key); err == nil {
+			complete = false
+		} else {
+			w.refuse(items[:n], err)
+		}
+		items = items[n:]
+	}
+	return complete
+}
+
+// countBefore returns how many of items, of which the first is, are before key.
+func countBefore(items []item, key []byte) int {
+	// Most often it is one, or few: gallop.
+	step, n := 1, 1
+	for n+step <= len(items) && bytes.Compare(items[n+step-1].key, key) < 0 {
+		n += step
+		step *= 2
+	}
+	for step > 0 {
+		for n+step > len(items) {
+			step /= 2
+			if step == 0 {
+				return n
+			}
+		}
+		if bytes.Compare(items[n+step-1].key, key) < 0 {
+			n += step
+		}
+		step /= 2
+	}
+	return n
+}
+
+// judgeLeaf decides the items that fall into one leaf.
+func (t *Tree) judgeLeaf(w *write, nd *node, items []item) {
+	for len(items) > 0 {
+		if items[0].req == touchLeaf {
+			if items[0].leaf == nd.block {
+				w.outcomes = append(w.outcomes, outcome{key: items[0].key, action: touch})
+			}
+			items = items[1:]
+			continue
+		}
+		n := 1
+		for n < len(items) && items[n].head == items[0].head && bytes.Equal(items[n].key, items[0].key) {
+			n++
+		}
+		before, there := t.cache.lookup(nd, items[0].key)
+		after, remains := w.judgeKey(items[:n], before, there)
+		switch {
+		case remains && !(there && bytes.Equal(before, after)):
+			w.outcomes = append(w.outcomes, outcome{key: items[0].key, value: after, action: put})
+		case there && !remains:
+			w.outcomes = append(w.outcomes, outcome{key: items[0].key, action: remove})
+		}
+		items = items[n:]
+	}
+}
+
+// judgeKey runs the requests for one key, in order, from the value it has. It notes on
+// each whether its condition held, and returns what the key holds in the end.
+func (w *write) judgeKey(items []item, value []byte, there bool) ([]byte, bool) {
+	for _, it := range items {
+		r := w.requests[it.req].request()
+		r.changed = true
+		switch r.Op {
+		case Set:
+			value, there = r.Value, true
+		case Add:
+			if r.changed = !there; r.changed {
+				value, there = r.Value, true
+			}
+		case Modify:
+			if r.changed = there; r.changed {
+				value = r.Value
+			}
+		case CAS:
+			if r.changed = there && bytes.Equal(value, r.Old); r.changed {
+				value = r.Value
+			}
+		case Delete:
+			there = false
+		case CAD:
+			if r.changed = there && bytes.Equal(value, r.Old); r.changed {
+				there = false
+			}
+		}
+	}
+	return value, there
+}
+
+// refuse fails the requests among items: their leaf cannot be had.
+func (w *write) refuse(items []item, err error) {
+	for _, it := range items {
+		if it.req != touchLeaf {
+			w.requests[it.req].request().err = err
+		}
+	}
+}

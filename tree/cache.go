@@ -1,0 +1,157 @@
+package tree
+
+import "math"
+
+// cache holds pages in frames outside the Go heap. It is owned by the tree's
+// goroutine; nothing in it is locked.
+//
+// Invariants:
+//  1. table maps the block of every clean and every reading frame, and of every fresh one that
+//     has its number, to that frame; it holds nothing else.
+//  2. A frame is evicted only while it is clean and has no pins. So what the table says
+//     can be forgotten at any time, but never be wrong.
+//  3. More frames than limit are in use only while all that were looked at were pinned or fresh.
+type cache struct {
+	blockSize int // bytes
+	limit     int // pages
+	inUse     int // frames that are not free
+	leaves    *slab
+	parents   *slab
+	table     map[uint64]nodeID
+	hand      nodeID // where the clock hand stands: a leaf or a parent frame
+	serial    uint64 // of provisional block numbers
+}
+
+func newCache(blockSize, pages int) (*cache, error) {
+	c := &cache{
+		blockSize: blockSize,
+		limit:     pages,
+		leaves:    newSlab(leafGeometry(blockSize)),
+		parents:   newSlab(parentGeometry(blockSize)),
+		table:     make(map[uint64]nodeID),
+	}
+	// Frame 0 of each slab never holds a page: id 0 is no node, and what is built
+	// after memory ran out is written there, to be thrown away.
+	if _, err := c.leaves.alloc(); err != nil {
+		return nil, err
+	}
+	_, err := c.parents.alloc()
+	return c, err
+}
+
+func (c *cache) close() {
+	c.leaves.close()
+	c.parents.close()
+	c.table = nil
+}
+
+func (c *cache) node(id nodeID) *node {
+	if id&parentBit != 0 {
+		return c.parents.at(uint32(id &^ parentBit))
+	}
+	return c.leaves.at(uint32(id))
+}
+
+// alloc returns a frame for a page of the given height, evicting another page if
+// the cache is full.
+func (c *cache) alloc(height int) (nodeID, *node, error) {
+	for tries := 0; c.inUse >= c.limit && tries < 2 && c.evict(); tries++ {
+	}
+	s, tag := c.leaves, nodeID(0)
+	if height > 0 {
+		s, tag = c.parents, parentBit
+	}
+	i, err := s.alloc()
+	if err != nil {
+		return noNode, nil, err
+	}
+	c.inUse++
+	nd := s.at(i)
+	*nd = node{block: noBlock, stride: 1, height: uint8(height), state: frameReading}
+	return nodeID(i) | tag, nd, nil
+}
+
+// free gives a frame back.
+func (c *cache) free(id nodeID) {
+	nd := c.node(id)
+	if nd.block != noBlock && c.table[nd.block] == id {
+		delete(c.table, nd.block)
+	}
+	nd.block = noBlock
+	nd.state = frameFree
+	if invariants {
+		poison(c.page(nd))
+	}
+	c.inUse--
+	if id&parentBit != 0 {
+		c.parents.free = append(c.parents.free, uint32(id&^parentBit))
+		return
+	}
+	c.leaves.free = append(c.leaves.free, uint32(id))
+}
+
+// handSteps bounds how many frames one eviction looks at, so that a cache full of
+// pinned pages grows instead of being searched over and over.
+const handSteps = 4096
+
+// evict frees the first page the clock hand comes to that has not been used since it last passed.
+func (c *cache) evict() bool {
+	for range handSteps {
+		id := c.advanceHand()
+		nd := c.node(id)
+		switch {
+		case nd.state != frameClean || nd.pins > 0:
+		case nd.used:
+			nd.used = false
+		default:
+			c.free(id)
+			return true
+		}
+	}
+	return false
+}
+
+// advanceHand moves the hand over all leaf frames, then all parent frames, and around.
+func (c *cache) advanceHand() nodeID {
+	next := c.hand + 1
+	switch {
+	case next&parentBit == 0 && uint32(next) >= c.leaves.next:
+		next = parentBit
+	case next&parentBit != 0 && uint32(next&^parentBit) >= c.parents.next:
+		next = 0
+	}
+	c.hand = next
+	return next
+}
+
+// child returns child i of a parent if its page is in memory, or noNode.
+func (c *cache) child(nd *node, i int) nodeID {
+	block := c.record(nd, i).block
+	kids := c.children(nd)
+	if id := kids[i]; id != noNode && c.node(id).block == block {
+		return id
+	}
+	kids[i] = c.resident(block)
+	return kids[i]
+}
+
+// resident returns the frame that holds the page of a block, or noNode if none does.
+func (c *cache) resident(block uint64) nodeID {
+	if id, ok := c.table[block]; ok && c.node(id).block == block {
+		return id
+	}
+	return noNode // not here, or still on the way
+}
+
+// provisional returns a block number for a page that has none yet.
+func (c *cache) provisional() uint64 {
+	c.serial++
+	return provisionalBit | c.serial&(math.MaxUint64>>1)
+}
+
+// poison overwrites a page that nobody may read any more.
+func poison(p []byte) {
+	for i := range p {
+		p[i] = 0xdb
+	}
+}

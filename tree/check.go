@@ -1,0 +1,154 @@
+package tree
+
+import (
+	"bytes"
+	"fmt"
+
+	"kivaloo/disk"
+)
+
+// Fault is one thing that is wrong with a store.
+type Fault struct {
+	Block uint64
+	Path  string // from the root: the numbers of the children that lead to the block
+	Err   error
+}
+
+func (f Fault) Error() string { return fmt.Sprintf("block %d (%s): %v", f.Block, f.Path, f.Err) }
+
+// Report is what Check has found.
+type Report struct {
+	BlockSize int    // bytes
+	Next      uint64 // block number for the next append
+	Root      Root
+	Leaves    uint64
+	Parents   uint64
+	Pairs     uint64
+	PairBytes uint64 // keys and values with their length bytes
+	UsedBytes uint64 // of all pages, without their padding
+	Faults    []Fault
+	More      int // faults beyond those in Faults
+}
+
+// maxReportedFaults bounds the memory that a badly damaged store takes to describe.
+const maxReportedFaults = 1000
+
+// Pages is how many pages the tree has.
+func (r *Report) Pages() uint64 { return r.Leaves + r.Parents }
+
+// Fill is how full the pages are, 0 to 1.
+func (r *Report) Fill() float64 {
+	if r.Pages() == 0 {
+		return 0
+	}
+	return float64(r.UsedBytes) / float64(r.Pages()*uint64(r.BlockSize))
+}
+
+// Check reads every page of the tree under root and checks all that is known of it. It
+// changes nothing. Nothing may be written to the store meanwhile.
+func Check(store disk.Store, root Root) *Report {
+	info := store.Info()
+	r := &Report{BlockSize: info.BlockSize, Next: info.Next, Root: root}
+	add := func(block uint64, path string, err error) bool {
+		if len(r.Faults) < maxReportedFaults {
+			r.Faults = append(r.Faults, Fault{block, path, err})
+		} else {
+			r.More++
+		}
+		return true
+	}
+	walk := walker{store: store, exact: true, fault: add, page: func(h head, p []byte, size int) { r.count(h, p, size) }}
+	oldest := walk.tree(root)
+	if len(r.Faults) > 0 {
+		return r // counts over a part of the tree say nothing
+	}
+	if r.Pages() != root.Nodes {
+		add(root.Block, "root", fmt.Errorf("%w: it says that the tree has %d pages, but there are %d", disk.ErrCorrupt, root.Nodes, r.Pages()))
+	}
+	if oldest != root.Oldest {
+		add(root.Block, "root", fmt.Errorf("%w: it says that the oldest leaf is block %d, but that is %d", disk.ErrCorrupt, root.Oldest, oldest))
+	}
+	return r
+}
+
+// count adds one good page to the sums of r.
+func (r *Report) count(h head, p []byte, size int) {
+	r.UsedBytes += uint64(size)
+	if h.height > 0 {
+		r.Parents++
+		return
+	}
+	r.Leaves++
+	r.Pairs += uint64(h.keys)
+	r.PairBytes += uint64(size - h.body)
+}
+
+// walker visits the pages of a tree, parents before children, left to right.
+type walker struct {
+	store disk.Store
+	since uint64 // pages before this block are left out, with all below them
+	exact bool
+	fault func(block uint64, path string, err error) bool // false ends the walk
+	page  func(h head, p []byte, size int)                // a good page; may be nil
+	stop  bool
+}
+
+// tree visits the tree under root and returns the lowest block of any leaf that it
+// saw.
+func (v *walker) tree(root Root) (oldest uint64) {
+	w := want{block: root.Block, root: true, exact: v.exact}
+	return v.checked(&w, root.Page, "root")
+}
+
+// visit reads and checks a page and all below it.
+func (v *walker) visit(w *want, path string) (oldest uint64) {
+	p := make([]byte, v.store.Info().BlockSize)
+	ok, err := disk.ReadBlock(v.store, w.block, p)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: does not exist", disk.ErrCorrupt)
+	}
+	if err != nil {
+		v.stop = !v.fault(w.block, path, err)
+		return noBlock
+	}
+	return v.checked(w, p, path)
+}
+
+func (v *walker) checked(w *want, p []byte, path string) (oldest uint64) {
+	h, err := w.verify(p)
+	if err != nil {
+		v.stop = !v.fault(w.block, path, err)
+		return noBlock
+	}
+	keysEnd := skipStrings(p, h.body, h.keys)
+	if h.height == 0 {
+		v.good(h, p, skipStrings(p, keysEnd, h.keys))
+		return w.block
+	}
+	v.good(h, p, keysEnd+(h.keys+1)*recordBytes)
+	oldest = noBlock
+	kidLo, at := w.lo, h.body
+	for i := 0; i <= h.keys && !v.stop; i++ {
+		kidHi := w.hi
+		if i < h.keys {
+			kidHi = stringAt(p, at)
+			at += 1 + len(kidHi)
+		}
+		r := getRecord(p[keysEnd+i*recordBytes:])
+		if r.block >= v.since {
+			kid := want{
+				block: r.block, height: h.height - 1, size: r.size, oldest: r.oldest,
+				lo: bytes.Clone(kidLo), hi: bytes.Clone(kidHi), exact: v.exact,
+			}
+			oldest = min(oldest, v.visit(&kid, fmt.Sprintf("%s/%d", path, i)))
+		}
+		kidLo = kidHi
+	}
+	return oldest
+}
+
+func (v *walker) good(h head, p []byte, size int) {
+	if v.page != nil {
+		v.page(h, p, size)
+	}
+}

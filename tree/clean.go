@@ -1,0 +1,226 @@
+package tree
+
+import (
+	"bytes"
+	"container/heap"
+	"slices"
+	"time"
+
+	"kivaloo/disk"
+)
+
+// cleaner rewrites old leaves, so that the blocks before them can be freed.
+//
+// It owes work in proportion to the garbage there is: debt, in pages. What clients
+// rewrite pays debt too, an old page more than a young one. While it owes more
+// leaves than are waiting, it looks for the oldest ones and has them wait; they are
+// rewritten together with the next batch, or after five seconds without one by themselves. The rules
+// and the rate are the original's.
+type cleaner struct {
+	nextTick time.Duration
+	debt     float64    // pages
+	waiting  []*oldLeaf // to be rewritten
+	marked   map[uint64]bool
+	ready    int    // of waiting, those in memory
+	used     uint64 // blocks from the oldest leaf to the end, as of the last commit
+
+	free    disk.Op
+	freeing bool
+}
+
+// oldLeaf is a leaf that waits to be rewritten. Its page is pinned once it is there.
+type oldLeaf struct {
+	block uint64
+	key   []byte // falls into it
+	id    nodeID
+}
+
+// cleaningRate is how many pages a second are cleaned for each block of garbage.
+func cleaningRate(blockSize int, storageCost float64) float64 {
+	const monthSeconds = 86400 * 30
+	return float64(blockSize) / 1e9 / monthSeconds * storageCost * 1e6
+}
+
+// tick does what is done every second: cleaning, and freeing what the committed tree does
+// not need.
+func (t *Tree) tick() {
+	cl := &t.clean
+	if t.now < cl.nextTick {
+		return
+	}
+	cl.nextTick = max(cl.nextTick+tickEvery, t.now) // a missed tick is not made up for
+	if t.cfg.StorageCost > 0 {
+		t.accrueDebt()
+		t.findOldLeaves()
+	}
+	if !cl.freeing {
+		// Also when nothing is to be freed: it shows that the store is still there.
+		cl.freeing = true
+		cl.free = disk.Op{Kind: disk.Free, Block: t.committed.oldest}
+		t.submit(&cl.free)
+	}
+}
+
+func (t *Tree) freed(op *disk.Op) {
+	t.clean.freeing = false
+	if op.Err != nil {
+		t.cfg.Log.Error("free blocks", "before", op.Block, "err", op.Err)
+		t.cfg.OnFault(op.Err)
+	}
+}
+
+func (t *Tree) accrueDebt() {
+	cl, nodes := &t.clean, float64(t.committed.nodes)
+	if cl.used >= t.committed.nodes {
+		cl.debt += (float64(cl.used) - nodes) * cleaningRate(t.cache.blockSize, t.cfg.StorageCost)
+	}
+	cl.debt = max(-nodes, min(nodes, cl.debt))
+}
+
+// payDebt takes off the debt what the pages that w rewrites are worth.
+func (t *Tree) payDebt(w *write) {
+	if t.clean.used == 0 {
+		return
+	}
+	for _, id := range w.replaced {
+		if nd := t.cache.node(id); nd.block&provisionalBit == 0 {
+			t.clean.debt -= float64(t.next-nd.block) / float64(t.clean.used)
+		}
+	}
+}
+
+// committed notes the size of the store after a commit.
+func (cl *cleaner) committed(t *Tree) { cl.used = t.next - t.committed.oldest }
+
+// findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes
+// all old leaves below one parent together: its page is rewritten once for all of them.
+func (t *Tree) findOldLeaves() {
+	cl := &t.clean
+	if t.committed.nodes/2 >= t.next {
+		return
+	}
+	young := t.next - t.committed.nodes/2
+	todo := oldHeap{}
+	if t.committed.oldest < young {
+		todo = append(todo, oldSubtree{oldest: t.committed.oldest, block: t.committed.block})
+	}
+	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
+		sub := heap.Pop(&todo).(oldSubtree)
+		id := t.cache.resident(sub.block)
+		if id == noNode {
+			// Go on there in a later tick; what is next in age has to wait for it.
+			_ = t.fetch(t.committed.root, sub.lo, waiter{leaf: &oldLeaf{block: noBlock}})
+			return
+		}
+		t.openOld(&todo, id, sub.lo, young)
+	}
+}
+
+// openOld puts the children of a page that have leaves from before young into todo, or, where they
+// are leaves, has them wait. lo is the lower bound of the page.
+func (t *Tree) openOld(todo *oldHeap, id nodeID, lo []byte, young uint64) {
+	c := t.cache
+	nd := c.node(id)
+	if nd.height == 0 {
+		t.waitToClean(id, nd.block, lo)
+		return
+	}
+	nd.pins++ // fetching a leaf may evict others
+	defer func() { nd.pins-- }()
+	for i := range int(nd.keys) + 1 {
+		if i > 0 {
+			lo = c.key(nd, i-1)
+		}
+		r := c.record(nd, i)
+		switch {
+		case r.oldest >= young:
+		case nd.height == 1:
+			t.waitToClean(c.child(nd, i), r.block, lo)
+		default:
+			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, lo: bytes.Clone(lo)})
+		}
+	}
+}
+
+// waitToClean has a leaf wait, of which the page is in id or, if that is noNode, has to be fetched.
+func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
+	cl := &t.clean
+	if cl.marked[block] {
+		return
+	}
+	leaf := &oldLeaf{block: block, key: bytes.Clone(key)}
+	if id == noNode {
+		if t.fetch(t.committed.root, leaf.key, waiter{leaf: leaf}) != nil {
+			return
+		}
+	}
+	cl.marked[block] = true
+	cl.waiting = append(cl.waiting, leaf)
+	if id != noNode {
+		t.cleanPageCame(leaf, id, nil)
+	}
+}
+
+// cleanPageCame pins the page of a leaf that waits.
+func (t *Tree) cleanPageCame(leaf *oldLeaf, id nodeID, err error) {
+	if leaf.block == noBlock {
+		return // a parent on the way to old leaves
+	}
+	if err != nil {
+		// If it is still part of the tree, the next search comes to it again.
+		delete(t.clean.marked, leaf.block)
+		t.clean.waiting = slices.DeleteFunc(t.clean.waiting, func(l *oldLeaf) bool { return l == leaf })
+		return
+	}
+	leaf.id = id
+	t.cache.node(id).pins++
+	t.clean.ready++
+}
+
+// cleaningDue reports whether a batch is to be run for the sake of cleaning alone.
+func (t *Tree) cleaningDue() bool {
+	return t.clean.ready > 0 && t.now-t.writes.lastBatch >= cleanAfter
+}
+
+// addOldLeaves moves the leaves that wait and are in memory to the items of a batch.
+func (t *Tree) addOldLeaves(items []item) []item {
+	cl := &t.clean
+	keep := cl.waiting[:0]
+	for _, leaf := range cl.waiting {
+		if leaf.id == noNode {
+			keep = append(keep, leaf)
+			continue
+		}
+		delete(cl.marked, leaf.block)
+		// If a client has had it rewritten meanwhile, the frame holds something else now.
+		if nd := t.cache.node(leaf.id); nd.block == leaf.block {
+			nd.pins--
+			items = append(items, item{key: leaf.key, req: touchLeaf, leaf: leaf.block})
+		}
+	}
+	clear(cl.waiting[len(keep):])
+	cl.waiting = keep
+	cl.ready = 0
+	return items
+}
+
+// oldSubtree is a subtree of the committed tree with old leaves.
+type oldSubtree struct {
+	oldest uint64
+	block  uint64
+	lo     []byte // lower bound of its keys
+}
+
+// oldHeap orders subtrees by age, oldest first.
+type oldHeap []oldSubtree
+
+func (h oldHeap) Len() int           { return len(h) }
+func (h oldHeap) Less(i, j int) bool { return h[i].oldest < h[j].oldest }
+func (h oldHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *oldHeap) Push(x any)        { *h = append(*h, x.(oldSubtree)) }
+func (h *oldHeap) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}

@@ -1,0 +1,2 @@
+// Package tree is the B+tree.
+package tree

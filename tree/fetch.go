@@ -1,0 +1,188 @@
+package tree
+
+import (
+	"fmt"
+
+	"kivaloo/disk"
+)
+
+// fetch is one page on its way in.
+type fetch struct {
+	op     disk.Op
+	id     nodeID
+	want   want
+	bounds [2 * MaxStringBytes]byte // what want.lo and want.hi point to
+}
+
+// waiter is one of those who wait for a page: one of get, scan, write and leaf.
+type waiter struct {
+	get   ref
+	scan  *rangeRun
+	write *write
+	leaf  *oldLeaf
+	cost  int    // of a get, to be taken back from reader.cost
+	next  uint32 // of those who wait for the same page, plus 1
+}
+
+// lost is a block that could not be had, while those who waited for it are told.
+type lost struct {
+	block uint64
+	err   error
+}
+
+// missing returns what is known of the first page on the way from root to key that is
+// not in memory. There must be one.
+func (t *Tree) missing(root nodeID, key []byte) want {
+	c := t.cache
+	w := want{}
+	for id := root; ; {
+		nd := c.node(id)
+		i := c.childFor(nd, key)
+		if i > 0 {
+			w.lo = c.key(nd, i-1)
+		}
+		if i < int(nd.keys) {
+			w.hi = c.key(nd, i)
+		}
+		if id = c.child(nd, i); id == noNode {
+			r := c.record(nd, i)
+			w.block, w.oldest, w.size, w.height = r.block, r.oldest, r.size, int(nd.height)-1
+			return w
+		}
+	}
+}
+
+// fetch makes who wait for the page at which the way from root to key ends, and
+// asks for the page if that has not been done. It fails if the page has just turned
+// out not to be had.
+func (t *Tree) fetch(root nodeID, key []byte, who waiter) error {
+	want := t.missing(root, key)
+	if t.reads.lost.err != nil && t.reads.lost.block == want.block {
+		t.fault(want.block, t.reads.lost.err)
+		return t.reads.lost.err
+	}
+	id, ok := t.cache.table[want.block]
+	if !ok {
+		var err error
+		if id, err = t.startFetch(want); err != nil {
+			return err
+		}
+	}
+	nd := t.cache.node(id)
+	nd.waiter = t.addWaiter(who, nd.waiter)
+	return nil
+}
+
+func (t *Tree) startFetch(want want) (nodeID, error) {
+	f := t.newFetch()
+	n := copy(f.bounds[:], want.lo) // before the page that they are in can be evicted
+	want.lo = f.bounds[:n]
+	if want.hi != nil {
+		want.hi = f.bounds[n : n+copy(f.bounds[n:], want.hi)]
+	}
+	id, nd, err := t.cache.alloc(want.height)
+	if err != nil {
+		t.reads.spare = append(t.reads.spare, f.op.Tag)
+		return noNode, err
+	}
+	t.cache.table[want.block] = id
+	f.id, f.want = id, want
+	f.op = disk.Op{Kind: disk.Read, Block: want.block, Buf: t.cache.page(nd), Tag: f.op.Tag}
+	t.submit(&f.op)
+	t.reads.underWay++
+	return id, nil
+}
+
+// newFetch returns an unused fetch whose op's tag is its place in inFlight.
+func (t *Tree) newFetch() *fetch {
+	r := &t.reads
+	if n := len(r.spare); n > 0 {
+		f := r.inFlight[r.spare[n-1]]
+		r.spare = r.spare[:n-1]
+		return f
+	}
+	f := &fetch{}
+	f.op.Tag = uint64(len(r.inFlight))
+	r.inFlight = append(r.inFlight, f)
+	return f
+}
+
+// addWaiter puts who before the waiters from first on and returns the new first.
+func (t *Tree) addWaiter(who waiter, first uint32) uint32 {
+	r := &t.reads
+	who.next = first
+	if r.unused == 0 {
+		r.waiters = append(r.waiters, who)
+		return uint32(len(r.waiters))
+	}
+	slot := r.unused
+	r.unused = r.waiters[slot-1].next
+	r.waiters[slot-1] = who
+	return slot
+}
+
+// arrived takes in a page that has been read, and goes on with those who wait for it.
+func (t *Tree) arrived(op *disk.Op) {
+	r := &t.reads
+	f := r.inFlight[op.Tag]
+	r.spare = append(r.spare, op.Tag)
+	r.underWay--
+	nd := t.cache.node(f.id)
+	slot := nd.waiter
+	if err := t.takeIn(f, nd); err != nil {
+		delete(t.cache.table, f.want.block)
+		t.cache.free(f.id)
+		r.lost = lost{f.want.block, err}
+	}
+	again := r.again[:0]
+	for slot != 0 {
+		w := &r.waiters[slot-1]
+		who, next := *w, w.next
+		*w = waiter{next: r.unused}
+		r.unused = slot
+		slot = next
+		switch {
+		case who.write != nil:
+			who.write.pageCame(f.want.block, r.lost.err)
+		case who.scan != nil:
+			t.rangePageCame(who.scan)
+		case who.leaf != nil:
+			t.cleanPageCame(who.leaf, f.id, r.lost.err)
+		default:
+			r.cost -= who.cost
+			again = append(again, who.get)
+		}
+	}
+	for got := again; len(got) > 0; {
+		n := min(len(got), getGroup)
+		t.getMany(got[:n])
+		got = got[n:]
+	}
+	clear(again)
+	r.again = again
+	r.lost = lost{}
+}
+
+// takeIn checks the page that f has brought and makes it part of the cache.
+func (t *Tree) takeIn(f *fetch, nd *node) error {
+	var h head
+	err := f.op.Err
+	switch {
+	case err != nil:
+	case !f.op.OK:
+		// If it is not part of the tree any more, it may have been freed meanwhile. Those who wait
+		// find out: they start anew, and come to the same block again or not.
+		err = fmt.Errorf("%w: the tree refers to it, but it does not exist", disk.ErrCorrupt)
+	default:
+		h, err = f.want.verify(t.cache.page(nd))
+	}
+	if err != nil {
+		return fmt.Errorf("page at block %d: %w", f.want.block, err)
+	}
+	t.cache.index(nd, h)
+	nd.block, nd.oldest = f.want.block, f.want.oldest
+	nd.state = frameClean
+	nd.waiter = 0
+	nd.used = true
+	return nil
+}

@@ -1,0 +1,282 @@
+package tree
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// nodeID names a frame. 0 is no frame; the top bit says which slab it is in.
+type nodeID uint32
+
+const (
+	noNode    nodeID = 0
+	parentBit nodeID = 1 << 31
+)
+
+// Block numbers that are none. A page that is being built gets its number when it
+// is appended; until then it goes by a provisional one, unique in this process.
+const (
+	noBlock        = ^uint64(0)
+	provisionalBit = uint64(1) << 63
+)
+
+// node is the head of a frame: what is known of the page in it. It
+// lives outside the Go heap, so it holds no pointers. Behind it, in the
+// same frame, are the index of the page and the page itself:
+//
+//	leaf:   node | heads | key offsets | value offsets | page
+//	parent: node | heads | key offsets | children      | page
+//
+// The index has an entry for every stride-th key: the offset of the key, and
+// its head, the first 8 bytes after what all keys of the page share. The stride is 1
+// unless a leaf has more keys than its frame has room for entries.
+//
+// Invariants:
+//  1. A node whose block is not noBlock has been verified, or was built here.
+//  2. The page and the index of such a node do not change, but for: children, which are
+//     hints; block numbers, once, when the node and its children get theirs.
+//  3. children[i] names a frame that holds, or once held, child i. It holds it still
+//     if, and only if, that frame's block is the one in the child record.
+type node struct {
+	block  uint64
+	oldest uint64 // lowest block of any leaf below, own block for a leaf; set with block
+	size   uint32 // bytes of the page without its padding
+	keys   uint32
+	first  uint32 // offset of the first key in the page
+	second uint32 // offset of the first value, or of the first child record
+	pins   uint32 // reasons not to evict it
+	batch  uint32 // serial of the batch that has pinned it
+	waiter uint32 // first of those who wait for the page while it is read, plus 1
+	stride uint16
+	common uint8 // how many bytes all keys share from the start
+	height uint8
+	state  frameState
+	used   bool // since the clock hand last passed
+	root   bool
+	_      [9]byte
+}
+
+const nodeBytes = 64
+
+var _ [nodeBytes]byte = [unsafe.Sizeof(node{})]byte{}
+
+type frameState uint8
+
+const (
+	frameFree    frameState = iota
+	frameReading            // its page is on the way in
+	frameFresh              // built, not yet acknowledged by the store
+	frameClean              // its page is durable in the store
+)
+
+// geometry is where the parts of a frame are, in bytes from its start.
+type geometry struct {
+	samples int     // entries that the index has room for
+	keys    uintptr // key offsets
+	second  uintptr // value offsets or children
+	page    uintptr
+	frame   uintptr // length of a frame
+}
+
+func leafGeometry(blockSize int) geometry {
+	// A fifth of the page: enough for one entry per pair of 40+40 bytes.
+	samples := max(minSamples, blockSize/80)
+	return newGeometry(samples, samples, blockSize)
+}
+
+func parentGeometry(blockSize int) geometry {
+	samples := (blockSize-parentBase)/minChildBytes + 2
+	return newGeometry(samples, samples+1, blockSize)
+}
+
+func newGeometry(samples, second, blockSize int) geometry {
+	g := geometry{samples: samples}
+	g.keys = nodeBytes + 8*uintptr(samples)
+	g.second = g.keys + 4*uintptr(samples)
+	g.page = g.second + 4*uintptr(second)
+	g.frame = (g.page + uintptr(blockSize) + 63) &^ 63
+	return g
+}
+
+// slab hands out frames of one kind. It grows a segment at a time and
+// gives nothing back to the system before it is closed.
+type slab struct {
+	geo      geometry
+	shift    uint // log2 of frames per segment
+	segments []unsafe.Pointer
+	mappings [][]byte
+	free     []uint32 // frames that may be used again, last in first out
+	next     uint32   // frames from here on have never been used
+}
+
+// segmentBytes is about how much a slab grows by: a few huge pages.
+const segmentBytes = 8 << 20
+
+func newSlab(geo geometry) *slab {
+	perSegment := max(1, segmentBytes/int(geo.frame))
+	return &slab{geo: geo, shift: uint(bits.Len(uint(perSegment)) - 1)}
+}
+
+// alloc returns the number of an unused frame.
+func (s *slab) alloc() (uint32, error) {
+	if n := len(s.free); n > 0 {
+		i := s.free[n-1]
+		s.free = s.free[:n-1]
+		return i, nil
+	}
+	if int(s.next>>s.shift) == len(s.segments) {
+		size := int(s.geo.frame) << s.shift
+		m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+		if err != nil {
+			return 0, fmt.Errorf("get %d bytes for the page cache: %w", size, err)
+		}
+		_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // a wish; without it the cache is only slower
+		s.mappings = append(s.mappings, m)
+		s.segments = append(s.segments, unsafe.Pointer(&m[0]))
+	}
+	s.next++
+	return s.next - 1, nil
+}
+
+func (s *slab) at(i uint32) *node {
+	within := uintptr(i) & (1<<s.shift - 1)
+	return (*node)(unsafe.Add(s.segments[i>>s.shift], within*s.geo.frame))
+}
+
+func (s *slab) close() {
+	for _, m := range s.mappings {
+		_ = unix.Munmap(m)
+	}
+	s.mappings, s.segments, s.free = nil, nil, nil
+}
+
+// page returns the page in nd's frame.
+func (c *cache) page(nd *node) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nd), c.geo(nd).page)), c.blockSize)
+}
+
+func (c *cache) geo(nd *node) *geometry {
+	if nd.height == 0 {
+		return &c.leaves.geo
+	}
+	return &c.parents.geo
+}
+
+// sampled is how many entries the index of nd has.
+func (nd *node) sampled() int {
+	return (int(nd.keys) + int(nd.stride) - 1) / int(nd.stride)
+}
+
+func (nd *node) heads() []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes)), nd.sampled())
+}
+
+func (c *cache) keyOffsets(nd *node) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Add(unsafe.Pointer(nd), c.geo(nd).keys)), nd.sampled())
+}
+
+func (c *cache) valueOffsets(nd *node) []uint32 {
+	return unsafe.Slice((*uint32)(unsafe.Add(unsafe.Pointer(nd), c.leaves.geo.second)), nd.sampled())
+}
+
+func (c *cache) children(nd *node) []nodeID {
+	return unsafe.Slice((*nodeID)(unsafe.Add(unsafe.Pointer(nd), c.parents.geo.second)), nd.keys+1)
+}
+
+// keyAt returns the offset of key or separator i of nd.
+func (c *cache) keyAt(nd *node, i int) int {
+	sample := i / int(nd.stride)
+	return skipStrings(c.page(nd), int(c.keyOffsets(nd)[sample]), i-sample*int(nd.stride))
+}
+
+// valueAt returns the offset of value i of a leaf.
+func (c *cache) valueAt(nd *node, i int) int {
+	sample := i / int(nd.stride)
+	return skipStrings(c.page(nd), int(c.valueOffsets(nd)[sample]), i-sample*int(nd.stride))
+}
+
+// key returns key or separator i of nd.
+func (c *cache) key(nd *node, i int) []byte { return stringAt(c.page(nd), c.keyAt(nd, i)) }
+
+// value returns value i of a leaf.
+func (c *cache) value(nd *node, i int) []byte { return stringAt(c.page(nd), c.valueAt(nd, i)) }
+
+// record returns child record i of a parent.
+func (c *cache) record(nd *node, i int) record {
+	return getRecord(c.page(nd)[int(nd.second)+i*recordBytes:])
+}
+
+func (c *cache) putRecord(nd *node, i int, r record) {
+	putRecord(c.page(nd)[int(nd.second)+i*recordBytes:], r)
+}
+
+// skipStrings returns the offset n strings behind at.
+func skipStrings(p []byte, at, n int) int {
+	for ; n > 0; n-- {
+		at += 1 + int(p[at])
+	}
+	return at
+}
+
+// keyHead is the first 8 bytes of s as a number, padded with zeros: it orders as s
+// does, except that equal heads say nothing.
+func keyHead(s []byte) uint64 {
+	if len(s) >= 8 {
+		return binary.BigEndian.Uint64(s)
+	}
+	var h uint64
+	for i, b := range s {
+		h |= uint64(b) << (56 - 8*i)
+	}
+	return h
+}
+
+// index fills in nd and the index of a page that has been verified or built here. h is
+// the page's head; block, oldest and state are the caller's to set.
+func (c *cache) index(nd *node, h head) {
+	nd.keys = uint32(h.keys)
+	nd.height = uint8(h.height)
+	nd.root = h.root
+	nd.first = uint32(h.body)
+	geo, p := c.geo(nd), c.page(nd)
+	nd.stride = uint16((h.keys + geo.samples - 1) / geo.samples)
+	if nd.stride == 0 {
+		nd.stride = 1
+	}
+	end := skipStrings(p, h.body, h.keys)
+	nd.second = uint32(end)
+	nd.common = 0
+	if h.keys > 0 {
+		// The keys are in order: what the outer two share, all share.
+		nd.common = uint8(commonPrefix(stringAt(p, h.body), c.lastKey(p, h)))
+	}
+
+	heads, offsets := nd.heads(), c.keyOffsets(nd)
+	for i, at := 0, h.body; i < len(heads); i++ {
+		heads[i] = keyHead(stringAt(p, at)[nd.common:])
+		offsets[i] = uint32(at)
+		if i+1 < len(heads) {
+			at = skipStrings(p, at, int(nd.stride))
+		}
+	}
+	if h.height > 0 {
+		clear(c.children(nd))
+		nd.size = uint32(end + (h.keys+1)*recordBytes)
+		return
+	}
+	values := c.valueOffsets(nd)
+	at := end
+	for i := range values {
+		values[i] = uint32(at)
+		at = skipStrings(p, at, min(int(nd.stride), h.keys-i*int(nd.stride)))
+	}
+	nd.size = uint32(at)
+}
+
+func (c *cache) lastKey(p []byte, h head) []byte {
+	return stringAt(p, skipStrings(p, h.body, h.keys-1))
+}

@@ -1,0 +1,70 @@
+package tree
+
+import "time"
+
+// Limits of the engine, in one place. Those that the page format or the original
+// fixes say so; the others are ours.
+const (
+	// MaxStringBytes is the longest key or value: their length is one byte.
+	MaxStringBytes = 255
+
+	// maxHeight is the greatest height a page can state (7 bits).
+	maxHeight = 127
+
+	// maxBlock bounds block numbers: those above stand for pages that have
+	// no number yet, and arithmetic on those below cannot overflow.
+	maxBlock = uint64(1) << 62
+
+	// MaxRangePairBytes bounds the pairs of one RANGE answer, whatever was asked
+	// for: the length that the original's own dump asks for.
+	MaxRangePairBytes = 1 << 20
+
+	// MinCachePages and MaxCachePages are the original's limits for -C.
+	MinCachePages = 1024
+	MaxCachePages = 1 << 30
+
+	// DefaultCacheBytes is the original's default for -c.
+	DefaultCacheBytes = 128 << 20
+
+	// minSamples is how many index entries a leaf has at the least, so that tiny
+	// pages are searched, not scanned.
+	minSamples = 8
+
+	// batchWindow is how many modifying requests go into one batch while there is no
+	// commit delay: half of what one connection may have in flight, so that the
+	// next batch is built while this one syncs.
+	batchWindow = 2048
+
+	// scanWindow is how many reads are under way together while the store is
+	// scanned for its root.
+	scanWindow = 64
+
+	// maxScanGap is how many block numbers without a block are passed over in a row while looking
+	// for the root. A last file of length zero is the reason for any gap at all.
+	maxScanGap = 1 << 16
+
+	// readAheadPages bounds how many leaves one RANGE asks for at once.
+	readAheadPages = 64
+
+	// rangeTries is how often a RANGE waits for pages before it is answered with what is
+	// there: in a cache that is too small for it, pages leave as fast as they come.
+	rangeTries = 4
+
+	// getGroup is how many GETs descend the tree together, so that their cache misses
+	// overlap.
+	getGroup = 32
+
+	// maxFaults bounds the memory of which damaged blocks have been reported.
+	maxFaults = 1024
+
+	// noSpaceRetry is how long modifying requests are refused after the disk was
+	// found full, before one batch is let through to see whether it still is.
+	noSpaceRetry = time.Second
+
+	// tickEvery is the period of cleaning and of FREE, from the original.
+	tickEvery = time.Second
+
+	// cleanAfter is how long without a batch before one is run just to clean, from the
+	// original.
+	cleanAfter = 5 * time.Second
+)

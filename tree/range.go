@@ -1,0 +1,156 @@
+package tree
+
+import "bytes"
+
+// rangeRun is a Range that is being carried out.
+type rangeRun struct {
+	ref
+	waiting int // pages
+	tries   int // times it has waited
+	cost    int // taken from reader.cost while it waits
+}
+
+// runRange answers a Range from the committed tree if the pages are in memory, and else has
+// them fetched. It is run anew, from its start, when they have come.
+func (t *Tree) runRange(run *rangeRun) {
+	req := run.request()
+	s := scan{t: t, req: req, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: t.pairs[:0]}
+	if len(req.End) > 0 && bytes.Compare(req.Key, req.End) >= 0 {
+		s.next = req.End
+	} else {
+		s.walk(t.committed.root, nil)
+	}
+	if s.missing != nil && (run.tries < rangeTries || s.next == nil) {
+		if err := t.fetchForRange(run, &s); err != nil {
+			t.fail(run.ref, err)
+		}
+		return
+	}
+	t.pairs = s.pairs
+	run.b.Client.Pairs(req, s.count, s.next, s.pairs)
+	t.answered(run.ref)
+}
+
+// fetchForRange asks for the page that s came to, and for those after it that it will
+// come to.
+func (t *Tree) fetchForRange(run *rangeRun, s *scan) error {
+	run.tries++
+	for _, key := range s.missing {
+		if err := t.fetch(t.committed.root, key, waiter{scan: run}); err != nil {
+			if run.waiting == 0 {
+				return err
+			}
+			break // it will be met again, if it matters
+		}
+		run.waiting++
+	}
+	run.cost = run.waiting + t.committed.height
+	t.reads.cost += run.cost
+	return nil
+}
+
+func (t *Tree) rangePageCame(run *rangeRun) {
+	if run.waiting--; run.waiting == 0 {
+		t.reads.cost -= run.cost
+		t.runRange(run)
+	}
+}
+
+// scan gathers the pairs of one Range.
+type scan struct {
+	t       *Tree
+	req     *Request
+	end     []byte // first key not wanted; empty for no end
+	limit   int    // bytes of pairs
+	count   int
+	pairs   []byte
+	next    []byte   // where the next Range has to start; set when the walk ends
+	missing [][]byte // a key in each page that is wanted and not in memory
+}
+
+// walk gathers what is wanted from the subtree of id, of which hi is the upper bound. It
+// returns false when the scan has come to its end.
+func (s *scan) walk(id nodeID, hi []byte) bool {
+	c := s.t.cache
+	nd := c.node(id)
+	nd.use()
+	if nd.height == 0 {
+		return s.takeLeaf(nd, hi)
+	}
+	for i := c.childFor(nd, s.req.Key); i <= int(nd.keys); i++ {
+		kidHi := hi
+		if i < int(nd.keys) {
+			kidHi = c.key(nd, i)
+		}
+		kid := c.child(nd, i)
+		if kid == noNode {
+			s.wantFrom(nd, i)
+			return false
+		}
+		if !s.walk(kid, kidHi) {
+			return false
+		}
+	}
+	return true
+}
+
+// takeLeaf takes the pairs of a leaf. It leaves in s.next where a Range that
+// ends here has to go on.
+func (s *scan) takeLeaf(nd *node, hi []byte) bool {
+	c := s.t.cache
+	p := c.page(nd)
+	i, _ := c.position(nd, s.req.Key)
+	if i < int(nd.keys) {
+		keyAt, valueAt := c.keyAt(nd, i), c.valueAt(nd, i)
+		for ; i < int(nd.keys); i++ {
+			keyEnd, valueEnd := keyAt+1+int(p[keyAt]), valueAt+1+int(p[valueAt])
+			key := p[keyAt+1 : keyEnd]
+			if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
+				s.next = s.end
+				return false
+			}
+			if s.count > 0 && len(s.pairs)+keyEnd-keyAt+valueEnd-valueAt > s.limit {
+				s.next = key
+				return false
+			}
+			s.pairs = append(s.pairs, p[keyAt:keyEnd]...)
+			s.pairs = append(s.pairs, p[valueAt:valueEnd]...)
+			s.count++
+			keyAt, valueAt = keyEnd, valueEnd
+		}
+	}
+	// Everything up to the leaf's upper bound has been returned.
+	if hi == nil || len(s.end) > 0 && bytes.Compare(hi, s.end) >= 0 {
+		s.next = s.end
+		return false
+	}
+	s.next = hi
+	return true
+}
+
+// wantFrom notes that child i of nd, where the scan stands, is missing, and which of the children
+// after it the rest of the scan will need too, as far as that can be known.
+func (s *scan) wantFrom(nd *node, i int) {
+	c := s.t.cache
+	pages := 1
+	if nd.height == 1 {
+		pages = min(readAheadPages, 1+(s.limit-len(s.pairs))/c.blockSize)
+	}
+	key := s.req.Key
+	if bytes.Compare(s.next, key) > 0 {
+		key = s.next
+	}
+	for ; pages > 0; pages-- {
+		if c.child(nd, i) == noNode {
+			s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
+		}
+		if i == int(nd.keys) {
+			return
+		}
+		key = c.key(nd, i) // where the next child begins
+		if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
+			return
+		}
+		i++
+	}
+}

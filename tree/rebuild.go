@@ -1,0 +1,152 @@
+package tree
+
+import "bytes"
+
+// branch is a subtree of the tree that a batch builds.
+//
+// It is one of three: clean, a page of the base tree that stays (kids nil, fresh false); a
+// fresh page that has been written into a frame (kids nil, fresh true, id set); or a fresh
+// parent of which the page is not written yet, so that it can still be merged (kids set).
+type branch struct {
+	sep   []byte // separator to its left; without meaning for the first child of a parent
+	rec   record // for its parent; of a fresh branch only the size is known
+	id    nodeID // its page, if that is in memory
+	kids  []branch
+	fresh bool
+}
+
+// pair is a key and its value, aliasing a page or a request.
+type pair struct{ key, value []byte }
+
+func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
+
+// build makes the pages of the tree that the outcomes in w lead to, bottom-up, and leaves the
+// root in w.result. Nothing of the base tree is changed. It returns false when pages are missing
+// that a merge needs: they have been asked for, and build is to be called again when they
+// are there.
+func (t *Tree) build(w *write) bool {
+	w.startBuild()
+	parts := t.rebuild(w, w.base.root, w.outcomes, nil, nil, t.cache.blockSize-rootExtra)
+	height := w.base.height
+	ascending := w.ascending
+	for len(parts) > 1 {
+		height++
+		kids := append([]branch(nil), parts...)
+		parts = t.splitParent(w, kids, t.cache.blockSize-rootExtra, ascending, parts[:0:0])
+		w.added += len(parts)
+	}
+	root, height := t.pruneRoot(w, parts[0], height)
+	w.result = version{
+		root:   t.finish(w, root, height, nil, nil, true),
+		nodes:  uint64(int64(w.base.nodes) + int64(w.added)),
+		height: height,
+	}
+	if w.waiting > 0 || w.err != nil { // the pages were built around what is missing
+		t.discardFresh(w)
+		return false
+	}
+	return true
+}
+
+// rebuild applies outcomes to the subtree of id, of which the bounds are lo and hi, and returns the
+// branches that take its place: one, or several where it had to be split. A page may take
+// up to limit bytes. The result is valid until the next call for the same height.
+func (t *Tree) rebuild(w *write, id nodeID, outcomes []outcome, lo, hi []byte, limit int) []branch {
+	w.replace(id)
+	nd := t.cache.node(id)
+	if nd.height == 0 {
+		return t.rebuildLeaf(w, nd, outcomes, lo, hi, limit)
+	}
+	kids, ascending := t.rebuildKids(w, nd, outcomes, lo, hi)
+	level := w.level(int(nd.height))
+	kids = t.mergeKids(w, kids, int(nd.height), lo, hi)
+	level.parts = t.splitParent(w, kids, limit, ascending, level.parts[:0])
+	w.ascending = ascending
+	w.added += len(level.parts) - 1
+	return level.parts
+}
+
+// rebuildKids returns what becomes of the children of a parent, and whether all that is new
+// came in at its right end.
+func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte) ([]branch, bool) {
+	c, level := t.cache, w.level(int(nd.height))
+	start, n := len(level.arena), int(nd.keys)
+	ascending := true
+	childLo := lo
+	for i := 0; i <= n; i++ {
+		childHi := hi
+		if i < n {
+			childHi = c.key(nd, i)
+		}
+		mine := outcomesBefore(outcomes, childHi)
+		if len(mine) == 0 {
+			level.arena = append(level.arena, branch{sep: childLo, rec: c.record(nd, i), id: c.child(nd, i)})
+		} else {
+			parts := t.rebuild(w, c.child(nd, i), mine, childLo, childHi, c.blockSize)
+			parts[0].sep = childLo
+			level.arena = append(level.arena, parts...)
+			ascending = ascending && w.ascending && i == n
+		}
+		outcomes = outcomes[len(mine):]
+		childLo = childHi
+	}
+	return level.arena[start:len(level.arena):len(level.arena)], ascending
+}
+
+// outcomesBefore returns the outcomes for keys before hi; all where hi is no bound.
+func outcomesBefore(outcomes []outcome, hi []byte) []outcome {
+	if hi == nil {
+		return outcomes
+	}
+	n := 0
+	for n < len(outcomes) && bytes.Compare(outcomes[n].key, hi) < 0 {
+		n++
+	}
+	return outcomes[:n]
+}
+
+// rebuildLeaf merges a leaf with its outcomes into one or more new leaves.
+func (t *Tree) rebuildLeaf(w *write, nd *node, outcomes []outcome, lo, hi []byte, limit int) []branch {
+	c := t.cache
+	w.pairs = w.pairs[:0]
+	size := leafBase
+	add := func(p pair) {
+		w.pairs = append(w.pairs, p)
+		size += p.size()
+	}
+	p := c.page(nd)
+	keyAt, valueAt, left := int(nd.first), int(nd.second), int(nd.keys)
+	next := func() pair {
+		key, value := stringAt(p, keyAt), stringAt(p, valueAt)
+		keyAt += 1 + len(key)
+		valueAt += 1 + len(value)
+		left--
+		return pair{key, value}
+	}
+	w.ascending = true // until an outcome comes before the end of what was there
+	for _, o := range outcomes {
+		order := 1
+		for left > 0 {
+			if order = bytes.Compare(stringAt(p, keyAt), o.key); order >= 0 {
+				break
+			}
+			add(next())
+		}
+		switch o.action {
+		case put:
+			add(pair{o.key, o.value})
+		case touch:
+			continue
+		}
+		if left > 0 {
+			w.ascending = false
+			if order == 0 {
+				next() // replaced or removed
+			}
+		}
+	}
+	for left > 0 {
+		add(next())
+	}
+	return t.splitLeaf(w, size, lo, hi, limit)
+}

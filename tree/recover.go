@@ -1,0 +1,273 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+)
+
+// Opening a store means finding the last tree that was completely written.
+//
+// A commit is one append, its root last. If the machine stopped during it, any of its
+// blocks may be missing or hold rubbish, the root included; but the append before it had been
+// synced. So: scan back for a root; check every page of its tree that lies behind the root
+// before it, for those are of the same append; if one is bad, nobody was told that
+// this tree is durable, and the root before it is the one.
+
+// errNoRoot: a store that has blocks, but no tree.
+var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
+
+// Open reads the tree in a store, making an empty one if the store has never been
+// written. The store stays the caller's to close.
+func Open(store disk.Store, cfg Config) (*Tree, error) {
+	info := store.Info()
+	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
+		return nil, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
+	}
+	if info.Next >= maxBlock {
+		return nil, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
+	}
+	cfg, err := cfg.withDefaults(info.BlockSize)
+	if err != nil {
+		return nil, err
+	}
+	found := Root{Page: emptyRoot(info.BlockSize)}
+	next := info.Next
+	if next == 0 {
+		if next, err = createRoot(store, found.Page); err != nil {
+			return nil, err
+		}
+		if next != 1 {
+			cfg.StorageCost = 0 // block numbers are sparse: distances say nothing about garbage
+		}
+	} else if found, err = FindRoot(store, cfg.Log); err != nil {
+		return nil, err
+	}
+	return newTree(cfg, info.BlockSize, next, found)
+}
+
+// newTree returns a tree of which the root is given.
+func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
+	c, err := newCache(blockSize, cfg.CachePages)
+	if err != nil {
+		return nil, err
+	}
+	t := &Tree{cfg: cfg, cache: c, next: next, faults: make(map[uint64]bool)}
+	t.clean.marked = make(map[uint64]bool)
+	h, err := parseHead(root.Page)
+	if err != nil {
+		return nil, err
+	}
+	id, nd, err := c.alloc(h.height)
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	copy(c.page(nd), root.Page)
+	c.index(nd, h)
+	nd.block, nd.oldest, nd.state = root.Block, root.Oldest, frameClean
+	nd.pins++ // until the first commit replaces it
+	c.table[nd.block] = id
+	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: h.nodes, height: h.height}
+	t.tip = t.committed
+	t.clean.committed(t)
+	return t, nil
+}
+
+func emptyRoot(blockSize int) []byte {
+	p := make([]byte, blockSize)
+	putHead(p, 0, 0, 0, true)
+	putNodes(p, 1)
+	return p
+}
+
+func createRoot(store disk.Store, page []byte) (next uint64, err error) {
+	next, ok, err := disk.AppendPages(store, 0, [][]byte{page})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("write the first page: %w", err)
+	case !ok:
+		return 0, errors.New("write the first page: refused: something else writes to the store")
+	}
+	return next, nil
+}
+
+// Root is the root page of a tree in a store.
+type Root struct {
+	Block  uint64
+	Oldest uint64 // lowest block of any leaf
+	Nodes  uint64 // pages of the tree
+	Height int
+	Page   []byte
+}
+
+// FindRoot returns the root of the last tree that is whole. What it has to pass over
+// is said in log.
+func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
+	info := store.Info()
+	if info.Last == disk.NoBlock {
+		return Root{}, errNoRoot
+	}
+	root, ok, err := scanBack(store, info.Last, log)
+	for {
+		if err != nil {
+			return Root{}, err
+		}
+		if !ok {
+			return Root{}, fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
+				errNoRoot, info.Last+1, info.Last, info.BlockSize)
+		}
+		var before Root
+		if root.Block > 0 {
+			if before, ok, err = scanBack(store, root.Block-1, log); err != nil {
+				return Root{}, err
+			}
+		} else {
+			ok = false
+		}
+		since := uint64(0)
+		if ok {
+			since = before.Block + 1
+		}
+		bad := checkSince(store, root, since)
+		if bad == nil {
+			return root, nil
+		}
+		log.Warn("tree is not whole, so it was never acknowledged: going back to the one before",
+			"root", root.Block, "why", bad)
+		root = before
+	}
+}
+
+// scanBack returns the first root at or before block from. Pages that are none are
+// left over from an append that was cut short; each is passed over.
+func scanBack(store disk.Store, from uint64, log *slog.Logger) (Root, bool, error) {
+	window := newWindow(store)
+	gap := 0
+	for at := from; ; {
+		n := int(min(uint64(len(window.ops)), at+1))
+		window.read(at+1-uint64(n), n)
+		for i := n - 1; i >= 0; i-- {
+			op := &window.ops[i]
+			switch {
+			case op.Err != nil && !errors.Is(op.Err, disk.ErrCorrupt):
+				return Root{}, false, fmt.Errorf("look for the root: %w", op.Err)
+			case op.Err == nil && !op.OK:
+				if gap++; gap > maxScanGap {
+					return Root{}, false, nil
+				}
+				continue
+			}
+			gap = 0
+			err := op.Err
+			if err == nil {
+				var h head
+				if h, err = parseHead(op.Buf); err == nil && !h.root {
+					continue
+				}
+			}
+			if err == nil {
+				var root Root
+				if root, err = readRoot(op.Block, op.Buf); err == nil {
+					return root, true, nil
+				}
+			}
+			log.Warn("block is not a page: passed over while looking for the root", "block", op.Block, "why", err)
+		}
+		if at < uint64(n) {
+			return Root{}, false, nil
+		}
+		at -= uint64(n)
+		window.grow()
+	}
+}
+
+// readRoot checks a root page by itself.
+func readRoot(block uint64, p []byte) (Root, error) {
+	w := want{block: block, root: true}
+	h, err := w.verify(p)
+	if err != nil {
+		return Root{}, err
+	}
+	r := Root{Block: block, Oldest: block, Nodes: h.nodes, Height: h.height, Page: append([]byte(nil), p...)}
+	if h.height > 0 {
+		at := skipStrings(p, h.body, h.keys)
+		for i := range h.keys + 1 {
+			r.Oldest = min(r.Oldest, getRecord(p[at+i*recordBytes:]).oldest)
+		}
+	}
+	return r, nil
+}
+
+// checkSince verifies the pages of a tree that are at block since or behind it, and
+// that its oldest leaf is still there.
+func checkSince(store disk.Store, root Root, since uint64) error {
+	var bad error
+	walk := walker{
+		store: store,
+		since: since,
+		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
+	}
+	walk.tree(root)
+	if bad != nil || root.Oldest >= since {
+		return bad
+	}
+	ok, err := disk.ReadBlock(store, root.Oldest, make([]byte, store.Info().BlockSize))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
+	}
+	return err
+}
+
+// window reads several blocks of a store at once. It starts with one, for most often that is
+// the root.
+type window struct {
+	store disk.Store
+	ops   []disk.Op
+	bell  *actors.Waiter
+	done  *disk.Completions
+}
+
+func newWindow(store disk.Store) *window {
+	w := &window{store: store, bell: actors.NewWaiter()}
+	w.done = disk.NewCompletions(&w.bell.Doorbell)
+	w.resize(1)
+	return w
+}
+
+func (w *window) resize(n int) {
+	size := w.store.Info().BlockSize
+	buf := make([]byte, n*size)
+	w.ops = make([]disk.Op, n)
+	for i := range w.ops {
+		w.ops[i].Buf = buf[i*size : (i+1)*size]
+	}
+}
+
+func (w *window) grow() {
+	if n := len(w.ops); n < scanWindow {
+		w.resize(2 * n)
+	}
+}
+
+// read reads n blocks from first on into the first n of ops.
+func (w *window) read(first uint64, n int) {
+	for i := range n {
+		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done}
+		if i > 0 {
+			w.ops[i-1].SetNext(&w.ops[i])
+		}
+	}
+	w.store.Submit(&w.ops[0], &w.ops[n-1])
+	for back := 0; back < n; {
+		for op := w.done.Drain(); op != nil; op = op.Link.Next() {
+			back++
+		}
+		if back < n {
+			w.bell.Wait(-1, w.done.Empty)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package tree
+
+import "bytes"
+
+// countBelow returns how many of heads are less than h. The loop has no branch that
+// depends on the data, so the processor can run ahead into the next search.
+func countBelow(heads []uint64, h uint64) int {
+	base, n := 0, len(heads)
+	for n > 1 {
+		half := n >> 1
+		if heads[base+half-1] < h {
+			base += half
+		}
+		n -= half
+	}
+	if n == 1 && heads[base] < h {
+		base++
+	}
+	return base
+}
+
+// position returns the number of keys of nd that are less than key, and whether
+// the next one equals it.
+func (c *cache) position(nd *node, key []byte) (int, bool) {
+	if nd.keys == 0 {
+		return 0, false
+	}
+	common := int(nd.common)
+	if common > 0 {
+		prefix := stringAt(c.page(nd), int(nd.first))[:common]
+		if len(key) < common || !bytes.Equal(key[:common], prefix) {
+			if bytes.Compare(key, prefix) < 0 {
+				return 0, false
+			}
+			return int(nd.keys), false
+		}
+	}
+	sample, exact := c.sample(nd, key, keyHead(key[common:]))
+	if nd.stride == 1 || exact {
+		return sample * int(nd.stride), exact
+	}
+	return c.scan(nd, key, sample)
+}
+
+// sample returns the number of indexed keys of nd that are less than key, and
+// whether the next indexed one equals it. h is the head of key.
+func (c *cache) sample(nd *node, key []byte, h uint64) (int, bool) {
+	heads := nd.heads()
+	lo := countBelow(heads, h)
+	if lo == len(heads) || heads[lo] != h {
+		return lo, false
+	}
+	p, offsets := c.page(nd), c.keyOffsets(nd)
+	hi := lo + 1
+	if hi < len(heads) && heads[hi] == h {
+		hi = len(heads)
+		if h != ^uint64(0) {
+			hi = countBelow(heads, h+1)
+		}
+	}
+	for lo < hi {
+		mid := (lo + hi) / 2
+		switch order := bytes.Compare(stringAt(p, int(offsets[mid])), key); {
+		case order == 0:
+			return mid, true
+		case order < 0:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return lo, false
+}
+
+// scan is position between the indexed key before key and the one after it,
+// of which the number is given.
+func (c *cache) scan(nd *node, key []byte, sample int) (int, bool) {
+	if sample == 0 {
+		return 0, false
+	}
+	i := (sample - 1) * int(nd.stride)
+	end := min(i+int(nd.stride), int(nd.keys))
+	p := c.page(nd)
+	at := int(c.keyOffsets(nd)[sample-1])
+	for i++; i < end; i++ {
+		at = skipStrings(p, at, 1)
+		if order := bytes.Compare(stringAt(p, at), key); order >= 0 {
+			return i, order == 0
+		}
+	}
+	return end, false
+}
+
+// childFor returns which child of a parent is responsible for key.
+func (c *cache) childFor(nd *node, key []byte) int {
+	i, exact := c.position(nd, key)
+	if exact {
+		i++ // a key equal to a separator is to its right
+	}
+	return i
+}
+
+// lookup returns the value of key in a leaf, aliasing the page.
+func (c *cache) lookup(nd *node, key []byte) ([]byte, bool) {
+	i, found := c.position(nd, key)
+	if !found {
+		return nil, false
+	}
+	return c.value(nd, i), true
+}
