@@ -1,0 +1,68 @@
+// Command kivaloo-stress measures what a store does under load.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kivaloo/stress"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "kivaloo-stress:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program. Signals end it in order: what it started is stopped, what it
+// wrote is removed.
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	// A reader of the output that has gone away must not kill it half-way either:
+	// the write fails instead.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
+
+	root := &cobra.Command{
+		Use:           "kivaloo-stress",
+		Short:         "Measure what a kivaloo store does under load",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(redisCommand())
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+func redisCommand() *cobra.Command {
+	o := stress.RedisOptions{}
+	cmd := &cobra.Command{
+		Use:   "redis",
+		Short: "Compare kivaloo serve with Redis on this machine",
+		Long: `Loads the same amount of data into "kivaloo serve" and into a redis-server that
+syncs every write, lets both answer random GETs in turn, and prints the ratios.
+
+Both are started for this, with their data in a new directory below $TMPDIR,
+and are gone afterwards. Nothing else should be running meanwhile.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return stress.CompareRedis(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Serve, "serve-bin", "", "the kivaloo program to measure (default: build it from this module)")
+	f.StringVar(&o.Server, "redis-server", "redis-server", "the Redis server")
+	f.StringVar(&o.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
+	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "number of pairs, and of requests in a round")
+	f.IntVar(&o.Rounds, "rounds", 3, "rounds of random GETs on each side")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of the choice of keys")
+	return cmd
+}

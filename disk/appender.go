@@ -1,0 +1,155 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+)
+
+var errReadOnly = errors.New("the store was opened for reading only")
+
+// accept decides whether an Append may start: it must begin at the next block, and no
+// other may be under way. If so, it counts as under way until append has ended.
+func (c *chain) accept(op *Op) bool {
+	if !c.appending.CompareAndSwap(false, true) {
+		return false
+	}
+	// Only an append changes next, and this one is the only one.
+	if op.Block != c.table.Load().next {
+		c.appending.Store(false)
+		return false
+	}
+	return true
+}
+
+// append carries out an Append that was accepted and fills in its outcome. It reports
+// whether a file has been sealed, which is work for the janitor.
+func (c *chain) append(op *Op) (sealed bool) {
+	sealed, err := c.appendPages(op.Pages)
+	if err != nil {
+		op.Err = fmt.Errorf("append %d blocks at %016x: %w", len(op.Pages), op.Block, err)
+	} else {
+		op.OK, op.Next = true, c.table.Load().next
+	}
+	c.appending.Store(false)
+	return sealed
+}
+
+// appendPages adds pages to the store: first the data, then its file's name, both durable,
+// then everybody may see it. It reports whether that sealed a file.
+func (c *chain) appendPages(pages [][]byte) (sealed bool, err error) {
+	if err := c.appendable(pages); err != nil {
+		return false, err
+	}
+	t := c.table.Load()
+	n := uint64(len(pages))
+	if !t.needsFile(n, c.opts.BlockSize) {
+		_, count := t.last()
+		if err := c.extend(pages, int64(count)*int64(c.opts.BlockSize)); err != nil {
+			return false, err
+		}
+		c.replace(func(t *table) *table { return &table{t.files, t.next + n} })
+		return false, nil
+	}
+
+	f := c.newFile(t.next)
+	if err := c.startFile(f, pages); err != nil {
+		return false, err
+	}
+	if previous, _ := t.last(); previous != nil {
+		previous.wantSums = true
+		sealed = true
+	}
+	c.replace(func(t *table) *table {
+		return &table{append(slices.Clip(t.files), f), t.next + n}
+	})
+	return sealed, nil
+}
+
+// appendable checks what can be checked before anything is touched.
+func (c *chain) appendable(pages [][]byte) error {
+	if c.opts.ReadOnly {
+		return errReadOnly
+	}
+	if err := c.failed(); err != nil {
+		return err
+	}
+	if len(pages) == 0 {
+		return errors.New("no blocks to append")
+	}
+	for i, page := range pages {
+		if len(page) != c.opts.BlockSize {
+			return fmt.Errorf("page %d has %d bytes, the block size is %d", i, len(page), c.opts.BlockSize)
+		}
+	}
+	if uint64(len(pages)) > math.MaxUint64-c.table.Load().next {
+		return errors.New("there are no block numbers left")
+	}
+	return nil
+}
+
+// extend writes pages at the end of the last file, which is at offset.
+func (c *chain) extend(pages [][]byte, offset int64) error {
+	err := c.write(c.tail, pages, offset)
+	if err == nil {
+		return nil
+	}
+	return c.takeBack(err, func() error {
+		// What remains was durable before, so this sync does not vouch for
+		// anything that a sync has failed on.
+		if err := c.tail.Truncate(offset); err != nil || c.opts.NoSync {
+			return err
+		}
+		return c.tail.Sync()
+	})
+}
+
+// startFile makes a new last file of pages.
+func (c *chain) startFile(f *file, pages [][]byte) error {
+	opened, err := c.opts.FS.Create(f.path)
+	if err != nil {
+		return c.takeBack(err, func() error { return nil })
+	}
+	if err := c.write(opened, pages, 0); err != nil {
+		return c.takeBack(errors.Join(err, opened.Close()), func() error {
+			if err := c.opts.FS.Remove(f.path); err != nil || c.opts.NoSync {
+				return err
+			}
+			return c.syncDir()
+		})
+	}
+	previous := c.tail
+	c.tail = opened
+	if previous != nil {
+		// Everything in it is durable, or was never promised to be.
+		if err := previous.Close(); err != nil {
+			c.opts.Log.Warn("closing a sealed block file failed", "dir", c.dir, "error", err)
+		}
+	}
+	if c.opts.NoSync {
+		return nil
+	}
+	return c.syncDir()
+}
+
+// write writes pages to a file and makes them durable.
+func (c *chain) write(f File, pages [][]byte, offset int64) error {
+	if _, err := f.WriteAt(pages, offset); err != nil || c.opts.NoSync {
+		return err
+	}
+	return f.Sync()
+}
+
+// takeBack ends an append that has failed. If that was for lack of space, undo puts the store
+// back to what has been acknowledged, and later appends may succeed. Anything else is final:
+// retrying could be answered with a success that is not true.
+func (c *chain) takeBack(err error, undo func() error) error {
+	if !isNoSpace(err) {
+		return c.fail(err)
+	}
+	if undone := undo(); undone != nil {
+		return c.fail(fmt.Errorf("%w; taking the append back: %w", err, undone))
+	}
+	return fmt.Errorf("%w: %w", ErrNoSpace, err)
+}

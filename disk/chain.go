@@ -1,0 +1,179 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is one block file. Where it ends is in the table.
+type file struct {
+	first uint64 // number of its first block
+	path  string
+	sums  fileSums
+
+	// wantSums says that the file was sealed in this run and has no checksums yet. The
+	// appender sets it before it publishes the table in which the file is no longer the
+	// last; from then on it is the janitor's.
+	wantSums bool
+	// dropped says that the file is no longer part of the store.
+	dropped atomic.Bool
+}
+
+// table is the block files at one moment. It is never changed, only replaced.
+//
+// Invariants:
+//  1. Each file ends where the next one starts; the last ends at next. Only the last
+//     can be empty.
+//  2. Without files, next is 0.
+//  3. The appender replaces it by one with a longer last file or one more file, the
+//     janitor by one without the first file, and nobody otherwise.
+type table struct {
+	files []*file
+	next  uint64 // number that the next block gets
+}
+
+// min is the number of the first block that there is.
+func (t *table) min() uint64 {
+	if len(t.files) == 0 {
+		return 0
+	}
+	return t.files[0].first
+}
+
+// last returns the last file and how many blocks it has; nil if there are no files.
+func (t *table) last() (f *file, count uint64) {
+	if len(t.files) == 0 {
+		return nil, 0
+	}
+	f = t.files[len(t.files)-1]
+	return f, t.next - f.first
+}
+
+// find returns the file that a block is in, nil if there is no such block, and whether
+// the file is sealed.
+func (t *table) find(block uint64) (f *file, sealed bool) {
+	if block >= t.next || block < t.min() {
+		return nil, false
+	}
+	i, exact := slices.BinarySearchFunc(t.files, block, func(f *file, block uint64) int {
+		switch {
+		case f.first < block:
+			return -1
+		case f.first > block:
+			return 1
+		}
+		return 0
+	})
+	if !exact {
+		i-- // the file before the first one that starts later
+	}
+	return t.files[i], i < len(t.files)-1
+}
+
+// needsFile reports whether an append of n blocks goes into a new file. The rules
+// are the original's, so that files come out the same: many files, so that space can
+// be reclaimed in small parts, but not more than in proportion to the store.
+func (t *table) needsFile(n uint64, blockSize int) bool {
+	f, count := t.last()
+	if f == nil {
+		return true
+	}
+	if count == 0 {
+		return false // a new file would have the same name
+	}
+	return count > (t.next-t.min())/fileFraction || count+n > uint64(maxFileBytes/blockSize)
+}
+
+// chain is a store without goroutines: the state, and the operations on it, which
+// Local and Inline carry out.
+//
+// read may be called by many goroutines at once, append by one at a time, and tidy by
+// one at a time; all three can run together.
+type chain struct {
+	dir  string
+	opts Options // with every default filled in
+	lock io.Closer
+
+	table       atomic.Pointer[table]
+	descriptors *descriptors
+	failure     atomic.Pointer[error] // see fail
+
+	appending atomic.Bool // an append has been accepted and has not finished
+	tail      File        // the last file, for writing; the appender's; nil if there is none
+
+	// freeBefore is the block up to which the janitor has been asked to discard, and
+	// has not finished to; 0 (before which there is nothing) if it has not been asked.
+	freeBefore atomic.Uint64
+}
+
+// info returns the present state.
+func (c *chain) info() Info {
+	next := c.table.Load().next
+	return Info{BlockSize: c.opts.BlockSize, Next: next, Last: next - 1} // 0-1 is NoBlock
+}
+
+// fail makes the failure permanent: from now on nothing can be made durable, because
+// what the kernel says about it no longer means anything. A failed fsync marks what
+// it could not write as written, so the next one succeeds. The first failure is kept.
+func (c *chain) fail(err error) error {
+	failure := fmt.Errorf("%w: %w", ErrFailed, err)
+	if c.failure.CompareAndSwap(nil, &failure) {
+		c.opts.Log.Error("block store is read-only from now on, restart when the cause is gone",
+			"dir", c.dir, "error", err)
+	}
+	return c.failed()
+}
+
+// failed returns why nothing can be made durable any more, or nil.
+func (c *chain) failed() error {
+	if err := c.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// replace swaps the table for a changed one. change may be called several times and
+// returns nil to leave it as it is.
+func (c *chain) replace(change func(t *table) *table) {
+	for {
+		old := c.table.Load()
+		changed := change(old)
+		if changed == nil || c.table.CompareAndSwap(old, changed) {
+			return
+		}
+	}
+}
+
+// newFile returns the file that starts with a block, without touching the disk.
+func (c *chain) newFile(first uint64) *file {
+	return &file{first: first, path: filepath.Join(c.dir, blocksName(first))}
+}
+
+// syncDir makes changes of the directory durable. Failure is permanent whoever runs into
+// it: the kernel reports it once, and not to everyone who depends on it.
+func (c *chain) syncDir() error {
+	if err := c.opts.FS.SyncDir(c.dir); err != nil {
+		return c.fail(fmt.Errorf("sync directory %s: %w", c.dir, err))
+	}
+	return nil
+}
+
+// close lets go of everything. Nothing else may be running.
+func (c *chain) close() error {
+	err := c.descriptors.close()
+	if c.tail != nil {
+		err = errors.Join(err, c.tail.Close())
+	}
+	return errors.Join(err, c.lock.Close())
+}
+
+// isNoSpace reports whether err is about a full disk or an exhausted quota.
+func isNoSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}

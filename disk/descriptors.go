@@ -1,0 +1,130 @@
+package disk
+
+import (
+	"container/list"
+	"errors"
+	"sync"
+)
+
+// descriptors keeps block files open for reading: the limit most recently used ones,
+// and whatever else is being read at the moment.
+type descriptors struct {
+	fs    FS
+	limit int
+
+	mu     sync.Mutex
+	open   map[*file]*descriptor
+	recent list.List // of *descriptor, all that are in open, most recently used first
+}
+
+// descriptor is a block file that is open for reading.
+//
+// Invariant: it is closed when it has no users and is not in the cache, and not before.
+type descriptor struct {
+	File
+	of *file
+
+	// Guarded by descriptors.mu.
+	users int
+	place *list.Element // in recent; nil when it is not in the cache
+}
+
+func newDescriptors(fsys FS, limit int) *descriptors {
+	return &descriptors{fs: fsys, limit: limit, open: make(map[*file]*descriptor)}
+}
+
+// acquire returns a descriptor for f, which stays open until it is released.
+func (ds *descriptors) acquire(f *file) (*descriptor, error) {
+	ds.mu.Lock()
+	d := ds.use(f)
+	ds.mu.Unlock()
+	if d != nil {
+		return d, nil
+	}
+	opened, err := ds.fs.Open(f.path, false)
+	if err != nil {
+		return nil, err
+	}
+
+	ds.mu.Lock()
+	if d := ds.use(f); d != nil { // somebody else was quicker
+		ds.mu.Unlock()
+		opened.Close()
+		return d, nil
+	}
+	d = &descriptor{File: opened, of: f, users: 1}
+	var unused *descriptor
+	// A file that is no longer part of the store must not be kept: it would
+	// keep its space on disk.
+	if !f.dropped.Load() {
+		ds.open[f] = d
+		d.place = ds.recent.PushFront(d)
+		if ds.recent.Len() > ds.limit {
+			unused = ds.evict(ds.recent.Back().Value.(*descriptor))
+		}
+	}
+	ds.mu.Unlock()
+	if unused != nil {
+		unused.Close()
+	}
+	return d, nil
+}
+
+// use counts one more user of f's descriptor if there is one. It needs mu.
+func (ds *descriptors) use(f *file) *descriptor {
+	d := ds.open[f]
+	if d != nil {
+		d.users++
+		ds.recent.MoveToFront(d.place)
+	}
+	return d
+}
+
+// evict takes d out of the cache and returns it if it is to be closed now; otherwise its
+// last user closes it. It needs mu.
+func (ds *descriptors) evict(d *descriptor) *descriptor {
+	delete(ds.open, d.of)
+	ds.recent.Remove(d.place)
+	d.place = nil
+	if d.users > 0 {
+		return nil
+	}
+	return d
+}
+
+// release ends one use of d.
+func (ds *descriptors) release(d *descriptor) {
+	ds.mu.Lock()
+	d.users--
+	unused := d.users == 0 && d.place == nil
+	ds.mu.Unlock()
+	if unused {
+		d.Close()
+	}
+}
+
+// forget stops keeping f open. f.dropped must have been set before.
+func (ds *descriptors) forget(f *file) {
+	ds.mu.Lock()
+	var unused *descriptor
+	if d := ds.open[f]; d != nil {
+		unused = ds.evict(d)
+	}
+	ds.mu.Unlock()
+	if unused != nil {
+		unused.Close()
+	}
+}
+
+// close closes all. Nothing may be in use.
+func (ds *descriptors) close() error {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	var err error
+	for f, d := range ds.open {
+		err = errors.Join(err, d.Close())
+		delete(ds.open, f)
+	}
+	ds.recent.Init()
+	return err
+}

@@ -1,0 +1,39 @@
+// Package disk keeps numbered blocks of one size: it appends them durably,
+// reads them back, and discards the oldest.
+//
+// Store is the interface that the tree writes against. This package has the
+// store in a local directory; kivaloo/disk/remote has one behind a socket.
+//
+//	           Submit: a chain of Ops
+//	                    |
+//	     +--------------+-----------------+
+//	     | reads        | append          | free
+//	     v              v                 v
+//	[bounded queue]  (at most one)     (at most one)
+//	     |              |                 |
+//	N readers        appender          janitor
+//	     |              |                 |
+//	     | find         | grow, add       | drop the first, seal
+//	     |              v                 v
+//	     +----> table of block files (immutable, swapped atomically)
+//	     |              |                 |
+//	  pread          pwritev, fsync     unlink, fsync; checksums
+//	     |              |                 |
+//	     +--------------+-----------------+--> Op.Done (a mailbox)
+//
+// Readers never wait for an append and nothing waits for the janitor.
+//
+// On disk a store is a directory of files blks_<number of the first block, 16
+// hex digits>, each a plain run of blocks, forming one unbroken chain. A file
+// that has been followed by another is sealed: it never changes again, and gets
+// a companion sums_<same digits> with one checksum for each block.
+//
+// Local runs the goroutines above. Inline is the same store without any: it
+// does each operation inside Submit, so that a test can run a whole store from
+// a seed on the crashable file system of kivaloo/disk/simfs.
+//
+// Reading order: store.go (the interface), fs.go (what is asked of a file
+// system), files.go and open.go (what a directory must look like), chain.go
+// (the state), appender.go, reader.go, janitor.go, sums.go; then descriptors.go,
+// local.go, inline.go, await.go, osfs.go, limits.go.
+package disk

@@ -1,0 +1,136 @@
+package disk
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Names in the directory. Everything else in it is somebody else's and ignored.
+//
+//	blks_00000000000000ab        blocks from number 0xab on
+//	sums_00000000000000ab        their checksums, once the file is sealed
+//	sums_00000000000000ab.tmp    ... while they are being written
+const (
+	blocksPrefix = "blks_"
+	sumsPrefix   = "sums_"
+	tmpSuffix    = ".tmp"
+	numberDigits = 16
+)
+
+func blocksName(first uint64) string { return fmt.Sprintf("%s%016x", blocksPrefix, first) }
+func sumsName(first uint64) string   { return fmt.Sprintf("%s%016x", sumsPrefix, first) }
+
+// parseName undoes blocksName and sumsName. Upper-case digits are refused: no store
+// writes them, and a file found by such a name could not be opened again by its number.
+func parseName(name, prefix string) (first uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, prefix)
+	if !ok || len(digits) != numberDigits {
+		return 0, false
+	}
+	for _, c := range []byte(digits) {
+		switch {
+		case '0' <= c && c <= '9':
+			first = first<<4 | uint64(c-'0')
+		case 'a' <= c && c <= 'f':
+			first = first<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return first, true
+}
+
+// FileInfo describes a block file.
+type FileInfo struct {
+	Name  string // in the directory
+	First uint64 // number of its first block
+	Size  int64  // bytes
+}
+
+// ScanDir lists the block files in dir by block number, without opening or judging
+// any: what the block size is, and whether the files make a store, it does not
+// know. A nil fsys means OSFS.
+func ScanDir(fsys FS, dir string) ([]FileInfo, error) {
+	if fsys == nil {
+		fsys = OSFS{}
+	}
+	found, err := listDir(fsys, dir)
+	return found.blocks, err
+}
+
+// listing is what there is of ours in a directory.
+type listing struct {
+	blocks   []FileInfo // by block number
+	sums     []FileInfo // by block number
+	leftover []string   // names of checksum files that were never finished
+}
+
+func listDir(fsys FS, dir string) (listing, error) {
+	var l listing
+	names, err := fsys.ReadDir(dir)
+	if err != nil {
+		return l, fmt.Errorf("list block files: %w", err)
+	}
+	for _, name := range names {
+		base, unfinished := strings.CutSuffix(name, tmpSuffix)
+		blocksFirst, isBlocks := parseName(name, blocksPrefix)
+		sumsFirst, isSums := parseName(base, sumsPrefix)
+		if !isBlocks && !isSums {
+			continue
+		}
+		stat, err := fsys.Lstat(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed since by somebody who does not ask for the lock
+		}
+		if err != nil {
+			return l, fmt.Errorf("list block files: %w", err)
+		}
+		switch {
+		case !stat.Regular:
+		case isBlocks:
+			l.blocks = append(l.blocks, FileInfo{name, blocksFirst, stat.Size})
+		case unfinished:
+			l.leftover = append(l.leftover, name)
+		default:
+			l.sums = append(l.sums, FileInfo{name, sumsFirst, stat.Size})
+		}
+	}
+	byFirst := func(a, b FileInfo) int { return cmp.Compare(a.First, b.First) }
+	slices.SortFunc(l.blocks, byFirst)
+	slices.SortFunc(l.sums, byFirst)
+	slices.Sort(l.leftover)
+	return l, nil
+}
+
+// checkChain checks that files, sorted, form one unbroken chain of whole blocks. Only the
+// last may have a torn tail: the bytes of a block that was being written when
+// the process or the machine went down. It returns the number that the next block gets
+// and how many bytes of the last file are whole blocks.
+func checkChain(files []FileInfo, blockSize int) (next uint64, whole int64, err error) {
+	size := int64(blockSize)
+	for i, f := range files {
+		if i > 0 && f.First != next {
+			return 0, 0, fmt.Errorf("%s does not continue %s, which ends before block %016x: "+
+				"a file is missing, or the block size is not %d: %w",
+				f.Name, files[i-1].Name, next, blockSize, ErrCorrupt)
+		}
+		if f.Size%size != 0 && i < len(files)-1 {
+			return 0, 0, fmt.Errorf("%s has %d bytes, which is no multiple of %d, and is not the last file: "+
+				"it is damaged, or the block size is not %d: %w",
+				f.Name, f.Size, blockSize, blockSize, ErrCorrupt)
+		}
+		count := uint64(f.Size / size)
+		if count > math.MaxUint64-f.First {
+			return 0, 0, fmt.Errorf("%s would hold blocks past the largest number: %w", f.Name, ErrCorrupt)
+		}
+		next = f.First + count
+		whole = int64(count) * size
+	}
+	return next, whole, nil
+}

@@ -1,0 +1,99 @@
+package disk_test
+
+import (
+	"testing"
+
+	"kivaloo/disk"
+	"kivaloo/disk/simfs"
+)
+
+func TestFree(t *testing.T) {
+	// Five files: 0..19, 20..39, 40..59, 60..79, 80..82.
+	for _, test := range []struct {
+		keep  uint64
+		first uint64
+	}{
+		{0, 0}, {1, 0}, {19, 0}, {20, 20}, {21, 20}, {39, 20}, {40, 40}, {80, 80}, {82, 80}, {83, 80}, {84, 80}, {1<<64 - 1, 80},
+	} {
+		fsys := simfs.New(dir)
+		s := openInline(t, fsys, 512)
+		for range 4 {
+			add(t, s, 20)
+		}
+		add(t, s, 3)
+		equal(t, "files", blockFiles(t, fsys, dir), []uint64{0, 20, 40, 60, 80})
+		wantBlocks(t, s, 0, 83) // so that files are open
+		free(t, s, test.keep)
+		wantBlocks(t, s, test.first, 83)
+		if got := blockFiles(t, fsys, dir)[0]; got != test.first {
+			t.Errorf("free before %d: first file %d, want %d", test.keep, got, test.first)
+		}
+		if info := s.Info(); info.Next != 83 || info.Last != 82 {
+			t.Errorf("free before %d: %+v", test.keep, info)
+		}
+		closeStore(t, s)
+		if n := fsys.Handles(); n != 0 {
+			t.Errorf("%d files are still open", n)
+		}
+		s = openInline(t, fsys, 512)
+		wantBlocks(t, s, test.first, 83)
+		closeStore(t, s)
+	}
+}
+
+// A discarded file must not be held open: its space would not come back.
+func TestFreeClosesFiles(t *testing.T) {
+	fsys := simfs.New(dir)
+	s := openInline(t, fsys, 512)
+	defer closeStore(t, s)
+	add(t, s, 20)
+	add(t, s, 20)
+	wantBlocks(t, s, 0, 40)
+	before := fsys.Handles()
+	free(t, s, 20)
+	if after := fsys.Handles(); after != before-1 {
+		t.Errorf("%d files open, before it was %d", after, before)
+	}
+}
+
+// While a Free is being carried out another one is acknowledged and comes to nothing.
+func TestFreeWhileFreeing(t *testing.T) {
+	fsys := simfs.New(dir)
+	s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		add(t, s, 20)
+	}
+	removing, goOn := make(chan bool, 10), make(chan bool)
+	fsys.SetHook(func(c simfs.Call) error {
+		if c.Op == simfs.Remove && c.Name == "blks_0000000000000000" {
+			removing <- true
+			<-goOn
+		}
+		return nil
+	})
+	free(t, s, 20)
+	<-removing
+	free(t, s, 60)
+	wantBlocks(t, s, 20, 80) // what is being removed is gone already
+	add(t, s, 1)             // and nothing else waits for it
+	close(goOn)
+	closeStore(t, s)
+	equal(t, "files", blockFiles(t, fsys, dir), []uint64{20, 40, 60, 80})
+}
+
+// A file that somebody else has removed is as if its blocks did not exist.
+func TestReadOfRemovedFile(t *testing.T) {
+	fsys := simfs.New(dir)
+	s := openInline(t, fsys, 512)
+	defer closeStore(t, s)
+	add(t, s, 20)
+	if err := fsys.Remove(dir + "/blks_0000000000000000"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := disk.ReadBlock(s, 3, make([]byte, 512)); ok || err != nil {
+		t.Errorf("ok %v, %v", ok, err)
+	}
+}

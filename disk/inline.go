@@ -1,0 +1,49 @@
+package disk
+
+// Inline is the store in a local directory without any goroutines: Submit carries the
+// operations out, in order, and everything that the janitor would do with them, before it
+// returns. The same operations on the same file system therefore make the same calls.
+// Only one goroutine may use it at a time.
+type Inline struct {
+	chain *chain
+}
+
+var _ Store = (*Inline)(nil)
+
+// OpenInline is Open for an Inline. Options.Readers and Options.ReadDelay mean nothing to it.
+func OpenInline(dir string, o Options) (*Inline, error) {
+	c, err := open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Inline{c}, nil
+}
+
+// Info implements Store.
+func (s *Inline) Info() Info { return s.chain.info() }
+
+// Submit implements Store.
+func (s *Inline) Submit(first, last *Op) { forEach(first, last, s.submit) }
+
+func (s *Inline) submit(op *Op) {
+	op.OK, op.Err = false, nil
+	untidy := false
+	switch op.Kind {
+	case Read:
+		s.chain.read(op)
+	case Append:
+		if s.chain.accept(op) {
+			untidy = s.chain.append(op)
+		}
+	case Free:
+		s.chain.requestFree(op)
+		untidy = true
+	}
+	op.Done.PushOne(op)
+	if untidy {
+		s.chain.tidy()
+	}
+}
+
+// Close implements Store.
+func (s *Inline) Close() error { return s.chain.close() }

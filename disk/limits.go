@@ -1,0 +1,42 @@
+package disk
+
+import "time"
+
+const (
+	// DefaultReaders is how many reads are carried out at once when Options does
+	// not say, as in the original.
+	DefaultReaders = 16
+	// MaxReaders bounds Options.Readers, as in the original: each is a goroutine
+	// that may hold an OS thread while the disk works.
+	MaxReaders = 1000
+	// MaxReadDelay bounds Options.ReadDelay, as in the original. Close may have to
+	// wait that long.
+	MaxReadDelay = 999_999_999 * time.Nanosecond
+
+	// readQueueOps is how many reads may wait for a reader before Submit blocks:
+	// as many requests as one connection may have outstanding, so that a connection's
+	// window never blocks the event loop.
+	readQueueOps = 4096
+
+	// openFilesMax is how many descriptors of block files are kept open for
+	// reading. A store gets about 11 files for each doubling of its length up to 32 GiB
+	// and then one for each 2 GiB, so this covers 100 GiB; with more, the least
+	// recently used are closed.
+	openFilesMax = 256
+
+	// maxFileBytes is the length that appends do not let a block file pass: what the
+	// original takes for the largest file offset. One append that is longer than
+	// this by itself still gets a file of its own.
+	maxFileBytes = 1<<31 - 1
+
+	// fileFraction sets the granularity at which space can be reclaimed: a file is
+	// not added to once it holds more than 1/fileFraction of all blocks.
+	fileFraction = 16
+
+	// iovMax is how many buffers Linux takes in one pwritev (IOV_MAX).
+	iovMax = 1024
+
+	// sealChunkBytes is how much of a sealed file the janitor reads between looks
+	// at whether something is waiting to be freed.
+	sealChunkBytes = 1 << 20
+)

@@ -1,0 +1,164 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Options says how to open a directory.
+type Options struct {
+	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required
+	Readers   int           // reads carried out at once, 1 to MaxReaders; 0: DefaultReaders
+	ReadDelay time.Duration // added to every successful read, 0 to MaxReadDelay; not by Inline
+	NoSync    bool          // appends do not wait for the disk: a power cut can take any of them
+	ReadOnly  bool          // change nothing; others may read at the same time
+	FS        FS            // nil: OSFS
+	Log       *slog.Logger  // nil: slog.Default()
+}
+
+// checked returns o with the defaults filled in.
+func (o Options) checked() (Options, error) {
+	if o.Readers == 0 {
+		o.Readers = DefaultReaders
+	}
+	if o.FS == nil {
+		o.FS = OSFS{}
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	switch {
+	case o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize:
+		return o, fmt.Errorf("block size %d is not between %d and %d", o.BlockSize, MinBlockSize, MaxBlockSize)
+	case o.Readers < 1 || o.Readers > MaxReaders:
+		return o, fmt.Errorf("number of readers %d is not between 1 and %d", o.Readers, MaxReaders)
+	case o.ReadDelay < 0 || o.ReadDelay > MaxReadDelay:
+		return o, fmt.Errorf("read delay %v is not between 0 and %v", o.ReadDelay, MaxReadDelay)
+	}
+	return o, nil
+}
+
+// open locks dir, checks that its block files make a store, and repairs what an interrupted
+// append has left. If it returns an error because of what it found, nothing has been changed.
+func open(dir string, o Options) (*chain, error) {
+	o, err := o.checked()
+	if err != nil {
+		return nil, fmt.Errorf("open block store %s: %w", dir, err)
+	}
+	lock, err := o.FS.Lock(dir, !o.ReadOnly)
+	if err != nil {
+		return nil, fmt.Errorf("open block store: %w", err)
+	}
+	c := &chain{dir: dir, opts: o, lock: lock, descriptors: newDescriptors(o.FS, openFilesMax)}
+	if err := c.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), c.close())
+	}
+	return c, nil
+}
+
+// load fills in the table from the directory.
+func (c *chain) load() error {
+	found, err := listDir(c.opts.FS, c.dir)
+	if err != nil {
+		return err
+	}
+	usable, stale, err := c.judgeSums(found)
+	if err != nil {
+		return err
+	}
+	next, whole, err := checkChain(found.blocks, c.opts.BlockSize)
+	if err != nil {
+		return err
+	}
+
+	t := &table{next: next}
+	for _, info := range found.blocks {
+		f := c.newFile(info.First)
+		f.sums.size, f.sums.onDisk = usable[info.First]
+		t.files = append(t.files, f)
+	}
+	c.table.Store(t)
+	if c.opts.ReadOnly {
+		return nil
+	}
+	return c.repair(found, whole, stale)
+}
+
+// repair makes the directory what load has decided that it is, and durable: what is in
+// it may never have been synced, if the process before this one was killed. All that is
+// answered from now on, and every file that is added, builds on it.
+func (c *chain) repair(found listing, whole int64, stale []string) error {
+	for _, name := range stale {
+		if err := c.opts.FS.Remove(filepath.Join(c.dir, name)); err != nil {
+			return fmt.Errorf("remove useless checksums: %w", err)
+		}
+	}
+	if n := len(found.blocks); n > 0 {
+		last := found.blocks[n-1]
+		tail, err := c.opts.FS.Open(filepath.Join(c.dir, last.Name), true)
+		if err != nil {
+			return fmt.Errorf("open the last block file: %w", err)
+		}
+		c.tail = tail
+		if whole != last.Size {
+			c.opts.Log.Warn("cutting off an incomplete block, left by an append that was interrupted",
+				"file", filepath.Join(c.dir, last.Name), "bytes", last.Size, "kept", whole)
+			if err := tail.Truncate(whole); err != nil {
+				return fmt.Errorf("cut off an incomplete block: %w", err)
+			}
+		}
+		if !c.opts.NoSync {
+			if err := tail.Sync(); err != nil {
+				return fmt.Errorf("sync the last block file: %w", err)
+			}
+		}
+	}
+	// Stale checksums must not come back when the file has grown to what they describe.
+	if !c.opts.NoSync || len(stale) > 0 {
+		if err := c.opts.FS.SyncDir(c.dir); err != nil {
+			return fmt.Errorf("sync the directory: %w", err)
+		}
+	}
+	return nil
+}
+
+// judgeSums divides the checksum files into those that fit a sealed file (usable: their
+// lengths by the number of the first block) and those that describe something that is
+// not there (stale). The rest is damaged, and ignored. Checksums for another block size
+// mean that the whole store has it: opening it with this one would destroy it.
+func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []string, err error) {
+	usable = make(map[uint64]int64)
+	stale = slices.Clone(found.leftover)
+	for _, info := range found.sums {
+		i := slices.IndexFunc(found.blocks, func(f FileInfo) bool { return f.First == info.First })
+		if i < 0 {
+			stale = append(stale, info.Name)
+			continue
+		}
+		s, err := c.readSums(info.Name, sumsHeaderBytes)
+		if err == nil && !s.headerIntact() {
+			err = ErrCorrupt
+		}
+		if err != nil {
+			c.opts.Log.Warn("checksums are not usable, blocks go unchecked",
+				"file", filepath.Join(c.dir, info.Name), "error", err)
+			continue
+		}
+		if int64(s.blockSize()) != int64(c.opts.BlockSize) {
+			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
+				c.opts.BlockSize, s.blockSize(), info.Name)
+		}
+		count := found.blocks[i].Size / int64(c.opts.BlockSize)
+		sealed := i < len(found.blocks)-1
+		if sealed && s.first() == info.First && s.count() == uint64(count) && info.Size == sumsHeaderBytes+4*count {
+			usable[info.First] = info.Size
+		} else {
+			stale = append(stale, info.Name)
+		}
+	}
+	return usable, stale, nil
+}

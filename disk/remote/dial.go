@@ -1,0 +1,108 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"kivaloo/disk"
+	"kivaloo/eventloop"
+	"kivaloo/wire"
+)
+
+// params2Len is the length of the record that answers PARAMS2.
+const params2Len = 4 + 8 + 8
+
+// Dial connects to the block store at the first of addrs that accepts, and asks it what
+// it holds. ctx covers both. log may be nil.
+func Dial(ctx context.Context, addrs []wire.Addr, log *slog.Logger) (*Store, error) {
+	nc, err := wire.Dial(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	peer := addrs[0].Name
+	info, err := hello(ctx, nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("ask the block store at %s for its parameters: %w", peer, err)
+	}
+	if log == nil {
+		log = slog.Default()
+	}
+	loop, err := eventloop.New(log)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	s := newStore(peer, info, loop)
+	go func() {
+		defer close(s.loopEnded)
+		if err := loop.Run(); err != nil {
+			log.Error("event loop of the block store's connection failed", "peer", peer, "error", err)
+		}
+	}()
+	// A GET's answer is the longest there is.
+	longest := max(4+uint32(info.BlockSize), params2Len)
+	s.conn, err = loop.Attach(nc, longest, func(*eventloop.Conn) eventloop.Handler { return (*handler)(s) })
+	if err != nil {
+		loop.Stop(0)
+		<-s.loopEnded
+		return nil, fmt.Errorf("connect to the block store at %s: %w", peer, err)
+	}
+	return s, nil
+}
+
+// hello makes the first request, the only one that is waited for. It reads nothing that
+// comes after the answer.
+func hello(ctx context.Context, nc net.Conn) (disk.Info, error) {
+	defer nc.SetDeadline(time.Time{})
+	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
+
+	request := wire.AppendLBSRequest(nil, &wire.LBSRequest{Type: wire.TypeLBSParams2})
+	if _, err := nc.Write(wire.AppendPacket(nil, helloID, request)); err != nil {
+		return disk.Info{}, cause(ctx, err)
+	}
+	b := make([]byte, wire.HeaderSize, params2Len+wire.Overhead)
+	if _, err := io.ReadFull(nc, b); err != nil {
+		return disk.Info{}, cause(ctx, err)
+	}
+	_, _, want, err := wire.Cut(b, params2Len)
+	if err != nil {
+		return disk.Info{}, err
+	}
+	b = b[:want]
+	if _, err := io.ReadFull(nc, b[wire.HeaderSize:]); err != nil {
+		return disk.Info{}, cause(ctx, err)
+	}
+	p, _, _, err := wire.Cut(b, params2Len)
+	if err != nil {
+		return disk.Info{}, err
+	}
+	if p.ID != helloID {
+		return disk.Info{}, fmt.Errorf("the answer is to request %d, which was not made", p.ID)
+	}
+	size, next, last, err := wire.ParseLBSParams2(p.Record)
+	if err != nil {
+		return disk.Info{}, err
+	}
+	if size < disk.MinBlockSize || size > disk.MaxBlockSize {
+		return disk.Info{}, fmt.Errorf("its block size %d is not between %d and %d",
+			size, disk.MinBlockSize, disk.MaxBlockSize)
+	}
+	return disk.Info{BlockSize: int(size), Next: next, Last: last}, nil
+}
+
+// cause says why reading or writing failed: ctx where it was that.
+func cause(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("it closed the connection, which it does after a request that it does not know")
+	}
+	return err
+}

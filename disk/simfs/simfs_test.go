@@ -1,0 +1,300 @@
+package simfs_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"kivaloo/disk"
+	"kivaloo/disk/simfs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const dir = "/d"
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func create(t *testing.T, s *simfs.FS, name, content string) disk.File {
+	t.Helper()
+	f, err := s.Create(dir + "/" + name)
+	must(t, err)
+	_, err = f.WriteAt([][]byte{[]byte(content)}, 0)
+	must(t, err)
+	return f
+}
+
+// outcomes crashes s many times and counts what describe says about what is left.
+func outcomes(s *simfs.FS, describe func(*simfs.FS) string) map[string]int {
+	seen := make(map[string]int)
+	for seed := range uint64(300) {
+		seen[describe(s.Crash(rand.New(rand.NewPCG(seed, 0))))]++
+	}
+	return seen
+}
+
+func names(s *simfs.FS) string { return strings.Join(s.Names(), " ") }
+
+func TestSyncedSurvives(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "hello")
+	must(t, f.Sync())
+	must(t, s.SyncDir(dir))
+	for what := range outcomes(s, func(s *simfs.FS) string { return string(s.Content("a")) }) {
+		if what != "hello" {
+			t.Errorf("left with %q", what)
+		}
+	}
+}
+
+// Everything that may happen to a name that was not synced does, and a rename is whole.
+func TestNamesAfterCrash(t *testing.T) {
+	s := simfs.New(dir)
+	must(t, create(t, s, "old", "1").Sync())
+	must(t, create(t, s, "gone", "2").Sync())
+	must(t, s.SyncDir(dir))
+	create(t, s, "new", "3")
+	must(t, s.Remove(dir+"/gone"))
+	must(t, s.Rename(dir+"/old", dir+"/renamed"))
+	seen := outcomes(s, names)
+	want := []string{
+		"gone new old", "gone new renamed", "gone old", "gone renamed",
+		"new old", "new renamed", "old", "renamed",
+	}
+	if got := slices.Sorted(maps.Keys(seen)); !slices.Equal(got, want) {
+		t.Errorf("left with %q, want all of %q", got, want)
+	}
+	if got := names(s); got != "new renamed" {
+		t.Errorf("the process sees %q", got)
+	}
+}
+
+// An unsynced write of three sectors over one leaves every mixture of them.
+func TestTornWrite(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", strings.Repeat("o", 512))
+	must(t, f.Sync())
+	must(t, s.SyncDir(dir))
+	_, err := f.WriteAt([][]byte{bytes.Repeat([]byte("n"), 1000), bytes.Repeat([]byte("n"), 536)}, 0)
+	must(t, err)
+	lengths := make(map[int]bool)
+	seen := outcomes(s, func(s *simfs.FS) string {
+		left := s.Content("a")
+		lengths[len(left)] = true
+		what := ""
+		for sector := range slices.Chunk(left, 512) {
+			if len(bytes.Trim(sector, string(sector[:1]))) > 0 {
+				t.Fatalf("a sector is torn: %q", sector)
+			}
+			what += string(sector[:1])
+		}
+		return strings.ReplaceAll(what, "\x00", "0")
+	})
+	for _, want := range []string{"o", "n", "nnn", "onn", "nn0", "o0n", "o00", "n0n", "on", "n0"} {
+		if seen[want] == 0 {
+			t.Errorf("never left with %s of %v", want, seen)
+		}
+	}
+	if !lengths[512] || !lengths[1536] || len(lengths) < 10 {
+		t.Errorf("lengths %v", lengths)
+	}
+}
+
+func TestCrashIsDeterministic(t *testing.T) {
+	s := simfs.New(dir)
+	for i := range 5 {
+		create(t, s, fmt.Sprint(i), strings.Repeat("x", 3000))
+	}
+	describe := func(s *simfs.FS) string {
+		all := names(s)
+		for _, name := range s.Names() {
+			all += string(s.Content(name))
+		}
+		return all
+	}
+	for seed := range uint64(20) {
+		one, two := s.Crash(rand.New(rand.NewPCG(seed, 0))), s.Crash(rand.New(rand.NewPCG(seed, 0)))
+		if describe(one) != describe(two) {
+			t.Errorf("seed %d gives two outcomes", seed)
+		}
+	}
+}
+
+// A sync that fails is never made up for by a later one.
+func TestFailedSyncLoses(t *testing.T) {
+	s := simfs.New(dir)
+	s.Put("a", nil)
+	f, err := s.Open(dir+"/a", true)
+	must(t, err)
+	_, err = f.WriteAt([][]byte{[]byte("lost")}, 0)
+	must(t, err)
+	create(t, s, "b", "")
+	s.Fail(simfs.Sync, 1, syscall.EIO)
+	s.Fail(simfs.SyncDir, 1, syscall.EIO)
+	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	if err := s.SyncDir(dir); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([][]byte{[]byte("kept")}, 4)
+	must(t, err)
+	create(t, s, "c", "")
+	must(t, f.Sync())
+	must(t, s.SyncDir(dir))
+	seen := outcomes(s, func(s *simfs.FS) string { return fmt.Sprintf("%q %s", s.Content("a"), names(s)) })
+	if seen[`"\x00\x00\x00\x00kept" a c`] == 0 || seen[`"lostkept" a b c`] == 0 {
+		t.Errorf("left with %v", seen)
+	}
+	for what := range seen {
+		if !strings.Contains(what, "kept") || !strings.HasSuffix(what, "c") {
+			t.Errorf("left with %s: what was synced afterwards is gone", what)
+		}
+	}
+}
+
+// The death of the process loses nothing, and leaves everything to be lost.
+func TestKill(t *testing.T) {
+	s := simfs.New(dir)
+	create(t, s, "a", "written")
+	_, err := s.Lock(dir, true)
+	must(t, err)
+	after := s.Kill()
+	if got := after.Content("a"); string(got) != "written" {
+		t.Errorf("left with %q", got)
+	}
+	if _, err := after.Lock(dir, true); err != nil {
+		t.Errorf("lock: %v", err)
+	}
+	if seen := outcomes(after, names); seen[""] == 0 || seen["a"] == 0 {
+		t.Errorf("after another crash: %v", seen)
+	}
+	// The two have nothing in common any more.
+	f, err := after.Open(dir+"/a", true)
+	must(t, err)
+	must(t, f.Truncate(0))
+	if got := s.Content("a"); string(got) != "written" {
+		t.Errorf("the original now has %q", got)
+	}
+}
+
+func TestCapacity(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "12345")
+	s.SetCapacity(8)
+	n, err := f.WriteAt([][]byte{[]byte("abcdefgh")}, 4) // one byte over, seven behind
+	if n != 4 || !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	if got := s.Content("a"); string(got) != "1234abcd" {
+		t.Errorf("content %q", got)
+	}
+	must(t, f.Truncate(2))
+	_, err = f.WriteAt([][]byte{[]byte("xxxxxx")}, 2)
+	must(t, err)
+}
+
+func TestHook(t *testing.T) {
+	s := simfs.New(dir)
+	var calls []string
+	s.SetHook(func(c simfs.Call) error {
+		calls = append(calls, fmt.Sprint(c.Op, " ", c.Name, " ", c.Offset, c.Len, c.Done))
+		if c.Done > 0 {
+			return io.ErrUnexpectedEOF
+		}
+		return nil
+	})
+	f, err := s.Create(dir + "/a")
+	must(t, err)
+	if n, err := f.WriteAt([][]byte{[]byte("123"), []byte("456")}, 2); n != 3 || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	if got := s.Content("a"); string(got) != "\x00\x00123" {
+		t.Errorf("content %q", got)
+	}
+	want := []string{"create a 0 0 0", "write a 2 6 0", "write a 2 6 3"}
+	if !slices.Equal(calls, want) {
+		t.Errorf("calls %q, want %q", calls, want)
+	}
+}
+
+func TestFailCounts(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "")
+	s.Fail(simfs.Sync, 2, syscall.EIO)
+	var failed []bool
+	for range 4 {
+		failed = append(failed, f.Sync() != nil)
+	}
+	if !slices.Equal(failed, []bool{false, true, false, false}) {
+		t.Errorf("failed: %v", failed)
+	}
+}
+
+func TestMisuse(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "x")
+	must(t, f.Close())
+	reader, err := s.Open(dir+"/a", false)
+	must(t, err)
+	for what, test := range map[string]struct{ got, want error }{
+		"close twice":          {f.Close(), fs.ErrClosed},
+		"sync after close":     {f.Sync(), fs.ErrClosed},
+		"write for reading":    {reader.Truncate(0), fs.ErrPermission},
+		"open what is missing": {second(s.Open(dir+"/b", false)), fs.ErrNotExist},
+		"open elsewhere":       {second(s.Open("/e/a", false)), fs.ErrNotExist},
+		"create what is there": {second(s.Create(dir + "/a")), fs.ErrExist},
+		"remove what is not":   {s.Remove(dir + "/b"), fs.ErrNotExist},
+		"rename what is not":   {s.Rename(dir+"/b", dir+"/c"), fs.ErrNotExist},
+		"list elsewhere":       {second(s.ReadDir("/e")), fs.ErrNotExist},
+	} {
+		if !errors.Is(test.got, test.want) {
+			t.Errorf("%s: %v, want %v", what, test.got, test.want)
+		}
+	}
+	if n := s.Handles(); n != 1 {
+		t.Errorf("%d handles, want 1", n)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestLock(t *testing.T) {
+	s := simfs.New(dir)
+	one, err := s.Lock(dir, false)
+	must(t, err)
+	two, err := s.Lock(dir, false)
+	must(t, err)
+	if _, err := s.Lock(dir, true); !errors.Is(err, disk.ErrLocked) {
+		t.Errorf("exclusive beside shared: %v", err)
+	}
+	one.Close()
+	one.Close()
+	if _, err := s.Lock(dir, true); !errors.Is(err, disk.ErrLocked) {
+		t.Errorf("exclusive beside the other: %v", err)
+	}
+	two.Close()
+	three, err := s.Lock(dir, true)
+	must(t, err)
+	if _, err := s.Lock(dir, false); !errors.Is(err, disk.ErrLocked) {
+		t.Errorf("shared beside exclusive: %v", err)
+	}
+	three.Close()
+	_, err = s.Lock(dir, false)
+	must(t, err)
+}

@@ -1,0 +1,211 @@
+package disk_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kivaloo/disk"
+	"kivaloo/disk/simfs"
+)
+
+// sumsOf returns the checksum file that the blocks from first to next must get.
+func sumsOf(size int, first, next uint64) []byte {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	var sums []byte
+	for n := first; n < next; n++ {
+		sums = binary.BigEndian.AppendUint32(sums, crc32.Checksum(block(n, 0, size), table))
+	}
+	b := []byte("KVSUMS\x00\x01")
+	b = binary.BigEndian.AppendUint32(b, uint32(size))
+	b = binary.BigEndian.AppendUint64(b, first)
+	b = binary.BigEndian.AppendUint64(b, next-first)
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(sums, table))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, table))
+	return append(b, sums...)
+}
+
+const (
+	sums0  = "sums_0000000000000000"
+	sums20 = "sums_0000000000000014"
+	sums40 = "sums_0000000000000028"
+)
+
+func TestSumsFormat(t *testing.T) {
+	fsys, s := threeFiles(t)
+	closeStore(t, s)
+	want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums0, sums20}
+	if got := fsys.Names(); !slices.Equal(got, want) {
+		t.Fatalf("files %v, want %v", got, want)
+	}
+	for first, name := range map[uint64]string{0: sums0, 20: sums20} {
+		if got := fsys.Content(name); !bytes.Equal(got, sumsOf(512, first, first+20)) {
+			t.Errorf("%s: %x", name, got)
+		}
+	}
+}
+
+// A file longer than the janitor reads at a time, with blocks that do not divide that.
+func TestSumsOfLongFile(t *testing.T) {
+	const size = 100_001
+	fsys := simfs.New(dir)
+	s := openInline(t, fsys, size)
+	defer closeStore(t, s)
+	add(t, s, 25)
+	add(t, s, 1)
+	if !bytes.Equal(fsys.Content(sums0), sumsOf(size, 0, 25)) {
+		t.Error("wrong checksums")
+	}
+}
+
+// Any rotten bit in any block of a sealed file is found, in the run that sealed the file
+// and in later ones.
+func TestSumsFindRot(t *testing.T) {
+	fsys, s := threeFiles(t)
+	buf := make([]byte, 512)
+	for _, reopen := range []bool{false, true} {
+		if reopen {
+			closeStore(t, s)
+			s = openInline(t, fsys, 512)
+		}
+		for n := uint64(0); n < 40; n++ {
+			name := fmt.Sprintf("blks_%016x", n/20*20)
+			offset, bit := int64(n%20*512+n*7%512), byte(1)<<(n%8)
+			fsys.Rot(name, offset, bit)
+			ok, err := disk.ReadBlock(s, n, buf)
+			if ok || !errors.Is(err, disk.ErrCorrupt) ||
+				!strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), fmt.Sprintf("block %016x", n)) {
+				t.Fatalf("rotten block %d: ok %v, %v", n, ok, err)
+			}
+			fsys.Rot(name, offset, bit)
+		}
+		wantBlocks(t, s, 0, 41)
+	}
+	closeStore(t, s)
+}
+
+// What happens to checksum files at the start.
+func TestSumsAtOpen(t *testing.T) {
+	intact := sumsOf(512, 20, 40)
+	changed := func(at int) []byte {
+		b := slices.Clone(intact)
+		b[at] ^= 1
+		return b
+	}
+	tests := []struct {
+		name    string
+		as      string
+		content []byte
+		gone    bool   // removed
+		checks  bool   // a rotten block 25 is found
+		says    string // in the log
+		refused string // in the error
+	}{
+		{name: "intact", as: sums20, content: intact, checks: true},
+		{name: "of the last file", as: sums40, content: sumsOf(512, 40, 41), gone: true},
+		{name: "of no file", as: "sums_0000000000000016", content: sumsOf(512, 0x16, 40), gone: true},
+		{name: "of no file, another block size", as: "sums_0000000000000016", content: sumsOf(1024, 0x16, 40), gone: true},
+		{name: "of fewer blocks", as: sums20, content: sumsOf(512, 20, 39), gone: true},
+		{name: "of another file", as: sums20, content: sumsOf(512, 0, 20), gone: true},
+		{name: "too long", as: sums20, content: append(slices.Clone(intact), 0), gone: true},
+		{name: "unfinished", as: sums20 + ".tmp", content: intact, gone: true},
+		{name: "empty", as: sums20, content: nil, says: "not usable"},
+		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "not usable"},
+		{name: "damaged header", as: sums20, content: changed(9), says: "not usable"},
+		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "not usable"},
+		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "not usable"},
+		{name: "damaged checksum", as: sums20, content: changed(36), says: "not usable"},
+		{name: "another block size", as: sums20, content: sumsOf(1024, 20, 40), refused: "not 512 but 1024"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			fsys, s := threeFiles(t)
+			closeStore(t, s)
+			if err := fsys.Remove(dir + "/" + sums20); err != nil {
+				t.Fatal(err)
+			}
+			fsys.Put(test.as, test.content)
+			var log bytes.Buffer
+			o := disk.Options{BlockSize: 512, FS: fsys, Log: slog.New(slog.NewTextHandler(&log, nil))}
+			s, err := disk.OpenInline(dir, o)
+			if test.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), test.refused) {
+					t.Fatalf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer closeStore(t, s)
+			if there := slices.Contains(fsys.Names(), test.as); there == test.gone {
+				t.Errorf("removed: %v", !there)
+			}
+			wantBlocks(t, s, 0, 41)
+			fsys.Rot("blks_0000000000000014", 5*512, 1)
+			if _, err := disk.ReadBlock(s, 25, make([]byte, 512)); errors.Is(err, disk.ErrCorrupt) != test.checks {
+				t.Errorf("rotten block: %v", err)
+			}
+			if !strings.Contains(log.String(), test.says) || test.says == "" && log.Len() > 0 {
+				t.Errorf("log: %q", log.String())
+			}
+			// Another start must not be disturbed by what this one has left, and a file that was
+			// sealed before does not get checksums now.
+			add(t, s, 30)
+			if test.gone && test.as == sums20 && slices.Contains(fsys.Names(), sums20) {
+				t.Error("checksums have been made of a file sealed in an earlier run")
+			}
+		})
+	}
+}
+
+// Checksums that cannot be written are done without.
+func TestSumsNotWritten(t *testing.T) {
+	for _, op := range []simfs.Op{simfs.Read, simfs.Rename} {
+		fsys := simfs.New(dir)
+		s := openInline(t, fsys, 512)
+		add(t, s, 20)
+		fsys.Fail(op, 1, syscall.EIO)
+		add(t, s, 20)
+		add(t, s, 1)
+		closeStore(t, s)
+		want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums20}
+		if got := fsys.Names(); !slices.Equal(got, want) {
+			t.Errorf("%s fails: files %v, want %v", op, got, want)
+		}
+	}
+}
+
+// A last file that is cut down, grows again and is sealed gets the checksums of what is in it.
+func TestSumsOfFileThatWasTorn(t *testing.T) {
+	fsys := simfs.New(dir)
+	s := openInline(t, fsys, 512)
+	add(t, s, 20)
+	add(t, s, 20)
+	closeStore(t, s)
+	// The second file is lost, as it can be with NoSync, and the first one, which has
+	// checksums, is the last again.
+	if err := fsys.Remove(dir + "/blks_0000000000000014"); err != nil {
+		t.Fatal(err)
+	}
+	fsys.Put("blks_0000000000000000", slices.Concat(pages(0, 19, 512)...))
+	s = openInline(t, fsys, 512)
+	if _, ok, err := disk.AppendPages(s, 19, [][]byte{block(99, 7, 512)}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	add(t, s, 1)
+	closeStore(t, s)
+	s = openInline(t, fsys, 512)
+	defer closeStore(t, s)
+	buf := make([]byte, 512)
+	if ok, err := disk.ReadBlock(s, 19, buf); !ok || err != nil || !bytes.Equal(buf, block(99, 7, 512)) {
+		t.Errorf("ok %v, %v", ok, err)
+	}
+}

@@ -1,0 +1,157 @@
+package stress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// Result is what a load achieved.
+type Result struct {
+	Requests int
+	Elapsed  time.Duration // from the first request to the last answer
+}
+
+// Rate returns the requests answered per second.
+func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds() }
+
+// Drive sends the requests of w over nc, keeping depth of them outstanding, until w
+// has no more and all are answered. One new request is made per answer; what one
+// read brings is answered by one write. The first wrong answer ends it.
+//
+// Reading and writing take turns, which is cheapest. It needs a server that goes on
+// reading while depth answers, each as long as the workload's get, wait for the client.
+func Drive(ctx context.Context, nc net.Conn, w Workload, depth int) (Result, error) {
+	// A deadline in the past is how a blocked read or write is ended.
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	d := newDriver(nc, w, depth)
+	start := time.Now()
+	err := d.run(ctx)
+	r := Result{Requests: d.answered, Elapsed: time.Since(start)}
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("nothing answered in %v: %w", stallTimeout, err)
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return r, fmt.Errorf("after %d answers, with %d requests outstanding: %w", d.answered, d.outstanding, err)
+	}
+	return r, nil
+}
+
+// driver is a load in progress.
+//
+// Invariants:
+//  1. An ID is used by at most one outstanding request; it is an index into slots.
+//  2. outstanding is the number of busy slots.
+//  3. out holds requests not yet written, all of them outstanding.
+//  4. in is shorter than buffer, as no packet that wire.Cut leaves there is longer.
+type driver struct {
+	nc          net.Conn
+	work        Workload
+	slots       []slot
+	outstanding int
+	answered    int
+
+	out    []byte
+	buffer []byte // for input
+	in     []byte // the part of buffer that has been received and not yet cut
+}
+
+type slot struct {
+	tag  uint64
+	busy bool
+}
+
+func newDriver(nc net.Conn, w Workload, depth int) *driver {
+	return &driver{nc: nc, work: w, slots: make([]slot, depth), buffer: make([]byte, inputBytes)}
+}
+
+func (d *driver) run(ctx context.Context) error {
+	for id := range d.slots {
+		d.ask(uint64(id))
+	}
+	for d.outstanding > 0 {
+		if err := d.nc.SetDeadline(time.Now().Add(stallTimeout)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil { // looked at after its own deadline may have been replaced
+			return context.Cause(ctx)
+		}
+		if len(d.out) > 0 { // what was received may have been part of an answer
+			if _, err := d.nc.Write(d.out); err != nil {
+				return err
+			}
+			d.out = d.out[:0]
+		}
+		if err := d.receive(); err != nil {
+			return err
+		}
+	}
+	if len(d.in) > 0 {
+		return fmt.Errorf("%d bytes came after the last answer", len(d.in))
+	}
+	return nil
+}
+
+// receive reads once and deals with all answers that are then complete.
+func (d *driver) receive() error {
+	have := copy(d.buffer, d.in)
+	n, err := d.nc.Read(d.buffer[have:])
+	if err != nil {
+		return err
+	}
+	d.in = d.buffer[:have+n]
+	for {
+		p, n, _, err := wire.Cut(d.in, inputBytes-wire.Overhead)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := d.answer(p); err != nil {
+			return err
+		}
+		d.in = d.in[n:]
+	}
+}
+
+// answer takes one answer and makes the next request in its place.
+func (d *driver) answer(p wire.Packet) error {
+	if p.ID >= uint64(len(d.slots)) || !d.slots[p.ID].busy {
+		return fmt.Errorf("answer with ID %d, which no request is waiting for", p.ID)
+	}
+	s := &d.slots[p.ID]
+	s.busy = false
+	d.outstanding--
+	d.answered++
+	if err := d.work.Check(s.tag, p.Record); err != nil {
+		return err
+	}
+	d.ask(p.ID)
+	return nil
+}
+
+// ask makes the next request, if there is one, under a free ID.
+func (d *driver) ask(id uint64) {
+	start := len(d.out)
+	out, tag, more := d.work.Next(wire.Begin(d.out, id))
+	if !more {
+		d.out = out[:start]
+		return
+	}
+	d.out = wire.End(out, start)
+	d.slots[id] = slot{tag: tag, busy: true}
+	d.outstanding++
+}

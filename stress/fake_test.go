@@ -1,0 +1,108 @@
+package stress
+
+import (
+	"net"
+	"sync"
+	"testing"
+
+	"kivaloo/wire"
+)
+
+// fakeServer is a key-value server that does as little as one can.
+type fakeServer struct {
+	mu     sync.Mutex
+	pairs  map[string][]byte
+	tamper func(answer []byte) []byte // changes whole packets on their way out
+}
+
+func (s *fakeServer) setTamper(f func(answer []byte) []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tamper = f
+}
+
+func newFakeServer() *fakeServer { return &fakeServer{pairs: map[string][]byte{}} }
+
+// serve takes one connection after the other, until the listener is closed.
+func (s *fakeServer) serve(ln net.Listener) {
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		s.handle(nc)
+		nc.Close()
+	}
+}
+
+func (s *fakeServer) handle(nc net.Conn) {
+	buffer := make([]byte, 64<<10)
+	var in, out []byte
+	for {
+		have := copy(buffer, in)
+		n, err := nc.Read(buffer[have:])
+		if err != nil {
+			return
+		}
+		in, out = buffer[:have+n], out[:0]
+		s.mu.Lock()
+		for {
+			p, n, _, err := wire.Cut(in, wire.MaxKVRequestLen)
+			if err != nil {
+				panic(err)
+			}
+			if n == 0 {
+				break
+			}
+			in = in[n:]
+			start := len(out)
+			out = wire.End(s.answer(wire.Begin(out, p.ID), p.Record), start)
+			if s.tamper != nil {
+				out = append(out[:start], s.tamper(out[start:])...)
+			}
+		}
+		s.mu.Unlock()
+		if _, err := nc.Write(out); err != nil {
+			return
+		}
+	}
+}
+
+func (s *fakeServer) answer(out, record []byte) []byte {
+	r, err := wire.ParseKVRequest(record)
+	if err != nil {
+		panic(err)
+	}
+	if r.Type == wire.TypeSet {
+		s.pairs[string(r.Key)] = append([]byte(nil), r.Value...)
+		return wire.AppendKVStatus(out, 0)
+	}
+	value, found := s.pairs[string(r.Key)]
+	if !found {
+		return wire.AppendKVStatus(out, 1)
+	}
+	return wire.AppendKVValue(out, value)
+}
+
+// dial starts s, and returns a connection to it. Both end with the test.
+func (s *fakeServer) dial(tb testing.TB) net.Conn {
+	ln, err := net.Listen("unix", tb.TempDir()+"/s")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.serve(ln)
+	}()
+	nc, err := net.Dial("unix", ln.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		nc.Close()
+		ln.Close()
+		<-done
+	})
+	return nc
+}

@@ -1,0 +1,159 @@
+package stress
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// Process is a server that was started for a benchmark. It does not outlive this
+// program, however that ends.
+type Process struct {
+	Name   string
+	Socket string // path of the unix socket it is to listen on
+	cmd    *exec.Cmd
+	output *output
+	grace  time.Duration // between being asked to stop and being killed
+	ended  chan struct{} // closed once it has been waited for
+	err    error         // why it ended; valid once ended is closed
+}
+
+// Start runs path, which is to listen on the unix socket. env is added to the environment.
+func Start(name, socket, path string, args, env []string) (*Process, error) {
+	p := &Process{Name: name, Socket: socket, output: &output{}, grace: stopGrace, ended: make(chan struct{})}
+	p.cmd = exec.Command(path, args...)
+	p.cmd.Env = append(p.cmd.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	// A process group of its own: Ctrl-C reaches this program alone, which then stops
+	// its servers in order.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	go func() {
+		defer close(p.ended)
+		p.err = p.cmd.Wait()
+	}()
+	return p, nil
+}
+
+// Connect waits until the server accepts, and returns the connection.
+func (p *Process) Connect(ctx context.Context) (net.Conn, error) {
+	addr := []wire.Addr{{Name: p.Socket, Network: "unix", Address: p.Socket}}
+	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("it does not accept connections after %v", readyTimeout))
+	defer cancel()
+	for {
+		nc, err := wire.Dial(ctx, addr)
+		if err == nil {
+			return nc, nil
+		}
+		select {
+		case <-time.After(readyInterval):
+		case <-p.ended:
+			return nil, p.explain(fmt.Errorf("it ended early: %w", p.endError()))
+		case <-ctx.Done():
+			return nil, p.explain(context.Cause(ctx))
+		}
+	}
+}
+
+// Stop asks the server to stop, waits for it, and kills it if it takes too long. It
+// may be called again.
+func (p *Process) Stop() error {
+	select {
+	case <-p.ended:
+		return nil
+	default:
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(p.grace):
+	}
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	<-p.ended
+	return p.explain(fmt.Errorf("it had to be killed, as it did not stop in %v", p.grace))
+}
+
+// Collections returns how many garbage collections a Go server has said it made; it
+// has to be started with GODEBUG=gctrace=1.
+func (p *Process) Collections() int {
+	p.output.mu.Lock()
+	defer p.output.mu.Unlock()
+	return p.output.collections
+}
+
+// lost explains an error on a connection to the server. A server that dies closes its
+// connections before anything else is known of it, so that is waited for.
+func (p *Process) lost(err error) error {
+	select {
+	case <-p.ended:
+		return p.explain(fmt.Errorf("it ended, %w: %w", p.endError(), err))
+	case <-time.After(deathWait):
+		return p.explain(err)
+	}
+}
+
+func (p *Process) endError() error {
+	if p.err == nil {
+		return errors.New("exit status 0")
+	}
+	return p.err
+}
+
+// explain adds what the server printed last to an error.
+func (p *Process) explain(err error) error {
+	if last := p.output.last(); last != "" {
+		return fmt.Errorf("%s: %w; it said:\n%s", p.Name, err, last)
+	}
+	return fmt.Errorf("%s: %w", p.Name, err)
+}
+
+// output takes what a server prints. It keeps the last tailBytes, and counts the
+// lines of the Go runtime about garbage collections instead of keeping them.
+type output struct {
+	mu          sync.Mutex
+	tail        []byte
+	line        []byte // the last line, while it has no end
+	collections int
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for line := range bytes.Lines(b) {
+		o.line = append(o.line, line...)
+		if line[len(line)-1] == '\n' || len(o.line) > tailBytes {
+			o.take(o.line)
+			o.line = o.line[:0]
+		}
+	}
+	return len(b), nil
+}
+
+func (o *output) take(line []byte) {
+	if bytes.HasPrefix(line, []byte("gc ")) {
+		o.collections++
+		return
+	}
+	o.tail = append(o.tail, line...)
+	if over := len(o.tail) - tailBytes; over > 0 {
+		o.tail = append(o.tail[:0], o.tail[over:]...)
+	}
+}
+
+func (o *output) last() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.TrimSpace(string(o.tail) + string(o.line))
+}

@@ -1,0 +1,87 @@
+package stress
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+
+	"kivaloo/wire"
+)
+
+// Workload is what a client asks a server, and what it expects to hear. Neither
+// method should allocate, as they are called for every request.
+type Workload interface {
+	// Next appends the record of the next request to dst. The tag is handed to Check
+	// with its answer. more is false when there is none left.
+	Next(dst []byte) (record []byte, tag uint64, more bool)
+	// Check returns an error unless the answer is right. answer is only valid during
+	// the call.
+	Check(tag uint64, answer []byte) error
+}
+
+// OrderedLoad sets all pairs, in order.
+func OrderedLoad(pairs []Pair) Workload { return &orderedLoad{pairs: pairs} }
+
+type orderedLoad struct {
+	pairs []Pair
+	next  int
+}
+
+func (w *orderedLoad) Next(dst []byte) ([]byte, uint64, bool) {
+	i := w.next
+	if i == len(w.pairs) {
+		return dst, 0, false
+	}
+	w.next++
+	p := &w.pairs[i]
+	return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeSet, Key: p.Key(), Value: p.Value()}), uint64(i), true
+}
+
+func (w *orderedLoad) Check(tag uint64, answer []byte) error {
+	if _, err := wire.ParseKVStatus(wire.TypeSet, answer); err != nil {
+		return fmt.Errorf("SET of %x: %w", w.pairs[tag].Key(), err)
+	}
+	return nil
+}
+
+// RandomGet gets n pairs, each chosen at random out of pairs, which the store must
+// hold. The same seed makes the same choices.
+//
+// They are chosen and copied beforehand. Looking them up under way would cost more
+// than all else a client does for a request, as each would miss the CPU's caches,
+// and would take these from the server.
+func RandomGet(pairs []Pair, n int, seed uint64) Workload {
+	w := &randomGet{chosen: make([]Pair, n)}
+	random := rand.New(rand.NewPCG(seed, 0))
+	for i := range w.chosen {
+		w.chosen[i] = pairs[random.IntN(len(pairs))]
+	}
+	return w
+}
+
+type randomGet struct {
+	chosen []Pair
+	next   int
+}
+
+func (w *randomGet) Next(dst []byte) ([]byte, uint64, bool) {
+	i := w.next
+	if i == len(w.chosen) {
+		return dst, 0, false
+	}
+	w.next++
+	return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeGet, Key: w.chosen[i].Key()}), uint64(i), true
+}
+
+func (w *randomGet) Check(tag uint64, answer []byte) error {
+	value, found, err := wire.ParseKVValue(answer)
+	switch p := &w.chosen[tag]; {
+	case err != nil:
+		return fmt.Errorf("GET of %x: %w", p.Key(), err)
+	case !found:
+		return fmt.Errorf("GET of %x: the key is absent", p.Key())
+	case !bytes.Equal(value, p.Value()):
+		return fmt.Errorf("GET of %x: the value is %x, want %x", p.Key(), value, p.Value())
+	}
+	return nil
+}

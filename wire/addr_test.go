@@ -1,0 +1,178 @@
+package wire_test
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kivaloo/wire"
+)
+
+func TestResolveAddr(t *testing.T) {
+	longest := "/" + strings.Repeat("p", wire.MaxUnixPathLen-1)
+	for _, c := range []struct {
+		in       string
+		network  string
+		address  string
+		loopback bool
+	}{
+		{"/", "unix", "/", true},
+		{"/run/kivaloo.sock", "unix", "/run/kivaloo.sock", true},
+		{"/odd:80", "unix", "/odd:80", true},
+		{longest, "unix", longest, true},
+		{"[127.0.0.1]:1", "tcp", "127.0.0.1:1", true},
+		{"[10.1.2.3]:65535", "tcp", "10.1.2.3:65535", false},
+		{"[::1]:1236", "tcp", "[::1]:1236", true},
+		{"[::]:1236", "tcp", "[::]:1236", false},
+		{"[::ffff:127.0.0.1]:80", "tcp", "[::ffff:127.0.0.1]:80", true},
+		{"127.0.0.1:1234", "tcp", "127.0.0.1:1234", true},
+		{"0.0.0.0:1234", "tcp", "0.0.0.0:1234", false},
+		{"127.0.0.1:http", "tcp", "127.0.0.1:80", true},
+		{"::1:1234", "tcp", "[::1]:1234", true}, // the last colon is the one that counts
+	} {
+		addrs, err := wire.ResolveAddr(c.in)
+		if err != nil || len(addrs) != 1 {
+			t.Errorf("%s: %v, %v", c.in, addrs, err)
+			continue
+		}
+		if want := (wire.Addr{Name: c.in, Network: c.network, Address: c.address}); addrs[0] != want {
+			t.Errorf("%s: %+v, want %+v", c.in, addrs[0], want)
+		}
+		if addrs[0].Loopback() != c.loopback {
+			t.Errorf("%s: loopback %v", c.in, !c.loopback)
+		}
+	}
+}
+
+func TestResolveName(t *testing.T) {
+	addrs, err := wire.ResolveAddr("localhost:1234")
+	if err != nil || len(addrs) == 0 {
+		t.Fatal(addrs, err)
+	}
+	seen := map[wire.Addr]bool{}
+	for _, a := range addrs {
+		if !a.Loopback() || a.Network != "tcp" || !strings.HasSuffix(a.Address, ":1234") || a.Name != "localhost:1234" || seen[a] {
+			t.Errorf("%+v", a)
+		}
+		if !strings.Contains(a.String(), "localhost:1234") || !strings.Contains(a.String(), a.Address) {
+			t.Errorf("written as %s", a)
+		}
+		seen[a] = true
+	}
+}
+
+func TestResolveAddrErrors(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"", "it is empty"},
+		{":", "no host before the port"},
+		{":80", "no host before the port"},
+		{"localhost", "no port"},
+		{"/" + strings.Repeat("p", wire.MaxUnixPathLen), "the path has 108 bytes, a unix socket's at most 107"},
+		{"localhost:", `port "" is not a number from 1 to 65535`},
+		{"localhost:0", `port "0" is not a number`},
+		{"localhost:65536", `port "65536" is not a number`},
+		{"localhost:-1", `port "-1" is neither a number`},
+		{"localhost:80x", `port "80x" is neither a number`},
+		{"localhost:no-such-service", `port "no-such-service" is neither a number`},
+		{strings.Repeat("x", 300) + ":80", "no such host"},
+		{"[127.0.0.1]", `no "]:"`},
+		{"[127.0.0.1]80", `no "]:"`},
+		{"[127.0.0.1:80", `no "]:"`},
+		{"[]:80", `"" is not an IPv4 or IPv6 address`},
+		{"[localhost]:80", `"localhost" is not an IPv4 or IPv6 address`},
+		{"[127.0.0.256]:80", "is not an IPv4 or IPv6 address"},
+		{"[127.1]:80", "is not an IPv4 or IPv6 address"},
+		{"[fe80::1%lo]:80", "is not an IPv4 or IPv6 address"},
+		{"[127.0.0.1]:", `port "" is not a number`},
+		{"[127.0.0.1]:0", `port "0" is not a number`},
+		{"[127.0.0.1]:65536", `port "65536" is not a number`},
+		{"[127.0.0.1]:80 ", `port "80 " is not a number`},
+		{"[127.0.0.1]:+80", `port "+80" is not a number`},
+		{"[127.0.0.1]:http", `port "http" is not a number`},
+		{"[::1]:80:90", `port "80:90" is not a number`},
+	} {
+		addrs, err := wire.ResolveAddr(c.in)
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "address") {
+			t.Errorf("%q: %v, %v, want an error with: %s", c.in, addrs, err, c.want)
+		}
+	}
+}
+
+// listen accepts, and closes, whatever connects to address until the test ends.
+func listen(t *testing.T, network, address string) net.Addr {
+	ln, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			nc.Close()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return ln.Addr()
+}
+
+func TestDialInOrder(t *testing.T) {
+	dir := t.TempDir()
+	unix := func(name string) wire.Addr {
+		path := filepath.Join(dir, name)
+		return wire.Addr{Name: path, Network: "unix", Address: path}
+	}
+	nobody, first, second := unix("nobody"), unix("first"), unix("second")
+	listen(t, "unix", first.Address)
+	listen(t, "unix", second.Address)
+
+	nc, err := wire.Dial(context.Background(), []wire.Addr{nobody, first, second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if got := nc.RemoteAddr().String(); got != first.Address {
+		t.Errorf("connected to %s", got)
+	}
+
+	_, err = wire.Dial(context.Background(), []wire.Addr{nobody})
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "connect to "+nobody.Address) {
+		t.Errorf("nobody there: %v", err)
+	}
+	if _, err = wire.Dial(context.Background(), nil); err == nil {
+		t.Error("connected to no address")
+	}
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	if _, err = wire.Dial(stopped, []wire.Addr{first}); err == nil {
+		t.Error("connected after being told not to")
+	}
+}
+
+func TestDialSetsNoDelay(t *testing.T) {
+	at := listen(t, "tcp", "127.0.0.1:0").String()
+	nc, err := wire.Dial(context.Background(), []wire.Addr{{Name: at, Network: "tcp", Address: at}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	raw, err := nc.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	noDelay := 0
+	controlErr := raw.Control(func(fd uintptr) {
+		noDelay, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY)
+	})
+	if controlErr != nil || err != nil || noDelay == 0 {
+		t.Errorf("TCP_NODELAY is %d, %v, %v", noDelay, controlErr, err)
+	}
+}

@@ -1,0 +1,213 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// KVRequest is a request of the key-value service. Which fields count depends on
+// the type:
+//
+//	PARAMS
+//	SET ADD MODIFY   Key Value
+//	CAS              Key Old Value
+//	DELETE GET       Key
+//	CAD              Key Old
+//	RANGE            Max Key End        from Key up to, not including, End
+//
+// The slices of a parsed request alias its record. Each holds at most MaxKeyLen
+// bytes; a field that is present but empty is not nil.
+type KVRequest struct {
+	Type  uint32
+	Max   uint32 // RANGE: bytes of pairs wanted, length bytes included
+	Key   []byte
+	Value []byte
+	Old   []byte
+	End   []byte
+}
+
+// ParseKVRequest takes a request record apart. The fields must be all there is
+// in the record. The limits of a store on keys and values are not looked at.
+func ParseKVRequest(record []byte) (r KVRequest, err error) {
+	if len(record) < MinKVRequestLen || len(record) > MaxKVRequestLen {
+		return r, badRecord("request of the "+kvService+" service", len(record),
+			fmt.Sprintf("it must have %d to %d", MinKVRequestLen, MaxKVRequestLen))
+	}
+	r.Type = binary.BigEndian.Uint32(record)
+	f := fields{rest: record[typeLen:]}
+	switch r.Type {
+	case TypeParams:
+	case TypeGet, TypeDelete:
+		r.Key = f.key("the key")
+	case TypeSet, TypeAdd, TypeModify:
+		r.Key = f.key("the key")
+		r.Value = f.key("the value")
+	case TypeCAS:
+		r.Key = f.key("the key")
+		r.Old = f.key("the old value")
+		r.Value = f.key("the new value")
+	case TypeCAD:
+		r.Key = f.key("the key")
+		r.Old = f.key("the old value")
+	case TypeRange:
+		r.Max = f.u32("the size wanted")
+		r.Key = f.key("the start key")
+		r.End = f.key("the end key")
+	default:
+		return r, unknownType(r.Type, kvService)
+	}
+	return r, f.doneRequest(record, kvService)
+}
+
+// Check returns an error unless r can be sent.
+func (r *KVRequest) Check() error {
+	switch r.Type {
+	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange:
+	default:
+		return unknownType(r.Type, kvService)
+	}
+	if err := checkLen(r.Type, "key", len(r.Key), MaxKeyLen); err != nil {
+		return err
+	}
+	if err := checkLen(r.Type, "value", len(r.Value), MaxKeyLen); err != nil {
+		return err
+	}
+	if err := checkLen(r.Type, "old value", len(r.Old), MaxKeyLen); err != nil {
+		return err
+	}
+	return checkLen(r.Type, "end key", len(r.End), MaxKeyLen)
+}
+
+// AppendKVRequest appends the record of r to dst. r must be one that Check accepts.
+func AppendKVRequest(dst []byte, r *KVRequest) []byte {
+	dst = appendU32(dst, r.Type)
+	switch r.Type {
+	case TypeParams:
+	case TypeGet, TypeDelete:
+		dst = appendKey(dst, r.Key)
+	case TypeSet, TypeAdd, TypeModify:
+		dst = appendKey(dst, r.Key)
+		dst = appendKey(dst, r.Value)
+	case TypeCAS:
+		dst = appendKey(dst, r.Key)
+		dst = appendKey(dst, r.Old)
+		dst = appendKey(dst, r.Value)
+	case TypeCAD:
+		dst = appendKey(dst, r.Key)
+		dst = appendKey(dst, r.Old)
+	case TypeRange:
+		dst = appendU32(dst, r.Max)
+		dst = appendKey(dst, r.Key)
+		dst = appendKey(dst, r.End)
+	default:
+		panic(fmt.Sprintf("wire: key-value request of type %#x", r.Type))
+	}
+	return dst
+}
+
+// AppendKVParams appends the answer to PARAMS: the longest key and value, in
+// bytes, that the store takes.
+func AppendKVParams(dst []byte, maxKey, maxValue uint32) []byte {
+	return appendU32(appendU32(dst, maxKey), maxValue)
+}
+
+// AppendKVStatus appends the answer to a modifying request, 0 for done and 1 for
+// not, or, with status 1, that to a GET whose key is absent.
+func AppendKVStatus(dst []byte, status uint32) []byte { return appendU32(dst, status) }
+
+// AppendKVValue appends the answer to a GET whose key is present.
+func AppendKVValue(dst []byte, value []byte) []byte {
+	return appendKey(appendU32(dst, 0), value)
+}
+
+// AppendKVPairs appends the answer to a RANGE. pairs is n times a length byte, the
+// key, a length byte, the value; everything from the start up to next is in it,
+// an empty next meaning the end of the key space.
+func AppendKVPairs(dst []byte, n uint32, next, pairs []byte) []byte {
+	dst = appendU32(appendU32(dst, 0), n)
+	dst = appendKey(dst, next)
+	return append(dst, pairs...)
+}
+
+// ParseKVParams reads the answer to PARAMS.
+func ParseKVParams(record []byte) (maxKey, maxValue uint32, err error) {
+	f := fields{rest: record}
+	maxKey = f.u32("the longest key")
+	maxValue = f.u32("the longest value")
+	return maxKey, maxValue, f.done("answer to KVLDS_PARAMS", len(record))
+}
+
+// ParseKVStatus reads the answer to a modifying request of type typ. SET and
+// DELETE have no other status than 0. Bytes behind the status are allowed.
+func ParseKVStatus(typ uint32, record []byte) (status uint32, err error) {
+	most := uint32(1)
+	if typ == TypeSet || typ == TypeDelete {
+		most = 0
+	}
+	f := fields{rest: record}
+	status = f.u32("the status")
+	if f.fault != "" {
+		return 0, f.describe("answer to "+TypeName(typ), len(record))
+	}
+	if status > most {
+		return 0, badStatus(typ, status)
+	}
+	return status, nil
+}
+
+// ParseKVValue reads the answer to a GET. value aliases record.
+func ParseKVValue(record []byte) (value []byte, found bool, err error) {
+	f := fields{rest: record}
+	status := f.u32("the status")
+	switch {
+	case f.fault != "" || status == 1:
+	case status == 0:
+		value, found = f.key("the value"), true
+	default:
+		return nil, false, badStatus(TypeGet, status)
+	}
+	if f.fault != "" || len(f.rest) != 0 {
+		return nil, false, f.describe("answer to KVLDS_GET", len(record))
+	}
+	return value, found, nil
+}
+
+// ParseKVPairs reads the answer to a RANGE that asked for max bytes. CutPair takes
+// pairs apart, and cannot fail on what has been checked here. All alias record.
+func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err error) {
+	const what = "answer to KVLDS_RANGE"
+	f := fields{rest: record}
+	status := f.u32("the status")
+	n = f.u32("the count")
+	next = f.key("the next key")
+	if f.fault != "" {
+		return 0, nil, nil, f.describe(what, len(record))
+	}
+	if status != 0 {
+		return 0, nil, nil, badStatus(TypeRange, status)
+	}
+	// A pair takes two bytes at least, so more would not be what was asked for.
+	if n > 1 && n > max/2 {
+		return 0, nil, nil, badRecord(what, len(record), fmt.Sprintf("%d pairs in %d bytes", n, max))
+	}
+	pairs = f.rest
+	for i := uint32(0); i < n && f.fault == ""; i++ {
+		f.key("a key")
+		f.key("a value")
+	}
+	if err := f.done(what, len(record)); err != nil {
+		return 0, nil, nil, err
+	}
+	return n, next, pairs, nil
+}
+
+// CutPair takes the first pair off pairs, which must not be empty.
+func CutPair(pairs []byte) (key, value, rest []byte, err error) {
+	f := fields{rest: pairs}
+	key = f.key("a key")
+	value = f.key("a value")
+	if f.fault != "" {
+		return nil, nil, nil, f.describe("list of pairs", len(pairs))
+	}
+	return key, value, f.rest, nil
+}

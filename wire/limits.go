@@ -1,0 +1,32 @@
+package wire
+
+// Every limit of the protocol, in bytes unless the name says otherwise. The
+// lengths are part of the protocol: a peer may rely on them.
+const (
+	// MaxKeyLen is what the one length byte in front of a key, a value or a name
+	// can say.
+	MaxKeyLen = 255
+
+	// MinKVRequestLen and MaxKVRequestLen bound a key-value request's record: its
+	// type, and at most three fields (CAS) of MaxKeyLen bytes with their length bytes.
+	MinKVRequestLen = 4
+	MaxKVRequestLen = 4 + 3*(1+MaxKeyLen)
+
+	// LBSAppendHeadLen is how much of an APPEND request's record comes before the blocks.
+	LBSAppendHeadLen = 4 + 4 + 8
+
+	// MaxS3PutLen bounds the object in an S3 PUT: lengths are signed in clients.
+	MaxS3PutLen = 1<<31 - 1
+	// MaxS3GetLen bounds what an S3 GET or RANGE may ask for.
+	MaxS3GetLen = 1 << 31
+
+	// MaxDDBValueLen bounds a value of the DynamoDB service, so that the item
+	// stays below DynamoDB's own limit of 400 KB once encoded.
+	MaxDDBValueLen = 256 << 10
+
+	// MaxUnixPathLen is what struct sockaddr_un holds on Linux with its final NUL.
+	MaxUnixPathLen = 107
+
+	// maxPort is the last TCP port.
+	maxPort = 65535
+)
