@@ -57,7 +57,7 @@ func Check(store disk.Store, root Root) *Report {
 		}
 		return true
 	}
-	walk := walker{store: store, exact: true, fault: add, page: func(h head, p []byte, size int) { r.count(h, p, size) }}
+	walk := walker{store: store, exact: true, fault: add, page: r.count}
 	oldest := walk.tree(root)
 	if len(r.Faults) > 0 {
 		return r // counts over a part of the tree say nothing
@@ -72,15 +72,15 @@ func Check(store disk.Store, root Root) *Report {
 }
 
 // count adds one good page to the sums of r.
-func (r *Report) count(h head, p []byte, size int) {
-	r.UsedBytes += uint64(size)
-	if h.height > 0 {
+func (r *Report) count(l layout) {
+	r.UsedBytes += uint64(l.end)
+	if l.height > 0 {
 		r.Parents++
 		return
 	}
 	r.Leaves++
-	r.Pairs += uint64(h.keys)
-	r.PairBytes += uint64(size - h.body)
+	r.Pairs += uint64(l.keys)
+	r.PairBytes += uint64(l.end - l.body)
 }
 
 // walker visits the pages of a tree, parents before children, left to right.
@@ -89,7 +89,7 @@ type walker struct {
 	since uint64 // pages before this block are left out, with all below them
 	exact bool
 	fault func(block uint64, path string, err error) bool // false ends the walk
-	page  func(h head, p []byte, size int)                // a good page; may be nil
+	page  func(l layout)                                  // a good page; may be nil
 	stop  bool
 }
 
@@ -115,29 +115,29 @@ func (v *walker) visit(w *want, path string) (oldest uint64) {
 }
 
 func (v *walker) checked(w *want, p []byte, path string) (oldest uint64) {
-	h, err := w.verify(p)
+	l, err := w.verify(p)
 	if err != nil {
 		v.stop = !v.fault(w.block, path, err)
 		return noBlock
 	}
-	keysEnd := skipStrings(p, h.body, h.keys)
-	if h.height == 0 {
-		v.good(h, p, skipStrings(p, keysEnd, h.keys))
+	if v.page != nil {
+		v.page(l)
+	}
+	if l.height == 0 {
 		return w.block
 	}
-	v.good(h, p, keysEnd+(h.keys+1)*recordBytes)
 	oldest = noBlock
-	kidLo, at := w.lo, h.body
-	for i := 0; i <= h.keys && !v.stop; i++ {
+	kidLo, at := w.lo, l.body
+	for i := 0; i <= l.keys && !v.stop; i++ {
 		kidHi := w.hi
-		if i < h.keys {
+		if i < l.keys {
 			kidHi = stringAt(p, at)
 			at += 1 + len(kidHi)
 		}
-		r := getRecord(p[keysEnd+i*recordBytes:])
+		r := getRecord(p[l.keysEnd+i*recordBytes:])
 		if r.block >= v.since {
 			kid := want{
-				block: r.block, height: h.height - 1, size: r.size, oldest: r.oldest,
+				block: r.block, height: l.height - 1, size: r.size, oldest: r.oldest,
 				lo: bytes.Clone(kidLo), hi: bytes.Clone(kidHi), exact: v.exact,
 			}
 			oldest = min(oldest, v.visit(&kid, fmt.Sprintf("%s/%d", path, i)))
@@ -145,10 +145,4 @@ func (v *walker) checked(w *want, p []byte, path string) (oldest uint64) {
 		kidLo = kidHi
 	}
 	return oldest
-}
-
-func (v *walker) good(h head, p []byte, size int) {
-	if v.page != nil {
-		v.page(h, p, size)
-	}
 }

@@ -165,7 +165,7 @@ func (t *Tree) arrived(op *disk.Op) {
 
 // takeIn checks the page that f has brought and makes it part of the cache.
 func (t *Tree) takeIn(f *fetch, nd *node) error {
-	var h head
+	var l layout
 	err := f.op.Err
 	switch {
 	case err != nil:
@@ -174,12 +174,12 @@ func (t *Tree) takeIn(f *fetch, nd *node) error {
 		// find out: they start anew, and come to the same block again or not.
 		err = fmt.Errorf("%w: the tree refers to it, but it does not exist", disk.ErrCorrupt)
 	default:
-		h, err = f.want.verify(t.cache.page(nd))
+		l, err = f.want.verify(t.cache.page(nd))
 	}
 	if err != nil {
 		return fmt.Errorf("page at block %d: %w", f.want.block, err)
 	}
-	t.cache.index(nd, h)
+	t.cache.index(nd, l)
 	nd.block, nd.oldest = f.want.block, f.want.oldest
 	nd.state = frameClean
 	nd.waiter = 0

@@ -235,48 +235,39 @@ func keyHead(s []byte) uint64 {
 	return h
 }
 
-// index fills in nd and the index of a page that has been verified or built here. h is
-// the page's head; block, oldest and state are the caller's to set.
-func (c *cache) index(nd *node, h head) {
-	nd.keys = uint32(h.keys)
-	nd.height = uint8(h.height)
-	nd.root = h.root
-	nd.first = uint32(h.body)
-	geo, p := c.geo(nd), c.page(nd)
-	nd.stride = uint16((h.keys + geo.samples - 1) / geo.samples)
-	if nd.stride == 0 {
-		nd.stride = 1
-	}
-	end := skipStrings(p, h.body, h.keys)
-	nd.second = uint32(end)
+// index fills in nd and the index of a page that has been verified or built here. block, oldest and
+// state are the caller's to set.
+func (c *cache) index(nd *node, l layout) {
+	nd.keys = uint32(l.keys)
+	nd.height = uint8(l.height)
+	nd.root = l.root
+	nd.first, nd.second, nd.size = uint32(l.body), uint32(l.keysEnd), uint32(l.end)
+	nd.stride = uint16(max(1, (l.keys+c.geo(nd).samples-1)/c.geo(nd).samples))
+	p := c.page(nd)
 	nd.common = 0
-	if h.keys > 0 {
+	if l.keys > 0 {
 		// The keys are in order: what the outer two share, all share.
-		nd.common = uint8(commonPrefix(stringAt(p, h.body), c.lastKey(p, h)))
+		last := stringAt(p, skipStrings(p, l.body, l.keys-1))
+		nd.common = uint8(commonPrefix(stringAt(p, l.body), last))
 	}
-
-	heads, offsets := nd.heads(), c.keyOffsets(nd)
-	for i, at := 0, h.body; i < len(heads); i++ {
-		heads[i] = keyHead(stringAt(p, at)[nd.common:])
-		offsets[i] = uint32(at)
-		if i+1 < len(heads) {
-			at = skipStrings(p, at, int(nd.stride))
-		}
+	heads, stride := nd.heads(), int(nd.stride)
+	sampleStrings(p, l.body, stride, c.keyOffsets(nd))
+	for i, at := range c.keyOffsets(nd) {
+		heads[i] = keyHead(stringAt(p, int(at))[nd.common:])
 	}
-	if h.height > 0 {
+	if l.height > 0 {
 		clear(c.children(nd))
-		nd.size = uint32(end + (h.keys+1)*recordBytes)
 		return
 	}
-	values := c.valueOffsets(nd)
-	at := end
-	for i := range values {
-		values[i] = uint32(at)
-		at = skipStrings(p, at, min(int(nd.stride), h.keys-i*int(nd.stride)))
-	}
-	nd.size = uint32(at)
+	sampleStrings(p, l.keysEnd, stride, c.valueOffsets(nd))
 }
 
-func (c *cache) lastKey(p []byte, h head) []byte {
-	return stringAt(p, skipStrings(p, h.body, h.keys-1))
+// sampleStrings sets offsets to those of every stride-th string from at on.
+func sampleStrings(p []byte, at, stride int, offsets []uint32) {
+	for i := range offsets {
+		if i > 0 {
+			at = skipStrings(p, at, stride)
+		}
+		offsets[i] = uint32(at)
+	}
 }

@@ -136,99 +136,120 @@ type want struct {
 	exact bool
 }
 
-// verify checks everything about a page that can be checked without reading
-// another one. It trusts nothing in p; the caller can trust all of it afterwards.
-func (w *want) verify(p []byte) (head, error) {
-	h, err := parseHead(p)
-	if err != nil {
-		return h, err
-	}
-	bad := func(format string, args ...any) (head, error) {
-		return h, fmt.Errorf("%w: %s", disk.ErrCorrupt, fmt.Sprintf(format, args...))
-	}
-	if h.root != w.root {
-		return bad("root bit is %t, want %t", h.root, w.root)
-	}
-	if !w.root && h.height != w.height {
-		return bad("height %d, want %d", h.height, w.height)
-	}
-	end, err := w.verifyKeys(p, h)
-	if err != nil {
-		return h, err
-	}
-	if h.height == 0 {
-		for i := range h.keys {
-			if end >= len(p) || end+1+int(p[end]) > len(p) {
-				return bad("value %d runs past the page", i)
-			}
-			end += 1 + int(p[end])
-		}
-		if !w.root && w.oldest != w.block {
-			return bad("its parent records oldest leaf %d, but it is a leaf at block %d", w.oldest, w.block)
-		}
-	} else if end, err = w.verifyRecords(p, h, end); err != nil {
-		return h, err
-	}
-	if len(bytes.TrimLeft(p[end:], "\x00")) != 0 {
-		return bad("bytes after the end of the page's content, at offset %d, are not zero", end)
-	}
-	if !w.root && int(w.size) != end {
-		return bad("size %d, but its parent records %d", end, w.size)
-	}
-	return h, w.verifyPrefix(h)
+// layout says where the parts of a page are.
+type layout struct {
+	head
+	keysEnd int // offset of the first value, or of the first child record
+	end     int // offset of the padding: the size of the page
 }
 
-// verifyKeys checks that the keys or separators are in the page, in
-// order and between the bounds, and returns the offset behind them.
-func (w *want) verifyKeys(p []byte, h head) (int, error) {
-	at := h.body
-	var last []byte
-	for i := range h.keys {
-		if at >= len(p) || at+1+int(p[at]) > len(p) {
-			return 0, fmt.Errorf("%w: key %d runs past the page", disk.ErrCorrupt, i)
+// parseLayout finds the parts of a page and checks that they are within it, and that what follows
+// them is zero. The page's strings and records can be read without further care.
+func parseLayout(p []byte) (layout, error) {
+	h, err := parseHead(p)
+	l := layout{head: h}
+	if err != nil {
+		return l, err
+	}
+	if l.keysEnd, err = stringsEnd(p, h.body, h.keys, "key"); err != nil {
+		return l, err
+	}
+	if h.height == 0 {
+		if l.end, err = stringsEnd(p, l.keysEnd, h.keys, "value"); err != nil {
+			return l, err
 		}
+	} else if l.end = l.keysEnd + (h.keys+1)*recordBytes; l.end > len(p) {
+		return l, fmt.Errorf("%w: %d child records run past the page", disk.ErrCorrupt, h.keys+1)
+	}
+	if len(bytes.TrimLeft(p[l.end:], "\x00")) != 0 {
+		return l, fmt.Errorf("%w: bytes after the end of the page's content, at offset %d, are not zero", disk.ErrCorrupt, l.end)
+	}
+	return l, nil
+}
+
+// stringsEnd returns the offset behind n strings that begin at offset at.
+func stringsEnd(p []byte, at, n int, what string) (int, error) {
+	for i := range n {
+		if at >= len(p) || at+1+int(p[at]) > len(p) {
+			return 0, fmt.Errorf("%w: %s %d runs past the page", disk.ErrCorrupt, what, i)
+		}
+		at += 1 + int(p[at])
+	}
+	return at, nil
+}
+
+// verify checks everything about a page that can be checked without reading
+// another one. It trusts nothing in p; the caller can trust all of it afterwards.
+func (w *want) verify(p []byte) (layout, error) {
+	l, err := parseLayout(p)
+	if err != nil {
+		return l, err
+	}
+	switch {
+	case l.root != w.root:
+		err = fmt.Errorf("%w: root bit is %t, want %t", disk.ErrCorrupt, l.root, w.root)
+	case !w.root && l.height != w.height:
+		err = fmt.Errorf("%w: height %d, want %d", disk.ErrCorrupt, l.height, w.height)
+	case !w.root && int(w.size) != l.end:
+		err = fmt.Errorf("%w: size %d, but its parent records %d", disk.ErrCorrupt, l.end, w.size)
+	case !w.root && l.height == 0 && w.oldest != w.block:
+		err = fmt.Errorf("%w: its parent records oldest leaf %d, but it is a leaf at block %d", disk.ErrCorrupt, w.oldest, w.block)
+	}
+	if err != nil {
+		return l, err
+	}
+	if err := w.verifyKeys(p, l); err != nil {
+		return l, err
+	}
+	if l.height > 0 {
+		if err := w.verifyRecords(p, l); err != nil {
+			return l, err
+		}
+	}
+	return l, w.verifyPrefix(l.head)
+}
+
+// verifyKeys checks that the keys or separators are in order and between the bounds.
+func (w *want) verifyKeys(p []byte, l layout) error {
+	var last []byte
+	for i, at := 0, l.body; i < l.keys; i++ {
 		key := stringAt(p, at)
 		switch {
 		case i > 0 && bytes.Compare(last, key) >= 0:
-			return 0, fmt.Errorf("%w: key %d, %q, does not follow %q", disk.ErrCorrupt, i, key, last)
+			return fmt.Errorf("%w: key %d, %q, does not follow %q", disk.ErrCorrupt, i, key, last)
 		case bytes.Compare(key, w.lo) < 0:
-			return 0, fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.lo)
+			return fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.lo)
 		case w.hi != nil && bytes.Compare(key, w.hi) >= 0:
-			return 0, fmt.Errorf("%w: key %d, %q, is not before the page's upper bound %q", disk.ErrCorrupt, i, key, w.hi)
+			return fmt.Errorf("%w: key %d, %q, is not before the page's upper bound %q", disk.ErrCorrupt, i, key, w.hi)
 		}
 		last = key
 		at += 1 + len(key)
 	}
-	return at, nil
+	return nil
 }
 
-// verifyRecords checks the child records of a parent and returns the
-// offset behind them.
-func (w *want) verifyRecords(p []byte, h head, at int) (int, error) {
-	if at+(h.keys+1)*recordBytes > len(p) {
-		return 0, fmt.Errorf("%w: %d child records run past the page", disk.ErrCorrupt, h.keys+1)
+// verifyRecords checks the child records of a parent.
+func (w *want) verifyRecords(p []byte, l layout) error {
+	if w.root && l.keys == 0 {
+		return fmt.Errorf("%w: a root with a single child", disk.ErrCorrupt)
 	}
 	oldest := disk.NoBlock
-	for i := range h.keys + 1 {
-		r := getRecord(p[at:])
-		at += recordBytes
+	for i := range l.keys + 1 {
+		r := getRecord(p[l.keysEnd+i*recordBytes:])
 		switch {
 		case r.block >= w.block:
-			return 0, fmt.Errorf("%w: child %d is at block %d, which is not before its parent", disk.ErrCorrupt, i, r.block)
-		case r.oldest > r.block || h.height == 1 && r.oldest != r.block:
-			return 0, fmt.Errorf("%w: child %d, at block %d, has oldest leaf %d", disk.ErrCorrupt, i, r.block, r.oldest)
+			return fmt.Errorf("%w: child %d is at block %d, which is not before its parent", disk.ErrCorrupt, i, r.block)
+		case r.oldest > r.block || l.height == 1 && r.oldest != r.block:
+			return fmt.Errorf("%w: child %d, at block %d, has oldest leaf %d", disk.ErrCorrupt, i, r.block, r.oldest)
 		case r.size < headerBytes || int(r.size) > len(p):
-			return 0, fmt.Errorf("%w: child %d, at block %d, has size %d", disk.ErrCorrupt, i, r.block, r.size)
+			return fmt.Errorf("%w: child %d, at block %d, has size %d", disk.ErrCorrupt, i, r.block, r.size)
 		}
 		oldest = min(oldest, r.oldest)
 	}
 	if !w.root && oldest != w.oldest {
-		return 0, fmt.Errorf("%w: oldest leaf below it is %d, but its parent records %d", disk.ErrCorrupt, oldest, w.oldest)
+		return fmt.Errorf("%w: oldest leaf below it is %d, but its parent records %d", disk.ErrCorrupt, oldest, w.oldest)
 	}
-	if w.root && h.keys == 0 {
-		return 0, fmt.Errorf("%w: a root with a single child", disk.ErrCorrupt)
-	}
-	return at, nil
+	return nil
 }
 
 // verifyPrefix checks the prefix byte. One that is too large makes the

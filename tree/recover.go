@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,21 +58,21 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	}
 	t := &Tree{cfg: cfg, cache: c, next: next, faults: make(map[uint64]bool)}
 	t.clean.marked = make(map[uint64]bool)
-	h, err := parseHead(root.Page)
+	l, err := parseLayout(root.Page)
 	if err != nil {
 		return nil, err
 	}
-	id, nd, err := c.alloc(h.height)
+	id, nd, err := c.alloc(l.height)
 	if err != nil {
 		c.close()
 		return nil, err
 	}
 	copy(c.page(nd), root.Page)
-	c.index(nd, h)
+	c.index(nd, l)
 	nd.block, nd.oldest, nd.state = root.Block, root.Oldest, frameClean
 	nd.pins++ // until the first commit replaces it
 	c.table[nd.block] = id
-	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: h.nodes, height: h.height}
+	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: l.nodes, height: l.height}
 	t.tip = t.committed
 	t.clean.committed(t)
 	return t, nil
@@ -188,15 +189,14 @@ func scanBack(store disk.Store, from uint64, log *slog.Logger) (Root, bool, erro
 // readRoot checks a root page by itself.
 func readRoot(block uint64, p []byte) (Root, error) {
 	w := want{block: block, root: true}
-	h, err := w.verify(p)
+	l, err := w.verify(p)
 	if err != nil {
 		return Root{}, err
 	}
-	r := Root{Block: block, Oldest: block, Nodes: h.nodes, Height: h.height, Page: append([]byte(nil), p...)}
-	if h.height > 0 {
-		at := skipStrings(p, h.body, h.keys)
-		for i := range h.keys + 1 {
-			r.Oldest = min(r.Oldest, getRecord(p[at+i*recordBytes:]).oldest)
+	r := Root{Block: block, Oldest: block, Nodes: l.nodes, Height: l.height, Page: bytes.Clone(p)}
+	if l.height > 0 {
+		for i := range l.keys + 1 {
+			r.Oldest = min(r.Oldest, getRecord(p[l.keysEnd+i*recordBytes:]).oldest)
 		}
 	}
 	return r, nil

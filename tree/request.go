@@ -42,6 +42,7 @@ type Batch struct {
 	actors.Link[Batch]
 
 	Client   Client
+	Owner    any // the client's own: what the batch is part of
 	Requests []Request
 
 	unanswered int

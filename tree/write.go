@@ -30,15 +30,17 @@ func (t *Tree) writeLeaf(w *write, pairs []pair, lo, hi []byte, root bool) branc
 	p := t.cache.page(nd)
 	prefix := boundsPrefix(lo, hi)
 	at := putHead(p, len(pairs), 0, prefix, root)
-	body := at
+	l := layout{head: head{keys: len(pairs), root: root, body: at}}
 	for i := range pairs {
 		at = putString(p, at, pairs[i].key)
 	}
+	l.keysEnd = at
 	for i := range pairs {
 		at = putString(p, at, pairs[i].value)
 	}
+	l.end = at
 	clear(p[at:])
-	t.cache.index(nd, head{keys: len(pairs), root: root, body: body})
+	t.cache.index(nd, l)
 	return branch{sep: lo, rec: record{size: nd.size}, id: id, fresh: true}
 }
 
@@ -77,16 +79,18 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 	id, nd := t.newNode(w, height)
 	p := t.cache.page(nd)
 	at := putHead(p, len(kids)-1, height, boundsPrefix(lo, hi), root)
-	body := at
+	l := layout{head: head{keys: len(kids) - 1, height: height, root: root, body: at}}
 	for _, k := range kids[1:] {
 		at = putString(p, at, k.sep)
 	}
+	l.keysEnd = at
 	for _, k := range kids {
 		putRecord(p[at:], k.rec)
 		at += recordBytes
 	}
+	l.end = at
 	clear(p[at:])
-	t.cache.index(nd, head{keys: len(kids) - 1, height: height, root: root, body: body})
+	t.cache.index(nd, l)
 	children := t.cache.children(nd)
 	for i, k := range kids {
 		children[i] = k.id

@@ -1,0 +1,22 @@
+.PHONY: build test race lint bench torture ci
+
+build: # all programs, into bin/
+	go build -o bin/ ./cmd/...
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	.ci/lint
+
+bench: # against Redis, on this machine, at once
+	go run ./cmd/kivaloo-stress redis
+
+torture: # the long runs; the ordinary ones do a fixed slice of each
+	KIVALOO_TORTURE=1 go test -count=1 -timeout=12h ./...
+
+ci:
+	.ci/run

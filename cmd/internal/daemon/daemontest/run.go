@@ -1,0 +1,134 @@
+package daemontest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait in tests. It is far above what anything takes, for
+// machines that are busy with something else.
+const patience = 60 * time.Second
+
+// Result is how a program ended.
+type Result struct {
+	Status syscall.WaitStatus
+	Output string // what it, and a daemon that it left behind so far, wrote to stderr
+}
+
+// Run runs a program in dir until it ends. Its stderr is a file, because a
+// daemon keeps it open.
+func Run(t *testing.T, dir, program string, args ...string) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = dir
+	return RunCommand(t, cmd)
+}
+
+// RunCommand is Run for a command that was made by the caller.
+func RunCommand(t *testing.T, cmd *exec.Cmd) Result {
+	t.Helper()
+	out, err := os.CreateTemp(t.TempDir(), "stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stderr = out
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("running %s: %v", cmd.Path, err)
+	}
+	said, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Result{cmd.ProcessState.Sys().(syscall.WaitStatus), string(said)}
+}
+
+// Daemon is a daemon that was started, and is killed when the test ends.
+type Daemon struct {
+	Pid     int
+	process *os.Process
+	ended   chan syscall.WaitStatus
+}
+
+// Start runs a start command in dir, expects it to succeed, and takes over the
+// daemon that it names in pidFile (relative to dir).
+func Start(t *testing.T, dir, pidFile, program string, args ...string) *Daemon {
+	t.Helper()
+	if r := Run(t, dir, program, args...); r.Status.ExitStatus() != 0 || r.Output != "" {
+		t.Fatalf("%s %q: status %v, said %q", program, args, r.Status, r.Output)
+	}
+	return Take(t, filepath.Join(dir, pidFile))
+}
+
+// Take takes over the daemon that a pid file names.
+func Take(t *testing.T, pidFile string) *Daemon {
+	t.Helper()
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(text)) // refuses a newline
+	if err != nil {
+		t.Fatalf("pid file: %v", err)
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &Daemon{Pid: pid, process: process, ended: make(chan syscall.WaitStatus, 1)}
+	go func() {
+		defer close(d.ended)
+		if state, err := process.Wait(); err == nil {
+			d.ended <- state.Sys().(syscall.WaitStatus)
+		}
+	}()
+	t.Cleanup(func() {
+		process.Kill()
+		for range d.ended {
+		}
+	})
+	return d
+}
+
+// Signal sends a signal to the daemon.
+func (d *Daemon) Signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := d.process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wait waits for the daemon to end. It works once.
+func (d *Daemon) Wait(t *testing.T) syscall.WaitStatus {
+	t.Helper()
+	select {
+	case status, ok := <-d.ended:
+		if !ok {
+			t.Fatal("the daemon ended unseen")
+		}
+		return status
+	case <-time.After(patience):
+		t.Fatal("the daemon does not end")
+	}
+	panic("not reached")
+}
+
+// Until waits until what holds.
+func Until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package daemon
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestNumber(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want int
+		bad  string // in the error
+	}{
+		{in: "512", want: 512},
+		{in: " \t+512", want: 512},
+		{in: "0x200", want: 512},
+		{in: "0X1fF", want: 511},
+		{in: "01000", want: 512},
+		{in: "-0x10", want: -16},
+		{in: "0", want: 0},
+		{in: "-0", want: 0},
+		{in: "1000", want: 1000},
+		{in: "1001", bad: "out of range"},
+		{in: "-101", bad: "out of range"},
+		{in: "99999999999999999999", bad: "out of range"},
+		{in: "", bad: "not a number"},
+		{in: " ", bad: "not a number"},
+		{in: "0x", bad: "not a number"},
+		{in: "08", bad: "not a number"},
+		{in: "512 ", bad: "not a number"},
+		{in: "5k", bad: "not a number"},
+		{in: "0b11", bad: "not a number"},
+		{in: "0o17", bad: "not a number"},
+		{in: "1_000", bad: "not a number"},
+		{in: "+-1", bad: "not a number"},
+		{in: "--1", bad: "not a number"},
+		{in: "1e2", bad: "not a number"},
+	} {
+		got, err := parseNumber(c.in, -100, 1000)
+		check(t, c.in, got == c.want, got, err, c.bad)
+	}
+}
+
+func TestReal(t *testing.T) {
+	inf := math.Inf(1)
+	for _, c := range []struct {
+		in   string
+		want float64
+		bad  string
+	}{
+		{in: "1", want: 1},
+		{in: " +.5", want: .5},
+		{in: "5.", want: 5},
+		{in: "1e-2", want: .01},
+		{in: "0x10", want: 16},
+		{in: "0x1.8p1", want: 3},
+		{in: "0X.8", want: .5},
+		{in: "inf", want: inf},
+		{in: "INFINITY", want: inf},
+		{in: "-0", want: 0},
+		{in: "-1", bad: "out of range"},
+		{in: "-inf", bad: "out of range"},
+		{in: "nan", bad: "out of range"},
+		{in: "1e999", bad: "out of range"},
+		{in: "", bad: "not a number"},
+		{in: "0x", bad: "not a number"},
+		{in: "1_0", bad: "not a number"},
+		{in: "0x_1p0", bad: "not a number"},
+		{in: "1 ", bad: "not a number"},
+		{in: "+-1", bad: "not a number"},
+		{in: "1s", bad: "not a number"},
+	} {
+		got, err := parseReal(c.in, 0, inf)
+		check(t, c.in, got == c.want, got, err, c.bad)
+	}
+}
+
+func TestSize(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want uint64
+		bad  string
+	}{
+		{in: "0", want: 0},
+		{in: "1500", want: 1500},
+		{in: "010", want: 10},
+		{in: "1B", want: 1},
+		{in: "1 B", want: 1},
+		{in: "2k", want: 2000},
+		{in: "2 kB", want: 2000},
+		{in: "128M", want: 128_000_000},
+		{in: "3GB", want: 3_000_000_000},
+		{in: "4T", want: 4_000_000_000_000},
+		{in: "5P", want: 5_000_000_000_000_000},
+		{in: "18E", want: 18_000_000_000_000_000_000},
+		{in: "1 ", want: 1},
+		{in: "19E", bad: "out of range"},
+		{in: "18446744073709551616", bad: "out of range"},
+		{in: "", bad: "not a size"},
+		{in: "k", bad: "not a size"},
+		{in: "1K", bad: "not a size"},
+		{in: "1kb", bad: "not a size"},
+		{in: "1  k", bad: "not a size"},
+		{in: "1k B", bad: "not a size"},
+		{in: "1BB", bad: "not a size"},
+		{in: " 1", bad: "not a size"},
+		{in: "+1", bad: "not a size"},
+		{in: "0x10", bad: "not a size"},
+		{in: "1.5k", bad: "not a size"},
+	} {
+		got, err := parseSize(c.in, 0, math.MaxUint64)
+		check(t, c.in, got == c.want, got, err, c.bad)
+	}
+	if _, err := parseSize("1k", 0, 999); err == nil {
+		t.Error("1k is accepted where at most 999 is")
+	}
+	if _, err := parseSize("9", 10, 999); err == nil {
+		t.Error("9 is accepted where at least 10 is")
+	}
+}
+
+// check reports what reading in gave, if it is not what is wanted: same, or an
+// error with bad in it.
+func check(t *testing.T, in string, same bool, got any, err error, bad string) {
+	t.Helper()
+	switch {
+	case bad == "" && (err != nil || !same):
+		t.Errorf("%q: got %v, %v", in, got, err)
+	case bad != "" && (err == nil || !strings.Contains(err.Error(), bad)):
+		t.Errorf("%q: got %v, %v; want an error with %q", in, got, err, bad)
+	}
+}
+
+// example is a program with one option of each kind.
+type example struct {
+	*Program
+	said   strings.Builder
+	dir    string
+	number int
+	size   uint64
+	real   float64
+	quick  bool
+}
+
+func newExample() *example {
+	e := &example{Program: New("kivaloo-example", "-s <socket> -d <dir>\n[-1]")}
+	e.base = "example"
+	e.stderr = &e.said
+	e.Text(&e.dir, "d")
+	e.Require("d")
+	e.Number(&e.number, "n", 1, 1000)
+	e.Size(&e.size, "c", 0, 1e9)
+	e.Size(&e.size, "C", 0, 1e9)
+	e.Exclusive("c", "C")
+	e.Real(&e.real, "w", 0, 1)
+	e.Switch(&e.quick, "1")
+	return e
+}
+
+func TestCommandLine(t *testing.T) {
+	e := newExample()
+	args := []string{"-1n0x10", "-s/tmp/s", "-d", "-x", "-C", "2 k", "-w", "0.5", "--foreground", "-p", "pid", "--"}
+	if err := e.parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if !e.quick || e.number != 16 || e.Socket != "/tmp/s" || e.dir != "-x" || e.size != 2000 ||
+		e.real != 0.5 || !e.foreground || e.pidFile != "pid" {
+		t.Errorf("got %+v", e)
+	}
+	if !e.Given("C") || e.Given("c") {
+		t.Error("Given is wrong about -C or -c")
+	}
+}
+
+func TestRefusedCommandLines(t *testing.T) {
+	for _, c := range []struct {
+		args  string
+		says  string
+		usage bool
+	}{
+		{"-s a -d b -x", "example: illegal option -- -x\n", true},
+		{"-s a -d b -1x", "example: illegal option -- -x\n", true},
+		{"-s a -d b --invalid", "example: illegal option -- --invalid\n", true},
+		{"-s a -d b --invalid=1", "example: illegal option -- --invalid\n", true},
+		{"-s a -d b --vers", "example: illegal option -- --vers\n", true},
+		{"--s a -d b", "example: illegal option -- --s\n", true},
+		{"---s a -d b", "example: illegal option -- ---s\n", true},
+		{"-s a -d", "example: option requires an argument -- -d\n", true},
+		{"-s a", "example: option is missing -- -d\n", true},
+		{"-d a", "example: option is missing -- -s\n", true},
+		{"-s a -d b -d b", "example: option given twice -- -d\n", true},
+		{"-s a -d b -11", "example: option given twice -- -1\n", true},
+		{"--foreground --foreground", "example: option given twice -- --foreground\n", true},
+		{"--foreground=yes", "example: option takes no argument -- --foreground\n", true},
+		{"-s a -d b -1 left over", "example: not an option -- left\n", true},
+		{"-s a -d b -- -1", "example: not an option -- -1\n", true},
+		{"-s a -d b - -1", "example: not an option -- -\n", true},
+		{"-s a -d b -c 1 -C 1", "example: options exclude each other -- -c -C\n", true},
+		{"--help", "", true},
+		{"-h", "", true},
+		{"-s a -d b -n 0", "example: option -n: out of range: 0 is not between 1 and 1000\n", false},
+		{"-s a -d b -nx", "example: option -n: not a number: \"x\"\n", false},
+		{"-n x --version", "example: option -n: not a number: \"x\"\n", false},
+	} {
+		e := newExample()
+		err := e.parse(strings.Fields(c.args))
+		if err == nil {
+			t.Errorf("%s: accepted", c.args)
+			continue
+		}
+		want := c.says
+		if c.usage {
+			want += "usage: kivaloo-example -s <socket> -d <dir>\n" +
+				"       kivaloo-example [-1]\n       kivaloo-example --version\n"
+		}
+		if status := e.refuse(err); status != 1 || e.said.String() != want {
+			t.Errorf("%s: status %d, said\n%s", c.args, status, e.said.String())
+		}
+	}
+}
+
+func TestVersionComesFirst(t *testing.T) {
+	for _, args := range []string{"--version", "-n 5 --version -x", "--version --nonsense left over"} {
+		e := newExample()
+		if status := e.run(strings.Fields(args), nil); status != 0 {
+			t.Errorf("%s: status %d", args, status)
+		}
+		if want := "kivaloo-example " + Version + "\n"; e.said.String() != want {
+			t.Errorf("%s: said %q, want %q", args, e.said.String(), want)
+		}
+	}
+}

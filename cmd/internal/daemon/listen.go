@@ -1,0 +1,19 @@
+package daemon
+
+import (
+	"kivaloo/eventloop"
+	"kivaloo/wire"
+)
+
+// Listen binds Socket. Of a name with several addresses the first one is used, and
+// that is said.
+func (p *Program) Listen() (*eventloop.Listener, error) {
+	addrs, err := wire.ResolveAddr(p.Socket)
+	if err != nil {
+		return nil, err
+	}
+	if len(addrs) > 1 {
+		p.Log.Info("there are several addresses, listening on the first", "address", addrs[0])
+	}
+	return eventloop.Listen(addrs[0], eventloop.DropInBacklog)
+}

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+)
+
+// Start does everything that has to succeed before clients are served: it
+// binds the socket, opens the store, and so on. The listening socket must be able to
+// take connections, if only into its backlog, when Start returns.
+type Start func() (Serve, error)
+
+// Serve serves clients until there is nothing more to do (nil), until ctx is
+// done and everything has been stopped cleanly (nil), or until it fails.
+type Serve func(ctx context.Context) error
+
+// Program is one daemon. It is made by New, then the command adds its own
+// options (see the methods in flags.go), then Main runs it.
+type Program struct {
+	// Socket is the address to listen on, as it was written (-s, mandatory).
+	Socket string
+	// Log carries diagnostics to stderr.
+	Log *slog.Logger
+
+	name       string // "kivaloo-lbs"
+	base       string // what the program was called as, for diagnostics
+	stderr     io.Writer
+	flags      flags
+	pidFile    string
+	foreground bool
+}
+
+// New returns the daemon of that name with the options that all have: -s, -p,
+// --foreground and --version. usage is the command line for people, without the
+// program's name; it may have several lines.
+func New(name, usage string) *Program {
+	p := &Program{name: name, base: filepath.Base(os.Args[0]), stderr: os.Stderr}
+	p.Log = slog.New(newHandler(p.stderr, p.base))
+	p.flags = newFlags(usage)
+	p.Text(&p.Socket, "s")
+	p.Require("s")
+	p.Text(&p.pidFile, "p")
+	p.long("foreground", func() error { p.foreground = true; return nil })
+	p.long("version", func() error { return errVersion })
+	return p
+}
+
+// Main reads the command line, becomes a daemon and serves. It does not return.
+func (p *Program) Main(start Start) {
+	os.Exit(p.run(os.Args[1:], start))
+}
+
+// run returns the exit status.
+func (p *Program) run(args []string, start Start) int {
+	// A stderr that nobody reads any more is no reason to stop serving.
+	signal.Ignore(syscall.SIGPIPE)
+	if err := p.parse(args); err != nil {
+		return p.refuse(err)
+	}
+	if !p.foreground && !launched() {
+		return p.exit(launch())
+	}
+	return p.exit(p.serve(start))
+}
+
+// exit turns the outcome into an exit status, and says it.
+func (p *Program) exit(err error) int {
+	switch {
+	case err == nil:
+		return exitOK
+	case !errors.Is(err, errSaid):
+		p.Log.Error(err.Error())
+	}
+	return exitFailed
+}
+
+// serve is the life of the process that listens.
+func (p *Program) serve(start Start) error {
+	parent := startCommand()
+	serve, err := start()
+	if err != nil {
+		return err
+	}
+	if parent != nil {
+		if err := leaveSession(p.base); err != nil {
+			return err
+		}
+	}
+	if err := p.writePidFile(); err != nil {
+		return err
+	}
+	// Until here a signal simply kills the process, which is safe at any moment.
+	stop := catchSignals()
+	if parent != nil {
+		if err := tellReady(parent); err != nil {
+			return err
+		}
+	}
+	if err := serve(stop.ctx); err != nil {
+		return err
+	}
+	stop.dieOfIt()
+	return nil
+}
+
+// writePidFile leaves the process id, in decimal and without a newline, where
+// scripts look for it. Nobody removes the file again: they do.
+func (p *Program) writePidFile() error {
+	path := p.pidFile
+	if path == "" {
+		path = p.Socket + ".pid"
+	}
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o666); err != nil {
+		return fmt.Errorf("writing the pid file: %w", err)
+	}
+	return nil
+}
+
+// stopSignals are the ones that ask for a clean stop.
+var stopSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT}
+
+// signalStop is a stop that a signal may ask for. The first one ends ctx; the
+// second finds the default action in place and kills the process.
+type signalStop struct {
+	ctx    context.Context
+	caught chan os.Signal
+}
+
+func catchSignals() *signalStop {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &signalStop{ctx: ctx, caught: make(chan os.Signal, 1)}
+	for _, sig := range stopSignals {
+		// What the caller has ignored stays ignored: a shell does this with
+		// SIGINT for commands in the background.
+		if !signal.Ignored(sig) {
+			signal.Notify(s.caught, sig)
+		}
+	}
+	go func() {
+		if sig, ok := <-s.caught; ok {
+			signal.Reset(stopSignals...)
+			cancel(stoppedBy{sig.(syscall.Signal)})
+		}
+	}()
+	return s
+}
+
+// stoppedBy is the cause of a context that a signal has ended.
+type stoppedBy struct{ signal syscall.Signal }
+
+func (e stoppedBy) Error() string { return "stopped by signal: " + e.signal.String() }
+
+// dieOfIt ends the process, now that everything is stopped, in the way that
+// whoever sent the signal expects to see: killed by it. Where there was no signal
+// it returns.
+func (s *signalStop) dieOfIt() {
+	signal.Stop(s.caught)
+	close(s.caught)
+	var by stoppedBy
+	if errors.As(context.Cause(s.ctx), &by) {
+		syscall.Kill(os.Getpid(), by.signal)
+		time.Sleep(time.Second) // it is on its way
+	}
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// patience bounds every wait for an answer.
+const patience = 60 * time.Second
+
+// errStatus1 is the answer that there is no such block, or that an append was refused.
+var errStatus1 = errors.New("status 1")
+
+// client is a connection to a block store. Its methods return what went wrong, so
+// that clients which are to be killed can use them too.
+type client struct {
+	nc     net.Conn
+	in     []byte // received, not yet cut
+	lastID uint64
+}
+
+// dial connects, waiting for a place in the backlog if it has to.
+func dial(ctx context.Context, addr string) (*client, error) {
+	addrs, err := wire.ResolveAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := wire.Dial(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	nc.SetDeadline(time.Now().Add(patience))
+	return &client{nc: nc}, nil
+}
+
+// connect is dial for tests in which it must succeed.
+func (s *server) connect(t *testing.T) *client {
+	t.Helper()
+	c, err := dial(t.Context(), s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.nc.Close() })
+	return c
+}
+
+func request(typ uint32, fields ...any) []byte {
+	record := binary.BigEndian.AppendUint32(nil, typ)
+	for _, f := range fields {
+		record, _ = binary.Append(record, binary.BigEndian, f)
+	}
+	return record
+}
+
+func appendRequest(first uint64, n int, blocks []byte) []byte {
+	return request(wire.TypeLBSAppend, uint32(n), first, blocks)
+}
+
+// packet is a whole packet around record.
+func (c *client) packet(record []byte) []byte {
+	c.lastID++
+	return wire.AppendPacket(nil, c.lastID, record)
+}
+
+// send sends requests in one write.
+func (c *client) send(records ...[]byte) error {
+	var b []byte
+	for _, r := range records {
+		b = append(b, c.packet(r)...)
+	}
+	return c.sendRaw(b)
+}
+
+func (c *client) sendRaw(b []byte) error {
+	_, err := c.nc.Write(b)
+	return err
+}
+
+// receive returns the next answer.
+func (c *client) receive() (id uint64, record []byte, err error) {
+	for {
+		p, n, _, err := wire.Cut(c.in, math.MaxUint32)
+		if err != nil {
+			return 0, nil, err
+		}
+		if n > 0 {
+			record := bytes.Clone(p.Record)
+			c.in = c.in[n:]
+			return p.ID, record, nil
+		}
+		chunk := make([]byte, 64<<10)
+		got, err := c.nc.Read(chunk)
+		if err != nil {
+			return 0, nil, err
+		}
+		c.in = append(c.in, chunk[:got]...)
+	}
+}
+
+// ask sends one request and returns its answer.
+func (c *client) ask(record []byte) ([]byte, error) {
+	if err := c.send(record); err != nil {
+		return nil, err
+	}
+	id, answer, err := c.receive()
+	if err == nil && id != c.lastID {
+		err = fmt.Errorf("answer to %d instead of %d", id, c.lastID)
+	}
+	return answer, err
+}
+
+// fields takes an answer apart into its fields, which must fill it.
+func fields(answer []byte, into ...any) error {
+	r := bytes.NewReader(answer)
+	for _, f := range into {
+		if err := binary.Read(r, binary.BigEndian, f); err != nil {
+			return fmt.Errorf("answer %x: %w", answer, err)
+		}
+	}
+	if r.Len() > 0 {
+		return fmt.Errorf("answer %x: %d bytes too many", answer, r.Len())
+	}
+	return nil
+}
+
+// status takes an answer that begins with a status apart.
+func status(answer []byte, into ...any) error {
+	if bytes.Equal(answer, []byte{0, 0, 0, 1}) {
+		return errStatus1
+	}
+	var zero uint32
+	err := fields(answer, append([]any{&zero}, into...)...)
+	if err == nil && zero != 0 {
+		err = fmt.Errorf("status %d", zero)
+	}
+	return err
+}
+
+func (c *client) params() (blockSize uint32, next uint64, err error) {
+	answer, err := c.ask(request(wire.TypeLBSParams))
+	if err == nil {
+		err = fields(answer, &blockSize, &next)
+	}
+	return blockSize, next, err
+}
+
+func (c *client) params2() (blockSize uint32, next, last uint64, err error) {
+	answer, err := c.ask(request(wire.TypeLBSParams2))
+	if err == nil {
+		err = fields(answer, &blockSize, &next, &last)
+	}
+	return blockSize, next, last, err
+}
+
+func (c *client) get(block uint64, size int) ([]byte, error) {
+	answer, err := c.ask(request(wire.TypeLBSGet, block))
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	return data, status(answer, data)
+}
+
+func (c *client) append(first uint64, n int, blocks []byte) (next uint64, err error) {
+	answer, err := c.ask(appendRequest(first, n, blocks))
+	if err != nil {
+		return 0, err
+	}
+	return next, status(answer, &next)
+}
+
+func (c *client) free(block uint64) error {
+	answer, err := c.ask(request(wire.TypeLBSFree, block))
+	if err != nil {
+		return err
+	}
+	return status(answer)
+}
+
+// closed waits for the server to close the connection without another answer.
+func (c *client) closed() error {
+	switch id, record, err := c.receive(); {
+	case err == nil:
+		return fmt.Errorf("answer to %d: %x", id, record)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return nil
+	default:
+		return err
+	}
+}
+
+// mustNext checks what PARAMS2 says the next and the last block are.
+func (c *client) mustNext(t *testing.T, next, last uint64) {
+	t.Helper()
+	_, gotNext, gotLast, err := c.params2()
+	if err != nil || gotNext != next || gotLast != last {
+		t.Fatalf("next %d, last %d, %v; want %d, %d", gotNext, int64(gotLast), err, next, int64(last))
+	}
+}
+
+// mustAppend appends n blocks at first, block i of the store being filled with
+// byte i.
+func (c *client) mustAppend(t *testing.T, first uint64, n, size int) {
+	t.Helper()
+	next, err := c.append(first, n, pattern(first, n, size))
+	if err != nil || next != first+uint64(n) {
+		t.Fatalf("append of %d blocks at %d: next %d, %v", n, first, next, err)
+	}
+}
+
+// pattern returns n blocks from number first on, each filled with its number.
+func pattern(first uint64, n, size int) []byte {
+	blocks := make([]byte, 0, n*size)
+	for i := range n {
+		blocks = append(blocks, bytes.Repeat([]byte{byte(first) + byte(i)}, size)...)
+	}
+	return blocks
+}
+
+// mustGet checks that a block is there and is filled with its number.
+func (c *client) mustGet(t *testing.T, block uint64, size int) {
+	t.Helper()
+	data, err := c.get(block, size)
+	if err != nil || !bytes.Equal(data, pattern(block, 1, size)) {
+		t.Fatalf("block %d: %v, %.8x...", block, err, data)
+	}
+}
+
+// mustMiss checks that a block is not there.
+func (c *client) mustMiss(t *testing.T, block uint64) {
+	t.Helper()
+	if _, err := c.get(block, 0); !errors.Is(err, errStatus1) {
+		t.Fatalf("block %d: %v, want status 1", block, err)
+	}
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"kivaloo/wire"
+)
+
+// TestBadPackets gives the daemon every packet that a block store must refuse, each
+// on a connection of its own, then cut off at every length.
+func TestBadPackets(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	text, err := os.ReadFile("../../wire/testdata/invalid.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for line := range strings.Lines(string(text)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if f[0] != "lbs" {
+			continue
+		}
+		if outcome := strings.TrimSuffix(f[1], "*"); outcome != "close" {
+			t.Fatalf("outcome %q is not known", f[1])
+		}
+		packet, err := hex.DecodeString(f[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := s.connect(t)
+		if err := c.sendRaw(packet); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.closed(); err != nil {
+			t.Errorf("%s: %v", f[3], err)
+		}
+		c.nc.Close()
+		tried++
+	}
+	if tried < 20 {
+		t.Errorf("only %d packets found", tried)
+	}
+	s.connect(t).mustNext(t, 0, noBlock)
+}
+
+// What was asked before the bad packet is answered.
+func TestBadPacketBehindGoodOnes(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	c := s.connect(t)
+	c.mustAppend(t, 0, 1, 512)
+	if err := c.send(request(wire.TypeLBSFree, uint64(0)), request(99), request(wire.TypeLBSParams)); err != nil {
+		t.Fatal(err)
+	}
+	if _, answer, err := c.receive(); err != nil || status(answer) != nil {
+		t.Errorf("%x, %v", answer, err)
+	}
+	if err := c.closed(); err != nil {
+		t.Error(err)
+	}
+}
+
+// While an append runs, the state that PARAMS would tell is about to change. What
+// runs is finished and answered; the asker is disconnected.
+func TestParamsDuringAppend(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	var next uint64
+	for _, typ := range []uint32{wire.TypeLBSParams, wire.TypeLBSParams2} {
+		c := s.connect(t)
+		if err := c.send(appendRequest(next, 1, pattern(next, 1, 512)), request(typ)); err != nil {
+			t.Fatal(err)
+		}
+		id, answer, err := c.receive()
+		if err == nil {
+			err = status(answer, &next)
+		}
+		if err != nil || id != 1 {
+			t.Fatalf("append: answer to %d, %v", id, err)
+		}
+		if err := c.closed(); err != nil {
+			t.Error(err)
+		}
+		c.nc.Close()
+	}
+	s.connect(t).mustNext(t, 2, 1)
+}
+
+func TestAppendOfAnotherBlockSize(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 1000)
+	for _, c := range []struct{ n, size int }{{1, 512}, {1, 999}, {2, 500}, {3, 1001}, {1, 2000}, {1, 0}} {
+		client := s.connect(t)
+		if err := client.send(appendRequest(0, c.n, make([]byte, c.n*c.size))); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.closed(); err != nil {
+			t.Errorf("%d blocks of %d: %v", c.n, c.size, err)
+		}
+		client.nc.Close()
+	}
+	s.connect(t).mustNext(t, 0, noBlock)
+}
+
+// An append is done once all of it has arrived, and not before.
+func TestDisconnectDuringAppend(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	whole := wire.AppendPacket(nil, 1, appendRequest(0, 3, pattern(0, 3, 512)))
+	for _, n := range []int{1, 15, 16, 17, 32, 33, 1000, len(whole) - 1} {
+		c := s.connect(t)
+		if err := c.sendRaw(whole[:n]); err != nil {
+			t.Fatal(err)
+		}
+		c.nc.Close()
+	}
+	c := s.connect(t)
+	c.mustNext(t, 0, noBlock)
+	if err := c.sendRaw(whole); err != nil {
+		t.Fatal(err)
+	}
+	c.nc.Close()
+	c = s.connect(t)
+	c.mustNext(t, 3, 2)
+	c.mustGet(t, 2, 512)
+}
+
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	c := s.connect(t)
+	c.mustAppend(t, 0, 1, 512)
+	if err := c.send(request(wire.TypeLBSFree, uint64(0)), appendRequest(1, 1, pattern(1, 1, 512))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.nc.(*net.UnixConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, answer, err := c.receive(); err != nil || errors.Is(status(answer), errStatus1) {
+			t.Fatalf("%x, %v", answer, err)
+		}
+	}
+	if err := c.closed(); err != nil {
+		t.Error(err)
+	}
+	s.connect(t).mustNext(t, 2, 1)
+}
+
+// A header may announce 4 GiB. Only what arrives takes memory.
+func TestLongRecordIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 512)
+	before := s.memory(t)
+	c := s.connect(t)
+	packet := wire.AppendHeader(nil, 1, math.MaxUint32)
+	packet = append(packet, request(wire.TypeLBSAppend)...)
+	packet = append(packet, make([]byte, 1<<20)...)
+	if err := c.sendRaw(packet); err != nil {
+		t.Fatal(err)
+	}
+	c.nc.Close()
+	s.connect(t).mustNext(t, 0, noBlock) // by now it has read all that came
+	if after := s.memory(t); after > before+128<<20 {
+		t.Errorf("grew from %d to %d bytes", before, after)
+	}
+}
+
+// memory returns the most memory that the daemon has used, in bytes.
+func (s *server) memory(t *testing.T) (peak int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &peak); err == nil {
+			return peak << 10
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
+}
+
+// A client that takes no answers is not read from for ever, and does no harm.
+func TestClientThatNeverReads(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 131072, "-L")
+	c := s.connect(t)
+	c.mustAppend(t, 0, 1, 131072)
+	before := s.memory(t)
+	get := c.packet(request(wire.TypeLBSGet, uint64(0)))
+	var requests []byte
+	for range 2000 { // a quarter of a gigabyte of answers
+		requests = append(requests, get...)
+	}
+	if err := c.sendRaw(requests); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 { // far enough that the daemon is stuck
+		if _, answer, err := c.receive(); err != nil || len(answer) != 4+131072 {
+			t.Fatalf("%d bytes, %v", len(answer), err)
+		}
+	}
+	if after := s.memory(t); after > before+64<<20 {
+		t.Errorf("grew from %d to %d bytes", before, after)
+	}
+	c.nc.Close()
+	s.connect(t).mustNext(t, 1, 0)
+}

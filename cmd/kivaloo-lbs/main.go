@@ -1,0 +1,94 @@
+// Command kivaloo-lbs keeps numbered blocks in a directory and serves them on a
+// socket. It takes the place of the original's block store daemon: the same options,
+// files, answers and exit statuses.
+//
+//	client --socket--> eventloop --> eventloop/lbs --> disk.Local --> blks_* files
+//
+// Reading order: this file; limits.go.
+package main
+
+import (
+	"context"
+	"time"
+
+	"kivaloo/cmd/internal/daemon"
+	"kivaloo/disk"
+	"kivaloo/eventloop"
+	"kivaloo/eventloop/lbs"
+)
+
+const usage = "-s <socket> -d <dir> -b <block size> [-n <readers>] [-l <read delay in ns>]\n" +
+	"   [-p <pidfile>] [-L] [-1] [--foreground]"
+
+// options are what the command line can set.
+type options struct {
+	dir       string
+	blockSize int
+	readers   int
+	delay     int // nanoseconds
+	noSync    bool
+	once      bool // end after the first connection
+}
+
+func main() {
+	o := options{readers: disk.DefaultReaders}
+	p := daemon.New("kivaloo-lbs", usage)
+	p.Text(&o.dir, "d")
+	p.Number(&o.blockSize, "b", disk.MinBlockSize, disk.MaxBlockSize)
+	p.Require("d", "b")
+	p.Number(&o.readers, "n", 1, disk.MaxReaders)
+	p.Number(&o.delay, "l", 0, int(disk.MaxReadDelay))
+	p.Switch(&o.noSync, "L")
+	p.Switch(&o.once, "1")
+	p.Main(func() (daemon.Serve, error) { return start(p, o) })
+}
+
+// start binds the socket and opens the store, in the original's order: whatever is
+// wrong with the store, the socket's file is there by then, and stays.
+func start(p *daemon.Program, o options) (daemon.Serve, error) {
+	ln, err := p.Listen()
+	if err != nil {
+		return nil, err
+	}
+	store, err := disk.Open(o.dir, disk.Options{
+		BlockSize: o.blockSize,
+		Readers:   o.readers,
+		ReadDelay: time.Duration(o.delay),
+		NoSync:    o.noSync,
+		Log:       p.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	loop, err := eventloop.New(p.Log)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return serve(ctx, o, ln, store, loop) }, nil
+}
+
+// serve serves one connection at a time, until ctx is done, the store fails, or
+// the first connection has ended and o says that there will be no second.
+func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.Store, loop *eventloop.Loop) error {
+	var failure error // written by the loop, which runs below
+	lo := lbs.Options{
+		Readers: o.readers,
+		Fatal: func(err error) {
+			failure = err
+			loop.Stop(0)
+		},
+	}
+	if o.once {
+		lo.Closed = func() { loop.Stop(0) }
+	}
+	server := lbs.NewServer(loop, store, lo)
+	loop.Serve(ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: lbs.MaxRecord, New: server.Handle})
+	defer context.AfterFunc(ctx, func() { loop.Stop(stopGrace) })()
+	if err := loop.Run(); err != nil {
+		return err
+	}
+	if failure != nil {
+		return failure
+	}
+	return store.Close()
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+func TestMain(m *testing.M) { daemontest.Main(m, ".") }
+
+// server is a running daemon, with its socket, pid file and storage in one
+// directory of its own.
+type server struct {
+	*daemontest.Daemon
+	place
+	addr string
+}
+
+// place is a directory for one daemon. Its path is short, because the paths of
+// sockets are limited.
+type place string
+
+func newPlace(t *testing.T) place {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lbs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return place(dir)
+}
+
+func (p place) path(name string) string { return filepath.Join(string(p), name) }
+func (p place) socket() string          { return p.path("s") }
+
+// args is a command line for a daemon in this place, with options behind it.
+func (p place) args(blockSize int, options ...string) []string {
+	return append([]string{"-s", p.socket(), "-d", p.path("d"), "-b", strconv.Itoa(blockSize)}, options...)
+}
+
+// run runs a start command that is not expected to leave a daemon.
+func (p place) run(t *testing.T, args ...string) daemontest.Result {
+	t.Helper()
+	return daemontest.Run(t, string(p), daemontest.Program("kivaloo-lbs"), args...)
+}
+
+// start starts a daemon.
+func (p place) start(t *testing.T, blockSize int, options ...string) *server {
+	t.Helper()
+	d := daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-lbs"), p.args(blockSize, options...)...)
+	return &server{d, p, p.socket()}
+}
+
+// restart kills the daemon and starts another on what it has left.
+func (s *server) restart(t *testing.T, blockSize int, options ...string) *server {
+	t.Helper()
+	s.Kill()
+	s.Wait(t)
+	if err := os.Remove(s.socket()); err != nil {
+		t.Fatal(err)
+	}
+	return s.start(t, blockSize, options...)
+}
+
+// put makes a file in the storage directory.
+func (p place) put(t *testing.T, name string, size int) {
+	t.Helper()
+	if err := os.WriteFile(p.path("d/"+name), bytes.Repeat([]byte{7}, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// files returns the block files in the storage directory as "number:size", in
+// order, the number being the first block's.
+func (p place) files(t *testing.T) []string {
+	t.Helper()
+	entries, err := os.ReadDir(p.path("d"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, e := range entries {
+		var first uint64
+		if n, err := fmt.Sscanf(e.Name(), "blks_%16x", &first); n != 1 || err != nil || len(e.Name()) != len("blks_")+16 {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue // freed meanwhile
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, fmt.Sprintf("%d:%d", first, info.Size()))
+	}
+	return found
+}

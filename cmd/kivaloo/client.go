@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"kivaloo"
+	"kivaloo/wire"
+)
+
+// Where the server is looked for.
+const (
+	defaultAddr  = "./kivaloo-data/kivaloo.sock"
+	addrVariable = "KIVALOO_ADDR"
+)
+
+// clientOptions are the flags of all commands that talk to a server.
+type clientOptions struct {
+	addr string
+	hex  bool // keys and values are in hex; only with codingFlags
+}
+
+// connectionFlags adds the flags that say where the server is.
+func (o *clientOptions) connectionFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&o.addr, "addr", "a", "", "`ADDRESS` of the server: /path, ./path, host:port or [ip]:port\n(default $"+addrVariable+", else "+defaultAddr+")")
+}
+
+// codingFlags adds the flags that say how keys and values are written.
+func (o *clientOptions) codingFlags(cmd *cobra.Command) {
+	cmd.Flags().BoolVarP(&o.hex, "hex", "x", false, "keys and values are in hex, in arguments, input and output")
+}
+
+// with connects to the server and runs f on the connection.
+func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *kivaloo.Client) error) error {
+	addr := o.addr
+	if addr == "" {
+		addr = os.Getenv(addrVariable)
+	}
+	if addr == "" {
+		addr = defaultAddr
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), connectTimeout)
+	defer cancel()
+	c, err := kivaloo.Dial(ctx, addr)
+	if err != nil {
+		return explainDial(addr, err)
+	}
+	defer c.Close()
+	return f(cmd.Context(), c)
+}
+
+// explainDial says in one line why there is no connection and what to do.
+func explainDial(addr string, err error) error {
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer from %s within %v: it may be busy with another client (kivaloo-kvlds serves one at a time unless started with -n)", addr, connectTimeout)
+	case errors.Is(err, wire.ErrHeaderSum), errors.Is(err, wire.ErrBadRecord):
+		return fmt.Errorf("what answers at %s is not a kivaloo server; give the right address with --addr or %s", addr, addrVariable)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot connect to %s: permission denied; run this as the user that the server runs as", addr)
+	case errors.As(err, &errno):
+		return fmt.Errorf("cannot connect to %s: %w: is `kivaloo serve` running? (--addr or %s names another server)", addr, errno, addrVariable)
+	}
+	var op *kivaloo.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Errorf("cannot connect to %s: %w", addr, err)
+}
+
+// decode reads an argument called name.
+func (o *clientOptions) decode(name, arg string) ([]byte, error) {
+	if !o.hex {
+		return []byte(arg), nil
+	}
+	b, err := hex.DecodeString(arg)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q is not in hex: %w", name, arg, err)
+	}
+	return b, nil
+}
+
+// decodeValue reads an argument called name that holds a value, or is "-" for a
+// value on standard input.
+func (o *clientOptions) decodeValue(cmd *cobra.Command, name, arg string) ([]byte, error) {
+	if arg != "-" {
+		return o.decode(name, arg)
+	}
+	b, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxStdinValueBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s from standard input: %w", name, err)
+	}
+	if len(b) > maxStdinValueBytes {
+		return nil, fmt.Errorf("%s on standard input is too long: a value has at most %d bytes", name, kivaloo.MaxLen)
+	}
+	if o.hex {
+		return o.decode(name, string(bytes.Join(bytes.Fields(b), nil)))
+	}
+	return b, nil
+}
+
+// encode writes a key or a value for output.
+func (o *clientOptions) encode(b []byte) []byte {
+	if !o.hex {
+		return b
+	}
+	return hex.AppendEncode(nil, b)
+}
+
+// isTerminal reports whether v is a file that is a terminal.
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	if !ok {
+		return false
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	terminal := false
+	err = conn.Control(func(fd uintptr) {
+		_, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+		terminal = err == nil
+	})
+	return err == nil && terminal
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kivaloo"
+)
+
+func newDumpCommand() *cobra.Command {
+	var o clientOptions
+	var output string
+	cmd := &cobra.Command{
+		Use:   "dump",
+		Short: "Write all pairs to a file or a pipe",
+		Long: `Write all pairs of the store, in a form that "kivaloo load" reads. The form is that
+of the original programs kvlds-dump and kvlds-undump: for each pair, in ascending
+order of the keys, a byte with the length of the key, the key, a byte with the length
+of the value, the value.
+
+With --output the dump goes to a temporary file beside FILE, which takes the name
+FILE, readable only by you, when it is complete and safely on disk: a dump that
+fails leaves FILE as it was. Without, it goes to standard output; check the exit
+status then, because a dump that is cut off between two pairs looks whole.
+
+The store can be used meanwhile. Changes made during the dump may be in it or not.`,
+		Example: `  kivaloo dump --output store.dump
+  kivaloo dump | zstd > store.dump.zst
+  kivaloo dump --addr /srv/a/kivaloo.sock | kivaloo load --addr /srv/b/kivaloo.sock`,
+		Args: arguments(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" && isTerminal(cmd.OutOrStdout()) {
+				return usageError(cmd, errors.New("a dump is not for a terminal: give --output FILE, or send it into a file or a pipe"))
+			}
+			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
+				if output == "" {
+					return dump(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				}
+				return dumpToFile(ctx, c, output, cmd.ErrOrStderr())
+			})
+		},
+	}
+	o.connectionFlags(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `FILE`, all or nothing (default standard output)")
+	return cmd
+}
+
+// dump writes all pairs to w. Progress and a summary go to stderr.
+func dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer) error {
+	start := time.Now()
+	m := newMeter(stderr, "dump", 0)
+	pairs, bytes, err := writePairs(ctx, c, w, m)
+	m.stop()
+	if err != nil {
+		return fmt.Errorf("the dump is incomplete, after %d pairs: %w", pairs, err)
+	}
+	summarise(stderr, "dumped", pairs, bytes, time.Since(start))
+	return nil
+}
+
+func writePairs(ctx context.Context, c *kivaloo.Client, w io.Writer, m *meter) (pairs, bytes int64, err error) {
+	buffered := bufio.NewWriterSize(w, streamBufferBytes)
+	var one []byte
+	for p, err := range c.Range(ctx, nil, nil) {
+		if err != nil {
+			buffered.Flush() // what there is may be of use; err is what to report
+			return pairs, bytes, err
+		}
+		one = appendDumped(one[:0], p)
+		if _, err := buffered.Write(one); err != nil {
+			return pairs, bytes, err
+		}
+		pairs++
+		bytes += int64(len(one))
+		m.update(pairs, bytes)
+	}
+	return pairs, bytes, buffered.Flush()
+}
+
+// summarise says in a line what was done.
+func summarise(stderr io.Writer, done string, pairs, bytes int64, took time.Duration) {
+	rate := float64(pairs) / max(took.Seconds(), 1e-6)
+	fmt.Fprintf(stderr, "%s %d pairs, %d bytes, in %v (%.0f pairs/s)\n", done, pairs, bytes, max(took.Round(time.Millisecond), time.Millisecond), rate)
+}
+
+// dumpToFile dumps to the file called name, which is replaced once the dump is
+// complete and durable.
+func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
+	// To replace a device, a pipe or a link would not be what is meant.
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not an ordinary file: write to it with `kivaloo dump > %s`", name, name)
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// An interrupt must not leave the temporary file behind.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	dir := filepath.Dir(name)
+	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.partial")
+	if err != nil {
+		return fmt.Errorf("creating a temporary file for %s: %w", name, err)
+	}
+	defer func() {
+		if err != nil {
+			temp.Close()
+			os.Remove(temp.Name())
+		}
+	}()
+	err = dump(ctx, c, temp, stderr)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted; %s is left as it was", name)
+	}
+	if err != nil {
+		return fmt.Errorf("%s is left as it was: %w", name, err)
+	}
+	if err := temp.Sync(); err != nil {
+		return fmt.Errorf("%s is left as it was: %w", name, err)
+	}
+	if err := temp.Close(); err != nil {
+		return fmt.Errorf("%s is left as it was: %w", name, err)
+	}
+	if err := os.Rename(temp.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(name string) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

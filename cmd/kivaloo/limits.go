@@ -1,0 +1,20 @@
+package main
+
+import "time"
+
+const (
+	// connectTimeout bounds connecting and the first answer. A local server answers in
+	// microseconds; one that takes this long is busy with somebody else.
+	connectTimeout = 10 * time.Second
+
+	// maxStdinValueBytes bounds what is read from standard input for one value: the
+	// longest value in hex, with generous white space.
+	maxStdinValueBytes = 4096
+
+	// streamBufferBytes is how much of a dump is read or written at a time.
+	streamBufferBytes = 64 << 10
+
+	// progressPairs is how many pairs pass between two updates of the progress bar,
+	// each of which costs as much as several pairs do.
+	progressPairs = 1024
+)

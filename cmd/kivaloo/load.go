@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kivaloo"
+)
+
+func newLoadCommand() *cobra.Command {
+	var o clientOptions
+	var input string
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Store all pairs of a dump",
+		Long: `Store all pairs of a dump that "kivaloo dump" wrote, or the original program
+kvlds-dump. Keys that are there already get the value of the dump; others stay. When it
+ends with exit status 0, all of it is durable.
+
+After an error some of the pairs are stored. Loading the same dump again is safe.`,
+		Example: `  kivaloo load --input store.dump
+  zstd -dc store.dump.zst | kivaloo load`,
+		Args: arguments(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if input != "" {
+				file, err := os.Open(input)
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				in = file
+			} else if isTerminal(in) {
+				return usageError(cmd, errors.New("a dump does not come from a terminal: give --input FILE, or send it in from a file or a pipe"))
+			}
+			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
+				return load(ctx, c, in, cmd.ErrOrStderr())
+			})
+		},
+	}
+	o.connectionFlags(cmd)
+	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `FILE` (default standard input)")
+	return cmd
+}
+
+// load stores all pairs of in. Progress and a summary go to stderr.
+func load(ctx context.Context, c *kivaloo.Client, in io.Reader, stderr io.Writer) error {
+	start := time.Now()
+	m := newMeter(stderr, "load", fileSize(in))
+	d := newPairReader(in)
+	err := storePairs(ctx, c, d, m)
+	m.stop()
+	if err != nil {
+		return err
+	}
+	summarise(stderr, "loaded", d.pairs, d.offset, time.Since(start))
+	return nil
+}
+
+// storePairs stores what is left in d, with as many pairs outstanding as the
+// connection allows. When it returns, none is.
+func storePairs(ctx context.Context, c *kivaloo.Client, d *pairReader, m *meter) error {
+	p := c.Pipeline(ctx)
+	for {
+		key, value, err := d.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			if failed := p.Wait(); failed != nil {
+				return fmt.Errorf("%w; and %w", err, failed)
+			}
+			return fmt.Errorf("%w; the %d pairs before it are stored", err, d.pairs)
+		}
+		if err := p.Set(key, value); err != nil {
+			if errors.Is(err, kivaloo.ErrTooLong) {
+				err = fmt.Errorf("%s, cannot be stored: %w", d.where(), err)
+			}
+			p.Wait()
+			return fmt.Errorf("%w; only pairs before byte %d can have been stored; loading again is safe", err, d.start)
+		}
+		m.update(d.pairs, d.offset)
+	}
+	if err := p.Wait(); err != nil {
+		return fmt.Errorf("%w; some pairs may not have been stored; loading again is safe", err)
+	}
+	return nil
+}
+
+// fileSize returns how long the file r is, or 0 if it is no file or its length is
+// not known.
+func fileSize(r io.Reader) int64 {
+	f, ok := r.(*os.File)
+	if !ok {
+		return 0
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"kivaloo"
+	"kivaloo/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// result is what a run of the program did.
+type result struct {
+	status      int
+	out, stderr string
+}
+
+func kivalooRun(stdin string, args ...string) result {
+	var out, stderr strings.Builder
+	status := run(args, strings.NewReader(stdin), &out, &stderr)
+	return result{status, out.String(), stderr.String()}
+}
+
+// want checks a run. stderr need only contain what is given, but no more than a line.
+func (r result) want(t *testing.T, status int, out, stderr string) {
+	t.Helper()
+	if r.status != status || r.out != out {
+		t.Errorf("exit status %d, printed %q; want %d, %q; %s", r.status, r.out, status, out, r.stderr)
+	}
+	if !strings.Contains(r.stderr, stderr) || stderr == "" && r.stderr != "" {
+		t.Errorf("stderr %q, want %q", r.stderr, stderr)
+	}
+	if n := strings.Count(r.stderr, "\n"); n > 1 {
+		t.Errorf("%d lines on stderr: %q", n, r.stderr)
+	}
+}
+
+// Every command, one after the other, on one store.
+func TestCommands(t *testing.T) {
+	s := startFake(t)
+	t.Setenv(addrVariable, s.addr)
+	long := strings.Repeat("v", 255)
+	for _, tc := range []struct {
+		args   string // separated by spaces; ~ stands for an empty one
+		stdin  string
+		status int
+		out    string
+		stderr string
+	}{
+		{"get k", "", 3, "", `kivaloo: there is no key "k"`},
+		{"modify k v", "", 3, "", `there is no key "k"`},
+		{"set k v", "", 0, "", ""},
+		{"get k", "", 0, "v\n", ""},
+		{"get --raw k", "", 0, "v", ""},
+		{"get --hex 6b", "", 0, "76\n", ""},
+		{"get --hex --raw 6b", "", 0, "76", ""},
+		{"add k w", "", 3, "", `there is a key "k" already`},
+		{"add l w", "", 0, "", ""},
+		{"modify k x", "", 0, "", ""},
+		{"cas k v y", "", 3, "", "absent or has another value"},
+		{"cas k x y", "", 0, "", ""},
+		{"get k", "", 0, "y\n", ""},
+		{"cad k x", "", 3, "", "absent or has another value"},
+		{"cad k y", "", 0, "", ""},
+		{"get k", "", 3, "", "no key"},
+		{"delete k", "", 0, "", ""},
+		{"delete l", "", 0, "", ""},
+		{"set k -", "from stdin\n", 0, "", ""},
+		{"get --raw k", "", 0, "from stdin\n", ""},
+		{"cas k - new", "from stdin\n", 0, "", ""},
+		{"get k", "", 0, "new\n", ""},
+		{"set k -", "", 0, "", ""},
+		{"get k", "", 0, "\n", ""},
+		{"set k -", long, 0, "", ""},
+		{"get k", "", 0, long + "\n", ""},
+		{"set k -", long + "v", 1, "", "too long"},
+		{"set k -", strings.Repeat("v", 5000), 1, "", "too long"},
+		{"set --hex 00ff -", " 0a 0B\n", 0, "", ""},
+		{"get --hex 00FF", "", 0, "0a0b\n", ""},
+		{"set --hex 00ff -", "xy", 1, "", "not in hex"},
+		{"set --hex 0 00", "", 1, "", `KEY "0" is not in hex`},
+		{"cas k - -", "", 1, "", "only one value"},
+		{"set -- -k -v", "", 0, "", ""},
+		{"get -- -k", "", 0, "-v\n", ""},
+		{"set ~ ~", "", 0, "", ""},
+		{"get ~", "", 0, "\n", ""},
+		{"params", "", 0, "max-key 255\nmax-value 255\n", ""},
+	} {
+		args := strings.Fields(tc.args)
+		for i := range args {
+			if args[i] == "~" {
+				args[i] = ""
+			}
+		}
+		t.Run(tc.args, func(t *testing.T) {
+			kivalooRun(tc.stdin, args...).want(t, tc.status, tc.out, tc.stderr)
+		})
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for args, stderr := range map[string]string{
+		"get":          "kivaloo: KEY is missing; see `kivaloo get --help`",
+		"cas k v":      "NEW is missing; see `kivaloo cas --help`",
+		"get k l":      `an argument too many, "l"`,
+		"range a b c":  `an argument too many, "c"`,
+		"params x":     `an argument too many, "x"`,
+		"get --what k": "unknown flag: --what; see `kivaloo get --help`",
+		"range -n -1":  "see `kivaloo range --help`",
+		"gte k":        `there is no command "gte" (did you mean get?); see`,
+	} {
+		t.Run(args, func(t *testing.T) {
+			kivalooRun("", strings.Fields(args)...).want(t, 1, "", stderr)
+		})
+	}
+}
+
+// Help is complete: every command has an example or needs none, and help works.
+func TestHelp(t *testing.T) {
+	r := kivalooRun("")
+	for _, cmd := range newRootCommand().Commands() {
+		if !strings.Contains(r.out, cmd.Name()) {
+			t.Errorf("help does not list %s", cmd.Name())
+		}
+		if help := kivalooRun("", cmd.Name(), "--help"); help.status != 0 || !strings.Contains(help.out, "kivaloo "+cmd.Name()) {
+			t.Errorf("%s --help: %+v", cmd.Name(), help)
+		}
+	}
+	if r.status != 0 || r.stderr != "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhereTheServerIs(t *testing.T) {
+	s := startFake(t, "k=v")
+	t.Setenv(addrVariable, "/nowhere")
+	kivalooRun("", "get", "--addr", s.addr, "k").want(t, 0, "v\n", "")
+	kivalooRun("", "get", "k").want(t, 1, "", "cannot connect to /nowhere: no such file or directory: is `kivaloo serve` running?")
+	t.Setenv(addrVariable, "")
+	t.Chdir(t.TempDir())
+	kivalooRun("", "get", "k").want(t, 1, "", "cannot connect to ./kivaloo-data/kivaloo.sock: no such file")
+	kivalooRun("", "get", "-a", "nonsense", "k").want(t, 1, "", "cannot connect to nonsense: ")
+
+	stale := filepath.Join(t.TempDir(), "stale.sock")
+	ln, err := net.Listen("unix", stale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.(*net.UnixListener).SetUnlinkOnClose(false)
+	ln.Close()
+	kivalooRun("", "get", "-a", stale, "k").want(t, 1, "", "connection refused: is `kivaloo serve` running?")
+}
+
+func TestExplainDial(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{context.DeadlineExceeded, "no answer from ADDR within 10s: it may be busy"},
+		{wire.ErrHeaderSum, "what answers at ADDR is not a kivaloo server"},
+		{syscall.EACCES, "cannot connect to ADDR: permission denied; run this as the user"},
+		{syscall.ECONNREFUSED, "cannot connect to ADDR: connection refused: is `kivaloo serve` running?"},
+		{errors.New("anything else"), "cannot connect to ADDR: anything else"},
+	} {
+		err := explainDial("ADDR", &kivaloo.OpError{Op: "dial", Addr: "ADDR", Err: fmt.Errorf("detail: %w", tc.err)})
+		want := strings.Replace(tc.want, "anything", "detail: anything", 1)
+		if !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v: got %q", tc.err, err)
+		}
+	}
+}
+
+// A change whose outcome is not known says so.
+func TestConnectionLost(t *testing.T) {
+	s := startFake(t)
+	s.hook = func(r wire.KVRequest) bool { return r.Type != wire.TypeParams }
+	kivalooRun("", "set", "--addr", s.addr, "k", "v").want(t, 1, "", "the server closed it: EOF (the request was sent and may have taken effect)")
+	kivalooRun("", "get", "--addr", s.addr, "k").want(t, 1, "", "the server closed it: EOF\n")
+	kivalooRun("", "range", "--addr", s.addr).want(t, 1, "", "the server closed it: EOF\n")
+}
+
+// failingWriter has room for some bytes.
+type failingWriter struct{ room int }
+
+func (w *failingWriter) Write(p []byte) (int, error) {
+	if len(p) > w.room {
+		return w.room, syscall.ENOSPC
+	}
+	w.room -= len(p)
+	return len(p), nil
+}
+
+func TestOutputFails(t *testing.T) {
+	s := startFake(t, "k=v")
+	for _, args := range []string{"get k", "params", "range", "range --json", "dump", "version"} {
+		if args != "version" {
+			t.Setenv(addrVariable, s.addr)
+		}
+		var stderr strings.Builder
+		status := run(strings.Fields(args), strings.NewReader(""), &failingWriter{}, &stderr)
+		if status != 1 || !strings.Contains(stderr.String(), "no space left") {
+			t.Errorf("%s: exit status %d, %q", args, status, stderr.String())
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	r := kivalooRun("", "version")
+	if r.status != 0 || !strings.HasPrefix(r.out, "kivaloo ") || !strings.Contains(r.out, "go1.") {
+		t.Errorf("%+v", r)
+	}
+	kivalooRun("", "--version").want(t, 0, r.out, "")
+	got := describe(&debug.BuildInfo{
+		GoVersion: "go1.26.0",
+		Main:      debug.Module{Version: "v1.2.3"},
+		Settings:  []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
+	})
+	if want := "kivaloo v1.2.3, revision abc with local changes, go1.26.0"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

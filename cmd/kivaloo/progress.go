@@ -1,0 +1,56 @@
+package main
+
+import (
+	"io"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// meter shows on a terminal how far a dump or a load has come. A nil meter shows
+// nothing. It is for one goroutine.
+type meter struct {
+	progress *mpb.Progress
+	bar      *mpb.Bar
+	inBytes  bool // the bar counts bytes of a known total, not pairs
+}
+
+// newMeter returns a meter on w, nil if that is not a terminal. With a total, in bytes,
+// it shows the part done, else only pairs and their rate.
+func newMeter(w io.Writer, verb string, total int64) *meter {
+	if !isTerminal(w) {
+		return nil
+	}
+	m := &meter{progress: mpb.New(mpb.WithOutput(w)), inBytes: total > 0}
+	if m.inBytes {
+		m.bar = m.progress.AddBar(total,
+			mpb.PrependDecorators(decor.Name(verb+" "), decor.CountersKibiByte("% .1f / % .1f")),
+			mpb.AppendDecorators(decor.Percentage(), decor.AverageSpeed(decor.SizeB1024(0), " % .1f"), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
+	} else {
+		m.bar = m.progress.AddSpinner(0,
+			mpb.PrependDecorators(decor.Name(verb+" ")),
+			mpb.AppendDecorators(decor.CurrentNoUnit("%d pairs"), decor.AverageSpeed(0, ", %.0f pairs/s")))
+	}
+	return m
+}
+
+// update tells what has been done so far.
+func (m *meter) update(pairs, bytes int64) {
+	if m == nil || pairs%progressPairs != 0 {
+		return
+	}
+	if m.inBytes {
+		m.bar.SetCurrent(bytes)
+	} else {
+		m.bar.SetCurrent(pairs)
+	}
+}
+
+// stop takes the meter off the terminal.
+func (m *meter) stop() {
+	if m == nil {
+		return
+	}
+	m.bar.Abort(true)
+	m.progress.Wait()
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+	"kivaloo/eventloop"
+	"kivaloo/eventloop/kvlds"
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+const (
+	defaultDir = "./kivaloo-data"
+	socketName = "kivaloo.sock"
+
+	// defaultBlockSize is the block size of a new store, in bytes.
+	defaultBlockSize = 2048
+
+	// defaultServeCacheBytes holds two million pairs of 40+40 bytes.
+	defaultServeCacheBytes = 256 << 20
+
+	// defaultStorageCost suits a local SSD.
+	defaultStorageCost = 10000
+
+	// listenBacklog is how many clients may wait in the kernel to be accepted.
+	listenBacklog = 1024
+
+	// stopGrace is how long clients may take to read their last answers.
+	stopGrace = 5 * time.Second
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	dir            string
+	listen         []string
+	insecure       bool
+	blockSize      int
+	cache          byteSize
+	maxKey         int
+	maxValue       int
+	storageCost    float64
+	commitDelay    time.Duration
+	minCommit      int
+	maxConnections int
+	noSync         bool
+}
+
+func newServeCommand() *cobra.Command {
+	o := serveOptions{cache: defaultServeCacheBytes}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Keep a store and serve it",
+		Long: `Keep a store in a directory and serve it to any number of clients, until stopped
+by SIGTERM or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
+lost either way.
+
+It listens at the unix socket ` + socketName + ` in the directory, and at every --listen.`,
+		Example: `  kivaloo serve
+  kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G`,
+		Args: arguments(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			return serve(cmd.Context(), o, log)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", defaultDir, "directory of the store; made if it is missing")
+	f.StringArrayVar(&o.listen, "listen", nil, "listen here too: /path/of.sock, host:port or [ip]:port (repeatable)")
+	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen on addresses that other machines can reach")
+	f.IntVar(&o.blockSize, "block-size", 0, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", defaultBlockSize))
+	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
+	f.IntVar(&o.maxKey, "max-key", -1, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
+	f.IntVar(&o.maxValue, "max-value", -1, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
+	f.Float64Var(&o.storageCost, "storage-cost", defaultStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
+	f.DurationVar(&o.commitDelay, "commit-delay", 0, "how long a change may wait for others to be committed with, up to 1s")
+	f.IntVar(&o.minCommit, "min-commit", 0, "so many waiting changes are committed without waiting any longer")
+	f.IntVar(&o.maxConnections, "max-connections", 0, "connections open at once; 0: as many as file descriptors allow")
+	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut can lose acknowledged changes")
+	return cmd
+}
+
+// check refuses what can be refused before anything is touched, and returns the addresses
+// of --listen.
+func (o *serveOptions) check() ([]wire.Addr, error) {
+	switch {
+	case o.blockSize != 0 && (o.blockSize < disk.MinBlockSize || o.blockSize > disk.MaxBlockSize):
+		return nil, fmt.Errorf("--block-size %d is not within %d to %d", o.blockSize, disk.MinBlockSize, disk.MaxBlockSize)
+	case o.commitDelay < 0 || o.commitDelay > time.Second:
+		return nil, fmt.Errorf("--commit-delay %v is not within 0 to 1s", o.commitDelay)
+	case o.minCommit < 0:
+		return nil, fmt.Errorf("--min-commit %d is negative", o.minCommit)
+	case o.maxConnections < 0:
+		return nil, fmt.Errorf("--max-connections %d is negative", o.maxConnections)
+	case !(o.storageCost >= 0):
+		return nil, fmt.Errorf("--storage-cost %v is not 0 or more", o.storageCost)
+	}
+	var addrs []wire.Addr
+	for _, s := range o.listen {
+		resolved, err := wire.ResolveAddr(s)
+		if err != nil {
+			return nil, fmt.Errorf("--listen %s: %w", s, err)
+		}
+		for _, a := range resolved {
+			if !a.Loopback() && !o.insecure {
+				return nil, fmt.Errorf("--listen %s can be reached from other machines, and the protocol has no authentication: "+
+					"listen on a unix socket or a loopback address and put kivaloo-mux in front, or say --insecure-listen", s)
+			}
+		}
+		addrs = append(addrs, resolved...)
+	}
+	return addrs, nil
+}
+
+// serve runs a store until it is told to stop.
+func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
+	addrs, err := o.check()
+	if err != nil {
+		return err
+	}
+	store, err := o.openStore(log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	t, err := tree.Open(store, tree.Config{
+		CachePages:  int(uint64(o.cache) / uint64(store.Info().BlockSize)),
+		MaxKey:      o.maxKey,
+		MaxValue:    o.maxValue,
+		StorageCost: o.storageCost,
+		CommitDelay: o.commitDelay,
+		MinCommit:   o.minCommit,
+		Log:         log,
+	})
+	if err != nil {
+		return fmt.Errorf("open the store in %s: %w", o.dir, err)
+	}
+	defer t.Close()
+
+	addrs = append([]wire.Addr{socketIn(o.dir)}, addrs...)
+	listeners, err := listenAll(addrs)
+	if err != nil {
+		return err
+	}
+	loop, err := eventloop.New(log)
+	if err != nil {
+		closeAll(listeners)
+		return err
+	}
+	actor := tree.NewActor(t, store)
+	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: t.MaxKey(), MaxValue: t.MaxValue()}
+	gate := eventloop.NewGate(o.maxConnections)
+	for _, ln := range listeners {
+		loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
+	}
+	o.announce(store, listeners, log)
+	err = runUntilStopped(ctx, loop, actor, log)
+	for _, ln := range listeners {
+		if rmErr := ln.Remove(); err == nil {
+			err = rmErr
+		}
+	}
+	if closeErr := store.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// openStore opens the block store, with the block size that its pages have. A directory that
+// does not exist is made.
+func (o *serveOptions) openStore(log *slog.Logger) (*disk.Local, error) {
+	blockSize := o.blockSize
+	found, err := tree.DetectBlockSize(nil, o.dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		if err := os.MkdirAll(o.dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the directory of the store: %w", err)
+		}
+	case err != nil && blockSize == 0:
+		return nil, fmt.Errorf("%w; if you know it, give --block-size", err)
+	case err == nil && found != 0 && blockSize != 0 && found != blockSize:
+		return nil, fmt.Errorf("the store in %s has blocks of %d bytes, not %d: leave --block-size out, or choose another --dir", o.dir, found, blockSize)
+	case err == nil && found != 0:
+		blockSize = found
+	}
+	if blockSize == 0 {
+		blockSize = defaultBlockSize
+	}
+	return disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log})
+}
+
+// socketIn is the address of the socket in the directory of a store.
+func socketIn(dir string) wire.Addr {
+	path := filepath.Join(dir, socketName)
+	return wire.Addr{Name: path, Network: "unix", Address: path}
+}
+
+func listenAll(addrs []wire.Addr) ([]*eventloop.Listener, error) {
+	var listeners []*eventloop.Listener
+	for _, a := range addrs {
+		ln, err := eventloop.ListenTakingOver(a, listenBacklog)
+		if err != nil {
+			closeAll(listeners)
+			return nil, err
+		}
+		listeners = append(listeners, ln)
+	}
+	return listeners, nil
+}
+
+func closeAll(listeners []*eventloop.Listener) {
+	for _, ln := range listeners {
+		ln.Close()
+		_ = ln.Remove()
+	}
+}
+
+// announce says that the store is ready, and what to do with it.
+func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listener, log *slog.Logger) {
+	where := make([]string, len(listeners))
+	for i, ln := range listeners {
+		where[i] = ln.Addr().Name
+	}
+	if o.noSync {
+		log.Warn("--no-sync: a power cut can lose acknowledged changes")
+	}
+	log.Info("ready", "listening", where, "dir", o.dir, "block size", store.Info().BlockSize,
+		"cache", o.cache.String(), "storage cost", o.storageCost, "try", o.tryCommand(where[0]))
+	_, _ = sd.SdNotify(false, sd.SdNotifyReady)
+}
+
+// tryCommand is the one command to try next.
+func (o *serveOptions) tryCommand(socket string) string {
+	if o.dir == defaultDir {
+		return "kivaloo set greeting hello"
+	}
+	return fmt.Sprintf("kivaloo set --addr %s greeting hello", socket)
+}
+
+// runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
+// fails; then it has the loop answer what is owed, and the tree finish.
+func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, log *slog.Logger) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+
+	front, back := actors.NewGroup(), actors.NewGroup()
+	front.Go("loop", func(context.Context) error { return loop.Run() })
+	back.Go("tree", actor.Run)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			log.Info("stopping", "signal", s.String())
+		case <-ctx.Done():
+		case <-front.Context().Done():
+		case <-back.Context().Done():
+		}
+		_, _ = sd.SdNotify(false, sd.SdNotifyStopping)
+		loop.Stop(stopGrace)
+		select {
+		case s := <-signals:
+			log.Warn("leaving at once", "signal", s.String())
+			os.Exit(exitError)
+		case <-front.Context().Done():
+		}
+	}()
+	err := front.Wait()
+	<-done
+	back.Stop()
+	if treeErr := back.Wait(); err == nil {
+		err = treeErr
+	}
+	return err
+}

@@ -1,0 +1,242 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// gatedConn is one end of a pipe on which the test lets single writes through.
+type gatedConn struct {
+	net.Conn
+	writes chan []byte     // what a Write wants to write
+	result chan gateResult // what becomes of it
+	closed chan struct{}
+	once   sync.Once
+}
+
+type gateResult struct {
+	n   int // -1: all
+	err error
+}
+
+func (g *gatedConn) Write(p []byte) (int, error) {
+	select {
+	case g.writes <- append([]byte(nil), p...):
+	case <-g.closed:
+		return 0, net.ErrClosed
+	}
+	select {
+	case r := <-g.result:
+		if r.n < 0 {
+			r.n = len(p)
+		}
+		return r.n, r.err
+	case <-g.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (g *gatedConn) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.Conn.Close()
+}
+
+// gated returns a client whose writes the test controls, and the server's end, from
+// which the client reads.
+func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
+	near, far := net.Pipe()
+	g := &gatedConn{Conn: near, writes: make(chan []byte), result: make(chan gateResult), closed: make(chan struct{})}
+	c := newClient("test", g, options{window: MaxOutstanding})
+	t.Cleanup(func() {
+		c.Close()
+		far.Close()
+	})
+	return c, g, far
+}
+
+// packets cuts b up, and returns the IDs and what is left.
+func packets(t *testing.T, b []byte) (ids []uint64, rest []byte) {
+	t.Helper()
+	for {
+		p, n, _, err := wire.Cut(b, wire.MaxKVRequestLen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			return ids, b
+		}
+		ids, b = append(ids, p.ID), b[n:]
+	}
+}
+
+// waitQueued returns once n bytes have been put into the outgoing stream.
+func (c *Client) waitQueued(t *testing.T, n uint64) {
+	t.Helper()
+	for range 10000 {
+		c.mu.Lock()
+		queued := c.queued
+		c.mu.Unlock()
+		if queued == n {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Fatalf("there are never %d bytes in the stream", n)
+}
+
+var setK = len(wire.AppendPacket(nil, 0, wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeSet, Key: []byte("k")})))
+
+// Whatever was asked for during one write goes out in the next.
+func TestRequestsShareAWrite(t *testing.T) {
+	c, g, far := gated(t)
+	var callers sync.WaitGroup
+	set := func() {
+		if err := c.Set(context.Background(), []byte("k"), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	callers.Go(set)
+	first, _ := packets(t, <-g.writes)
+	const n = 100
+	for range n {
+		callers.Go(set)
+	}
+	c.waitQueued(t, uint64((n+1)*setK))
+	g.result <- gateResult{n: -1}
+	second, rest := packets(t, <-g.writes)
+	g.result <- gateResult{n: -1}
+	if len(first) != 1 || len(second) != n || len(rest) != 0 {
+		t.Errorf("writes of %d and %d requests and %d bytes, want 1, %d and 0", len(first), len(second), len(rest), n)
+	}
+	for _, id := range append(first, second...) {
+		far.Write(wire.AppendPacket(nil, id, wire.AppendKVStatus(nil, 0)))
+	}
+	callers.Wait()
+}
+
+// sets issues n Sets and returns where their errors arrive.
+func sets(c *Client, n int) chan error {
+	errs := make(chan error, n)
+	for range n {
+		go func() { errs <- c.Set(context.Background(), []byte("k"), nil) }()
+	}
+	return errs
+}
+
+// countSent takes n errors, all of which must wrap want, and counts those of
+// requests that may have had an effect.
+func countSent(t *testing.T, errs chan error, n int, want error) (sent int) {
+	t.Helper()
+	for range n {
+		err := <-errs
+		var op *OpError
+		if !errors.As(err, &op) || !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		} else if op.Sent {
+			sent++
+		}
+	}
+	return sent
+}
+
+// A request that had not left, or not all of it, certainly had no effect.
+func TestUnsentRequests(t *testing.T) {
+	t.Run("still in the buffer", func(t *testing.T) {
+		c, g, far := gated(t)
+		errs := sets(c, 1)
+		<-g.writes
+		for range 4 {
+			go func() { errs <- c.Set(context.Background(), []byte("k"), nil) }()
+		}
+		c.waitQueued(t, uint64(5*setK))
+		far.Close()
+		if sent := countSent(t, errs, 5, io.EOF); sent != 1 {
+			t.Errorf("%d were sent, want the 1 that was being written", sent)
+		}
+	})
+	t.Run("partly written", func(t *testing.T) {
+		c, g, _ := gated(t)
+		errs := sets(c, 1)
+		<-g.writes
+		for range 4 {
+			go func() { errs <- c.Set(context.Background(), []byte("k"), nil) }()
+		}
+		c.waitQueued(t, uint64(5*setK))
+		g.result <- gateResult{n: -1}
+		<-g.writes
+		g.result <- gateResult{n: 3*setK - 1, err: syscall.EPIPE}
+		// No end of the stream follows, so the reader gives up by itself.
+		if sent := countSent(t, errs, 5, syscall.EPIPE); sent != 3 {
+			t.Errorf("%d were sent, want 1 and 2 more", sent)
+		}
+	})
+}
+
+// Answers that were already there when a write failed are not lost.
+func TestAnswersAfterFailedWrite(t *testing.T) {
+	c, g, far := gated(t)
+	answered := sets(c, 1)
+	ids, _ := packets(t, <-g.writes)
+	g.result <- gateResult{n: -1}
+	lost := sets(c, 1)
+	<-g.writes
+	g.result <- gateResult{err: syscall.EPIPE}
+	far.Write(wire.AppendPacket(nil, ids[0], wire.AppendKVStatus(nil, 0)))
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	far.Close()
+	if sent := countSent(t, lost, 1, io.EOF); sent != 0 {
+		t.Error("counted as sent")
+	}
+}
+
+// Cancelling returns the memory of the call but not the slot, until the answer comes.
+func TestAbandonedSlotIsHeld(t *testing.T) {
+	c, g, far := gated(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	go func() { errs <- c.Set(ctx, []byte("k"), nil) }()
+	ids, _ := packets(t, <-g.writes)
+	g.result <- gateResult{n: -1}
+	cancel()
+	if sent := countSent(t, errs, 1, context.Canceled); sent != 1 {
+		t.Error("counted as not sent")
+	}
+	if free := len(c.free); free != MaxOutstanding-1 {
+		t.Errorf("%d slots are free before the answer", free)
+	}
+	far.SetWriteDeadline(time.Now().Add(10 * time.Second))
+	far.Write(wire.AppendPacket(nil, ids[0], wire.AppendKVStatus(nil, 0)))
+	for range 10000 {
+		if len(c.free) == MaxOutstanding {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if free := len(c.free); free != MaxOutstanding {
+		t.Errorf("%d slots are free after the answer", free)
+	}
+}
+
+// The reader must not mistake another error for its own deadline.
+func TestDeadlineIsOurs(t *testing.T) {
+	c, g, _ := gated(t)
+	errs := sets(c, 1)
+	<-g.writes
+	start := time.Now()
+	g.result <- gateResult{err: syscall.EPIPE}
+	err := <-errs
+	if errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) < drainTime/2 {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+}

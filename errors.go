@@ -1,0 +1,74 @@
+package kivaloo
+
+import (
+	"errors"
+
+	"kivaloo/wire"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrNotFound: Get found no such key.
+	ErrNotFound = errors.New("no such key")
+	// ErrClosed: the Client has been closed.
+	ErrClosed = errors.New("client closed")
+	// ErrTooLong: a key or a value is longer than the store takes. Nothing was sent.
+	ErrTooLong = errors.New("too long")
+)
+
+// OpError is the error of an operation that could not be carried out. Err may be
+// ErrClosed, ErrTooLong, the error of a context, wire.ErrBadRecord for an answer
+// that made no sense, or what ended the connection.
+type OpError struct {
+	Op   string // "dial", "params", "get", "set", "add", "modify", "cas", "delete", "cad", "range" or "pipeline"
+	Addr string // of the server, as it was given to Dial
+
+	// Sent is false if the operation certainly had no effect. If it is true the
+	// server may have received the request: a change may have been made, or may
+	// still be made, or not.
+	Sent bool
+	Err  error
+}
+
+func (e *OpError) Error() string {
+	s := e.Op + " at " + e.Addr + ": " + e.Err.Error()
+	if e.Sent && e.changes() {
+		s += " (the request was sent and may have taken effect)"
+	}
+	return s
+}
+
+func (e *OpError) Unwrap() error { return e.Err }
+
+// changes reports whether Op can change the store.
+func (e *OpError) changes() bool {
+	switch e.Op {
+	case "dial", "params", "get", "range":
+		return false
+	}
+	return true
+}
+
+// opName returns the name that errors use for a request of type typ.
+func opName(typ uint32) string {
+	switch typ {
+	case wire.TypeParams:
+		return "params"
+	case wire.TypeGet:
+		return "get"
+	case wire.TypeSet:
+		return "set"
+	case wire.TypeAdd:
+		return "add"
+	case wire.TypeModify:
+		return "modify"
+	case wire.TypeCAS:
+		return "cas"
+	case wire.TypeDelete:
+		return "delete"
+	case wire.TypeCAD:
+		return "cad"
+	default:
+		return "range"
+	}
+}

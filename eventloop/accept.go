@@ -1,0 +1,140 @@
+package eventloop
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ServeOptions say how connections are served.
+type ServeOptions struct {
+	// Gate limits the open connections; listeners may share one.
+	Gate *Gate
+	// MaxConns is for a listener without a Gate: it gets one for that many, 0
+	// for as many as there are descriptors.
+	MaxConns int
+	// MaxRecord is the longest record in bytes. A connection on which the header
+	// of a longer one arrives is closed before any of it is kept.
+	MaxRecord uint32
+	// New makes the handler of a new connection. It is called by the loop.
+	New func(*Conn) Handler
+}
+
+// acceptor is a listener that a loop serves.
+type acceptor struct {
+	loop    *Loop
+	ln      *Listener
+	opts    ServeOptions
+	starved bool // on loop.starved
+	ended   bool
+}
+
+// Serve accepts connections from ln, and closes it in the end. Any goroutine may
+// call it, also before Run.
+func (l *Loop) Serve(ln *Listener, opts ServeOptions) {
+	if opts.Gate == nil {
+		opts.Gate = NewGate(opts.MaxConns)
+	}
+	a := &acceptor{loop: l, ln: ln, opts: opts}
+	if !l.Post(a.start) {
+		ln.Close()
+	}
+}
+
+func (a *acceptor) start() {
+	if a.loop.stopping {
+		a.ln.Close()
+		return
+	}
+	if err := a.loop.register(a.ln.fd, a); err != nil {
+		a.loop.log.Error("cannot serve", "listener", a.ln.addr, "err", err)
+		a.ln.Close()
+	}
+}
+
+func (a *acceptor) ready(uint32) { a.accept() }
+
+// accept takes connections until none is waiting, the gate is full, or the
+// listener has had its turn.
+func (a *acceptor) accept() {
+	for range acceptsPerTurn {
+		if a.ended || a.starved || !a.opts.Gate.enter(a) {
+			return
+		}
+		fd, peer, err := unix.Accept4(a.ln.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if err == nil {
+			err = a.admit(fd, peer)
+		}
+		if err == nil {
+			continue
+		}
+		a.opts.Gate.leave()
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return
+		case !passing(err):
+			a.starve(err)
+			return
+		}
+	}
+	a.loop.rearm(a.ln.fd, false)
+}
+
+// admit starts serving the connection fd. On an error it has closed it.
+func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
+	if _, ok := peer.(*unix.SockaddrUnix); !ok {
+		// A peer that is gone already shows itself at the first read.
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	}
+	c := &Conn{loop: a.loop, fd: fd, maxRecord: a.opts.MaxRecord, gate: a.opts.Gate}
+	if err := a.loop.register(fd, c); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	c.registered = true
+	c.handler = a.opts.New(c)
+	return nil
+}
+
+// passing reports whether an error of accept concerns only the connection that
+// was to be accepted, which is gone; the next may be all right.
+func passing(err error) bool {
+	for _, e := range []unix.Errno{
+		unix.EINTR, unix.ECONNABORTED, unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT,
+		unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EPERM,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// starve pauses the listener, which cannot accept for want of descriptors or
+// memory: until a connection of this loop has been closed, or for a tick.
+func (a *acceptor) starve(why error) {
+	a.starved = true
+	a.loop.starved = append(a.loop.starved, a)
+	a.loop.wantTick()
+	if now := time.Now(); now.Sub(a.loop.warned) >= acceptWarnings {
+		a.loop.warned = now
+		a.loop.log.Warn("cannot accept connections, will try again",
+			"listener", a.ln.addr, "err", why, "connections", a.loop.open)
+	}
+}
+
+func (a *acceptor) stop() {
+	if !a.ended {
+		a.ended = true
+		a.loop.doom(a)
+	}
+}
+
+func (a *acceptor) kill(error) { a.stop() }
+
+func (a *acceptor) close() {
+	a.loop.forget(a.ln.fd)
+	a.ln.Close()
+}

@@ -1,0 +1,30 @@
+// Package eventloop carries packets between sockets and whoever answers them.
+//
+// A Loop is one poller and one goroutine, the one that called Run. It owns its
+// connections: nothing else ever touches a socket. Other goroutines reach it
+// through one mailbox, and only with whole batches of answers:
+//
+//	            +---------------------- Loop ----------------------+
+//	            |                                                  |
+//	socket --read--> [one read buffer] --cut--> Handler.Packet ... | --> the actor
+//	            |           |  window shut: stop reading           |     that answers
+//	            |           v                                      |
+//	            |   [what is left over, per connection]            |
+//	            |                                                  |
+//	socket <-writev-- [queue, per connection] <--drain-- [mailbox] | <-- Conn.Send
+//	            |                                                  |
+//	            +--------------------------------------------------+
+//
+// Everything is bounded by not reading. A connection that is owed maxOwed
+// answers, or that leaves maxUnsentBytes lying, is not read from until half of
+// that is gone, and the peer's own socket fills up. A listener whose Gate is full
+// does not accept. The poller is edge-triggered, so what is paused costs nothing.
+//
+// An idle connection owns no buffer. One that has sent a part of a packet owns
+// at most twice that part, whatever the packet's header announces.
+//
+// Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go,
+// accept.go, gate.go and attach.go (how connections come to be); conn.go (the
+// life of one), read.go, buffers.go, window.go (when reading pauses), write.go
+// and output.go.
+package eventloop

@@ -1,0 +1,62 @@
+package eventloop
+
+import (
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Gate limits how many connections are open at once. Any number of listeners, of
+// any loops, may share one.
+type Gate struct {
+	mu      sync.Mutex
+	max     int
+	open    int
+	waiting []*acceptor // found the gate full since the last leave; each once
+}
+
+// NewGate returns a gate for max connections, or, for 0, for as many as the
+// process may have open files, less a reserve.
+func NewGate(max int) *Gate {
+	if max == 0 {
+		max = fdLimit() - fdReserve
+	}
+	return &Gate{max: max}
+}
+
+// fdLimit returns how many file descriptors this process may have.
+func fdLimit() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil || r.Cur > maxFDs {
+		return maxFDs
+	}
+	return max(int(r.Cur), fdReserve+1)
+}
+
+// enter takes a place for one connection. If there is none, a will be called
+// when one becomes free.
+func (g *Gate) enter(a *acceptor) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.open >= g.max {
+		if !slices.Contains(g.waiting, a) {
+			g.waiting = append(g.waiting, a)
+		}
+		return false
+	}
+	g.open++
+	return true
+}
+
+// leave gives a place back.
+func (g *Gate) leave() {
+	g.mu.Lock()
+	g.open--
+	waiting := g.waiting
+	g.waiting = nil
+	g.mu.Unlock()
+	for _, a := range waiting {
+		a.loop.Post(a.accept)
+	}
+}

@@ -1,0 +1,12 @@
+// Package kvlds serves the key-value protocol from a tree.
+//
+//	eventloop --packets--> session --[Batch]--> tree's mailbox
+//	eventloop <--Output--- session <--answers-- tree
+//
+// One session belongs to one connection. Its upper half runs on the loop: it takes
+// packets apart, checks them, and copies what they say into batches, which are pushed once
+// per read. Its lower half runs on the tree's goroutine: it encodes answers straight into the
+// buffer that the loop will write. The two halves share nothing but a flag.
+//
+// Reading order: limits.go, server.go, session.go (loop), answers.go (tree), batch.go.
+package kvlds

@@ -1,0 +1,177 @@
+package lbs
+
+import (
+	"fmt"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+	"kivaloo/eventloop"
+	"kivaloo/wire"
+)
+
+// Options say how a store is served.
+type Options struct {
+	// Readers is how many reads the store carries out at once. The others wait
+	// here, where they can still be dropped.
+	Readers int
+	// Fatal is called, once, when the store has failed: what was asked of it gets no
+	// answer. It is called on the loop, and must not block.
+	Fatal func(error)
+	// Closed, if not nil, is called on the loop when a connection has been closed.
+	Closed func()
+}
+
+// Server serves one store to connections of one loop.
+//
+// Invariants:
+//  1. Everything but bell and done is touched only by the loop.
+//  2. The store has at most Readers reads of ours, one append and one free.
+//  3. Whatever a session Owes is waiting, in reads, in append, or in its out.
+type Server struct {
+	loop      *eventloop.Loop
+	store     disk.Store
+	opts      Options
+	blockSize int
+
+	bell   *actors.Doorbell
+	done   *disk.Completions
+	failed bool
+
+	waiting waiting
+	reads   []read // slots; an Op's Tag is the index
+	idle    []int  // those not in use
+
+	append   disk.Op
+	appender *session // whose append is running, or nil
+	appendID uint64   // the request's
+
+	free    disk.Op
+	freeing bool
+}
+
+// read is a GET that the store has been given.
+type read struct {
+	op  disk.Op
+	get get
+	out *eventloop.Output // the answer; op.Buf is the block's place in it
+}
+
+// NewServer returns a server of store. The store must stay open until the loop is over.
+func NewServer(loop *eventloop.Loop, store disk.Store, opts Options) *Server {
+	s := &Server{
+		loop: loop, store: store, opts: opts, blockSize: store.Info().BlockSize,
+		reads: make([]read, opts.Readers),
+	}
+	for slot := range s.reads {
+		s.idle = append(s.idle, slot)
+	}
+	collect := s.collect
+	s.bell = actors.NewDoorbell(func() { loop.Post(collect) })
+	s.done = disk.NewCompletions(s.bell)
+	s.bell.Arm()
+	return s
+}
+
+// Handle serves a connection: it is the New of eventloop.ServeOptions.
+func (s *Server) Handle(c *eventloop.Conn) eventloop.Handler {
+	return &session{server: s, conn: c}
+}
+
+// startReads gives the store the reads that have waited longest.
+func (s *Server) startReads() {
+	var first, last *disk.Op
+	for len(s.idle) > 0 && s.waiting.len() > 0 {
+		slot := s.idle[len(s.idle)-1]
+		s.idle = s.idle[:len(s.idle)-1]
+		r := &s.reads[slot]
+		r.start(s, s.waiting.pop(), uint64(slot))
+		if last == nil {
+			first = &r.op
+		} else {
+			last.SetNext(&r.op)
+		}
+		last = &r.op
+	}
+	if first != nil {
+		s.store.Submit(first, last)
+	}
+}
+
+// start prepares r for g: the block is read to where it will be sent from.
+func (r *read) start(s *Server, g get, tag uint64) {
+	r.get, r.out = g, g.session.conn.NewOutput()
+	buf := wire.AppendLBSBlock(wire.Begin(r.out.Buf, g.id), nil)
+	at, end := len(buf), len(buf)+s.blockSize
+	if need := end + wire.TrailerSize; cap(buf) < need {
+		buf = append(make([]byte, 0, need), buf...)
+	}
+	r.out.Buf = buf[:end]
+	r.op = disk.Op{Kind: disk.Read, Block: g.block, Buf: r.out.Buf[at:end:end], Done: s.done, Tag: tag}
+}
+
+// collect takes what the store has finished.
+func (s *Server) collect() {
+	s.bell.Arm()
+	for op := s.done.Drain(); op != nil; {
+		next := op.Link.Next()
+		op.SetNext(nil)
+		if op.Err != nil {
+			s.fail(op.Err)
+		}
+		switch op.Kind {
+		case disk.Read:
+			s.readDone(op)
+		case disk.Append:
+			s.appendDone(op)
+		case disk.Free:
+			s.freeing = false
+		}
+		op = next
+	}
+	s.startReads()
+}
+
+// readDone answers a GET.
+func (s *Server) readDone(op *disk.Op) {
+	slot := int(op.Tag)
+	r := &s.reads[slot]
+	out := r.out
+	switch {
+	case op.Err != nil:
+		out.Buf = out.Buf[:0]
+	case op.OK:
+		out.Buf = wire.End(out.Buf, 0)
+	default:
+		out.Buf = wire.End(wire.AppendLBSStatus(wire.Begin(out.Buf[:0], r.get.id), 1), 0)
+	}
+	out.Answered, out.Reserved = 1, s.blockSize+blockAnswerBytes
+	r.get.session.conn.Send(out)
+	*r = read{} // op with it
+	s.idle = append(s.idle, slot)
+}
+
+// appendDone answers an APPEND.
+func (s *Server) appendDone(op *disk.Op) {
+	c := s.appender
+	s.appender, s.append.Pages = nil, nil
+	out := c.conn.NewOutput()
+	out.Answered = 1
+	if op.Err == nil {
+		out.Buf = wire.Begin(out.Buf, s.appendID)
+		if op.OK {
+			out.Buf = wire.AppendLBSAppended(out.Buf, op.Next)
+		} else {
+			out.Buf = wire.AppendLBSStatus(out.Buf, 1)
+		}
+		out.Buf = wire.End(out.Buf, 0)
+	}
+	c.conn.Send(out)
+}
+
+// fail reports the first failure of the store.
+func (s *Server) fail(err error) {
+	if !s.failed {
+		s.failed = true
+		s.opts.Fatal(fmt.Errorf("block store: %w", err))
+	}
+}

@@ -1,0 +1,132 @@
+package lbs
+
+import (
+	"fmt"
+
+	"kivaloo/disk"
+	"kivaloo/eventloop"
+	"kivaloo/wire"
+)
+
+// session is one connection.
+type session struct {
+	server *Server
+	conn   *eventloop.Conn
+	out    *eventloop.Output // answers made during the read that is under way
+	frees  bool              // server.free is to be submitted after them
+}
+
+// Packet takes one request.
+func (c *session) Packet(id uint64, record []byte) error {
+	q, err := wire.ParseLBSRequest(record)
+	if err != nil {
+		return err
+	}
+	switch q.Type {
+	case wire.TypeLBSParams, wire.TypeLBSParams2:
+		return c.params(id, q.Type)
+	case wire.TypeLBSGet:
+		c.conn.Owe(1, c.server.blockSize+blockAnswerBytes)
+		c.server.waiting.push(get{c, id, q.Block})
+	case wire.TypeLBSAppend:
+		return c.append(id, &q, record)
+	case wire.TypeLBSFree:
+		c.free(id, q.Block)
+	}
+	return nil
+}
+
+// params answers PARAMS and PARAMS2.
+func (c *session) params(id uint64, typ uint32) error {
+	if c.server.appender == c {
+		return fmt.Errorf("%w: %s while an APPEND is under way", wire.ErrBadRecord, wire.TypeName(typ))
+	}
+	info := c.server.store.Info()
+	buf := c.begin(id)
+	if typ == wire.TypeLBSParams {
+		buf = wire.AppendLBSParams(buf, uint32(info.BlockSize), info.Next)
+	} else {
+		buf = wire.AppendLBSParams2(buf, uint32(info.BlockSize), info.Next, info.Last)
+	}
+	c.end(buf)
+	return nil
+}
+
+// append starts an APPEND, or refuses it at once if it does not fit or
+// another is under way.
+func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
+	s := c.server
+	size := s.blockSize
+	if q.BlockSize() != size {
+		return fmt.Errorf("%w: APPEND of blocks of %d bytes, not %d", wire.ErrBadRecord, q.BlockSize(), size)
+	}
+	if s.appender != nil || q.Block != s.store.Info().Next {
+		c.end(wire.AppendLBSStatus(c.begin(id), 1))
+		return nil
+	}
+	c.conn.Owe(1, 0)
+	data := c.conn.Keep(record)[wire.LBSAppendHeadLen:]
+	pages := make([][]byte, q.Count)
+	for i := range pages {
+		pages[i] = data[i*size : (i+1)*size : (i+1)*size]
+	}
+	s.appender, s.appendID = c, id
+	s.append = disk.Op{Kind: disk.Append, Block: q.Block, Pages: pages, Done: s.done}
+	s.store.Submit(&s.append, &s.append)
+	return nil
+}
+
+// free answers a FREE, and has it done unless one is under way: clients repeat
+// them.
+func (c *session) free(id, block uint64) {
+	c.end(wire.AppendLBSStatus(c.begin(id), 0))
+	if s := c.server; !s.freeing {
+		s.freeing, c.frees = true, true
+		s.free = disk.Op{Kind: disk.Free, Block: block, Done: s.done}
+	}
+}
+
+// begin starts an answer that is made at once, and returns where its record is to
+// be appended.
+func (c *session) begin(id uint64) []byte {
+	if c.out == nil {
+		c.out = c.conn.NewOutput()
+	}
+	return wire.Begin(c.out.Buf, id)
+}
+
+// end completes the answer that buf ends with.
+func (c *session) end(buf []byte) {
+	c.out.Buf = wire.End(buf, len(c.out.Buf))
+	c.out.Answered++
+	c.conn.Owe(1, 0)
+}
+
+// Pushed sends the answers that one read has brought, and starts what it asked for.
+func (c *session) Pushed() {
+	if c.out != nil {
+		c.conn.Send(c.out)
+		c.out = nil
+	}
+	s := c.server
+	if c.frees {
+		c.frees = false
+		s.store.Submit(&s.free, &s.free)
+	}
+	s.startReads()
+}
+
+// Ended drops the reads that have not started.
+func (c *session) Ended(error) {
+	n := c.server.waiting.drop(c)
+	out := c.conn.NewOutput()
+	out.Answered, out.Reserved = n, n*(c.server.blockSize+blockAnswerBytes)
+	c.conn.Send(out)
+}
+
+// Closed tells whoever counts connections.
+func (c *session) Closed() {
+	if c.server.opts.Closed != nil {
+		c.server.opts.Closed()
+	}
+}

@@ -1,0 +1,166 @@
+package eventloop
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/wire"
+)
+
+// Listener is a listening socket. Loop.Serve takes it over.
+type Listener struct {
+	addr   wire.Addr
+	fd     int
+	closed atomic.Bool
+	file   os.FileInfo // unix: the socket's file as we made it
+}
+
+// Listen binds a to a socket. For a TCP port of 0 the system picks one. It never
+// removes a file: a unix socket's path must not exist. backlog is how many
+// connections wait in the kernel at most.
+func Listen(a wire.Addr, backlog int) (*Listener, error) {
+	ln, err := listen(a, backlog)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", a, err)
+	}
+	return ln, nil
+}
+
+// ListenTakingOver is Listen for a program that owns its unix socket's path: what
+// a predecessor that was killed has left there is removed. It is left alone, and
+// is an error, if it is no socket or if somebody answers there. Two programs that
+// take over one path at the same moment are not kept apart by this.
+func ListenTakingOver(a wire.Addr, backlog int) (*Listener, error) {
+	if a.Network == "unix" {
+		if err := removeStale(a.Address); err != nil {
+			return nil, fmt.Errorf("listen on %s: %w", a, err)
+		}
+	}
+	return Listen(a, backlog)
+}
+
+// removeStale removes the unix socket at path if nobody listens to it any more.
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is something else than a socket at this path; remove it, or choose another path")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {
+	case err == nil, errors.Is(err, unix.EAGAIN):
+		return errors.New("another process is listening here; stop it, or choose another path")
+	case errors.Is(err, unix.ECONNREFUSED):
+		return os.Remove(path)
+	default:
+		return os.NewSyscallError("connect", err)
+	}
+}
+
+func listen(a wire.Addr, backlog int) (*Listener, error) {
+	sa, family, err := sockaddr(a)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	ln := &Listener{addr: a, fd: fd}
+	if err := ln.bind(sa, backlog); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return ln, nil
+}
+
+func (ln *Listener) bind(sa unix.Sockaddr, backlog int) error {
+	if err := unix.SetsockoptInt(ln.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return os.NewSyscallError("setsockopt SO_REUSEADDR", err)
+	}
+	if err := unix.Bind(ln.fd, sa); err != nil {
+		if errors.Is(err, unix.EADDRINUSE) && ln.addr.Network == "unix" {
+			return fmt.Errorf("%w: the path exists; if no process listens there, remove it", os.NewSyscallError("bind", err))
+		}
+		return os.NewSyscallError("bind", err)
+	}
+	if err := unix.Listen(ln.fd, backlog); err != nil {
+		return os.NewSyscallError("listen", err)
+	}
+	if ln.addr.Network == "unix" {
+		info, err := os.Lstat(ln.addr.Address)
+		ln.file = info
+		return err
+	}
+	bound, err := unix.Getsockname(ln.fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	switch sa := bound.(type) {
+	case *unix.SockaddrInet4:
+		ln.addr.Address = netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String()
+	case *unix.SockaddrInet6:
+		ln.addr.Address = netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port)).String()
+	}
+	return nil
+}
+
+// sockaddr turns a into what the system calls take, and its address family.
+func sockaddr(a wire.Addr) (unix.Sockaddr, int, error) {
+	if a.Network == "unix" {
+		return &unix.SockaddrUnix{Name: a.Address}, unix.AF_UNIX, nil
+	}
+	ap, err := netip.ParseAddrPort(a.Address)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case ap.Addr().Zone() != "":
+		return nil, 0, errors.New("addresses with a zone are not supported")
+	case ap.Addr().Is4():
+		return &unix.SockaddrInet4{Addr: ap.Addr().As4(), Port: int(ap.Port())}, unix.AF_INET, nil
+	default:
+		return &unix.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port())}, unix.AF_INET6, nil
+	}
+}
+
+// Addr returns the address, with the port that the system picked.
+func (ln *Listener) Addr() wire.Addr { return ln.addr }
+
+// Close closes a listener that no loop has taken over; the loop does it for the
+// others. It leaves a unix socket's file alone. Closing twice is allowed.
+func (ln *Listener) Close() {
+	if !ln.closed.Swap(true) {
+		unix.Close(ln.fd)
+	}
+}
+
+// Remove removes a unix socket's file, unless another has taken its place. It is
+// for a program that owns the path, when the listener has been closed.
+func (ln *Listener) Remove() error {
+	if ln.file == nil {
+		return nil
+	}
+	info, err := os.Lstat(ln.addr.Address)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, ln.file) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(ln.addr.Address)
+}

@@ -1,0 +1,322 @@
+package eventloop
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gneterrors "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"github.com/panjf2000/gnet/v2/pkg/queue"
+	"golang.org/x/sys/unix"
+
+	"kivaloo/actors"
+)
+
+// ErrStopped: the loop has been stopped.
+var ErrStopped = errors.New("event loop stopped")
+
+// Loop is one poller, one goroutine, and the connections that they serve.
+//
+// Invariants:
+//  1. Everything but the first group of fields belongs to the goroutine in Run.
+//  2. A descriptor is closed in doChores only, which the poller calls after the
+//     last event of a batch. So no event meant for it can reach another
+//     connection that got the same number.
+//  3. Whenever the poller may block, the bell is armed and there was nothing in
+//     the mailbox and no post after it was armed.
+//  4. The poller is triggered only under mu and before ended is set. So a late
+//     Send cannot write to a descriptor that has become somebody's file.
+//  5. table[fd] is the connection or listener with that descriptor, from when it
+//     is registered until it is closed.
+//  6. Sockets are read in answer to events only, never from doChores: gnet
+//     repeats it until nothing is queued, which then ends because no new request
+//     comes in, and other connections are not kept waiting.
+type Loop struct {
+	log    *slog.Logger
+	poller *netpoll.Poller
+	chores queue.Func                       // doChores, made once
+	mail   *actors.Mailbox[Output, *Output] // bounded by what connections are owed
+	bell   *actors.Doorbell
+	mu     sync.Mutex
+	posts  []func() // under mu
+	ended  bool     // under mu: Run is over, the poller closed
+	posted atomic.Bool
+
+	table    []source
+	open     int // how many of table are not nil
+	buf      []byte
+	spares   spares
+	iov      [iovMax]unix.Iovec
+	spent    []func()    // an empty slice, for posts
+	touched  []*Conn     // got output in the drain under way
+	dying    []source    // to be closed by the next doChores
+	starved  []*acceptor // waiting for descriptors
+	linger   []*Conn     // closing, with output that the peer does not take
+	ticker   *time.Timer // calls onTick while starved or linger hold any
+	ticking  bool
+	warned   time.Time // when an acceptor last warned
+	stopping bool
+	deadline time.Time // of stopping
+	grace    *time.Timer
+
+	// Copies of constants, so that tests need not wait.
+	tickEvery, lingerFor time.Duration
+}
+
+// source is what a descriptor in the table belongs to. All methods are called
+// by the loop.
+type source interface {
+	// ready handles events of the poller.
+	ready(events uint32)
+	// stop begins an orderly end: the source puts itself on dying when it is over.
+	stop()
+	// kill puts the source on dying at once.
+	kill(why error)
+	// close closes the descriptor, and tells whom it concerns.
+	close()
+}
+
+// New returns a loop that does nothing until Run. It holds descriptors that only
+// Run releases; a loop that is not wanted after all is Stopped and Run.
+func New(log *slog.Logger) (*Loop, error) {
+	poller, err := netpoll.OpenPoller()
+	if err != nil {
+		return nil, fmt.Errorf("open a poller: %w", err)
+	}
+	l := &Loop{
+		log: log, poller: poller, buf: make([]byte, readBufferBytes),
+		tickEvery: tick, lingerFor: lingerTimeout,
+	}
+	l.chores = l.doChores
+	l.bell = actors.NewDoorbell(l.wake)
+	l.mail = actors.NewMailbox[Output](l.bell)
+	l.bell.Arm()
+	return l, nil
+}
+
+// Run serves until Stop has done its work, on the calling goroutine. Then every
+// connection and listener has been closed, every post has been run and nothing of
+// the loop is left. An error means that the poller failed; connections were
+// closed without ceremony.
+func (l *Loop) Run() error {
+	err := l.poller.Polling(l.onEvent)
+	why := ErrStopped
+	if errors.Is(err, gneterrors.ErrEngineShutdown) {
+		err = nil
+	} else {
+		err = fmt.Errorf("wait for events: %w", err)
+		why = err
+	}
+	l.stopping = true
+	for {
+		l.killAll(why)
+		l.reap()
+		if l.retire() {
+			return err
+		}
+		l.runPosts()
+	}
+}
+
+// retire ends the loop for good, unless there are posts to be run first.
+func (l *Loop) retire() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.posts) > 0 || len(l.dying) > 0 {
+		return false
+	}
+	l.ended = true
+	l.poller.Close()
+	for _, t := range []*time.Timer{l.ticker, l.grace} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	return true
+}
+
+// Post runs f on the loop soon. Any goroutine may call it. It is meant for rare
+// things: posts are not batched. Posts of one goroutine run in their order. It
+// returns false, and f is never run, when Run is over.
+func (l *Loop) Post(f func()) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.posts = append(l.posts, f)
+	l.posted.Store(true)
+	l.mu.Unlock()
+	l.bell.Ring()
+	return true
+}
+
+// wake makes the poller call doChores.
+func (l *Loop) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	if err := l.poller.Trigger(queue.HighPriority, l.chores, nil); err != nil {
+		panic("eventloop: wake the poller: " + err.Error()) // its eventfd is open and never full
+	}
+}
+
+// onEvent is called by the poller for every descriptor that is ready.
+func (l *Loop) onEvent(fd int, events uint32, _ netpoll.IOFlags) error {
+	l.bell.Disarm()
+	if fd < len(l.table) && l.table[fd] != nil {
+		l.table[fd].ready(events)
+	}
+	l.settle()
+	return nil
+}
+
+// doChores is called by the poller after a batch of events, if wake was called.
+func (l *Loop) doChores(any) error {
+	l.bell.Disarm()
+	l.settle()
+	l.reap()
+	if l.stopping && l.open == 0 {
+		return gneterrors.ErrEngineShutdown
+	}
+	return nil
+}
+
+// settle handles what has been pushed and posted until there is nothing more,
+// and leaves the bell armed.
+func (l *Loop) settle() {
+	for {
+		l.bell.Arm()
+		if l.mail.Empty() && !l.posted.Load() {
+			return
+		}
+		l.bell.Disarm()
+		l.deliver()
+		l.runPosts()
+	}
+}
+
+// deliver hands answers to their connections, and writes once for each.
+func (l *Loop) deliver() {
+	for o := l.mail.Drain(); o != nil; {
+		next := o.Next()
+		o.SetNext(nil)
+		if c := o.conn; c.queue(o) && !c.touched {
+			c.touched = true
+			l.touched = append(l.touched, c)
+		}
+		o = next
+	}
+	for _, c := range l.touched {
+		c.touched = false
+		c.answered()
+	}
+	clear(l.touched)
+	l.touched = l.touched[:0]
+}
+
+func (l *Loop) runPosts() {
+	l.mu.Lock()
+	posts := l.posts
+	l.posts = l.spent
+	l.posted.Store(false)
+	l.mu.Unlock()
+	for _, f := range posts {
+		f()
+	}
+	clear(posts)
+	l.spent = posts[:0]
+}
+
+// register adds s to the poller and the table.
+func (l *Loop) register(fd int, s source) error {
+	if err := l.poller.AddRead(&netpoll.PollAttachment{FD: fd}, true); err != nil {
+		return fmt.Errorf("watch a socket: %w", err)
+	}
+	for fd >= len(l.table) {
+		l.table = append(l.table, nil)
+	}
+	l.table[fd] = s
+	l.open++
+	return nil
+}
+
+// rearm makes the poller report fd once more if it is ready now, behind everything
+// else that is. The kernel's list of ready descriptors is our run queue.
+func (l *Loop) rearm(fd int, writable bool) {
+	modify := l.poller.ModRead
+	if writable {
+		modify = l.poller.ModReadWrite
+	}
+	if err := modify(&netpoll.PollAttachment{FD: fd}, true); err != nil {
+		panic("eventloop: watch a socket again: " + err.Error()) // it is registered, nothing is allocated
+	}
+}
+
+// doom lets s be closed when the batch of events is over.
+func (l *Loop) doom(s source) {
+	if len(l.dying) == 0 {
+		l.wake()
+	}
+	l.dying = append(l.dying, s)
+}
+
+// reap closes what is to be closed.
+func (l *Loop) reap() {
+	for len(l.dying) > 0 {
+		dying := l.dying
+		l.dying = nil
+		for _, s := range dying {
+			s.close()
+		}
+		l.retryStarved() // there are descriptors again
+	}
+}
+
+// retryStarved lets the listeners that failed to accept try again.
+func (l *Loop) retryStarved() {
+	for _, a := range l.starved {
+		a.starved = false
+		l.Post(a.accept)
+	}
+	clear(l.starved)
+	l.starved = l.starved[:0]
+}
+
+// forget removes a descriptor that is about to be closed.
+func (l *Loop) forget(fd int) {
+	l.table[fd] = nil
+	l.open--
+}
+
+// wantTick makes onTick be called after a while.
+func (l *Loop) wantTick() {
+	if !l.ticking {
+		l.ticking = true
+		l.ticker = time.AfterFunc(l.tickEvery, func() { l.Post(l.onTick) })
+	}
+}
+
+// onTick tries again what failed for want of descriptors, and gives up on peers
+// that take nothing.
+func (l *Loop) onTick() {
+	l.ticking = false
+	l.retryStarved()
+	now, kept := time.Now(), l.linger[:0]
+	for _, c := range l.linger {
+		if c.stillLingers(now) {
+			kept = append(kept, c)
+		}
+	}
+	clear(l.linger[len(kept):])
+	l.linger = kept
+	if len(l.linger) > 0 {
+		l.wantTick()
+	}
+}

@@ -1,0 +1,119 @@
+package eventloop
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/actors"
+)
+
+// Output is packets for one connection: what Buf, each of Pages, and Tail hold,
+// in this order.
+//
+// Ownership: NewOutput gives it to the caller, Send gives it away with Buf. What
+// Pages and Tail point to must not be written until the peer has answered it, or
+// the connection is closed.
+type Output struct {
+	actors.Link[Output]
+
+	Buf   []byte   // append to it: it may have a capacity
+	Pages [][]byte // append to it, too
+	Tail  []byte
+
+	// What this takes back of what Conn.Owe has added.
+	Answered int
+	Reserved int // bytes
+
+	conn         *Conn
+	charged      int // bytes counted in the connection's window
+	part, offset int // where the next write starts; part as for at
+}
+
+var outputs = sync.Pool{New: func() any { return new(Output) }}
+
+// recycle makes o ready for another use.
+func (o *Output) recycle() {
+	buf, pages := o.Buf[:0], o.Pages
+	clear(pages)
+	if cap(buf) > maxPooledBytes {
+		buf = nil
+	}
+	if cap(pages) > maxPooledPages {
+		pages = nil
+	}
+	mangle(buf[:cap(buf)])
+	*o = Output{Buf: buf, Pages: pages[:0]}
+	outputs.Put(o)
+}
+
+// at returns a part: 0 is Buf, then come Pages, the last is Tail.
+func (o *Output) at(part int) []byte {
+	switch {
+	case part == 0:
+		return o.Buf
+	case part <= len(o.Pages):
+		return o.Pages[part-1]
+	default:
+		return o.Tail
+	}
+}
+
+func (o *Output) parts() int { return len(o.Pages) + 2 }
+
+func (o *Output) empty() bool {
+	for part := range o.parts() {
+		if len(o.at(part)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// memory returns how many bytes are kept as long as o is queued.
+func (o *Output) memory() int {
+	n := outputBytes + cap(o.Buf) + len(o.Tail)
+	for _, p := range o.Pages {
+		n += len(p)
+	}
+	return n
+}
+
+// join copies next behind o, if it is short and there is room.
+func (o *Output) join(next *Output) bool {
+	simple := len(o.Pages)+len(o.Tail)+len(next.Pages)+len(next.Tail) == 0
+	if !simple || len(next.Buf) > min(joinBytes, cap(o.Buf)-len(o.Buf)) {
+		return false
+	}
+	o.Buf = append(o.Buf, next.Buf...)
+	return true
+}
+
+// gather appends what is to be written of o to iov, as far as that has room.
+func (o *Output) gather(iov []unix.Iovec) []unix.Iovec {
+	offset := o.offset
+	for part := o.part; part < o.parts() && len(iov) < cap(iov); part++ {
+		if p := o.at(part)[offset:]; len(p) > 0 {
+			v := unix.Iovec{Base: &p[0]}
+			v.SetLen(len(p))
+			iov = append(iov, v)
+		}
+		offset = 0
+	}
+	return iov
+}
+
+// advance counts n bytes as written. It returns how many of them belong to what
+// follows o, or -1 if o is not all written.
+func (o *Output) advance(n int) int {
+	for ; o.part < o.parts(); o.part++ {
+		left := len(o.at(o.part)) - o.offset
+		if n < left {
+			o.offset += n
+			return -1
+		}
+		n -= left
+		o.offset = 0
+	}
+	return n
+}

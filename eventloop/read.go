@@ -1,0 +1,198 @@
+package eventloop
+
+import (
+	"errors"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/wire"
+)
+
+// input reads, and gives packets to the handler, until the socket is empty, the
+// window shuts, or the connection has had its turn.
+func (c *Conn) input() {
+	for range readsPerTurn {
+		if c.ended || c.window.shut {
+			return
+		}
+		more, err := c.readOnce()
+		c.pushed()
+		if err != nil {
+			c.endInput(err)
+			return
+		}
+		if !more {
+			return
+		}
+	}
+	c.loop.rearm(c.fd, c.blocked)
+}
+
+// endInput ends reading because of err.
+func (c *Conn) endInput(err error) {
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	var failed *os.SyscallError
+	if errors.As(err, &failed) {
+		c.giveUp() // the socket is of no use any more
+	}
+	c.end(err)
+}
+
+// pushed ends what was one read for the handler.
+func (c *Conn) pushed() {
+	if c.unpushed {
+		c.unpushed = false
+		c.handler.Pushed()
+	}
+}
+
+// readOnce makes one read and hands on what it completed. more is false if
+// nothing can be read until the next event.
+func (c *Conn) readOnce() (more bool, err error) {
+	dst, own := c.loop.buf, false
+	if len(c.in) >= readBufferBytes && c.lacking() >= readBufferBytes {
+		// A long record: spare it the way through the shared buffer.
+		c.in = c.loop.spares.grow(c.in, 1, c.want)
+		dst, own = c.in[len(c.in):min(int64(cap(c.in)), c.want)], true
+	}
+	n, err := unix.Read(c.fd, dst)
+	switch {
+	case errors.Is(err, unix.EINTR):
+		return true, nil
+	case errors.Is(err, unix.EAGAIN):
+		c.readable = false
+		return false, nil
+	case err != nil:
+		return false, os.NewSyscallError("read", err)
+	case n == 0:
+		return false, io.EOF
+	}
+	// A short read has emptied the socket. What comes later has an event of its own,
+	// but an end of the stream that was there already may have had it.
+	c.readable = n == len(dst) || c.hungUp
+	if own {
+		c.in = c.in[:len(c.in)+n]
+		return c.readable, c.take(nil)
+	}
+	return c.readable, c.take(dst[:n])
+}
+
+// take hands on the packets in c.in followed by b, which is in the shared buffer,
+// and keeps what is left.
+func (c *Conn) take(b []byte) error {
+	var err error
+	if len(c.in) > 0 {
+		b, err = c.complete(b)
+	}
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	b, err = c.cut(b)
+	if err != nil || len(b) == 0 {
+		return err
+	}
+	c.in = append(c.loop.spares.get(len(b)), b...)
+	c.held = c.window.shut
+	return nil
+}
+
+// complete takes from b what the packet in c.in lacks, first of its header and
+// then of the rest, and hands the packet on. It returns what is left of b.
+func (c *Conn) complete(b []byte) (rest []byte, err error) {
+	for {
+		lacking := c.lacking()
+		n := int(min(lacking, int64(len(b))))
+		c.in = append(c.loop.spares.grow(c.in, n, c.want), b[:n]...)
+		b = b[n:]
+		if int64(n) < lacking {
+			return nil, nil
+		}
+		c.alone = true
+		left, err := c.cut(c.in)
+		c.alone = false
+		if err != nil {
+			return nil, err
+		}
+		if len(left) == 0 {
+			c.release()
+			return b, nil
+		}
+	}
+}
+
+// lacking returns how many bytes in lacks to be a header, or, with that, a packet.
+func (c *Conn) lacking() int64 {
+	return max(c.want, wire.HeaderSize) - int64(len(c.in))
+}
+
+// cut hands on the packets at the start of b, as many as the window lets through,
+// and returns what is left. It sets want for that.
+func (c *Conn) cut(b []byte) (rest []byte, err error) {
+	c.want = 0
+	for len(b) > 0 && !c.window.shut {
+		p, n, want, err := wire.Cut(b, c.maxRecord)
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			c.want = want
+			break
+		}
+		c.unpushed, c.kept = true, false
+		if err := c.handler.Packet(p.ID, p.Record); err != nil {
+			return nil, err
+		}
+		if !c.kept {
+			mangle(b[:n])
+		}
+		b = b[n:]
+	}
+	return b, nil
+}
+
+// resume goes on after the window has opened. It cuts what was held back, but
+// leaves reading to an event (see Loop, 6).
+func (c *Conn) resume() {
+	if c.ended || c.window.shut {
+		return
+	}
+	if c.held {
+		rest, err := c.cut(c.in)
+		c.pushed()
+		if err != nil {
+			c.endInput(err)
+			return
+		}
+		c.in = c.in[:copy(c.in, rest)]
+		if len(c.in) == 0 {
+			c.release()
+		}
+		if c.held = c.window.shut && c.in != nil; c.window.shut {
+			return
+		}
+	}
+	if c.readable && c.registered {
+		c.loop.rearm(c.fd, c.blocked)
+	}
+}
+
+// release gives the input buffer back.
+func (c *Conn) release() {
+	c.loop.spares.put(c.in)
+	c.in, c.want, c.held = nil, 0, false
+}
+
+// discard reads what the peer has sent already, and forgets it.
+func (c *Conn) discard() {
+	for total := 0; total < discardBytes; {
+		n, err := unix.Read(c.fd, c.loop.buf)
+		if err != nil || n == 0 {
+			return
+		}
+		total += n
+	}
+}

@@ -1,0 +1,42 @@
+package eventloop
+
+import "time"
+
+// Stop ends the loop in order: nothing more is accepted or read, every connection
+// gets the answers that it is owed and is closed, and Run returns. What is not
+// over after grace is cut off. Any goroutine may call it, also before Run; a
+// second call can only shorten the grace.
+func (l *Loop) Stop(grace time.Duration) {
+	deadline := time.Now().Add(grace)
+	l.Post(func() { l.beginStop(deadline) })
+}
+
+func (l *Loop) beginStop(deadline time.Time) {
+	if !l.stopping {
+		l.stopping = true
+		for _, s := range l.table {
+			if s != nil {
+				s.stop()
+			}
+		}
+		l.wake() // there may be nothing to be closed
+	}
+	if l.deadline.IsZero() || deadline.Before(l.deadline) {
+		if l.grace != nil {
+			l.grace.Stop()
+		}
+		l.deadline = deadline
+		l.grace = time.AfterFunc(time.Until(deadline), func() {
+			l.Post(func() { l.killAll(ErrStopped) })
+		})
+	}
+}
+
+// killAll cuts off everything that is left.
+func (l *Loop) killAll(why error) {
+	for _, s := range l.table {
+		if s != nil {
+			s.kill(why)
+		}
+	}
+}

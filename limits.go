@@ -1,0 +1,35 @@
+package kivaloo
+
+import (
+	"time"
+
+	"kivaloo/wire"
+)
+
+const (
+	// MaxOutstanding is how many requests of one Client can be under way. The
+	// server reads no further once it owes this many answers, so that more would
+	// wait in buffers and gain nothing.
+	MaxOutstanding = 4096
+
+	// MaxLen is the longest key or value in bytes: the protocol has one length byte
+	// for each. A server may take less, see Params.
+	MaxLen = wire.MaxKeyLen
+
+	// rangeMaxBytes is how much one RANGE asks for: enough that the round trips do
+	// not matter, and what every server of this protocol is known to handle.
+	rangeMaxBytes = 1 << 20
+
+	// maxAnswerBytes bounds the record of an answer. The longest is that to a RANGE:
+	// what was asked for, or one pair if that is longer, behind a status, a count
+	// and the next key. Nothing legal reaches the round number.
+	maxAnswerBytes = rangeMaxBytes + 1024
+
+	// readBufferBytes is what one read can take in: hundreds of short answers. The
+	// buffer grows, with what has arrived, to hold a longer packet.
+	readBufferBytes = 64 << 10
+
+	// drainTime is how long answers are still waited for once nothing can be sent
+	// any more. They are normally there already, in front of the end of the stream.
+	drainTime = time.Second
+)

@@ -1,0 +1,132 @@
+package kivaloo_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"kivaloo"
+	"kivaloo/wire"
+)
+
+func TestPipeline(t *testing.T) {
+	s := &fakeServer{}
+	c := s.dial(t)
+	p := c.Pipeline(within(t))
+	if err := p.Wait(); err != nil {
+		t.Errorf("empty: %v", err)
+	}
+	const n = 3 * kivaloo.MaxOutstanding
+	for i := range n {
+		if err := p.Set(fmt.Append(nil, i), fmt.Append(nil, -i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < n; i += 2 {
+		p.Delete(fmt.Append(nil, i))
+	}
+	found := 0
+	for i := range n {
+		p.Get(fmt.Append(nil, i), func(value []byte, ok bool) {
+			if ok != (i%2 == 1) || ok && string(value) != fmt.Sprint(-i) {
+				t.Errorf("%d: got %q, %v", i, value, ok)
+			}
+			if ok {
+				found++
+			}
+		})
+	}
+	if err := p.Wait(); err != nil || found != n/2 {
+		t.Errorf("found %d, %v", found, err)
+	}
+}
+
+// After the first failure nothing more is issued, and Wait waits for the rest.
+func TestPipelineFirstError(t *testing.T) {
+	var seen atomic.Int32
+	s := &fakeServer{hook: func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+		seen.Add(1)
+		if string(r.Key) == "3" {
+			return wire.AppendPacket(nil, id, wire.AppendKVStatus(nil, 7)), withThis
+		}
+		return nil, normally
+	}}
+	c := s.dial(t)
+	p := c.Pipeline(within(t))
+	p.Set([]byte("3"), nil)
+	issued, first := int32(1), error(nil)
+	for first = p.Set([]byte("4"), nil); first == nil; first = p.Set([]byte("4"), nil) {
+		issued++
+	}
+	if err := p.Wait(); !errors.Is(err, wire.ErrBadRecord) || err != first {
+		t.Errorf("got %v, before that %v", err, first)
+	}
+	called := false
+	p.Get([]byte("5"), func([]byte, bool) { called = true })
+	if p.Wait() != first || called {
+		t.Errorf("called %v; %v", called, p.Wait())
+	}
+	// The connection is as good as ever.
+	if err := c.Delete(within(t), []byte("k")); err != nil {
+		t.Error(err)
+	}
+	if got := seen.Load(); got != issued+1 {
+		t.Errorf("the server saw %d requests, want %d", got, issued+1)
+	}
+}
+
+func TestPipelineConnectionLost(t *testing.T) {
+	const answered = 1000
+	n := 0
+	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+		if n++; n > answered {
+			return nil, hangUp
+		}
+		return nil, normally
+	}}
+	c := s.dial(t)
+	p := c.Pipeline(within(t))
+	absent, issued := 0, 0
+	for p.Get([]byte("k"), func([]byte, bool) { absent++ }) == nil {
+		issued++
+	}
+	err := p.Wait()
+	var op *kivaloo.OpError
+	if !errors.As(err, &op) || op.Op != "get" {
+		t.Errorf("got %v", err)
+	}
+	if absent != answered || issued < answered {
+		t.Errorf("%d of %d were answered, want %d", absent, issued, answered)
+	}
+}
+
+// A pipeline whose context ends does not wait; answers that come later are ignored.
+func TestPipelineCancel(t *testing.T) {
+	release := make(chan struct{})
+	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+		<-release
+		return nil, normally
+	}}
+	c := s.dial(t)
+	ctx, cancel := context.WithCancel(within(t))
+	p := c.Pipeline(ctx)
+	called := false
+	for range 10 {
+		p.Get([]byte("k"), func([]byte, bool) { called = true })
+	}
+	cancel()
+	err := p.Wait()
+	var op *kivaloo.OpError
+	if !errors.Is(err, context.Canceled) || !errors.As(err, &op) || !op.Sent {
+		t.Errorf("got %v", err)
+	}
+	close(release)
+	if _, err := c.Params(within(t)); err != nil || called {
+		t.Errorf("afterwards: called %v, %v", called, err)
+	}
+}

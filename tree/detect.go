@@ -1,0 +1,97 @@
+package tree
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+
+	"kivaloo/disk"
+)
+
+// DetectBlockSize finds out the block size, in bytes, of the store of pages in dir, which is not
+// recorded anywhere: from the numbers of the files where there are several, else from where
+// the pages begin. It returns 0 for a directory without blocks. It changes nothing. A nil fsys
+// means the real file system.
+func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
+	if fsys == nil {
+		fsys = disk.OSFS{}
+	}
+	files, err := disk.ScanDir(fsys, dir)
+	if err != nil {
+		return 0, err
+	}
+	empty := true
+	for i, f := range files {
+		if f.Size == 0 {
+			continue
+		}
+		empty = false
+		start, err := readStart(fsys, filepath.Join(dir, f.Name), f.Size)
+		if err != nil {
+			return 0, err
+		}
+		if i+1 < len(files) {
+			// It holds the blocks up to the first of the next file.
+			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size) {
+				return size, nil
+			}
+			continue
+		}
+		if size, ok := pageLength(start, f.Size); ok {
+			return size, nil
+		}
+	}
+	if empty && len(files) < 2 && (len(files) == 0 || files[0].First == 0) {
+		return 0, nil
+	}
+	return 0, fmt.Errorf("cannot tell the block size of the store in %s: no page in it can be recognised", dir)
+}
+
+// readStart returns the beginning of a file: two blocks of any size.
+func readStart(fsys disk.FS, path string, size int64) ([]byte, error) {
+	f, err := fsys.Open(path, false)
+	if err != nil {
+		return nil, fmt.Errorf("find out the block size: %w", err)
+	}
+	defer f.Close()
+	start := make([]byte, min(size, 2*disk.MaxBlockSize))
+	if _, err := f.ReadAt(start, 0); err != nil {
+		return nil, fmt.Errorf("find out the block size: read %s: %w", path, err)
+	}
+	return start, nil
+}
+
+// evenly returns the length of each of count blocks in a file of size bytes.
+func evenly(size int64, count uint64) (int, bool) {
+	if count == 0 || count > uint64(size) || uint64(size)%count != 0 {
+		return 0, false
+	}
+	return int(uint64(size) / count), true
+}
+
+// pageLength returns the length of the page that a file begins with: up to the next page,
+// or to the end of the file.
+func pageLength(start []byte, fileSize int64) (int, bool) {
+	for at := disk.MinBlockSize; at <= disk.MaxBlockSize && at < len(start); at++ {
+		next := bytes.Index(start[at:], []byte(magic))
+		if next < 0 {
+			break
+		}
+		if at += next; plausible(start, at) {
+			return at, true
+		}
+	}
+	if fileSize <= disk.MaxBlockSize && plausible(start, int(fileSize)) {
+		return int(fileSize), true
+	}
+	return 0, false
+}
+
+// plausible reports whether start begins with a page of size bytes.
+func plausible(start []byte, size int) bool {
+	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
+		return false
+	}
+	_, err := parseLayout(start[:size])
+	return err == nil
+}
