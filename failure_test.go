@@ -101,6 +101,8 @@ func TestConnectionFailures(t *testing.T) {
 	}{
 		"unknown request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+1, absent) }, withThis, nil},
 		"far-off request": {func(uint64) []byte { return wire.AppendPacket(nil, 1<<63, absent) }, withThis, nil},
+		// It would have the place of the outstanding one.
+		"later request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+kivaloo.MaxOutstanding, absent) }, withThis, nil},
 		"answered twice": {func(id uint64) []byte {
 			return wire.AppendPacket(wire.AppendPacket(nil, id, absent), id, absent)
 		}, withThis, nil},

@@ -2,7 +2,7 @@ package eventloop
 
 import "math/bits"
 
-// spares are unused buffers of one loop, by size: a power of two from
+// spares are unused buffers of one loop, by size: the seven powers of two from
 // smallestBufferBytes to largestSpareBytes.
 type spares [7][][]byte
 

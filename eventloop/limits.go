@@ -14,7 +14,7 @@ const (
 	maxUnsentBytes = 1 << 20
 
 	// readBufferBytes is the size of a loop's one read buffer, and so the most
-	// that a closed window can leave lying uncut. Larger ones measured no faster.
+	// that a closed window can leave lying uncut. One of 256 KiB measured hardly faster.
 	readBufferBytes = 64 << 10
 
 	// readsPerTurn is how often one connection is read before the others have

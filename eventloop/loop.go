@@ -80,8 +80,9 @@ type source interface {
 	close()
 }
 
-// New returns a loop that does nothing until Run. It holds descriptors that only
-// Run releases; a loop that is not wanted after all is Stopped and Run.
+// New returns a loop that does nothing until Run. log gets what concerns no
+// connection. The loop holds descriptors that only Run releases; one that is not
+// wanted after all is Stopped and Run.
 func New(log *slog.Logger) (*Loop, error) {
 	poller, err := netpoll.OpenPoller()
 	if err != nil {

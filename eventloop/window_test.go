@@ -79,9 +79,10 @@ func TestUnsentAnswersStopReading(t *testing.T) {
 		nc := dial(t, ln)
 		p := ps.next()
 		sent := sendAll(nc, requests, size)
+		eventually(t, func() bool { return p.got.Load() >= 100 })
 		got := steady(p.got.Load)
 		// What is not in our queue is in the kernel: at most a few MB.
-		if got < 100 || got > requests*3/4 {
+		if got > requests*3/4 {
 			t.Fatalf("%d requests reached the handler", got)
 		}
 		if grown := heap() - before; grown > 4*eventloop.MaxUnsentBytes {
@@ -129,9 +130,7 @@ func TestShortAnswersShareBuffers(t *testing.T) {
 	}})
 	nc := dial(t, ln)
 	sent := sendAll(nc, requests, 100)
-	if n := steady(got.Load); n != requests {
-		t.Fatalf("%d requests reached the handler", n)
-	}
+	eventually(t, func() bool { return got.Load() == requests })
 	for id := range uint64(requests) {
 		readPacket(t, nc, id, 100)
 	}

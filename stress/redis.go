@@ -94,17 +94,22 @@ func (c *comparison) say(format string, args ...any) {
 }
 
 // build makes the kivaloo program if none was given.
-func (c *comparison) build(ctx context.Context) error {
-	if c.Serve != "" {
-		return nil
+func (c *comparison) build(ctx context.Context) (err error) {
+	if c.Serve == "" {
+		c.say("building kivaloo")
+		c.Serve, err = buildServe(ctx, c.dir)
 	}
-	c.say("building kivaloo")
-	c.Serve = filepath.Join(c.dir, "kivaloo")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", c.Serve, "kivaloo/cmd/kivaloo")
+	return err
+}
+
+// buildServe makes the kivaloo program, in dir, and returns its path.
+func buildServe(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "kivaloo")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "kivaloo/cmd/kivaloo")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build kivaloo/cmd/kivaloo (run this inside the module, or give the program's path): %w\n%s", err, text)
+		return "", fmt.Errorf("go build kivaloo/cmd/kivaloo (run this inside the module, or give the program's path): %w\n%s", err, text)
 	}
-	return nil
+	return path, nil
 }
 
 func (c *comparison) startKivaloo(ctx context.Context) (err error) {

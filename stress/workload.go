@@ -85,3 +85,15 @@ func (w *randomGet) Check(tag uint64, answer []byte) error {
 	}
 	return nil
 }
+
+// RandomSet sets n pairs, each chosen at random out of pairs, to the value that they have
+// already, but for its last byte. The same seed makes the same choices.
+func RandomSet(pairs []Pair, n int, seed uint64) Workload {
+	w := &orderedLoad{pairs: make([]Pair, n)}
+	random := rand.New(rand.NewPCG(seed, 1))
+	for i := range w.pairs {
+		w.pairs[i] = pairs[random.IntN(len(pairs))]
+		w.pairs[i][len(Pair{})-1] = byte(random.Uint32()) // a SET of the same value would write nothing
+	}
+	return w
+}

@@ -16,6 +16,11 @@ import (
 // leaves than are waiting, it looks for the oldest ones and has them wait; they are
 // rewritten together with the next batch, or after five seconds without one by themselves. The rules
 // and the rate are the original's.
+//
+// That rate weighs the price of storage against that of writing, over months. It does not bound the space
+// that a burst of random writes takes, each of which leaves a few pages of garbage. With Config.MaxSpread every
+// commit adds to the debt in proportion to what it has written, the more the closer the tree comes to
+// being spread over MaxSpread times the blocks that it consists of.
 type cleaner struct {
 	nextTick time.Duration
 	debt     float64    // pages
@@ -53,12 +58,18 @@ func (t *Tree) tick() {
 		t.accrueDebt()
 		t.findOldLeaves()
 	}
-	if !cl.freeing {
-		// Also when nothing is to be freed: it shows that the store is still there.
-		cl.freeing = true
-		cl.free = disk.Op{Kind: disk.Free, Block: t.committed.oldest}
-		t.submit(&cl.free)
+	t.freeOld() // also when nothing is to be freed: it shows that the store is still there
+}
+
+// freeOld tells the store which blocks the committed tree does not need.
+func (t *Tree) freeOld() {
+	cl := &t.clean
+	if cl.freeing {
+		return
 	}
+	cl.freeing = true
+	cl.free = disk.Op{Kind: disk.Free, Block: t.committed.oldest}
+	t.submit(&cl.free)
 }
 
 func (t *Tree) freed(op *disk.Op) {
@@ -89,8 +100,23 @@ func (t *Tree) payDebt(w *write) {
 	}
 }
 
-// committed notes the size of the store after a commit.
-func (cl *cleaner) committed(t *Tree) { cl.used = t.next - t.committed.oldest }
+// afterCommit takes account of a commit of so many pages.
+func (t *Tree) afterCommit(written int) {
+	cl := &t.clean
+	cl.used = t.next - t.committed.oldest
+	if t.cfg.MaxSpread == 0 {
+		return
+	}
+	nodes := float64(t.committed.nodes)
+	soft := nodes * (1 + t.cfg.MaxSpread) / 2
+	if over := (float64(cl.used) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
+		cl.debt = min(nodes, max(cl.debt, 0)+float64(written)*min(over, 1)*cleanShare)
+		t.findOldLeaves()
+	}
+	if t.committed.oldest > cl.free.Block+t.committed.nodes/freeShare {
+		t.freeOld() // a second of such writes would leave too much lying about
+	}
+}
 
 // findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes
 // all old leaves below one parent together: its page is rewritten once for all of them.

@@ -308,7 +308,7 @@ func (t *Tree) publish(w *write, next uint64) {
 		t.cache.free(id)
 	}
 	w.replaced = w.replaced[:0]
-	t.clean.committed(t)
+	t.afterCommit(len(w.written))
 	t.settle(w)
 }
 

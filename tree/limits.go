@@ -64,6 +64,15 @@ const (
 	// tickEvery is the period of cleaning and of FREE, from the original.
 	tickEvery = time.Second
 
+	// cleanShare is how many old leaves a commit has cleaned, of the pages that it writes, while the tree
+	// is spread over Config.MaxSpread times its size. Random writes leave one leaf in ten or so
+	// behind at twice that size.
+	cleanShare = 0.5
+
+	// freeShare: with Config.MaxSpread, a FREE is sent when it is worth so small a part of the tree: about half
+	// of what one block file holds.
+	freeShare = 32
+
 	// cleanAfter is how long without a batch before one is run just to clean, from the
 	// original.
 	cleanAfter = 5 * time.Second

@@ -35,6 +35,9 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.StorageCost == 0 {
+		cfg.MaxSpread = 0 // no cleaning means none
+	}
 	found := Root{Page: emptyRoot(info.BlockSize)}
 	next := info.Next
 	if next == 0 {
@@ -74,7 +77,7 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	c.table[nd.block] = id
 	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: l.nodes, height: l.height}
 	t.tip = t.committed
-	t.clean.committed(t)
+	t.clean.used = t.next - t.committed.oldest
 	return t, nil
 }
 

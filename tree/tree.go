@@ -15,6 +15,7 @@ type Config struct {
 	MaxKey      int           // longest key that is accepted, bytes; negative: the default of the block size
 	MaxValue    int           // longest value that is accepted, bytes; negative: the default of the block size
 	StorageCost float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
+	MaxSpread   float64       // see cleaner; 0: no such limit
 	CommitDelay time.Duration // how long the first request of a batch waits for others
 	MinCommit   int           // so many waiting requests start a batch at once; 0: no such number
 	Log         *slog.Logger  // default: nothing is logged

@@ -26,7 +26,7 @@ func (p place) take(t *testing.T) *server {
 
 func TestReadyWhenTheStartCommandReturns(t *testing.T) {
 	t.Parallel()
-	for range 20 {
+	for range 5 {
 		s := newPlace(t).start(t, 512)
 		if _, _, err := s.connect(t).params(); err != nil {
 			t.Fatal(err)

@@ -19,9 +19,13 @@ import (
 // nowhere is a block number that no store reaches.
 const nowhere = math.MaxUint64 - 2
 
-// sequence is the original's test of a block store: it writes 512 blocks behind
-// those that are there, reads them back one by one and all at once, and frees all.
-func sequence(ctx context.Context, addr string, size int) error {
+// sequenceBlocks is the length of each half of the sequence below.
+const sequenceBlocks = 256
+
+// sequence is the original's test of a block store. It writes n blocks behind
+// those that are there in appends of 1 to 15, and n more one by one; it reads all back one
+// by one, and the first n at once; then it frees all.
+func sequence(ctx context.Context, addr string, size, n int) error {
 	c, err := dial(ctx, addr)
 	if err != nil {
 		return err
@@ -33,64 +37,60 @@ func sequence(ctx context.Context, addr string, size int) error {
 	if err != nil || int(b) != size {
 		return fmt.Errorf("PARAMS: block size %d, %v", b, err)
 	}
-	want, err := writeSequence(c, base, size)
-	if err != nil {
+	want := func(i uint64) []byte {
+		if i >= uint64(n) {
+			i = 0
+		}
+		return bytes.Repeat([]byte{byte(i)}, size)
+	}
+	end := base + 2*uint64(n)
+	if err := writeSequence(c, base, n, want); err != nil {
 		return err
 	}
 	if _, err := c.append(nowhere, 1, make([]byte, size)); !errors.Is(err, errStatus1) {
 		return fmt.Errorf("append to nowhere: %v", err)
 	}
-	for i := range uint64(512) {
-		if got, err := c.get(base+i, size); err != nil || !bytes.Equal(got, want(i)) {
-			return fmt.Errorf("block %d: %v, %.8x...", base+i, err, got)
+	for i := base; i < end; i++ {
+		if got, err := c.get(i, size); err != nil || !bytes.Equal(got, want(i-base)) {
+			return fmt.Errorf("block %d: %v, %.8x...", i, err, got)
 		}
 	}
-	if err := readTogether(c, base, 256, size, want); err != nil {
+	if err := readTogether(c, base, n, size, want); err != nil {
 		return err
 	}
 	if _, err := c.get(nowhere, 0); !errors.Is(err, errStatus1) {
 		return fmt.Errorf("block from nowhere: %v", err)
 	}
-	return c.free(base + 512)
+	return c.free(end)
 }
 
-// writeSequence appends 256 blocks in 39 appends of 1 to 15 blocks, then 256
-// more one by one, from base on. want gives what the block that is i behind base
-// holds.
-func writeSequence(c *client, base uint64, size int) (want func(i uint64) []byte, err error) {
-	want = func(i uint64) []byte {
-		if i >= 256 {
-			i = 0
-		}
-		return bytes.Repeat([]byte{byte(i)}, size)
-	}
-	next, left := base, 256
-	for i := range 39 {
-		n := i%15 + 1
-		if i >= 30 { // 240 blocks are written, 9 appends are left for 16
-			n = 1 + 7*(i/38)
-		}
+// writeSequence appends n blocks in appends of 1, 2, ... 15, 1, ... blocks, then n
+// more one by one. Block base+i holds want(i).
+func writeSequence(c *client, base uint64, n int, want func(i uint64) []byte) error {
+	next := base
+	write := func(count int) error {
 		var blocks []byte
-		for j := range n {
-			blocks = append(blocks, want(next-base+uint64(j))...)
+		for i := range uint64(count) {
+			blocks = append(blocks, want(next-base+i)...)
 		}
-		if next, err = c.append(next, n, blocks); err != nil {
-			return nil, fmt.Errorf("append %d: %v", i, err)
+		got, err := c.append(next, count, blocks)
+		if err != nil || got != next+uint64(count) {
+			return fmt.Errorf("append of %d blocks at %d: next %d, %v", count, next, got, err)
 		}
-		left -= n
+		next = got
+		return nil
 	}
-	if left != 0 {
-		return nil, fmt.Errorf("the sequence is wrong by %d blocks", left)
-	}
-	for i := range 256 {
-		if next, err = c.append(next, 1, want(256)); err != nil {
-			return nil, fmt.Errorf("append of single block %d: %v", i, err)
+	for i := 0; next < base+uint64(n); i++ {
+		if err := write(min(i%15+1, n-int(next-base))); err != nil {
+			return err
 		}
 	}
-	if next != base+512 {
-		return nil, fmt.Errorf("512 blocks from %d on, and next is %d", base, next)
+	for range n {
+		if err := write(1); err != nil {
+			return err
+		}
 	}
-	return want, nil
+	return nil
 }
 
 // readTogether reads n blocks from base on with all requests outstanding.
@@ -118,9 +118,9 @@ func readTogether(c *client, base uint64, n, size int, want func(uint64) []byte)
 	return nil
 }
 
-func (s *server) sequence(t *testing.T, size int) {
+func (s *server) sequence(t *testing.T, size, n int) {
 	t.Helper()
-	if err := sequence(t.Context(), s.addr, size); err != nil {
+	if err := sequence(t.Context(), s.addr, size, n); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -130,7 +130,7 @@ func TestSequence(t *testing.T) {
 		t.Run("once with -1, delay "+delay, func(t *testing.T) {
 			t.Parallel()
 			s := newPlace(t).start(t, 512, "-1", "-l", delay)
-			s.sequence(t, 512)
+			s.sequence(t, 512, sequenceBlocks)
 			if status := s.Wait(t); status.ExitStatus() != 0 {
 				t.Errorf("ended with %v", status)
 			}
@@ -139,19 +139,22 @@ func TestSequence(t *testing.T) {
 			t.Parallel()
 			s := newPlace(t).start(t, 512, "-l", delay)
 			for range 3 {
-				s.sequence(t, 512)
+				s.sequence(t, 512, sequenceBlocks)
 			}
 		})
 	}
 }
 
 func TestSequenceAtOtherBlockSizes(t *testing.T) {
-	for _, size := range []int{1000, 1023, 4096, 131072} {
-		t.Run(strconv.Itoa(size), func(t *testing.T) {
+	for _, c := range []struct{ size, n int }{{1000, 64}, {1023, 64}, {1024, 64}, {131072, 16}} {
+		t.Run(strconv.Itoa(c.size), func(t *testing.T) {
 			t.Parallel()
-			s := newPlace(t).start(t, size, "-L")
-			s.sequence(t, size)
-			s.restart(t, size, "-L").sequence(t, size)
+			s := newPlace(t).start(t, c.size, "-L")
+			s.sequence(t, c.size, c.n)
+			s = s.restart(t, c.size, "-L")
+			end := uint64(2 * c.n)
+			s.connect(t).mustNext(t, end, end-1)
+			s.sequence(t, c.size, c.n)
 		})
 	}
 }
@@ -162,9 +165,9 @@ func TestSequenceAfterAClientWasKilled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	for ctx.Err() == nil {
-		_ = sequence(ctx, s.addr, 512) // cut off somewhere
+		_ = sequence(ctx, s.addr, 512, sequenceBlocks) // cut off somewhere
 	}
-	s.sequence(t, 512)
+	s.sequence(t, 512, sequenceBlocks)
 }
 
 func TestClientsQueue(t *testing.T) {
@@ -172,7 +175,7 @@ func TestClientsQueue(t *testing.T) {
 	s := newPlace(t).start(t, 512, "-L", "-l", "200000")
 	done := make(chan error, 3)
 	for range 3 {
-		go func() { done <- sequence(t.Context(), s.addr, 512) }()
+		go func() { done <- sequence(t.Context(), s.addr, 512, sequenceBlocks) }()
 		time.Sleep(20 * time.Millisecond) // so that they overlap, in this order
 	}
 	for range 3 {
@@ -212,7 +215,7 @@ func TestTCP(t *testing.T) {
 		t.Run(host, func(t *testing.T) {
 			t.Parallel()
 			s := startTCP(t, host)
-			s.sequence(t, 512)
+			s.sequence(t, 512, sequenceBlocks)
 		})
 	}
 }

@@ -37,7 +37,7 @@ func run(args []string) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(redisCommand())
+	root.AddCommand(redisCommand(), settingsCommand())
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
 }
@@ -64,5 +64,28 @@ and are gone afterwards. Nothing else should be running meanwhile.`,
 	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "number of pairs, and of requests in a round")
 	f.IntVar(&o.Rounds, "rounds", 3, "rounds of random GETs on each side")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the choice of keys")
+	return cmd
+}
+
+func settingsCommand() *cobra.Command {
+	o := stress.SettingsOptions{}
+	cmd := &cobra.Command{
+		Use:   "settings",
+		Short: "Compare settings of kivaloo serve on this machine",
+		Long: `Runs the same work against a new store for every combination of block size and storage
+cost, and prints what each is good for. The defaults of "kivaloo serve" were chosen
+with it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return stress.CompareSettings(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.Serve, "serve-bin", "", "the kivaloo program to measure (default: build it from this module)")
+	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "number of pairs, and of requests in a round")
+	f.IntVar(&o.Overwrites, "overwrites", 2, "rounds of random SETs")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of the choice of keys")
+	f.IntSliceVar(&o.BlockSizes, "block-sizes", []int{1024, 2048, 4096, 8192}, "block sizes in bytes")
+	f.Float64SliceVar(&o.StorageCosts, "storage-costs", []float64{10000}, "storage costs")
 	return cmd
 }

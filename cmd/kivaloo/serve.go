@@ -35,6 +35,10 @@ const (
 	// defaultStorageCost suits a local SSD.
 	defaultStorageCost = 10000
 
+	// maxSpread keeps the disk that random writes take below three times the data: what is
+	// beyond the spread is files of which not all blocks are garbage, and files about to be removed.
+	maxSpread = 1.8
+
 	// listenBacklog is how many clients may wait in the kernel to be accepted.
 	listenBacklog = 1024
 
@@ -140,6 +144,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		MaxKey:      o.maxKey,
 		MaxValue:    o.maxValue,
 		StorageCost: o.storageCost,
+		MaxSpread:   maxSpread,
 		CommitDelay: o.commitDelay,
 		MinCommit:   o.minCommit,
 		Log:         log,

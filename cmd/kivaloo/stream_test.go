@@ -272,7 +272,7 @@ func TestMeter(t *testing.T) {
 			seen.Write(buf[:n])
 		}
 		m.stop()
-		fmt.Fprintf(os.Stderr, "%q\n", seen.String()); return seen.String()
+		return seen.String()
 	}
 	if got := shown(4<<20, progressPairs, 1<<20); !strings.Contains(got, "1.0 MiB / 4.0 MiB") {
 		t.Errorf("with a total: %q", got)

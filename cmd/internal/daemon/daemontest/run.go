@@ -93,7 +93,7 @@ func Take(t *testing.T, pidFile string) *Daemon {
 		}
 	}()
 	t.Cleanup(func() {
-		process.Kill()
+		d.Kill()
 		for range d.ended {
 		}
 	})
@@ -107,6 +107,9 @@ func (d *Daemon) Signal(t *testing.T, s os.Signal) {
 		t.Fatal(err)
 	}
 }
+
+// Kill ends the daemon at once, if it has not ended yet. Any goroutine may call it.
+func (d *Daemon) Kill() { _ = d.process.Kill() }
 
 // Wait waits for the daemon to end. It works once.
 func (d *Daemon) Wait(t *testing.T) syscall.WaitStatus {

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"encoding/binary"
+	"maps"
+	"math"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/wire"
+)
+
+// fakeBlocks is a block store in memory, which a test can look into, hold up, and make
+// answer wrongly. It takes one connection at a time, and any number one after the other.
+type fakeBlocks struct {
+	size int
+	done chan struct{} // closed at the end
+	turn chan struct{} // appends that are held up wait for it
+
+	mu      sync.Mutex
+	blocks  [][]byte
+	holding bool
+	appends int                                    // that have arrived
+	reads   map[uint64]bool                        // blocks that have been read
+	frees   []uint64                               // arguments of FREE
+	freed   []time.Time                            // when they came
+	oldest  []uint64                               // oldest leaf of each root that was acknowledged
+	answer  func(q *wire.LBSRequest) []byte        // if set: the record to answer with, or nil for the right one
+	conn    net.Conn                               // the one that there is
+	ids     func(q *wire.LBSRequest) (skew uint64) // if set: what to add to the ID of an answer
+}
+
+// startFake starts a fake block store in p.
+func (p place) startFake(t *testing.T, size int) *fakeBlocks {
+	t.Helper()
+	f := &fakeBlocks{
+		size: size, done: make(chan struct{}), turn: make(chan struct{}), reads: make(map[uint64]bool),
+	}
+	ln, err := net.Listen("unix", p.path("b"))
+	must(t, err)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			f.mu.Lock()
+			f.conn = nc
+			f.mu.Unlock()
+			f.serve(nc, &all)
+		}
+	})
+	t.Cleanup(func() {
+		close(f.done)
+		ln.Close()
+		f.cut()
+		all.Wait()
+	})
+	return f
+}
+
+// cut ends the connection, if there is one.
+func (f *fakeBlocks) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conn != nil {
+		f.conn.Close()
+	}
+}
+
+// serve answers the requests of one connection until it ends.
+func (f *fakeBlocks) serve(nc net.Conn, all *sync.WaitGroup) {
+	defer nc.Close()
+	var in []byte
+	chunk := make([]byte, 64<<10)
+	for {
+		n, err := nc.Read(chunk)
+		if err != nil {
+			return
+		}
+		in = append(in, chunk[:n]...)
+		for {
+			p, n, _, err := wire.Cut(in, math.MaxUint32)
+			if err != nil {
+				return
+			}
+			if n == 0 {
+				break
+			}
+			q, err := wire.ParseLBSRequest(p.Record)
+			if err != nil {
+				return
+			}
+			in = in[n:] // what q refers to stays where it is
+			if f.mustWait(&q) {
+				all.Go(func() {
+					select {
+					case <-f.turn:
+						f.reply(nc, p.ID, &q)
+					case <-f.done:
+					}
+				})
+				continue
+			}
+			f.reply(nc, p.ID, &q)
+		}
+		in = append([]byte(nil), in...)
+	}
+}
+
+// mustWait counts an append, and reports whether it is to be held up.
+func (f *fakeBlocks) mustWait(q *wire.LBSRequest) bool {
+	if q.Type != wire.TypeLBSAppend {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.appends++
+	return f.holding
+}
+
+// reply carries out q and answers it.
+func (f *fakeBlocks) reply(nc net.Conn, id uint64, q *wire.LBSRequest) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids != nil {
+		id += f.ids(q)
+	}
+	var record []byte
+	if f.answer != nil {
+		record = f.answer(q)
+	}
+	if record == nil {
+		record = f.carryOut(q)
+	}
+	_, _ = nc.Write(wire.AppendPacket(nil, id, record)) // a connection that has gone is met by the reader
+}
+
+// carryOut does what q asks for and returns the right answer. It needs mu.
+func (f *fakeBlocks) carryOut(q *wire.LBSRequest) []byte {
+	next := uint64(len(f.blocks))
+	switch q.Type {
+	case wire.TypeLBSParams2:
+		return wire.AppendLBSParams2(nil, uint32(f.size), next, next-1)
+	case wire.TypeLBSGet:
+		f.reads[q.Block] = true
+		if q.Block >= next {
+			return wire.AppendLBSStatus(nil, 1)
+		}
+		return wire.AppendLBSBlock(nil, f.blocks[q.Block])
+	case wire.TypeLBSAppend:
+		if q.Block != next {
+			return wire.AppendLBSStatus(nil, 1)
+		}
+		for data := q.Data; len(data) > 0; data = data[f.size:] {
+			f.blocks = append(f.blocks, data[:f.size:f.size])
+		}
+		f.oldest = append(f.oldest, f.root().oldest)
+		return wire.AppendLBSAppended(nil, uint64(len(f.blocks)))
+	default:
+		f.frees = append(f.frees, q.Block)
+		f.freed = append(f.freed, time.Now())
+		return wire.AppendLBSStatus(nil, 0)
+	}
+}
+
+// root is what the root page of a tree says about it.
+type root struct {
+	block  uint64
+	height int
+	nodes  uint64
+	oldest uint64 // lowest block of any leaf
+}
+
+// root reads the last block, which must be a root. It needs mu.
+func (f *fakeBlocks) root() root {
+	page := f.blocks[len(f.blocks)-1]
+	r := root{block: uint64(len(f.blocks) - 1), height: int(page[8] & 0x7f), nodes: binary.BigEndian.Uint64(page[10:])}
+	r.oldest = r.block
+	if r.height == 0 {
+		return r
+	}
+	keys, at := int(binary.BigEndian.Uint16(page[6:])), 18
+	for range keys {
+		at += 1 + int(page[at])
+	}
+	for range keys + 1 {
+		r.oldest = min(r.oldest, binary.BigEndian.Uint64(page[at+8:]))
+		at += 20
+	}
+	return r
+}
+
+// look calls what with the store standing still.
+func (f *fakeBlocks) look(what func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what()
+}
+
+// hold has all appends from now on wait for release.
+func (f *fakeBlocks) hold(holding bool) { f.look(func() { f.holding = holding }) }
+
+// release lets one append that is held up go on.
+func (f *fakeBlocks) release(t *testing.T) {
+	t.Helper()
+	select {
+	case f.turn <- struct{}{}:
+	case <-time.After(patience):
+		t.Fatal("no append to be released")
+	}
+}
+
+// mustSee waits until n appends have arrived.
+func (f *fakeBlocks) mustSee(t *testing.T, n int) {
+	t.Helper()
+	daemontest.Until(t, "the append has arrived", func() bool { return f.count() >= n })
+	if got := f.count(); got != n {
+		t.Fatalf("%d appends have arrived, want %d", got, n)
+	}
+}
+
+// count returns how many appends have arrived.
+func (f *fakeBlocks) count() (n int) {
+	f.look(func() { n = f.appends })
+	return n
+}
+
+// next returns the number of the next block.
+func (f *fakeBlocks) next() (next uint64) {
+	f.look(func() { next = uint64(len(f.blocks)) })
+	return next
+}
+
+// lastRoot returns the root of the tree that was acknowledged last.
+func (f *fakeBlocks) lastRoot() (r root) {
+	f.look(func() { r = f.root() })
+	return r
+}
+
+// haveRead returns the blocks that have been read.
+func (f *fakeBlocks) haveRead() (blocks map[uint64]bool) {
+	f.look(func() { blocks = maps.Clone(f.reads) })
+	return blocks
+}

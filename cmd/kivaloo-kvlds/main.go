@@ -1,0 +1,123 @@
+// Command kivaloo-kvlds serves pairs of keys and values on a socket, and keeps them in
+// a block store behind another. It takes the place of the original's key-value
+// daemon: the same options, pages, answers and exit statuses. Of its own it has -n, to
+// serve several clients at once.
+//
+//	client --socket--> eventloop --> eventloop/kvlds --> tree
+//	                                                      |
+//	             kivaloo-lbs <--socket-- disk/remote <----+
+//
+// Reading order: this file (the command line, and what has to be there before clients are
+// served), serve.go (the life of the daemon), limits.go.
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"kivaloo/cmd/internal/daemon"
+	"kivaloo/disk/remote"
+	"kivaloo/eventloop"
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+const usage = "-s <socket> -l <lbs socket> [-C <pages> | -c <bytes>] [-k <max key>]\n" +
+	"   [-v <max value>] [-S <cost ratio>] [-w <seconds>] [-g <count>]\n" +
+	"   [-n <connections>] [-p <pidfile>] [-1] [--foreground]"
+
+// options are what the command line can set.
+type options struct {
+	store       string // address of the block store
+	cachePages  uint64
+	cacheBytes  uint64
+	maxKey      uint64  // bytes
+	maxValue    uint64  // bytes
+	storageCost float64 // of a GB-month, over that of a million I/Os
+	commitDelay float64 // seconds
+	minCommit   uint64
+	connections int
+	once        bool // end after the first connection
+}
+
+func main() {
+	o := options{cacheBytes: tree.DefaultCacheBytes, storageCost: 1, connections: 1}
+	p := daemon.New("kivaloo-kvlds", usage)
+	p.Text(&o.store, "l")
+	p.Require("l")
+	p.Size(&o.cachePages, "C", tree.MinCachePages, tree.MaxCachePages)
+	p.Size(&o.cacheBytes, "c", 0, math.MaxUint64)
+	p.Exclusive("C", "c")
+	p.Size(&o.maxKey, "k", 0, tree.MaxStringBytes)
+	p.Size(&o.maxValue, "v", 0, tree.MaxStringBytes)
+	p.Real(&o.storageCost, "S", 0, math.Inf(1))
+	p.Real(&o.commitDelay, "w", 0, maxCommitDelaySeconds)
+	p.Size(&o.minCommit, "g", 1, maxBatch)
+	p.Number(&o.connections, "n", 1, maxConnections)
+	p.Switch(&o.once, "1")
+	p.Main(func() (daemon.Serve, error) { return start(p, o) })
+}
+
+// start opens everything, in the original's order: whatever is wrong with the block
+// store, the socket's file is there by then, and stays.
+func start(p *daemon.Program, o options) (daemon.Serve, error) {
+	addrs, err := wire.ResolveAddr(o.store)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := p.Listen()
+	if err != nil {
+		return nil, err
+	}
+	// A block store that is serving somebody else is waited for.
+	store, err := remote.Dial(context.Background(), addrs, p.Log)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := o.treeConfig(p, store.Info().BlockSize)
+	if err != nil {
+		return nil, err
+	}
+	failed, fail := context.WithCancelCause(context.Background())
+	cfg.OnFault = fail
+	t, err := tree.Open(store, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open the tree in the block store at %s: %w", o.store, err)
+	}
+	loop, err := eventloop.New(p.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{o: o, ln: ln, store: store, tree: t, loop: loop, failed: failed}
+	return s.serve, nil
+}
+
+// treeConfig is what the options say about a tree in blocks of that size, in bytes.
+func (o *options) treeConfig(p *daemon.Program, blockSize int) (tree.Config, error) {
+	cfg := tree.Config{
+		CachePages:  int(o.cachePages),
+		MaxKey:      -1, // what the block size allows
+		MaxValue:    -1,
+		StorageCost: min(o.storageCost, math.MaxFloat64), // infinity times no garbage would be no number
+		CommitDelay: time.Duration(o.commitDelay * float64(time.Second)),
+		MinCommit:   int(o.minCommit),
+		Log:         p.Log,
+	}
+	if p.Given("k") {
+		cfg.MaxKey = int(o.maxKey)
+	}
+	if p.Given("v") {
+		cfg.MaxValue = int(o.maxValue)
+	}
+	if !p.Given("C") {
+		pages := o.cacheBytes / uint64(blockSize)
+		if pages < tree.MinCachePages || pages > tree.MaxCachePages {
+			return cfg, fmt.Errorf("option -c: %d bytes are %d pages of %d bytes, which is not between %d and %d pages",
+				o.cacheBytes, pages, blockSize, tree.MinCachePages, tree.MaxCachePages)
+		}
+		cfg.CachePages = int(pages)
+	}
+	return cfg, nil
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo-lbs") }
+
+// patience bounds every wait. It is far above what anything takes, for machines that
+// are busy with something else.
+const patience = 60 * time.Second
+
+// place is a directory for a block store and a kvlds on it. Its path is short, because
+// the paths of sockets are limited.
+type place string
+
+func newPlace(t *testing.T) place {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "kvlds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return place(dir)
+}
+
+func (p place) path(name string) string { return filepath.Join(string(p), name) }
+func (p place) socket() string          { return p.path("s") }
+
+// args is a command line for a kvlds in this place, with options behind it.
+func (p place) args(options ...string) []string {
+	return append([]string{"-s", p.socket(), "-l", p.path("b")}, options...)
+}
+
+// run runs a start command that is not expected to leave a daemon.
+func (p place) run(t *testing.T, args ...string) daemontest.Result {
+	t.Helper()
+	return daemontest.Run(t, string(p), daemontest.Program("kivaloo-kvlds"), args...)
+}
+
+// start starts a kvlds on the block store that there is.
+func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
+	t.Helper()
+	return daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-kvlds"), p.args(options...)...)
+}
+
+// startBlocks starts a block store.
+func (p place) startBlocks(t *testing.T, blockSize int, options ...string) *daemontest.Daemon {
+	t.Helper()
+	args := append([]string{"-s", p.path("b"), "-d", p.path("d"), "-b", strconv.Itoa(blockSize), "-L"}, options...)
+	return daemontest.Start(t, string(p), "b.pid", daemontest.Program("kivaloo-lbs"), args...)
+}
+
+// stack is a kvlds on a block store.
+type stack struct {
+	place
+	blocks *daemontest.Daemon
+	kvlds  *daemontest.Daemon
+}
+
+// startStack starts both daemons in a new place, the kvlds with options.
+func startStack(t *testing.T, blockSize int, options ...string) *stack {
+	t.Helper()
+	p := newPlace(t)
+	s := &stack{place: p, blocks: p.startBlocks(t, blockSize)}
+	s.kvlds = s.start(t, options...)
+	return s
+}
+
+// restart kills the kvlds and starts another one.
+func (s *stack) restart(t *testing.T, options ...string) {
+	t.Helper()
+	s.end(t, s.kvlds)
+	s.kvlds = s.start(t, options...)
+}
+
+// end kills a kvlds, and makes way for another.
+func (p place) end(t *testing.T, kvlds *daemontest.Daemon) {
+	t.Helper()
+	kvlds.Kill()
+	kvlds.Wait(t)
+	p.clear(t)
+}
+
+// clear removes the socket of a kvlds that has ended.
+func (p place) clear(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(p.socket()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustHaveSocket checks that the socket of a kvlds is there.
+func (p place) mustHaveSocket(t *testing.T) {
+	t.Helper()
+	if info, err := os.Lstat(p.socket()); err != nil || info.Mode().Type() != os.ModeSocket {
+		t.Errorf("socket: %v, %v", info, err)
+	}
+}
+
+// files returns the names of the block files.
+func (p place) files(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob(p.path("d/blks_*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, ".") })
+}
+
+// process is a kvlds in the foreground, so that what it says while it serves can be read.
+type process struct {
+	cmd   *exec.Cmd
+	said  bytes.Buffer
+	ended chan struct{}
+}
+
+// foreground starts a kvlds on the block store that there is, and waits until it serves.
+func (p place) foreground(t *testing.T, options ...string) *process {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	args := p.args(append([]string{"--foreground"}, options...)...)
+	pr := &process{
+		cmd:   exec.CommandContext(ctx, daemontest.Program("kivaloo-kvlds"), args...),
+		ended: make(chan struct{}),
+	}
+	pr.cmd.Stderr = &pr.said
+	if err := pr.cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(pr.ended)
+		_ = pr.cmd.Wait() // its status says it
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-pr.ended
+	})
+	pid := strconv.Itoa(pr.cmd.Process.Pid)
+	daemontest.Until(t, "the pid file is there", func() bool {
+		text, _ := os.ReadFile(p.path("s.pid"))
+		return string(text) == pid
+	})
+	return pr
+}
+
+// wait returns how the process has ended and what it has said.
+func (pr *process) wait() (syscall.WaitStatus, string) {
+	<-pr.ended
+	return pr.cmd.ProcessState.Sys().(syscall.WaitStatus), pr.said.String()
+}
+
+// mustFail checks that the process ends with status 1, saying why.
+func (pr *process) mustFail(t *testing.T, why string) {
+	t.Helper()
+	status, said := pr.wait()
+	if status.ExitStatus() != 1 || !strings.HasPrefix(said, "kivaloo-kvlds: ") || !strings.Contains(said, why) {
+		t.Errorf("status %v, said %q, want %q", status, said, why)
+	}
+}
+
+// must fails the test if an error has come from what it stands before.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// absent reports whether there is no file of that name.
+func absent(name string) bool {
+	_, err := os.Lstat(name)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// number is the i-th of keys that sort as numbers do.
+func number(i int) string { return fmt.Sprintf("%06d", i) }
