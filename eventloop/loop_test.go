@@ -449,7 +449,11 @@ func rawEcho(t *testing.T, fd int) {
 		t.Fatal(err)
 	}
 	answer := make([]byte, len(p))
-	if n, err := unix.Read(fd, answer); err != nil || !bytes.Equal(answer[:n], p) {
+	n, err := unix.Read(fd, answer)
+	for err == unix.EINTR { // with a timeout it is not restarted
+		n, err = unix.Read(fd, answer)
+	}
+	if err != nil || !bytes.Equal(answer[:n], p) {
 		t.Fatalf("read %d bytes, %v", n, err)
 	}
 }

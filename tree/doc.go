@@ -1,2 +1,47 @@
-// Package tree is the B+tree.
+// Package tree is the store of pairs: a B+tree of immutable pages in a store of
+// blocks, and everything that happens to it.
+//
+//	requests --> queue of reads  ---------------> committed root --> answers
+//	         \-> queue of changes --> [batch] --> new pages, bottom-up --> one append
+//	                                                                         |
+//	             answers <-- new committed root <-- acknowledged by the store/
+//
+// A Tree is a state machine: Step takes in what has happened and says what is to be done. It has
+// no goroutine, no lock and no clock. An Actor gives it a goroutine, a mailbox and a
+// store.
+//
+// A page never changes. A batch of changes is sorted, judged against the tree as it
+// is, and made into the pages that replace those it touches; they go out in one append, the root
+// last, and when that is acknowledged the new root is swapped in and the batch is answered. So every read
+// sees one whole tree, and whatever a crash leaves, some root is whole. Meanwhile
+// the next batch is built on the root that is on its way.
+//
+// Pages are kept in frames outside the Go heap, where the garbage collector does not
+// look. Beside each page is an index without pointers: where its keys and values are, and the first bytes
+// of each key as a number, so that a search touches few cache lines.
+//
+// Reading order:
+//
+//	request.go   what comes in and goes out
+//	tree.go      the state machine and its Step; configuration
+//	page.go      the format, and how a page that comes in is checked
+//	frame.go     pages in memory, and their index
+//	cache.go     which pages are in memory
+//	search.go    a key in a page
+//	find.go      GETs, many at a time
+//	range.go     RANGE
+//	fetch.go     pages that have to be read, and who waits for them
+//	commit.go    the life of a batch of changes
+//	batch.go     sorting and judging it
+//	rebuild.go   the new tree, bottom-up
+//	split.go     pages that are too long
+//	merge.go     pages that are too short
+//	write.go     pages as bytes
+//	clean.go     rewriting old pages, so that space can be reclaimed
+//	recover.go   opening a store after whatever has happened
+//	check.go     checking all of it
+//	describe.go  one page for people
+//	detect.go    the block size of a directory
+//	actor.go     the goroutine
+//	limits.go    every limit, with its reason
 package tree

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"kivaloo/wire"
+)
+
+// TestBadPackets gives the daemon every packet that a kvlds must refuse, and some that
+// look similar but are right, each on a connection of its own.
+func TestBadPackets(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, 512)
+	text, err := os.ReadFile("../../wire/testdata/invalid.txt")
+	must(t, err)
+	refused, answered := 0, 0
+	for line := range strings.Lines(string(text)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if f[0] != "kvlds" {
+			continue
+		}
+		packet, err := hex.DecodeString(f[2])
+		must(t, err)
+		c := s.connect(t)
+		must(t, c.sendRaw(packet))
+		if want, ok := strings.CutPrefix(f[1], "ok:"); ok {
+			_, record, err := c.receive()
+			if err != nil || hex.EncodeToString(record) != want {
+				t.Errorf("%s: %x, %v, want %s", f[3], record, err, want)
+			}
+			answered++
+		} else if f[1] != "close" {
+			t.Fatalf("outcome %q is not known", f[1])
+		} else if err := c.closed(); err != nil {
+			t.Errorf("%s: %v", f[3], err)
+		} else {
+			refused++
+		}
+		c.nc.Close()
+	}
+	if refused < 15 || answered < 5 {
+		t.Errorf("only %d and %d packets found", refused, answered)
+	}
+}
+
+// badPackets end a connection, each in its own way.
+var badPackets = map[string]func() []byte{
+	"unknown type":         func() []byte { return wire.AppendPacket(nil, 9, []byte{0, 0, 1, 0x40}) },
+	"header of rubbish":    func() []byte { return bytes.Repeat([]byte{7}, wire.HeaderSize) },
+	"too long":             func() []byte { return wire.AppendHeader(nil, 9, wire.MaxKVRequestLen+1) },
+	"record checksum":      func() []byte { return damaged(wire.AppendPacket(nil, 9, []byte{0, 0, 1, 0})) },
+	"value that is longer": func() []byte { return new(client).packets(set("k", strings.Repeat("v", 97))) },
+}
+
+// damaged flips a bit of the trailer of a packet.
+func damaged(packet []byte) []byte {
+	packet[len(packet)-1] ^= 1
+	return packet
+}
+
+// Nothing that would change something is done if a bad packet comes behind it before it has
+// been started. What only reads is answered.
+func TestBadPacketTakesQueuedChangesWithIt(t *testing.T) {
+	for name, bad := range badPackets {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startStack(t, 512)
+			s.connectOnce(t, func(c *client) { c.mustChange(t, set("there", "1"), 0) })
+			for i := range 30 {
+				s.connectOnce(t, func(c *client) {
+					must(t, c.sendRaw(append(c.packets(set("k", fmt.Sprint(i)), get("there"), params, del("there")), bad()...)))
+					for range 2 {
+						if id, record, err := c.receive(); err != nil || id != 2 && id != 3 {
+							t.Fatalf("round %d: answer to %d: %x, %v", i, id, record, err)
+						}
+					}
+					must(t, c.closed())
+				})
+				s.connectOnce(t, func(c *client) {
+					c.mustMiss(t, "k")
+					c.mustGet(t, "there", "1")
+				})
+			}
+		})
+	}
+}
+
+// connectOnce connects for as long as use takes.
+func (p place) connectOnce(t *testing.T, use func(c *client)) {
+	t.Helper()
+	c := p.connect(t)
+	defer c.nc.Close()
+	use(c)
+}
+
+// A change that waits for the commit timer is dropped too; one that has been started is carried
+// out, and answered if the client can still be.
+func TestBadPacketBehindABatch(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	f := p.startFake(t, 512)
+	p.start(t)
+	f.hold(true)
+	p.connectOnce(t, func(c *client) {
+		before := f.count()
+		must(t, c.send(set("started", "1")))
+		f.mustSee(t, before+1)
+		must(t, c.send(set("waiting", "1")))
+		c.mustGetWhileHeld(t)
+		must(t, c.sendRaw(damaged(c.packets(set("bad", "1")))))
+		c.mustBeSilent(t)
+		f.hold(false)
+		f.release(t)
+		c.mustReceive(t, 1, 1)
+		must(t, c.closed())
+	})
+	p.connectOnce(t, func(c *client) {
+		c.mustGet(t, "started", "1")
+		c.mustMiss(t, "waiting")
+		c.mustMiss(t, "bad")
+	})
+}
+
+// mustGetWhileHeld makes sure that everything sent so far has reached the tree.
+func (c *client) mustGetWhileHeld(t *testing.T) {
+	t.Helper()
+	c.mustMiss(t, "nothing")
+}
+
+// A batch that has been started is durable, and the daemon serves on, though its client is gone.
+func TestDisconnectDuringABatch(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	f := p.startFake(t, 512)
+	p.start(t)
+	f.hold(true)
+	p.connectOnce(t, func(c *client) {
+		before := f.count()
+		must(t, c.send(set("k", "1")))
+		f.mustSee(t, before+1)
+	})
+	f.hold(false)
+	f.release(t)
+	p.connectOnce(t, func(c *client) { c.mustGet(t, "k", "1") })
+}
+
+// A packet that has not arrived whole changes nothing.
+func TestDisconnectDuringAPacket(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, 512)
+	whole := new(client).packets(set("k", "value"))
+	for n := range whole {
+		s.connectOnce(t, func(c *client) { must(t, c.sendRaw(whole[:n])) })
+	}
+	s.connectOnce(t, func(c *client) { c.mustMiss(t, "k") })
+}
+
+// A client that says it will ask no more still gets all its answers.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, 512)
+	s.connectOnce(t, func(c *client) {
+		requests := []wire.KVRequest{params, get("k")}
+		for i := range 100 {
+			requests = append(requests, set("k", fmt.Sprint(i)))
+		}
+		must(t, c.send(requests...))
+		must(t, c.nc.(*net.UnixConn).CloseWrite())
+		seen := make(map[uint64]bool)
+		for range requests {
+			id, record, err := c.receive()
+			if err != nil || seen[id] {
+				t.Fatalf("answer to %d: %x, %v", id, record, err)
+			}
+			seen[id] = true
+		}
+		must(t, c.closed())
+	})
+	s.connectOnce(t, func(c *client) { c.mustGet(t, "k", "99") })
+}
