@@ -14,12 +14,14 @@ type Handler interface {
 	// more is read, what is owed is still answered, then the connection is closed.
 	Packet(id uint64, record []byte) error
 	// Pushed ends one read: all packets that it completed have been given to
-	// Packet, also when the last one returned an error.
+	// Packet. If one of them, or what came behind them, broke the rules, Ended has
+	// been called before.
 	Pushed()
 	// Ended is called once, when nothing more will be read: with nil at the end of
-	// the stream, at Conn.Close and at Loop.Stop, otherwise with the reason.
+	// the stream, at Conn.Close and at Loop.Stop, otherwise with the reason. Only the
+	// Pushed of the last read can follow, and Closed.
 	Ended(why error)
-	// Closed is called once, after Ended: everything owed has been answered or
+	// Closed is called once, after those: everything owed has been answered or
 	// given up, and the socket is closed. What is sent now is dropped.
 	Closed()
 }

@@ -18,16 +18,25 @@ func (c *Conn) input() {
 			return
 		}
 		more, err := c.readOnce()
-		c.pushed()
-		if err != nil {
-			c.endInput(err)
-			return
-		}
+		c.readDone(err)
 		if !more {
 			return
 		}
 	}
 	c.loop.rearm(c.fd, c.blocked)
+}
+
+// readDone ends what was one read for the handler, and, if that ended in an error, all
+// reading. The handler hears of the error first: it may have to treat the packets in front of it
+// differently.
+func (c *Conn) readDone(err error) {
+	if err != nil {
+		c.endInput(err)
+	}
+	if c.unpushed {
+		c.unpushed = false
+		c.handler.Pushed()
+	}
 }
 
 // endInput ends reading because of err.
@@ -40,14 +49,6 @@ func (c *Conn) endInput(err error) {
 		c.giveUp() // the socket is of no use any more
 	}
 	c.end(err)
-}
-
-// pushed ends what was one read for the handler.
-func (c *Conn) pushed() {
-	if c.unpushed {
-		c.unpushed = false
-		c.handler.Pushed()
-	}
 }
 
 // readOnce makes one read and hands on what it completed. more is false if
@@ -162,9 +163,8 @@ func (c *Conn) resume() {
 	}
 	if c.held {
 		rest, err := c.cut(c.in)
-		c.pushed()
+		c.readDone(err)
 		if err != nil {
-			c.endInput(err)
 			return
 		}
 		c.in = c.in[:copy(c.in, rest)]

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Addr is one address to listen on or connect to.
@@ -140,20 +142,37 @@ func tcpAddr(name string, ip netip.Addr, port uint16) Addr {
 	return Addr{Name: name, Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}
 }
 
-// Dial connects to the first of addrs, in their order, that accepts. What is
-// written to a TCP connection is sent at once (TCP_NODELAY).
+// Dial connects to the first of addrs, in their order, that accepts. One whose
+// queue of connections is full is waited for. What is written to a TCP connection is
+// sent at once (TCP_NODELAY).
 func Dial(ctx context.Context, addrs []Addr) (net.Conn, error) {
 	err := errors.New("no address given")
-	var d net.Dialer
 	for _, a := range addrs {
 		var nc net.Conn
-		nc, err = d.DialContext(ctx, a.Network, a.Address)
+		nc, err = connect(ctx, a)
 		if err == nil {
 			return nc, nil // a TCP connection of this library has TCP_NODELAY set
 		}
 		err = fmt.Errorf("connect to %s: %w", a, cause(err))
 	}
 	return nil, err
+}
+
+// connect connects to a. While its queue is full, a unix socket refuses every attempt that
+// does not block, so those are repeated.
+func connect(ctx context.Context, a Addr) (net.Conn, error) {
+	var d net.Dialer
+	for {
+		nc, err := d.DialContext(ctx, a.Network, a.Address)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return nc, err
+		}
+		select {
+		case <-time.After(queueRetry):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // cause strips the address that the library names too.

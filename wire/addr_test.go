@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"kivaloo/wire"
 )
@@ -155,6 +157,49 @@ func TestDialInOrder(t *testing.T) {
 	if _, err = wire.Dial(stopped, []wire.Addr{first}); err == nil {
 		t.Error("connected after being told not to")
 	}
+}
+
+func TestDialWaitsForRoomInTheQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})
+	}
+	if err == nil {
+		err = syscall.Listen(fd, 0) // holds one
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	ln, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	addrs := []wire.Addr{{Name: path, Network: "unix", Address: path}}
+	first, err := wire.Dial(context.Background(), addrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	short, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	defer cancel()
+	if _, err := wire.Dial(short, addrs); !errors.Is(err, syscall.EAGAIN) {
+		t.Errorf("no room: %v", err)
+	}
+	timer := time.AfterFunc(30*time.Millisecond, func() {
+		if nc, err := ln.Accept(); err == nil {
+			nc.Close()
+		}
+	})
+	defer timer.Stop()
+	second, err := wire.Dial(context.Background(), addrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
 }
 
 func TestDialSetsNoDelay(t *testing.T) {

@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // Every limit of the protocol, in bytes unless the name says otherwise. The
 // lengths are part of the protocol: a peer may rely on them.
 const (
@@ -26,6 +28,10 @@ const (
 
 	// MaxUnixPathLen is what struct sockaddr_un holds on Linux with its final NUL.
 	MaxUnixPathLen = 107
+
+	// queueRetry is how long after finding the queue of a unix socket full another attempt
+	// to connect is made: short beside the time that a client which is served takes.
+	queueRetry = 5 * time.Millisecond
 
 	// maxPort is the last TCP port.
 	maxPort = 65535

@@ -41,15 +41,6 @@ var opCodes = map[uint32]tree.OpCode{
 
 // Packet takes one request.
 func (s *session) Packet(id uint64, record []byte) error {
-	err := s.take(id, record)
-	if err != nil {
-		// Before the requests in front of it are pushed: those that change something are lost with it.
-		s.abandoned.Store(true)
-	}
-	return err
-}
-
-func (s *session) take(id uint64, record []byte) error {
 	q, err := wire.ParseKVRequest(record)
 	if err != nil {
 		return err
@@ -153,7 +144,8 @@ func (s *session) Pushed() {
 }
 
 // Ended: a client that has only said that it will send no more still gets its answers;
-// one that broke the rules or is gone loses what has not started.
+// one that broke the rules or is gone loses what has not started, including what the last read
+// has brought and is yet to be pushed.
 func (s *session) Ended(why error) {
 	if why != nil {
 		s.abandoned.Store(true)

@@ -116,8 +116,10 @@ func (c *session) Pushed() {
 	s.startReads()
 }
 
-// Ended drops the reads that have not started.
+// Ended starts what the last read has asked for, as far as that can be started now, and
+// drops the reads that cannot.
 func (c *session) Ended(error) {
+	c.server.startReads()
 	n := c.server.waiting.drop(c)
 	out := c.conn.NewOutput()
 	out.Answered, out.Reserved = n, n*(c.server.blockSize+blockAnswerBytes)
