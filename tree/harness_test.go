@@ -2,180 +2,80 @@ package tree
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"testing"
 	"time"
 
-	"kivaloo/actors"
+	"pgregory.net/rapid"
+
 	"kivaloo/disk"
 )
 
-// memStore is a store in memory. Operations are carried out when run is called, so that a test
-// decides when they finish.
-type memStore struct {
-	blockSize int
-	first     uint64
-	blocks    [][]byte
-	waiting   []*disk.Op
-	frees     []uint64
-	appends   []int // pages of each
-	fail      error // of the next append
-	corrupt   map[uint64]error
-}
-
-func newMemStore(blockSize int) *memStore {
-	return &memStore{blockSize: blockSize, corrupt: map[uint64]error{}}
-}
-
-func (s *memStore) next() uint64 { return s.first + uint64(len(s.blocks)) }
-
-func (s *memStore) Info() disk.Info {
-	return disk.Info{BlockSize: s.blockSize, Next: s.next(), Last: s.next() - 1}
-}
-
-// Submit carries the operations out at once: for Open and Check.
-func (s *memStore) Submit(first, last *disk.Op) {
-	for op := first; op != nil; {
-		next := op.Link.Next()
-		op.SetNext(nil)
-		s.run(op)
-		op.Done.PushOne(op)
-		op = next
-	}
-}
-
-func (s *memStore) Close() error { return nil }
-
-func (s *memStore) run(op *disk.Op) {
-	op.OK, op.Err = false, nil
-	switch op.Kind {
-	case disk.Read:
-		op.Err = s.corrupt[op.Block]
-		if op.Block >= s.first && op.Block < s.next() {
-			op.OK = true
-			copy(op.Buf, s.blocks[op.Block-s.first])
-		}
-	case disk.Append:
-		if op.Err, s.fail = s.fail, nil; op.Err != nil {
-			return
-		}
-		op.OK = op.Block == s.next()
-		if !op.OK {
-			return
-		}
-		for _, p := range op.Pages {
-			s.blocks = append(s.blocks, bytes.Clone(p))
-		}
-		s.appends = append(s.appends, len(op.Pages))
-		op.Next = s.next()
-	case disk.Free:
-		op.OK = true
-		s.frees = append(s.frees, op.Block)
-		for s.first < op.Block && len(s.blocks) > 1 {
-			s.blocks = s.blocks[1:]
-			s.first++
-		}
-	}
+// tester is what the harness needs of *testing.T, *testing.B or *rapid.T.
+type tester interface {
+	rapid.TB
+	Cleanup(func())
 }
 
 // harness drives a tree by hand, with a clock of its own.
 type harness struct {
-	t      testing.TB
+	t      tester
 	tree   *Tree
 	store  *memStore
 	now    time.Duration
-	held   []*disk.Op // operations that have not been carried out
+	wake   time.Duration // when the tree wants its next step
+	held   []*disk.Op    // operations that have not been carried out
 	client *recorder
-	nextID uint64
+	nextID uint64  // of the last request
+	faults []error // that the tree has reported
 }
-
-// recorder is a client that keeps its answers.
-type recorder struct {
-	values    map[uint64]string // of Gets; absent: not found
-	missed    map[uint64]bool
-	done      map[uint64]bool
-	order     []uint64
-	pairs     map[uint64]rangeAnswer
-	failed    map[uint64]error
-	dropped   []uint64
-	released  int
-	abandoned bool
-}
-
-type rangeAnswer struct {
-	keys, values []string
-	next         string
-}
-
-func newRecorder() *recorder {
-	return &recorder{
-		values: map[uint64]string{}, missed: map[uint64]bool{}, done: map[uint64]bool{},
-		pairs: map[uint64]rangeAnswer{}, failed: map[uint64]error{},
-	}
-}
-
-func (r *recorder) Value(q *Request, v []byte, found bool) {
-	if found {
-		r.values[q.ID] = string(v)
-	} else {
-		r.missed[q.ID] = true
-	}
-}
-
-func (r *recorder) Done(q *Request, done bool) {
-	r.done[q.ID] = done
-	r.order = append(r.order, q.ID)
-}
-
-func (r *recorder) Pairs(q *Request, n int, next, pairs []byte) {
-	a := rangeAnswer{next: string(next)}
-	for range n {
-		k := stringAt(pairs, 0)
-		v := stringAt(pairs, 1+len(k))
-		pairs = pairs[2+len(k)+len(v):]
-		a.keys, a.values = append(a.keys, string(k)), append(a.values, string(v))
-	}
-	if len(pairs) != 0 {
-		panic("bytes left over behind the pairs")
-	}
-	r.pairs[q.ID] = a
-}
-
-func (r *recorder) Failed(q *Request, err error) { r.failed[q.ID] = err }
-func (r *recorder) Dropped(q *Request)           { r.dropped = append(r.dropped, q.ID) }
-func (r *recorder) Release(*Batch)               { r.released++ }
-func (r *recorder) Flush()                       {}
-func (r *recorder) Abandoned() bool              { return r.abandoned }
 
 func testConfig() Config {
 	return Config{CachePages: MinCachePages, MaxKey: -1, MaxValue: -1}
 }
 
-func newHarness(t testing.TB, store *memStore, cfg Config) *harness {
+// errDisk is what operations fail with that are to fail.
+var errDisk = errors.New("the disk is broken")
+
+var quiet = slog.New(slog.DiscardHandler)
+
+func newHarness(t tester, store *memStore, cfg Config) *harness {
 	t.Helper()
+	h := &harness{t: t, store: store, client: newRecorder()}
+	cfg.OnFault = func(err error) { h.faults = append(h.faults, err) }
 	tree, err := Open(store, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tree.Close() })
-	return &harness{t: t, tree: tree, store: store, client: newRecorder()}
+	t.Cleanup(tree.Close)
+	h.tree = tree
+	return h
 }
 
-// step takes requests and finished operations in, and holds what the tree submits.
+// step takes requests and a finished operation in, and holds what the tree submits. The
+// requests get the numbers up to nextID.
 func (h *harness) step(done *disk.Op, requests ...Request) {
+	h.stepFor(h.client, done, requests...)
+}
+
+func (h *harness) stepFor(client *recorder, done *disk.Op, requests ...Request) {
 	var b *Batch
 	if len(requests) > 0 {
 		for i := range requests {
 			h.nextID++
 			requests[i].ID = h.nextID
 		}
-		b = &Batch{Client: h.client, Requests: requests}
+		b = &Batch{Client: client, Requests: requests}
 	}
 	out := h.tree.Step(Inputs{Now: h.now, Requests: b, Done: done})
+	if client.unflushed {
+		h.t.Fatal("a step ends with answers that have not been flushed")
+	}
+	h.wake = out.Wake
 	for op := out.First; op != nil; {
 		next := op.Link.Next()
 		op.SetNext(nil)
@@ -184,13 +84,39 @@ func (h *harness) step(done *disk.Op, requests ...Request) {
 	}
 }
 
+// take returns operation i of those held, which are then one less.
+func (h *harness) take(i int) *disk.Op {
+	op := h.held[i]
+	h.held = slices.Delete(h.held, i, i+1)
+	return op
+}
+
+// finish carries out operation i of those held, and tells the tree.
+func (h *harness) finish(i int) {
+	op := h.take(i)
+	h.store.run(op)
+	h.step(op)
+}
+
+// heldOf returns where in held the first operation of a kind is, or -1.
+func (h *harness) heldOf(kind disk.Kind) int {
+	return slices.IndexFunc(h.held, func(op *disk.Op) bool { return op.Kind == kind })
+}
+
+// finishAll carries out everything of a kind until the tree wants no more of it, and returns how many
+// operations that were.
+func (h *harness) finishAll(kind disk.Kind) (n int) {
+	for i := h.heldOf(kind); i >= 0; i = h.heldOf(kind) {
+		h.finish(i)
+		n++
+	}
+	return n
+}
+
 // settle carries out everything that is held until the tree wants nothing more.
 func (h *harness) settle() {
 	for len(h.held) > 0 {
-		op := h.held[0]
-		h.held = h.held[1:]
-		h.store.run(op)
-		h.step(op)
+		h.finish(0)
 	}
 }
 
@@ -209,15 +135,44 @@ func (h *harness) pass(d time.Duration) {
 	}
 }
 
+func set(key, value string) Request {
+	return Request{Op: Set, Key: []byte(key), Value: []byte(value)}
+}
+
+func get(key string) Request { return Request{Op: Get, Key: []byte(key)} }
+
+// sets returns n requests that set keys that are numbers from first on to value.
+func sets(first, n int, value string) []Request {
+	requests := make([]Request, n)
+	for i := range requests {
+		requests[i] = set(fmt.Sprintf("%06d", first+i), value)
+	}
+	return requests
+}
+
+// get returns what a Get answers at the end.
+func (h *harness) get(key string) (value string, found bool) {
+	h.t.Helper()
+	h.do(get(key))
+	return h.value(h.nextID)
+}
+
+// value returns what the Get with an ID has answered.
+func (h *harness) value(id uint64) (value string, found bool) {
+	h.t.Helper()
+	value, found = h.client.values[id]
+	if !found && !h.client.missed[id] {
+		h.t.Fatalf("request %d has no answer: %v", id, h.client.failed[id])
+	}
+	return value, found
+}
+
 // dump returns all pairs, by Range.
 func (h *harness) dump() map[string]string {
+	h.t.Helper()
 	all := map[string]string{}
 	for start := ""; ; {
-		h.do(Request{Op: Range, Key: []byte(start), Max: 1 << 20})
-		a, ok := h.client.pairs[h.nextID]
-		if !ok {
-			h.t.Fatalf("range from %q was not answered: %v", start, h.client.failed[h.nextID])
-		}
+		a := h.scan(start, "", 1<<20)
 		for i, k := range a.keys {
 			all[k] = a.values[i]
 		}
@@ -227,15 +182,26 @@ func (h *harness) dump() map[string]string {
 	}
 }
 
+// scan returns what a Range answers at the end.
+func (h *harness) scan(start, end string, max uint32) rangeAnswer {
+	h.t.Helper()
+	h.do(Request{Op: Range, Key: []byte(start), End: []byte(end), Max: max})
+	a, ok := h.client.pairs[h.nextID]
+	if !ok {
+		h.t.Fatalf("range from %q was not answered: %v", start, h.client.failed[h.nextID])
+	}
+	return a
+}
+
 // check fails the test if the store is not what it should be.
 func (h *harness) check() *Report {
 	h.t.Helper()
 	return checkStore(h.t, h.store)
 }
 
-func checkStore(t testing.TB, s disk.Store) *Report {
+func checkStore(t tester, s disk.Store) *Report {
 	t.Helper()
-	root, err := FindRoot(s, slog.New(slog.DiscardHandler))
+	root, err := FindRoot(s, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,6 +214,90 @@ func checkStore(t testing.TB, s disk.Store) *Report {
 	}
 	return r
 }
+
+// recorder is a client that keeps its answers.
+type recorder struct {
+	values    map[uint64]string // of Gets that found something
+	missed    map[uint64]bool   // Gets that did not
+	done      map[uint64]bool
+	order     []uint64 // of the answers to modifying requests
+	pairs     map[uint64]rangeAnswer
+	failed    map[uint64]error
+	dropped   map[uint64]bool
+	answered  map[uint64]bool
+	released  int  // batches
+	unflushed bool // an answer has come since the last Flush
+	abandoned bool
+}
+
+type rangeAnswer struct {
+	keys, values []string
+	next         string
+}
+
+func newRecorder() *recorder {
+	return &recorder{
+		values: map[uint64]string{}, missed: map[uint64]bool{}, done: map[uint64]bool{},
+		pairs: map[uint64]rangeAnswer{}, failed: map[uint64]error{}, dropped: map[uint64]bool{},
+		answered: map[uint64]bool{},
+	}
+}
+
+// note insists that a request is answered once.
+func (r *recorder) note(q *Request) {
+	if r.answered[q.ID] {
+		panic(fmt.Sprintf("request %d is answered twice", q.ID))
+	}
+	r.answered[q.ID] = true
+	r.unflushed = true
+}
+
+func (r *recorder) Value(q *Request, v []byte, found bool) {
+	r.note(q)
+	if found {
+		r.values[q.ID] = string(v)
+	} else {
+		r.missed[q.ID] = true
+	}
+}
+
+func (r *recorder) Done(q *Request, done bool) {
+	r.note(q)
+	r.done[q.ID] = done
+	r.order = append(r.order, q.ID)
+}
+
+func (r *recorder) Pairs(q *Request, n int, next, pairs []byte) {
+	r.note(q)
+	a := rangeAnswer{next: string(next)}
+	for range n {
+		k := stringAt(pairs, 0)
+		v := stringAt(pairs, 1+len(k))
+		pairs = pairs[2+len(k)+len(v):]
+		a.keys, a.values = append(a.keys, string(k)), append(a.values, string(v))
+	}
+	if len(pairs) != 0 {
+		panic("bytes left over behind the pairs")
+	}
+	r.pairs[q.ID] = a
+}
+
+func (r *recorder) Failed(q *Request, err error) {
+	r.note(q)
+	r.failed[q.ID] = err
+	if q.Op.Modifies() {
+		r.order = append(r.order, q.ID)
+	}
+}
+
+func (r *recorder) Dropped(q *Request) {
+	r.note(q)
+	r.dropped[q.ID] = true
+}
+
+func (r *recorder) Release(*Batch)  { r.released++ }
+func (r *recorder) Flush()          { r.unflushed = false }
+func (r *recorder) Abandoned() bool { return r.abandoned }
 
 // model is a map that is told the same requests.
 type model map[string]string
@@ -281,6 +331,12 @@ func (m model) apply(q *Request) bool {
 	return ok
 }
 
+func (m model) applyAll(requests []Request) {
+	for i := range requests {
+		m.apply(&requests[i])
+	}
+}
+
 // randomRequest returns a modifying request, one that has some chance to hold.
 func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Request {
 	q := Request{Op: Set + OpCode(rng.IntN(6)), Key: key()}
@@ -297,7 +353,7 @@ func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Req
 	return q
 }
 
-func sameContent(t testing.TB, got map[string]string, want model) {
+func sameContent(t tester, got map[string]string, want model) {
 	t.Helper()
 	if maps.Equal(got, want) {
 		return
@@ -313,6 +369,3 @@ func sameContent(t testing.TB, got map[string]string, want model) {
 		}
 	}
 }
-
-var _ = actors.NewGroup
-var _ = fmt.Sprint

@@ -106,6 +106,10 @@ type Root struct {
 	Nodes  uint64 // pages of the tree
 	Height int
 	Page   []byte
+
+	// Skipped is what FindRoot had to pass over: damage behind the root, or newer trees that are not
+	// whole. It is what a crash can leave, but not what a clean stop does.
+	Skipped []Fault
 }
 
 // FindRoot returns the root of the last tree that is whole. What it has to pass over
@@ -115,22 +119,17 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 	if info.Last == disk.NoBlock {
 		return Root{}, errNoRoot
 	}
-	root, ok, err := scanBack(store, info.Last, log)
-	for {
-		if err != nil {
-			return Root{}, err
-		}
-		if !ok {
-			return Root{}, fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
-				errNoRoot, info.Last+1, info.Last, info.BlockSize)
-		}
+	s := rootSearch{store: store}
+	root, ok, err := s.scanBack(info.Last)
+	for err == nil && ok {
 		var before Root
 		if root.Block > 0 {
-			if before, ok, err = scanBack(store, root.Block-1, log); err != nil {
-				return Root{}, err
-			}
+			before, ok, err = s.scanBack(root.Block - 1)
 		} else {
 			ok = false
+		}
+		if err != nil {
+			break
 		}
 		since := uint64(0)
 		if ok {
@@ -138,18 +137,54 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 		}
 		bad := checkSince(store, root, since)
 		if bad == nil {
+			root.Skipped = s.behind(root.Block)
+			logSkipped(root.Skipped, log)
 			return root, nil
 		}
-		log.Warn("tree is not whole, so it was never acknowledged: going back to the one before",
-			"root", root.Block, "why", bad)
+		s.skip(root.Block, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", bad))
 		root = before
+	}
+	if err != nil {
+		return Root{}, err
+	}
+	logSkipped(s.skipped, log)
+	return Root{}, fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
+		errNoRoot, info.Last+1, info.Last, info.BlockSize)
+}
+
+// rootSearch is the search for the last root.
+type rootSearch struct {
+	store   disk.Store
+	skipped []Fault // what was passed over, from the end of the store backwards
+}
+
+// skip notes that something cannot be used.
+func (s *rootSearch) skip(block uint64, why error) {
+	if len(s.skipped) < maxReportedFaults {
+		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the root", Err: why})
+	}
+}
+
+// behind returns what was passed over behind a root. What is before it has been dealt
+// with by an earlier start.
+func (s *rootSearch) behind(root uint64) []Fault {
+	n := 0
+	for n < len(s.skipped) && s.skipped[n].Block > root {
+		n++
+	}
+	return s.skipped[:n]
+}
+
+func logSkipped(skipped []Fault, log *slog.Logger) {
+	for _, f := range skipped {
+		log.Warn("passed over while looking for the root", "block", f.Block, "why", f.Err)
 	}
 }
 
 // scanBack returns the first root at or before block from. Pages that are none are
 // left over from an append that was cut short; each is passed over.
-func scanBack(store disk.Store, from uint64, log *slog.Logger) (Root, bool, error) {
-	window := newWindow(store)
+func (s *rootSearch) scanBack(from uint64) (Root, bool, error) {
+	window := newWindow(s.store)
 	gap := 0
 	for at := from; ; {
 		n := int(min(uint64(len(window.ops)), at+1))
@@ -166,20 +201,13 @@ func scanBack(store disk.Store, from uint64, log *slog.Logger) (Root, bool, erro
 				continue
 			}
 			gap = 0
-			err := op.Err
-			if err == nil {
-				var h head
-				if h, err = parseHead(op.Buf); err == nil && !h.root {
-					continue
-				}
+			root, isRoot, err := rootIn(op)
+			switch {
+			case err != nil:
+				s.skip(op.Block, err)
+			case isRoot:
+				return root, true, nil
 			}
-			if err == nil {
-				var root Root
-				if root, err = readRoot(op.Block, op.Buf); err == nil {
-					return root, true, nil
-				}
-			}
-			log.Warn("block is not a page: passed over while looking for the root", "block", op.Block, "why", err)
 		}
 		if at < uint64(n) {
 			return Root{}, false, nil
@@ -187,6 +215,19 @@ func scanBack(store disk.Store, from uint64, log *slog.Logger) (Root, bool, erro
 		at -= uint64(n)
 		window.grow()
 	}
+}
+
+// rootIn returns the root that op has read, if it is one.
+func rootIn(op *disk.Op) (Root, bool, error) {
+	if op.Err != nil {
+		return Root{}, false, op.Err
+	}
+	h, err := parseHead(op.Buf)
+	if err != nil || !h.root {
+		return Root{}, false, err
+	}
+	root, err := readRoot(op.Block, op.Buf)
+	return root, err == nil, err
 }
 
 // readRoot checks a root page by itself.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,14 +24,14 @@ type fakeBlocks struct {
 	mu      sync.Mutex
 	blocks  [][]byte
 	holding bool
-	appends int                                    // that have arrived
-	reads   map[uint64]bool                        // blocks that have been read
-	frees   []uint64                               // arguments of FREE
-	freed   []time.Time                            // when they came
-	oldest  []uint64                               // oldest leaf of each root that was acknowledged
-	answer  func(q *wire.LBSRequest) []byte        // if set: the record to answer with, or nil for the right one
-	conn    net.Conn                               // the one that there is
-	ids     func(q *wire.LBSRequest) (skew uint64) // if set: what to add to the ID of an answer
+	appends int                             // that have arrived
+	reads   map[uint64]bool                 // blocks that have been read
+	frees   []uint64                        // arguments of FREE
+	freed   []time.Time                     // when they came
+	oldest  []uint64                        // oldest leaf of each root that was acknowledged
+	answer  func(q *wire.LBSRequest) []byte // if set: the record to answer with, or nil for the right one
+	conn    net.Conn                        // the one that there is
+	skew    uint64                          // added to the IDs of answers
 }
 
 // startFake starts a fake block store in p.
@@ -127,9 +128,7 @@ func (f *fakeBlocks) mustWait(q *wire.LBSRequest) bool {
 func (f *fakeBlocks) reply(nc net.Conn, id uint64, q *wire.LBSRequest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ids != nil {
-		id += f.ids(q)
-	}
+	id += f.skew
 	var record []byte
 	if f.answer != nil {
 		record = f.answer(q)
@@ -201,6 +200,9 @@ func (f *fakeBlocks) look(what func()) {
 	defer f.mu.Unlock()
 	what()
 }
+
+// fill puts blocks into a store that has none.
+func (f *fakeBlocks) fill(blocks [][]byte) { f.look(func() { f.blocks = slices.Clone(blocks) }) }
 
 // hold has all appends from now on wait for release.
 func (f *fakeBlocks) hold(holding bool) { f.look(func() { f.holding = holding }) }

@@ -81,7 +81,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		return nil, err
 	}
 	failed, fail := context.WithCancelCause(context.Background())
-	cfg.OnFault = fail
+	cfg.OnFault = func(error) { fail(errFault) }
 	t, err := tree.Open(store, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the tree in the block store at %s: %w", o.store, err)

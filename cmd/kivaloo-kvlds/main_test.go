@@ -64,8 +64,22 @@ func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 // startBlocks starts a block store.
 func (p place) startBlocks(t *testing.T, blockSize int, options ...string) *daemontest.Daemon {
 	t.Helper()
-	args := append([]string{"-s", p.path("b"), "-d", p.path("d"), "-b", strconv.Itoa(blockSize), "-L"}, options...)
-	return daemontest.Start(t, string(p), "b.pid", daemontest.Program("kivaloo-lbs"), args...)
+	return daemontest.Start(t, string(p), "b.pid", daemontest.Program("kivaloo-lbs"), p.blocksArgs(blockSize, options...)...)
+}
+
+// blocksArgs is a command line for a block store in this place, with options behind it.
+func (p place) blocksArgs(blockSize int, options ...string) []string {
+	return append([]string{"-s", p.path("b"), "-d", p.path("d"), "-b", strconv.Itoa(blockSize), "-L"}, options...)
+}
+
+// launch starts a daemon that may have something to say about what it finds, and returns that.
+func (p place) launch(t *testing.T, program, pidFile string, args ...string) (d *daemontest.Daemon, said string) {
+	t.Helper()
+	r := daemontest.Run(t, string(p), daemontest.Program(program), args...)
+	if r.Status != 0 {
+		t.Fatalf("%s %q: status %v, said %q", program, args, r.Status, r.Output)
+	}
+	return daemontest.Take(t, p.path(pidFile)), r.Output
 }
 
 // stack is a kvlds on a block store.
@@ -104,6 +118,14 @@ func (p place) clear(t *testing.T) {
 	t.Helper()
 	if err := os.Remove(p.socket()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// mustRefuse checks that a start command has ended with status 1, saying why.
+func (p place) mustRefuse(t *testing.T, r daemontest.Result, why string) {
+	t.Helper()
+	if r.Status.ExitStatus() != 1 || !strings.HasPrefix(r.Output, "kivaloo-kvlds: ") || !strings.Contains(r.Output, why) {
+		t.Errorf("status %v, said %q, want %q", r.Status, r.Output, why)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"kivaloo/actors"
 	"kivaloo/disk/remote"
@@ -18,11 +19,14 @@ type service struct {
 	tree  *tree.Tree
 	loop  *eventloop.Loop
 
-	// failed is done when the store cannot be relied on any more: an append was refused,
-	// a page that the tree needs is damaged or gone, a request got no answer. The cause
-	// says which.
+	// failed is done, because of errFault, when an append was refused, a page that the tree
+	// needs is damaged or gone, or a request got no answer or a wrong one.
 	failed context.Context
 }
+
+// errFault: what is wrong with the store has been said by the tree, which might go on with what it
+// still can do. The original's daemon never does.
+var errFault = errors.New("ending, because the block store cannot be relied on any more")
 
 // serve serves clients until ctx is done, the first connection has ended and the options say
 // that there will be no second, or the store is lost. In the last case it does not wait for

@@ -18,7 +18,7 @@ import (
 )
 
 const usage = "-s <socket> -d <dir> -b <block size> [-n <readers>] [-l <read delay in ns>]\n" +
-	"   [-p <pidfile>] [-L] [-1] [--foreground]"
+	"[-p <pidfile>] [-L] [-1] [--foreground]"
 
 // options are what the command line can set.
 type options struct {

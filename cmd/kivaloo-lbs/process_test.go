@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -201,23 +200,20 @@ func TestSocketModeFollowsUmask(t *testing.T) {
 func TestForeground(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	var said bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-lbs"), p.args(512, "--foreground")...)
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	pid := strconv.Itoa(cmd.Process.Pid)
+	d, said := daemontest.Foreground(t, cmd)
 	daemontest.Until(t, "the pid file is there", func() bool {
 		text, _ := os.ReadFile(p.path("s.pid"))
-		return string(text) == pid
+		return string(text) == strconv.Itoa(d.Pid)
 	})
-	s := &server{place: p, addr: p.socket()}
+	s := &server{d, p, p.socket()}
 	s.connect(t).mustAppend(t, 0, 1, 512)
-	cmd.Process.Signal(syscall.SIGINT)
-	cmd.Wait()
-	if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGINT || said.Len() > 0 {
-		t.Errorf("ended with %v, said %q", status, said.String())
+	d.Signal(t, syscall.SIGINT)
+	if status := d.Wait(t); status.Signal() != syscall.SIGINT {
+		t.Errorf("ended with %v", status)
+	}
+	if text, err := os.ReadFile(said); err != nil || len(text) > 0 {
+		t.Errorf("said %q, %v", text, err)
 	}
 }
 
@@ -292,10 +288,16 @@ func TestStopAnswersWhatWasAsked(t *testing.T) {
 // A read or a write that fails ends the daemon, without an answer that might be wrong.
 func TestReadErrorIsFatal(t *testing.T) {
 	t.Parallel()
-	s := newPlace(t).start(t, 512)
-	c := s.connect(t)
+	p := newPlace(t)
+	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-lbs"), p.args(512, "--foreground")...)
+	d, said := daemontest.Foreground(t, cmd)
+	daemontest.Until(t, "the pid file is there", func() bool {
+		_, err := os.Stat(p.path("s.pid"))
+		return err == nil
+	})
+	c := (&server{d, p, p.socket()}).connect(t)
 	c.mustAppend(t, 0, 4, 512)
-	if err := os.Truncate(s.path("d/blks_0000000000000000"), 1000); err != nil {
+	if err := os.Truncate(p.path("d/blks_0000000000000000"), 1000); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.send(request(wire.TypeLBSGet, uint64(2))); err != nil {
@@ -304,8 +306,12 @@ func TestReadErrorIsFatal(t *testing.T) {
 	if err := c.closed(); err != nil {
 		t.Error(err)
 	}
-	if status := s.Wait(t); status.ExitStatus() != 1 {
+	if status := d.Wait(t); status.ExitStatus() != 1 {
 		t.Errorf("ended with %v", status)
+	}
+	text, err := os.ReadFile(said)
+	if err != nil || !strings.HasPrefix(string(text), "kivaloo-lbs: ") || !strings.Contains(string(text), "blks_0000000000000000") {
+		t.Errorf("said %q, %v", text, err)
 	}
 }
 

@@ -51,13 +51,12 @@ func openToRead(dir string, blockSize int, log *slog.Logger) (*disk.Local, error
 }
 
 func check(dir string, blockSize int, stdout, stderr io.Writer) error {
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-	store, err := openToRead(dir, blockSize, log)
+	store, err := openToRead(dir, blockSize, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	root, err := tree.FindRoot(store, log)
+	root, err := tree.FindRoot(store, slog.New(slog.DiscardHandler)) // what it passes over is in the report
 	if err != nil {
 		return fmt.Errorf("check %s: %w", dir, err)
 	}
@@ -68,8 +67,11 @@ func check(dir string, blockSize int, stdout, stderr io.Writer) error {
 	if r.More > 0 {
 		fmt.Fprintf(stdout, "and %d more\n", r.More)
 	}
+	if len(root.Skipped) > 0 {
+		fmt.Fprintf(stdout, "a start will go back to the root at block %d\n", root.Block)
+	}
 	if n := len(r.Faults) + r.More; n > 0 {
-		return fmt.Errorf("check %s: %d faults", dir, n)
+		return fmt.Errorf("check %s: faults: %d", dir, n)
 	}
 	printReport(stdout, dir, r)
 	return nil

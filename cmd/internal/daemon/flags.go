@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -202,14 +201,7 @@ func (p *Program) refuse(err error) int {
 
 // usage is the command line for people.
 func (p *Program) usage() string {
-	lines := slices.Concat(strings.Split(p.flags.usage, "\n"), []string{"--version"})
-	var b strings.Builder
-	for i, line := range lines {
-		lead := "usage:"
-		if i > 0 {
-			lead = "      "
-		}
-		fmt.Fprintf(&b, "%s %s %s\n", lead, p.name, line)
-	}
-	return b.String()
+	indent := strings.Repeat(" ", len("usage: ")+len(p.name)+1)
+	first := strings.ReplaceAll(p.flags.usage, "\n", "\n"+indent)
+	return fmt.Sprintf("usage: %s %s\n       %s --version\n", p.name, first, p.name)
 }

@@ -212,7 +212,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		want := c.says
 		if c.usage {
 			want += "usage: kivaloo-example -s <socket> -d <dir>\n" +
-				"       kivaloo-example [-1]\n       kivaloo-example --version\n"
+				"                       [-1]\n       kivaloo-example --version\n"
 		}
 		if status := e.refuse(err); status != 1 || e.said.String() != want {
 			t.Errorf("%s: status %d, said\n%s", c.args, status, e.said.String())

@@ -47,7 +47,7 @@ type Program struct {
 
 // New returns the daemon of that name with the options that all have: -s, -p,
 // --foreground and --version. usage is the command line for people, without the
-// program's name; it may have several lines.
+// program's name; a long one may be broken into lines.
 func New(name, usage string) *Program {
 	p := &Program{name: name, base: filepath.Base(os.Args[0]), stderr: os.Stderr}
 	p.Log = slog.New(newHandler(p.stderr, p.base))

@@ -1,7 +1,6 @@
 package daemon_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,8 +67,12 @@ func start(mode string) (daemon.Serve, error) {
 	}, nil
 }
 
+// mark makes a file with the process id in it, at once.
 func mark(name string) {
-	if err := os.WriteFile(name, nil, 0o600); err != nil {
+	if err := os.WriteFile("tmp", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		panic(err)
+	}
+	if err := os.Rename("tmp", name); err != nil {
 		panic(err)
 	}
 }
@@ -209,33 +212,29 @@ func TestEnd(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	for _, c := range []struct {
-		name, mode, setup string
-		first, second     os.Signal // the second is sent while it stops
-		by                syscall.Signal
+		name, mode    string
+		first, second os.Signal // the second is sent while it stops
+		by            syscall.Signal
 	}{
-		{"term", "serve", ":", syscall.SIGTERM, nil, syscall.SIGTERM},
-		{"int", "serve", ":", syscall.SIGINT, nil, syscall.SIGINT},
-		{"twice", "hang", ":", syscall.SIGINT, syscall.SIGTERM, syscall.SIGTERM},
+		{"term", "serve", syscall.SIGTERM, nil, syscall.SIGTERM},
+		{"int", "serve", syscall.SIGINT, nil, syscall.SIGINT},
+		{"twice", "hang", syscall.SIGINT, syscall.SIGTERM, syscall.SIGTERM},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			cmd := command(t, dir, c.mode, c.setup, "--foreground")
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			d, _ := daemontest.Foreground(t, command(t, dir, c.mode, ":", "--foreground"))
 			daemontest.Until(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
-			if pid := readFile(t, filepath.Join(dir, "sock.pid")); pid != strconv.Itoa(cmd.Process.Pid) {
-				t.Errorf("pid file says %q, the process is %d", pid, cmd.Process.Pid)
+			if pid := readFile(t, filepath.Join(dir, "sock.pid")); pid != strconv.Itoa(d.Pid) {
+				t.Errorf("pid file says %q, the process is %d", pid, d.Pid)
 			}
-			cmd.Process.Signal(c.first)
+			d.Signal(t, c.first)
 			daemontest.Until(t, "stopping", func() bool { return exists(filepath.Join(dir, "stopping")) })
 			if c.second != nil {
-				cmd.Process.Signal(c.second)
+				d.Signal(t, c.second)
 			}
-			cmd.Wait()
-			if s := cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != c.by {
-				t.Errorf("ended with %v, want %v", s, c.by)
+			if status := d.Wait(t); status.Signal() != c.by {
+				t.Errorf("ended with %v, want %v", status, c.by)
 			}
 			if got := exists(filepath.Join(dir, "stopped")); got == (c.second != nil) {
 				t.Errorf("stopped cleanly: %v", got)
@@ -246,35 +245,30 @@ func TestSignals(t *testing.T) {
 
 func TestIgnoredSignalStaysIgnored(t *testing.T) {
 	dir := t.TempDir()
-	cmd := command(t, dir, "serve", `trap "" INT`, "--foreground")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	d, _ := daemontest.Foreground(t, command(t, dir, "serve", `trap "" INT`, "--foreground"))
 	daemontest.Until(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
-	cmd.Process.Signal(syscall.SIGINT)
-	cmd.Process.Signal(syscall.SIGTERM)
-	cmd.Wait()
-	if s := cmd.ProcessState.Sys().(syscall.WaitStatus); s.Signal() != syscall.SIGTERM {
-		t.Errorf("ended with %v", s)
+	d.Signal(t, syscall.SIGINT)
+	d.Signal(t, syscall.SIGTERM)
+	if status := d.Wait(t); status.Signal() != syscall.SIGTERM {
+		t.Errorf("ended with %v", status)
 	}
 }
 
 func TestNoDaemonWithoutItsStartCommand(t *testing.T) {
 	dir := t.TempDir()
-	var said bytes.Buffer
-	cmd := command(t, dir, "slow", ":")
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	start, said := daemontest.Foreground(t, command(t, dir, "slow", ":"))
 	daemontest.Until(t, "started", func() bool { return exists(filepath.Join(dir, "started")) })
-	cmd.Process.Kill()
+	start.Kill()
+	start.Wait(t)
+	d := daemontest.Take(t, filepath.Join(dir, "started"))
 	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Wait() // until the daemon, which has the other end of stderr, is gone too
-	if want := "the start command has gone"; !strings.Contains(said.String(), want) {
-		t.Errorf("said %q, want %q", said.String(), want)
+	if status := d.Wait(t); status.ExitStatus() != 1 {
+		t.Errorf("ended with %v", status)
+	}
+	if got, want := readFile(t, said), "the start command has gone"; !strings.Contains(got, want) {
+		t.Errorf("said %q, want %q", got, want)
 	}
 	if exists(filepath.Join(dir, "serving")) {
 		t.Error("the daemon serves")

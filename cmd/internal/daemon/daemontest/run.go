@@ -85,10 +85,34 @@ func Take(t *testing.T, pidFile string) *Daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Daemon{Pid: pid, process: process, ended: make(chan syscall.WaitStatus, 1)}
+	return watch(t, process, process.Wait)
+}
+
+// Foreground starts a program that stays, with its stderr going to the file said.
+func Foreground(t *testing.T, cmd *exec.Cmd) (d *Daemon, said string) {
+	t.Helper()
+	out, err := os.CreateTemp(t.TempDir(), "stderr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stderr = out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	wait := func() (*os.ProcessState, error) {
+		_ = cmd.Wait() // the state says it all
+		return cmd.ProcessState, nil
+	}
+	return watch(t, cmd.Process, wait), out.Name()
+}
+
+// watch makes process, a child of this one, a Daemon.
+func watch(t *testing.T, process *os.Process, wait func() (*os.ProcessState, error)) *Daemon {
+	d := &Daemon{Pid: process.Pid, process: process, ended: make(chan syscall.WaitStatus, 1)}
 	go func() {
 		defer close(d.ended)
-		if state, err := process.Wait(); err == nil {
+		if state, err := wait(); err == nil {
 			d.ended <- state.Sys().(syscall.WaitStatus)
 		}
 	}()

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mustRange checks the answer to one RANGE.
+func (c *client) mustRange(t *testing.T, max uint32, start, end, next string, want ...pair) {
+	t.Helper()
+	pairs, gotNext, err := c.ranged(max, start, end)
+	if err != nil || gotNext != next || !slices.Equal(pairs, want) {
+		t.Errorf("RANGE of %d from %q to %q: %v, next %q, %v; want %v, next %q", max, start, end, pairs, gotNext, err, want, next)
+	}
+}
+
+// The contract: from start up to, not including, end. The original returns a key that
+// equals end too, and stops after one leaf if end is empty.
+func TestRange(t *testing.T) {
+	t.Parallel()
+	conn := startStack(t, 512).connect(t)
+	a, b, c, d, e := pair{"a", "v"}, pair{"b", "v"}, pair{"c", "v"}, pair{"d", "v"}, pair{"e", "v"}
+	for _, step := range []struct {
+		max              uint32
+		start, end, next string
+		want             []pair
+	}{
+		{max: 1000}, // nothing is there yet
+		{max: 1000, start: "a", end: "b", next: "b"},
+		{max: 1000, want: []pair{a, b, c, d, e}},
+		{max: math.MaxUint32, want: []pair{a, b, c, d, e}},
+		{max: 1000, end: "zzz", next: "zzz", want: []pair{a, b, c, d, e}},
+		{max: 1000, start: "b", end: "d", next: "d", want: []pair{b, c}},
+		{max: 1000, start: "c", end: "c", next: "c"},
+		{max: 1000, start: "d", end: "b", next: "b"},
+		{max: 1000, start: "x"},
+		{max: 1000, start: "x", end: "z", next: "z"},
+		{max: 1000, start: "a\x00", end: "e", next: "e", want: []pair{b, c, d}},
+		{max: 1000, start: "aa", end: "ab", next: "ab"},
+		{max: 1000, end: "a", next: "a"},
+		{max: 0, next: "b", want: []pair{a}},
+		{max: 1, start: "b", next: "c", want: []pair{b}},
+		{max: 0, end: "b", next: "b", want: []pair{a}},
+		{max: 0, start: "e", want: []pair{e}},
+		{max: 0, start: "x"},
+		{max: 7, next: "b", want: []pair{a}}, // a pair takes four bytes
+		{max: 8, next: "c", want: []pair{a, b}},
+		{max: 11, next: "c", want: []pair{a, b}},
+		{max: 20, want: []pair{a, b, c, d, e}},
+		{max: 8, start: "d", want: []pair{d, e}},
+		{max: 8, start: "b", end: "d", next: "d", want: []pair{b, c}},
+		{max: 8, start: "b", end: "e", next: "d", want: []pair{b, c}},
+	} {
+		if step.want != nil {
+			conn.mustSet(t, a, b, c, d, e)
+		}
+		conn.mustRange(t, step.max, step.start, step.end, step.next, step.want...)
+	}
+	conn.mustSet(t, pair{"", ""}, pair{"a", strings.Repeat("v", 90)})
+	conn.mustRange(t, 3, "", "b", "a", pair{"", ""})
+	conn.mustRange(t, 3, "a", "b", "b", pair{"a", strings.Repeat("v", 90)})
+}
+
+// Over many leaves, answers are filled up to what was asked for, and lead to the end.
+func TestRangeOverManyLeaves(t *testing.T) {
+	t.Parallel()
+	c := startStack(t, 512).connect(t)
+	var pairs []pair
+	for i := range 3000 {
+		pairs = append(pairs, pair{number(3 * i), strings.Repeat("v", i%60)})
+	}
+	c.mustSet(t, pairs...)
+	c.mustRange(t, 1<<20, "", "", "", pairs...)
+
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 100 {
+		start, end := rnd.IntN(9300), rnd.IntN(9300)
+		max := uint32(rnd.IntN(20000))
+		from, to := number(start), number(end)
+		if rnd.IntN(4) == 0 {
+			to = ""
+		}
+		var want []pair
+		for _, p := range pairs {
+			if p.key >= from && (to == "" || p.key < to) {
+				want = append(want, p)
+			}
+		}
+		all, err := c.all(max, from, to)
+		if err != nil || !slices.Equal(all, want) {
+			t.Fatalf("RANGE of %d from %q to %q: %d pairs, %v, want %d", max, from, to, len(all), err, len(want))
+		}
+		got, next, err := c.ranged(max, from, to)
+		if full := fill(want, int(max)); err != nil || len(got) != full {
+			t.Fatalf("RANGE of %d from %q to %q: %d pairs, next %q, %v, want %d", max, from, to, len(got), next, err, full)
+		}
+	}
+}
+
+// fill returns how many of pairs fit into max bytes, but one at the least, if there is one.
+func fill(pairs []pair, max int) int {
+	size := 0
+	for i, p := range pairs {
+		size += 2 + len(p.key) + len(p.value)
+		if i > 0 && size > max {
+			return i
+		}
+	}
+	return len(pairs)
+}
+
+// However much is asked for, an answer has at most 1 MiB of pairs.
+func TestRangeAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	c := startStack(t, 4096).connect(t)
+	var pairs []pair
+	for i := range 6000 {
+		pairs = append(pairs, pair{number(i), strings.Repeat("v", 255)})
+	}
+	c.mustSet(t, pairs...)
+	got, next, err := c.ranged(math.MaxUint32, "", "")
+	if want := fill(pairs, 1<<20); err != nil || len(got) != want || next != number(want) {
+		t.Errorf("%d pairs, next %q, %v; want %d", len(got), next, err, want)
+	}
+}

@@ -1,0 +1,103 @@
+package tree
+
+import (
+	"bytes"
+
+	"kivaloo/disk"
+)
+
+// memStore is a store in memory. Operations are carried out when run is called, so that a test
+// decides when they finish.
+type memStore struct {
+	blockSize int
+	first     uint64
+	blocks    [][]byte
+	frees     []uint64
+	appends   []int // pages of each
+	reads     int
+	fail      error            // of the next append
+	unread    map[uint64]error // blocks that cannot be read; nil: they do not exist
+}
+
+func newMemStore(blockSize int) *memStore {
+	return &memStore{blockSize: blockSize, unread: map[uint64]error{}}
+}
+
+func (s *memStore) next() uint64 { return s.first + uint64(len(s.blocks)) }
+
+func (s *memStore) Info() disk.Info {
+	return disk.Info{BlockSize: s.blockSize, Next: s.next(), Last: s.next() - 1}
+}
+
+// Submit carries the operations out at once: for Open and Check.
+func (s *memStore) Submit(first, last *disk.Op) {
+	for op := first; op != nil; {
+		next := op.Link.Next()
+		op.SetNext(nil)
+		s.run(op)
+		op.Done.PushOne(op)
+		op = next
+	}
+}
+
+func (s *memStore) Close() error { return nil }
+
+func (s *memStore) run(op *disk.Op) {
+	op.OK, op.Err = false, nil
+	switch op.Kind {
+	case disk.Read:
+		s.read(op)
+	case disk.Append:
+		if op.Err, s.fail = s.fail, nil; op.Err != nil {
+			return
+		}
+		if op.OK = op.Block == s.next(); !op.OK {
+			return
+		}
+		s.add(op.Pages...)
+		op.Next = s.next()
+	case disk.Free:
+		op.OK = true
+		s.frees = append(s.frees, op.Block)
+		for s.first < op.Block && len(s.blocks) > 1 {
+			s.blocks = s.blocks[1:]
+			s.first++
+		}
+	}
+}
+
+func (s *memStore) read(op *disk.Op) {
+	s.reads++
+	err, bad := s.unread[op.Block]
+	switch {
+	case bad:
+		op.Err = err
+	case op.Block >= s.first && op.Block < s.next():
+		op.OK = true
+		copy(op.Buf, s.page(op.Block))
+	}
+}
+
+// add appends pages, as one append.
+func (s *memStore) add(pages ...[]byte) {
+	for _, p := range pages {
+		s.blocks = append(s.blocks, bytes.Clone(p))
+	}
+	s.appends = append(s.appends, len(pages))
+}
+
+// page returns what is in a block, for the test to read or to damage.
+func (s *memStore) page(block uint64) []byte { return s.blocks[block-s.first] }
+
+// clone returns a copy with which something else can be done.
+func (s *memStore) clone() *memStore {
+	c := newMemStore(s.blockSize)
+	c.first = s.first
+	c.add(s.blocks...)
+	return c
+}
+
+// lastAppend returns the first block of the last append.
+func (s *memStore) lastAppend() uint64 {
+	return s.next() - uint64(s.appends[len(s.appends)-1])
+}
