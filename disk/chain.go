@@ -173,7 +173,13 @@ func (c *chain) close() error {
 	return errors.Join(err, c.lock.Close())
 }
 
-// isNoSpace reports whether err is about a full disk or an exhausted quota.
+// isNoSpace reports whether err is about a full disk, an exhausted quota, or a lack of file
+// descriptors: nothing is wrong with the disk, and later there may be room.
 func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }

@@ -105,6 +105,7 @@ func TestNoSpace(t *testing.T) {
 		{"noticed by sync", false, func(fsys *simfs.FS) { fsys.Fail(simfs.Sync, 1, syscall.ENOSPC) }},
 		{"quota", false, func(fsys *simfs.FS) { fsys.Fail(simfs.Write, 1, syscall.EDQUOT) }},
 		{"new file, no name fits", true, func(fsys *simfs.FS) { fsys.Fail(simfs.Create, 1, syscall.ENOSPC) }},
+		{"new file, no descriptors", true, func(fsys *simfs.FS) { fsys.Fail(simfs.Create, 1, syscall.EMFILE) }},
 		{"new file, nothing fits", true, func(fsys *simfs.FS) { full(fsys, 0)(fsys) }},
 		{"new file, a block and a half fits", true, func(fsys *simfs.FS) { full(fsys, 768)(fsys) }},
 		{"new file, noticed by sync", true, func(fsys *simfs.FS) { fsys.Fail(simfs.Sync, 1, syscall.ENOSPC) }},

@@ -24,6 +24,10 @@ const (
 	// recently used are closed.
 	openFilesMax = 256
 
+	// openFilesShare is the part of the descriptors that the process may have which are
+	// kept open at most, where they are few: the rest is for connections.
+	openFilesShare = 4
+
 	// maxFileBytes is the length that appends do not let a block file pass: what the
 	// original takes for the largest file offset. One append that is longer than
 	// this by itself still gets a file of its own.

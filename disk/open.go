@@ -53,7 +53,7 @@ func open(dir string, o Options) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
-	c := &chain{dir: dir, opts: o, lock: lock, descriptors: newDescriptors(o.FS, openFilesMax)}
+	c := &chain{dir: dir, opts: o, lock: lock, descriptors: newDescriptors(o.FS, MaxOpenFiles())}
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), c.close())
 	}

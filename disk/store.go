@@ -90,8 +90,9 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be what was written.
 	ErrCorrupt = errors.New("corrupt")
-	// ErrNoSpace: an Append failed because the disk is full, and the store has been
-	// put back to the state before it. A later Append may succeed.
+	// ErrNoSpace: an Append failed because the disk is full, or there are no file
+	// descriptors, and the store has been put back to the state before it. A later
+	// Append may succeed.
 	ErrNoSpace = errors.New("no space left")
 	// ErrFailed: an earlier Append or sync failed, so that nothing more can be
 	// made durable until the store is opened anew.

@@ -23,21 +23,23 @@ import (
 // being spread over MaxSpread times the blocks that it consists of.
 type cleaner struct {
 	nextTick time.Duration
-	debt     float64    // pages
-	waiting  []*oldLeaf // to be rewritten
-	marked   map[uint64]bool
-	ready    int    // of waiting, those in memory
-	used     uint64 // blocks from the oldest leaf to the end, as of the last commit
+	debt     float64         // pages
+	waiting  []*oldLeaf      // to be rewritten
+	marked   map[uint64]bool // blocks of waiting, and of pages that cannot be had
+	ready    int             // of waiting, those in memory
+	used     uint64          // blocks from the oldest leaf to the end, as of the last commit
 
 	free    disk.Op
 	freeing bool
 }
 
-// oldLeaf is a leaf that waits to be rewritten. Its page is pinned once it is there.
+// oldLeaf is a leaf that waits to be rewritten, its page pinned once it is there; or a parent that a
+// search for old leaves has to read on its way.
 type oldLeaf struct {
-	block uint64
-	key   []byte // falls into it
-	id    nodeID
+	block  uint64
+	key    []byte // falls into it
+	id     nodeID
+	parent bool
 }
 
 // cleaningRate is how many pages a second are cleaned for each block of garbage.
@@ -50,10 +52,15 @@ func cleaningRate(blockSize int, storageCost float64) float64 {
 // not need.
 func (t *Tree) tick() {
 	cl := &t.clean
+	if cl.nextTick == 0 {
+		cl.nextTick = t.now + tickEvery
+	}
 	if t.now < cl.nextTick {
 		return
 	}
-	cl.nextTick = max(cl.nextTick+tickEvery, t.now) // a missed tick is not made up for
+	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // a missed tick is not made up for
+		cl.nextTick = t.now + tickEvery
+	}
 	if t.cfg.StorageCost > 0 {
 		t.accrueDebt()
 		t.findOldLeaves()
@@ -133,9 +140,12 @@ func (t *Tree) findOldLeaves() {
 	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
 		id := t.cache.resident(sub.block)
-		if id == noNode {
+		switch {
+		case id == noNode && cl.marked[sub.block]:
+			continue
+		case id == noNode:
 			// Go on there in a later tick; what is next in age has to wait for it.
-			_ = t.fetch(t.committed.root, sub.lo, waiter{leaf: &oldLeaf{block: noBlock}})
+			_ = t.fetch(t.committed.root, sub.lo, waiter{leaf: &oldLeaf{block: sub.block, key: sub.lo, parent: true}})
 			return
 		}
 		t.openOld(&todo, id, sub.lo, young)
@@ -189,18 +199,39 @@ func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
 
 // cleanPageCame pins the page of a leaf that waits.
 func (t *Tree) cleanPageCame(leaf *oldLeaf, id nodeID, err error) {
-	if leaf.block == noBlock {
-		return // a parent on the way to old leaves
-	}
 	if err != nil {
-		// If it is still part of the tree, the next search comes to it again.
-		delete(t.clean.marked, leaf.block)
-		t.clean.waiting = slices.DeleteFunc(t.clean.waiting, func(l *oldLeaf) bool { return l == leaf })
+		t.cleanPageLost(leaf, err)
+		return
+	}
+	if leaf.parent {
+		return
+	}
+	if t.cache.node(id).block != leaf.block {
+		// Only a page on the way to it, which had been evicted. The next search comes to the leaf again.
+		t.forgetOldLeaf(leaf)
 		return
 	}
 	leaf.id = id
 	t.cache.node(id).pins++
 	t.clean.ready++
+}
+
+// cleanPageLost gives up a page that cannot be had. If it has not merely been replaced
+// meanwhile, it stays marked, so that cleaning goes on elsewhere and does not read it for ever.
+func (t *Tree) cleanPageLost(leaf *oldLeaf, err error) {
+	cl := &t.clean
+	t.forgetOldLeaf(leaf)
+	if w, gone := t.missing(t.committed.root, leaf.key); gone && w.block == leaf.block && len(cl.marked) < t.cache.limit {
+		cl.marked[leaf.block] = true
+		t.fault(leaf.block, err)
+	}
+}
+
+// forgetOldLeaf takes a leaf out of those that wait.
+func (t *Tree) forgetOldLeaf(leaf *oldLeaf) {
+	cl := &t.clean
+	cl.waiting = slices.DeleteFunc(cl.waiting, func(l *oldLeaf) bool { return l == leaf })
+	delete(cl.marked, leaf.block)
 }
 
 // cleaningDue reports whether a batch is to be run for the sake of cleaning alone.

@@ -41,6 +41,7 @@ type write struct {
 	located bool
 	built   bool
 	waiting int              // pages
+	over    bool             // it was given up while it waited
 	bad     map[uint64]error // blocks that could not be had
 	err     error            // why the batch as a whole cannot be carried out
 
@@ -49,6 +50,7 @@ type write struct {
 	replaced []nodeID // frames that are free once the result is committed
 	written  []nodeID // the pages of result, in the order they are appended
 	pages    [][]byte
+	seal     []byte // one of pages: see seal.go
 	op       disk.Op
 
 	// While the tree is being built:
@@ -214,7 +216,7 @@ func (t *Tree) pin(w *write, id nodeID, nd *node) {
 // fetchForWrite makes w wait for the page of its base at which the way to key ends. It
 // fails if the page cannot be had.
 func (t *Tree) fetchForWrite(w *write, key []byte) error {
-	want := t.missing(w.base.root, key)
+	want, _ := t.missing(w.base.root, key)
 	if err := w.bad[want.block]; err != nil {
 		t.fault(want.block, err)
 		return err
@@ -226,16 +228,21 @@ func (t *Tree) fetchForWrite(w *write, key []byte) error {
 	return nil
 }
 
-// pageCame tells w that a page is there, or why it is not.
-func (w *write) pageCame(block uint64, err error) {
+// pageCameForWrite tells w that a page is there, or why it is not. The page stays until w is done:
+// in a small cache it could be gone again before w comes to it, time after time.
+func (t *Tree) pageCameForWrite(w *write, f *fetch, err error) {
 	w.waiting--
+	if w.over {
+		return
+	}
 	if err == nil {
+		t.pin(w, f.id, t.cache.node(f.id))
 		return
 	}
 	if w.bad == nil {
 		w.bad = make(map[uint64]error)
 	}
-	w.bad[block] = err
+	w.bad[f.want.block] = err
 }
 
 // append numbers the pages of w and hands them to the store. This and appended are all that
@@ -246,6 +253,9 @@ func (t *Tree) append(w *write) {
 	t.number(w, w.result.root, root)
 	w.result.block, w.result.oldest = root.block, root.oldest
 	putNodes(t.cache.page(root), w.result.nodes)
+	if sealed(t.cache.blockSize) {
+		putSeal(w.pages, len(w.pages)-2, t.next)
+	}
 	if invariants {
 		t.checkFresh(w.result.root, root, nil, nil)
 	}
@@ -273,6 +283,12 @@ func (t *Tree) number(w *write, id nodeID, nd *node) {
 			}
 			oldest = min(oldest, r.oldest)
 		}
+	}
+	if nd.root && sealed(c.blockSize) {
+		if w.seal == nil {
+			w.seal = make([]byte, c.blockSize)
+		}
+		w.pages = append(w.pages, w.seal)
 	}
 	nd.block = t.next + uint64(len(w.pages))
 	nd.oldest = min(oldest, nd.block)
@@ -401,5 +417,8 @@ func (t *Tree) retire(w *write) {
 	w.fresh, w.replaced, w.written = w.fresh[:0], w.replaced[:0], w.written[:0]
 	w.located, w.built, w.err, w.bad = false, false, nil, nil
 	w.base, w.result = version{}, version{}
+	if w.over = w.waiting > 0; w.over {
+		return // pages will come for it yet: it must not be another batch by then
+	}
 	t.writes.spare = append(t.writes.spare, w)
 }

@@ -195,14 +195,16 @@ func TestReadsSeeCommitted(t *testing.T) {
 // TestBuildAhead: the next batch is judged and built on the tree that the one under way makes, and goes
 // out in the step in which that is acknowledged.
 func TestBuildAhead(t *testing.T) {
-	h := newHarness(t, newMemStore(512), testConfig())
+	cfg := testConfig()
+	cfg.CachePages = 1 << 16
+	h := newHarness(t, newMemStore(512), cfg)
 	m := model{}
 	rng := rand.New(rand.NewPCG(5, 5))
 	key := func() []byte { return fmt.Appendf(nil, "%04d", rng.IntN(3000)) }
 	want := map[uint64]bool{}
 	ahead := 0
 	for range 8 {
-		batch := make([]Request, batchWindow)
+		batch := make([]Request, 2*batchWindow)
 		for i := range batch {
 			batch[i] = randomRequest(rng, m, key, 30)
 			want[h.nextID+1+uint64(i)] = m.apply(&batch[i])

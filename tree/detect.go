@@ -25,11 +25,14 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 		if f.Size == 0 {
 			continue
 		}
-		empty = false
 		start, err := readStart(fsys, filepath.Join(dir, f.Name), f.Size)
 		if err != nil {
 			return 0, err
 		}
+		if f.Size <= disk.MaxBlockSize && allZero(start) {
+			continue // what a power cut can leave of the very first append
+		}
+		empty = false
 		if i+1 < len(files) {
 			// It holds the blocks up to the first of the next file.
 			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size) {

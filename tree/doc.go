@@ -37,6 +37,7 @@
 //	split.go     pages that are too long
 //	merge.go     pages that are too short
 //	write.go     pages as bytes
+//	seal.go      how an append is known to be whole
 //	clean.go     rewriting old pages, so that space can be reclaimed
 //	recover.go   opening a store after whatever has happened
 //	check.go     checking all of it

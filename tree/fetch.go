@@ -31,12 +31,15 @@ type lost struct {
 }
 
 // missing returns what is known of the first page on the way from root to key that is
-// not in memory. There must be one.
-func (t *Tree) missing(root nodeID, key []byte) want {
+// not in memory, and whether there is one.
+func (t *Tree) missing(root nodeID, key []byte) (want, bool) {
 	c := t.cache
 	w := want{}
 	for id := root; ; {
 		nd := c.node(id)
+		if nd.height == 0 {
+			return w, false
+		}
 		i := c.childFor(nd, key)
 		if i > 0 {
 			w.lo = c.key(nd, i-1)
@@ -47,7 +50,7 @@ func (t *Tree) missing(root nodeID, key []byte) want {
 		if id = c.child(nd, i); id == noNode {
 			r := c.record(nd, i)
 			w.block, w.oldest, w.size, w.height = r.block, r.oldest, r.size, int(nd.height)-1
-			return w
+			return w, true
 		}
 	}
 }
@@ -56,7 +59,7 @@ func (t *Tree) missing(root nodeID, key []byte) want {
 // asks for the page if that has not been done. It fails if the page has just turned
 // out not to be had.
 func (t *Tree) fetch(root nodeID, key []byte, who waiter) error {
-	want := t.missing(root, key)
+	want, _ := t.missing(root, key) // the caller has just found it missing
 	if t.reads.lost.err != nil && t.reads.lost.block == want.block {
 		t.fault(want.block, t.reads.lost.err)
 		return t.reads.lost.err
@@ -143,7 +146,7 @@ func (t *Tree) arrived(op *disk.Op) {
 		slot = next
 		switch {
 		case who.write != nil:
-			who.write.pageCame(f.want.block, r.lost.err)
+			t.pageCameForWrite(who.write, f, r.lost.err)
 		case who.scan != nil:
 			t.rangePageCame(who.scan)
 		case who.leaf != nil:

@@ -11,6 +11,7 @@ type reader struct {
 	unused   uint32 // first free one of waiters, plus 1
 	again    []ref  // scratch: Gets whose page has come
 	lost     lost
+	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
 }
 
 // runReads starts the requests that are waiting, in order. Those that find their
@@ -37,32 +38,26 @@ func (t *Tree) runReads() {
 }
 
 // getMany answers up to getGroup Gets from the committed tree. They go down level by level
-// together: the processor waits for the memory of many of them at a time.
+// together, in passes that each do little per Get before they look at new memory: so the processor
+// waits for the memory of many Gets at a time instead of for one after the other.
 func (t *Tree) getMany(refs []ref) {
-	c := t.cache
-	var ids [getGroup]nodeID
+	var at [getGroup]*node // where each Get stands; nil where its page is not in memory
+	root := t.cache.node(t.committed.root)
 	for i := range refs {
-		ids[i] = t.committed.root
+		at[i] = root
 	}
 	for range t.committed.height {
-		for i := range refs {
-			if ids[i] == noNode {
-				continue
-			}
-			nd := c.node(ids[i])
-			nd.use()
-			ids[i] = c.child(nd, c.childFor(nd, refs[i].request().Key))
-		}
+		t.descend(refs, &at)
 	}
+	var slots [getGroup]slot
+	t.locateSlots(refs, &at, &slots)
 	misses := 0
 	for i, r := range refs {
-		if ids[i] == noNode {
+		if at[i] == nil {
 			misses++
 			continue
 		}
-		nd := c.node(ids[i])
-		nd.use()
-		value, found := c.lookup(nd, r.request().Key)
+		value, found := t.cache.valueIn(at[i], r.request().Key, slots[i])
 		r.b.Client.Value(r.request(), value, found)
 		t.answered(r)
 	}
@@ -71,10 +66,81 @@ func (t *Tree) getMany(refs []ref) {
 	}
 	// Last, because fetching a page can evict one that has just been found.
 	for i, r := range refs {
-		if ids[i] == noNode {
+		if at[i] == nil {
 			t.waitForGet(r)
 		}
 	}
+}
+
+// descend takes Gets from parents to their children.
+func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
+	c := t.cache
+	var ids [getGroup]nodeID
+	var blocks [getGroup]uint64
+	for i, r := range refs {
+		if at[i] == nil {
+			continue
+		}
+		n := c.childFor(at[i], r.request().Key)
+		ids[i], blocks[i] = c.children(at[i])[n], c.record(at[i], n).block
+	}
+	touched := uint64(0)
+	for i := range refs {
+		if at[i] != nil {
+			at[i] = c.node(ids[i]) // of id 0, too, there is a frame
+			touched += at[i].block
+		}
+	}
+	for i := range refs {
+		if at[i] == nil {
+			continue
+		}
+		if at[i].block != blocks[i] {
+			id := c.resident(blocks[i])
+			if id == noNode {
+				at[i] = nil
+				continue
+			}
+			at[i] = c.node(id)
+		}
+		at[i].use()
+		touched += at[i].middleHead()
+	}
+	t.reads.touched = touched
+}
+
+// slot is where in a leaf a key is, if it is there.
+type slot struct {
+	number     int // of the index entry; -1: the key is not there, -2: there is no telling
+	key, value int // offsets in the page
+}
+
+const (
+	slotNone    = -1
+	slotUnknown = -2
+)
+
+// locateSlots finds the slots of Gets that stand at their leaves, and touches the key and the value.
+func (t *Tree) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slot) {
+	c := t.cache
+	for i, r := range refs {
+		if at[i] != nil {
+			slots[i].number = at[i].slotOf(r.request().Key)
+		}
+	}
+	for i := range refs {
+		if s := &slots[i]; at[i] != nil && s.number >= 0 {
+			s.key, s.value = int(c.keyOffsets(at[i])[s.number]), int(c.valueOffsets(at[i])[s.number])
+		}
+	}
+	touched := 0
+	for i := range refs {
+		if s := &slots[i]; at[i] != nil && s.number >= 0 {
+			p := c.page(at[i])
+			touched += int(p[s.key]) + int(p[s.value])
+		}
+	}
+	t.reads.touched += uint64(touched)
 }
 
 // use tells the clock hand that the page is wanted.

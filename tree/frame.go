@@ -113,8 +113,11 @@ type slab struct {
 	next     uint32   // frames from here on have never been used
 }
 
-// segmentBytes is about how much a slab grows by: a few huge pages.
-const segmentBytes = 8 << 20
+// segmentBytes is how much a slab grows by at the most. Mappings of whole huge pages get huge pages.
+const (
+	segmentBytes  = 32 << 20
+	hugePageBytes = 2 << 20
+)
 
 func newSlab(geo geometry) *slab {
 	perSegment := max(1, segmentBytes/int(geo.frame))
@@ -129,7 +132,7 @@ func (s *slab) alloc() (uint32, error) {
 		return i, nil
 	}
 	if int(s.next>>s.shift) == len(s.segments) {
-		size := int(s.geo.frame) << s.shift
+		size := (int(s.geo.frame)<<s.shift + hugePageBytes - 1) &^ (hugePageBytes - 1)
 		m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 		if err != nil {
 			return 0, fmt.Errorf("get %d bytes for the page cache: %w", size, err)
@@ -173,6 +176,11 @@ func (nd *node) sampled() int {
 
 func (nd *node) heads() []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes)), nd.sampled())
+}
+
+// middleHead touches the middle of the heads, where a search begins.
+func (nd *node) middleHead() uint64 {
+	return *(*uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes+uintptr(nd.keys/uint32(nd.stride)/2)*8))
 }
 
 func (c *cache) keyOffsets(nd *node) []uint32 {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"time"
 
@@ -51,7 +52,10 @@ func newHarness(t tester, store *memStore, cfg Config) *harness {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(tree.Close)
+	t.Cleanup(func() {
+		tree.Close()
+		*h = harness{} // package testing holds on to it
+	})
 	h.tree = tree
 	return h
 }
@@ -135,6 +139,14 @@ func (h *harness) pass(d time.Duration) {
 	}
 }
 
+// torture returns how often something is to be tried: normal times, or long times where hours do not matter.
+func torture(normal, long uint64) uint64 {
+	if os.Getenv("KIVALOO_TORTURE") != "" {
+		return long
+	}
+	return normal
+}
+
 func set(key, value string) Request {
 	return Request{Op: Set, Key: []byte(key), Value: []byte(value)}
 }
@@ -199,6 +211,29 @@ func (h *harness) check() *Report {
 	return checkStore(h.t, h.store)
 }
 
+// checkFrames looks for frames that have been lost, or are pinned for nothing.
+func (h *harness) checkFrames() {
+	h.t.Helper()
+	used := 0
+	for _, s := range []*slab{h.tree.cache.leaves, h.tree.cache.parents} {
+		for i := uint32(1); i < s.next; i++ {
+			nd := s.at(i)
+			switch {
+			case nd.state == frameFree:
+				continue
+			case nd.state != frameClean:
+				h.t.Errorf("block %d: state %d at rest", nd.block, nd.state)
+			case nd.pins > 0 && nd.block != h.tree.committed.block && !h.tree.clean.marked[nd.block]:
+				h.t.Errorf("block %d has %d pins", nd.block, nd.pins)
+			}
+			used++
+		}
+	}
+	if used != h.tree.cache.inUse || len(h.tree.cache.table) != used {
+		h.t.Errorf("%d frames are in use, counted as %d, %d in the table", used, h.tree.cache.inUse, len(h.tree.cache.table))
+	}
+}
+
 func checkStore(t tester, s disk.Store) *Report {
 	t.Helper()
 	root, err := FindRoot(s, quiet)
@@ -206,10 +241,11 @@ func checkStore(t tester, s disk.Store) *Report {
 		t.Fatal(err)
 	}
 	r := Check(s, root)
-	for _, f := range r.Faults {
+	faults := r.Faults[len(root.Skipped):] // what was skipped is what a crash may leave
+	for _, f := range faults {
 		t.Error(f)
 	}
-	if len(r.Faults) > 0 {
+	if len(faults) > 0 {
 		t.FailNow()
 	}
 	return r
@@ -228,11 +264,42 @@ type recorder struct {
 	released  int  // batches
 	unflushed bool // an answer has come since the last Flush
 	abandoned bool
+
+	// With a model, it is told every change when that is answered, and every answer must be right
+	// at the moment that it is given.
+	model model
 }
 
 type rangeAnswer struct {
 	keys, values []string
 	next         string
+}
+
+// check returns what is wrong with an answer to q, by the contract of Range, with the content of m.
+func (a *rangeAnswer) check(m model, q *Request) error {
+	start, end := string(q.Key), string(q.End)
+	bytes := 0
+	for i, k := range a.keys {
+		bytes += 2 + len(k) + len(a.values[i])
+		if v, ok := m[k]; !ok || v != a.values[i] {
+			return fmt.Errorf("range %q to %q: pair %q, %q is not there", start, end, k, a.values[i])
+		}
+	}
+	if end != "" && start >= end {
+		if len(a.keys) > 0 || a.next != end {
+			return fmt.Errorf("range %q to %q: %d pairs, next %q", start, end, len(a.keys), a.next)
+		}
+		return nil
+	}
+	switch want := m.between(start, a.next); {
+	case a.next != "" && a.next <= start, end != "" && (a.next == "" || a.next > end):
+		return fmt.Errorf("range %q to %q: next is %q", start, end, a.next)
+	case !slices.Equal(a.keys, want):
+		return fmt.Errorf("range %q to %q: %q, want all up to %q: %q", start, end, a.keys, a.next, want)
+	case len(a.keys) > 1 && bytes > int(min(q.Max, MaxRangePairBytes)):
+		return fmt.Errorf("range %q to %q: %d bytes, max is %d", start, end, bytes, q.Max)
+	}
+	return nil
 }
 
 func newRecorder() *recorder {
@@ -254,6 +321,9 @@ func (r *recorder) note(q *Request) {
 
 func (r *recorder) Value(q *Request, v []byte, found bool) {
 	r.note(q)
+	if want, ok := r.model[string(q.Key)]; r.model != nil && (found != ok || string(v) != want) {
+		panic(fmt.Sprintf("get %q: %q, %t; want %q, %t", q.Key, v, found, want, ok))
+	}
 	if found {
 		r.values[q.ID] = string(v)
 	} else {
@@ -263,6 +333,9 @@ func (r *recorder) Value(q *Request, v []byte, found bool) {
 
 func (r *recorder) Done(q *Request, done bool) {
 	r.note(q)
+	if r.model != nil && r.model.apply(q) != done {
+		panic(fmt.Sprintf("op %d on %q is answered %t", q.Op, q.Key, done))
+	}
 	r.done[q.ID] = done
 	r.order = append(r.order, q.ID)
 }
@@ -280,6 +353,11 @@ func (r *recorder) Pairs(q *Request, n int, next, pairs []byte) {
 		panic("bytes left over behind the pairs")
 	}
 	r.pairs[q.ID] = a
+	if r.model != nil {
+		if err := a.check(r.model, q); err != nil {
+			panic(err)
+		}
+	}
 }
 
 func (r *recorder) Failed(q *Request, err error) {
@@ -329,6 +407,17 @@ func (m model) apply(q *Request) bool {
 		}
 	}
 	return ok
+}
+
+// between returns the keys from start up to, not including, end, in order; an empty end is none.
+func (m model) between(start, end string) (keys []string) {
+	for k := range m {
+		if k >= start && (end == "" || k < end) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 func (m model) applyAll(requests []Request) {

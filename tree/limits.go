@@ -8,9 +8,6 @@ const (
 	// MaxStringBytes is the longest key or value: their length is one byte.
 	MaxStringBytes = 255
 
-	// maxHeight is the greatest height a page can state (7 bits).
-	maxHeight = 127
-
 	// maxBlock bounds block numbers: those above stand for pages that have
 	// no number yet, and arithmetic on those below cannot overflow.
 	maxBlock = uint64(1) << 62
@@ -43,6 +40,10 @@ const (
 	// for the root. A last file of length zero is the reason for any gap at all.
 	maxScanGap = 1 << 16
 
+	// maxBlankBlocks is how many blocks of zeros are taken for what is left of attempts to write the first
+	// page. More are a store that has lost something.
+	maxBlankBlocks = 4
+
 	// readAheadPages bounds how many leaves one RANGE asks for at once.
 	readAheadPages = 64
 
@@ -52,7 +53,7 @@ const (
 
 	// getGroup is how many GETs descend the tree together, so that their cache misses
 	// overlap.
-	getGroup = 32
+	getGroup = 64
 
 	// maxFaults bounds the memory of which damaged blocks have been reported.
 	maxFaults = 1024

@@ -11,9 +11,10 @@ import (
 type memStore struct {
 	blockSize int
 	first     uint64
-	blocks    [][]byte
+	blocks    [][]byte // nil: there is no such block
 	frees     []uint64
-	appends   []int // pages of each
+	appends   []int  // pages of each
+	gap       uint64 // block numbers that are left out after each append
 	reads     int
 	fail      error            // of the next append
 	unread    map[uint64]error // blocks that cannot be read; nil: they do not exist
@@ -55,6 +56,7 @@ func (s *memStore) run(op *disk.Op) {
 			return
 		}
 		s.add(op.Pages...)
+		s.blocks = append(s.blocks, make([][]byte, s.gap)...)
 		op.Next = s.next()
 	case disk.Free:
 		op.OK = true
@@ -72,7 +74,7 @@ func (s *memStore) read(op *disk.Op) {
 	switch {
 	case bad:
 		op.Err = err
-	case op.Block >= s.first && op.Block < s.next():
+	case op.Block >= s.first && op.Block < s.next() && s.page(op.Block) != nil:
 		op.OK = true
 		copy(op.Buf, s.page(op.Block))
 	}

@@ -137,8 +137,8 @@ func (t *Tree) kidsOf(w *write, b branch) []branch {
 	nd := t.cache.node(b.id)
 	w.replace(b.id)
 	kids := make([]branch, 0, nd.keys+1)
-	for i := range int(nd.keys) + 1 {
-		k := branch{rec: t.cache.record(nd, i), id: t.cache.child(nd, i)}
+	for i, hint := range t.cache.children(nd) {
+		k := branch{rec: t.cache.record(nd, i), id: hint}
 		if i > 0 {
 			k.sep = t.cache.key(nd, i-1)
 		}

@@ -113,7 +113,7 @@ func putRecord(p []byte, r record) {
 // putString appends a length byte and s at p[at:] and returns the offset behind it.
 func putString(p []byte, at int, s []byte) int {
 	p[at] = byte(len(s))
-	return at + 1 + copy(p[at+1:], s)
+	return at + 1 + copy(p[at+1:at+1+len(s)], s) // never a part of it
 }
 
 // stringAt returns the string whose length byte is at p[at]. The caller knows that it is
@@ -161,7 +161,7 @@ func parseLayout(p []byte) (layout, error) {
 	} else if l.end = l.keysEnd + (h.keys+1)*recordBytes; l.end > len(p) {
 		return l, fmt.Errorf("%w: %d child records run past the page", disk.ErrCorrupt, h.keys+1)
 	}
-	if len(bytes.TrimLeft(p[l.end:], "\x00")) != 0 {
+	if !allZero(p[l.end:]) {
 		return l, fmt.Errorf("%w: bytes after the end of the page's content, at offset %d, are not zero", disk.ErrCorrupt, l.end)
 	}
 	return l, nil

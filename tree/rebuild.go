@@ -10,7 +10,7 @@ import "bytes"
 type branch struct {
 	sep   []byte // separator to its left; without meaning for the first child of a parent
 	rec   record // for its parent; of a fresh branch only the size is known
-	id    nodeID // its page, if that is in memory
+	id    nodeID // its page; of a clean branch only a hint, as in node, until it is held
 	kids  []branch
 	fresh bool
 }
@@ -72,7 +72,7 @@ func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte
 	c, level := t.cache, w.level(int(nd.height))
 	start, n := len(level.arena), int(nd.keys)
 	ascending := true
-	childLo := lo
+	childLo, hints := lo, c.children(nd)
 	for i := 0; i <= n; i++ {
 		childHi := hi
 		if i < n {
@@ -80,7 +80,7 @@ func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte
 		}
 		mine := outcomesBefore(outcomes, childHi)
 		if len(mine) == 0 {
-			level.arena = append(level.arena, branch{sep: childLo, rec: c.record(nd, i), id: c.child(nd, i)})
+			level.arena = append(level.arena, branch{sep: childLo, rec: c.record(nd, i), id: hints[i]})
 		} else {
 			parts := t.rebuild(w, c.child(nd, i), mine, childLo, childHi, c.blockSize)
 			parts[0].sep = childLo

@@ -38,20 +38,56 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	if cfg.StorageCost == 0 {
 		cfg.MaxSpread = 0 // no cleaning means none
 	}
-	found := Root{Page: emptyRoot(info.BlockSize)}
-	next := info.Next
-	if next == 0 {
-		if next, err = createRoot(store, found.Page); err != nil {
+	found, err := FindRoot(store, cfg.Log)
+	if !errors.Is(err, errNoRoot) {
+		if err != nil {
 			return nil, err
 		}
-		if next != 1 {
-			cfg.StorageCost = 0 // block numbers are sparse: distances say nothing about garbage
+		return newTree(cfg, info.BlockSize, info.Next, found)
+	}
+	if info.Next > 0 {
+		blank, blankErr := isBlank(store)
+		if blankErr != nil {
+			return nil, blankErr
 		}
-	} else if found, err = FindRoot(store, cfg.Log); err != nil {
+		if !blank || !cfg.AdoptBlank {
+			return nil, err
+		}
+	}
+	pages := firstPages(info)
+	next, err := createRoot(store, info.Next, pages)
+	if err != nil {
 		return nil, err
+	}
+	block := info.Next + uint64(len(pages)) - 1
+	found = Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1]}
+	if next != block+1 {
+		cfg.StorageCost, cfg.MaxSpread = 0, 0 // block numbers are sparse: distances say nothing about garbage
 	}
 	return newTree(cfg, info.BlockSize, next, found)
 }
+
+// isBlank reports whether a store has only a few blocks, all zeros: what power cuts during the very first append,
+// of one page, can leave. Nothing was ever acknowledged in it.
+func isBlank(store disk.Store) (bool, error) {
+	info := store.Info()
+	if info.Next > maxBlankBlocks {
+		return false, nil
+	}
+	p := make([]byte, info.BlockSize)
+	for n := range info.Next {
+		ok, err := disk.ReadBlock(store, n, p)
+		if err != nil {
+			return false, fmt.Errorf("read block %d: %w", n, err)
+		}
+		if !ok || !allZero(p) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func allZero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
 // newTree returns a tree of which the root is given.
 func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
@@ -88,8 +124,20 @@ func emptyRoot(blockSize int) []byte {
 	return p
 }
 
-func createRoot(store disk.Store, page []byte) (next uint64, err error) {
-	next, ok, err := disk.AppendPages(store, 0, [][]byte{page})
+// firstPages returns the pages of a new store: an empty root, all of it in one sector. Behind blocks
+// of zeros it needs a seal, or it would be taken for a part of the append that left them.
+func firstPages(info disk.Info) [][]byte {
+	root := emptyRoot(info.BlockSize)
+	if info.Next == 0 || !sealed(info.BlockSize) {
+		return [][]byte{root}
+	}
+	pages := [][]byte{make([]byte, info.BlockSize), root}
+	putSeal(pages, 0, info.Next)
+	return pages
+}
+
+func createRoot(store disk.Store, at uint64, pages [][]byte) (next uint64, err error) {
+	next, ok, err := disk.AppendPages(store, at, pages)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("write the first page: %w", err)
@@ -140,6 +188,9 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 			root.Skipped = s.behind(root.Block)
 			logSkipped(root.Skipped, log)
 			return root, nil
+		}
+		if !errors.Is(bad, disk.ErrCorrupt) {
+			return Root{}, fmt.Errorf("check the last commit: %w", bad) // which says nothing about what was written
 		}
 		s.skip(root.Block, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", bad))
 		root = before
@@ -246,7 +297,7 @@ func readRoot(block uint64, p []byte) (Root, error) {
 	return r, nil
 }
 
-// checkSince verifies the pages of a tree that are at block since or behind it, and
+// checkSince verifies the pages of a tree that are at block since or behind it, and their seal, and
 // that its oldest leaf is still there.
 func checkSince(store disk.Store, root Root, since uint64) error {
 	var bad error
@@ -256,6 +307,9 @@ func checkSince(store disk.Store, root Root, since uint64) error {
 		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
 	}
 	walk.tree(root)
+	if bad == nil {
+		bad = checkSeal(store, root, since)
+	}
 	if bad != nil || root.Oldest >= since {
 		return bad
 	}

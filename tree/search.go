@@ -102,9 +102,44 @@ func (c *cache) childFor(nd *node, key []byte) int {
 
 // lookup returns the value of key in a leaf, aliasing the page.
 func (c *cache) lookup(nd *node, key []byte) ([]byte, bool) {
-	i, found := c.position(nd, key)
-	if !found {
+	return c.valueIn(nd, key, slot{number: slotUnknown})
+}
+
+// slotOf returns which index entry of a leaf is the only one that can be for key. It looks at the heads
+// alone: what all keys of the leaf share, key shares too if it is one of them.
+func (nd *node) slotOf(key []byte) int {
+	switch {
+	case nd.stride > 1:
+		return slotUnknown
+	case len(key) < int(nd.common):
+		return slotNone
+	}
+	heads, h := nd.heads(), keyHead(key[nd.common:])
+	i := countBelow(heads, h)
+	switch {
+	case i == len(heads) || heads[i] != h:
+		return slotNone
+	case i+1 < len(heads) && heads[i+1] == h:
+		return slotUnknown // several keys with the same head
+	}
+	return i
+}
+
+// valueIn returns the value of key in a leaf, given what slotOf and the index say of it.
+func (c *cache) valueIn(nd *node, key []byte, s slot) ([]byte, bool) {
+	switch s.number {
+	case slotNone:
+		return nil, false
+	case slotUnknown:
+		i, found := c.position(nd, key)
+		if !found {
+			return nil, false
+		}
+		return c.value(nd, i), true
+	}
+	p := c.page(nd)
+	if !bytes.Equal(stringAt(p, s.key), key) {
 		return nil, false
 	}
-	return c.value(nd, i), true
+	return stringAt(p, s.value), true
 }

@@ -22,11 +22,10 @@ func (t *Tree) splitLeaf(w *write, size int, lo, hi []byte, limit int) []branch 
 		level.parts = append(level.parts, t.writeLeaf(w, w.pairs, lo, hi, false))
 		return level.parts
 	}
-	blockSize := t.cache.blockSize
-	target := fillTarget(blockSize, w.ascending)
+	target := fillTarget(t.cache.blockSize, w.ascending)
 	start, used := 0, leafBase
 	for i, p := range w.pairs {
-		if i > start && (used >= target || used+p.size() > blockSize) {
+		if i > start && (used >= target || used+p.size() > limit) {
 			sep := shortestSeparator(w.pairs[i-1].key, p.key)
 			level.parts = append(level.parts, t.writeLeaf(w, w.pairs[start:i], lo, sep, false))
 			lo, start, used = sep, i, leafBase
@@ -45,15 +44,14 @@ func (t *Tree) splitParent(w *write, kids []branch, limit int, ascending bool, p
 	if size <= limit {
 		return append(parts, parentOf(kids))
 	}
-	blockSize := t.cache.blockSize
-	target := fillTarget(blockSize, ascending)
+	target := fillTarget(t.cache.blockSize, ascending)
 	start, used := 0, parentBase
 	for i, k := range kids {
 		if i == start {
 			continue
 		}
 		more := 1 + len(k.sep) + recordBytes
-		if used >= target || used+more > blockSize {
+		if used >= target || used+more > limit {
 			parts = append(parts, parentOf(kids[start:i:i]))
 			start, used = i, parentBase
 			continue

@@ -3,6 +3,8 @@ package tree
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -144,3 +146,77 @@ func shortest(left, right string) string {
 	}
 	return right
 }
+
+// TestRootNearlyFull: a root has room for less than other pages. One that has grown past that, though not past a
+// page, is split.
+func TestRootNearlyFull(t *testing.T) {
+	for _, blockSize := range []int{512, 1000, 2048} {
+		for _, last := range []int{30, 60, 90} { // bytes of the pair that comes last
+			for _, reverse := range []bool{false, true} {
+				for full := blockSize - 20; full <= blockSize+5; full++ {
+					h := newHarness(t, newMemStore(blockSize), testConfig())
+					requests := rootOf(full-last, 50)
+					requests = append(requests, set("99", strings.Repeat("v", last-4)))
+					if reverse {
+						slices.Reverse(requests)
+					}
+					m := model{}
+					m.applyAll(requests)
+					for _, r := range requests {
+						h.do(r)
+					}
+					sameContent(t, h.dump(), m)
+					r := h.check()
+					if want := full+rootExtra > blockSize; (r.Pages() > 1) != want {
+						t.Errorf("block size %d: %d bytes of pairs make %d pages", blockSize, full-headerBytes, r.Pages())
+					}
+				}
+			}
+		}
+	}
+}
+
+// rootOf returns requests that make a leaf of just size bytes, which is no root, of pairs of about pair bytes.
+func rootOf(size, pair int) (requests []Request) {
+	left := size - leafBase
+	for i := 0; left > 0; i++ {
+		n := pair
+		if left < 2*pair {
+			n = left
+		}
+		requests = append(requests, set(fmt.Sprintf("%02d", i), strings.Repeat("v", n-4)))
+		left -= n
+	}
+	return requests
+}
+
+// TestParentRootNearlyFull does it with parents: with separators of any length there are some roots of every
+// size.
+func TestParentRootNearlyFull(t *testing.T) {
+	near := 0
+	for seed := range torture(60, 3000) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		h := newHarness(t, newMemStore(512), testConfig())
+		shared := ""
+		m := model{}
+		for i := range 60 {
+			// How much two keys share is how long the separator between them is.
+			if i%4 == 0 {
+				shared = strings.Repeat("s", rng.IntN(58))
+			}
+			r := set(fmt.Sprintf("%04d%s%d", i/4, shared, i%4), strings.Repeat("v", 94))
+			m.apply(&r)
+			h.do(r)
+			if end := rootEnd(h.tree); h.tree.committed.height > 0 && end > 512-20 {
+				near++
+			}
+		}
+		sameContent(t, h.dump(), m)
+		h.check()
+	}
+	if near < 20 {
+		t.Errorf("only %d roots were nearly full", near)
+	}
+}
+
+func rootEnd(t *Tree) int { return int(t.cache.node(t.committed.root).size) }

@@ -18,6 +18,7 @@ type Config struct {
 	MaxSpread   float64       // see cleaner; 0: no such limit
 	CommitDelay time.Duration // how long the first request of a batch waits for others
 	MinCommit   int           // so many waiting requests start a batch at once; 0: no such number
+	AdoptBlank  bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
 	Log         *slog.Logger  // default: nothing is logged
 
 	// OnFault is told, on the tree's goroutine, of each thing that is wrong with the
