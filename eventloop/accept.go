@@ -17,6 +17,11 @@ type ServeOptions struct {
 	// MaxRecord is the longest record in bytes. A connection on which the header
 	// of a longer one arrives is closed before any of it is kept.
 	MaxRecord uint32
+	// Via, if not nil, puts something between an accepted socket and the loop, TLS for
+	// example. It is called by the loop, takes over the socket fd, also when it fails, and
+	// returns one that is served in its place. The connection has its place at
+	// the gate until leave has been called, from any goroutine: when nothing of it is left.
+	Via func(fd int, peer string, leave func()) (served int, err error)
 	// New makes the handler of a new connection. It is called by the loop.
 	New func(*Conn) Handler
 }
@@ -88,9 +93,20 @@ func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
-	c := &Conn{loop: a.loop, fd: fd, maxRecord: a.opts.MaxRecord, gate: a.opts.Gate}
-	if err := a.loop.register(fd, c); err != nil {
-		unix.Close(fd)
+	c := &Conn{loop: a.loop, fd: fd, peer: peer, maxRecord: a.opts.MaxRecord, gate: a.opts.Gate}
+	if a.opts.Via != nil {
+		served, err := a.opts.Via(fd, c.Peer(), a.opts.Gate.leave)
+		if err != nil {
+			return err
+		}
+		c.fd, c.gate = served, nil
+	}
+	if err := a.loop.register(c.fd, c); err != nil {
+		unix.Close(c.fd)
+		if c.gate == nil {
+			a.starve(err) // the place is not ours to give back
+			return nil
+		}
 		return err
 	}
 	c.registered = true

@@ -17,13 +17,15 @@ import (
 //
 // Such a connection is always read from, whatever it is owed and has unsent. What
 // it reads are answers to what was asked, so whoever asks bounds them; and of
-// two ends that both wait until the other one reads, none ever would.
+// two ends that both wait until the other one reads, none ever would. And it is
+// stopped last, when all accepted connections have been closed: what they are owed may
+// depend on it.
 func (l *Loop) Attach(nc net.Conn, maxRecord uint32, handle func(*Conn) Handler) (*Conn, error) {
 	fd, err := takeOver(nc)
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection to %s: %w", nc.RemoteAddr(), err)
 	}
-	c := &Conn{loop: l, fd: fd, maxRecord: maxRecord, window: window{unlimited: true}}
+	c := &Conn{loop: l, fd: fd, maxRecord: maxRecord, attached: true, window: window{unlimited: true}}
 	c.handler = handle(c)
 	if !l.Post(c.start) {
 		unix.Close(fd)
@@ -63,5 +65,6 @@ func (c *Conn) start() {
 		return
 	}
 	c.registered = true
+	c.loop.attached++
 	c.answered()
 }

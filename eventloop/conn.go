@@ -1,6 +1,7 @@
 package eventloop
 
 import (
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,9 +49,10 @@ type Handler interface {
 type Conn struct {
 	loop      *Loop
 	fd        int
+	peer      unix.Sockaddr // of an accepted connection
 	handler   Handler
 	maxRecord uint32 // bytes
-	gate      *Gate  // to be left in the end; nil for an attached connection
+	gate      *Gate  // to be left in the end; nil if that is not for the loop to do
 	window    window
 
 	in       []byte // input that has not been cut, in a buffer of our own, or nil
@@ -66,6 +68,7 @@ type Conn struct {
 	blocked     bool
 
 	registered, ended, broken, gone bool
+	attached                        bool      // see Loop.Attach
 	touched                         bool      // on loop.touched
 	lingers                         bool      // on loop.linger
 	progress                        time.Time // of lingers: when the peer last took something
@@ -101,6 +104,18 @@ func (c *Conn) Send(o *Output) { c.loop.mail.PushOne(o) }
 // Close ends the connection in order: nothing more is read, what was sent and what
 // is owed is written, then it is closed. Any goroutine may call it.
 func (c *Conn) Close() { c.loop.Post(c.stop) }
+
+// Peer returns the address that an accepted connection comes from, "" if that is a
+// unix socket.
+func (c *Conn) Peer() string {
+	switch sa := c.peer.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String()
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)).String()
+	}
+	return ""
+}
 
 func (c *Conn) ready(events uint32) {
 	if c.gone {
@@ -193,6 +208,9 @@ func (c *Conn) close() {
 	}
 	if c.registered {
 		c.loop.forget(c.fd)
+		if c.attached {
+			c.loop.attached--
+		}
 	}
 	unix.Close(c.fd)
 	c.handler.Closed()

@@ -10,6 +10,7 @@ import (
 // Gate limits how many connections are open at once. Any number of listeners, of
 // any loops, may share one.
 type Gate struct {
+	outer   *Gate // takes a place, too; may be nil
 	mu      sync.Mutex
 	max     int
 	open    int
@@ -20,10 +21,17 @@ type Gate struct {
 // process may have open files, less a reserve.
 func NewGate(max int) *Gate {
 	if max == 0 {
-		max = fdLimit() - fdReserve
+		max = Descriptors()
 	}
 	return &Gate{max: max}
 }
+
+// NewGateWithin returns a gate for max of the connections that outer is for: each
+// takes a place at both.
+func NewGateWithin(outer *Gate, max int) *Gate { return &Gate{outer: outer, max: max} }
+
+// Descriptors returns how many file descriptors the process may use for connections.
+func Descriptors() int { return fdLimit() - fdReserve }
 
 // fdLimit returns how many file descriptors this process may have.
 func fdLimit() int {
@@ -37,6 +45,18 @@ func fdLimit() int {
 // enter takes a place for one connection. If there is none, a will be called
 // when one becomes free.
 func (g *Gate) enter(a *acceptor) bool {
+	if !g.take(a) {
+		return false
+	}
+	if g.outer != nil && !g.outer.enter(a) {
+		g.giveBack()
+		return false
+	}
+	return true
+}
+
+// take is enter for this gate alone.
+func (g *Gate) take(a *acceptor) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.open >= g.max {
@@ -51,6 +71,14 @@ func (g *Gate) enter(a *acceptor) bool {
 
 // leave gives a place back.
 func (g *Gate) leave() {
+	g.giveBack()
+	if g.outer != nil {
+		g.outer.leave()
+	}
+}
+
+// giveBack is leave for this gate alone.
+func (g *Gate) giveBack() {
 	g.mu.Lock()
 	g.open--
 	waiting := g.waiting

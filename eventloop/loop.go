@@ -48,6 +48,7 @@ type Loop struct {
 
 	table    []source
 	open     int // how many of table are not nil
+	attached int // how many of them are attached connections
 	buf      []byte
 	spares   spares
 	iov      [iovMax]unix.Iovec
@@ -183,6 +184,9 @@ func (l *Loop) doChores(any) error {
 	l.bell.Disarm()
 	l.settle()
 	l.reap()
+	if l.stopping && l.open == l.attached {
+		l.stopAttached()
+	}
 	if l.stopping && l.open == 0 {
 		return gneterrors.ErrEngineShutdown
 	}

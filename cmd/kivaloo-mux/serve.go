@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"kivaloo/eventloop"
+	"kivaloo/eventloop/mux"
+)
+
+// service is a multiplexer that is ready to serve.
+type service struct {
+	log   *slog.Logger
+	loop  *eventloop.Loop
+	mux   *mux.Mux
+	certs *mux.Certificates // nil: no TLS
+}
+
+// serve serves clients until ctx is done or the target is lost. The latter is no failure: the
+// original's exit status is 0, too.
+func (s *service) serve(ctx context.Context) error {
+	if s.certs != nil {
+		defer s.reloadOnHangup()()
+	}
+	defer context.AfterFunc(ctx, func() { s.mux.Stop(stopGrace) })()
+	err := s.loop.Run()
+	s.mux.Close()
+	if err != nil {
+		return err
+	}
+	if lost := s.mux.Lost(); lost != nil {
+		s.log.Error("the target is lost, ending", "err", lost)
+	}
+	return nil
+}
+
+// reloadOnHangup reads the certificates again at each SIGHUP. What it returns ends that.
+func (s *service) reloadOnHangup() (end func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		for range hangups {
+			if err := s.certs.Reload(); err != nil {
+				s.log.Error("the certificates stay as they were", "err", err)
+				continue
+			}
+			s.log.Info("certificates read again, for new connections")
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		<-over
+	}
+}

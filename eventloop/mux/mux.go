@@ -1,0 +1,225 @@
+package mux
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"kivaloo/eventloop"
+)
+
+// Mux carries the requests of any number of clients over one connection.
+//
+// Invariants:
+//  1. All fields belong to the loop's goroutine, but for loop and rules, which never
+//     change, and clients and tunnels, which any may use.
+//  2. A slot is in use from when its request is forwarded until that is answered or the
+//     target is lost. free holds the numbers of the others.
+//  3. A session is on waiting whenever its queue is not empty, except between its Packet
+//     and the Pushed that follows.
+//  4. Outside of pump, there is no room for another request while waiting has one.
+//  5. gathering holds the sessions with answers that have not been given to the loop.
+type Mux struct {
+	loop    *eventloop.Loop
+	rules   *Rules // nil: records are not looked at
+	clients complaints
+	tunnels *tunnels
+
+	slots   [maxOutstanding]slot
+	free    []uint16
+	bytes   int // lengths of the records of the requests in slots
+	waiting line
+	spares  [][]byte // for queues
+
+	requests  outbox // to the target
+	gathering []*session
+
+	stopping bool  // Stop was called
+	lost     error // why the target is gone; nil while it is there
+}
+
+// slot is a request that the target has been sent and has not answered.
+type slot struct {
+	session *session // nil: not in use
+	id      uint64   // the client's
+	length  int      // of the record, in bytes
+	charge  int      // bytes in the window of the client's connection
+}
+
+// Options say how to deal with clients.
+type Options struct {
+	// Rules are checked before a request is forwarded. nil: records are forwarded as they are,
+	// whatever the target will say.
+	Rules *Rules
+	// Log gets what goes wrong.
+	Log *slog.Logger
+}
+
+// New makes a multiplexer to the server at the other end of target, which it takes over. It
+// serves clients as soon as it has Sources and the loop runs. When the target is lost it
+// drops all clients and stops the loop.
+func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
+	m := &Mux{loop: loop, rules: o.Rules, clients: complaints{log: o.Log}}
+	m.tunnels = newTunnels(&m.clients)
+	for i := maxOutstanding - 1; i >= 0; i-- {
+		m.free = append(m.free, uint16(i))
+	}
+	// A server's answer is as long as what it was asked for: there is no other limit.
+	_, err := loop.Attach(target, 1<<32-1, func(c *eventloop.Conn) eventloop.Handler {
+		m.requests.conn = c
+		return (*answers)(m)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Source is a place that clients come from.
+type Source struct {
+	Name  string // for the log
+	Gate  *eventloop.Gate
+	Allow Allowed       // of no importance without Rules
+	TLS   *Certificates // nil: none
+}
+
+// Serve accepts clients from ln, which the loop closes in the end. Any goroutine may call it.
+func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
+	o := eventloop.ServeOptions{
+		Gate:      s.Gate,
+		MaxRecord: m.rules.maxRecord(),
+		New: func(c *eventloop.Conn) eventloop.Handler {
+			return &session{mux: m, conn: c, source: &s, answers: outbox{conn: c}}
+		},
+	}
+	if s.TLS != nil {
+		o.Via = m.tunnels.via(s.Name, s.TLS)
+	}
+	m.loop.Serve(ln, o)
+}
+
+// Stop ends the multiplexer in order: what has been asked is still answered, unless that takes
+// longer than grace. The loop's Run returns then. Any goroutine may call it.
+func (m *Mux) Stop(grace time.Duration) {
+	m.loop.Post(func() { m.stopping = true })
+	m.loop.Stop(grace)
+}
+
+// Close ends what is left when the loop's Run has returned.
+func (m *Mux) Close() { m.tunnels.close(tlsGrace) }
+
+// Lost returns why the target was lost, or nil if Stop has ended the multiplexer. It may be
+// called when the loop's Run has returned.
+func (m *Mux) Lost() error { return m.lost }
+
+// room reports whether the target can be sent another request.
+func (m *Mux) room() bool {
+	return len(m.free) > 0 && m.bytes < maxOutstandingBytes
+}
+
+// pump forwards what is waiting, as far as there is room: some requests of each client in turn.
+func (m *Mux) pump() {
+	for m.room() && !m.waiting.empty() {
+		s := m.waiting.leave()
+		for range turnRequests {
+			if s.queue.empty() || !m.room() {
+				break
+			}
+			m.forward(s)
+		}
+		if !s.queue.empty() {
+			m.waiting.join(s)
+		}
+	}
+	m.requests.flush()
+}
+
+// forward sends the first request that s has waiting.
+func (m *Mux) forward(s *session) {
+	r := s.queue.pop(m)
+	last := len(m.free) - 1
+	i := m.free[last]
+	m.free = m.free[:last]
+	m.slots[i] = slot{session: s, id: r.id, length: len(r.record), charge: r.charge}
+	m.bytes += len(r.record)
+	m.requests.add(uint64(i), r.record, r.ours)
+}
+
+// answers is what the event loop sees of a Mux: the handler of the target's connection.
+type answers Mux
+
+// Packet passes an answer on to whom it is for.
+func (a *answers) Packet(id uint64, record []byte) error {
+	m := (*Mux)(a)
+	if id >= maxOutstanding || m.slots[id].session == nil {
+		return fmt.Errorf("it has answered request %d, which is not outstanding", id)
+	}
+	r := m.release(int(id))
+	r.session.answers.settle(r.charge)
+	ours := len(record) >= longBytes
+	if ours {
+		record = m.requests.conn.Keep(record)
+	}
+	r.session.answers.add(r.id, record, ours)
+	return nil
+}
+
+// release frees a slot, and has the session's answers sent soon.
+func (m *Mux) release(i int) slot {
+	r := m.slots[i]
+	m.slots[i] = slot{}
+	m.free = append(m.free, uint16(i))
+	m.bytes -= r.length
+	if s := r.session; !s.gathering {
+		s.gathering = true
+		m.gathering = append(m.gathering, s)
+	}
+	return r
+}
+
+// Pushed gives the clients what one read has brought, and uses the room that this makes.
+func (a *answers) Pushed() {
+	m := (*Mux)(a)
+	m.deliver()
+	m.pump()
+}
+
+// deliver gives the loop the answers that have been gathered.
+func (m *Mux) deliver() {
+	for _, s := range m.gathering {
+		s.gathering = false
+		s.answers.flush()
+	}
+	clear(m.gathering)
+	m.gathering = m.gathering[:0]
+}
+
+var errClosed = errors.New("it has closed the connection")
+
+// Ended gives up all requests: there will be no more answers. The clients get those that have
+// come, and are closed by the loop's end.
+func (a *answers) Ended(why error) {
+	m := (*Mux)(a)
+	for i := range m.slots {
+		if m.slots[i].session != nil {
+			r := m.release(i)
+			r.session.answers.settle(r.charge)
+		}
+	}
+	m.deliver()
+	for !m.waiting.empty() {
+		m.waiting.leave().drop()
+	}
+	if m.stopping {
+		return // the loop has closed the connection, or it does not matter any more
+	}
+	if m.lost = why; why == nil {
+		m.lost = errClosed
+	}
+	m.loop.Stop(lostGrace)
+}
+
+// Closed is of no interest: Ended was called before.
+func (a *answers) Closed() {}

@@ -1,0 +1,496 @@
+package mux_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"kivaloo/eventloop"
+	"kivaloo/eventloop/mux"
+	"kivaloo/wire"
+)
+
+// Clients may use any IDs, also one twice; the target must not see that.
+func TestIDsAreEachClientsOwn(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{})
+	first, second := dial(t, a), dial(t, a)
+	ids := []uint64{7, 7, math.MaxUint64, 0}
+	upstream := make(map[uint64]bool)
+	var order []uint64
+	for i, id := range ids {
+		for _, c := range []*peer{first, second} {
+			c.send(packet(id, set("key", string(rune('a'+i)))))
+			up := r.target.expect(set("key", string(rune('a'+i))))
+			if upstream[up] {
+				t.Fatalf("two requests with ID %d are outstanding", up)
+			}
+			upstream[up] = true
+			order = append(order, up)
+		}
+	}
+	// The answers come the other way round.
+	for i, up := range slices.Backward(order) {
+		r.target.send(packet(up, []byte{byte(i)}))
+	}
+	for i, id := range slices.Backward(ids) {
+		second.expectAnswer(id, []byte{byte(2*i + 1)})
+		first.expectAnswer(id, []byte{byte(2 * i)})
+	}
+}
+
+func TestRequestsKeepTheirOrder(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{})
+	const clients, requests = 3, 6000
+	for i := range clients {
+		dial(t, a).sendAll(i, requests)
+	}
+	var next [clients]int
+	var out []byte
+	for range clients * requests {
+		id, record := r.target.receive()
+		client, i := number(record)
+		if i != next[client] {
+			t.Fatalf("client %d: request %d comes after %d others", client, i, next[client])
+		}
+		next[client]++
+		if out = wire.AppendPacket(out, id, record[:4]); len(out) > 1000 {
+			r.target.send(out)
+			out = out[:0]
+		}
+	}
+}
+
+// While the window is full requests wait, and those of all clients have their turns.
+func TestWindowAndTurns(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{})
+	first := dial(t, a)
+	first.sendAll(0, 3*mux.MaxOutstanding)
+	ids := make([]uint64, 0, mux.MaxOutstanding)
+	for i := range mux.MaxOutstanding {
+		id, record := r.target.receive()
+		if _, n := number(record); n != i {
+			t.Fatalf("request %d comes after %d others", n, i)
+		}
+		ids = append(ids, id)
+	}
+	r.target.expectSilence()
+	if slices.Sort(ids); len(slices.Compact(ids)) != mux.MaxOutstanding {
+		t.Fatal("two outstanding requests have the same ID")
+	}
+
+	// Others that ask for much share what becomes free, and one that asks for little comes soon.
+	const freed = 512
+	dial(t, a).sendAll(1, 3000)
+	dial(t, a).sendAll(2, 3000)
+	r.target.expectSilence()
+	dial(t, a).send(packet(1, numbered(3, 0)))
+	r.target.expectSilence()
+	var b []byte
+	for _, id := range ids[:freed] {
+		b = wire.AppendPacket(b, id, []byte("done"))
+	}
+	r.target.send(b)
+	var got [4]int
+	for i := range freed {
+		_, record := r.target.receive()
+		client, _ := number(record)
+		if got[client]++; client == 3 && i > 2*mux.TurnRequests {
+			t.Errorf("a single request is forwarded after %d others", i)
+		}
+	}
+	r.target.expectSilence()
+	if got[3] != 1 || got[1]-got[2] > 2*mux.TurnRequests || got[2]-got[1] > 2*mux.TurnRequests {
+		t.Errorf("of %d requests %v were of the clients", freed, got)
+	}
+}
+
+// A client that does not read loses nothing, stops being served, and holds up nobody.
+func TestClientThatDoesNotRead(t *testing.T) {
+	r := newRig(t, nil)
+	r.echoing()
+	a := r.source(mux.Source{})
+	const requests, size = 8000, 2000 // 16 MB
+	before := heap()
+	slow := dial(t, a)
+	var b []byte
+	for i := range requests {
+		b = wire.AppendPacket(b, uint64(i), bytes.Repeat([]byte{byte(i)}, size))
+	}
+	before += int64(cap(b))
+	sent := make(chan error, 1)
+	var written int
+	go func() {
+		n, err := slow.Write(b)
+		written = n
+		sent <- err
+	}()
+	other := dial(t, a)
+	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
+		other.send(packet(5, []byte("quick")))
+		other.expectAnswer(5, []byte("quick"))
+	}
+	select {
+	case err := <-sent:
+		t.Fatalf("%d bytes were taken from a client that does not read, %v", written, err)
+	default:
+	}
+	if grown := heap() - before; grown > 8<<20 {
+		t.Errorf("a client that does not read costs %d bytes", grown)
+	}
+	for i := range requests {
+		slow.expectAnswer(uint64(i), bytes.Repeat([]byte{byte(i)}, size))
+	}
+	must(t, <-sent)
+}
+
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the first leaves what is in pools
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Promised answers count: of RANGEs that could fill the memory few are let through.
+func TestRangesThatAskForMuch(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	ask := kv(wire.KVRequest{Type: wire.TypeRange, Max: math.MaxUint32})
+	for i := range uint64(3) {
+		c.send(packet(i, ask))
+	}
+	for i := range uint64(3) {
+		id := r.target.expect(ask)
+		r.target.expectSilence()
+		r.target.send(packet(id, []byte("pairs")))
+		c.expectAnswer(i, []byte("pairs"))
+	}
+}
+
+func TestHalfClosedClientGetsEveryAnswer(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	c.send(packet(1, get("a")), packet(2, get("b")))
+	c.halfClose()
+	first, second := r.target.expect(get("a")), r.target.expect(get("b"))
+	c.expectSilence()
+	r.target.send(packet(second, []byte("B")))
+	c.expectAnswer(2, []byte("B"))
+	c.expectSilence()
+	r.target.send(packet(first, []byte("A")))
+	c.expectAnswer(1, []byte("A"))
+	c.expectEnd()
+}
+
+// Half-closing with more requests than the window: all are still forwarded.
+func TestHalfCloseWithRequestsWaiting(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	const requests = 2 * mux.MaxOutstanding
+	sent := c.sendAll(0, requests)
+	var ids []uint64
+	for range mux.MaxOutstanding {
+		id, _ := r.target.receive()
+		ids = append(ids, id)
+	}
+	go r.target.echo()
+	var b []byte
+	for i, id := range ids {
+		b = wire.AppendPacket(b, id, numbered(0, i))
+	}
+	r.target.send(b)
+	for i := range requests {
+		c.expectAnswer(uint64(i), numbered(0, i))
+		if i == 0 {
+			must(t, <-sent)
+			sent <- nil // for the cleanup
+			c.halfClose()
+		}
+	}
+	c.expectEnd()
+	r.target.Close()
+}
+
+// Clients that vanish with requests outstanding leave nothing behind: all slots become free.
+func TestClientsThatVanish(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{Gate: eventloop.NewGate(1)})
+	for round := range 3 {
+		c := dial(t, a)
+		c.sendAll(round, 2*mux.MaxOutstanding)
+		var ids []uint64
+		for range mux.MaxOutstanding {
+			id, _ := r.target.receive()
+			ids = append(ids, id)
+		}
+		c.Close()
+		// Its place is taken until what it has asked is answered.
+		next := dial(t, a)
+		next.send(packet(1, numbered(9, 9)))
+		r.target.expectSilence()
+		var b []byte
+		for _, id := range ids {
+			b = wire.AppendPacket(b, id, []byte("too late"))
+		}
+		r.target.send(b)
+		// What was waiting may have been forwarded before its client was seen to be gone.
+		for {
+			id, record := r.target.receive()
+			r.target.send(packet(id, []byte("answer")))
+			if client, _ := number(record); client == 9 {
+				break
+			}
+		}
+		next.expectAnswer(1, []byte("answer"))
+		next.Close()
+	}
+}
+
+func TestTargetIsLostWhileIdle(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	c.send(packet(1, get("a")))
+	r.target.send(packet(r.target.expect(get("a")), []byte("A")))
+	c.expectAnswer(1, []byte("A"))
+	r.target.Close()
+	c.expectEnd()
+	r.wait()
+	if r.mux.Lost() == nil {
+		t.Error("the loss is not reported")
+	}
+}
+
+// What the target has answered before it went is passed on; the rest is not answered.
+func TestTargetIsLostWithRequestsOutstanding(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{})
+	c, waits := dial(t, a), dial(t, a)
+	c.send(packet(1, get("a")), packet(2, get("b")))
+	first := r.target.expect(get("a"))
+	r.target.expect(get("b"))
+	waits.sendAll(0, 2*mux.MaxOutstanding)
+	r.target.receive()
+	r.target.send(packet(first, []byte("A")))
+	r.target.Close()
+	c.expectAnswer(1, []byte("A"))
+	c.expectEnd()
+	waits.expectEnd()
+	r.wait()
+	if r.mux.Lost() == nil {
+		t.Error("the loss is not reported")
+	}
+}
+
+func TestTargetThatMakesNoSense(t *testing.T) {
+	for name, nonsense := range map[string][]byte{
+		"not outstanding": packet(5, []byte("answer")),
+		"no slot":         packet(math.MaxUint64, []byte("answer")),
+		"bad header":      make([]byte, wire.HeaderSize),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, kvRules)
+			c := dial(t, r.source(mux.Source{}))
+			c.send(packet(1, get("a")))
+			r.target.expect(get("a"))
+			r.target.send(nonsense)
+			c.expectEnd()
+			r.wait()
+			if r.mux.Lost() == nil {
+				t.Error("the loss is not reported")
+			}
+		})
+	}
+}
+
+// Stop lets the target answer what it has been asked.
+func TestStop(t *testing.T) {
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{})
+	c, idle := dial(t, a), dial(t, a)
+	c.send(packet(1, get("a")))
+	id := r.target.expect(get("a"))
+	idle.send(packet(1, get("b")))
+	r.target.send(packet(r.target.expect(get("b")), []byte("B")))
+	idle.expectAnswer(1, []byte("B"))
+	r.mux.Stop(patience)
+	idle.expectEnd()
+	c.expectSilence()
+	r.target.send(packet(id, []byte("A")))
+	c.expectAnswer(1, []byte("A"))
+	c.expectEnd()
+	r.target.expectEnd()
+	r.wait()
+	if err := r.mux.Lost(); err != nil {
+		t.Errorf("a stop is reported as a loss: %v", err)
+	}
+}
+
+func TestStopDoesNotWaitForEver(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	c.send(packet(1, get("a")))
+	r.target.expect(get("a"))
+	r.mux.Stop(20 * time.Millisecond)
+	c.expectEnd()
+	r.wait()
+}
+
+// Records of any length pass, among others, in both directions.
+func TestLongRecords(t *testing.T) {
+	r := newRig(t, nil)
+	r.echoing()
+	a := r.source(mux.Source{})
+	lengths := []int{0, 1, 100, mux.LongBytes - 1, mux.LongBytes, 100_000, 3, 700_000, 70_000, 0}
+	var wg sync.WaitGroup
+	for client := range 3 {
+		c := dial(t, a)
+		record := func(i int) []byte { return bytes.Repeat([]byte{byte(client), byte(i)}, lengths[i]) }
+		var b []byte
+		for i := range lengths {
+			b = wire.AppendPacket(b, uint64(i), record(i))
+		}
+		wg.Go(func() {
+			if _, err := c.Write(b); err != nil {
+				t.Error(err)
+			}
+		})
+		wg.Go(func() {
+			for i := range lengths {
+				p, err := c.next()
+				if err != nil || p.ID != uint64(i) || !bytes.Equal(p.Record, record(i)) {
+					t.Errorf("client %d: answer %d of %d bytes, %v; want %d", client, p.ID, len(p.Record), err, i)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Many clients, some of which are killed, and a target that answers in any order: nobody gets
+// what another has asked for, and those that stay get everything.
+func TestNothingIsLostOrCrossed(t *testing.T) {
+	r := newRig(t, nil)
+	a := r.source(mux.Source{})
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var target, clients sync.WaitGroup
+	target.Go(func() { shuffle(r.target, rand.New(rand.NewPCG(seed, 0))) })
+	for client := range 10 {
+		clients.Go(func() {
+			rnd := rand.New(rand.NewPCG(seed, uint64(client+1)))
+			for rnd.IntN(3) > 0 { // some lives that end early
+				if err := ask(t, a, client, 1000, rnd.IntN(1000), rnd); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := ask(t, a, client, 1000, 1000, rnd); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	clients.Wait()
+	r.target.Close()
+	target.Wait()
+}
+
+// shuffle answers with what was asked, in any order.
+func shuffle(p *peer, rnd *rand.Rand) {
+	var held [][]byte
+	for {
+		got, err := p.next()
+		if err != nil {
+			return
+		}
+		held = append(held, packet(got.ID, got.Record))
+		for len(held) > 0 && (len(p.in) == 0 || len(held) > 500) {
+			i := rnd.IntN(len(held))
+			if _, err := p.Write(held[i]); err != nil {
+				return
+			}
+			held[i] = held[len(held)-1]
+			held = held[:len(held)-1]
+		}
+	}
+}
+
+// ask has a client make n requests and check the answers, of which stop are waited for. Then it
+// is gone.
+func ask(t *testing.T, a wire.Addr, client, n, stop int, rnd *rand.Rand) error {
+	c, err := net.Dial(a.Network, a.Address)
+	if err != nil {
+		return err
+	}
+	p := &peer{Conn: c, t: t}
+	p.SetDeadline(time.Now().Add(patience))
+	var b []byte
+	want := make(map[uint64][]byte, n)
+	for i := range n {
+		id := rnd.Uint64()
+		want[id] = fmt.Appendf(nil, "%d %d %0*d", client, i, rnd.IntN(300), 0)
+		b = wire.AppendPacket(b, id, want[id])
+	}
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_, _ = p.Write(b) // the answers tell
+	}()
+	defer func() {
+		p.Close()
+		<-sent
+	}()
+	for i := range stop {
+		got, err := p.next()
+		if err != nil {
+			return fmt.Errorf("client %d: answer %d of %d: %w", client, i, n, err)
+		}
+		if !bytes.Equal(got.Record, want[got.ID]) || want[got.ID] == nil {
+			return fmt.Errorf("client %d: got %q under ID %d, want %q", client, got.Record, got.ID, want[got.ID])
+		}
+		delete(want, got.ID)
+	}
+	return nil
+}
+
+func TestAllocations(t *testing.T) {
+	const requests = 100_000
+	r := newRig(t, kvRules)
+	r.echoing()
+	c := dial(t, r.source(mux.Source{}))
+	var b []byte
+	for i := range requests {
+		b = wire.AppendPacket(b, uint64(i), numbered(0, i))
+	}
+	trip := func() {
+		sent := make(chan error, 1)
+		go func() {
+			_, err := c.Write(b)
+			sent <- err
+		}()
+		for range requests {
+			if _, err := c.next(); err != nil {
+				t.Error(err)
+				break
+			}
+		}
+		must(t, <-sent)
+	}
+	trip()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	trip()
+	runtime.ReadMemStats(&after)
+	if n := float64(after.Mallocs-before.Mallocs) / requests; n > 0.1 {
+		t.Errorf("%.3f allocations for each request", n)
+	}
+}

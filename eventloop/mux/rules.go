@@ -1,0 +1,105 @@
+package mux
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"kivaloo/wire"
+)
+
+// ErrRefused: a request of a type that its source does not allow. It comes wrapped.
+var ErrRefused = errors.New("request refused")
+
+// Allowed is a set of request types of the key-value protocol.
+type Allowed uint16
+
+// Everything allows all types.
+const Everything Allowed = 1<<9 - 1
+
+// allowedTypes has the types in the order of their bits in Allowed.
+var allowedTypes = [...]uint32{
+	wire.TypeGet, wire.TypeSet, wire.TypeRange, wire.TypeParams, wire.TypeCAS,
+	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD,
+}
+
+// typeWord is what a type is called in a list.
+func typeWord(typ uint32) string {
+	return strings.ToLower(strings.TrimPrefix(wire.TypeName(typ), "KVLDS_"))
+}
+
+// ParseAllowed reads a list of types like "get,range,params".
+func ParseAllowed(list string) (Allowed, error) {
+	var a Allowed
+	for word := range strings.SplitSeq(list, ",") {
+		i := slices.IndexFunc(allowedTypes[:], func(typ uint32) bool { return typeWord(typ) == word })
+		if i < 0 {
+			return 0, fmt.Errorf("%q is not a type of request; write a list of %s", word, Everything)
+		}
+		a |= 1 << i
+	}
+	return a, nil
+}
+
+// String returns the list that ParseAllowed reads.
+func (a Allowed) String() string {
+	var words []string
+	for i, typ := range allowedTypes {
+		if a&(1<<i) != 0 {
+			words = append(words, typeWord(typ))
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// has reports whether typ is in the set. A type that is no request's is in none.
+func (a Allowed) has(typ uint32) bool {
+	for i, t := range allowedTypes {
+		if t == typ {
+			return a&(1<<i) != 0
+		}
+	}
+	return false
+}
+
+// Rules are what the target requires of requests. Without it they are not looked at.
+type Rules struct {
+	// MaxKey and MaxValue are the longest key and value that can be stored, in bytes.
+	MaxKey, MaxValue int
+}
+
+// check returns an error unless the target will answer the request in record, which it has to
+// be allowed to get; and an upper bound for the size of the answer, where that matters.
+func (r *Rules) check(record []byte, allowed Allowed) (answerBytes int, err error) {
+	if r == nil {
+		return 0, nil
+	}
+	q, err := wire.ParseKVRequest(record)
+	if err != nil {
+		return 0, err
+	}
+	if !allowed.has(q.Type) {
+		return 0, fmt.Errorf("%w: only %s are allowed here, not %s", ErrRefused, allowed, typeWord(q.Type))
+	}
+	switch q.Type {
+	case wire.TypeSet, wire.TypeCAS, wire.TypeAdd, wire.TypeModify:
+		if len(q.Key) > r.MaxKey {
+			return 0, fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Key), r.MaxKey)
+		}
+		if len(q.Value) > r.MaxValue {
+			return 0, fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), r.MaxValue)
+		}
+	case wire.TypeRange:
+		return int(q.Max) + rangeAnswerBytes, nil
+	}
+	return 0, nil
+}
+
+// maxRecord is the longest record of a request, in bytes.
+func (r *Rules) maxRecord() uint32 {
+	if r == nil {
+		return 1<<32 - 1
+	}
+	return wire.MaxKVRequestLen
+}
