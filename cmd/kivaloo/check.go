@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -41,13 +43,21 @@ func openToRead(dir string, blockSize int, log *slog.Logger) (*disk.Local, error
 		found, err := tree.DetectBlockSize(nil, dir)
 		switch {
 		case err != nil:
-			return nil, fmt.Errorf("%w; if you know it, give --block-size", err)
+			return nil, explainDetect(err)
 		case found == 0:
 			return nil, fmt.Errorf("there is no store in %s", dir)
 		}
 		blockSize = found
 	}
 	return disk.Open(dir, disk.Options{BlockSize: blockSize, ReadOnly: true, Log: log})
+}
+
+// explainDetect says what to do where the pages do not tell their size.
+func explainDetect(err error) error {
+	if errors.As(err, new(*fs.PathError)) {
+		return err // they could not be looked at
+	}
+	return fmt.Errorf("%w; if you know it, give --block-size", err)
 }
 
 func check(dir string, blockSize int, stdout, stderr io.Writer) error {

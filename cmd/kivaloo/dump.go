@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/dumpstream"
 )
 
 func newDumpCommand() *cobra.Command {
@@ -60,38 +60,13 @@ The store can be used meanwhile. Changes made during the dump may be in it or no
 func dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer) error {
 	start := time.Now()
 	m := newMeter(stderr, "dump", 0)
-	pairs, bytes, err := writePairs(ctx, c, w, m)
+	done, err := dumpstream.Dump(ctx, c, dumpstream.NewWriter(w), m.update)
 	m.stop()
 	if err != nil {
-		return fmt.Errorf("the dump is incomplete, after %d pairs: %w", pairs, err)
+		return fmt.Errorf("the dump is incomplete, after %d pairs: %w", done.Pairs, err)
 	}
-	summarise(stderr, "dumped", pairs, bytes, time.Since(start))
+	fmt.Fprintf(stderr, "dumped %s\n", done.In(time.Since(start)))
 	return nil
-}
-
-func writePairs(ctx context.Context, c *kivaloo.Client, w io.Writer, m *meter) (pairs, bytes int64, err error) {
-	buffered := bufio.NewWriterSize(w, streamBufferBytes)
-	var one []byte
-	for p, err := range c.Range(ctx, nil, nil) {
-		if err != nil {
-			buffered.Flush() // what there is may be of use; err is what to report
-			return pairs, bytes, err
-		}
-		one = appendDumped(one[:0], p)
-		if _, err := buffered.Write(one); err != nil {
-			return pairs, bytes, err
-		}
-		pairs++
-		bytes += int64(len(one))
-		m.update(pairs, bytes)
-	}
-	return pairs, bytes, buffered.Flush()
-}
-
-// summarise says in a line what was done.
-func summarise(stderr io.Writer, done string, pairs, bytes int64, took time.Duration) {
-	rate := float64(pairs) / max(took.Seconds(), 1e-6)
-	fmt.Fprintf(stderr, "%s %d pairs, %d bytes, in %v (%.0f pairs/s)\n", done, pairs, bytes, max(took.Round(time.Millisecond), time.Millisecond), rate)
 }
 
 // dumpToFile dumps to the file called name, which is replaced once the dump is

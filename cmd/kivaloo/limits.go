@@ -11,8 +11,8 @@ const (
 	// longest value in hex, with generous white space.
 	maxStdinValueBytes = 4096
 
-	// streamBufferBytes is how much of a dump is read or written at a time.
-	streamBufferBytes = 64 << 10
+	// outputBufferBytes is how much of a listing is written at a time.
+	outputBufferBytes = 64 << 10
 
 	// progressPairs is how many pairs pass between two updates of the progress bar,
 	// each of which costs as much as several pairs do.

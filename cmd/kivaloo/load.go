@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/dumpstream"
 )
 
 func newLoadCommand() *cobra.Command {
@@ -53,43 +54,12 @@ After an error some of the pairs are stored. Loading the same dump again is safe
 func load(ctx context.Context, c *kivaloo.Client, in io.Reader, stderr io.Writer) error {
 	start := time.Now()
 	m := newMeter(stderr, "load", fileSize(in))
-	d := newPairReader(in)
-	err := storePairs(ctx, c, d, m)
+	done, err := dumpstream.Load(ctx, c, dumpstream.NewReader(in), m.update)
 	m.stop()
 	if err != nil {
 		return err
 	}
-	summarise(stderr, "loaded", d.pairs, d.offset, time.Since(start))
-	return nil
-}
-
-// storePairs stores what is left in d, with as many pairs outstanding as the
-// connection allows. When it returns, none is.
-func storePairs(ctx context.Context, c *kivaloo.Client, d *pairReader, m *meter) error {
-	p := c.Pipeline(ctx)
-	for {
-		key, value, err := d.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			if failed := p.Wait(); failed != nil {
-				return fmt.Errorf("%w; and %w", err, failed)
-			}
-			return fmt.Errorf("%w; the %d pairs before it are stored", err, d.pairs)
-		}
-		if err := p.Set(key, value); err != nil {
-			if errors.Is(err, kivaloo.ErrTooLong) {
-				err = fmt.Errorf("%s, cannot be stored: %w", d.where(), err)
-			}
-			p.Wait()
-			return fmt.Errorf("%w; only pairs before byte %d can have been stored; loading again is safe", err, d.start)
-		}
-		m.update(d.pairs, d.offset)
-	}
-	if err := p.Wait(); err != nil {
-		return fmt.Errorf("%w; some pairs may not have been stored; loading again is safe", err)
-	}
+	fmt.Fprintf(stderr, "loaded %s\n", done.In(time.Since(start)))
 	return nil
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"kivaloo/cmd/internal/dumpstream"
 )
 
 // meter shows on a terminal how far a dump or a load has come. A nil meter shows
@@ -35,14 +37,14 @@ func newMeter(w io.Writer, verb string, total int64) *meter {
 }
 
 // update tells what has been done so far.
-func (m *meter) update(pairs, bytes int64) {
-	if m == nil || pairs%progressPairs != 0 {
+func (m *meter) update(done dumpstream.Count) {
+	if m == nil || done.Pairs%progressPairs != 0 {
 		return
 	}
 	if m.inBytes {
-		m.bar.SetCurrent(bytes)
+		m.bar.SetCurrent(done.Bytes)
 	} else {
-		m.bar.SetCurrent(pairs)
+		m.bar.SetCurrent(done.Pairs)
 	}
 }
 

@@ -65,7 +65,7 @@ func runRange(cmd *cobra.Command, o *rangeOptions, args []string) error {
 		}
 	}
 	return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
-		w := bufio.NewWriterSize(cmd.OutOrStdout(), streamBufferBytes)
+		w := bufio.NewWriterSize(cmd.OutOrStdout(), outputBufferBytes)
 		err := o.print(ctx, c, bounds[0], bounds[1], w)
 		if flushed := w.Flush(); err == nil {
 			err = flushed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -110,6 +111,9 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 		return nil, fmt.Errorf("--max-connections %d is negative", o.maxConnections)
 	case !(o.storageCost >= 0):
 		return nil, fmt.Errorf("--storage-cost %v is not 0 or more", o.storageCost)
+	case len(socketIn(o.dir).Address) > wire.MaxUnixPathLen:
+		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, the longest possible has %d; "+
+			"go there and give a relative path", o.dir, len(socketIn(o.dir).Address), wire.MaxUnixPathLen)
 	}
 	var addrs []wire.Addr
 	for _, s := range o.listen {
@@ -134,24 +138,11 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	store, err := o.openStore(log)
+	store, t, err := o.open(log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	t, err := tree.Open(store, tree.Config{
-		CachePages:  int(uint64(o.cache) / uint64(store.Info().BlockSize)),
-		MaxKey:      o.maxKey,
-		MaxValue:    o.maxValue,
-		StorageCost: o.storageCost,
-		MaxSpread:   maxSpread,
-		CommitDelay: o.commitDelay,
-		MinCommit:   o.minCommit,
-		Log:         log,
-	})
-	if err != nil {
-		return fmt.Errorf("open the store in %s: %w", o.dir, err)
-	}
 	defer t.Close()
 
 	addrs = append([]wire.Addr{socketIn(o.dir)}, addrs...)
@@ -166,7 +157,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	}
 	actor := tree.NewActor(t, store)
 	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: t.MaxKey(), MaxValue: t.MaxValue()}
-	gate := eventloop.NewGate(o.maxConnections)
+	gate := eventloop.NewGate(o.connections(log))
 	for _, ln := range listeners {
 		loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
 	}
@@ -186,27 +177,106 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	return err
 }
 
-// openStore opens the block store, with the block size that its pages have. A directory that
-// does not exist is made.
-func (o *serveOptions) openStore(log *slog.Logger) (*disk.Local, error) {
-	blockSize := o.blockSize
+// open opens the store and the tree in it, or makes them. It touches nothing unless all that can
+// be known before is in order.
+func (o *serveOptions) open(log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+	blockSize, err := o.findBlockSize()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := o.checkFor(blockSize); err != nil {
+		return nil, nil, err
+	}
+	if err := makeDir(o.dir); err != nil {
+		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
+	}
+	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := tree.Open(store, tree.Config{
+		CachePages:  o.cachePages(blockSize),
+		MaxKey:      o.maxKey,
+		MaxValue:    o.maxValue,
+		StorageCost: o.storageCost,
+		MaxSpread:   maxSpread,
+		AdoptBlank:  true,
+		CommitDelay: o.commitDelay,
+		MinCommit:   o.minCommit,
+		Log:         log,
+	})
+	if err != nil {
+		store.Close()
+		return nil, nil, fmt.Errorf("open the store in %s: %w", o.dir, err)
+	}
+	return store, t, nil
+}
+
+// findBlockSize returns the size of the blocks that the store has, or, if it is yet to be made, will
+// have. It changes nothing.
+func (o *serveOptions) findBlockSize() (int, error) {
 	found, err := tree.DetectBlockSize(nil, o.dir)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		if err := os.MkdirAll(o.dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make the directory of the store: %w", err)
-		}
-	case err != nil && blockSize == 0:
-		return nil, fmt.Errorf("%w; if you know it, give --block-size", err)
-	case err == nil && found != 0 && blockSize != 0 && found != blockSize:
-		return nil, fmt.Errorf("the store in %s has blocks of %d bytes, not %d: leave --block-size out, or choose another --dir", o.dir, found, blockSize)
-	case err == nil && found != 0:
-		blockSize = found
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && o.blockSize == 0:
+		return 0, explainDetect(err)
+	case found != 0 && o.blockSize != 0 && found != o.blockSize:
+		return 0, fmt.Errorf("the store in %s has blocks of %d bytes, not %d: leave --block-size out, or choose another --dir", o.dir, found, o.blockSize)
+	case found != 0:
+		return found, nil
+	case o.blockSize != 0:
+		return o.blockSize, nil
 	}
-	if blockSize == 0 {
-		blockSize = defaultBlockSize
+	return defaultBlockSize, nil
+}
+
+// checkFor refuses what does not go with the block size.
+func (o *serveOptions) checkFor(blockSize int) error {
+	key, value := tree.DefaultMaxLengths(blockSize)
+	if o.maxKey >= 0 {
+		key = o.maxKey
 	}
-	return disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log})
+	if o.maxValue >= 0 {
+		value = o.maxValue
+	}
+	if err := tree.CheckMaxLengths(blockSize, key, value); err != nil {
+		return fmt.Errorf("--max-key, --max-value: %w", err)
+	}
+	if pages := o.cachePages(blockSize); pages < tree.MinCachePages || pages > tree.MaxCachePages {
+		return fmt.Errorf("--cache %v is %d pages of %d bytes, which is not within %d to %d pages",
+			&o.cache, pages, blockSize, tree.MinCachePages, tree.MaxCachePages)
+	}
+	return nil
+}
+
+func (o *serveOptions) cachePages(blockSize int) int { return int(uint64(o.cache) / uint64(blockSize)) }
+
+// connections returns how many connections may be open at once: what was asked for, but no more than
+// leave enough file descriptors for the block files.
+func (o *serveOptions) connections(log *slog.Logger) int {
+	most := max(1, eventloop.Descriptors()-disk.MaxOpenFiles())
+	if o.maxConnections == 0 {
+		return most
+	}
+	if o.maxConnections > most {
+		log.Warn("--max-connections is more than file descriptors allow", "asked for", o.maxConnections, "possible", most)
+	}
+	return min(o.maxConnections, most)
+}
+
+// makeDir makes a directory, and those that lead to it, if they are missing, so that a power
+// cut does not take it with all that will be in it.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(parent)
 }
 
 // socketIn is the address of the socket in the directory of a store.

@@ -41,16 +41,17 @@ func newFlags(usage string) flags {
 
 // option is one option of a command line, as pflag sees it.
 type option struct {
-	name  string // for messages: "-b", "--version"
-	take  func(s string) error
-	given bool
+	name   string // for messages: "-b", "--version"
+	take   func(s string) error
+	given  bool
+	repeat bool // may be given again
 }
 
 func (o *option) String() string { return "" }
 func (o *option) Type() string   { return "" }
 
 func (o *option) Set(s string) error {
-	if o.given {
+	if o.given && !o.repeat {
 		return fmt.Errorf("%w: option given twice -- %s", errUsage, o.name)
 	}
 	o.given = true
@@ -60,6 +61,23 @@ func (o *option) Set(s string) error {
 // Text adds an option whose argument is taken as it is.
 func (p *Program) Text(dst *string, letter string) {
 	p.argument(letter, func(s string) error { *dst = s; return nil })
+}
+
+// ManySockets lets -s be given any number of times.
+func (p *Program) ManySockets() {
+	o := p.flags.set.Lookup("-s").Value.(*option)
+	o.repeat = true
+	o.take = func(s string) error {
+		p.Sockets = append(p.Sockets, s)
+		p.Socket = p.Sockets[0]
+		return nil
+	}
+}
+
+// Long adds an option that has a long name only and an argument, which is given to take, and
+// may be given again if repeat is set.
+func (p *Program) Long(name string, repeat bool, take func(s string) error) {
+	p.flags.set.Var(&option{name: "--" + name, take: take, repeat: repeat}, name, "")
 }
 
 // Number adds an option that takes a whole number from min to max.
@@ -173,13 +191,13 @@ func explain(err error) error {
 	case errors.As(err, &syntax):
 		return fmt.Errorf("%w: illegal option -- %s", errUsage, syntax.GetSpecifiedFlag())
 	case errors.As(err, &missing):
-		return fmt.Errorf("%w: option requires an argument -- -%s", errUsage, missing.GetFlag().Shorthand)
+		return fmt.Errorf("%w: option requires an argument -- %s", errUsage, missing.GetFlag().Value.(*option).name)
 	case errors.As(err, &invalid):
 		cause := invalid.Unwrap()
 		if errors.Is(cause, errUsage) || errors.Is(cause, errVersion) {
 			return cause
 		}
-		return fmt.Errorf("option -%s: %w", invalid.GetFlag().Shorthand, cause)
+		return fmt.Errorf("option %s: %w", invalid.GetFlag().Value.(*option).name, cause)
 	}
 	return err
 }

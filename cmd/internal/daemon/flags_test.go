@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"errors"
+	"log/slog"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -141,6 +144,8 @@ type example struct {
 	size   uint64
 	real   float64
 	quick  bool
+	long   string
+	many   []string
 }
 
 func newExample() *example {
@@ -155,6 +160,14 @@ func newExample() *example {
 	e.Exclusive("c", "C")
 	e.Real(&e.real, "w", 0, 1)
 	e.Switch(&e.quick, "1")
+	e.Long("long", false, func(s string) error { e.long = s; return nil })
+	e.Long("many", true, func(s string) (err error) {
+		if s == "" {
+			err = errors.New("empty")
+		}
+		e.many = append(e.many, s)
+		return err
+	})
 	return e
 }
 
@@ -170,6 +183,19 @@ func TestCommandLine(t *testing.T) {
 	}
 	if !e.Given("C") || e.Given("c") {
 		t.Error("Given is wrong about -C or -c")
+	}
+}
+
+func TestRepeatedOptions(t *testing.T) {
+	e := newExample()
+	e.ManySockets()
+	args := []string{"-s", "a", "-d", "x", "--many", "1", "-sb", "--long=--many", "--many=2", "-s", "a"}
+	if err := e.parse(args); err != nil {
+		t.Fatal(err)
+	}
+	if e.Socket != "a" || !slices.Equal(e.Sockets, []string{"a", "b", "a"}) ||
+		e.long != "--many" || !slices.Equal(e.many, []string{"1", "2"}) {
+		t.Errorf("got %+v", e)
 	}
 }
 
@@ -191,6 +217,10 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"-d a", "example: option is missing -- -s\n", true},
 		{"-s a -d b -d b", "example: option given twice -- -d\n", true},
 		{"-s a -d b -11", "example: option given twice -- -1\n", true},
+		{"-s a -s b -d c", "example: option given twice -- -s\n", true},
+		{"--long a --long b", "example: option given twice -- --long\n", true},
+		{"--long", "example: option requires an argument -- --long\n", true},
+		{"--many=", "example: option --many: empty\n", false},
 		{"--foreground --foreground", "example: option given twice -- --foreground\n", true},
 		{"--foreground=yes", "example: option takes no argument -- --foreground\n", true},
 		{"-s a -d b -1 left over", "example: not an option -- left\n", true},
@@ -228,6 +258,33 @@ func TestVersionComesFirst(t *testing.T) {
 		}
 		if want := "kivaloo-example " + Version + "\n"; e.said.String() != want {
 			t.Errorf("%s: said %q, want %q", args, e.said.String(), want)
+		}
+	}
+}
+
+func TestTool(t *testing.T) {
+	for _, c := range []struct {
+		args   string
+		err    error
+		status int
+		says   string
+	}{
+		{"-v x", nil, 0, ""},
+		{"", errors.New("writing pair 7: no"), 1, "example: writing pair 7: no\n"},
+		{"--version", nil, 0, "kivaloo-example " + Version + "\n"},
+		{"-s a", nil, 1, "example: illegal option -- -s\nusage: kivaloo-example [-v <text>]\n       kivaloo-example --version\n"},
+		{"--foreground", nil, 1, "example: illegal option -- --foreground\nusage: kivaloo-example [-v <text>]\n       kivaloo-example --version\n"},
+	} {
+		var said strings.Builder
+		p := NewTool("kivaloo-example", "[-v <text>]")
+		p.base, p.stderr = "example", &said
+		p.Log = slog.New(newHandler(&said, p.base))
+		var text string
+		p.Text(&text, "v")
+		worked := false
+		status := p.work(strings.Fields(c.args), func() error { worked = true; return c.err })
+		if wants := c.says == "" || c.err != nil; status != c.status || said.String() != c.says || worked != wants {
+			t.Errorf("%s: status %d, said %q, worked: %v", c.args, status, said.String(), worked)
 		}
 	}
 }

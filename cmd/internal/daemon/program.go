@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -29,11 +28,13 @@ type Start func() (Serve, error)
 // done and everything has been stopped cleanly (nil), or until it fails.
 type Serve func(ctx context.Context) error
 
-// Program is one daemon. It is made by New, then the command adds its own
-// options (see the methods in flags.go), then Main runs it.
+// Program is one daemon, or one tool. It is made by New or NewTool, then the command adds
+// its own options (see the methods in flags.go), then Main or Work runs it.
 type Program struct {
-	// Socket is the address to listen on, as it was written (-s, mandatory).
-	Socket string
+	// Socket is the address to listen on, as it was written (-s, mandatory). For a program
+	// with ManySockets it is the first of Sockets.
+	Socket  string
+	Sockets []string
 	// Log carries diagnostics to stderr.
 	Log *slog.Logger
 
@@ -49,14 +50,11 @@ type Program struct {
 // --foreground and --version. usage is the command line for people, without the
 // program's name; a long one may be broken into lines.
 func New(name, usage string) *Program {
-	p := &Program{name: name, base: filepath.Base(os.Args[0]), stderr: os.Stderr}
-	p.Log = slog.New(newHandler(p.stderr, p.base))
-	p.flags = newFlags(usage)
+	p := NewTool(name, usage)
 	p.Text(&p.Socket, "s")
 	p.Require("s")
 	p.Text(&p.pidFile, "p")
 	p.long("foreground", func() error { p.foreground = true; return nil })
-	p.long("version", func() error { return errVersion })
 	return p
 }
 

@@ -2,5 +2,9 @@
 
 package daemontest
 
+// Race tells that the programs have been built with the race detector, which takes several times
+// the memory.
+const Race = false
+
 // raceArgs builds the daemons with the race detector where the test has it.
 var raceArgs []string

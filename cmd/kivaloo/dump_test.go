@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"kivaloo/cmd/internal/dumpstream"
 	"kivaloo/wire"
 )
 
@@ -188,25 +188,6 @@ func TestDumpToWhatIsNoFile(t *testing.T) {
 	onlyFiles(t, dir, "link")
 }
 
-// Pieces of any size make the same pairs.
-func TestPairReaderPieces(t *testing.T) {
-	d := newPairReader(iotest.OneByteReader(strings.NewReader(awkwardDump)))
-	got := map[string]string{}
-	for {
-		key, value, err := d.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		got[string(key)] = string(value)
-	}
-	if !maps.Equal(got, awkward) || d.pairs != 5 || d.offset != int64(len(awkwardDump)) {
-		t.Errorf("got %q, %d pairs, %d bytes", got, d.pairs, d.offset)
-	}
-}
-
 // openTerminal returns both ends of a pseudo-terminal.
 func openTerminal(t *testing.T) (screen, terminal *os.File) {
 	t.Helper()
@@ -259,7 +240,7 @@ func TestMeter(t *testing.T) {
 		if m == nil {
 			t.Fatal("no meter on a terminal")
 		}
-		m.update(pairs, bytes)
+		m.update(dumpstream.Count{Pairs: pairs, Bytes: bytes})
 		var seen strings.Builder
 		buf := make([]byte, 4096)
 		screen.SetReadDeadline(time.Now().Add(20 * time.Second))

@@ -1,0 +1,12 @@
+// Package dumpstream moves whole stores: out of a server into a dump, and back.
+//
+//	server --Range--> Dump --> Sink: Writer, to a stream
+//	                                 TreeWriter, to a tree of directories
+//
+//	server <--Set, many outstanding-- Load <-- Source: Reader, TreeReader
+//
+// A dump holds the pairs of a store in ascending order of their keys. Both forms are the
+// original's. Pairs pass through one at a time: no dump is ever in memory.
+//
+// Reading order: move.go (Dump and Load), stream.go and tree.go (the two forms), limits.go.
+package dumpstream

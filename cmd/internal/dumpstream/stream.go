@@ -1,0 +1,91 @@
+package dumpstream
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"kivaloo"
+)
+
+// A stream is the pairs, one after the other, with nothing in front, between or behind:
+//
+//	+---+-------+---+---------+
+//	| k |  key  | v |  value  |
+//	+---+-------+---+---------+
+//	  1   k       1   v          bytes
+//
+// Either may be empty. That there is no header and no end mark means that streams can
+// be concatenated, and that one which is cut off between two pairs looks whole.
+
+// Writer is a Sink that writes a stream.
+type Writer struct {
+	w    *bufio.Writer
+	pair []byte // for one at a time
+}
+
+// NewWriter returns a Writer to w, which gets large pieces.
+func NewWriter(w io.Writer) *Writer {
+	return &Writer{w: bufio.NewWriterSize(w, bufferBytes)}
+}
+
+// Put implements Sink.
+func (d *Writer) Put(p kivaloo.Pair) error {
+	d.pair = append(append(d.pair[:0], byte(len(p.Key))), p.Key...)
+	d.pair = append(append(d.pair, byte(len(p.Value))), p.Value...)
+	_, err := d.w.Write(d.pair)
+	return err
+}
+
+// Flush implements Sink.
+func (d *Writer) Flush() error { return d.w.Flush() }
+
+// Reader is a Source that reads a stream.
+type Reader struct {
+	r      *bufio.Reader
+	number int64 // of the pair that Next was asked for last, from 1
+	start  int64 // offset in the input at which that pair begins
+	offset int64 // of what comes next
+	key    [kivaloo.MaxLen]byte
+	value  [kivaloo.MaxLen]byte
+}
+
+// NewReader returns a Reader of r, which is read in large pieces.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{r: bufio.NewReaderSize(r, bufferBytes)}
+}
+
+// Next implements Source.
+func (d *Reader) Next() (key, value []byte, err error) {
+	d.number, d.start = d.number+1, d.offset
+	if key, err = d.field(d.key[:]); err == nil {
+		value, err = d.field(d.value[:])
+	}
+	switch {
+	case err == nil:
+		return key, value, nil
+	case errors.Is(err, io.EOF) && d.offset == d.start:
+		return nil, nil, io.EOF
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, nil, fmt.Errorf("the input is cut off: it ends at byte %d, within %s", d.offset, d.Where())
+	}
+	return nil, nil, fmt.Errorf("reading the input at byte %d, within %s: %w", d.offset, d.Where(), err)
+}
+
+// Where implements Source.
+func (d *Reader) Where() string {
+	return fmt.Sprintf("pair %d, which begins at byte %d", d.number, d.start)
+}
+
+// field reads a length and as many bytes into buf.
+func (d *Reader) field(buf []byte) ([]byte, error) {
+	length, err := d.r.ReadByte()
+	if err != nil {
+		return nil, err
+	}
+	d.offset++
+	n, err := io.ReadFull(d.r, buf[:length])
+	d.offset += int64(n)
+	return buf[:length], err
+}

@@ -1,0 +1,39 @@
+package main
+
+import "time"
+
+// meter counts requests in windows: all that were answered between two moments that are
+// multiples of the window's length since 1970. It belongs to the loop.
+type meter struct {
+	seconds int64 // length of a window
+	number  int64 // of this window: the time in seconds, divided by that
+	window  *window
+	report  func(*window) // gets every window that has ended; it owns it from then on
+}
+
+// newMeter returns a meter for windows of so many seconds, the first of which is under way.
+func newMeter(seconds int, now time.Time, report func(*window)) *meter {
+	m := &meter{seconds: int64(seconds), report: report, window: newWindow()}
+	m.number = m.numberAt(now)
+	return m
+}
+
+func (m *meter) numberAt(now time.Time) int64 { return now.Unix() / m.seconds }
+
+// check ends the window if now is no longer in it.
+func (m *meter) check(now time.Time) {
+	if n := m.numberAt(now); n != m.number {
+		m.number = n
+		m.end()
+	}
+}
+
+// add counts a request that took some time.
+func (m *meter) add(typ uint32, took time.Duration) { m.window.add(typ, took) }
+
+// end ends the window.
+func (m *meter) end() {
+	ended := m.window
+	m.window = newWindow()
+	m.report(ended)
+}

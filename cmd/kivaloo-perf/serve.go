@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"kivaloo/cmd/internal/logfile"
+	"kivaloo/eventloop"
+)
+
+// service is all that it takes to serve.
+type service struct {
+	o           options
+	ln          *eventloop.Listener
+	target      net.Conn
+	log         *logfile.File
+	loop        *eventloop.Loop
+	diagnostics *slog.Logger
+}
+
+// serve serves one client at a time until ctx is done, the first connection has ended and the
+// options say that there will be no second, or the target is lost. In the last two cases what has
+// been counted so far is logged; the first is how the original is killed, which logs nothing.
+func (s *service) serve(ctx context.Context) error {
+	log := startReporter(s.log, time.Now, s.diagnostics)
+	defer log.close()
+	m := newMeter(s.o.window, time.Now(), log.report)
+	f := newForwarder(s.loop, m, s.o)
+	if err := f.attach(s.target); err != nil {
+		return err
+	}
+	s.loop.Serve(s.ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: maxRecordBytes, New: f.accept})
+	defer context.AfterFunc(ctx, func() { s.loop.Post(func() { f.stop(stopGrace) }) })()
+	defer every(checkEvery, func() { s.loop.Post(f.checkWindow) })()
+	if err := s.loop.Run(); err != nil {
+		return err
+	}
+	if ctx.Err() == nil {
+		m.end()
+	}
+	return f.failure()
+}
+
+// every calls f from time to time, on a goroutine of its own, until stop is called, which waits
+// for it.
+func every(interval time.Duration, f func()) (stop func()) {
+	ticker := time.NewTicker(interval)
+	quit, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-ticker.C:
+				f()
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		ticker.Stop()
+		close(quit)
+		<-ended
+	}
+}
