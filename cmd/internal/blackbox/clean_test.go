@@ -1,0 +1,130 @@
+package blackbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	kv "kivaloo"
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+const (
+	// overwrites is how often each pair is written again.
+	overwrites = 10
+
+	// shrinkTime is how long an idle store has to shrink, and shrinkTo what its files may then take at the
+	// most, over what the pages of its tree do.
+	shrinkTime = time.Minute
+	shrinkTo   = 2.0
+
+	// overwriteWindow is how many of these writes are in flight.
+	overwriteWindow = 1000
+
+	// writtenTo bounds the same while the store is being written.
+	writtenTo = 3.0
+)
+
+// A store in which everything has been overwritten again and again, in random order, has not grown far
+// beyond its live data, and shrinks further while it is idle.
+func TestShrinks(t *testing.T) {
+	t.Parallel()
+	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage.
+	pairs, cost := 5_000, "100000"
+	if torture() {
+		pairs, cost = 200_000, "1000"
+	}
+	s := newServe(t, "--storage-cost", cost)
+	s.start(t)
+	written := overwrite(t, s, pairs)
+	live := liveBytes(t, s)
+	if written > int64(writtenTo*float64(live)) && torture() { // in the slice, one batch rewrites nearly all of the tree
+		t.Errorf("while everything was being overwritten the files took %d bytes, for pages of %d", written, live)
+	}
+	begin := time.Now()
+	for limit := int64(shrinkTo * float64(live)); diskUse(t, s.dir()) > limit; <-time.After(20 * time.Millisecond) {
+		if time.Since(begin) > shrinkTime {
+			t.Fatalf("after %v the files take %d bytes, for pages of %d", shrinkTime, diskUse(t, s.dir()), live)
+		}
+	}
+	t.Logf("pages of %d bytes; the files took up to %d, and %d when idle for %v", live, written, diskUse(t, s.dir()), time.Since(begin))
+	s.stop(t)
+	checkStore(t, s.dir())
+}
+
+// overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, and returns the most
+// bytes that the files then took.
+func overwrite(t *testing.T, s *serve, pairs int) (most int64) {
+	t.Helper()
+	c, err := kv.Dial(t.Context(), s.addr(), kv.WithWindow(overwriteWindow))
+	must(t, err)
+	defer c.Close()
+	p := c.Pipeline(t.Context())
+	rnd := seeded(t)
+	for round := range overwrites + 1 {
+		for n, i := range rnd.Perm(pairs) {
+			must(t, p.Set(fmt.Appendf(nil, "%040d", i), fmt.Appendf(nil, "%040d", i^round)))
+			if round > 0 && n%(pairs/8) == 0 {
+				most = max(most, diskUse(t, s.dir()))
+			}
+		}
+	}
+	must(t, p.Wait())
+	return most
+}
+
+// liveBytes returns how many bytes the pages of the tree take, as kivaloo check counts them in a copy.
+func liveBytes(t *testing.T, s *serve) int64 {
+	t.Helper()
+	copied := t.TempDir()
+	thaw := freeze(t, s.process) // no file is to come or go meanwhile
+	for name := range blockFiles(t, s.dir()) {
+		content, err := os.ReadFile(filepath.Join(s.dir(), name))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(copied, name), content, 0o600))
+	}
+	thaw()
+	report := checkStore(t, copied)
+	var blockSize, pages int64
+	for line := range strings.Lines(report) {
+		fields := strings.Fields(line)
+		switch fields[0] {
+		case "blocks":
+			fmt.Sscan(fields[1], &blockSize)
+		case "pages":
+			fmt.Sscan(strings.TrimSuffix(fields[1], ":"), &pages)
+		}
+	}
+	if blockSize == 0 || pages == 0 {
+		t.Fatalf("check does not say how many pages there are: %s", report)
+	}
+	return blockSize * pages
+}
+
+// When everything is deleted the files of a store go, but one, within ten seconds.
+func TestDeletedStoreGoes(t *testing.T) {
+	t.Parallel()
+	const goneWithin = 10 * time.Second
+	onBoth(t, 512, func(t *testing.T, s system) {
+		copyGolden(t, "s512-seq", s.dir())
+		s.start(t)
+		c, err := kv.Dial(t.Context(), s.addr())
+		must(t, err)
+		defer c.Close()
+		deletes := c.Pipeline(t.Context())
+		for pair, err := range c.Range(t.Context(), nil, nil) {
+			must(t, err)
+			must(t, deletes.Delete(pair.Key))
+		}
+		must(t, deletes.Wait())
+		begin := time.Now()
+		daemontest.Until(t, "one block file is left", func() bool { return len(blockFiles(t, s.dir())) == 1 })
+		if took := time.Since(begin); took > goneWithin {
+			t.Errorf("the files have gone after %v", took)
+		}
+		must(t, c.Set(t.Context(), []byte("key"), []byte("value")))
+	})
+}

@@ -1,0 +1,116 @@
+package blackbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+const (
+	// crashes is how often each kind of system is killed in the ordinary run, and in the
+	// long one.
+	crashes     = 7
+	crashesLong = 200
+
+	// crashLoads is how many connections are under load at the time.
+	crashLoads = 4
+
+	// crashAfter bounds how long the load has run by then.
+	crashAfter = 80 * time.Millisecond
+
+	// checkEvery is how many crashes pass between two checks of the directory.
+	checkEvery = 3
+)
+
+// Whatever is killed, and whenever: every change that was acknowledged is there, and of the others
+// of each connection the first so many, each as a whole, and none behind a gap.
+func TestCrashes(t *testing.T) {
+	t.Parallel()
+	t.Run("serve", func(t *testing.T) {
+		t.Parallel()
+		s := newServe(t, "--block-size", "512", "--cache", "1M")
+		crashOften(t, s, func(t *testing.T, rnd *rand.Rand) { s.dieStarting(t, rnd) })
+	})
+	t.Run("daemons", func(t *testing.T) {
+		t.Parallel()
+		d := newDaemons(t, 512, "-C", "1024", "-S", "10000", "-n", fmt.Sprint(crashLoads+1))
+		crashOften(t, d, func(*testing.T, *rand.Rand) {})
+	})
+}
+
+// crashOften puts a system under load and kills it, again and again. Between that and the next start it
+// calls dead, now and then.
+func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
+	rnd := seeded(t)
+	rounds := crashes
+	if torture() {
+		rounds = crashesLong
+	}
+	loads := make([]*kvtest.Load, crashLoads)
+	for i := range loads {
+		loads[i] = kvtest.NewLoad(rand.New(rand.NewPCG(rnd.Uint64(), 0)), fmt.Sprintf("client %d: ", i))
+	}
+	s.start(t)
+	for round := range rounds {
+		crashUnder(t, s, loads, rnd)
+		if s.idle() && round%checkEvery == 0 {
+			checkStore(t, s.dir())
+			dead(t, rnd)
+		}
+		s.start(t)
+		found := readAll(t, s.addr())
+		for _, l := range loads {
+			if err := l.Check(found); err != nil {
+				t.Fatalf("after crash %d: %v", round, err)
+			}
+		}
+	}
+	acknowledged := 0
+	for _, l := range loads {
+		acknowledged += l.Acknowledged()
+	}
+	if acknowledged < rounds {
+		t.Errorf("only %d changes were acknowledged between %d crashes: nothing has been tried", acknowledged, rounds)
+	}
+}
+
+// crashUnder kills something while the loads run.
+func crashUnder(t *testing.T, s system, loads []*kvtest.Load, rnd *rand.Rand) {
+	t.Helper()
+	errs := make([]error, len(loads))
+	under := runLoads(t.Context(), s.addr(), loads, errs)
+	<-time.After(time.Duration(rnd.Int64N(int64(crashAfter))))
+	s.crash(t, rnd)
+	under.Wait()
+	must(t, errors.Join(errs...))
+}
+
+// runLoads starts the loads. The group is done when all have ended, with errors that are then in errs.
+func runLoads(ctx context.Context, addr string, loads []*kvtest.Load, errs []error) *sync.WaitGroup {
+	var group sync.WaitGroup
+	for i, l := range loads {
+		group.Go(func() {
+			if err := l.Run(ctx, addr); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+				errs[i] = err // refused: the server was gone before the load had begun
+			}
+		})
+	}
+	return &group
+}
+
+// dieStarting starts serve and kills it, most often before it is ready.
+func (s *serve) dieStarting(t *testing.T, rnd *rand.Rand) {
+	t.Helper()
+	process, _ := daemontest.Foreground(t, s.command())
+	<-time.After(time.Duration(rnd.Int64N(int64(30 * time.Millisecond))))
+	process.Kill()
+	process.Wait(t)
+}

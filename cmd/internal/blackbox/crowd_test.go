@@ -1,0 +1,174 @@
+package blackbox
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/wire"
+)
+
+const (
+	// crowd is how many connections do nothing, where the system lets a process have so many.
+	crowd = 10_000
+
+	// idleBytes bounds what serve takes for each of them.
+	idleBytes = 4 << 10
+
+	// ownFiles is how many descriptors the test itself needs.
+	ownFiles = 1000
+)
+
+// Thousands of connections that do nothing take little memory, and nobody else notices.
+func TestIdleCrowd(t *testing.T) {
+	t.Parallel()
+	n := min(crowd, raiseFileLimit(t)-ownFiles)
+	s := newServe(t, "--cache", "4M", "--no-sync")
+	s.start(t)
+	w := newWitness(t, s.addr())
+	before := memory(t, s.process.Pid, "VmRSS")
+	for i := range n {
+		nc := dialIdle(t, s.addr())
+		defer nc.Close()
+		if i%500 == 0 {
+			w.look(t)
+		}
+	}
+	// Connections are accepted in order: when the last one is served, all are.
+	last := connect(t, s.addr())
+	if value, err := last.Get("watched"); err != nil || string(value) != "good" {
+		t.Fatalf("the last of %d connections: %q, %v", n, value, err)
+	}
+	for range 100 {
+		w.look(t)
+	}
+	if grown := memory(t, s.process.Pid, "VmHWM") - before; grown > int64(n)*idleBytes && !daemontest.Race {
+		t.Errorf("serve took %d bytes for %d idle connections", grown, n)
+	}
+	s.stop(t) // closes them all
+}
+
+// raiseFileLimit returns how many files this process may have open, after having that raised as far as is
+// permitted.
+func raiseFileLimit(t *testing.T) int {
+	t.Helper()
+	var r unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &r))
+	want := unix.Rlimit{Cur: max(r.Cur, crowd+ownFiles), Max: max(r.Max, crowd+ownFiles)}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &want) == nil {
+		r = want
+	}
+	return int(min(r.Cur, 1<<20))
+}
+
+// dialIdle connects, again and again while the backlog is full.
+func dialIdle(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	var nc net.Conn
+	daemontest.Until(t, "connected", func() bool {
+		var err error
+		if nc, err = net.Dial("unix", addr); err != nil && !errors.Is(err, syscall.EAGAIN) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	return nc
+}
+
+// When serve has no descriptors left it accepts no more connections, for the time being, and that is all: it
+// serves those that it has, changes included, and accepts others when some have left.
+func TestNoDescriptorsLeft(t *testing.T) {
+	t.Parallel()
+	const (
+		files   = 120 // that serve may have open
+		clients = 200
+		atLeast = 20 // are served
+	)
+	for _, option := range []string{"0", "1000"} {
+		t.Run("max-connections "+option, func(t *testing.T) {
+			t.Parallel()
+			s := newServe(t, "--max-connections", option, "--block-size", "512", "--storage-cost", "0", "--no-sync")
+			limited := s.command()
+			s.startCommand(t, exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, files)}, limited.Args...)...))
+
+			crowd := newCrowd(t, s.addr(), clients)
+			for len(crowd.served) < atLeast {
+				crowd.wait(t)
+			}
+			// So many that the store grows by several files.
+			for i := range 200 {
+				if err := crowd.served[i%atLeast].Set(fmt.Sprint("more ", i), strings.Repeat("v", 90)); err != nil {
+					t.Fatalf("change %d, while no descriptors are left: %v; serve said %s", i, err, s.said(t))
+				}
+			}
+			if n := len(blockFiles(t, s.dir())); n < 10 {
+				t.Errorf("the store has %d files: nothing has been tried", n)
+			}
+			for len(crowd.answered) > 0 {
+				crowd.wait(t)
+			}
+			if n := len(crowd.served); n > files {
+				t.Fatalf("%d clients are served, with %d descriptors", n, files)
+			}
+			for i := 0; len(crowd.served) < clients; i++ {
+				crowd.served[i].Close()
+				crowd.wait(t)
+			}
+			s.stop(t)
+			checkStore(t, s.dir())
+		})
+	}
+}
+
+// clients are connections that each have made one request.
+type clients struct {
+	served   []*kvtest.Conn // have had the answer
+	answered chan answered
+}
+
+type answered struct {
+	conn *kvtest.Conn
+	err  error
+}
+
+// newCrowd connects n clients to a server.
+func newCrowd(t *testing.T, addr string, n int) *clients {
+	t.Helper()
+	c := &clients{answered: make(chan answered, n)}
+	var group sync.WaitGroup
+	t.Cleanup(group.Wait) // after the connections have been closed
+	for i := range n {
+		conn := connect(t, addr)
+		conn.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Append(nil, i)})
+		must(t, conn.Flush())
+		group.Go(func() {
+			_, err := conn.Answer()
+			c.answered <- answered{conn, err}
+		})
+	}
+	return c
+}
+
+// wait waits until another client has had its answer.
+func (c *clients) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case a := <-c.answered:
+		if a.err != nil {
+			t.Fatalf("after %d clients: %v", len(c.served), a.err)
+		}
+		c.served = append(c.served, a.conn)
+	case <-time.After(patience):
+		t.Fatalf("%d clients are served, and no more", len(c.served))
+	}
+}

@@ -1,0 +1,19 @@
+// Package blackbox tests the built programs as their users meet them: started by a command line,
+// spoken to over sockets, stopped by signals, or killed.
+//
+//	kivaloo set, get, ...       kvtest.Conn, kvtest.Load
+//	           \                 /
+//	            v               v
+//	         kivaloo serve, or kivaloo-kvlds --> kivaloo-lbs
+//	                                |
+//	                                v
+//	                 a directory <--- kivaloo check, a hash of its files
+//
+// There is nothing but tests in it. Whatever has to hold for a whole store in both of its
+// forms, one process or two daemons, is tested on both; systems_test.go says what they are.
+//
+// Files in reading order: main_test.go and systems_test.go (how programs are run),
+// session_test.go (what a new user does), start_test.go, stop_test.go, golden_test.go, crash_test.go,
+// clean_test.go, full_test.go, hostile_test.go, crowd_test.go. What speaks the
+// protocol and knows what must be there is in kvtest.
+package blackbox

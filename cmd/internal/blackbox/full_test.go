@@ -1,0 +1,181 @@
+package blackbox
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+const (
+	// smallDisk is the size of a disk that is soon full, in bytes, and spareDisk the part of
+	// it that something else takes at first.
+	smallDisk = 2 << 20
+	spareDisk = 1 << 20
+
+	// smallFile is the longest file that can be written where it is limited, in bytes.
+	smallFile = 32 << 10
+)
+
+// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives the spare
+// room back.
+func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o700))
+	if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", smallDisk)); err != nil {
+		t.Skipf("cannot mount a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmounting the small disk: %v", err)
+		}
+	})
+	filler := filepath.Join(dir, "filler")
+	must(t, os.WriteFile(filler, make([]byte, spareDisk), 0o600))
+	return func() { must(t, os.Remove(filler)) }
+}
+
+// hoard stores pairs that nobody touches again. Without cleaning no block behind theirs is ever freed, so
+// that every change makes the store longer.
+func hoard(t *testing.T, addr string) {
+	t.Helper()
+	c, err := kvtest.Dial(t.Context(), addr)
+	must(t, err)
+	defer c.Close()
+	for i := range 50 {
+		must(t, c.Set(fmt.Sprintf("a %02d", i), strings.Repeat("v", 90)))
+	}
+}
+
+// runUntilRefused runs a load until the server, which is still there, closes the connection.
+func runUntilRefused(t *testing.T, s *serve, l *kvtest.Load) {
+	t.Helper()
+	must(t, l.Run(t.Context(), s.addr()))
+	if l.Acknowledged() == 0 {
+		t.Error("nothing was acknowledged before: nothing has been tried")
+	}
+	if !alive(s.process) {
+		t.Fatalf("serve has ended: %s", s.said(t))
+	}
+	must(t, l.Check(readAll(t, s.addr()))) // reads go on
+}
+
+// refuses checks that a change has the connection closed, while another connection can read.
+func refuses(t *testing.T, addr string) {
+	t.Helper()
+	reader := connect(t, addr)
+	if err := connect(t, addr).Set("refused", "yes"); !kvtest.Lost(err) {
+		t.Errorf("a change while nothing can be made durable: %v", err)
+	}
+	if value, err := reader.Get("refused"); err != nil || value != nil {
+		t.Errorf("a refused change: %q, %v", value, err)
+	}
+}
+
+// On a full disk no change is acknowledged, and reads go on. When there is room again so do changes,
+// without a restart. After one, all that was acknowledged is there.
+func TestServeDiskFull(t *testing.T) {
+	t.Parallel()
+	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M")
+	makeRoom := mountSmallDisk(t, s.dir())
+	s.start(t)
+	hoard(t, s.addr())
+	l := kvtest.NewLoad(seeded(t), "load")
+	runUntilRefused(t, s, l)
+	refuses(t, s.addr())
+	makeRoom()
+	daemontest.Until(t, "changes are made again", func() bool {
+		c, err := kvtest.Dial(t.Context(), s.addr())
+		must(t, err)
+		defer c.Close()
+		err = c.Set("room", "again")
+		if err != nil && !kvtest.Lost(err) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	runUntilRefused(t, s, l) // until it is full again
+	s.stop(t)
+	checkStore(t, s.dir())
+	s.start(t)
+	found := readAll(t, s.addr())
+	must(t, l.Check(found))
+	if found["room"] != "again" {
+		t.Error("a change that was acknowledged once there was room again is not there")
+	}
+}
+
+// After an error of the disk no change is acknowledged until serve is started anew, even if the
+// cause is gone, and reads go on.
+func TestServeDiskFails(t *testing.T) {
+	t.Parallel()
+	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M")
+	s.start(t)
+	hoard(t, s.addr())
+	limit(t, s.process, smallFile)
+	l := kvtest.NewLoad(seeded(t), "load")
+	runUntilRefused(t, s, l)
+	if said := s.said(t); !strings.Contains(said, "read-only from now on, restart when the cause is gone") || !strings.Contains(said, "file too large") {
+		t.Errorf("said %q", said)
+	}
+	refuses(t, s.addr())
+	limit(t, s.process, unix.RLIM_INFINITY)
+	refuses(t, s.addr())
+	s.crash(t, nil)
+	s.start(t)
+	must(t, l.Check(readAll(t, s.addr())))
+	must(t, connect(t, s.addr()).Set("key", "value"))
+}
+
+// limit bounds the length of the files that a process writes, in bytes.
+func limit(t *testing.T, d *daemontest.Daemon, bytes uint64) {
+	t.Helper()
+	must(t, unix.Prlimit(d.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil))
+}
+
+// The daemons end when the disk is full or fails, as the original's do. What was acknowledged
+// is there when they are started again.
+func TestDaemonsDiskFull(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(t *testing.T, d *daemons) (undo func()){
+		"full": func(t *testing.T, d *daemons) (undo func()) {
+			undo = mountSmallDisk(t, d.dir())
+			d.start(t)
+			return undo
+		},
+		"fails": func(t *testing.T, d *daemons) (undo func()) {
+			d.start(t)
+			limit(t, d.lbs, smallFile)
+			return func() {} // it goes with the process
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemons(t, 512, "-C", "1024", "-S", "0")
+			undo := spoil(t, d)
+			hoard(t, d.addr())
+			l := kvtest.NewLoad(seeded(t), "load")
+			must(t, l.Run(t.Context(), d.addr()))
+			for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
+				if status := one.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
+					t.Errorf("a daemon has ended with status %#x", status)
+				}
+			}
+			d.kvlds, d.lbs = nil, nil
+			if l.Acknowledged() == 0 {
+				t.Error("nothing was acknowledged before: nothing has been tried")
+			}
+			undo()
+			checkStore(t, d.dir())
+			d.start(t)
+			must(t, l.Check(readAll(t, d.addr())))
+			must(t, connect(t, d.addr()).Set("key", "value"))
+		})
+	}
+}

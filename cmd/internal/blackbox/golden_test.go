@@ -1,0 +1,107 @@
+package blackbox
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+// exerciseRequests is how many random requests every store of the original takes.
+const exerciseRequests = 10_000
+
+// Dumps of stores that the original wrote.
+const (
+	dumpEmpty       = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	dumpGenerations = "8e45ef8070443363b55b9c631a770054f5905ffdfdc414406e68190130a0f660" // all three
+	dumpPrevious    = "635cd98bf34e475d93ca402f8318ac835ff01345d3a78ec0a98e6d7c43e8d4a9" // all but the last
+)
+
+// golden are the stores that the original wrote, some of which then lost a part of their end.
+var golden = []struct {
+	name      string
+	blockSize int
+	dump      string // hash of all pairs
+	says      string // while it is opened; "" for nothing
+}{
+	{"s512-empty", 512, dumpEmpty, ""},
+	{"s512-seq", 512, "53d9869c983ed6ecea6c8dec6d1ab386f77e320b7f6efbd3f65cd676205ac50c", ""},
+	{"s1024-gens", 1024, "62d5df620a2e4d0833ed1117c60bde46c5784c9bda359284356a536033375698", ""},
+	{"s2048-bench", 2048, "5f7f07242c7a38201c7f5a2e6b1496474bd24c412a296576c6eb17d01744ee84", ""},
+	{"s2048-edge", 2048, "dd03fcacb7fd13da2dda34719f1383c4581f17bb0f2a455add89357918b41be4", ""},
+	{"s512-torn-base", 512, dumpGenerations, ""},
+	{"s512-torn-root", 512, dumpPrevious, "bytes=4408"},
+	{"s512-torn-multi", 512, dumpPrevious, "bytes=2483"},
+	{"s512-partial-next", 512, dumpGenerations, "bytes=4708"},
+	{"s512-empty-newfile", 512, dumpGenerations, ""},
+	// The original refuses this one. No append leaves zeros, so the tree before them is the last.
+	{"s512-zero-tail", 512, dumpGenerations, "block=28"},
+}
+
+// Every store of the original opens with what it holds, or with the last tree in it that is whole, and
+// saying so; then it serves as any other.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	for _, g := range golden {
+		t.Run(g.name, func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, g.blockSize, func(t *testing.T, s system) {
+				copyGolden(t, g.name, s.dir())
+				s.start(t)
+				said := s.said(t)
+				if warned := strings.Contains(said, "passed over") || strings.Contains(said, "cutting off"); warned != (g.says != "") || !strings.Contains(said, g.says) {
+					t.Errorf("said %q; want %q", said, g.says)
+				}
+				if got := dump(t, s.addr()); got != g.dump {
+					t.Fatalf("dump %s, want %s", got, g.dump)
+				}
+				exercise(t, s)
+			})
+		})
+	}
+}
+
+// exercise makes random requests, then stops and starts again, and compares what there is with
+// what should be.
+func exercise(t *testing.T, s system) {
+	t.Helper()
+	m := readAll(t, s.addr())
+	must(t, kvtest.Exercise(t.Context(), s.addr(), m, seeded(t), exerciseRequests))
+	mustHold(t, s.addr(), m)
+	s.stop(t)
+	checkStore(t, s.dir())
+	s.start(t)
+	mustHold(t, s.addr(), m)
+	var want bytes.Buffer
+	must(t, m.Dump(&want))
+	if dump(t, s.addr()) != sum(&want) {
+		t.Error("a dump is not what the store holds")
+	}
+}
+
+// A file in the middle that is too short is damage that no crash does. The store is refused, and left as it is.
+func TestGoldenTornMiddle(t *testing.T) {
+	t.Parallel()
+	const says = "blks_000000000000000a has 4508 bytes, which is no multiple of 512, and is not the last file"
+	s := newServe(t)
+	copyGolden(t, "s512-torn-middle", s.dir())
+	before := treeHash(t, s.dir())
+	runCommand(t, s.command()).want(t, 1, "", says)
+
+	place := newPlace(t)
+	r := daemontest.Run(t, place, daemontest.Program("kivaloo-lbs"), "-s", filepath.Join(place, "lbs"), "-d", s.dir(), "-b", "512")
+	run{r.Status, "", r.Output}.want(t, 1, "", says)
+	if treeHash(t, s.dir()) != before {
+		t.Error("the store has been changed")
+	}
+}
+
+// copyGolden copies a store of the original to dir.
+func copyGolden(t *testing.T, name, dir string) {
+	t.Helper()
+	must(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata/golden", name))))
+}

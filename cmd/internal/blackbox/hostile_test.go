@@ -1,0 +1,325 @@
+package blackbox
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/wire"
+)
+
+// requests are one of each kind, on the key that witness watches.
+var requests = []wire.KVRequest{
+	{Type: wire.TypeParams},
+	{Type: wire.TypeSet, Key: []byte("watched"), Value: []byte("bad")},
+	{Type: wire.TypeAdd, Key: []byte("watched"), Value: []byte("bad")},
+	{Type: wire.TypeModify, Key: []byte("watched"), Value: []byte("bad")},
+	{Type: wire.TypeCAS, Key: []byte("watched"), Old: []byte("good"), Value: []byte("bad")},
+	{Type: wire.TypeDelete, Key: []byte("watched")},
+	{Type: wire.TypeCAD, Key: []byte("watched"), Old: []byte("good")},
+	{Type: wire.TypeGet, Key: []byte("watched")},
+	{Type: wire.TypeRange, Max: 1000, Key: []byte("wa"), End: []byte("wb")},
+}
+
+// slowest is the longest that a round trip of somebody else may take while a server is under attack.
+const slowest = 5 * time.Second
+
+// witness is a client that does nothing wrong.
+type witness struct {
+	conn *kvtest.Conn
+	trip int
+}
+
+func newWitness(t *testing.T, addr string) *witness {
+	t.Helper()
+	w := &witness{conn: connect(t, addr)}
+	must(t, w.conn.Set("watched", "good"))
+	return w
+}
+
+// look checks that the server serves others as ever.
+func (w *witness) look(t *testing.T) {
+	t.Helper()
+	w.trip++
+	begin := time.Now()
+	value, err := w.conn.Get("watched")
+	if err != nil || string(value) != "good" {
+		t.Fatalf("the watched key is %q, %v", value, err)
+	}
+	mine := fmt.Sprint(w.trip)
+	must(t, w.conn.Set("mine", mine))
+	if value, err := w.conn.Get("mine"); err != nil || string(value) != mine {
+		t.Fatalf("after SET %s: %q, %v", mine, value, err)
+	}
+	if took := time.Since(begin); took > slowest {
+		t.Errorf("three round trips of a client that does nothing wrong took %v", took)
+	}
+}
+
+// record is the record of a request.
+func record(r wire.KVRequest) []byte { return wire.AppendKVRequest(nil, &r) }
+
+// Whatever breaks the rules has the connection closed, without an answer and without an effect. Nobody
+// else notices.
+func TestHostilePackets(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	w := newWitness(t, s.addr())
+	refused := func(t *testing.T, what string, b []byte) {
+		t.Helper()
+		c, err := kvtest.Dial(t.Context(), s.addr())
+		must(t, err)
+		defer c.Close()
+		if _, err := c.Write(b); err != nil && !kvtest.Lost(err) {
+			t.Fatal(err)
+		}
+		if err := c.Closed(); err != nil {
+			t.Errorf("%s: not closed: %v", what, err)
+		}
+	}
+	for _, r := range requests {
+		name := wire.TypeName(r.Type)
+		whole := record(r)
+		for n := range whole {
+			refused(t, fmt.Sprintf("%s cut off after %d bytes", name, n), wire.AppendPacket(nil, 1, whole[:n]))
+		}
+		refused(t, name+" with a byte too many", wire.AppendPacket(nil, 1, append(record(r), 0)))
+		for _, at := range []int{0, 8, wire.HeaderSize - 1} {
+			refused(t, fmt.Sprintf("%s with byte %d of the header changed", name, at), flip(wire.AppendPacket(nil, 1, whole), at)[:wire.HeaderSize])
+		}
+		refused(t, name+" with its record changed", flip(wire.AppendPacket(nil, 1, whole), wire.HeaderSize))
+		refused(t, name+" with its trailer changed", flip(wire.AppendPacket(nil, 1, whole), wire.HeaderSize+len(whole)))
+		w.look(t)
+	}
+	refused(t, "a record of 4 GiB", wire.AppendHeader(nil, 1, 1<<32-1))
+	refused(t, "a record that is a byte longer than any request", wire.AppendHeader(nil, 1, wire.MaxKVRequestLen+1))
+	refused(t, "an unknown type", wire.AppendPacket(nil, 1, binary.BigEndian.AppendUint32(nil, 0x132)))
+	refused(t, "another protocol", []byte("GET / HTTP/1.1\r\nHost: kivaloo\r\n\r\n"))
+	w.look(t)
+}
+
+// flip returns b with one bit of it changed.
+func flip(b []byte, at int) []byte {
+	b[at] ^= 4
+	return b
+}
+
+// Keys and values that are longer than the store takes break the rules too, but not in a request
+// that only looks for them.
+func TestHostileLengths(t *testing.T) {
+	t.Parallel()
+	s := newServe(t, "--block-size", "512", "--max-key", "20", "--max-value", "30")
+	s.start(t)
+	w := newWitness(t, s.addr())
+	long := []byte(strings.Repeat("k", 255))
+	for _, r := range requests {
+		c := connect(t, s.addr())
+		r.Key, r.End = long[:21], long
+		if r.Old != nil {
+			r.Old = long
+		}
+		_, err := c.Ask(&r)
+		switch r.Type {
+		case wire.TypeSet, wire.TypeAdd, wire.TypeModify, wire.TypeCAS:
+			if !kvtest.Lost(err) {
+				t.Errorf("%s with a key of 21 bytes: %v", wire.TypeName(r.Type), err)
+			}
+			c = connect(t, s.addr())
+			r.Key, r.Value = []byte("watched"), long[:31]
+			if _, err := c.Ask(&r); !kvtest.Lost(err) {
+				t.Errorf("%s with a value of 31 bytes: %v", wire.TypeName(r.Type), err)
+			}
+		default:
+			must(t, err)
+		}
+		w.look(t)
+	}
+}
+
+// A request of which a byte comes now and then is answered when it is complete.
+func TestOneByteAtATime(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	w := newWitness(t, s.addr())
+	c := connect(t, s.addr())
+	for _, b := range wire.AppendPacket(nil, 7, record(wire.KVRequest{Type: wire.TypeGet, Key: []byte("watched")})) {
+		<-time.After(3 * time.Millisecond)
+		_, err := c.Write([]byte{b})
+		must(t, err)
+		w.look(t)
+	}
+	p, err := c.Answer()
+	must(t, err)
+	if value, _, err := wire.ParseKVValue(p.Record); err != nil || string(value) != "good" || p.ID != 7 {
+		t.Errorf("answer to request %d: %q, %v", p.ID, value, err)
+	}
+}
+
+// A client that has said that it will send no more gets all its answers, then the end.
+func TestHalfClose(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	w := newWitness(t, s.addr())
+	c := connect(t, s.addr())
+	want := make(map[uint64]bool)
+	for i := range 3000 {
+		r := wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%04d", i), Value: make([]byte, 200)}
+		switch i % 3 {
+		case 1:
+			r = wire.KVRequest{Type: wire.TypeGet, Key: []byte("watched")}
+		case 2:
+			r = wire.KVRequest{Type: wire.TypeRange, Max: 4096, Key: []byte("w")}
+		}
+		want[c.Queue(&r)] = true
+	}
+	must(t, c.Flush())
+	must(t, c.Conn.(interface{ CloseWrite() error }).CloseWrite())
+	for len(want) > 0 {
+		p, err := c.Answer()
+		if err != nil {
+			t.Fatalf("%d answers are missing: %v", len(want), err)
+		}
+		if !want[p.ID] {
+			t.Fatalf("answer to request %d, which is not outstanding", p.ID)
+		}
+		delete(want, p.ID)
+	}
+	must(t, c.Closed())
+	w.look(t)
+}
+
+const (
+	// deafPeers never read their answers.
+	deafPeers = 16
+
+	// deafMemory bounds what serve takes because of them, in bytes: for each the 1 MiB of answers
+	// that it may be owed, in buffers that have grown to hold it and are up to half empty, and as much garbage as
+	// there may be before it is collected.
+	deafMemory = deafPeers * 6 << 20
+
+	// deafRequests bounds what serve reads from one that asks for small answers, in bytes: what
+	// 4096 requests take, what it reads at once and what the socket holds, with much to spare.
+	deafRequests = 1 << 20
+)
+
+// Peers that ask for more and more, and never read what they get, are not read from after a while. They
+// take bounded memory, and nobody else notices. What they are owed is still there when they
+// begin to read.
+func TestDeafPeers(t *testing.T) {
+	t.Parallel()
+	s := newServe(t, "--cache", "4M", "--no-sync")
+	s.start(t)
+	fill(t, s.addr(), 5000)
+	w := newWitness(t, s.addr())
+	before := memory(t, s.process.Pid, "VmRSS")
+
+	var peers []*deaf
+	for i := range deafPeers {
+		r := wire.KVRequest{Type: wire.TypeGet, Key: []byte("00000042")}
+		if i%2 > 0 {
+			r = wire.KVRequest{Type: wire.TypeRange, Max: 1 << 20}
+		}
+		peers = append(peers, newDeaf(t, s.addr(), r))
+	}
+	for _, p := range peers {
+		for still := 0; still < 100; still++ {
+			before := p.written.Load()
+			w.look(t)
+			if now := p.written.Load(); now > deafRequests {
+				t.Fatalf("a peer that does not read could write %d bytes", now)
+			} else if now > before {
+				still = 0
+			}
+		}
+	}
+	if grown := memory(t, s.process.Pid, "VmHWM") - before; grown > deafMemory && !daemontest.Race {
+		t.Errorf("serve took %d bytes for %d peers that do not read", grown, deafPeers)
+	}
+	peers[0].hear(t)
+	w.look(t)
+}
+
+// fill stores n pairs of 8 and 200 bytes.
+func fill(t *testing.T, addr string, n int) {
+	t.Helper()
+	c := connect(t, addr)
+	for done := 0; done < n; {
+		window := min(n-done, 1000)
+		for i := range window {
+			c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%08d", done+i), Value: make([]byte, 200)})
+		}
+		must(t, c.Flush())
+		for range window {
+			_, err := c.Answer()
+			must(t, err)
+		}
+		done += window
+	}
+}
+
+// deaf is a peer that repeats a request and does not read.
+type deaf struct {
+	conn    *kvtest.Conn
+	packet  []byte
+	written atomic.Int64 // bytes
+	group   sync.WaitGroup
+}
+
+func newDeaf(t *testing.T, addr string, r wire.KVRequest) *deaf {
+	t.Helper()
+	d := &deaf{conn: connect(t, addr), packet: wire.AppendPacket(nil, 1, record(r))}
+	many := make([]byte, 0, 100*len(d.packet))
+	for range 100 {
+		many = append(many, d.packet...)
+	}
+	d.group.Go(func() {
+		for {
+			n, err := d.conn.Write(many)
+			d.written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		d.conn.Close()
+		d.group.Wait()
+	})
+	return d
+}
+
+// hear has the peer write no more, and read. There is an answer to every request that it has
+// written as a whole.
+func (d *deaf) hear(t *testing.T) {
+	t.Helper()
+	must(t, d.conn.SetWriteDeadline(time.Now()))
+	d.group.Wait()
+	for n := d.written.Load() / int64(len(d.packet)); n > 0; n-- {
+		if _, err := d.conn.Answer(); err != nil {
+			t.Fatalf("%d answers are missing: %v", n, err)
+		}
+	}
+}
+
+// memory returns a line of what the kernel says of a process's memory, in bytes.
+func memory(t *testing.T, pid int, what string) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	must(t, err)
+	_, rest, ok := strings.Cut(string(text), what+":")
+	var kilobytes int64
+	if _, err := fmt.Sscanf(rest, "%d kB", &kilobytes); !ok || err != nil {
+		t.Fatalf("%s of process %d: %v", what, pid, err)
+	}
+	return kilobytes << 10
+}

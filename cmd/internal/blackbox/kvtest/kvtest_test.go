@@ -1,0 +1,178 @@
+package kvtest
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"kivaloo/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestModel(t *testing.T) {
+	m := Model{"old": "1"}
+	for _, tc := range []struct {
+		typ        uint32
+		key        string
+		old, value string
+		status     uint32
+		leaves     string // value of the key; "-" for none
+	}{
+		{wire.TypeAdd, "old", "", "2", 1, "1"},
+		{wire.TypeModify, "old", "", "2", 0, "2"},
+		{wire.TypeCAS, "old", "1", "3", 1, "2"},
+		{wire.TypeCAS, "old", "2", "3", 0, "3"},
+		{wire.TypeCAD, "old", "2", "", 1, "3"},
+		{wire.TypeCAD, "old", "3", "", 0, "-"},
+		{wire.TypeModify, "old", "", "4", 1, "-"},
+		{wire.TypeCAS, "old", "", "4", 1, "-"},
+		{wire.TypeCAD, "old", "", "", 1, "-"},
+		{wire.TypeAdd, "old", "", "5", 0, "5"},
+		{wire.TypeDelete, "old", "", "", 0, "-"},
+		{wire.TypeDelete, "old", "", "", 0, "-"},
+		{wire.TypeSet, "old", "", "", 0, ""},
+	} {
+		r := wire.KVRequest{Type: tc.typ, Key: []byte(tc.key), Old: []byte(tc.old), Value: []byte(tc.value)}
+		status := m.Apply(&r)
+		value, ok := m[tc.key]
+		if !ok {
+			value = "-"
+		}
+		if status != tc.status || value != tc.leaves {
+			t.Errorf("%s old %q value %q: status %d, leaves %q; want %d, %q", wire.TypeName(tc.typ), tc.old, tc.value, status, value, tc.status, tc.leaves)
+		}
+	}
+}
+
+func TestDumpAndDiff(t *testing.T) {
+	long := strings.Repeat("k", 200)
+	m := Model{"b": "2", "a": "", long: "3"}
+	var out bytes.Buffer
+	if err := m.Dump(&out); err != nil || out.String() != "\x01a\x00\x01b\x012\xc8"+long+"\x013" {
+		t.Errorf("dumped %q, %v", out.String(), err)
+	}
+	if diff := m.Diff(Model{"b": "2", "a": "", long: "3"}); diff != "" {
+		t.Error(diff)
+	}
+	for _, other := range []Model{{"b": "2", long: "3"}, {"b": "2", "a": "x", long: "3"}, {"b": "2", "a": "", long: "3", "c": ""}} {
+		if m.Diff(other) == "" {
+			t.Errorf("no difference to %q", other)
+		}
+	}
+}
+
+// Every way in which the answer to a RANGE can be wrong is seen.
+func TestCheckRange(t *testing.T) {
+	m := Model{"a": "1", "b": "2", "c": "3", "d": "4"} // four bytes each in an answer
+	for _, tc := range []struct {
+		max        uint32
+		start, end string
+		next       string
+		pairs      string // keys
+		wrong      string // "" if the answer is right
+	}{
+		{100, "", "", "", "abcd", ""},
+		{100, "b", "d", "d", "bc", ""},
+		{8, "", "", "c", "ab", ""},
+		{8, "", "", "bb", "ab", ""},
+		{11, "a", "d", "c", "ab", ""},
+		{0, "b", "", "c", "b", ""},
+		{100, "d", "b", "b", "", ""},
+		{100, "e", "", "", "", ""},
+		{100, "b", "b", "b", "", ""},
+		{100, "", "", "", "abc", "says that it is complete"},
+		{100, "b", "d", "d", "bcd", "not before the end"},
+		{100, "b", "d", "", "bc", "behind the end"},
+		{100, "b", "d", "e", "bc", "behind the end"},
+		{8, "", "", "d", "abc", "too long"},
+		{100, "", "", "c", "abc", "but goes on at"},
+		{100, "", "", "d", "abd", "does not follow"},
+		{8, "", "", "b", "ab", "goes on at"},
+		{8, "", "", "d", "ab", "without"},
+		{8, "", "", "b", "a", "bytes of room"},
+		{8, "a", "", "a", "", "after 0 pairs"},
+	} {
+		var pairs []byte
+		for _, key := range tc.pairs {
+			pairs = append(pairs, 1, byte(key), 1, m[string(key)][0])
+		}
+		r := wire.KVRequest{Type: wire.TypeRange, Max: tc.max, Key: []byte(tc.start), End: []byte(tc.end)}
+		err := CheckRange(m, m.Keys(), &r, wire.AppendKVPairs(nil, uint32(len(tc.pairs)), []byte(tc.next), pairs))
+		if tc.wrong == "" && err != nil || tc.wrong != "" && (err == nil || !strings.Contains(err.Error(), tc.wrong)) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}
+
+// newChanges returns a load that has sent n changes, of which so many are durable, and what the
+// store held after each number of them.
+func newChanges(n, durable int) (*Load, []Model) {
+	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
+	after := []Model{{}}
+	for range n {
+		l.record(l.source.Change(l.tip))
+		m := Model{"other": "not looked at"}
+		for key, value := range l.tip {
+			m[key] = value
+		}
+		after = append(after, m)
+	}
+	l.durable = durable
+	return l, after
+}
+
+// After a crash a load accepts every state from the last that is known to be durable on, and no other.
+func TestLoadCheck(t *testing.T) {
+	const changes, durable = 60, 25
+	for n := range changes + 1 {
+		l, after := newChanges(changes, durable)
+		possible := false
+		for i := durable; i <= changes; i++ {
+			possible = possible || after[i].Diff(after[n]) == ""
+		}
+		if err := l.Check(after[n]); (err == nil) != possible {
+			t.Errorf("after %d changes: %v", n, err)
+		}
+	}
+	l, after := newChanges(changes, durable)
+	after[durable+5]["p extra"] = "from nowhere"
+	if l.Check(after[durable+5]) == nil {
+		t.Error("a pair that nobody wrote is accepted")
+	}
+}
+
+// A read shows something that is no older than what had been answered when it was sent, and makes
+// durable all that it shows.
+func TestLoadSees(t *testing.T) {
+	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
+	for _, value := range []string{"1", "2", "3"} {
+		l.record(wire.KVRequest{Type: wire.TypeSet, Key: []byte("pk"), Value: []byte(value)})
+	}
+	for _, tc := range []struct {
+		since   int
+		value   string // "-" for absent
+		ok      bool
+		durable int
+	}{
+		{0, "-", true, 0},
+		{0, "1", true, 1},
+		{1, "-", false, 1},
+		{1, "1", true, 1},
+		{1, "3", true, 3},
+		{2, "1", false, 3},
+		{3, "3", true, 3},
+		{0, "4", false, 3},
+	} {
+		answer := wire.AppendKVValue(nil, []byte(tc.value))
+		if tc.value == "-" {
+			answer = wire.AppendKVStatus(nil, 1)
+		}
+		if err := l.sees(read{"pk", tc.since}, answer); (err == nil) != tc.ok || l.durable != tc.durable {
+			t.Errorf("%+v: %v, %d changes are durable", tc, err, l.durable)
+		}
+	}
+}

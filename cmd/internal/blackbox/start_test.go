@@ -1,0 +1,238 @@
+package blackbox
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+// nobody is a user that owns nothing.
+const nobody = 65534
+
+// serveIn returns a command line of serve in a place, without --dir.
+func serveIn(place string, options ...string) *exec.Cmd {
+	cmd := exec.Command(daemontest.Program("kivaloo"), append([]string{"serve"}, options...)...)
+	cmd.Dir = place
+	return cmd
+}
+
+// asNobody has cmd run as a user who may not override permissions, if that is necessary.
+func asNobody(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	must(t, os.Chmod(filepath.Dir(cmd.Path), 0o755))
+	must(t, os.Chmod(cmd.Dir, 0o755))
+}
+
+// writeStore makes a small store in a directory.
+func writeStore(t *testing.T, dir string, options ...string) {
+	t.Helper()
+	s := &serve{place: filepath.Dir(dir), options: options}
+	if filepath.Base(dir) != "d" {
+		t.Fatalf("the store would not be in %s", dir)
+	}
+	s.start(t)
+	must(t, connect(t, s.addr()).Set("key", "value"))
+	s.stop(t)
+}
+
+// damage overwrites the beginning of every block file in a directory.
+func damage(t *testing.T, dir string) {
+	t.Helper()
+	for name := range blockFiles(t, dir) {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		must(t, err)
+		_, err = f.WriteAt(make([]byte, 16), 0)
+		must(t, err)
+		must(t, f.Close())
+	}
+}
+
+// What serve cannot be started with: it says why in a line, ends with status 1, and leaves everything
+// as it was.
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name    string
+		prepare func(t *testing.T, place string) // makes what is in the way
+		options []string
+		user    bool // an ordinary one, not root
+		says    string
+	}{
+		{name: "a file", prepare: func(t *testing.T, place string) {
+			must(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
+		}, says: "d: not a directory"},
+		{name: "below a file", prepare: func(t *testing.T, place string) {
+			must(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
+		}, options: []string{"--dir", "d/e"}, says: "d/e: not a directory"},
+		{name: "a link to nowhere", prepare: func(t *testing.T, place string) {
+			must(t, os.Symlink("nowhere", filepath.Join(place, "d")))
+		}, says: "d: "},
+		{name: "unreadable", prepare: func(t *testing.T, place string) {
+			must(t, os.Mkdir(filepath.Join(place, "d"), 0o300))
+		}, user: true, says: "d: permission denied"},
+		{name: "not to be entered", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"))
+			must(t, os.Chmod(filepath.Join(place, "d"), 0o600))
+			t.Cleanup(func() { os.Chmod(filepath.Join(place, "d"), 0o700) })
+		}, user: true, says: ": permission denied"},
+		{name: "not to be made", user: true, says: "d: permission denied", prepare: func(t *testing.T, place string) {
+			if os.Geteuid() != 0 {
+				must(t, os.Chmod(place, 0o500))
+				t.Cleanup(func() { os.Chmod(place, 0o700) })
+			}
+		}},
+		{name: "files of another user", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"))
+			for name := range blockFiles(t, filepath.Join(place, "d")) {
+				must(t, os.Chmod(filepath.Join(place, "d", name), 0))
+			}
+			must(t, os.Chmod(filepath.Join(place, "d"), 0o755))
+		}, user: true, says: ": permission denied"},
+		{name: "another block size", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"), "--block-size", "512")
+		}, options: []string{"--block-size", "1024"}, says: "has blocks of 512 bytes, not 1024: leave --block-size out"},
+		{name: "another block size, of one block", prepare: func(t *testing.T, place string) {
+			copyGolden(t, "s512-empty", filepath.Join(place, "d"))
+		}, options: []string{"--block-size", "700"}, says: "has blocks of 512 bytes, not 700: leave --block-size out"},
+		{name: "damaged", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"))
+			damage(t, filepath.Join(place, "d"))
+		}, says: "cannot tell the block size of the store in d: no page in it can be recognised; if you know it, give --block-size"},
+		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"))
+			damage(t, filepath.Join(place, "d"))
+		}, options: []string{"--block-size", "2048", "--storage-cost", "0"}, says: "no root of a tree in it"},
+		{name: "a file is missing", prepare: func(t *testing.T, place string) {
+			copyGolden(t, "s512-torn-base", filepath.Join(place, "d"))
+			must(t, os.Remove(filepath.Join(place, "d/blks_000000000000000a")))
+		}, says: "blks_0000000000000013"},
+		{name: "not a socket", prepare: func(t *testing.T, place string) {
+			writeStore(t, filepath.Join(place, "d"))
+			must(t, os.WriteFile(filepath.Join(place, "d/kivaloo.sock"), []byte("text"), 0o600))
+		}, says: "kivaloo.sock: there is something else than a socket at this path"},
+		{name: "a long path", options: []string{"--dir", strings.Repeat("long", 24)}, says: "is too long: the path of the socket in it would have 109 bytes"},
+		{name: "a long path to listen on", options: []string{"--listen", "/" + strings.Repeat("long", 27)}, says: "--listen /long"},
+		{name: "any address", options: []string{"--listen", "0.0.0.0:4711"}, says: "--listen 0.0.0.0:4711 can be reached from other machines"},
+		{name: "any address, what to do", options: []string{"--listen", "[::]:4711"}, says: "unix socket or a loopback address and put kivaloo-mux in front, or say --insecure-listen"},
+		{name: "no address", options: []string{"--listen", "nonsense"}, says: "--listen nonsense: "},
+		{name: "unknown flag", options: []string{"--what"}, says: "unknown flag: --what; see `kivaloo serve --help`"},
+		{name: "an argument", options: []string{"what"}, says: `there is an argument too many, "what"`},
+		{name: "block size", options: []string{"--block-size", "511"}, says: "--block-size 511 is not within 512 to 131072"},
+		{name: "no number", options: []string{"--block-size", "many"}, says: "--block-size"},
+		{name: "cache", options: []string{"--cache", "1Mi"}, says: "--cache 1Mi is 512 pages of 2048 bytes, which is not within 1024 to"},
+		{name: "no cache", options: []string{"--cache", "0"}, says: "--cache 0"},
+		{name: "max key", options: []string{"--max-key", "256"}, says: "longest key 256"},
+		{name: "max value", options: []string{"--block-size", "512", "--max-value", "105"}, says: "more than a third of a block"},
+		{name: "commit delay", options: []string{"--commit-delay", "2s"}, says: "--commit-delay 2s is not within 0 to 1s"},
+		{name: "min commit", options: []string{"--min-commit", "-1"}, says: "--min-commit -1 is negative"},
+		{name: "max connections", options: []string{"--max-connections", "-1"}, says: "--max-connections -1 is negative"},
+		{name: "storage cost", options: []string{"--storage-cost", "NaN"}, says: "--storage-cost NaN is not 0 or more"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			place := newPlace(t)
+			if tc.prepare != nil {
+				tc.prepare(t, place)
+			}
+			cmd := serveIn(place, append([]string{"--dir", "d"}, tc.options...)...)
+			if tc.user {
+				asNobody(t, cmd)
+			}
+			before := treeHash(t, place)
+			runCommand(t, cmd).want(t, 1, "", tc.says)
+			if treeHash(t, place) != before {
+				t.Error("something has been changed")
+			}
+		})
+	}
+}
+
+// A directory that a serve has open is not opened by another, nor by a block store.
+func TestServeInUse(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	c := connect(t, s.addr())
+	must(t, c.Set("key", "value"))
+	thaw := freeze(t, s.process) // it writes checksums and the like when it has time
+	before := treeHash(t, s.dir())
+	runCommand(t, s.command()).want(t, 1, "", "in use by another process")
+	place := newPlace(t)
+	r := daemontest.Run(t, place, daemontest.Program("kivaloo-lbs"), "-s", filepath.Join(place, "lbs"), "-d", s.dir(), "-b", "2048")
+	run{r.Status, "", r.Output}.want(t, 1, "", "in use by another process")
+	kivaloo(t, "", "check", s.dir()).want(t, 1, "", "in use by another process")
+	if treeHash(t, s.dir()) != before {
+		t.Error("something has been changed")
+	}
+	thaw()
+	if value, err := c.Get("key"); err != nil || string(value) != "value" {
+		t.Errorf("then: %q, %v", value, err)
+	}
+}
+
+// A directory that is missing is made, with those that lead to it, for its owner only.
+func TestServeMakesDirectory(t *testing.T) {
+	t.Parallel()
+	place := newPlace(t)
+	s := &serve{place: filepath.Join(place, "not", "yet"), options: []string{"--block-size", "700"}}
+	s.start(t)
+	must(t, connect(t, s.addr()).Set("key", "value"))
+	info, err := os.Stat(s.dir())
+	must(t, err)
+	if info.Mode().Perm() != 0o700 {
+		t.Errorf("directory with permissions %v", info.Mode())
+	}
+	s.stop(t)
+	s.options = nil // the block size is recognised
+	s.start(t)
+	if value, err := connect(t, s.addr()).Get("key"); err != nil || string(value) != "value" {
+		t.Errorf("after a restart: %q, %v", value, err)
+	}
+}
+
+// What a server that was killed has left in the place of its socket is replaced. A socket
+// at which somebody answers is not.
+func TestServeTakesOverSocket(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	must(t, connect(t, s.addr()).Set("key", "value"))
+	s.crash(t, nil)
+	if info, err := os.Lstat(s.addr()); err != nil || info.Mode().Type() != os.ModeSocket {
+		t.Fatalf("no socket is left after a kill: %v, %v", info, err)
+	}
+	s.start(t)
+	if value, err := connect(t, s.addr()).Get("key"); err != nil || string(value) != "value" {
+		t.Errorf("after a restart: %q, %v", value, err)
+	}
+	s.stop(t)
+
+	ln, err := net.Listen("unix", s.addr())
+	must(t, err)
+	defer ln.Close()
+	before := treeHash(t, s.dir())
+	runCommand(t, s.command()).want(t, 1, "", "kivaloo.sock: another process is listening here; stop it, or choose another path")
+	if treeHash(t, s.dir()) != before {
+		t.Error("something has been changed")
+	}
+	elsewhere := filepath.Join(s.place, "elsewhere")
+	other, err := net.Listen("unix", elsewhere)
+	must(t, err)
+	defer other.Close()
+	must(t, ln.Close())
+	s.options = []string{"--listen", elsewhere}
+	runCommand(t, s.command()).want(t, 1, "", "elsewhere: another process is listening here")
+	if _, err := os.Lstat(s.addr()); !os.IsNotExist(err) {
+		t.Errorf("the socket that it had made is left: %v", err)
+	}
+}

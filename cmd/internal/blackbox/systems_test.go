@@ -1,0 +1,258 @@
+package blackbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	kv "kivaloo"
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+// system is a store with what serves it.
+type system interface {
+	dir() string  // where the block files are
+	addr() string // where clients connect
+	// start starts what does not run, and returns when clients can connect.
+	start(t *testing.T)
+	// stop ends everything by SIGTERM.
+	stop(t *testing.T)
+	// crash ends something, or everything, by SIGKILL. What is left is told by idle.
+	crash(t *testing.T, rnd *rand.Rand)
+	// idle reports whether nothing has the store open.
+	idle() bool
+	// said returns what the programs have written to stderr since the last start.
+	said(t *testing.T) string
+}
+
+// onBoth runs a test on both kinds of system, each with a new directory. blockSize is in bytes; 0
+// leaves it to serve, and means serve's default for the daemons.
+func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
+	t.Run("serve", func(t *testing.T) {
+		t.Parallel()
+		test(t, newServe(t))
+	})
+	t.Run("daemons", func(t *testing.T) {
+		t.Parallel()
+		test(t, newDaemons(t, max(blockSize, 512)))
+	})
+}
+
+// serve is kivaloo serve.
+type serve struct {
+	place   string
+	options []string
+	process *daemontest.Daemon // nil if it does not run
+	stderr  string             // the file that it writes to
+}
+
+func newServe(t *testing.T, options ...string) *serve {
+	t.Helper()
+	return &serve{place: newPlace(t), options: options}
+}
+
+func (s *serve) dir() string  { return filepath.Join(s.place, "d") }
+func (s *serve) addr() string { return filepath.Join(s.dir(), "kivaloo.sock") }
+func (s *serve) idle() bool   { return s.process == nil }
+
+// command is the command line.
+func (s *serve) command() *exec.Cmd {
+	return exec.Command(daemontest.Program("kivaloo"), append([]string{"serve", "--dir", s.dir()}, s.options...)...)
+}
+
+func (s *serve) start(t *testing.T) {
+	t.Helper()
+	s.startCommand(t, s.command())
+}
+
+func (s *serve) startCommand(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	s.process, s.stderr = daemontest.Foreground(t, cmd)
+	daemontest.Until(t, "ready", func() bool {
+		if !alive(s.process) {
+			t.Fatalf("serve has ended: %s", s.said(t))
+		}
+		return strings.Contains(s.said(t), "msg=ready")
+	})
+}
+
+func (s *serve) stop(t *testing.T) {
+	t.Helper()
+	s.signal(t, syscall.SIGTERM)
+}
+
+// signal stops serve, and expects it to have done all that it had to.
+func (s *serve) signal(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	s.process.Signal(t, sig)
+	status := s.process.Wait(t)
+	s.process = nil
+	if !status.Exited() || status.ExitStatus() != 0 || !strings.Contains(s.said(t), "msg=stopped") {
+		t.Fatalf("after %v: status %#x, said %q", sig, status, s.said(t))
+	}
+}
+
+func (s *serve) crash(t *testing.T, _ *rand.Rand) {
+	t.Helper()
+	s.process.Kill()
+	s.process.Wait(t)
+	s.process = nil
+}
+
+func (s *serve) said(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(s.stderr)
+	must(t, err)
+	return string(text)
+}
+
+// daemons are kivaloo-kvlds and kivaloo-lbs.
+type daemons struct {
+	place        string
+	blockSize    int
+	kvldsOptions []string
+	kvlds, lbs   *daemontest.Daemon // nil if it does not run
+	output       string             // of the last start commands
+}
+
+func newDaemons(t *testing.T, blockSize int, kvldsOptions ...string) *daemons {
+	t.Helper()
+	d := &daemons{place: newPlace(t), blockSize: blockSize, kvldsOptions: kvldsOptions}
+	must(t, os.Mkdir(d.dir(), 0o700))
+	return d
+}
+
+func (d *daemons) dir() string              { return filepath.Join(d.place, "d") }
+func (d *daemons) addr() string             { return filepath.Join(d.place, "kvlds") }
+func (d *daemons) idle() bool               { return d.lbs == nil }
+func (d *daemons) said(*testing.T) string   { return d.output }
+func (d *daemons) lbsAddr() string          { return filepath.Join(d.place, "lbs") }
+func (d *daemons) socket(of string) string  { return filepath.Join(d.place, of) }
+func (d *daemons) pidFile(of string) string { return of + ".pid" }
+
+// start starts the daemons as a script would: what is left of one that was killed is removed
+// before the next takes its place.
+func (d *daemons) start(t *testing.T) {
+	t.Helper()
+	d.output = ""
+	if d.lbs == nil {
+		d.lbs = d.launch(t, "lbs", "-s", d.lbsAddr(), "-d", d.dir(), "-b", strconv.Itoa(d.blockSize))
+	}
+	if d.kvlds == nil {
+		d.kvlds = d.launch(t, "kvlds", append([]string{"-s", d.addr(), "-l", d.lbsAddr()}, d.kvldsOptions...)...)
+	}
+}
+
+func (d *daemons) launch(t *testing.T, name string, args ...string) *daemontest.Daemon {
+	t.Helper()
+	if err := os.Remove(d.socket(name)); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	r := daemontest.Run(t, d.place, daemontest.Program("kivaloo-"+name), args...)
+	if r.Status != 0 {
+		t.Fatalf("%s %q: status %#x, said %q", name, args, r.Status, r.Output)
+	}
+	d.output += r.Output
+	return daemontest.Take(t, filepath.Join(d.place, d.pidFile(name)))
+}
+
+func (d *daemons) stop(t *testing.T) {
+	t.Helper()
+	for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
+		one.Signal(t, syscall.SIGTERM)
+		if status := one.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+			t.Fatalf("after SIGTERM: status %#x", status)
+		}
+	}
+	d.kvlds, d.lbs = nil, nil
+}
+
+// crash kills one daemon or both. Without its block store a kvlds ends by itself.
+func (d *daemons) crash(t *testing.T, rnd *rand.Rand) {
+	t.Helper()
+	switch rnd.IntN(3) {
+	case 0:
+		d.kvlds.Kill()
+		d.kvlds.Wait(t)
+	case 1:
+		d.lbs.Kill()
+		d.lbs.Wait(t)
+		if status := d.kvlds.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
+			t.Fatalf("the block store was killed, and kvlds ended with status %#x", status)
+		}
+		d.lbs = nil
+	default:
+		d.lbs.Kill()
+		d.kvlds.Kill()
+		d.lbs.Wait(t)
+		d.kvlds.Wait(t)
+		d.lbs = nil
+	}
+	d.kvlds = nil
+}
+
+// freeze stops a process where it is, and returns what has it go on.
+func freeze(t *testing.T, d *daemontest.Daemon) (thaw func()) {
+	t.Helper()
+	d.Signal(t, syscall.SIGSTOP)
+	daemontest.Until(t, "stopped", func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Pid))
+		must(t, err)
+		_, rest, _ := strings.Cut(string(text), ") ")
+		return strings.HasPrefix(rest, "T")
+	})
+	return func() { d.Signal(t, syscall.SIGCONT) }
+}
+
+// alive reports whether a process has not ended.
+func alive(d *daemontest.Daemon) bool { return syscall.Kill(d.Pid, 0) == nil }
+
+// readAll returns all that a store holds.
+func readAll(t *testing.T, addr string) kvtest.Model {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	c, err := kv.Dial(ctx, addr)
+	must(t, err)
+	defer c.Close()
+	m := make(kvtest.Model)
+	for p, err := range c.Range(ctx, nil, nil) {
+		must(t, err)
+		m[string(p.Key)] = string(p.Value)
+	}
+	return m
+}
+
+// mustHold checks that a store holds just what m does.
+func mustHold(t *testing.T, addr string, m kvtest.Model) {
+	t.Helper()
+	if diff := m.Diff(readAll(t, addr)); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+// dump returns the hash of what kivaloo dump writes, in hex.
+func dump(t *testing.T, addr string) string {
+	t.Helper()
+	r := kivaloo(t, "", "dump", "--addr", addr)
+	if r.status != 0 {
+		t.Fatalf("dump: status %#x, said %q", r.status, r.stderr)
+	}
+	return sum(strings.NewReader(r.out))
+}
+
+func sum(r io.Reader) string {
+	h := sha256.New()
+	_, _ = io.Copy(h, r) // neither of them fails
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
