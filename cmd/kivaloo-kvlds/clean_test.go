@@ -85,7 +85,7 @@ func TestCleaning(t *testing.T) {
 	before := unchanged.lastRoot()
 	cleaned := []*fakeBlocks{alone.startFake(t, 512), watched.startFake(t, 512)}
 	for _, f := range cleaned {
-		f.fill(unchanged.blocks)
+		f.fill(unchanged)
 	}
 	start := time.Now()
 	free.start(t, "-S", "0")

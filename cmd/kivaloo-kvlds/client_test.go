@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -222,15 +223,10 @@ func (c *client) mustBeSilent(t *testing.T) {
 	t.Helper()
 	c.nc.SetReadDeadline(time.Now().Add(silence))
 	id, record, err := c.receive()
-	if !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("answer to %d: %x, %v", id, record, err)
 	}
 	c.nc.SetReadDeadline(time.Now().Add(patience))
-}
-
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // mustChange checks the status of the answer to a modifying request.

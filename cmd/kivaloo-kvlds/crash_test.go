@@ -64,7 +64,7 @@ func TestCrashes(t *testing.T) {
 	serial := 0
 	for round := range rounds {
 		var requests []wire.KVRequest
-		for range 6000 {
+		for range 10000 {
 			serial++
 			requests = append(requests, randomChange(rnd, state, serial))
 		}
@@ -115,7 +115,7 @@ func (s *stack) crash(t *testing.T, requests []wire.KVRequest, rnd *rand.Rand) (
 		defer close(sent)
 		_ = c.sendRaw(packets) // ends when the daemon does
 	}()
-	timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(80*time.Millisecond))), victim.Kill)
+	timer := time.AfterFunc(time.Duration(rnd.Int64N(int64(60*time.Millisecond))), victim.Kill)
 	for {
 		id, _, err := c.receive()
 		if err != nil {

@@ -53,8 +53,8 @@ func TestBlockStoreFails(t *testing.T) {
 	t.Parallel()
 	refuse := func(*wire.LBSRequest) []byte { return wire.AppendLBSStatus(nil, 1) }
 	rubbish := func(*wire.LBSRequest) []byte { return []byte{7} }
-	written := writeFake(t)
 	zeros := func(*wire.LBSRequest) []byte { return wire.AppendLBSBlock(nil, make([]byte, 512)) }
+	written := writeFake(t)
 	for name, test := range map[string]struct {
 		ask    wire.KVRequest
 		typ    uint32
@@ -73,8 +73,8 @@ func TestBlockStoreFails(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
 			f := p.startFake(t, 512)
-			f.fill(written.blocks)
-			pr := p.foreground(t) // with nothing but the root in its cache
+			f.fill(written)
+			pr := p.foreground(t, "-S", "0") // with nothing but the root in its cache
 			f.look(func() {
 				f.answer = func(q *wire.LBSRequest) []byte {
 					if q.Type == test.typ {
@@ -147,7 +147,7 @@ func TestBlockStoreFailsAtTheStart(t *testing.T) {
 				}
 			})
 			r := p.run(t, p.args()...)
-			p.mustRefuse(t, r, test.says)
+			mustRefuse(t, r, test.says)
 			p.mustHaveSocket(t)
 			if !absent(p.path("s.pid")) {
 				t.Error("it has left a pid file")

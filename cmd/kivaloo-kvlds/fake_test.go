@@ -201,8 +201,12 @@ func (f *fakeBlocks) look(what func()) {
 	what()
 }
 
-// fill puts blocks into a store that has none.
-func (f *fakeBlocks) fill(blocks [][]byte) { f.look(func() { f.blocks = slices.Clone(blocks) }) }
+// fill gives a store that has no blocks those of another.
+func (f *fakeBlocks) fill(from *fakeBlocks) {
+	var blocks [][]byte
+	from.look(func() { blocks = slices.Clone(from.blocks) })
+	f.look(func() { f.blocks = blocks })
+}
 
 // hold has all appends from now on wait for release.
 func (f *fakeBlocks) hold(holding bool) { f.look(func() { f.holding = holding }) }
@@ -230,12 +234,6 @@ func (f *fakeBlocks) mustSee(t *testing.T, n int) {
 func (f *fakeBlocks) count() (n int) {
 	f.look(func() { n = f.appends })
 	return n
-}
-
-// next returns the number of the next block.
-func (f *fakeBlocks) next() (next uint64) {
-	f.look(func() { next = uint64(len(f.blocks)) })
-	return next
 }
 
 // lastRoot returns the root of the tree that was acknowledged last.

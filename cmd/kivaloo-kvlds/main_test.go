@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,13 +30,9 @@ type place string
 func newPlace(t *testing.T) place {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kvlds")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	return place(dir)
 }
 
@@ -116,13 +111,11 @@ func (p place) end(t *testing.T, kvlds *daemontest.Daemon) {
 // clear removes the socket of a kvlds that has ended.
 func (p place) clear(t *testing.T) {
 	t.Helper()
-	if err := os.Remove(p.socket()); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Remove(p.socket()))
 }
 
 // mustRefuse checks that a start command has ended with status 1, saying why.
-func (p place) mustRefuse(t *testing.T, r daemontest.Result, why string) {
+func mustRefuse(t *testing.T, r daemontest.Result, why string) {
 	t.Helper()
 	if r.Status.ExitStatus() != 1 || !strings.HasPrefix(r.Output, "kivaloo-kvlds: ") || !strings.Contains(r.Output, why) {
 		t.Errorf("status %v, said %q, want %q", r.Status, r.Output, why)
@@ -141,10 +134,8 @@ func (p place) mustHaveSocket(t *testing.T) {
 func (p place) files(t *testing.T) []string {
 	t.Helper()
 	names, err := filepath.Glob(p.path("d/blks_*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, ".") })
+	must(t, err)
+	return names
 }
 
 // process is a kvlds in the foreground, so that what it says while it serves can be read.

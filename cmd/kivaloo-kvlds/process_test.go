@@ -69,7 +69,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{[]string{"-s", s, "-l", "[127.0.0.1]:0"}, "address"},
 		{[]string{"-s", p.path("no/s"), "-l", b}, "no such file"},
 	} {
-		p.mustRefuse(t, p.run(t, c.args...), c.says)
+		t.Run(fmt.Sprint(c.args), func(t *testing.T) { mustRefuse(t, p.run(t, c.args...), c.says) })
 	}
 	if entries, err := os.ReadDir(string(p)); err != nil || len(entries) != 1 {
 		t.Errorf("refused command lines leave %v, %v", entries, err)
@@ -125,7 +125,7 @@ func TestLimitsByBlockSize(t *testing.T) {
 			f := p.startFake(t, c.blockSize)
 			options := strings.Fields(c.options)
 			if c.refused != "" {
-				p.mustRefuse(t, p.run(t, p.args(append(options, "--foreground")...)...), c.refused)
+				mustRefuse(t, p.run(t, p.args(append(options, "--foreground")...)...), c.refused)
 				p.mustHaveSocket(t)
 				f.mustSee(t, 0)
 				return
@@ -163,14 +163,14 @@ func TestOptionSyntax(t *testing.T) {
 func TestSocketIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	p.mustRefuse(t, p.run(t, p.args()...), "no such file")
+	mustRefuse(t, p.run(t, p.args()...), "no such file")
 	p.mustHaveSocket(t)
 	if !absent(p.path("s.pid")) {
 		t.Error("it has left a pid file")
 	}
 	// The left-behind socket prevents the next start, whatever else is mended.
 	p.startBlocks(t, 512)
-	p.mustRefuse(t, p.run(t, p.args()...), "address already in use")
+	mustRefuse(t, p.run(t, p.args()...), "address already in use")
 	p.mustHaveSocket(t)
 	p.clear(t)
 	d := p.start(t)
@@ -188,7 +188,7 @@ func TestPidFileThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.startBlocks(t, 512)
-	p.mustRefuse(t, p.run(t, p.args("-p", p.path("no/such/dir"))...), "pid file")
+	mustRefuse(t, p.run(t, p.args("-p", p.path("no/such/dir"))...), "pid file")
 }
 
 func TestFilesFollowUmask(t *testing.T) {

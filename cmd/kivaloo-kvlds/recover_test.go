@@ -99,7 +99,7 @@ func TestNoRoot(t *testing.T) {
 			file := p.path("d/blks_0000000000000000")
 			must(t, os.WriteFile(file, block, 0o600))
 			p.startBlocks(t, 512)
-			p.mustRefuse(t, p.run(t, p.args()...), "no root of a tree")
+			mustRefuse(t, p.run(t, p.args()...), "no root of a tree")
 			if got, err := os.ReadFile(file); err != nil || string(got) != string(block) || len(p.files(t)) != 1 {
 				t.Errorf("the store was changed: %d bytes, %v, files %v", len(got), err, p.files(t))
 			}
