@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"eventloop":       {"actors", "wire"},
 	"eventloop/kvlds": {"actors", "wire", "tree"},
 	"eventloop/lbs":   {"actors", "wire", "disk"},
+	"eventloop/mux":   {"actors", "wire"},
 	"stress":          {".", "wire"},
 	"cmd":             {anything},
 }
