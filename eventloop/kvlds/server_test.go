@@ -443,7 +443,7 @@ func TestRangesThatAreNotRead(t *testing.T) {
 		c.expect(uint64(i), done)
 	}
 	greedy := s.dial()
-	const asked = 500
+	const asked = 60 // each of 680 kB
 	ranges := make([]wire.KVRequest, asked)
 	for i := range ranges {
 		ranges[i] = wire.KVRequest{Type: wire.TypeRange, Max: 1<<32 - 1}

@@ -26,6 +26,9 @@ const (
 	// crashAfter bounds how long the load has run by then.
 	crashAfter = 80 * time.Millisecond
 
+	// crashWait bounds how long it is waited for something to be acknowledged.
+	crashWait = 10 * time.Second
+
 	// checkEvery is how many crashes pass between two checks of the directory.
 	checkEvery = 3
 )
@@ -73,13 +76,17 @@ func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 			}
 		}
 	}
-	acknowledged := 0
+	if n := acknowledged(loads); n == 0 {
+		t.Errorf("no change was acknowledged between %d crashes: nothing has been tried", rounds)
+	}
+}
+
+// acknowledged returns how many changes have been acknowledged to all loads.
+func acknowledged(loads []*kvtest.Load) (n int) {
 	for _, l := range loads {
-		acknowledged += l.Acknowledged()
+		n += l.Acknowledged()
 	}
-	if acknowledged < rounds {
-		t.Errorf("only %d changes were acknowledged between %d crashes: nothing has been tried", acknowledged, rounds)
-	}
+	return n
 }
 
 // crashUnder kills something while the loads run.
@@ -87,6 +94,11 @@ func crashUnder(t *testing.T, s system, loads []*kvtest.Load, rnd *rand.Rand) {
 	t.Helper()
 	errs := make([]error, len(loads))
 	under := runLoads(t.Context(), s.addr(), loads, errs)
+	if rnd.IntN(2) == 0 { // else it may die before anything has been acknowledged
+		before := acknowledged(loads)
+		for end := time.Now().Add(crashWait); acknowledged(loads) == before && time.Now().Before(end); <-time.After(time.Millisecond) {
+		}
+	}
 	<-time.After(time.Duration(rnd.Int64N(int64(crashAfter))))
 	s.crash(t, rnd)
 	under.Wait()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"kivaloo/wire"
 )
@@ -43,7 +44,7 @@ type Load struct {
 	durable int              // so many of them must survive anything
 	history map[string][]state
 
-	acknowledged int // changes, ever
+	acknowledged atomic.Int64 // changes, ever
 }
 
 // state is a value of a key, from when changes[after-1] has been applied.
@@ -70,8 +71,9 @@ func (l *Load) settle(base Model) {
 	l.history = make(map[string][]state)
 }
 
-// Acknowledged returns how many changes have been acknowledged since the load was made.
-func (l *Load) Acknowledged() int { return l.acknowledged }
+// Acknowledged returns how many changes have been acknowledged since the load was made. Any goroutine
+// may call it.
+func (l *Load) Acknowledged() int { return int(l.acknowledged.Load()) }
 
 // Run makes requests on a new connection until the server closes it or ctx is done, which
 // both are no error.
@@ -166,7 +168,7 @@ func (r *run) receive() error {
 	}
 	delete(r.changeIDs, p.ID)
 	r.next++
-	r.acknowledged++
+	r.acknowledged.Add(1)
 	r.durable = max(r.durable, r.next)
 	change := &r.changes[i]
 	if status, err := wire.ParseKVStatus(change.Type, p.Record); err != nil || status != r.want[i] {
