@@ -13,7 +13,7 @@ func TestMaxSpread(t *testing.T) {
 	spread := func(maxSpread float64) (most float64) {
 		cfg := Config{CachePages: 1 << 14, MaxKey: -1, MaxValue: -1, StorageCost: 1, MaxSpread: maxSpread}
 		h := newHarness(t, newMemStore(2048), cfg)
-		const pairs, batch = 10000, 500
+		const pairs, batch = 4000, 200
 		put := func(i, version int) Request {
 			return Request{Op: Set, Key: fmt.Appendf(nil, "%040d", i), Value: fmt.Appendf(nil, "%040d", version)}
 		}
@@ -25,7 +25,7 @@ func TestMaxSpread(t *testing.T) {
 			h.do(requests...)
 		}
 		rng := rand.New(rand.NewPCG(1, 2))
-		for version := range 120 {
+		for version := range 100 {
 			h.now += 10 * time.Millisecond
 			for j := range requests {
 				requests[j] = put(rng.IntN(pairs), version)
