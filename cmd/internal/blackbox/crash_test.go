@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// crashes is how often each kind of system is killed in the ordinary run, and in the
-	// long one.
+	// crashes is how often each kind of system is killed in the ordinary run, in one with the
+	// race detector, and in the long one.
 	crashes     = 7
+	crashesRace = 4
 	crashesLong = 200
 
 	// crashLoads is how many connections are under load at the time.
@@ -54,8 +55,11 @@ func TestCrashes(t *testing.T) {
 func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 	rnd := seeded(t)
 	rounds := crashes
-	if torture() {
+	switch {
+	case torture():
 		rounds = crashesLong
+	case daemontest.Race:
+		rounds = crashesRace
 	}
 	loads := make([]*kvtest.Load, crashLoads)
 	for i := range loads {

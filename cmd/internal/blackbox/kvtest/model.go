@@ -2,7 +2,6 @@ package kvtest
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -52,19 +51,6 @@ func (m Model) Apply(r *wire.KVRequest) uint32 {
 
 // Keys returns the keys in ascending order.
 func (m Model) Keys() []string { return slices.Sorted(maps.Keys(m)) }
-
-// Dump writes all pairs as the original's dump program does.
-func (m Model) Dump(w io.Writer) error {
-	for _, key := range m.Keys() {
-		value := m[key]
-		pair := append([]byte{byte(len(key))}, key...)
-		pair = append(append(pair, byte(len(value))), value...)
-		if _, err := w.Write(pair); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // Diff says what found has that differs from m: at most one example. It is empty if
 // they are equal.
