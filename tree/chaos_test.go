@@ -14,11 +14,11 @@ import (
 // order, reads that fail and appends for which there is no space, cleaning, and batches that are built ahead. Every
 // answer must be right when it is given, and there must be one to every request.
 func TestChaos(t *testing.T) {
-	for seed := range torture(10, 2000) {
+	for seed := range torture(8, 2000) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			c := newChaos(t, seed)
-			for range 1000 {
+			for range 700 {
 				c.step()
 			}
 			c.end()

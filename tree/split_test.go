@@ -153,7 +153,7 @@ func TestRootNearlyFull(t *testing.T) {
 	for _, blockSize := range []int{512, 1000, 2048} {
 		for _, last := range []int{30, 60, 90} { // bytes of the pair that comes last
 			for _, reverse := range []bool{false, true} {
-				for full := blockSize - 20; full <= blockSize+5; full++ {
+				for full := blockSize - 10; full <= blockSize+2; full++ {
 					h := newHarness(t, newMemStore(blockSize), testConfig())
 					requests := rootOf(full-last, 50)
 					requests = append(requests, set("99", strings.Repeat("v", last-4)))
