@@ -72,8 +72,9 @@ func evenly(size int64, count uint64) (int, bool) {
 	return int(uint64(size) / count), true
 }
 
-// pageLength returns the length of the page that a file begins with: up to the next page,
-// or to the end of the file.
+// pageLength returns the length of the page that a file begins with: up to the next page, which must
+// be one of that length too, or to the end of the file. A block that a power cut has left as zeros looks like padding: taken
+// for some, it would make the length a multiple of what it is.
 func pageLength(start []byte, fileSize int64) (int, bool) {
 	for at := disk.MinBlockSize; at <= disk.MaxBlockSize && at < len(start); at++ {
 		next := bytes.Index(start[at:], []byte(magic))
@@ -81,7 +82,7 @@ func pageLength(start []byte, fileSize int64) (int, bool) {
 			break
 		}
 		if at += next; plausible(start, at) {
-			return at, true
+			return at, plausible(start[at:], at)
 		}
 	}
 	if fileSize <= disk.MaxBlockSize && plausible(start, int(fileSize)) {

@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -55,7 +56,8 @@ func TestDetectDamaged(t *testing.T) {
 		"one page":             {map[string][]byte{"blks_0000000000000000": page}, 1024},
 		"half a page":          {map[string][]byte{"blks_0000000000000000": page[:511]}, -1},
 		"two pages":            {map[string][]byte{"blks_0000000000000000": full}, 1024},
-		"a page and a bit":     {map[string][]byte{"blks_0000000000000000": full[:1500]}, 1024},
+		"a page and a bit":     {map[string][]byte{"blks_0000000000000000": full[:1500]}, -1},
+		"a page lost":          {map[string][]byte{"blks_0000000000000000": bytes.Join([][]byte{page, make([]byte, 1024), full}, nil)}, -1},
 		"a page and a letter":  {map[string][]byte{"blks_0000000000000000": full[:1025]}, -1},
 		"no pages":             {map[string][]byte{"blks_0000000000000000": bytes.Repeat([]byte("text"), 1000)}, -1},
 		"empty file at 7":      {map[string][]byte{"blks_0000000000000007": {}}, -1},
@@ -75,4 +77,66 @@ func TestDetectDamaged(t *testing.T) {
 	if _, err := DetectBlockSize(simfs.New("/elsewhere"), storeDir); err == nil {
 		t.Error("a directory that does not exist has a block size")
 	}
+}
+
+// TestDetectTorn cuts stores short and takes sectors out of their last file, as power cuts do, after FREE has left
+// only the last few files. The answer is right, or there is none.
+func TestDetectTorn(t *testing.T) {
+	right, refused := 0, 0
+	for seed := range torture(100, 20000) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		blockSize := []int{512, 513, 1000, 1024, 2048, 4096, 131071}[rng.IntN(7)]
+		fsys := simfs.New(storeDir)
+		s := openInline(t, fsys, blockSize)
+		tr, err := Open(s, testConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &driver{t: t, tree: tr, store: s}
+		for range 1 + rng.IntN(6) {
+			d.do(sets(rng.IntN(100), 1+rng.IntN(80), magic+strings.Repeat("v", rng.IntN(80)))...)
+		}
+		tr.Close()
+		var files []string
+		for _, name := range fsys.Names() {
+			if strings.HasPrefix(name, "blks_") {
+				files = append(files, name)
+			}
+		}
+		keep := 1 + rng.IntN(len(files))
+		left := simfs.New(storeDir)
+		for i, name := range files[len(files)-keep:] {
+			content := fsys.Content(name)
+			if i == keep-1 {
+				content = tearFile(rng, content)
+			}
+			left.Put(name, content)
+		}
+		size, err := DetectBlockSize(left, storeDir)
+		switch {
+		case err != nil:
+			refused++
+		case size == blockSize:
+			right++
+		case size == 0: // nothing but zeros
+		case keep == 1 && size == len(left.Content(files[len(files)-1])):
+			// All that is there is taken for one page, so nothing is cut off when it is opened like that.
+		default:
+			t.Errorf("seed %d, blocks of %d bytes, %d of %d files: detected %d", seed, blockSize, keep, len(files), size)
+		}
+	}
+	if right < refused {
+		t.Errorf("%d right, %d refused", right, refused)
+	}
+}
+
+// tearFile returns what may be left of a file.
+func tearFile(rng *rand.Rand, content []byte) []byte {
+	content = content[:rng.IntN(len(content)+1)]
+	for at := 0; at < len(content); at += sectorBytes {
+		if rng.IntN(10) == 0 {
+			clear(content[at:min(at+sectorBytes, len(content))])
+		}
+	}
+	return content
 }
