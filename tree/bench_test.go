@@ -103,6 +103,48 @@ func BenchmarkSet(b *testing.B) {
 	}
 }
 
+// BenchmarkLoad is one SET of a load in order, in batches of 2048, without the disk.
+func BenchmarkLoad(b *testing.B) {
+	cfg := testConfig()
+	cfg.CachePages = 1 << 16
+	t, err := Open(newMemStore(2048), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(t.Close)
+	requests := make([]Request, batchWindow)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += batchWindow {
+		b.StopTimer()
+		for j := range requests {
+			requests[j] = Request{Op: Set, Key: fmt.Appendf(nil, "%040d", i+j), Value: make([]byte, 40)}
+		}
+		b.StartTimer()
+		benchStep(t, requests)
+	}
+}
+
+// BenchmarkPosition is one search in a page that is in the processor's caches.
+func BenchmarkPosition(b *testing.B) {
+	c := testCache(b, 2048)
+	a := parts{}
+	for i := range 24 {
+		a.keys, a.values = append(a.keys, fmt.Sprintf("%040d", i)), append(a.values, fmt.Sprintf("%040d", i))
+	}
+	nd := putParts(b, c, a)
+	var keys [24][]byte
+	for i, k := range a.keys {
+		keys[i*7%24] = []byte(k)
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		if _, found := c.position(nd, keys[i%24]); !found {
+			b.Fatal("a key that is there is not found")
+		}
+	}
+}
+
 // BenchmarkRange is one pair of a scan of everything.
 func BenchmarkRange(b *testing.B) {
 	t := benchTree(b)

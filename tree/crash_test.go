@@ -1,9 +1,11 @@
 package tree
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ type driver struct {
 	now    time.Duration
 	nextID uint64
 	client *recorder
+	onDone func() // called with every answer that a change is durable; may be nil
 }
 
 // do runs requests to their end, and returns the client that got the answers.
@@ -29,6 +32,7 @@ func (d *driver) do(requests ...Request) *recorder {
 		d.done = disk.NewCompletions(actors.NewDoorbell(func() {}))
 	}
 	d.client = newRecorder()
+	d.client.onDone = d.onDone
 	for i := range requests {
 		d.nextID++
 		requests[i].ID = d.nextID
@@ -69,8 +73,8 @@ func (d *driver) dump() model {
 }
 
 // TestPowerCuts runs whole stores on a file system that is cut off between and inside any two calls,
-// also while it is being opened after the cut before. Every change that was acknowledged is there
-// afterwards, and a batch that was not is there as a whole or not at all.
+// also while it is being opened after the cut before, when the disk is full, and when it has failed. Every change
+// that was acknowledged is there afterwards, and a batch that was not is there as a whole or not at all.
 func TestPowerCuts(t *testing.T) {
 	for seed := range torture(60, 4000) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -101,29 +105,48 @@ type crashRun struct {
 	cfg       Config
 	fsys      *simfs.FS
 	states    []model // what it may hold
+	broken    bool    // a call may have failed in this life
 }
 
-// life opens the store, uses it until the power is cut, and leaves in c what the cut has left.
+// life opens the store, uses it until the power is cut or the process is killed, and leaves in c what that has left.
 func (c *crashRun) life() {
 	calls := 1 + c.rng.IntN(80)
+	// A sync that has failed leaves the process with data that it sees and the disk does not have: to be killed
+	// then, and to start again without a power cut, is to be lied to.
+	kill := c.rng.IntN(3) == 0
+	c.spoil(kill)
 	var after *simfs.FS
 	var possible []model
+	end := func() {
+		if possible = c.states; kill {
+			after = c.fsys.Kill()
+		} else {
+			after = c.fsys.Crash(c.rng)
+		}
+	}
 	c.fsys.SetHook(func(simfs.Call) error {
 		if calls--; calls == 0 {
-			after, possible = c.fsys.Crash(c.rng), c.states
+			end()
 		}
 		return nil
 	})
-	defer func() { c.fsys, c.states = after, possible }()
+	defer func() {
+		if after == nil {
+			end()
+		}
+		c.fsys, c.states = after, possible
+	}()
 
 	s, err := disk.OpenInline(storeDir, disk.Options{BlockSize: c.blockSize, FS: c.fsys, Log: quiet})
 	if err != nil {
-		c.t.Fatal(err)
+		c.failed(err)
+		return
 	}
 	defer s.Close()
 	tr, err := Open(s, c.cfg)
 	if err != nil {
-		c.t.Fatal(err)
+		c.failed(err)
+		return
 	}
 	defer tr.Close()
 	d := &driver{t: c.t, tree: tr, store: s}
@@ -133,10 +156,39 @@ func (c *crashRun) life() {
 	}
 	checkStore(c.t, s)
 	c.states = []model{held}
-	for after == nil {
-		c.batch(d)
+	for after == nil && c.batch(d) {
 	}
 	c.fsys.SetHook(nil)
+}
+
+// spoil has the disk run full, or fail, at some moment of the life that begins; at most times neither.
+func (c *crashRun) spoil(kill bool) {
+	c.fsys.SetCapacity(-1)
+	c.broken = true
+	switch c.rng.IntN(8) {
+	case 0:
+		used := int64(0)
+		for _, name := range c.fsys.Names() {
+			used += int64(len(c.fsys.Content(name)))
+		}
+		c.fsys.SetCapacity(used + c.rng.Int64N(40*int64(c.blockSize)))
+	case 1:
+		c.fsys.Fail(simfs.Write, 1+c.rng.IntN(20), syscall.EIO)
+	case 2:
+		if c.broken = !kill; !kill {
+			c.fsys.Fail(simfs.Sync, 1+c.rng.IntN(20), syscall.EIO)
+		}
+	default:
+		c.broken = false
+	}
+}
+
+// failed takes an error that there may only be when something was broken.
+func (c *crashRun) failed(err error) {
+	c.t.Helper()
+	if !c.broken || errors.Is(err, disk.ErrCorrupt) {
+		c.t.Fatal(err)
+	}
 }
 
 func (c *crashRun) mayHold(held model) bool {
@@ -148,8 +200,9 @@ func (c *crashRun) mayHold(held model) bool {
 	return false
 }
 
-// batch makes some changes; until they are acknowledged both what was and what will be may be found.
-func (c *crashRun) batch(d *driver) {
+// batch makes some changes; until they are acknowledged both what was and what will be may be found. It returns false
+// when no more can be made in this life.
+func (c *crashRun) batch(d *driver) bool {
 	d.now += time.Duration(c.rng.IntN(1500)) * time.Millisecond
 	before := c.states[0]
 	next := maps.Clone(before)
@@ -161,11 +214,23 @@ func (c *crashRun) batch(d *driver) {
 		want[i] = next.apply(&requests[i])
 	}
 	c.states = []model{before, next}
+	d.onDone = func() { c.states = []model{next} } // the step that says so may make more calls
 	answers := d.do(requests...)
+	if err := answers.failed[requests[0].ID]; err != nil {
+		// They fail together, and where it is for lack of space the store is back to what it was.
+		c.failed(err)
+		if len(answers.failed) != len(requests) {
+			c.t.Fatalf("%d of %d requests failed: %v", len(answers.failed), len(requests), err)
+		}
+		if errors.Is(err, disk.ErrNoSpace) {
+			c.states = []model{before}
+		}
+		return errors.Is(err, disk.ErrNoSpace)
+	}
 	for i := range requests {
 		if got, ok := answers.done[requests[i].ID]; !ok || got != want[i] {
 			c.t.Fatalf("%+v: answered %t: %t, want %t; failed: %v", requests[i], ok, got, want[i], answers.failed)
 		}
 	}
-	c.states = []model{next}
+	return true
 }

@@ -264,6 +264,7 @@ type recorder struct {
 	released  int  // batches
 	unflushed bool // an answer has come since the last Flush
 	abandoned bool
+	onDone    func() // called with every Done; may be nil
 
 	// With a model, it is told every change when that is answered, and every answer must be right
 	// at the moment that it is given.
@@ -335,6 +336,9 @@ func (r *recorder) Done(q *Request, done bool) {
 	r.note(q)
 	if r.model != nil && r.model.apply(q) != done {
 		panic(fmt.Sprintf("op %d on %q is answered %t", q.Op, q.Key, done))
+	}
+	if r.onDone != nil {
+		r.onDone()
 	}
 	r.done[q.ID] = done
 	r.order = append(r.order, q.ID)

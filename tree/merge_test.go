@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,13 +47,14 @@ func TestBalance(t *testing.T) {
 						}
 						m.apply(&batch[i])
 					}
+					before := boundaries(t, h.store)
 					since, appends := h.store.next(), len(h.store.appends)
 					h.do(batch...)
 					if n := len(h.store.appends); n > appends+1 {
 						t.Fatalf("a batch of %d makes %d appends", len(batch), n-appends)
 					}
 					h.check()
-					checkShape(t, h.store, since)
+					checkShape(t, h.store, since, before)
 				}
 				sameContent(t, h.dump(), m)
 				var all []Request
@@ -68,11 +70,19 @@ func TestBalance(t *testing.T) {
 	}
 }
 
-// checkShape fails the test if neighbours should have been merged by the batch that has written the blocks
-// from since on, or if the tree is higher than its pages explain.
-func checkShape(t *testing.T, s *memStore, since uint64) {
+// boundaries returns the lower bounds of all pages of a tree, in order, by height.
+func boundaries(t *testing.T, s *memStore) map[int][]string {
 	t.Helper()
-	limit := mergeLimit(s.blockSize)
+	all := map[int][]string{}
+	walkStore(t, s, func(v visited) { all[v.height] = append(all[v.height], v.lo) })
+	return all
+}
+
+// checkShape fails the test if neighbours should have been merged, or should not, by the batch that has written the
+// blocks from since on, or if the tree is higher than its pages explain. before is what boundaries was before.
+func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string) {
+	t.Helper()
+	limit := 2 * s.blockSize / 3
 	root, leaves, separators, separatorBytes := visited{}, 0, 0, 0
 	walkStore(t, s, func(v visited) {
 		switch {
@@ -83,6 +93,11 @@ func checkShape(t *testing.T, s *memStore, since uint64) {
 		}
 		if v.height == 0 {
 			leaves++
+		}
+		// A page over what was a boundary comes from a merge.
+		inside := slices.IndexFunc(before[v.height], func(b string) bool { return b > v.lo && (v.hi == "" || b < v.hi) })
+		if inside >= 0 && v.block >= since && !v.root && v.size() > limit {
+			t.Fatalf("height %d, block %d: pages have been merged to one of %d bytes, limit %d", v.height, v.block, v.size(), limit)
 		}
 		for i, sep := range v.keys {
 			if v.height == 0 {
@@ -136,10 +151,10 @@ func TestMergeCascades(t *testing.T) {
 				batch = append(batch, Request{Op: Delete, Key: fmt.Appendf(nil, "%06d", j)})
 			}
 		}
-		since := h.store.next()
+		shape, since := boundaries(t, h.store), h.store.next()
 		h.do(batch...)
 		h.check()
-		checkShape(t, h.store, since)
+		checkShape(t, h.store, since, shape)
 	}
 	after := h.check()
 	if after.Pairs != 100 || after.Pages() > before.Pages()/15 || after.Root.Height > 1 {

@@ -91,38 +91,39 @@ func TestNoDescriptorsLeft(t *testing.T) {
 	t.Parallel()
 	const (
 		files   = 120 // that serve may have open
-		clients = 200
-		atLeast = 20 // are served
+		many    = 200 // clients
+		atLeast = 20  // are served
 	)
 	for _, option := range []string{"0", "1000"} {
 		t.Run("max-connections "+option, func(t *testing.T) {
 			t.Parallel()
 			s := newServe(t, "--max-connections", option, "--block-size", "512", "--storage-cost", "0", "--no-sync")
 			limited := s.command()
-			s.startCommand(t, exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, files)}, limited.Args...)...))
+			script := fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, files)
+			s.startCommand(t, exec.Command("/bin/sh", append([]string{"-c", script}, limited.Args...)...))
 
-			crowd := newCrowd(t, s.addr(), clients)
-			for len(crowd.served) < atLeast {
-				crowd.wait(t)
+			c := newClients(t, s.addr(), many)
+			for len(c.served) < atLeast {
+				c.wait(t)
 			}
 			// So many that the store grows by several files.
 			for i := range 200 {
-				if err := crowd.served[i%atLeast].Set(fmt.Sprint("more ", i), strings.Repeat("v", 90)); err != nil {
+				if err := c.served[i%atLeast].Set(fmt.Sprint("more ", i), strings.Repeat("v", 90)); err != nil {
 					t.Fatalf("change %d, while no descriptors are left: %v; serve said %s", i, err, s.said(t))
 				}
 			}
 			if n := len(blockFiles(t, s.dir())); n < 10 {
 				t.Errorf("the store has %d files: nothing has been tried", n)
 			}
-			for len(crowd.answered) > 0 {
-				crowd.wait(t)
+			for len(c.answered) > 0 {
+				c.wait(t)
 			}
-			if n := len(crowd.served); n > files {
+			if n := len(c.served); n > files {
 				t.Fatalf("%d clients are served, with %d descriptors", n, files)
 			}
-			for i := 0; len(crowd.served) < clients; i++ {
-				crowd.served[i].Close()
-				crowd.wait(t)
+			for i := 0; len(c.served) < many; i++ {
+				c.served[i].Close()
+				c.wait(t)
 			}
 			s.stop(t)
 			checkStore(t, s.dir())
@@ -141,8 +142,8 @@ type answered struct {
 	err  error
 }
 
-// newCrowd connects n clients to a server.
-func newCrowd(t *testing.T, addr string, n int) *clients {
+// newClients connects n clients to a server.
+func newClients(t *testing.T, addr string, n int) *clients {
 	t.Helper()
 	c := &clients{answered: make(chan answered, n)}
 	var group sync.WaitGroup

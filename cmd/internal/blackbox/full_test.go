@@ -121,8 +121,10 @@ func TestServeDiskFails(t *testing.T) {
 	limit(t, s.process, smallFile)
 	l := kvtest.NewLoad(seeded(t), "load")
 	runUntilRefused(t, s, l)
-	if said := s.said(t); !strings.Contains(said, "read-only from now on, restart when the cause is gone") || !strings.Contains(said, "file too large") {
-		t.Errorf("said %q", said)
+	for _, want := range []string{"read-only from now on, restart when the cause is gone", "file too large"} {
+		if said := s.said(t); !strings.Contains(said, want) {
+			t.Errorf("said %q, want %q", said, want)
+		}
 	}
 	refuses(t, s.addr())
 	limit(t, s.process, unix.RLIM_INFINITY)

@@ -23,7 +23,8 @@ func TestNewUser(t *testing.T) {
 			t.Errorf("said %q, want %q", s.said(t), want)
 		}
 	}
-	kivaloo(t, s.place, "get", "greeting").want(t, 1, "", "cannot connect to ./kivaloo-data/kivaloo.sock: no such file or directory: is `kivaloo serve` running?")
+	kivaloo(t, s.place, "get", "greeting").want(t, 1, "",
+		"cannot connect to ./kivaloo-data/kivaloo.sock: no such file or directory: is `kivaloo serve` running?")
 	start()
 	for _, c := range []struct {
 		line   string

@@ -120,10 +120,12 @@ func TestServeRefuses(t *testing.T) {
 			writeStore(t, filepath.Join(place, "d"))
 			must(t, os.WriteFile(filepath.Join(place, "d/kivaloo.sock"), []byte("text"), 0o600))
 		}, says: "kivaloo.sock: there is something else than a socket at this path"},
-		{name: "a long path", options: []string{"--dir", strings.Repeat("long", 24)}, says: "is too long: the path of the socket in it would have 109 bytes"},
+		{name: "a long path", options: []string{"--dir", strings.Repeat("long", 24)},
+			says: "is too long: the path of the socket in it would have 109 bytes"},
 		{name: "a long path to listen on", options: []string{"--listen", "/" + strings.Repeat("long", 27)}, says: "--listen /long"},
 		{name: "any address", options: []string{"--listen", "0.0.0.0:4711"}, says: "--listen 0.0.0.0:4711 can be reached from other machines"},
-		{name: "any address, what to do", options: []string{"--listen", "[::]:4711"}, says: "unix socket or a loopback address and put kivaloo-mux in front, or say --insecure-listen"},
+		{name: "any address, what to do", options: []string{"--listen", "[::]:4711"},
+			says: "unix socket or a loopback address and put kivaloo-mux in front, or say --insecure-listen"},
 		{name: "no address", options: []string{"--listen", "nonsense"}, says: "--listen nonsense: "},
 		{name: "unknown flag", options: []string{"--what"}, says: "unknown flag: --what; see `kivaloo serve --help`"},
 		{name: "an argument", options: []string{"what"}, says: `there is an argument too many, "what"`},

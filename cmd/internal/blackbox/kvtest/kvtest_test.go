@@ -42,7 +42,8 @@ func TestModel(t *testing.T) {
 			value = "-"
 		}
 		if status != tc.status || value != tc.leaves {
-			t.Errorf("%s old %q value %q: status %d, leaves %q; want %d, %q", wire.TypeName(tc.typ), tc.old, tc.value, status, value, tc.status, tc.leaves)
+			t.Errorf("%s old %q value %q: status %d, leaves %q; want %d, %q",
+				wire.TypeName(tc.typ), tc.old, tc.value, status, value, tc.status, tc.leaves)
 		}
 	}
 }
