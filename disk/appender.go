@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 var errReadOnly = errors.New("the store was opened for reading only")
@@ -23,48 +24,47 @@ func (c *chain) accept(op *Op) bool {
 	return true
 }
 
-// append carries out an Append that was accepted and fills in its outcome. It reports
-// whether a file has been sealed, which is work for the janitor.
-func (c *chain) append(op *Op) (sealed bool) {
-	sealed, err := c.appendPages(op.Pages)
-	if err != nil {
+// append carries out an Append that was accepted and fills in its outcome.
+func (c *chain) append(op *Op) {
+	if err := c.appendPages(op.Pages); err != nil {
 		op.Err = fmt.Errorf("append %d blocks at %016x: %w", len(op.Pages), op.Block, err)
 	} else {
 		op.OK, op.Next = true, c.table.Load().next
 	}
 	c.appending.Store(false)
-	return sealed
 }
 
 // appendPages adds pages to the store: first the data, then its file's name, both durable,
-// then everybody may see it. It reports whether that sealed a file.
-func (c *chain) appendPages(pages [][]byte) (sealed bool, err error) {
+// then everybody may see it.
+func (c *chain) appendPages(pages [][]byte) error {
 	if err := c.appendable(pages); err != nil {
-		return false, err
+		return err
 	}
 	t := c.table.Load()
 	n := uint64(len(pages))
 	if !t.needsFile(n, c.opts.BlockSize) {
 		_, count := t.last()
 		if err := c.extend(pages, int64(count)*int64(c.opts.BlockSize)); err != nil {
-			return false, err
+			return err
 		}
 		c.replace(func(t *table) *table { return &table{t.files, t.next + n} })
-		return false, nil
+		return nil
 	}
 
+	for range freePerFile {
+		c.freeOne()
+	}
 	f := c.newFile(t.next)
 	if err := c.startFile(f, pages); err != nil {
-		return false, err
+		return err
 	}
 	if previous, _ := t.last(); previous != nil {
-		previous.wantSums = true
-		sealed = true
+		previous.wantSums, previous.sealed = true, time.Now()
 	}
 	c.replace(func(t *table) *table {
 		return &table{append(slices.Clip(t.files), f), t.next + n}
 	})
-	return sealed, nil
+	return nil
 }
 
 // appendable checks what can be checked before anything is touched.

@@ -6,7 +6,9 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +19,11 @@ type file struct {
 	path  string
 	sums  fileSums
 
-	// wantSums says that the file was sealed in this run and has no checksums yet. The
-	// appender sets it before it publishes the table in which the file is no longer the
-	// last; from then on it is the janitor's.
+	// wantSums says that the file was sealed in this run, at the moment sealed, and has no checksums
+	// yet. The appender sets both before it publishes the table in which the file is no longer the
+	// last; from then on they are the janitor's.
 	wantSums bool
+	sealed   time.Time
 	// dropped says that the file is no longer part of the store.
 	dropped atomic.Bool
 }
@@ -31,8 +34,8 @@ type file struct {
 //  1. Each file ends where the next one starts; the last ends at next. Only the last
 //     can be empty.
 //  2. Without files, next is 0.
-//  3. The appender replaces it by one with a longer last file or one more file, the
-//     janitor by one without the first file, and nobody otherwise.
+//  3. The appender replaces it by one with a longer last file or one more file, freeOne
+//     by one without the first file, and nobody otherwise.
 type table struct {
 	files []*file
 	next  uint64 // number that the next block gets
@@ -76,6 +79,11 @@ func (t *table) find(block uint64) (f *file, sealed bool) {
 	return t.files[i], i < len(t.files)-1
 }
 
+// removable reports whether the first file can go when all blocks before keep may be discarded.
+func (t *table) removable(keep uint64) bool {
+	return len(t.files) > 1 && t.files[1].first <= keep
+}
+
 // needsFile reports whether an append of n blocks goes into a new file. The rules
 // are the original's, so that files come out the same: many files, so that space can
 // be reclaimed in small parts, but not more than in proportion to the store.
@@ -107,9 +115,11 @@ type chain struct {
 	appending atomic.Bool // an append has been accepted and has not finished
 	tail      File        // the last file, for writing; the appender's; nil if there is none
 
-	// freeBefore is the block up to which the janitor has been asked to discard, and
-	// has not finished to; 0 (before which there is nothing) if it has not been asked.
-	freeBefore atomic.Uint64
+	freeBefore atomic.Uint64 // the janitor has been asked to discard all blocks before; never falls
+
+	freeing        sync.Mutex    // held while a file is removed
+	removals       atomic.Uint64 // files that have been removed
+	removalsSynced atomic.Uint64 // how many of them, or fewer, are gone for good
 }
 
 // info returns the present state.
@@ -158,10 +168,16 @@ func (c *chain) newFile(first uint64) *file {
 // syncDir makes changes of the directory durable. Failure is permanent whoever runs into
 // it: the kernel reports it once, and not to everyone who depends on it.
 func (c *chain) syncDir() error {
+	removals := c.removals.Load()
 	if err := c.opts.FS.SyncDir(c.dir); err != nil {
 		return c.fail(fmt.Errorf("sync directory %s: %w", c.dir, err))
 	}
-	return nil
+	for {
+		known := c.removalsSynced.Load()
+		if removals <= known || c.removalsSynced.CompareAndSwap(known, removals) {
+			return nil
+		}
+	}
 }
 
 // close lets go of everything. Nothing else may be running.

@@ -2,6 +2,7 @@ package disk_test
 
 import (
 	"testing"
+	"time"
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
@@ -56,7 +57,7 @@ func TestFreeClosesFiles(t *testing.T) {
 	}
 }
 
-// While a Free is being carried out another one is acknowledged and comes to nothing.
+// While a Free is being carried out another one is acknowledged, and carried out after it.
 func TestFreeWhileFreeing(t *testing.T) {
 	fsys := simfs.New(dir)
 	s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
@@ -76,12 +77,25 @@ func TestFreeWhileFreeing(t *testing.T) {
 	})
 	free(t, s, 20)
 	<-removing
-	free(t, s, 60)
 	wantBlocks(t, s, 20, 80) // what is being removed is gone already
-	add(t, s, 1)             // and nothing else waits for it
+	add(t, s, 20)            // and nothing else waits for it
+	free(t, s, 60)
+
+	// Until more has piled up: then a new file does wait.
+	added := make(chan bool)
+	go func() {
+		add(t, s, 20)
+		close(added)
+	}()
+	select {
+	case <-added:
+		t.Error("a new file, while two wait to be removed")
+	case <-time.After(50 * time.Millisecond):
+	}
 	close(goOn)
+	<-added
 	closeStore(t, s)
-	equal(t, "files", blockFiles(t, fsys, dir), []uint64{20, 40, 60, 80})
+	equal(t, "files", blockFiles(t, fsys, dir), []uint64{60, 80, 100})
 }
 
 // A file that somebody else has removed is as if its blocks did not exist.

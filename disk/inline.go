@@ -27,22 +27,18 @@ func (s *Inline) Submit(first, last *Op) { forEach(first, last, s.submit) }
 
 func (s *Inline) submit(op *Op) {
 	op.OK, op.Err = false, nil
-	untidy := false
 	switch op.Kind {
 	case Read:
 		s.chain.read(op)
 	case Append:
 		if s.chain.accept(op) {
-			untidy = s.chain.append(op)
+			s.chain.append(op)
 		}
 	case Free:
 		s.chain.requestFree(op)
-		untidy = true
 	}
 	op.Done.PushOne(op)
-	if untidy {
-		s.chain.tidy()
-	}
+	s.chain.tidy(0)
 }
 
 // Close implements Store.

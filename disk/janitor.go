@@ -5,27 +5,32 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
 )
 
 // requestFree carries out the part of a Free that is answered: from now on everything
-// before op.Block may be discarded. tidy does it. A request that comes while an earlier one
-// has not been finished is acknowledged and forgotten: whoever frees does it again and
-// again, with growing numbers.
+// before op.Block may be discarded. tidy does it.
 func (c *chain) requestFree(op *Op) {
 	if c.opts.ReadOnly {
 		op.Err = fmt.Errorf("free blocks before %016x: %w", op.Block, errReadOnly)
 		return
 	}
 	op.OK = true
-	c.freeBefore.CompareAndSwap(0, op.Block)
+	keep := min(op.Block, c.table.Load().next) // what is appended later is not meant
+	for {
+		before := c.freeBefore.Load()
+		if keep <= before || c.freeBefore.CompareAndSwap(before, keep) {
+			return
+		}
+	}
 }
 
 // tidy does what the janitor has to do at the moment: discard what may be, and give
-// files that have been sealed their checksums.
-func (c *chain) tidy() {
+// files that have been sealed for at least minAge their checksums.
+func (c *chain) tidy(minAge time.Duration) {
 	for {
-		c.freeRequested()
-		f, count := c.nextToSeal()
+		c.free()
+		f, count := c.nextToSeal(minAge)
 		if f == nil {
 			return
 		}
@@ -33,37 +38,34 @@ func (c *chain) tidy() {
 	}
 }
 
-// freeRequested discards what has been asked for, if anything has been.
-func (c *chain) freeRequested() {
-	if keep := c.freeBefore.Load(); keep != 0 {
-		c.free(keep)
-		c.freeBefore.Store(0)
+// free removes files from the front as long as all their blocks may be discarded. The
+// last file stays in any case.
+func (c *chain) free() {
+	for c.freeOne() {
 	}
 }
 
-// free removes files from the front as long as all their blocks are before keep. The
-// last file stays in any case. The names go one at a time, each for good before the next, so
-// that a crash cannot leave a gap; this does not depend on NoSync.
-func (c *chain) free(keep uint64) {
-	for c.failed() == nil {
-		var f *file
-		c.replace(func(t *table) *table {
-			f = nil
-			if len(t.files) < 2 || t.files[1].first > keep {
-				return nil
-			}
-			f = t.files[0]
-			return &table{t.files[1:], t.next}
-		})
-		if f == nil {
-			return
-		}
-		f.dropped.Store(true)
-		c.descriptors.forget(f)
-		if err := c.discard(f); err != nil {
-			return // has been logged: it is permanent
-		}
+// freeOne removes the first file if all its blocks may be discarded, and reports whether it has.
+// Each name goes for good before the next, so that a crash cannot leave a gap; this does not depend
+// on NoSync. The last one may come back with a crash, which does no harm, so that the sync is left to
+// whoever makes the next change of the directory.
+func (c *chain) freeOne() bool {
+	if !c.table.Load().removable(c.freeBefore.Load()) {
+		return false // and not wait until another one has gone
 	}
+	c.freeing.Lock()
+	defer c.freeing.Unlock()
+	if c.failed() != nil || !c.table.Load().removable(c.freeBefore.Load()) {
+		return false
+	}
+	if c.removals.Load() != c.removalsSynced.Load() && c.syncDir() != nil {
+		return false // has been logged: it is permanent
+	}
+	f := c.table.Load().files[0] // only this changes the front
+	c.replace(func(t *table) *table { return &table{t.files[1:], t.next} })
+	f.dropped.Store(true)
+	c.descriptors.forget(f)
+	return c.discard(f) == nil
 }
 
 // discard removes a file that is no longer in the table from the disk. An error is
@@ -72,9 +74,7 @@ func (c *chain) discard(f *file) error {
 	if err := c.opts.FS.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c.fail(fmt.Errorf("discard old blocks: %w", err))
 	}
-	if err := c.syncDir(); err != nil {
-		return err
-	}
+	c.removals.Add(1)
 	// A companion that is left behind is swept away by the next start.
 	companion := filepath.Join(c.dir, sumsName(f.first))
 	if err := c.opts.FS.Remove(companion); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -83,16 +83,16 @@ func (c *chain) discard(f *file) error {
 	return nil
 }
 
-// nextToSeal returns a file that has been sealed in this run and has no checksums yet, and
-// how many blocks it has; nil if there is none.
+// nextToSeal returns a file that was sealed in this run, minAge ago or earlier, and has no checksums yet,
+// and how many blocks it has; nil if there is none.
 //
 // Files that were sealed before this run and have none, such as those of the original
 // or of a process that was killed, do not get any: their checksums would declare whatever
 // has become of the blocks by now to be right.
-func (c *chain) nextToSeal() (f *file, count uint64) {
+func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
 	t := c.table.Load()
 	for i := range len(t.files) - 1 {
-		if f := t.files[i]; f.wantSums {
+		if f := t.files[i]; f.wantSums && time.Since(f.sealed) >= minAge {
 			return f, t.files[i+1].first - f.first
 		}
 	}
@@ -138,7 +138,7 @@ func (c *chain) computeSums(f *file, count uint64) (sums, error) {
 			s.set(done+i, part[int(i)*size:int(i+1)*size])
 		}
 		done += n
-		c.freeRequested()
+		c.free()
 		if f.dropped.Load() {
 			return nil, nil
 		}

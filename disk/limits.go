@@ -40,6 +40,14 @@ const (
 	// iovMax is how many buffers Linux takes in one pwritev (IOV_MAX).
 	iovMax = 1024
 
+	// freePerFile is how many files that may be discarded an append that makes one removes first. More than
+	// one, so that what is to be discarded cannot pile up however slow the janitor is.
+	freePerFile = 2
+
+	// sumsAfter is how long after it was sealed a file gets its checksums. Where everything is overwritten
+	// again and again, most files are discarded before, and the disk has better things to do.
+	sumsAfter = 2 * time.Second
+
 	// sealChunkBytes is how much of a sealed file the janitor reads between looks
 	// at whether something is waiting to be freed.
 	sealChunkBytes = 1 << 20

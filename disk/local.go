@@ -15,7 +15,7 @@ type Local struct {
 	chain *chain
 
 	workers *actors.Group // the appender and the readers
-	janitor *actors.Group // outlives them: the appender makes work for it
+	janitor *actors.Group // outlives them: they make work for it
 
 	reads   chan *Op      // for whichever reader is free; many consumers, so no mailbox
 	appends chan *Op      // at most one, see chain.accept
@@ -109,19 +109,24 @@ func (l *Local) runReader(context.Context) error {
 
 func (l *Local) runAppender(context.Context) error {
 	for op := range l.appends {
-		sealed := l.chain.append(op)
+		l.chain.append(op)
 		op.Done.PushOne(op)
-		if sealed {
-			l.ring()
-		}
 	}
 	return nil
 }
 
+// runJanitor tidies up when a Free comes, and from time to time for the sake of the checksums.
 func (l *Local) runJanitor(context.Context) error {
-	for range l.untidy {
-		l.chain.tidy()
+	tick := time.NewTicker(sumsAfter / 2)
+	defer tick.Stop()
+	for open := true; open; {
+		select {
+		case _, open = <-l.untidy:
+		case <-tick.C:
+		}
+		l.chain.tidy(sumsAfter)
 	}
+	l.chain.tidy(0)
 	return nil
 }
 

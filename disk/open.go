@@ -54,6 +54,7 @@ func open(dir string, o Options) (*chain, error) {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
 	c := &chain{dir: dir, opts: o, lock: lock, descriptors: newDescriptors(o.FS, MaxOpenFiles())}
+	c.removals.Store(1) // perhaps, by the process before this one
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), c.close())
 	}

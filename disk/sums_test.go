@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
@@ -37,6 +39,30 @@ const (
 	sums20 = "sums_0000000000000014"
 	sums40 = "sums_0000000000000028"
 )
+
+// A file gets its checksums when it has been sealed for a while: by then many have been discarded.
+func TestSumsLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := simfs.New(dir)
+		s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			add(t, s, 20)
+		}
+		time.Sleep(time.Second)
+		if slices.Contains(fsys.Names(), sums0) {
+			t.Error("checksums after a second")
+		}
+		free(t, s, 20)
+		time.Sleep(3 * time.Second)
+		if slices.Contains(fsys.Names(), sums0) || !slices.Contains(fsys.Names(), sums20) {
+			t.Errorf("after four seconds the files are %v", fsys.Names())
+		}
+		closeStore(t, s)
+	})
+}
 
 func TestSumsFormat(t *testing.T) {
 	fsys, s := threeFiles(t)
