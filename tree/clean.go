@@ -116,7 +116,8 @@ func (t *Tree) afterCommit(written int) {
 	}
 	nodes := float64(t.committed.nodes)
 	soft := nodes * (1 + t.cfg.MaxSpread) / 2
-	if over := (float64(cl.used) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
+	// The next commit takes as much again before this one's garbage can go.
+	if over := (float64(cl.used) + 1*float64(written) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
 		cl.debt = min(nodes, max(cl.debt, 0)+float64(written)*min(over, 1)*cleanShare)
 		t.findOldLeaves()
 	}

@@ -23,6 +23,10 @@ const (
 	// DefaultCacheBytes is the original's default for -c.
 	DefaultCacheBytes = 128 << 20
 
+	// DefaultMaxSpread keeps the disk that random writes take below three times the tree: what is beyond
+	// the spread is files of which not all blocks are garbage, and commits under way.
+	DefaultMaxSpread = 1.8
+
 	// minSamples is how many index entries a leaf has at the least, so that tiny
 	// pages are searched, not scanned.
 	minSamples = 8

@@ -36,10 +36,6 @@ const (
 	// defaultStorageCost suits a local SSD.
 	defaultStorageCost = 10000
 
-	// maxSpread keeps the disk that random writes take below three times the data: what is
-	// beyond the spread is files of which not all blocks are garbage, and files about to be removed.
-	maxSpread = 1.8
-
 	// listenBacklog is how many clients may wait in the kernel to be accepted.
 	listenBacklog = 1024
 
@@ -199,7 +195,7 @@ func (o *serveOptions) open(log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 		MaxKey:      o.maxKey,
 		MaxValue:    o.maxValue,
 		StorageCost: o.storageCost,
-		MaxSpread:   maxSpread,
+		MaxSpread:   tree.DefaultMaxSpread,
 		AdoptBlank:  true,
 		CommitDelay: o.commitDelay,
 		MinCommit:   o.minCommit,

@@ -21,9 +21,6 @@ const (
 	shrinkTime = time.Minute
 	shrinkTo   = 2.0
 
-	// overwriteWindow is how many of these writes are in flight.
-	overwriteWindow = 1000
-
 	// writtenTo bounds the same while the store is being written.
 	writtenTo = 3.0
 )
@@ -32,16 +29,29 @@ const (
 // beyond its live data, and shrinks further while it is idle.
 func TestShrinks(t *testing.T) {
 	t.Parallel()
-	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage.
-	pairs, cost := 5_000, "100000"
+	t.Run("serve", func(t *testing.T) {
+		t.Parallel()
+		shrinks(t, func(cost string) system { return newServe(t, "--storage-cost", cost) })
+	})
+	t.Run("daemons", func(t *testing.T) {
+		t.Parallel()
+		shrinks(t, func(cost string) system { return newDaemons(t, 2048, "-S", cost) })
+	})
+}
+
+func shrinks(t *testing.T, newSystem func(cost string) system) {
+	t.Helper()
+	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage, and written in smaller
+	// batches, for each is a larger part of it.
+	pairs, window, cost := 10_000, 250, "100000"
 	if torture() {
-		pairs, cost = 200_000, "1000"
+		pairs, window, cost = 200_000, 1000, "1000"
 	}
-	s := newServe(t, "--storage-cost", cost)
+	s := newSystem(cost)
 	s.start(t)
-	written := overwrite(t, s, pairs)
+	written := overwrite(t, s, pairs, window)
 	live := liveBytes(t, s)
-	if written > int64(writtenTo*float64(live)) && torture() { // in the slice, one batch rewrites nearly all of the tree
+	if written > int64(writtenTo*float64(live)) {
 		t.Errorf("while everything was being overwritten the files took %d bytes, for pages of %d", written, live)
 	}
 	begin := time.Now()
@@ -55,11 +65,11 @@ func TestShrinks(t *testing.T) {
 	checkStore(t, s.dir())
 }
 
-// overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, and returns the most
-// bytes that the files then took.
-func overwrite(t *testing.T, s *serve, pairs int) (most int64) {
+// overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, with so many writes in
+// flight, and returns the most bytes that the files then took.
+func overwrite(t *testing.T, s system, pairs, window int) (most int64) {
 	t.Helper()
-	c, err := kv.Dial(t.Context(), s.addr(), kv.WithWindow(overwriteWindow))
+	c, err := kv.Dial(t.Context(), s.addr(), kv.WithWindow(window))
 	must(t, err)
 	defer c.Close()
 	p := c.Pipeline(t.Context())
@@ -77,10 +87,10 @@ func overwrite(t *testing.T, s *serve, pairs int) (most int64) {
 }
 
 // liveBytes returns how many bytes the pages of the tree take, as kivaloo check counts them in a copy.
-func liveBytes(t *testing.T, s *serve) int64 {
+func liveBytes(t *testing.T, s system) int64 {
 	t.Helper()
 	copied := t.TempDir()
-	thaw := freeze(t, s.process) // no file is to come or go meanwhile
+	thaw := freeze(t, s.keeper()) // no file is to come or go meanwhile
 	for name := range blockFiles(t, s.dir()) {
 		content, err := os.ReadFile(filepath.Join(s.dir(), name))
 		must(t, err)

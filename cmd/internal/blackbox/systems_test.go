@@ -30,12 +30,14 @@ type system interface {
 	crash(t *testing.T, rnd *rand.Rand)
 	// idle reports whether nothing has the store open.
 	idle() bool
+	// keeper is the process that has the block files.
+	keeper() *daemontest.Daemon
 	// said returns what the programs have written to stderr since the last start.
 	said(t *testing.T) string
 }
 
-// onBoth runs a test on both kinds of system, each with a new directory. blockSize is in bytes; 0
-// leaves it to serve, and means serve's default for the daemons.
+// onBoth runs a test on both kinds of system, each with a new directory. blockSize, in bytes, is that of the
+// store that the test puts there.
 func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
 	t.Run("serve", func(t *testing.T) {
 		t.Parallel()
@@ -43,7 +45,7 @@ func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
 	})
 	t.Run("daemons", func(t *testing.T) {
 		t.Parallel()
-		test(t, newDaemons(t, max(blockSize, 512)))
+		test(t, newDaemons(t, blockSize))
 	})
 }
 
@@ -63,6 +65,8 @@ func newServe(t *testing.T, options ...string) *serve {
 func (s *serve) dir() string  { return filepath.Join(s.place, "d") }
 func (s *serve) addr() string { return filepath.Join(s.dir(), "kivaloo.sock") }
 func (s *serve) idle() bool   { return s.process == nil }
+
+func (s *serve) keeper() *daemontest.Daemon { return s.process }
 
 // command is the command line.
 func (s *serve) command() *exec.Cmd {
@@ -131,13 +135,14 @@ func newDaemons(t *testing.T, blockSize int, kvldsOptions ...string) *daemons {
 	return d
 }
 
-func (d *daemons) dir() string              { return filepath.Join(d.place, "d") }
-func (d *daemons) addr() string             { return filepath.Join(d.place, "kvlds") }
-func (d *daemons) idle() bool               { return d.lbs == nil }
-func (d *daemons) said(*testing.T) string   { return d.output }
-func (d *daemons) lbsAddr() string          { return filepath.Join(d.place, "lbs") }
-func (d *daemons) socket(of string) string  { return filepath.Join(d.place, of) }
-func (d *daemons) pidFile(of string) string { return of + ".pid" }
+func (d *daemons) dir() string                { return filepath.Join(d.place, "d") }
+func (d *daemons) addr() string               { return filepath.Join(d.place, "kvlds") }
+func (d *daemons) idle() bool                 { return d.lbs == nil }
+func (d *daemons) keeper() *daemontest.Daemon { return d.lbs }
+func (d *daemons) said(*testing.T) string     { return d.output }
+func (d *daemons) lbsAddr() string            { return filepath.Join(d.place, "lbs") }
+func (d *daemons) socket(of string) string    { return filepath.Join(d.place, of) }
+func (d *daemons) pidFile(of string) string   { return of + ".pid" }
 
 // start starts the daemons as a script would: what is left of one that was killed is removed
 // before the next takes its place.
