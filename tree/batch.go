@@ -189,6 +189,32 @@ func (w *write) judgeKey(items []item, value []byte, there bool) ([]byte, bool) 
 	return value, there
 }
 
+// refuseTogether fails the requests that belong together with one that has been refused, and takes them out of
+// the batch. It reports whether there were any: then all has to be judged anew.
+func (w *write) refuseTogether() bool {
+	failed := make(map[*Batch]error)
+	for _, r := range w.requests {
+		if r.b.Atomic && r.request().err != nil {
+			failed[r.b] = r.request().err
+		}
+	}
+	refused := false
+	w.items = slices.DeleteFunc(w.items, func(it item) bool {
+		if it.req == touchLeaf {
+			return false
+		}
+		r := w.requests[it.req]
+		err := failed[r.b]
+		if err == nil {
+			return false
+		}
+		r.request().err = err
+		refused = true
+		return true
+	})
+	return refused
+}
+
 // refuse fails the requests among items: their leaf cannot be had.
 func (w *write) refuse(items []item, err error) {
 	for _, it := range items {

@@ -1,9 +1,13 @@
 package tree
 
-import "math"
+import (
+	"math"
+	"sync/atomic"
+)
 
 // cache holds pages in frames outside the Go heap. It is owned by the tree's
-// goroutine; nothing in it is locked.
+// goroutine; nothing in it is locked. Readers on other goroutines see pages, and keep frames from
+// being used again.
 //
 // Invariants:
 //  1. table maps the block of every clean and every reading frame, and of every fresh one that
@@ -20,14 +24,23 @@ type cache struct {
 	table     map[uint64]nodeID
 	hand      nodeID // where the clock hand stands: a leaf or a parent frame
 	serial    uint64 // of provisional block numbers
+
+	readers *Readers // nil while there are none
+	limbo   []freed  // frames that were freed, and that readers may still look at; oldest first
+}
+
+// freed is a frame in limbo.
+type freed struct {
+	id    nodeID
+	epoch uint64 // the readers' at that time
 }
 
 func newCache(blockSize, pages int) (*cache, error) {
 	c := &cache{
 		blockSize: blockSize,
 		limit:     pages,
-		leaves:    newSlab(leafGeometry(blockSize)),
-		parents:   newSlab(parentGeometry(blockSize)),
+		leaves:    newSlab(leafGeometry(blockSize), maxOvercommit*pages),
+		parents:   newSlab(parentGeometry(blockSize), maxOvercommit*pages),
 		table:     make(map[uint64]nodeID),
 	}
 	// Frame 0 of each slab never holds a page: id 0 is no node, and what is built
@@ -61,28 +74,53 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	if height > 0 {
 		s, tag = c.parents, parentBit
 	}
+	if len(s.free) == 0 && len(c.limbo) > 0 {
+		c.reclaim()
+	}
 	i, err := s.alloc()
 	if err != nil {
 		return noNode, nil, err
 	}
 	c.inUse++
 	nd := s.at(i)
-	*nd = node{block: noBlock, stride: 1, height: uint8(height), state: frameReading}
+	nd.setBlock(noBlock)
+	nd.stride, nd.height, nd.state = 1, uint8(height), frameReading
+	nd.pins, nd.batch, nd.waiter = 0, 0, 0
+	atomic.StoreUint32(&nd.used, 0)
 	return nodeID(i) | tag, nd, nil
 }
 
-// free gives a frame back.
+// free gives a frame back: at once, or when no reader can look at it any more.
 func (c *cache) free(id nodeID) {
 	nd := c.node(id)
 	if nd.block != noBlock && c.table[nd.block] == id {
 		delete(c.table, nd.block)
 	}
-	nd.block = noBlock
+	nd.setBlock(noBlock)
 	nd.state = frameFree
-	if invariants {
-		poison(c.page(nd))
-	}
 	c.inUse--
+	if c.readers != nil {
+		c.limbo = append(c.limbo, freed{id, c.readers.epoch.Load()})
+		return
+	}
+	c.reuse(id)
+}
+
+// reclaim makes the frames in limbo that no reader can look at any more available.
+func (c *cache) reclaim() {
+	since := c.readers.oldest()
+	n := 0
+	for n < len(c.limbo) && c.limbo[n].epoch < since {
+		c.reuse(c.limbo[n].id)
+		n++
+	}
+	c.limbo = c.limbo[:copy(c.limbo, c.limbo[n:])]
+}
+
+func (c *cache) reuse(id nodeID) {
+	if invariants {
+		poison(c.page(c.node(id)))
+	}
 	if id&parentBit != 0 {
 		c.parents.free = append(c.parents.free, uint32(id&^parentBit))
 		return
@@ -101,8 +139,8 @@ func (c *cache) evict() bool {
 		nd := c.node(id)
 		switch {
 		case nd.state != frameClean || nd.pins > 0:
-		case nd.used:
-			nd.used = false
+		case atomic.LoadUint32(&nd.used) != 0:
+			atomic.StoreUint32(&nd.used, 0)
 		default:
 			c.free(id)
 			return true
@@ -127,12 +165,15 @@ func (c *cache) advanceHand() nodeID {
 // child returns child i of a parent if its page is in memory, or noNode.
 func (c *cache) child(nd *node, i int) nodeID {
 	block := c.record(nd, i).block
-	kids := c.children(nd)
-	if id := kids[i]; id != noNode && c.node(id).block == block {
-		return id
+	hint := c.children(nd)[i]
+	if hint != noNode && c.node(hint).block == block {
+		return hint
 	}
-	kids[i] = c.resident(block)
-	return kids[i]
+	id := c.resident(block)
+	if id != hint {
+		c.setChild(nd, i, id)
+	}
+	return id
 }
 
 // resident returns the frame that holds the page of a block, or noNode if none does.

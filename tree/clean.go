@@ -58,6 +58,7 @@ func (t *Tree) tick() {
 	if t.now < cl.nextTick {
 		return
 	}
+	t.endLeases()
 	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // a missed tick is not made up for
 		cl.nextTick = t.now + tickEvery
 	}
@@ -68,14 +69,14 @@ func (t *Tree) tick() {
 	t.freeOld() // also when nothing is to be freed: it shows that the store is still there
 }
 
-// freeOld tells the store which blocks the committed tree does not need.
+// freeOld tells the store which blocks nobody needs.
 func (t *Tree) freeOld() {
 	cl := &t.clean
-	if cl.freeing {
+	if cl.freeing || t.cfg.ReadOnly {
 		return
 	}
 	cl.freeing = true
-	cl.free = disk.Op{Kind: disk.Free, Block: t.committed.oldest}
+	cl.free = disk.Op{Kind: disk.Free, Block: t.oldestNeeded()}
 	t.submit(&cl.free)
 }
 
@@ -117,11 +118,11 @@ func (t *Tree) afterCommit(written int) {
 	nodes := float64(t.committed.nodes)
 	soft := nodes * (1 + t.cfg.MaxSpread) / 2
 	// The next commit takes as much again before this one's garbage can go.
-	if over := (float64(cl.used) + 1*float64(written) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
+	if over := (float64(cl.used) + float64(written) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
 		cl.debt = min(nodes, max(cl.debt, 0)+float64(written)*min(over, 1)*cleanShare)
 		t.findOldLeaves()
 	}
-	if t.committed.oldest > cl.free.Block+t.committed.nodes/freeShare {
+	if t.oldestNeeded() > cl.free.Block+t.committed.nodes/freeShare {
 		t.freeOld() // a second of such writes would leave too much lying about
 	}
 }

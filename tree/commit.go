@@ -121,7 +121,7 @@ func (t *Tree) startBatch() bool {
 	ws.lastBatch = t.now
 
 	w := t.newWrite()
-	n := min(len(ws.queue), t.batchLimit())
+	n := wholeBatches(ws.queue, min(len(ws.queue), t.batchLimit()))
 	for _, r := range ws.queue[:n] {
 		if r.b.Client.Abandoned() {
 			r.b.Client.Dropped(r.request())
@@ -140,6 +140,14 @@ func (t *Tree) startBatch() bool {
 	w.base = t.tip
 	ws.building = w
 	return true
+}
+
+// wholeBatches returns n, or more if it would split what belongs together.
+func wholeBatches(queue []ref, n int) int {
+	for n > 0 && n < len(queue) && queue[n].b == queue[n-1].b && queue[n].b.Atomic {
+		n++
+	}
+	return n
 }
 
 // batchDue reports whether a batch is to be started, and runs the commit timer.
@@ -190,11 +198,11 @@ func (t *Tree) prepare(w *write) bool {
 	if w.waiting > 0 {
 		return false
 	}
-	if !w.located {
+	for !w.located {
 		if !t.locate(w) {
 			return false
 		}
-		w.located = true
+		w.located = !w.refuseTogether()
 	}
 	if len(w.outcomes) > 0 && !t.build(w) && w.err == nil {
 		return false
@@ -290,8 +298,9 @@ func (t *Tree) number(w *write, id nodeID, nd *node) {
 		}
 		w.pages = append(w.pages, w.seal)
 	}
-	nd.block = t.next + uint64(len(w.pages))
-	nd.oldest = min(oldest, nd.block)
+	block := t.next + uint64(len(w.pages))
+	nd.oldest = min(oldest, block)
+	nd.setBlock(block)
 	c.table[nd.block] = id
 	w.written = append(w.written, id)
 	w.pages = append(w.pages, c.page(nd))
@@ -314,14 +323,24 @@ func (t *Tree) appended(op *disk.Op) {
 // publish makes the result of w the committed tree and answers its requests.
 func (t *Tree) publish(w *write, next uint64) {
 	t.next = next
+	before := t.committed
 	t.committed = w.result
+	t.counts.commits++
+	t.counts.written += uint64(len(w.written))
 	for _, id := range w.written {
 		t.cache.node(id).state = frameClean
 	}
 	t.cache.node(w.result.root).pins++ // until it is replaced
+	t.cache.node(before.root).pins--
 	t.unpin(w)
+	if t.cache.readers != nil {
+		v := t.committed
+		t.cache.readers.view.Store(&v)
+	}
 	for _, id := range w.replaced {
-		t.cache.free(id)
+		if !t.inSnapshot(t.cache.node(id).block) {
+			t.cache.free(id)
+		}
 	}
 	w.replaced = w.replaced[:0]
 	t.afterCommit(len(w.written))

@@ -130,6 +130,7 @@ func (t *Tree) arrived(op *disk.Op) {
 	f := r.inFlight[op.Tag]
 	r.spare = append(r.spare, op.Tag)
 	r.underWay--
+	t.counts.read++
 	nd := t.cache.node(f.id)
 	slot := nd.waiter
 	if err := t.takeIn(f, nd); err != nil {
@@ -151,6 +152,9 @@ func (t *Tree) arrived(op *disk.Op) {
 			t.rangePageCame(who.scan)
 		case who.leaf != nil:
 			t.cleanPageCame(who.leaf, f.id, r.lost.err)
+		case who.get.request().At != nil:
+			r.cost -= who.cost
+			t.getAt(who.get)
 		default:
 			r.cost -= who.cost
 			again = append(again, who.get)
@@ -180,12 +184,13 @@ func (t *Tree) takeIn(f *fetch, nd *node) error {
 		l, err = f.want.verify(t.cache.page(nd))
 	}
 	if err != nil {
-		return fmt.Errorf("page at block %d: %w", f.want.block, err)
+		return &BlockError{f.want.block, err}
 	}
 	t.cache.index(nd, l)
-	nd.block, nd.oldest = f.want.block, f.want.oldest
+	nd.oldest = f.want.oldest
 	nd.state = frameClean
 	nd.waiter = 0
-	nd.used = true
+	nd.use()
+	nd.setBlock(f.want.block)
 	return nil
 }

@@ -1,5 +1,7 @@
 package tree
 
+import "sync/atomic"
+
 // reader is the part of a tree that serves requests that change nothing.
 type reader struct {
 	queue    []ref    // not yet started, in the order they came
@@ -21,11 +23,11 @@ func (t *Tree) runReads() {
 	q := t.reads.queue
 	for len(q) > 0 && t.reads.cost < t.cache.limit/4 {
 		n := 0
-		for n < len(q) && n < getGroup && q[n].request().Op == Get {
+		for n < len(q) && n < getGroup && q[n].request().Op == Get && q[n].request().At == nil {
 			n++
 		}
 		if n == 0 {
-			t.runRange(&rangeRun{ref: q[0]})
+			t.runRead(q[0])
 			n = 1
 		} else {
 			t.getMany(q[:n])
@@ -35,6 +37,42 @@ func (t *Tree) runReads() {
 	n := copy(t.reads.queue, q)
 	clear(t.reads.queue[n:])
 	t.reads.queue = t.reads.queue[:n]
+}
+
+// runRead starts one request that cannot be started together with others.
+func (t *Tree) runRead(r ref) {
+	switch r.request().Op {
+	case Get:
+		t.getAt(r)
+	case Backup:
+		t.runBackup(r)
+	default:
+		t.runRange(&rangeRun{ref: r})
+	}
+}
+
+// getAt answers a Get from a snapshot.
+func (t *Tree) getAt(r ref) {
+	key := r.request().Key
+	v, err := t.seen(r.request())
+	if err != nil {
+		t.fail(r, err)
+		return
+	}
+	c := t.cache
+	nd := c.node(v.root)
+	for nd.height > 0 {
+		id := c.child(nd, c.childFor(nd, key))
+		if id == noNode {
+			t.waitForGet(r, v)
+			return
+		}
+		nd = c.node(id)
+		nd.use()
+	}
+	value, found := c.lookup(nd, key)
+	r.b.Client.Value(r.request(), value, found)
+	t.answered(r)
 }
 
 // getMany answers up to getGroup Gets from the committed tree. They go down level by level
@@ -67,7 +105,7 @@ func (t *Tree) getMany(refs []ref) {
 	// Last, because fetching a page can evict one that has just been found.
 	for i, r := range refs {
 		if at[i] == nil {
-			t.waitForGet(r)
+			t.waitForGet(r, &t.committed)
 		}
 	}
 }
@@ -145,15 +183,15 @@ func (t *Tree) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slo
 
 // use tells the clock hand that the page is wanted.
 func (nd *node) use() {
-	if !nd.used { // most often it is; the line stays clean
-		nd.used = true
+	if atomic.LoadUint32(&nd.used) == 0 { // most often it is; the line stays clean
+		atomic.StoreUint32(&nd.used, 1)
 	}
 }
 
-// waitForGet has the page fetched at which a Get stands.
-func (t *Tree) waitForGet(r ref) {
-	cost := t.committed.height + 1
-	if err := t.fetch(t.committed.root, r.request().Key, waiter{get: r, cost: cost}); err != nil {
+// waitForGet has the page fetched at which a Get stands in v.
+func (t *Tree) waitForGet(r ref, v *version) {
+	cost := v.height + 1
+	if err := t.fetch(v.root, r.request().Key, waiter{get: r, cost: cost}); err != nil {
 		t.fail(r, err)
 		return
 	}

@@ -2,8 +2,10 @@ package tree
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +43,9 @@ const (
 //     hints; block numbers, once, when the node and its children get theirs.
 //  3. children[i] names a frame that holds, or once held, child i. It holds it still
 //     if, and only if, that frame's block is the one in the child record.
+//
+// The tree's goroutine owns all of it. Readers look at nodes too, at any time: what changes under them
+// (block, used, and children) is written, and read by them, atomically. All else is written before the block is.
 type node struct {
 	block  uint64
 	oldest uint64 // lowest block of any leaf below, own block for a leaf; set with block
@@ -55,9 +60,10 @@ type node struct {
 	common uint8 // how many bytes all keys share from the start
 	height uint8
 	state  frameState
-	used   bool // since the clock hand last passed
 	root   bool
-	_      [9]byte
+	_      [2]byte
+	used   uint32 // 1: since the clock hand last passed
+	_      [8]byte
 }
 
 const nodeBytes = 64
@@ -106,8 +112,8 @@ func newGeometry(samples, second, blockSize int) geometry {
 // gives nothing back to the system before it is closed.
 type slab struct {
 	geo      geometry
-	shift    uint // log2 of frames per segment
-	segments []unsafe.Pointer
+	shift    uint             // log2 of frames per segment
+	segments []unsafe.Pointer // never moved: Readers use it while it is filled. nil where there is none yet
 	mappings [][]byte
 	free     []uint32 // frames that may be used again, last in first out
 	next     uint32   // frames from here on have never been used
@@ -119,10 +125,16 @@ const (
 	hugePageBytes = 2 << 20
 )
 
-func newSlab(geo geometry) *slab {
+// newSlab returns a slab of at most so many frames, or a few more.
+func newSlab(geo geometry, frames int) *slab {
 	perSegment := max(1, segmentBytes/int(geo.frame))
-	return &slab{geo: geo, shift: uint(bits.Len(uint(perSegment)) - 1)}
+	s := &slab{geo: geo, shift: uint(bits.Len(uint(perSegment)) - 1)}
+	s.segments = make([]unsafe.Pointer, frames>>s.shift+1)
+	return s
 }
+
+// errCacheFull: a batch is too large for the cache, or readers keep too many pages.
+var errCacheFull = errors.New("all of the page cache is in use")
 
 // alloc returns the number of an unused frame.
 func (s *slab) alloc() (uint32, error) {
@@ -131,15 +143,18 @@ func (s *slab) alloc() (uint32, error) {
 		s.free = s.free[:n-1]
 		return i, nil
 	}
-	if int(s.next>>s.shift) == len(s.segments) {
+	if int(s.next>>s.shift) == len(s.mappings) {
+		if len(s.mappings) == len(s.segments) {
+			return 0, errCacheFull
+		}
 		size := (int(s.geo.frame)<<s.shift + hugePageBytes - 1) &^ (hugePageBytes - 1)
 		m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 		if err != nil {
 			return 0, fmt.Errorf("get %d bytes for the page cache: %w", size, err)
 		}
 		_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // a wish; without it the cache is only slower
+		s.segments[len(s.mappings)] = unsafe.Pointer(&m[0])
 		s.mappings = append(s.mappings, m)
-		s.segments = append(s.segments, unsafe.Pointer(&m[0]))
 	}
 	s.next++
 	return s.next - 1, nil
@@ -183,6 +198,9 @@ func (nd *node) middleHead() uint64 {
 	return *(*uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes+uintptr(nd.keys/uint32(nd.stride)/2)*8))
 }
 
+// setBlock makes nd the page of a block, or of none, for all who look at it from now on.
+func (nd *node) setBlock(block uint64) { atomic.StoreUint64(&nd.block, block) }
+
 func (c *cache) keyOffsets(nd *node) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Add(unsafe.Pointer(nd), c.geo(nd).keys)), nd.sampled())
 }
@@ -193,6 +211,10 @@ func (c *cache) valueOffsets(nd *node) []uint32 {
 
 func (c *cache) children(nd *node) []nodeID {
 	return unsafe.Slice((*nodeID)(unsafe.Add(unsafe.Pointer(nd), c.parents.geo.second)), nd.keys+1)
+}
+
+func (c *cache) setChild(nd *node, i int, id nodeID) {
+	atomic.StoreUint32((*uint32)(&c.children(nd)[i]), uint32(id))
 }
 
 // keyAt returns the offset of key or separator i of nd.
@@ -264,7 +286,9 @@ func (c *cache) index(nd *node, l layout) {
 		heads[i] = keyHead(stringAt(p, int(at))[nd.common:])
 	}
 	if l.height > 0 {
-		clear(c.children(nd))
+		for i := range c.children(nd) {
+			c.setChild(nd, i, noNode)
+		}
 		return
 	}
 	sampleStrings(p, l.keysEnd, stride, c.valueOffsets(nd))

@@ -31,6 +31,10 @@ const (
 	// pages are searched, not scanned.
 	minSamples = 8
 
+	// maxOvercommit is how many times Config.CachePages there can be frames at the most: batches that are under way
+	// need pages that must stay, old ones and new ones, and readers may still look at what has been replaced.
+	maxOvercommit = 4
+
 	// batchWindow is how many modifying requests go into one batch while there is no
 	// commit delay: half of what one connection may have in flight, so that the
 	// next batch is built while this one syncs.
@@ -54,6 +58,15 @@ const (
 	// rangeTries is how often a RANGE waits for pages before it is answered with what is
 	// there: in a cache that is too small for it, pages leave as fast as they come.
 	rangeTries = 4
+
+	// readerSlots is how many goroutines can read pages at the same moment. Those beyond ask the tree: with more of
+	// them than processors most are waiting to run anyway.
+	readerSlots = 64
+
+	// maxLeases bounds how many snapshots are kept for clients elsewhere, and leaseTime how long after
+	// its last use: what a snapshot holds back cannot be freed.
+	maxLeases = 4
+	leaseTime = time.Minute
 
 	// getGroup is how many GETs descend the tree together, so that their cache misses
 	// overlap.

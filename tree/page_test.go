@@ -324,8 +324,8 @@ func usePage(t *testing.T, tree *Tree, p []byte, l layout, a parts, key []byte) 
 		}
 		return
 	}
-	s := scan{t: tree, req: &Request{Op: Range, Key: key}, limit: MaxRangePairBytes}
-	s.walk(id, nil)
+	s := scan{cache: c, start: key, limit: MaxRangePairBytes}
+	s.walk(nd, nil)
 	if want := len(a.keys) - sort.SearchStrings(a.keys, string(key)); s.count != want {
 		t.Errorf("%d pairs from %q on, want %d", s.count, key, want)
 	}

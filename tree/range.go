@@ -2,41 +2,58 @@ package tree
 
 import "bytes"
 
-// rangeRun is a Range that is being carried out.
+// rangeRun is a Range, or a Backup, that is being carried out.
 type rangeRun struct {
 	ref
-	waiting int // pages
-	tries   int // times it has waited
-	cost    int // taken from reader.cost while it waits
+	lease   *lease // of a Backup
+	waiting int    // pages
+	tries   int    // times it has waited
+	cost    int    // taken from reader.cost while it waits
 }
 
 // runRange answers a Range from the committed tree if the pages are in memory, and else has
 // them fetched. It is run anew, from its start, when they have come.
 func (t *Tree) runRange(run *rangeRun) {
 	req := run.request()
-	s := scan{t: t, req: req, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: t.pairs[:0]}
+	v, err := t.seen(req)
+	if err != nil {
+		t.failRange(run, err)
+		return
+	}
+	s := scan{cache: t.cache, start: req.Key, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: t.pairs[:0]}
 	if len(req.End) > 0 && bytes.Compare(req.Key, req.End) >= 0 {
 		s.next = req.End
 	} else {
-		s.walk(t.committed.root, nil)
+		s.walk(t.cache.node(v.root), nil)
 	}
 	if s.missing != nil && (run.tries < rangeTries || s.next == nil) {
-		if err := t.fetchForRange(run, &s); err != nil {
-			t.fail(run.ref, err)
+		if err := t.fetchForRange(run, v, &s); err != nil {
+			t.failRange(run, err)
 		}
 		return
 	}
 	t.pairs = s.pairs
 	run.b.Client.Pairs(req, s.count, s.next, s.pairs)
+	last := len(s.next) == 0
 	t.answered(run.ref)
+	if run.lease != nil {
+		t.backedUp(run.lease, last)
+	}
+}
+
+func (t *Tree) failRange(run *rangeRun, err error) {
+	t.fail(run.ref, err)
+	if run.lease != nil {
+		t.backedUp(run.lease, false)
+	}
 }
 
 // fetchForRange asks for the page that s came to, and for those after it that it will
-// come to.
-func (t *Tree) fetchForRange(run *rangeRun, s *scan) error {
+// come to, in v.
+func (t *Tree) fetchForRange(run *rangeRun, v *version, s *scan) error {
 	run.tries++
 	for _, key := range s.missing {
-		if err := t.fetch(t.committed.root, key, waiter{scan: run}); err != nil {
+		if err := t.fetch(v.root, key, waiter{scan: run}); err != nil {
 			if run.waiting == 0 {
 				return err
 			}
@@ -44,7 +61,7 @@ func (t *Tree) fetchForRange(run *rangeRun, s *scan) error {
 		}
 		run.waiting++
 	}
-	run.cost = run.waiting + t.committed.height
+	run.cost = run.waiting + v.height
 	t.reads.cost += run.cost
 	return nil
 }
@@ -58,9 +75,10 @@ func (t *Tree) rangePageCame(run *rangeRun) {
 
 // scan gathers the pairs of one Range.
 type scan struct {
-	t       *Tree
-	req     *Request
+	cache   *cache
+	start   []byte // first key wanted
 	end     []byte // first key not wanted; empty for no end
+	reader  bool   // it is not on the tree's goroutine: see Readers
 	limit   int    // bytes of pairs
 	count   int
 	pairs   []byte
@@ -68,22 +86,21 @@ type scan struct {
 	missing [][]byte // a key in each page that is wanted and not in memory
 }
 
-// walk gathers what is wanted from the subtree of id, of which hi is the upper bound. It
+// walk gathers what is wanted from the subtree of nd, of which hi is the upper bound. It
 // returns false when the scan has come to its end.
-func (s *scan) walk(id nodeID, hi []byte) bool {
-	c := s.t.cache
-	nd := c.node(id)
+func (s *scan) walk(nd *node, hi []byte) bool {
+	c := s.cache
 	nd.use()
 	if nd.height == 0 {
 		return s.takeLeaf(nd, hi)
 	}
-	for i := c.childFor(nd, s.req.Key); i <= int(nd.keys); i++ {
+	for i := c.childFor(nd, s.start); i <= int(nd.keys); i++ {
 		kidHi := hi
 		if i < int(nd.keys) {
 			kidHi = c.key(nd, i)
 		}
-		kid := c.child(nd, i)
-		if kid == noNode {
+		kid := s.child(nd, i)
+		if kid == nil {
 			s.wantFrom(nd, i)
 			return false
 		}
@@ -94,12 +111,23 @@ func (s *scan) walk(id nodeID, hi []byte) bool {
 	return true
 }
 
+// child returns child i of a parent, if its page is in memory.
+func (s *scan) child(nd *node, i int) *node {
+	if s.reader {
+		return s.cache.peek(nd, i)
+	}
+	if id := s.cache.child(nd, i); id != noNode {
+		return s.cache.node(id)
+	}
+	return nil
+}
+
 // takeLeaf takes the pairs of a leaf. It leaves in s.next where a Range that
 // ends here has to go on.
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
-	c := s.t.cache
+	c := s.cache
 	p := c.page(nd)
-	i, _ := c.position(nd, s.req.Key)
+	i, _ := c.position(nd, s.start)
 	if i < int(nd.keys) {
 		keyAt, valueAt := c.keyAt(nd, i), c.valueAt(nd, i)
 		for ; i < int(nd.keys); i++ {
@@ -131,17 +159,17 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 // wantFrom notes that child i of nd, where the scan stands, is missing, and which of the children
 // after it the rest of the scan will need too, as far as that can be known.
 func (s *scan) wantFrom(nd *node, i int) {
-	c := s.t.cache
+	c := s.cache
 	pages := 1
 	if nd.height == 1 {
 		pages = min(readAheadPages, 1+(s.limit-len(s.pairs))/c.blockSize)
 	}
-	key := s.req.Key
+	key := s.start
 	if bytes.Compare(s.next, key) > 0 {
 		key = s.next
 	}
 	for ; pages > 0; pages-- {
-		if c.child(nd, i) == noNode {
+		if s.child(nd, i) == nil {
 			s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
 		}
 		if i == int(nd.keys) {

@@ -35,6 +35,9 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.ReadOnly {
+		cfg.StorageCost = 0
+	}
 	if cfg.StorageCost == 0 {
 		cfg.MaxSpread = 0 // no cleaning means none
 	}
@@ -53,6 +56,9 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 		if !blank || !cfg.AdoptBlank {
 			return nil, err
 		}
+	}
+	if cfg.ReadOnly {
+		return nil, err
 	}
 	pages := firstPages(info)
 	next, err := createRoot(store, info.Next, pages)
@@ -97,6 +103,10 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	}
 	t := &Tree{cfg: cfg, cache: c, next: next, faults: make(map[uint64]bool)}
 	t.clean.marked = make(map[uint64]bool)
+	t.leases = make(map[uint64]*lease)
+	if cfg.ReadOnly {
+		t.writes.refusal = ErrReadOnly
+	}
 	l, err := parseLayout(root.Page)
 	if err != nil {
 		return nil, err
@@ -108,7 +118,8 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	}
 	copy(c.page(nd), root.Page)
 	c.index(nd, l)
-	nd.block, nd.oldest, nd.state = root.Block, root.Oldest, frameClean
+	nd.oldest, nd.state = root.Oldest, frameClean
+	nd.setBlock(root.Block)
 	nd.pins++ // until the first commit replaces it
 	c.table[nd.block] = id
 	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: l.nodes, height: l.height}

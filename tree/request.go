@@ -8,6 +8,7 @@ type OpCode uint8
 const (
 	Get OpCode = iota
 	Range
+	Backup // Range over a snapshot that stays for further ones
 	Set
 	Add    // set if absent
 	Modify // set if present
@@ -30,6 +31,12 @@ type Request struct {
 	Max   uint32 // Range: how many bytes of pairs are wanted, length bytes included
 	Op    OpCode
 
+	// At has a Get or a Range read a snapshot instead of the committed tree.
+	At *Snapshot
+	// Snapshot names the snapshot that a Backup reads; with the answer it is set. 0 has one taken. It is kept until a
+	// Backup has come to the end, or for a minute after the last one.
+	Snapshot uint64
+
 	changed bool  // the outcome, kept until the batch is durable
 	err     error // why it could not be carried out
 }
@@ -45,6 +52,12 @@ type Batch struct {
 	Owner    any // the client's own: what the batch is part of
 	Requests []Request
 
+	// Atomic has the modifying requests go into one commit. They take effect all together or, if one
+	// cannot be carried out, not at all.
+	Atomic bool
+	// Call, if it is not nil, is called on the tree's goroutine when the batch arrives.
+	Call func(*Tree)
+
 	unanswered int
 }
 
@@ -59,7 +72,7 @@ type Client interface {
 	// Done answers a modifying request: done is false where a condition did not
 	// hold. It is called after the change is durable.
 	Done(r *Request, done bool)
-	// Pairs answers a Range: n pairs, each as length byte, key, length byte, value;
+	// Pairs answers a Range or a Backup: n pairs, each as length byte, key, length byte, value;
 	// everything from r.Key up to next has been returned. An empty next means
 	// that there is nothing left.
 	Pairs(r *Request, n int, next, pairs []byte)

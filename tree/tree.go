@@ -18,6 +18,7 @@ type Config struct {
 	MaxSpread   float64       // see cleaner; 0: no such limit
 	CommitDelay time.Duration // how long the first request of a batch waits for others
 	MinCommit   int           // so many waiting requests start a batch at once; 0: no such number
+	ReadOnly    bool          // nothing is changed; the store may be open for reading only
 	AdoptBlank  bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
 	Log         *slog.Logger  // default: nothing is logged
 
@@ -119,6 +120,10 @@ type Tree struct {
 	writes writer
 	clean  cleaner
 
+	snapshots []*Snapshot       // oldest first
+	leases    map[uint64]*lease // by id
+	counts    struct{ commits, written, read uint64 }
+
 	touched []Client // clients with answers in this step
 	first   *disk.Op // operations to be submitted after this step
 	last    *disk.Op
@@ -166,6 +171,9 @@ func (t *Tree) Step(in Inputs) Effects {
 
 // accept queues the requests of b.
 func (t *Tree) accept(b *Batch) {
+	if b.Call != nil {
+		b.Call(t)
+	}
 	b.unanswered = len(b.Requests)
 	if b.unanswered == 0 {
 		b.Client.Release(b)

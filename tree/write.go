@@ -19,7 +19,7 @@ func (t *Tree) newNode(w *write, height int) (nodeID, *node) {
 		return id, nd
 	}
 	nd.state = frameFresh
-	nd.block = t.cache.provisional()
+	nd.setBlock(t.cache.provisional())
 	w.fresh = append(w.fresh, id)
 	return id, nd
 }
@@ -91,9 +91,8 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 	l.end = at
 	clear(p[at:])
 	t.cache.index(nd, l)
-	children := t.cache.children(nd)
 	for i, k := range kids {
-		children[i] = k.id
+		t.cache.setChild(nd, i, k.id)
 	}
 	return id
 }

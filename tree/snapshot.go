@@ -1,0 +1,193 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Errors of requests that read a snapshot.
+var (
+	// ErrSnapshotGone: the snapshot has been released, or its lease has run out.
+	ErrSnapshotGone = errors.New("snapshot is gone")
+	// ErrTooManySnapshots: no more can be leased at this moment.
+	ErrTooManySnapshots = errors.New("too many snapshots")
+)
+
+// Snapshot is a committed tree that stays readable while later ones take its place: its blocks are not freed, and its
+// root stays in memory. It costs the space of what is replaced meanwhile.
+type Snapshot struct {
+	version  version
+	released atomic.Bool
+}
+
+// Drop makes all reads of the snapshot fail from now on, those under way included. It may be called from any
+// goroutine, any number of times; Release has to follow.
+func (s *Snapshot) Drop() { s.released.Store(true) }
+
+// TakeSnapshot returns a snapshot of the committed tree. It is to be released.
+func (t *Tree) TakeSnapshot() *Snapshot {
+	s := &Snapshot{version: t.committed}
+	t.cache.node(s.version.root).pins++
+	t.snapshots = append(t.snapshots, s)
+	return s
+}
+
+// Release gives a snapshot up.
+func (t *Tree) Release(s *Snapshot) {
+	i := slices.Index(t.snapshots, s)
+	if i < 0 {
+		return
+	}
+	s.Drop()
+	t.snapshots = slices.Delete(t.snapshots, i, i+1)
+	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
+}
+
+// Root returns what Check needs to know of a snapshot.
+func (t *Tree) Root(s *Snapshot) Root {
+	page := t.cache.page(t.cache.node(s.version.root))
+	return Root{
+		Block: s.version.block, Oldest: s.version.oldest, Nodes: s.version.nodes, Height: s.version.height,
+		Page: slices.Clone(page),
+	}
+}
+
+// inSnapshot reports whether a page that the committed tree has no more can be part of a snapshot.
+func (t *Tree) inSnapshot(block uint64) bool {
+	n := len(t.snapshots)
+	return n > 0 && block <= t.snapshots[n-1].version.block // they are in the order of their age
+}
+
+// oldestNeeded returns the first block that the committed tree or a snapshot needs.
+func (t *Tree) oldestNeeded() uint64 {
+	oldest := t.committed.oldest
+	for _, s := range t.snapshots {
+		oldest = min(oldest, s.version.oldest)
+	}
+	return oldest
+}
+
+// seen returns the tree that a request that changes nothing is to see.
+func (t *Tree) seen(r *Request) (*version, error) {
+	switch {
+	case r.At == nil:
+		return &t.committed, nil
+	case r.At.released.Load():
+		return nil, ErrSnapshotGone
+	}
+	return &r.At.version, nil
+}
+
+// lease is a snapshot that clients elsewhere read in several requests. Nobody can be relied on to give it
+// up, so it ends by itself.
+type lease struct {
+	snapshot *Snapshot
+	users    int           // Backups that have begun and not come to their end
+	busy     int           // requests that are being carried out
+	until    time.Duration // it may end then
+}
+
+// The id of a lease is one more than the block of the root: so it means the same tree after a restart, and is never 0.
+func leaseID(v *version) uint64 { return v.block + 1 }
+
+// lease returns the lease that a Backup asks for, or makes it.
+func (t *Tree) lease(id uint64) (*lease, error) {
+	isNew := id == 0
+	if isNew {
+		id = leaseID(&t.committed)
+	}
+	l := t.leases[id]
+	switch {
+	case l != nil:
+	case id != leaseID(&t.committed):
+		return nil, ErrSnapshotGone
+	case len(t.leases) >= maxLeases:
+		return nil, fmt.Errorf("%w: there are %d already", ErrTooManySnapshots, len(t.leases))
+	default:
+		l = &lease{snapshot: t.TakeSnapshot(), users: 1}
+		t.leases[id] = l
+		return l, nil
+	}
+	if isNew {
+		l.users++
+	}
+	return l, nil
+}
+
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one.
+func (t *Tree) runBackup(r ref) {
+	req := r.request()
+	l, err := t.lease(req.Snapshot)
+	if err != nil {
+		t.fail(r, err)
+		return
+	}
+	l.busy++
+	req.Snapshot, req.At = leaseID(&l.snapshot.version), l.snapshot
+	t.runRange(&rangeRun{ref: r, lease: l})
+}
+
+// backedUp notes that a request that l was for is answered, and whether that was the last one.
+func (t *Tree) backedUp(l *lease, last bool) {
+	l.busy--
+	l.until = t.now + leaseTime
+	if last {
+		l.users--
+	}
+	if l.users <= 0 {
+		t.endLease(l)
+	}
+}
+
+// endLeases ends those that nobody has used for long.
+func (t *Tree) endLeases() {
+	for _, l := range t.leases {
+		if t.now >= l.until {
+			t.endLease(l)
+		}
+	}
+}
+
+func (t *Tree) endLease(l *lease) {
+	if l.busy > 0 {
+		return
+	}
+	delete(t.leases, leaseID(&l.snapshot.version))
+	t.Release(l.snapshot)
+}
+
+// Stats describes a tree at one moment. Counts are since it was opened.
+type Stats struct {
+	BlockSize   int    // bytes
+	Height      int    // of the tree; 0 is a single leaf
+	Pages       uint64 // of the tree
+	Blocks      uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
+	CachedPages int    // pages in memory
+	CacheLimit  int    // pages
+	Snapshots   int
+	Commits     uint64 // batches that have changed something
+	Written     uint64 // pages
+	Read        uint64 // pages
+}
+
+// Stats returns the state of the tree.
+func (t *Tree) Stats() Stats {
+	return Stats{
+		BlockSize: t.cache.blockSize, Height: t.committed.height, Pages: t.committed.nodes, Blocks: t.next - t.oldestNeeded(),
+		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshots),
+		Commits: t.counts.commits, Written: t.counts.written, Read: t.counts.read,
+	}
+}
+
+// BlockError says which block something is wrong with.
+type BlockError struct {
+	Block uint64
+	Err   error
+}
+
+func (e *BlockError) Error() string { return fmt.Sprintf("page at block %d: %v", e.Block, e.Err) }
+
+func (e *BlockError) Unwrap() error { return e.Err }
