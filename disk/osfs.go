@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -139,4 +141,20 @@ func (f *osFile) Sync() error {
 
 func (f *osFile) failed(what string, err error) error {
 	return &os.PathError{Op: what, Path: f.Name(), Err: err}
+}
+
+// MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a power
+// cut does not take it with all that will be in it.
+func MakeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := MakeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return OSFS{}.SyncDir(parent)
 }

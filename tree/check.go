@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"slices"
 
@@ -46,8 +47,9 @@ func (r *Report) Fill() float64 {
 }
 
 // Check reads every page of the tree under root, which FindRoot has found, and checks all that is known
-// of it. What FindRoot has passed over counts as faults. It changes nothing. Nothing may be written to the store meanwhile.
-func Check(store disk.Store, root Root) *Report {
+// of it, until ctx is done. What FindRoot has passed over counts as faults. It changes nothing. The tree must stay: nothing
+// is written to the store meanwhile, or root is that of a snapshot.
+func Check(ctx context.Context, store disk.Store, root Root) *Report {
 	info := store.Info()
 	r := &Report{BlockSize: info.BlockSize, Next: info.Next, Root: root, Faults: slices.Clone(root.Skipped)}
 	add := func(block uint64, path string, err error) bool {
@@ -58,8 +60,12 @@ func Check(store disk.Store, root Root) *Report {
 		}
 		return true
 	}
-	walk := walker{store: store, exact: true, fault: add, page: r.count}
+	walk := walker{ctx: ctx, store: store, exact: true, fault: add, page: r.count}
 	oldest := walk.tree(root)
+	if err := ctx.Err(); err != nil {
+		add(root.Block, "root", fmt.Errorf("not all of the tree has been checked: %w", err))
+		return r
+	}
 	if len(r.Faults) > len(root.Skipped) {
 		return r // counts over a part of the tree say nothing
 	}
@@ -86,6 +92,7 @@ func (r *Report) count(l layout) {
 
 // walker visits the pages of a tree, parents before children, left to right.
 type walker struct {
+	ctx   context.Context // nil: it goes on to the end
 	store disk.Store
 	since uint64 // pages before this block are left out, with all below them
 	exact bool
@@ -129,6 +136,7 @@ func (v *walker) checked(w *want, p []byte, path string) (oldest uint64) {
 	}
 	oldest = noBlock
 	kidLo, at := w.lo, l.body
+	v.stop = v.stop || v.ctx != nil && v.ctx.Err() != nil
 	for i := 0; i <= l.keys && !v.stop; i++ {
 		kidHi := w.hi
 		if i < l.keys {

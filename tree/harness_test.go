@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -240,7 +241,7 @@ func checkStore(t tester, s disk.Store) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := Check(s, root)
+	r := Check(context.Background(), s, root)
 	faults := r.Faults[len(root.Skipped):] // what was skipped is what a crash may leave
 	for _, f := range faults {
 		t.Error(f)

@@ -194,7 +194,7 @@ func TestOlderIsNotTaken(t *testing.T) {
 		if err != nil || found.Block != root.Block {
 			t.Errorf("block %d damaged: root %d, %v; want %d", v.block, found.Block, err, root.Block)
 		}
-		if r := Check(s, found); len(r.Faults) != 1 || r.Faults[0].Block != v.block {
+		if r := Check(t.Context(), s, found); len(r.Faults) != 1 || r.Faults[0].Block != v.block {
 			t.Errorf("block %d damaged: found %v", v.block, r.Faults)
 		}
 	})

@@ -82,7 +82,7 @@ func (p place) root(t *testing.T) tree.Root {
 	defer store.Close()
 	root, err := tree.FindRoot(store, slog.New(slog.DiscardHandler))
 	must(t, err)
-	if r := tree.Check(store, root); len(r.Faults) > 0 {
+	if r := tree.Check(t.Context(), store, root); len(r.Faults) > 0 {
 		t.Errorf("tree at block %d: %v", root.Block, r.Faults)
 	}
 	return root

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,7 +26,7 @@ Exit status 1 if anything is wrong, with one line for each fault.`,
 		Example: `  kivaloo check ./kivaloo-data`,
 		Args:    arguments(1, "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return check(args[0], blockSize, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return check(cmd.Context(), args[0], blockSize, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	addBlockSizeFlag(cmd, &blockSize)
@@ -60,7 +61,7 @@ func explainDetect(err error) error {
 	return fmt.Errorf("%w; if you know it, give --block-size", err)
 }
 
-func check(dir string, blockSize int, stdout, stderr io.Writer) error {
+func check(ctx context.Context, dir string, blockSize int, stdout, stderr io.Writer) error {
 	store, err := openToRead(dir, blockSize, slog.New(slog.NewTextHandler(stderr, nil)))
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func check(dir string, blockSize int, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("check %s: %w", dir, err)
 	}
-	r := tree.Check(store, root)
+	r := tree.Check(ctx, store, root)
 	for _, f := range r.Faults {
 		fmt.Fprintln(stdout, f)
 	}

@@ -15,6 +15,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"kivaloo"
 	"kivaloo/actors"
 	"kivaloo/disk"
 	"kivaloo/eventloop"
@@ -27,14 +28,8 @@ const (
 	defaultDir = "./kivaloo-data"
 	socketName = "kivaloo.sock"
 
-	// defaultBlockSize is the block size of a new store, in bytes.
-	defaultBlockSize = 2048
-
 	// defaultServeCacheBytes holds two million pairs of 40+40 bytes.
 	defaultServeCacheBytes = 256 << 20
-
-	// defaultStorageCost suits a local SSD.
-	defaultStorageCost = 10000
 
 	// listenBacklog is how many clients may wait in the kernel to be accepted.
 	listenBacklog = 1024
@@ -81,11 +76,11 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 	f.StringVar(&o.dir, "dir", defaultDir, "directory of the store; made if it is missing")
 	f.StringArrayVar(&o.listen, "listen", nil, "listen here too: /path/of.sock, host:port or [ip]:port (repeatable)")
 	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen on addresses that other machines can reach")
-	f.IntVar(&o.blockSize, "block-size", 0, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", defaultBlockSize))
+	f.IntVar(&o.blockSize, "block-size", 0, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", kivaloo.DefaultBlockSize))
 	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
 	f.IntVar(&o.maxKey, "max-key", -1, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
 	f.IntVar(&o.maxValue, "max-value", -1, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
-	f.Float64Var(&o.storageCost, "storage-cost", defaultStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
+	f.Float64Var(&o.storageCost, "storage-cost", kivaloo.DefaultStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
 	f.DurationVar(&o.commitDelay, "commit-delay", 0, "how long a change may wait for others to be committed with, up to 1s")
 	f.IntVar(&o.minCommit, "min-commit", 0, "so many waiting changes are committed without waiting any longer")
 	f.IntVar(&o.maxConnections, "max-connections", 0, "connections open at once; 0: as many as file descriptors allow")
@@ -183,7 +178,7 @@ func (o *serveOptions) open(log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 	if err := o.checkFor(blockSize); err != nil {
 		return nil, nil, err
 	}
-	if err := makeDir(o.dir); err != nil {
+	if err := disk.MakeDir(o.dir); err != nil {
 		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
 	}
 	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log})
@@ -222,7 +217,7 @@ func (o *serveOptions) findBlockSize() (int, error) {
 	case o.blockSize != 0:
 		return o.blockSize, nil
 	}
-	return defaultBlockSize, nil
+	return kivaloo.DefaultBlockSize, nil
 }
 
 // checkFor refuses what does not go with the block size.
@@ -257,22 +252,6 @@ func (o *serveOptions) connections(log *slog.Logger) int {
 		log.Warn("--max-connections is more than file descriptors allow", "asked for", o.maxConnections, "possible", most)
 	}
 	return min(o.maxConnections, most)
-}
-
-// makeDir makes a directory, and those that lead to it, if they are missing, so that a power
-// cut does not take it with all that will be in it.
-func makeDir(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	parent := filepath.Dir(dir)
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(parent)
 }
 
 // socketIn is the address of the socket in the directory of a store.

@@ -1,0 +1,263 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+	"kivaloo/tree"
+)
+
+const (
+	// DefaultBlockSize is the block size of a new store, in bytes: the smallest that has room for keys and
+	// values of 255 bytes.
+	DefaultBlockSize = 2048
+
+	// DefaultStorageCost suits a local SSD.
+	DefaultStorageCost = 10000
+)
+
+// Options say how Open is to open a store. The zero value is good for most.
+type Options struct {
+	// BlockSize is the length of a page in bytes, 512 to 131072. 0 means what the store has, or
+	// DefaultBlockSize for a new one. An existing store has to have it.
+	BlockSize int
+	// CacheBytes is how much memory pages may take. 0 means 128 MiB. At least 1024 pages.
+	CacheBytes int
+	// MaxKey and MaxValue are the longest key and value that are stored, in bytes. 0 means what
+	// the block size allows, at most MaxLen.
+	MaxKey, MaxValue int
+	// StorageCost is what a month of storing a GB costs over the cost of a million I/Os: how eagerly space is
+	// reclaimed. 0 means DefaultStorageCost; a negative one means never.
+	StorageCost float64
+	// CommitDelay is how long a change may wait for others to be committed with, and MinCommit how many of them
+	// are committed without waiting any longer. Without them whatever has come while one commit was under
+	// way goes into the next.
+	CommitDelay time.Duration
+	MinCommit   int
+	// NoSync has changes acknowledged before they are on the disk: a power cut can lose some, and what is
+	// there after it may not be a store any more. A crash of the process alone does no harm.
+	NoSync bool
+	// ReadOnly opens an existing store without changing anything, also beside others who read it.
+	ReadOnly bool
+	// Log is told what is wrong with the store. nil: nobody.
+	Log *slog.Logger
+}
+
+// DB is a store in a directory, kept by this process. All methods may be called from any number of
+// goroutines at once. Byte slices that are passed in may be reused once the method has returned; those
+// returned belong to the caller.
+//
+// Reads run on the goroutine that calls, over pages in memory, and do not wait for writes. A read sees every change
+// that was acknowledged before it began. Changes that come while one commit is on its way to the disk go there
+// together with the next: many goroutines at once are what makes writing fast.
+//
+// A context bounds the wait, not the change: one that was under way when the context ended may still be made, which
+// OpError.Sent tells.
+type DB struct {
+	dir     string
+	limits  Params
+	store   *disk.Local
+	tree    *tree.Tree // the actor's, until that has ended
+	actor   *tree.Actor
+	readers *tree.Readers
+	group   *actors.Group
+
+	pushing sync.RWMutex // held for reading by those who give the actor something
+	closed  bool         // with pushing held for writing
+
+	closing  sync.Once
+	closeErr error
+}
+
+var _ Store = (*DB)(nil)
+
+// Open opens the store in dir, or makes a new one there, and the directory too if it is missing. The error
+// wraps ErrLocked if another process has the store open.
+func Open(dir string, o Options) (*DB, error) {
+	db, err := open(dir, o)
+	if err != nil {
+		return nil, &OpError{Op: "open", Addr: dir, Err: corruption(err)}
+	}
+	return db, nil
+}
+
+func open(dir string, o Options) (*DB, error) {
+	blockSize, err := o.blockSize(dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := o.treeConfig(blockSize)
+	if err != nil {
+		return nil, err
+	}
+	if !o.ReadOnly {
+		if err := disk.MakeDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	t, err := tree.Open(store, cfg)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	db := &DB{
+		dir:     dir,
+		limits:  Params{MaxKey: t.MaxKey(), MaxValue: t.MaxValue()},
+		store:   store,
+		tree:    t,
+		readers: t.Readers(),
+		actor:   tree.NewActor(t, store),
+		group:   actors.NewGroup(),
+	}
+	db.group.Go("tree", db.actor.Run)
+	return db, nil
+}
+
+// blockSize returns the length of the pages in dir, or of those that will be there. It changes nothing.
+func (o *Options) blockSize(dir string) (int, error) {
+	if o.BlockSize != 0 && (o.BlockSize < disk.MinBlockSize || o.BlockSize > disk.MaxBlockSize) {
+		return 0, fmt.Errorf("block size %d is not within %d to %d", o.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
+	}
+	found, err := tree.DetectBlockSize(nil, dir)
+	missing := errors.Is(err, fs.ErrNotExist) || err == nil && found == 0
+	switch {
+	case missing && o.ReadOnly:
+		return 0, errors.New("there is no store to be read")
+	case err != nil && !missing && o.BlockSize == 0:
+		return 0, fmt.Errorf("%w; if you know the block size, set Options.BlockSize", err)
+	case found != 0 && o.BlockSize != 0 && found != o.BlockSize:
+		return 0, fmt.Errorf("the store has blocks of %d bytes, not %d", found, o.BlockSize)
+	case found != 0:
+		return found, nil
+	case o.BlockSize != 0:
+		return o.BlockSize, nil
+	}
+	return DefaultBlockSize, nil
+}
+
+// treeConfig returns what the options say about the tree, and refuses what cannot be.
+func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
+	cfg := tree.Config{
+		CachePages:  o.CacheBytes / blockSize,
+		MaxKey:      o.MaxKey,
+		MaxValue:    o.MaxValue,
+		StorageCost: max(0, o.StorageCost),
+		MaxSpread:   tree.DefaultMaxSpread,
+		CommitDelay: o.CommitDelay,
+		MinCommit:   o.MinCommit,
+		ReadOnly:    o.ReadOnly,
+		AdoptBlank:  !o.ReadOnly,
+		Log:         o.Log,
+	}
+	if o.MaxKey == 0 {
+		cfg.MaxKey = -1
+	}
+	if o.MaxValue == 0 {
+		cfg.MaxValue = -1
+	}
+	if o.StorageCost == 0 {
+		cfg.StorageCost = DefaultStorageCost
+	}
+	switch {
+	case o.CacheBytes != 0 && cfg.CachePages < tree.MinCachePages:
+		return cfg, fmt.Errorf("a cache of %d bytes has %d pages of %d bytes: there must be at least %d",
+			o.CacheBytes, cfg.CachePages, blockSize, tree.MinCachePages)
+	case o.MaxKey < 0 || o.MaxValue < 0:
+		return cfg, fmt.Errorf("MaxKey %d, MaxValue %d: negative", o.MaxKey, o.MaxValue)
+	case o.StorageCost != o.StorageCost:
+		return cfg, errors.New("StorageCost is no number")
+	case o.CommitDelay < 0 || o.CommitDelay > time.Second:
+		return cfg, fmt.Errorf("CommitDelay %v is not within 0 to 1s", o.CommitDelay)
+	case o.MinCommit < 0:
+		return cfg, fmt.Errorf("MinCommit %d is negative", o.MinCommit)
+	}
+	return cfg, tree.CheckMaxLengths(blockSize, orDefault(cfg.MaxKey, blockSize, true), orDefault(cfg.MaxValue, blockSize, false))
+}
+
+// orDefault returns n or, if that is negative, the longest key or value that the block size allows.
+func orDefault(n, blockSize int, isKey bool) int {
+	key, value := tree.DefaultMaxLengths(blockSize)
+	switch {
+	case n >= 0:
+		return n
+	case isKey:
+		return key
+	}
+	return value
+}
+
+// Close ends the DB. Changes that are under way are finished; operations that come later fail with ErrClosed.
+func (db *DB) Close() error {
+	db.closing.Do(func() {
+		db.pushing.Lock()
+		db.closed = true
+		db.pushing.Unlock()
+		db.group.Stop()
+		err := db.group.Wait()
+		db.readers.Close()
+		db.tree.Close()
+		if err = errors.Join(err, db.store.Close()); err != nil {
+			db.closeErr = db.opError("close", false, err)
+		}
+	})
+	return db.closeErr
+}
+
+// Params returns the limits of the store.
+func (db *DB) Params(ctx context.Context) (Params, error) {
+	if err := ctx.Err(); err != nil {
+		return Params{}, db.opError("params", false, err)
+	}
+	return db.limits, nil
+}
+
+// push gives the actor a batch.
+func (db *DB) push(b *tree.Batch) error {
+	db.pushing.RLock()
+	defer db.pushing.RUnlock()
+	if db.closed {
+		return ErrClosed
+	}
+	db.actor.Requests().PushOne(b)
+	return nil
+}
+
+// on has do called on the tree's goroutine, and returns when that has been done.
+func (db *DB) on(do func(*tree.Tree)) error {
+	done := make(chan struct{})
+	b := &tree.Batch{Client: nobody{}, Call: func(t *tree.Tree) {
+		do(t)
+		close(done)
+	}}
+	if err := db.push(b); err != nil {
+		return err
+	}
+	<-done // the tree waits for nothing: it will not be long
+	return nil
+}
+
+func (db *DB) opError(op string, sent bool, err error) error {
+	return &OpError{Op: op, Addr: db.dir, Sent: sent, Err: corruption(err)}
+}
+
+// corruption returns err as what the tree's errors are to the user of this package.
+func corruption(err error) error {
+	var block *tree.BlockError
+	switch {
+	case errors.As(err, &block) && errors.Is(err, disk.ErrCorrupt):
+		return &CorruptionError{Block: block.Block, Err: block.Err}
+	case errors.Is(err, tree.ErrSnapshotGone), errors.Is(err, tree.ErrStopped), errors.Is(err, disk.ErrClosed):
+		return ErrClosed
+	}
+	return err
+}

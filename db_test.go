@@ -1,0 +1,518 @@
+package kivaloo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	kv "kivaloo"
+)
+
+// smallCache holds a part of what the tests here store.
+const smallCache = 1024 * 512
+
+// openDB opens a store that is closed at the end of the test.
+func openDB(t testing.TB, dir string, o kv.Options) *kv.DB {
+	t.Helper()
+	db, err := kv.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+func mustDo(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// contents is what a store holds.
+type contents map[string]string
+
+// gather returns the pairs of a loop over a Range, which must ascend.
+func gather(t testing.TB, pairs func(func(kv.Pair, error) bool)) contents {
+	t.Helper()
+	all, last := contents{}, ""
+	for p, err := range pairs {
+		mustDo(t, err)
+		if len(all) > 0 && string(p.Key) <= last {
+			t.Fatalf("%q comes after %q", p.Key, last)
+		}
+		last = string(p.Key)
+		all[last] = string(p.Value)
+	}
+	return all
+}
+
+func (c contents) same(t testing.TB, got contents) {
+	t.Helper()
+	for k, v := range c {
+		if w, ok := got[k]; !ok || w != v {
+			t.Fatalf("%q is %q, %t; want %q", k, w, ok, v)
+		}
+	}
+	if len(got) != len(c) {
+		t.Fatalf("%d pairs, want %d", len(got), len(c))
+	}
+}
+
+func (c contents) between(start, end string) contents {
+	part := contents{}
+	for k, v := range c {
+		if k >= start && (end == "" || k < end) {
+			part[k] = v
+		}
+	}
+	return part
+}
+
+// TestDBModel makes random changes, reads, reopens, and compares with a map.
+func TestDBModel(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "for", "it")
+	want := contents{}
+	key := func() string { return fmt.Sprintf("%060d", rand.IntN(8000)) }
+	for range 4 {
+		db := openDB(t, dir, kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
+		b := db.NewBatch()
+		for range 3000 {
+			k := key()
+			if rand.IntN(3) > 0 {
+				want[k] = fmt.Sprint(rand.IntN(1000))
+				b.Set([]byte(k), []byte(want[k]))
+			} else {
+				delete(want, k)
+				b.Delete([]byte(k))
+			}
+		}
+		mustDo(t, db.Apply(t.Context(), b))
+		if b.Len() != 0 {
+			t.Errorf("%d changes after Apply", b.Len())
+		}
+		for range 200 {
+			k := key()
+			got, err := db.Get(t.Context(), []byte(k))
+			if v, ok := want[k]; ok != (err == nil) || string(got) != v || err != nil && err != kv.ErrNotFound {
+				t.Fatalf("%q: %q, %v; want %q, %t", k, got, err, v, ok)
+			}
+			start, end := key(), key()
+			if rand.IntN(5) == 0 {
+				end = ""
+			}
+			want.between(start, end).same(t, gather(t, db.Range(t.Context(), []byte(start), []byte(end))))
+		}
+		want.same(t, gather(t, db.Range(t.Context(), nil, nil)))
+		mustDo(t, db.Verify(t.Context()))
+		mustDo(t, db.Close())
+	}
+}
+
+// TestDBOperations: each operation does what it says.
+func TestDBOperations(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
+	ctx, k := t.Context(), []byte("key")
+	step := 0
+	is := func(done bool, err error, want bool, value string) {
+		t.Helper()
+		step++
+		mustDo(t, err)
+		got, err := db.Get(ctx, k)
+		if value == "-" {
+			if got != nil || err != kv.ErrNotFound {
+				t.Errorf("step %d: %q, %v", step, got, err)
+			}
+		} else if err != nil || string(got) != value {
+			t.Errorf("step %d: %q, %v; want %q", step, got, err, value)
+		}
+		if done != want {
+			t.Errorf("step %d: %t", step, done)
+		}
+	}
+	is(true, db.Delete(ctx, k), true, "-")
+	done, err := db.Modify(ctx, k, []byte("a"))
+	is(done, err, false, "-")
+	done, err = db.Add(ctx, k, []byte("b"))
+	is(done, err, true, "b")
+	done, err = db.Add(ctx, k, []byte("c"))
+	is(done, err, false, "b")
+	done, err = db.Modify(ctx, k, []byte("d"))
+	is(done, err, true, "d")
+	done, err = db.CompareAndSwap(ctx, k, []byte("x"), []byte("e"))
+	is(done, err, false, "d")
+	done, err = db.CompareAndSwap(ctx, k, []byte("d"), []byte("f"))
+	is(done, err, true, "f")
+	done, err = db.CompareAndDelete(ctx, k, []byte("x"))
+	is(done, err, false, "f")
+	done, err = db.CompareAndDelete(ctx, k, []byte("f"))
+	is(done, err, true, "-")
+	is(true, db.Set(ctx, k, nil), true, "")
+	if got, err := db.AppendGet(ctx, []byte("the "), k); string(got) != "the " || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := db.AppendGet(ctx, []byte("no "), []byte("other")); string(got) != "no " || err != kv.ErrNotFound {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// TestDBConcurrent: many goroutines at once, each with keys of its own, see their own changes at once.
+func TestDBConcurrent(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
+	var group sync.WaitGroup
+	for g := range 20 {
+		group.Go(func() {
+			ctx, mine := t.Context(), contents{}
+			for i := range 300 {
+				key, value := fmt.Sprintf("%d/%055d", g, rand.IntN(100)), fmt.Sprint(i)
+				if err := db.Set(ctx, []byte(key), []byte(value)); err != nil {
+					t.Error(err)
+				}
+				mine[key] = value
+				for k, v := range mine {
+					if got, err := db.Get(ctx, []byte(k)); err != nil || string(got) != v {
+						t.Errorf("%q: %q, %v; want %q", k, got, err, v)
+					}
+					break
+				}
+			}
+			for p, err := range db.Range(ctx, fmt.Appendf(nil, "%d/", g), fmt.Appendf(nil, "%d0", g)) {
+				if err != nil || mine[string(p.Key)] != string(p.Value) {
+					t.Errorf("%q: %q, %v", p.Key, p.Value, err)
+				}
+				delete(mine, string(p.Key))
+			}
+			if len(mine) > 0 {
+				t.Errorf("%d pairs are missing", len(mine))
+			}
+		})
+	}
+	group.Wait()
+	mustDo(t, db.Verify(t.Context()))
+	if s := db.Stats(); s.Commits == 0 || s.Commits > 6000 || s.Written == 0 || s.Pages == 0 || s.CachedPages == 0 || s.DiskBytes < 512*s.Pages || s.Height < 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSnapshotStays: a snapshot is one moment, while batches move a sum from key to key and never change it.
+func TestSnapshotStays(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
+	ctx := t.Context()
+	const accounts, each = 8000, 100
+	key := func(i int) []byte { return fmt.Appendf(nil, "%060d", i) }
+	b := db.NewBatch()
+	for i := range accounts {
+		b.Set(key(i), fmt.Append(nil, each))
+	}
+	mustDo(t, db.Apply(ctx, b))
+	stop := make(chan bool)
+	var group sync.WaitGroup
+	group.Go(func() {
+		balance := slices.Repeat([]int{each}, accounts)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			for range 20 {
+				from, to, n := rand.IntN(accounts), rand.IntN(accounts), rand.IntN(10)
+				balance[from] -= n
+				balance[to] += n
+				b.Set(key(from), fmt.Append(nil, balance[from]))
+				b.Set(key(to), fmt.Append(nil, balance[to]))
+			}
+			if err := db.Apply(ctx, b); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 6 {
+		s, err := db.Snapshot(ctx)
+		mustDo(t, err)
+		var first contents
+		for range 2 {
+			sum, all := 0, gather(t, s.Range(ctx, nil, nil))
+			for _, v := range all {
+				n := 0
+				fmt.Sscan(v, &n)
+				sum += n
+			}
+			if sum != accounts*each || len(all) != accounts {
+				t.Errorf("%d accounts have %d", len(all), sum)
+			}
+			if first != nil {
+				first.same(t, all)
+			}
+			first = all
+		}
+		for k, v := range first {
+			if got, err := s.Get(ctx, []byte(k)); err != nil || string(got) != v {
+				t.Errorf("%q: %q, %v; want %q", k, got, err, v)
+			}
+		}
+		mustDo(t, s.Close())
+		mustDo(t, s.Close())
+		if _, err := s.Get(ctx, key(1)); !errors.Is(err, kv.ErrClosed) {
+			t.Errorf("Get from a closed snapshot: %v", err)
+		}
+		for _, err := range s.Range(ctx, nil, nil) {
+			if !errors.Is(err, kv.ErrClosed) {
+				t.Errorf("Range over a closed snapshot: %v", err)
+			}
+		}
+	}
+	close(stop)
+	group.Wait()
+	if n := db.Stats().Snapshots; n != 0 {
+		t.Errorf("%d snapshots are open", n)
+	}
+}
+
+// TestDBClose: operations that are under way when the DB is closed, and later ones, end; nothing that was
+// acknowledged is lost.
+func TestDBClose(t *testing.T) {
+	for range 5 {
+		dir := t.TempDir()
+		db := openDB(t, dir, kv.Options{NoSync: true})
+		s, err := db.Snapshot(t.Context())
+		mustDo(t, err)
+		var group sync.WaitGroup
+		var written [8]atomic.Int64
+		for g := range written {
+			group.Go(func() {
+				for i := int64(1); ; i++ {
+					key := fmt.Appendf(nil, "%d/%d", g, i)
+					if err := db.Set(t.Context(), key, key); err != nil {
+						if !errors.Is(err, kv.ErrClosed) {
+							t.Error(err)
+						}
+						return
+					}
+					written[g].Store(i)
+					if _, err := db.Get(t.Context(), key); err != nil && !errors.Is(err, kv.ErrClosed) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
+		mustDo(t, db.Close())
+		group.Wait()
+		mustDo(t, s.Close())
+		if _, err := db.Snapshot(t.Context()); !errors.Is(err, kv.ErrClosed) {
+			t.Errorf("Snapshot: %v", err)
+		}
+		for _, err := range db.Range(t.Context(), nil, nil) {
+			if !errors.Is(err, kv.ErrClosed) {
+				t.Errorf("Range: %v", err)
+			}
+		}
+		db = openDB(t, dir, kv.Options{})
+		for g := range written {
+			for i := int64(1); i <= written[g].Load(); i++ {
+				key := fmt.Appendf(nil, "%d/%d", g, i)
+				if got, err := db.Get(t.Context(), key); err != nil || !bytes.Equal(got, key) {
+					t.Fatalf("%q: %q, %v", key, got, err)
+				}
+			}
+		}
+	}
+}
+
+// TestDBContext: a context that has ended keeps an operation from starting; one that ends during a change leaves open
+// whether it was made.
+func TestDBContext(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{CommitDelay: 200 * time.Millisecond})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, getErr := db.Get(ended, nil)
+	_, snapshotErr := db.Snapshot(ended)
+	_, paramsErr := db.Params(ended)
+	for _, err := range []error{getErr, snapshotErr, paramsErr, db.Set(ended, nil, nil), db.Verify(ended)} {
+		var op *kv.OpError
+		if !errors.As(err, &op) || op.Sent || !errors.Is(err, context.Canceled) {
+			t.Errorf("before: %v", err)
+		}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var op *kv.OpError
+	if err := db.Set(short, []byte("k"), []byte("v")); !errors.As(err, &op) || !op.Sent || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("meanwhile: %v", err)
+	}
+	mustDo(t, db.Set(t.Context(), []byte("l"), nil))
+	if got, err := db.Get(t.Context(), []byte("k")); err != nil || string(got) != "v" {
+		t.Errorf("the change that was under way: %q, %v", got, err)
+	}
+}
+
+func TestDBTooLong(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{MaxKey: 10, MaxValue: 20})
+	ctx, eleven, long := t.Context(), make([]byte, 11), make([]byte, 256)
+	b := db.NewBatch()
+	b.Set(eleven, nil)
+	b.Set([]byte("k"), nil)
+	_, get := db.Get(ctx, long)
+	_, cas := db.CompareAndSwap(ctx, nil, long, nil)
+	_, add := db.Add(ctx, nil, make([]byte, 21))
+	for i, err := range []error{get, cas, add, db.Set(ctx, eleven, nil), db.Delete(ctx, long), db.Apply(ctx, b)} {
+		var op *kv.OpError
+		if !errors.Is(err, kv.ErrTooLong) || !errors.As(err, &op) || op.Sent {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if _, err := db.Get(ctx, []byte("k")); err != kv.ErrNotFound {
+		t.Errorf("the rest of a batch that cannot be: %v", err)
+	}
+	if p, err := db.Params(ctx); p != (kv.Params{MaxKey: 10, MaxValue: 20}) || err != nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestOpenRefuses: what is wrong with a directory or with the options is said, and nothing is touched.
+func TestOpenRefuses(t *testing.T) {
+	store := t.TempDir()
+	db := openDB(t, store, kv.Options{BlockSize: 1024})
+	mustDo(t, db.Set(t.Context(), []byte("k"), []byte("v")))
+	empty := filepath.Join(t.TempDir(), "empty")
+	for _, test := range []struct {
+		dir  string
+		o    kv.Options
+		is   error
+		says string
+	}{
+		{dir: store, is: kv.ErrLocked},
+		{dir: store, o: kv.Options{ReadOnly: true}, is: kv.ErrLocked},
+		{dir: store, o: kv.Options{BlockSize: 2048}, says: "has blocks of 1024 bytes, not 2048"},
+		{dir: empty, o: kv.Options{ReadOnly: true}, says: "no store"},
+		{dir: empty, o: kv.Options{BlockSize: 500}, says: "500 is not within 512 to 131072"},
+		{dir: empty, o: kv.Options{CacheBytes: 1}, says: "a cache of 1 bytes"},
+		{dir: empty, o: kv.Options{MaxKey: -1}, says: "negative"},
+		{dir: empty, o: kv.Options{MaxValue: 256}, says: "256"},
+		{dir: empty, o: kv.Options{CommitDelay: time.Hour}, says: "CommitDelay 1h0m0s"},
+		{dir: empty, o: kv.Options{MinCommit: -1}, says: "MinCommit -1"},
+	} {
+		db, err := kv.Open(test.dir, test.o)
+		if err == nil {
+			db.Close()
+			t.Errorf("%+v: no error", test.o)
+			continue
+		}
+		if !strings.Contains(err.Error(), test.says) || test.is != nil && !errors.Is(err, test.is) || !strings.Contains(err.Error(), test.dir) {
+			t.Errorf("%+v: %v", test.o, err)
+		}
+	}
+	if _, err := os.Stat(empty); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory that was refused: %v", err)
+	}
+}
+
+// TestDBReadOnly: several can read a store, and none can change it.
+func TestDBReadOnly(t *testing.T) {
+	dir := t.TempDir()
+	db := openDB(t, dir, kv.Options{})
+	mustDo(t, db.Set(t.Context(), []byte("k"), []byte("v")))
+	mustDo(t, db.Close())
+	before := dirContent(t, dir)
+	for _, wait := range []time.Duration{0, 1100 * time.Millisecond} { // housekeeping has its second
+		db := openDB(t, dir, kv.Options{ReadOnly: true})
+		if got, err := db.Get(t.Context(), []byte("k")); string(got) != "v" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		var op *kv.OpError
+		if err := db.Set(t.Context(), []byte("k"), []byte("w")); !errors.Is(err, kv.ErrReadOnly) || !errors.As(err, &op) || op.Sent {
+			t.Errorf("%v", err)
+		}
+		time.Sleep(wait)
+		mustDo(t, db.Verify(t.Context()))
+	}
+	before.same(t, dirContent(t, dir))
+}
+
+// dirContent returns the files of a directory.
+func dirContent(t *testing.T, dir string) contents {
+	t.Helper()
+	c := contents{}
+	files, err := os.ReadDir(dir)
+	mustDo(t, err)
+	for _, f := range files {
+		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		mustDo(t, err)
+		c[f.Name()] = string(text)
+	}
+	return c
+}
+
+// TestDBCorrupt: a damaged page is an error that names the block, for those who need it and for Verify.
+func TestDBCorrupt(t *testing.T) {
+	dir := t.TempDir()
+	db := openDB(t, dir, kv.Options{BlockSize: 512})
+	b := db.NewBatch()
+	for i := range 100 {
+		b.Set(fmt.Appendf(nil, "%060d", i), make([]byte, 50))
+	}
+	mustDo(t, db.Apply(t.Context(), b))
+	mustDo(t, db.Close())
+	files, _ := filepath.Glob(filepath.Join(dir, "blks_*"))
+	text, err := os.ReadFile(files[len(files)-1])
+	mustDo(t, err)
+	// Not of the last commit, or that would be passed over: the store has one before it, with the same leaves.
+	at := bytes.Index(text, fmt.Appendf(nil, "%060d", 50))
+	db = openDB(t, dir, kv.Options{})
+	mustDo(t, db.Set(t.Context(), []byte("z"), nil))
+	mustDo(t, db.Close())
+	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY, 0)
+	mustDo(t, err)
+	_, err = f.WriteAt([]byte("damage"), int64(at))
+	mustDo(t, errors.Join(err, f.Close()))
+
+	db = openDB(t, dir, kv.Options{})
+	_, get := db.Get(t.Context(), fmt.Appendf(nil, "%060d", 50))
+	for what, err := range map[string]error{
+		"Get": get, "Verify": db.Verify(t.Context()), "Set": db.Set(t.Context(), fmt.Appendf(nil, "%060d", 50), nil),
+	} {
+		var corrupt *kv.CorruptionError
+		if !errors.As(err, &corrupt) || corrupt.Block == 0 {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := db.Get(t.Context(), fmt.Appendf(nil, "%060d", 99)); err != nil {
+		t.Errorf("another page: %v", err)
+	}
+	last := error(nil)
+	for _, err := range db.Range(t.Context(), nil, nil) {
+		last = err
+	}
+	if !errors.As(last, new(*kv.CorruptionError)) {
+		t.Errorf("Range: %v", last)
+	}
+}
+
+// TestDBAllocations: reading into a buffer allocates nothing. (The race detector has a pool forget some of what is in it.)
+func TestDBAllocations(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
+	key := []byte("key")
+	mustDo(t, db.Set(t.Context(), key, []byte("value")))
+	buf := make([]byte, 0, 100)
+	if n := testing.AllocsPerRun(1000, func() { db.AppendGet(t.Context(), buf, key) }); n >= 1 {
+		t.Errorf("AppendGet allocates %v times", n)
+	}
+	if n := testing.AllocsPerRun(1000, func() { db.Get(t.Context(), key) }); n >= 2 {
+		t.Errorf("Get allocates %v times", n)
+	}
+}

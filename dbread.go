@@ -1,0 +1,130 @@
+package kivaloo
+
+import (
+	"bytes"
+	"context"
+	"iter"
+
+	"kivaloo/tree"
+)
+
+const (
+	// firstPieceBytes and lastPieceBytes are how much of a Range is gathered at a time: little at first, for most are
+	// short. Each piece shows the store at one moment.
+	firstPieceBytes = 4 << 10
+	lastPieceBytes  = 256 << 10
+	pieceGrowth     = 4
+)
+
+// Get returns the value of key, or ErrNotFound.
+func (db *DB) Get(ctx context.Context, key []byte) ([]byte, error) {
+	return db.get(ctx, nil, key)
+}
+
+func (db *DB) get(ctx context.Context, at *tree.Snapshot, key []byte) ([]byte, error) {
+	value, err := db.appendGet(ctx, at, []byte{}, key)
+	if err != nil {
+		return nil, err
+	}
+	return value, nil
+}
+
+// AppendGet appends the value of key to dst and returns that, or dst and ErrNotFound. It
+// allocates nothing if dst has room.
+func (db *DB) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
+	return db.appendGet(ctx, nil, dst, key)
+}
+
+// appendGet is AppendGet for the committed tree or, if at is not nil, a snapshot.
+func (db *DB) appendGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return dst, db.opError("get", false, err)
+	}
+	if len(key) > MaxLen {
+		return dst, db.opError("get", false, tooLong("key", len(key), MaxLen))
+	}
+	value, found, ok := db.readers.Get(at, dst, key)
+	if !ok {
+		return db.askGet(ctx, at, dst, key)
+	}
+	if !found {
+		return dst, ErrNotFound
+	}
+	return value, nil
+}
+
+// askGet has the tree answer a Get of which the page is not in memory.
+func (db *DB) askGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([]byte, error) {
+	c := newDBCall()
+	c.add(tree.Request{Op: tree.Get, Key: key, At: at})
+	if _, err := db.do(ctx, c); err != nil {
+		return dst, db.opError("get", false, err)
+	}
+	defer c.release()
+	if !c.found {
+		return dst, ErrNotFound
+	}
+	return append(dst, c.value...), nil
+}
+
+// Range returns the pairs with start <= key < end, in ascending order of the keys as byte strings. An empty end
+// means up to the last key. An error comes with an empty pair and is the last thing there is.
+//
+// The pairs are read some at a time, as they are used up: what others change meanwhile may or may not be seen. For one
+// moment throughout there is Snapshot. start and end must not be changed before the loop has ended.
+func (db *DB) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
+	return db.scan(ctx, nil, start, end)
+}
+
+// scan is Range for the committed tree or, if at is not nil, a snapshot.
+func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) iter.Seq2[Pair, error] {
+	return func(yield func(Pair, error) bool) {
+		if err := checkBounds(start, end); err != nil {
+			yield(Pair{}, db.opError("range", false, err))
+			return
+		}
+		size := firstPieceBytes
+		for from := start; len(end) == 0 || bytes.Compare(from, end) < 0; {
+			pairs, next, err := db.piece(ctx, at, from, end, size)
+			if err != nil {
+				yield(Pair{}, db.opError("range", false, err))
+				return
+			}
+			if !yieldPairs(pairs, end, yield) || len(next) == 0 {
+				return
+			}
+			from = next
+			size = min(pieceGrowth*size, lastPieceBytes)
+		}
+	}
+}
+
+// piece returns pairs from a key on, as on the wire, about size bytes of them, and where to go on.
+func (db *DB) piece(ctx context.Context, at *tree.Snapshot, from, end []byte, size int) (pairs, next []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	pairs, next, ok := db.readers.Range(at, make([]byte, 0, size+2*(1+MaxLen)), from, end, size)
+	if ok {
+		return pairs, next, nil
+	}
+	c := newDBCall()
+	c.add(tree.Request{Op: tree.Range, Key: from, End: end, Max: uint32(lastPieceBytes), At: at})
+	if _, err := db.do(ctx, c); err != nil {
+		return nil, nil, err
+	}
+	defer c.release()
+	pairs, next = c.value, c.next
+	c.value, c.next = nil, nil
+	return pairs, next, nil
+}
+
+func checkBounds(start, end []byte) error {
+	switch {
+	case len(start) > MaxLen:
+		return tooLong("key", len(start), MaxLen)
+	case len(end) > MaxLen:
+		return tooLong("end key", len(end), MaxLen)
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package kivaloo
+
+import (
+	"context"
+	"fmt"
+
+	"kivaloo/tree"
+)
+
+// Stats describes a DB at one moment. Counts are since it was opened.
+type Stats struct {
+	BlockSize   int   // bytes in a block, which has one page
+	Height      int   // of the tree: how many pages lead to a leaf
+	Pages       int64 // of the tree
+	DiskBytes   int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
+	CachedPages int   // pages in memory
+	CacheLimit  int   // pages that may be in memory
+	Snapshots   int   // open ones
+	Commits     int64 // each of one or more changes
+	Written     int64 // pages
+	Read        int64 // pages
+}
+
+// Stats returns the state of the store; nothing when the DB has been closed.
+func (db *DB) Stats() Stats {
+	var s tree.Stats
+	_ = db.on(func(t *tree.Tree) { s = t.Stats() })
+	return Stats{
+		BlockSize: s.BlockSize, Height: s.Height, Pages: int64(s.Pages), DiskBytes: int64(s.Blocks) * int64(s.BlockSize),
+		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
+		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
+	}
+}
+
+// Verify reads every page of the store as it is now from the disk, and checks all that is known of it. Changes go on
+// meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
+func (db *DB) Verify(ctx context.Context) error {
+	s, err := db.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var root tree.Root
+	if err := db.on(func(t *tree.Tree) { root = t.Root(s.at) }); err != nil {
+		return db.opError("verify", false, err)
+	}
+	report := tree.Check(ctx, db.store, root)
+	if err := ctx.Err(); err != nil {
+		return db.opError("verify", false, err)
+	}
+	if len(report.Faults) == 0 {
+		return nil
+	}
+	first := report.Faults[0]
+	err = first.Err
+	if more := len(report.Faults) + report.More - 1; more > 0 {
+		err = fmt.Errorf("%w (and %d more faults)", err, more)
+	}
+	return db.opError("verify", false, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)})
+}
