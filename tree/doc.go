@@ -16,6 +16,9 @@
 // sees one whole tree, and whatever a crash leaves, some root is whole. Meanwhile
 // the next batch is built on the root that is on its way.
 //
+// Where the store is embedded in a program, its goroutines read the committed tree, or a snapshot of an earlier
+// one, themselves, as far as its pages are in memory; Readers says how frames are kept for them.
+//
 // Pages are kept in frames outside the Go heap, where the garbage collector does not
 // look. Beside each page is an index without pointers: where its keys and values are, and the first bytes
 // of each key as a number, so that a search touches few cache lines.
@@ -30,6 +33,8 @@
 //	search.go    a key in a page
 //	find.go      GETs, many at a time
 //	range.go     RANGE
+//	readers.go   the same on other goroutines
+//	snapshot.go  committed trees that stay
 //	fetch.go     pages that have to be read, and who waits for them
 //	commit.go    the life of a batch of changes
 //	batch.go     sorting and judging it

@@ -127,7 +127,10 @@ func (s *scan) child(nd *node, i int) *node {
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
-	i, _ := c.position(nd, s.start)
+	i := 0
+	if s.next == nil { // of the leaves after the first, all is wanted
+		i, _ = c.position(nd, s.start)
+	}
 	if i < int(nd.keys) {
 		keyAt, valueAt := c.keyAt(nd, i), c.valueAt(nd, i)
 		for ; i < int(nd.keys); i++ {
