@@ -62,6 +62,7 @@ type Options struct {
 // OpError.Sent tells.
 type DB struct {
 	dir     string
+	log     *slog.Logger
 	limits  Params
 	store   *disk.Local
 	tree    *tree.Tree // the actor's, until that has ended
@@ -89,6 +90,9 @@ func Open(dir string, o Options) (*DB, error) {
 }
 
 func open(dir string, o Options) (*DB, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	blockSize, err := o.blockSize(dir)
 	if err != nil {
 		return nil, err
@@ -112,6 +116,7 @@ func open(dir string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		dir:     dir,
+		log:     o.Log,
 		limits:  Params{MaxKey: t.MaxKey(), MaxValue: t.MaxValue()},
 		store:   store,
 		tree:    t,

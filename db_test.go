@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -280,6 +282,121 @@ func TestSnapshotStays(t *testing.T) {
 	group.Wait()
 	if n := db.Stats().Snapshots; n != 0 {
 		t.Errorf("%d snapshots are open", n)
+	}
+}
+
+// TestDroppedSnapshot: one that nobody can close any more is closed, and named in the log.
+func TestDroppedSnapshot(t *testing.T) {
+	var text lockedBuffer
+	db := openDB(t, t.TempDir(), kv.Options{Log: slog.New(slog.NewTextHandler(&text, nil))})
+	_, err := db.Snapshot(t.Context())
+	mustDo(t, err)
+	for range 500 {
+		runtime.GC()
+		if db.Stats().Snapshots == 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := db.Stats().Snapshots; n != 0 || !strings.Contains(text.String(), "db_test.go:") {
+		t.Errorf("%d snapshots, the log says %q", n, text.String())
+	}
+}
+
+// lockedBuffer is a buffer for several goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestSlowScan: a scan that takes long sees its moment to the end, while everything is overwritten time and again; the
+// disk that it needs is given back when its snapshot is closed. (The torture takes minutes.)
+func TestSlowScan(t *testing.T) {
+	t.Parallel()
+	took := 2 * time.Second
+	if os.Getenv("KIVALOO_TORTURE") != "" {
+		took = 3 * time.Minute
+	}
+	const pairs = 5000
+	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
+	ctx := t.Context()
+	overwrite := func(version int) {
+		b := db.NewBatch()
+		for i := range pairs {
+			b.Set(fmt.Appendf(nil, "%060d", i), fmt.Append(nil, version))
+		}
+		mustDo(t, db.Apply(ctx, b))
+	}
+	overwrite(0)
+	s, err := db.Snapshot(ctx)
+	mustDo(t, err)
+	begin, version, seen := time.Now(), 0, 0
+	for p, err := range s.Range(ctx, nil, nil) {
+		mustDo(t, err)
+		if want := fmt.Sprintf("%060d", seen); string(p.Key) != want || string(p.Value) != "0" {
+			t.Fatalf("%q is %q", p.Key, p.Value)
+		}
+		seen++
+		if time.Since(begin) < took*time.Duration(seen)/pairs {
+			version++
+			overwrite(version)
+		}
+	}
+	if seen != pairs || version < 5 {
+		t.Errorf("%d pairs, while everything was overwritten %d times", seen, version)
+	}
+	held := db.Stats().DiskBytes
+	mustDo(t, s.Close())
+	overwrite(version + 1)
+	stats := db.Stats()
+	if live := stats.Pages * int64(stats.BlockSize); held < 3*live || stats.DiskBytes > 3*live || stats.Snapshots != 0 {
+		t.Errorf("%d bytes were kept for the scan, and %d after it, for pages of %d", held, stats.DiskBytes, live)
+	}
+}
+
+// TestCheckpoint: a copy is a whole store of one moment; where something is, none is made.
+func TestCheckpoint(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 1024, MaxKey: 20})
+	want := contents{}
+	b := db.NewBatch()
+	for i := range 25_000 {
+		key := fmt.Sprintf("%08d", i)
+		want[key] = "v"
+		b.Set([]byte(key), []byte("v"))
+	}
+	mustDo(t, db.Apply(t.Context(), b))
+	dir := filepath.Join(t.TempDir(), "to", "copy")
+	mustDo(t, db.Checkpoint(t.Context(), dir))
+	mustDo(t, db.Set(t.Context(), []byte("later"), nil))
+	copied := openDB(t, dir, kv.Options{})
+	want.same(t, gather(t, copied.Range(t.Context(), nil, nil)))
+	mustDo(t, copied.Verify(t.Context()))
+	if s := copied.Stats(); s.BlockSize != 1024 {
+		t.Errorf("blocks of %d bytes", s.BlockSize)
+	}
+	if err := db.Checkpoint(t.Context(), dir); !errors.Is(err, kv.ErrNotEmpty) {
+		t.Errorf("over another store: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	other := filepath.Join(filepath.Dir(dir), "other")
+	if err := db.Checkpoint(ended, other); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
+	if names, _ := os.ReadDir(filepath.Dir(dir)); len(names) != 1 {
+		t.Errorf("what is left: %v", names)
 	}
 }
 

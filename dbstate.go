@@ -35,7 +35,7 @@ func (db *DB) Stats() Stats {
 // Verify reads every page of the store as it is now from the disk, and checks all that is known of it. Changes go on
 // meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
 func (db *DB) Verify(ctx context.Context) error {
-	s, err := db.Snapshot(ctx)
+	s, err := db.snapshot(ctx, "verify")
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,7 @@ func (t *Tree) tick() {
 		return
 	}
 	t.endLeases()
+	t.checkSnapshots()
 	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // a missed tick is not made up for
 		cl.nextTick = t.now + tickEvery
 	}

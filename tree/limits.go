@@ -68,6 +68,9 @@ const (
 	maxLeases = 4
 	leaseTime = time.Minute
 
+	// snapshotComplaint is how long a snapshot may be open before the log is told, and after that again.
+	snapshotComplaint = 10 * time.Minute
+
 	// getGroup is how many GETs descend the tree together, so that their cache misses
 	// overlap.
 	getGroup = 64

@@ -19,17 +19,20 @@ var (
 // Snapshot is a committed tree that stays readable while later ones take its place: its blocks are not freed, and its
 // root stays in memory. It costs the space of what is replaced meanwhile.
 type Snapshot struct {
+	name     string // for the log
 	version  version
 	released atomic.Bool
+	complain time.Duration // when the log is told next that it is still there
 }
 
 // Drop makes all reads of the snapshot fail from now on, those under way included. It may be called from any
 // goroutine, any number of times; Release has to follow.
 func (s *Snapshot) Drop() { s.released.Store(true) }
 
-// TakeSnapshot returns a snapshot of the committed tree. It is to be released.
-func (t *Tree) TakeSnapshot() *Snapshot {
-	s := &Snapshot{version: t.committed}
+// TakeSnapshot returns a snapshot of the committed tree. It is to be released; the log names those that are
+// not for long.
+func (t *Tree) TakeSnapshot(name string) *Snapshot {
+	s := &Snapshot{name: name, version: t.committed, complain: t.now + snapshotComplaint}
 	t.cache.node(s.version.root).pins++
 	t.snapshots = append(t.snapshots, s)
 	return s
@@ -44,6 +47,17 @@ func (t *Tree) Release(s *Snapshot) {
 	s.Drop()
 	t.snapshots = slices.Delete(t.snapshots, i, i+1)
 	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
+}
+
+// checkSnapshots tells the log of snapshots that may have been forgotten.
+func (t *Tree) checkSnapshots() {
+	for _, s := range t.snapshots {
+		if t.now >= s.complain {
+			t.cfg.Log.Warn("a snapshot has been open for long, and keeps disk space from being freed",
+				"snapshot", s.name, "blocks", t.next-s.version.oldest)
+			s.complain = t.now + snapshotComplaint
+		}
+	}
 }
 
 // Root returns what Check needs to know of a snapshot.
@@ -107,7 +121,7 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 	case len(t.leases) >= maxLeases:
 		return nil, fmt.Errorf("%w: there are %d already", ErrTooManySnapshots, len(t.leases))
 	default:
-		l = &lease{snapshot: t.TakeSnapshot(), users: 1}
+		l = &lease{snapshot: t.TakeSnapshot("backup"), users: 1}
 		t.leases[id] = l
 		return l, nil
 	}

@@ -1,10 +1,13 @@
 package tree
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,7 +33,7 @@ func TestSnapshot(t *testing.T) {
 		h.now += 300 * time.Millisecond
 		h.do(batch...)
 		if round%10 == 5 {
-			snapshots = append(snapshots, taken{h.tree.TakeSnapshot(), maps.Clone(m)})
+			snapshots = append(snapshots, taken{h.tree.TakeSnapshot("test"), maps.Clone(m)})
 		}
 		for _, s := range snapshots {
 			h.checkSnapshot(s.Snapshot, s.holds, key())
@@ -90,7 +93,7 @@ func (h *harness) checkSnapshot(s *Snapshot, holds model, key []byte) {
 // TestDroppedSnapshot: a snapshot can be given up while reads of it wait for pages.
 func TestDroppedSnapshot(t *testing.T) {
 	h, leaves := damagedStore(t)
-	s := h.tree.TakeSnapshot()
+	s := h.tree.TakeSnapshot("test")
 	h.step(nil, Request{Op: Get, Key: []byte(leaves[3].keys[0]), At: s}, Request{Op: Range, Key: []byte(leaves[9].keys[0]), Max: 1 << 20, At: s})
 	s.Drop()
 	h.tree.Release(s)
@@ -101,6 +104,29 @@ func TestDroppedSnapshot(t *testing.T) {
 		}
 	}
 	h.checkFrames()
+}
+
+// TestForgottenSnapshot: the log names a snapshot that stays open, now and then.
+func TestForgottenSnapshot(t *testing.T) {
+	var text bytes.Buffer
+	cfg := testConfig()
+	cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
+	h := newHarness(t, newMemStore(512), cfg)
+	h.step(nil)
+	s := h.tree.TakeSnapshot("the forgotten one")
+	h.pass(snapshotComplaint - 2*time.Second)
+	if text.Len() > 0 {
+		t.Errorf("too early: %s", &text)
+	}
+	h.pass(snapshotComplaint + 4*time.Second)
+	if n := strings.Count(text.String(), "the forgotten one"); n != 2 {
+		t.Errorf("it is named %d times: %s", n, &text)
+	}
+	h.tree.Release(s)
+	h.pass(2 * snapshotComplaint)
+	if n := strings.Count(text.String(), "the forgotten one"); n != 2 {
+		t.Errorf("it is named after its release: %s", &text)
+	}
 }
 
 // backup carries out one Backup.

@@ -1,0 +1,42 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+)
+
+// Checkpoint makes a copy of the store, as it is now, in dir, which must be missing or empty. The copy is a store
+// like any other, with the block size of this one and nothing that is out of date in it. Changes go on meanwhile. dir has
+// the whole copy, durable, or is as it was.
+func (db *DB) Checkpoint(ctx context.Context, dir string) error {
+	s, err := db.snapshot(ctx, "checkpoint")
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := build(dir, func(temp string) error { return s.copyTo(ctx, temp) }); err != nil {
+		return db.opError("checkpoint", false, err)
+	}
+	return nil
+}
+
+// copyTo makes a store in dir of the pairs of s.
+func (s *Snapshot) copyTo(ctx context.Context, dir string) (err error) {
+	copied, err := Open(dir, Options{BlockSize: s.db.store.Info().BlockSize, MaxKey: s.db.limits.MaxKey, MaxValue: s.db.limits.MaxValue})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, copied.Close()) }()
+	b := copied.NewBatch()
+	for p, err := range s.Range(ctx, nil, nil) {
+		if err != nil {
+			return err
+		}
+		if b.Set(p.Key, p.Value); b.Len() == restoreBatch {
+			if err := copied.Apply(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	return copied.Apply(ctx, b)
+}
