@@ -10,28 +10,24 @@ import (
 // call is a request that is being carried out.
 //
 // It belongs to whoever issued it until issue puts it into a slot, and then to the
-// slot. Whoever takes it out of the slot, with mu held, owns it: the reader, to
-// answer it; fail; or abandon. complete passes it on.
+// slot. Whoever takes it out of the slot, with mu of the session held, owns it: the
+// reader, to answer it; fail; or abandon. complete passes it on.
 type call struct {
-	typ  uint32 // of the request
-	slot int    // number of the slot it was put into
-	end  uint64 // where in the outgoing stream the request ends
+	typ     uint32   // of the request
+	session *session // that it was issued on
+	slot    int      // number of the slot it was put into
+	end     uint64   // where in the outgoing stream the request ends
 
-	answer answer
-	err    error // nil, or an *OpError: then answer means nothing
+	record []byte // of the answer, if wait is used: a copy, taken apart by who waited
+	err    error  // nil, or an *OpError: then record means nothing
 
 	// One of these gets the call when it has been answered or has failed.
-	done chan struct{} // do waits; has room for one
-	pipe *Pipeline     // nil: do waits
-	each func(value []byte, found bool)
-}
+	done chan struct{} // wait waits; has room for one
+	pipe *Pipeline     // nil: wait waits
 
-// answer is what the server said, as far as the type of the request has it.
-type answer struct {
-	ok     bool   // GET: present. A change: it was made
-	value  []byte // GET: the value. RANGE: the pairs
-	next   []byte // RANGE: where to go on, empty for nowhere
-	params Params // PARAMS
+	// What a Pipeline is to do with the answer; each may be nil.
+	gotten func(value []byte, found bool) // GET
+	told   func(made bool)                // a change with a condition
 }
 
 var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -42,65 +38,102 @@ func newCall(typ uint32) *call {
 	return cl
 }
 
-// recycle gives cl up. Nothing may be on its way into done.
+// recycle gives cl up, with its record. Nothing may be on its way into done.
 func (cl *call) recycle() {
-	*cl = call{done: cl.done}
+	*cl = call{done: cl.done, record: cl.record[:0]}
 	callPool.Put(cl)
 }
 
-// do carries out r and waits for the answer.
-func (c *Client) do(ctx context.Context, r wire.KVRequest) (answer, error) {
+// do carries out r. The call that it returns has the answer, and is the caller's to
+// recycle. The error is an *OpError.
+func (c *Client) do(ctx context.Context, r *wire.KVRequest) (*call, error) {
 	cl := newCall(r.Type)
-	defer cl.recycle()
-	if err := c.issue(ctx, &r, cl); err != nil {
-		return answer{}, err
+	err := c.issue(ctx, r, cl)
+	if err == nil {
+		err = cl.wait(ctx)
+	}
+	if err != nil {
+		cl.recycle()
+		return nil, err
+	}
+	return cl, nil
+}
+
+// issue gives r and cl to the session of the moment or, if that has ended, to the
+// one that the Client is given next. After an error, which is an *OpError that says
+// that nothing was sent, cl is still the caller's.
+func (c *Client) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
+	if err := ctx.Err(); err != nil {
+		return c.notSent(r.Type, err)
+	}
+	s := c.session.Load()
+	for {
+		err := s.issue(ctx, r, cl)
+		if err != errEnded {
+			return err
+		}
+		if s, err = c.after(ctx, s); err != nil {
+			return c.notSent(r.Type, err)
+		}
+	}
+}
+
+func (c *Client) notSent(typ uint32, err error) error {
+	return &OpError{Op: opName(typ), Addr: c.addr, Err: err}
+}
+
+// wait waits until cl has been answered. After an error, an *OpError, there is no answer.
+func (cl *call) wait(ctx context.Context) error {
+	ended := ctx.Done()
+	if ended == nil {
+		<-cl.done // the same as below, at half the price
+		return cl.err
 	}
 	select {
 	case <-cl.done:
-	case <-ctx.Done():
-		if c.abandon(cl) {
-			return answer{}, c.opError(r.Type, true, ctx.Err())
+	case <-ended:
+		if cl.session.abandon(cl) {
+			return cl.session.opError(cl.typ, true, ctx.Err())
 		}
 		<-cl.done // the answer has come at the same moment
 	}
-	if cl.err != nil {
-		return answer{}, cl.err
-	}
-	return cl.answer, nil
+	return cl.err
 }
 
-// receive takes the answer out of record, which is valid only during the call.
-func (cl *call) receive(record []byte) (err error) {
-	a := &cl.answer
-	switch cl.typ {
-	case wire.TypeParams:
-		var maxKey, maxValue uint32
-		maxKey, maxValue, err = wire.ParseKVParams(record)
-		a.params = Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}
-	case wire.TypeGet:
-		a.value, a.ok, err = wire.ParseKVValue(record)
-		if cl.pipe == nil {
-			a.value = append(make([]byte, 0, len(a.value)), a.value...)
-		}
-	case wire.TypeRange:
-		var next, pairs []byte
-		_, next, pairs, err = wire.ParseKVPairs(record, rangeMaxBytes)
-		both := append(append(make([]byte, 0, len(next)+len(pairs)), next...), pairs...)
-		a.next, a.value = both[:len(next):len(next)], both[len(next):]
-	default:
-		var status uint32
-		status, err = wire.ParseKVStatus(cl.typ, record)
-		a.ok = status == 0
-	}
-	return err
-}
-
-// complete passes on a call that has its answer or its error.
-func (cl *call) complete() {
-	if cl.pipe == nil {
-		cl.done <- struct{}{}
+// complete passes on a call that has its answer, in record, or its error. record is
+// valid only during complete.
+func (cl *call) complete(record []byte) {
+	if cl.pipe != nil {
+		cl.pipe.completed(cl, record)
+		cl.recycle()
 		return
 	}
-	cl.pipe.completed(cl)
-	cl.recycle()
+	cl.record = append(cl.record, record...)
+	cl.done <- struct{}{}
+}
+
+// value takes the answer to a GET out of record.
+func (cl *call) value(record []byte) (value []byte, found bool, err error) {
+	value, found, err = wire.ParseKVValue(record)
+	return value, found, cl.bad(err)
+}
+
+// made takes the answer to a change out of record: whether it was made.
+func (cl *call) made(record []byte) (bool, error) {
+	status, err := wire.ParseKVStatus(cl.typ, record)
+	return err == nil && status == 0, cl.bad(err)
+}
+
+// params takes the answer to a PARAMS out of record.
+func (cl *call) params(record []byte) (Params, error) {
+	maxKey, maxValue, err := wire.ParseKVParams(record)
+	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}, cl.bad(err)
+}
+
+// bad makes an *OpError of what is wrong with an answer, if anything is.
+func (cl *call) bad(err error) error {
+	if err == nil {
+		return nil
+	}
+	return cl.session.opError(cl.typ, true, err)
 }

@@ -75,6 +75,38 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// AppendGet leaves what is there alone, found or not.
+func TestAppendGet(t *testing.T) {
+	c := (&fakeServer{}).dial(t)
+	ctx := within(t)
+	c.Set(ctx, []byte("k"), []byte("value"))
+	c.Set(ctx, []byte("empty"), nil)
+	for _, tc := range []struct {
+		dst  []byte
+		key  string
+		want string
+		err  error
+	}{
+		{nil, "k", "value", nil},
+		{[]byte("its "), "k", "its value", nil},
+		{[]byte("as it was"), "empty", "as it was", nil},
+		{[]byte("as it was"), "absent", "as it was", kivaloo.ErrNotFound},
+		{[]byte("as it was"), strings.Repeat("x", 256), "as it was", kivaloo.ErrTooLong},
+	} {
+		got, err := c.AppendGet(ctx, tc.dst, []byte(tc.key))
+		if string(got) != tc.want || !errors.Is(err, tc.err) {
+			t.Errorf("to %q of %q: %q, %v", tc.dst, tc.key, got, err)
+		}
+	}
+	room := make([]byte, 1, 100)
+	if got, _ := c.AppendGet(ctx, room, []byte("k")); &got[0] != &room[0] {
+		t.Error("dst has room, but another array is returned")
+	}
+	if got, err := c.AppendGet(ctx, nil, []byte("absent")); got != nil {
+		t.Errorf("absent, to nil: %q, %v", got, err)
+	}
+}
+
 func TestParams(t *testing.T) {
 	c := (&fakeServer{maxKey: 100, maxValue: 1 << 31}).dial(t)
 	p, err := c.Params(within(t))

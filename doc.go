@@ -8,7 +8,16 @@
 //	err = c.Set(ctx, []byte("greeting"), []byte("hello"))
 //	value, err := c.Get(ctx, []byte("greeting"))
 //
-// A Client is one connection, shared by as many goroutines as like. Requests are
+// Open keeps a store in the program's own process, in a directory:
+//
+//	db, err := kivaloo.Open("./data", kivaloo.Options{})
+//
+// Both are a Store, so that a program can have either. A DB has, besides, batches that are atomic, snapshots,
+// and copies made while it is in use.
+//
+// # Client
+//
+// A Client has one connection, shared by as many goroutines as like. Requests are
 // numbered, so that thousands can be under way at once:
 //
 //	Get, Set, ... --\                 one write for
@@ -29,8 +38,32 @@
 //   - When a context ends, its caller stops waiting and the connection lives on.
 //   - An answer that makes no sense fails the request that it is for. When the
 //     stream itself cannot be trusted any more, or ends, everything outstanding fails
-//     and so does every later request: Dial again.
+//     and so does every later request. WithReconnect has later requests wait for a
+//     new connection instead.
 //
-// Reading order: client.go, range.go, pipeline.go, errors.go and options.go are
-// the interface; call.go and conn.go carry it; limits.go has the limits.
+// # DB
+//
+// A DB has a goroutine that owns the tree of pages and those of the block store. Reads do not go there:
+//
+//	Get, Range, Snapshot.Get ... --> pages in memory, on the goroutine that calls
+//	                                   | a page that is not in memory
+//	                                   v
+//	Set, Apply, ... ---------------> mailbox --> tree --> one append for all that has come
+//	     ^                                        |
+//	     +------------- durable ------------------+
+//
+// It serves one process. Others can read the directory when that has ended, or at the same time be clients of it if
+// it is kivaloo serve that keeps the store.
+//
+// # Reading order
+//
+// store.go, client.go, range.go, pipeline.go, errors.go and options.go are the interface of a
+// Client; call.go takes a request from its caller to its answer, session.go is
+// one connection, dial.go makes one, reconnect.go replaces it; limits.go has the limits.
+//
+// db.go opens a DB; dbread.go, dbwrite.go, batch.go, snapshot.go and dbstate.go are its methods, dbcall.go is a
+// request to its tree, checkpoint.go copies it.
+//
+// Backups: clientbackup.go and dbbackup.go make them, restore.go makes a store of one, backupfile.go has
+// their form, and backupposition.go finds where one that was interrupted goes on.
 package kivaloo

@@ -33,8 +33,7 @@ type fakeServer struct {
 	// the connection's goroutine and may block.
 	hook func(id uint64, r wire.KVRequest) ([]byte, verdict)
 
-	listener net.Listener
-	conns    sync.WaitGroup
+	conns sync.WaitGroup
 
 	mu    sync.Mutex
 	pairs map[string]string
@@ -42,22 +41,30 @@ type fakeServer struct {
 }
 
 // start has s listen on a unix socket and returns its path and a function that
-// closes everything and waits.
+// closes everything and waits. It can be started again then, with what it has stored.
 func (s *fakeServer) start(dir string) (path string, stop func(), err error) {
 	path = filepath.Join(dir, "fake.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return "", nil, err
+	}
+	return path, s.listen(ln), nil
+}
+
+// listen serves the connections that ln accepts. It returns what start does.
+func (s *fakeServer) listen(ln net.Listener) (stop func()) {
 	if s.maxKey == 0 {
 		s.maxKey, s.maxValue = 255, 255
 	}
 	if s.rangeMax == 0 {
 		s.rangeMax = 1 << 20
 	}
-	s.pairs = map[string]string{}
-	if s.listener, err = net.Listen("unix", path); err != nil {
-		return "", nil, err
+	if s.pairs == nil {
+		s.pairs = map[string]string{}
 	}
 	s.conns.Go(func() {
 		for {
-			nc, err := s.listener.Accept()
+			nc, err := ln.Accept()
 			if err != nil {
 				return
 			}
@@ -67,15 +74,21 @@ func (s *fakeServer) start(dir string) (path string, stop func(), err error) {
 			s.conns.Go(func() { s.serve(nc) })
 		}
 	})
-	return path, func() {
-		s.listener.Close()
-		s.mu.Lock()
-		for _, nc := range s.open {
-			nc.Close()
-		}
-		s.mu.Unlock()
+	return func() {
+		ln.Close()
+		s.hangUp()
 		s.conns.Wait()
-	}, nil
+	}
+}
+
+// hangUp closes all connections.
+func (s *fakeServer) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, nc := range s.open {
+		nc.Close()
+	}
+	s.open = nil
 }
 
 // dial starts s and returns a client of it; the test ends both.
@@ -152,6 +165,8 @@ func (s *fakeServer) apply(r wire.KVRequest) []byte {
 		return wire.AppendKVParams(nil, s.maxKey, s.maxValue)
 	case wire.TypeRange:
 		return s.applyRange(r)
+	case wire.TypeBackup: // of the snapshot 1, as if nothing ever changed
+		return slices.Insert(s.applyRange(r), 4, 0, 0, 0, 0, 0, 0, 0, 1)
 	case wire.TypeGet:
 		if !present {
 			return wire.AppendKVStatus(nil, 1)

@@ -25,6 +25,17 @@ const (
 	// and the next key. Nothing legal reaches the round number.
 	maxAnswerBytes = rangeMaxBytes + 1024
 
+	// backupChunkBytes is how much one BACKUP asks for. It becomes a chunk of the backup, which is
+	// what is lost, or read again, when that is interrupted.
+	backupChunkBytes = rangeMaxBytes
+
+	// maxBackupChunkBytes bounds the pairs in a chunk: it may be all of an answer.
+	maxBackupChunkBytes = maxAnswerBytes
+
+	// keepSnapshotEvery is how often a server is told that a snapshot is still in use. It gives one up
+	// a minute after its last use.
+	keepSnapshotEvery = 20 * time.Second
+
 	// readBufferBytes is what one read can take in: hundreds of short answers. The
 	// buffer grows, with what has arrived, to hold a longer packet.
 	readBufferBytes = 64 << 10
@@ -32,4 +43,15 @@ const (
 	// drainTime is how long answers are still waited for once nothing can be sent
 	// any more. They are normally there already, in front of the end of the stream.
 	drainTime = time.Second
+
+	// redialMin and redialMax bound the pause before an attempt to connect again. At
+	// first it is what a server takes to restart, in the end so long that a thousand
+	// clients do not burden a network that has other troubles.
+	redialMin = 50 * time.Millisecond
+	redialMax = 5 * time.Second
+
+	// redialTimeout bounds one such attempt, the answer to its first request
+	// included. A server that is alive answers at once; one that has vanished would
+	// otherwise be waited for until the kernel gives up, which takes minutes.
+	redialTimeout = 10 * time.Second
 )

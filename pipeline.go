@@ -19,18 +19,28 @@ import (
 //	err := p.Wait()
 //
 // Its methods wait only while as many requests as the Client's window has are
-// outstanding. Requests are sent in order, and those that concern one key take
-// effect in order. After the first failure nothing more is issued.
+// outstanding. Their error is the first of any request so far; after that nothing
+// more is issued. Requests are sent in order, and those that concern one key take
+// effect in order.
+//
+// A Pipeline is not atomic. Each of its requests takes effect by itself, others see
+// some of them done and some not, and when one fails those before it, and some
+// after it, have taken effect.
+//
+// The functions that are given to the methods may be nil. They are not called for a
+// request that fails. Calls come one at a time, in the order in which the server
+// answers, on the goroutine that reads for the whole Client: they must be quick and
+// must not use the Client or the Pipeline.
 //
 // A Pipeline is used by one goroutine; a Client can have any number of them.
 type Pipeline struct {
 	c   *Client
 	ctx context.Context // of all the requests
 
-	mu      sync.Mutex // also held during each
+	mu      sync.Mutex // also held during the calls of what callers gave
 	pending int        // requests without an answer
 	err     error      // the first failure
-	left    bool       // Wait has given up: each is not called any more
+	left    bool       // Wait has given up: nothing of the callers' is called any more
 
 	idle chan struct{} // rung when pending falls to 0; has room for one
 }
@@ -40,24 +50,42 @@ func (c *Client) Pipeline(ctx context.Context) *Pipeline {
 	return &Pipeline{c: c, ctx: ctx, idle: make(chan struct{}, 1)}
 }
 
-// Set issues a Set. The error is the first of any request so far.
-func (p *Pipeline) Set(key, value []byte) error {
-	return p.issue(&wire.KVRequest{Type: wire.TypeSet, Key: key, Value: value}, nil)
-}
-
-// Delete issues a Delete. The error is the first of any request so far.
-func (p *Pipeline) Delete(key []byte) error {
-	return p.issue(&wire.KVRequest{Type: wire.TypeDelete, Key: key}, nil)
-}
-
-// Get issues a Get and has each called with the answer, unless the Get fails. value
-// is valid only during the call. Calls come one at a time, in the order in which
-// the server answers, on the goroutine that reads for the whole Client: each must
-// be quick and must not use the Client or the Pipeline.
-//
-// The error is the first of any request so far.
+// Get issues a Get and has each called with the answer. value is valid only during
+// the call.
 func (p *Pipeline) Get(key []byte, each func(value []byte, found bool)) error {
-	return p.issue(&wire.KVRequest{Type: wire.TypeGet, Key: key}, each)
+	return p.issue(&wire.KVRequest{Type: wire.TypeGet, Key: key}, each, nil)
+}
+
+// Set issues a Set.
+func (p *Pipeline) Set(key, value []byte) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeSet, Key: key, Value: value}, nil, nil)
+}
+
+// Delete issues a Delete.
+func (p *Pipeline) Delete(key []byte) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeDelete, Key: key}, nil, nil)
+}
+
+// Add issues an Add, and has each told whether the value was stored.
+func (p *Pipeline) Add(key, value []byte, each func(added bool)) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeAdd, Key: key, Value: value}, nil, each)
+}
+
+// Modify issues a Modify, and has each told whether the value was stored.
+func (p *Pipeline) Modify(key, value []byte, each func(modified bool)) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeModify, Key: key, Value: value}, nil, each)
+}
+
+// CompareAndSwap issues a CompareAndSwap, and has each told whether the value was
+// stored.
+func (p *Pipeline) CompareAndSwap(key, old, value []byte, each func(swapped bool)) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeCAS, Key: key, Old: old, Value: value}, nil, each)
+}
+
+// CompareAndDelete issues a CompareAndDelete, and has each told whether the key was
+// removed.
+func (p *Pipeline) CompareAndDelete(key, old []byte, each func(deleted bool)) error {
+	return p.issue(&wire.KVRequest{Type: wire.TypeCAD, Key: key, Old: old}, nil, each)
 }
 
 // Wait returns when all requests have been answered or have failed, with the first
@@ -93,7 +121,7 @@ func (p *Pipeline) leave() error {
 	return p.err
 }
 
-func (p *Pipeline) issue(r *wire.KVRequest, each func([]byte, bool)) error {
+func (p *Pipeline) issue(r *wire.KVRequest, gotten func([]byte, bool), told func(bool)) error {
 	p.mu.Lock()
 	if err := p.err; err != nil {
 		p.mu.Unlock()
@@ -103,24 +131,25 @@ func (p *Pipeline) issue(r *wire.KVRequest, each func([]byte, bool)) error {
 	p.mu.Unlock()
 
 	cl := newCall(r.Type)
-	cl.pipe, cl.each = p, each
+	cl.pipe, cl.gotten, cl.told = p, gotten, told
 	if err := p.c.issue(p.ctx, r, cl); err != nil {
 		cl.err = err
-		cl.complete()
+		cl.complete(nil)
 		return err
 	}
 	return nil
 }
 
-// completed takes note of what became of cl.
-func (p *Pipeline) completed(cl *call) {
+// completed takes note of what became of cl: of its error, or of the answer in record.
+func (p *Pipeline) completed(cl *call, record []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case cl.err != nil && p.err == nil:
-		p.err = cl.err
-	case cl.err == nil && cl.each != nil && !p.left:
-		cl.each(cl.answer.value, cl.answer.ok)
+	err := cl.err
+	if err == nil {
+		err = p.pass(cl, record)
+	}
+	if p.err == nil {
+		p.err = err
 	}
 	p.pending--
 	if p.pending == 0 {
@@ -129,4 +158,20 @@ func (p *Pipeline) completed(cl *call) {
 		default: // one ring is already waiting to be heard
 		}
 	}
+}
+
+// pass gives the answer in record to the function that cl has for it, if any.
+func (p *Pipeline) pass(cl *call, record []byte) error {
+	if cl.typ == wire.TypeGet {
+		value, found, err := cl.value(record)
+		if err == nil && cl.gotten != nil && !p.left {
+			cl.gotten(value, found)
+		}
+		return err
+	}
+	made, err := cl.made(record)
+	if err == nil && cl.told != nil && !p.left {
+		cl.told(made)
+	}
+	return err
 }

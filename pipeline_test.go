@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -43,6 +44,49 @@ func TestPipeline(t *testing.T) {
 	}
 	if err := p.Wait(); err != nil || found != n/2 {
 		t.Errorf("found %d, %v", found, err)
+	}
+}
+
+// Every operation, in one pipeline; those on one key take effect in order.
+func TestPipelineOperations(t *testing.T) {
+	c := (&fakeServer{}).dial(t)
+	p := c.Pipeline(within(t))
+	k := []byte("k")
+	var told []string
+	tell := func(what string) func(bool) {
+		return func(made bool) { told = append(told, fmt.Sprint(what, " ", made)) }
+	}
+	get := func(value []byte, found bool) { told = append(told, fmt.Sprintf("get %s %v", value, found)) }
+	p.Modify(k, []byte("0"), tell("modify"))
+	p.Add(k, []byte("1"), tell("add"))
+	p.Add(k, []byte("2"), tell("add"))
+	p.Get(k, get)
+	p.Modify(k, []byte("3"), tell("modify"))
+	p.CompareAndSwap(k, []byte("1"), []byte("4"), tell("cas"))
+	p.CompareAndSwap(k, []byte("3"), []byte("5"), tell("cas"))
+	p.Get(k, get)
+	p.CompareAndDelete(k, []byte("3"), tell("cad"))
+	p.CompareAndDelete(k, []byte("5"), tell("cad"))
+	p.Get(k, get)
+	p.Set(k, []byte("6"))
+	p.Get(k, get)
+	p.Delete(k)
+	p.Get(k, get)
+	// Nobody has to be told.
+	p.Add(k, nil, nil)
+	p.Modify(k, nil, nil)
+	p.CompareAndSwap(k, nil, nil, nil)
+	p.Get(k, nil)
+	p.CompareAndDelete(k, nil, nil)
+	if err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"modify false", "add true", "add false", "get 1 true", "modify true", "cas false", "cas true", "get 5 true",
+		"cad false", "cad true", "get  false", "get 6 true", "get  false",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("got  %q\nwant %q", told, want)
 	}
 }
 

@@ -27,36 +27,47 @@ func (c *Client) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, e
 	return func(yield func(Pair, error) bool) {
 		from := start
 		for len(end) == 0 || bytes.Compare(from, end) < 0 {
-			a, err := c.do(ctx, wire.KVRequest{Type: wire.TypeRange, Max: rangeMaxBytes, Key: from, End: end})
-			if err == nil {
-				err = checkRange(a, from, end)
-				if err != nil {
-					err = c.opError(wire.TypeRange, true, err)
-				}
-			}
+			next, pairs, err := c.rangePiece(ctx, from, end)
 			if err != nil {
 				yield(Pair{}, err)
 				return
 			}
-			if !yieldPairs(a.value, end, yield) || len(a.next) == 0 {
+			if !yieldPairs(pairs, end, yield) || len(next) == 0 {
 				return
 			}
-			from = a.next
+			from = next
 		}
 	}
 }
 
-// checkRange returns an error unless a is an answer for from and end: its keys ascend
-// and do not leave the range, and it leads on. Without that a bad server could
+// rangePiece asks for the first pairs of a range, which are at least one unless
+// there is none, and for where the rest begins, empty for nowhere.
+func (c *Client) rangePiece(ctx context.Context, from, end []byte) (next, pairs []byte, err error) {
+	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeRange, Max: rangeMaxBytes, Key: from, End: end})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer cl.recycle()
+	record := cl.record
+	cl.record = nil // the pairs that are given out lie in it
+	_, next, pairs, err = wire.ParseKVPairs(record, rangeMaxBytes)
+	if err == nil {
+		err = checkRange(next, pairs, from, end)
+	}
+	return next, pairs, cl.bad(err)
+}
+
+// checkRange returns an error unless next and pairs answer from and end: the keys ascend
+// and do not leave the range, and next leads on. Without that a bad server could
 // have a loop run in circles.
 //
 // A key that equals end is let through; the original server returns it.
-func checkRange(a answer, from, end []byte) error {
-	if len(a.next) > 0 && bytes.Compare(a.next, from) <= 0 {
-		return fmt.Errorf("%w: the range from %q goes on at %q", wire.ErrBadRecord, from, a.next)
+func checkRange(next, pairs, from, end []byte) error {
+	if len(next) > 0 && bytes.Compare(next, from) <= 0 {
+		return fmt.Errorf("%w: the range from %q goes on at %q", wire.ErrBadRecord, from, next)
 	}
 	least, first := from, true
-	for rest := a.value; len(rest) > 0; {
+	for rest := pairs; len(rest) > 0; {
 		key, _, tail, err := wire.CutPair(rest)
 		if err != nil {
 			return err
@@ -64,8 +75,8 @@ func checkRange(a answer, from, end []byte) error {
 		if c := bytes.Compare(key, least); c < 0 || c == 0 && !first {
 			return fmt.Errorf("%w: the range from %q has %q out of order", wire.ErrBadRecord, from, key)
 		}
-		if len(a.next) > 0 && bytes.Compare(key, a.next) >= 0 && !bytes.Equal(key, end) {
-			return fmt.Errorf("%w: the range from %q to %q has %q", wire.ErrBadRecord, from, a.next, key)
+		if len(next) > 0 && bytes.Compare(key, next) >= 0 && !bytes.Equal(key, end) {
+			return fmt.Errorf("%w: the range from %q to %q has %q", wire.ErrBadRecord, from, next, key)
 		}
 		least, first, rest = key, false, tail
 	}

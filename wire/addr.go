@@ -45,7 +45,13 @@ func (a Addr) Loopback() bool {
 //
 // Names are resolved by the system, in the order it gives.
 func ResolveAddr(s string) ([]Addr, error) {
-	addrs, err := resolve(s)
+	return ResolveAddrContext(context.Background(), s)
+}
+
+// ResolveAddrContext is ResolveAddr for those who do not want to wait for the system
+// longer than ctx lasts.
+func ResolveAddrContext(ctx context.Context, s string) ([]Addr, error) {
+	addrs, err := resolve(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", s, err)
 	}
@@ -54,7 +60,7 @@ func ResolveAddr(s string) ([]Addr, error) {
 
 var errSyntax = errors.New("write it as /path, [address]:port or host:port")
 
-func resolve(s string) ([]Addr, error) {
+func resolve(ctx context.Context, s string) ([]Addr, error) {
 	switch {
 	case s == "":
 		return nil, fmt.Errorf("it is empty; %w", errSyntax)
@@ -66,7 +72,7 @@ func resolve(s string) ([]Addr, error) {
 	case s[0] == '[':
 		return resolveLiteral(s)
 	}
-	return resolveName(s)
+	return resolveName(ctx, s)
 }
 
 // resolveLiteral reads [addr]:port.
@@ -96,7 +102,7 @@ func parsePort(s string) (uint16, error) {
 }
 
 // resolveName reads host:port and asks the system what it means.
-func resolveName(s string) ([]Addr, error) {
+func resolveName(ctx context.Context, s string) ([]Addr, error) {
 	colon := strings.LastIndexByte(s, ':')
 	if colon < 0 {
 		return nil, fmt.Errorf("no port; %w", errSyntax)
@@ -105,11 +111,11 @@ func resolveName(s string) ([]Addr, error) {
 	if host == "" {
 		return nil, fmt.Errorf("no host before the port; %w", errSyntax)
 	}
-	port, err := lookupPort(service)
+	port, err := lookupPort(ctx, service)
 	if err != nil {
 		return nil, err
 	}
-	ips, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +133,11 @@ func resolveName(s string) ([]Addr, error) {
 }
 
 // lookupPort reads a port given as a number or the name of a service.
-func lookupPort(service string) (uint16, error) {
+func lookupPort(ctx context.Context, service string) (uint16, error) {
 	if strings.Trim(service, "0123456789") == "" {
 		return parsePort(service)
 	}
-	n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", service)
+	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
 	if err != nil {
 		return 0, fmt.Errorf("port %q is neither a number from 1 to %d nor a known service", service, maxPort)
 	}

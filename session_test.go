@@ -55,7 +55,8 @@ func (g *gatedConn) Close() error {
 func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
 	near, far := net.Pipe()
 	g := &gatedConn{Conn: near, writes: make(chan []byte), result: make(chan gateResult), closed: make(chan struct{})}
-	c := newClient("test", g, options{window: MaxOutstanding})
+	c := &Client{addr: "test"}
+	c.start(newSession("test", g, MaxOutstanding))
 	t.Cleanup(func() {
 		c.Close()
 		far.Close()
@@ -81,10 +82,11 @@ func packets(t *testing.T, b []byte) (ids []uint64, rest []byte) {
 // waitQueued returns once n bytes have been put into the outgoing stream.
 func (c *Client) waitQueued(t *testing.T, n uint64) {
 	t.Helper()
+	s := c.session.Load()
 	for range 10000 {
-		c.mu.Lock()
-		queued := c.queued
-		c.mu.Unlock()
+		s.mu.Lock()
+		queued := s.queued
+		s.mu.Unlock()
 		if queued == n {
 			return
 		}
@@ -212,18 +214,18 @@ func TestAbandonedSlotIsHeld(t *testing.T) {
 	if sent := countSent(t, errs, 1, context.Canceled); sent != 1 {
 		t.Error("counted as not sent")
 	}
-	if free := len(c.free); free != MaxOutstanding-1 {
+	if free := len(c.session.Load().free); free != MaxOutstanding-1 {
 		t.Errorf("%d slots are free before the answer", free)
 	}
 	far.SetWriteDeadline(time.Now().Add(10 * time.Second))
 	far.Write(wire.AppendPacket(nil, ids[0], wire.AppendKVStatus(nil, 0)))
 	for range 10000 {
-		if len(c.free) == MaxOutstanding {
+		if len(c.session.Load().free) == MaxOutstanding {
 			break
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if free := len(c.free); free != MaxOutstanding {
+	if free := len(c.session.Load().free); free != MaxOutstanding {
 		t.Errorf("%d slots are free after the answer", free)
 	}
 }
@@ -239,4 +241,26 @@ func TestDeadlineIsOurs(t *testing.T) {
 	if errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) < drainTime/2 {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
+}
+
+// Pauses double from the least to the most, are random by half, and start anew after a
+// session that lasted.
+func TestBackoff(t *testing.T) {
+	var b backoff
+	pass := func() {
+		most := redialMin
+		for range 20 {
+			if got := b.next(); got < most/2 || got > most {
+				t.Errorf("a pause of %v, want from %v to %v", got, most/2, most)
+			}
+			most = min(2*most, redialMax)
+		}
+	}
+	pass()
+	b.lasted(redialMax - 1)
+	if got := b.next(); got < redialMax/2 {
+		t.Errorf("a pause of %v after a short session", got)
+	}
+	b.lasted(redialMax)
+	pass()
 }

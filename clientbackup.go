@@ -1,0 +1,214 @@
+package kivaloo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+	"time"
+
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+// Errors of backups.
+var (
+	// ErrNoBackups: the server has hung up on the request. It may also have been stopped at that moment.
+	ErrNoBackups = errors.New("this server does not offer backups")
+	// ErrSnapshotGone: what was being backed up is not kept any more, so that the backup cannot be continued.
+	ErrSnapshotGone = tree.ErrSnapshotGone
+	// ErrTooManySnapshots: the server keeps as many snapshots as it can. Each is given up a minute after its last use.
+	ErrTooManySnapshots = tree.ErrTooManySnapshots
+)
+
+// BackupOption changes how a backup, or Restore, goes.
+type BackupOption func(*backupOptions)
+
+type backupOptions struct {
+	position  *BackupPosition
+	progress  func(pairs, bytes int64)
+	keepEvery time.Duration
+}
+
+// ResumeBackup has Client.Backup write what comes after p. A position is good for one attempt.
+func ResumeBackup(p *BackupPosition) BackupOption {
+	return func(o *backupOptions) { o.position = p }
+}
+
+// WithProgress has f called now and then with how many pairs, and bytes of backup, have been written, or restored. It is
+// called on the goroutine of the caller.
+func WithProgress(f func(pairs, bytes int64)) BackupOption {
+	return func(o *backupOptions) { o.progress = f }
+}
+
+func newBackupOptions(opts []BackupOption) backupOptions {
+	o := backupOptions{progress: func(int64, int64) {}, keepEvery: keepSnapshotEvery}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// Backup writes the store, as it is at one moment at the beginning, to w in a form that Restore reads. Others may
+// change it meanwhile: what they replace is kept until the backup is through, or was not continued for a minute.
+//
+// After an error w has the beginning of a backup. FindBackupPosition tells how much of it is good, and ResumeBackup
+// has Backup append the rest, on the same Client or another. If that comes too late, or the end had been read before, the
+// error wraps ErrSnapshotGone, and nothing has been written.
+func (c *Client) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) error {
+	o := newBackupOptions(opts)
+	if o.position != nil && o.position.complete {
+		return nil
+	}
+	b, snapshot, next, err := c.beginBackup(ctx, w, o.position)
+	if err == nil && len(next) > 0 {
+		defer c.keepSnapshot(ctx, snapshot, o.keepEvery)()
+	}
+	for err == nil && len(next) > 0 {
+		o.progress(int64(b.pairs), b.bytes)
+		next, err = c.backUp(ctx, b, snapshot, next)
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.finish(); err != nil {
+		return c.backupError(err)
+	}
+	o.progress(int64(b.pairs), b.bytes)
+	return nil
+}
+
+// beginBackup writes the first piece or, if there is a position, makes sure that its snapshot is still there. What is to
+// be read next begins at next, unless that is empty.
+func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition) (b *backupWriter, snapshot uint64, next []byte, err error) {
+	if p != nil {
+		next, err = c.confirmBackup(ctx, p)
+		if err != nil {
+			return nil, 0, nil, hungUp(err)
+		}
+		b = newBackupWriterAt(w, p)
+		if len(p.chunk) == 0 {
+			next, err = c.backUp(ctx, b, p.snapshot, nil)
+		}
+		return b, p.snapshot, next, hungUp(err)
+	}
+	a, err := c.backupPiece(ctx, 0, backupChunkBytes, nil)
+	if err != nil {
+		return nil, 0, nil, hungUp(err)
+	}
+	if b, err = newBackupWriter(w, a.Snapshot); err == nil {
+		err = b.put(a.Pairs)
+	}
+	if err != nil {
+		return nil, 0, nil, c.backupError(err)
+	}
+	return b, a.Snapshot, a.Next, nil
+}
+
+// keepSnapshot keeps the server from giving a snapshot up that has two pairs at least, also while nothing is
+// read because w takes its time, until stop is called.
+func (c *Client) keepSnapshot(ctx context.Context, snapshot uint64, every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		ticker := time.NewTicker(every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				// The first pair is not the last: what is asked for does not end the snapshot. If it fails, so will
+				// the next piece.
+				_, _ = c.backupPiece(ctx, snapshot, 1, nil)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		keeper.Wait()
+	}
+}
+
+// backUp reads and writes one piece.
+func (c *Client) backUp(ctx context.Context, b *backupWriter, snapshot uint64, from []byte) (next []byte, err error) {
+	a, err := c.backupPiece(ctx, snapshot, backupChunkBytes, from)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.put(a.Pairs); err != nil {
+		return nil, c.backupError(err)
+	}
+	return a.Next, nil
+}
+
+// confirmBackup reads the last chunk of p once more and returns where what comes after it begins. A snapshot is called
+// by a number that another store may use too: the same pairs tell that it is not another.
+func (c *Client) confirmBackup(ctx context.Context, p *BackupPosition) (next []byte, err error) {
+	gone := c.backupError(fmt.Errorf("%w: the server has a store that differs", ErrSnapshotGone))
+	if p.snapshot == 0 {
+		return nil, c.backupError(fmt.Errorf("%w: the backup was made without a server", ErrSnapshotGone))
+	}
+	rest := p.chunk
+	if len(rest) > 0 {
+		key, _, _, err := wire.CutPair(rest)
+		if err != nil {
+			return nil, c.backupError(err)
+		}
+		next = key
+	}
+	for len(rest) > 0 {
+		// No more than that: the server gives the snapshot up when the end has been read.
+		a, err := c.backupPiece(ctx, p.snapshot, len(rest), next)
+		if err != nil {
+			return nil, err
+		}
+		same := false
+		if rest, same = bytes.CutPrefix(rest, a.Pairs); !same || len(a.Next) == 0 && len(rest) > 0 {
+			return nil, gone
+		}
+		next = a.Next
+	}
+	return next, nil
+}
+
+// backupPiece asks for pairs of a snapshot, 0 for a new one, which are about size bytes.
+func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, from []byte) (wire.KVBackup, error) {
+	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeBackup, Snapshot: snapshot, Max: uint32(size), Key: from})
+	if err != nil {
+		return wire.KVBackup{}, err
+	}
+	defer cl.recycle()
+	record := cl.record
+	cl.record = nil // the pairs lie in it
+	a, err := wire.ParseKVBackup(record, uint32(size))
+	switch {
+	case err != nil:
+	case a.Status == wire.BackupGone:
+		err = ErrSnapshotGone
+	case a.Status == wire.BackupTooMany:
+		err = ErrTooManySnapshots
+	case snapshot != 0 && a.Snapshot != snapshot:
+		err = fmt.Errorf("%w: an answer for snapshot %d instead of %d", wire.ErrBadRecord, a.Snapshot, snapshot)
+	default:
+		err = checkRange(a.Next, a.Pairs, from, nil)
+	}
+	return a, cl.bad(err)
+}
+
+// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon the first request.
+func hungUp(err error) error {
+	var op *OpError
+	if errors.As(err, &op) && op.Sent && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		return &OpError{Op: op.Op, Addr: op.Addr, Sent: op.Sent, Err: fmt.Errorf("%w: %w", ErrNoBackups, op.Err)}
+	}
+	return err
+}
+
+// backupError is the error of a backup that has failed on this side.
+func (c *Client) backupError(err error) error {
+	return &OpError{Op: opName(wire.TypeBackup), Addr: c.addr, Err: err}
+}

@@ -1,0 +1,325 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// session is one connection, from its first request to its end. A Client uses one
+// at a time.
+//
+// Invariants, with mu held:
+//  1. The number of a slot that is busy is not in free, and its call has not been
+//     completed.
+//  2. out holds the last queued-handed bytes of the outgoing stream.
+//  3. Once err is set it stays as it is, no slot is busy, out stays empty, and
+//     failed is closed.
+type session struct {
+	addr   string // as given to Dial, for errors
+	conn   net.Conn
+	limits Params // of the server; constant once the session is given to a Client
+
+	free     chan int      // numbers of the slots that are not busy; full when idle
+	failed   chan struct{} // closed when err is set
+	replaced chan struct{} // closed by keep, when the Client has a newer session
+
+	mu       sync.Mutex
+	work     sync.Cond // the writer waits for: out is not empty, or err is set
+	slots    []slot
+	out      []byte // whole packets that the writer has yet to take
+	queued   uint64 // bytes that were ever put into out
+	handed   uint64 // bytes of these that the kernel took, or is being given
+	writeErr error  // why the writer has ended while the reader goes on
+	err      error  // why the session has ended
+
+	ended sync.WaitGroup // reader and writer
+}
+
+// slot is the place of one outstanding request. Request numbers that are equal
+// modulo the number of slots share a slot, so the slots are both the window and
+// the table of what is outstanding.
+type slot struct {
+	id   uint64 // of the request in it or, if not busy, of the next one
+	busy bool   // an answer to id is owed
+	call *call  // nil if it is not waited for any more
+}
+
+// errEnded is what issue returns instead of the reason why a session has ended: the
+// request has not become a part of it, and could go to another.
+var errEnded = errors.New("session ended")
+
+func newSession(addr string, conn net.Conn, window int) *session {
+	s := &session{
+		addr:     addr,
+		conn:     conn,
+		limits:   Params{MaxKey: MaxLen, MaxValue: MaxLen},
+		free:     make(chan int, window),
+		failed:   make(chan struct{}),
+		replaced: make(chan struct{}),
+		slots:    make([]slot, window),
+	}
+	s.work.L = &s.mu
+	for n := range s.slots {
+		s.slots[n].id = uint64(n)
+		s.free <- n
+	}
+	s.ended.Go(s.write)
+	s.ended.Go(s.read)
+	return s
+}
+
+// params asks for the limits, before the session is given to a Client.
+func (s *session) params(ctx context.Context) (Params, error) {
+	cl := newCall(wire.TypeParams)
+	defer cl.recycle()
+	switch err := s.issue(ctx, &wire.KVRequest{Type: wire.TypeParams}, cl); {
+	case err == errEnded:
+		return Params{}, s.opError(wire.TypeParams, false, s.reason())
+	case err != nil:
+		return Params{}, err
+	}
+	if err := cl.wait(ctx); err != nil {
+		return Params{}, err
+	}
+	return cl.params(cl.record)
+}
+
+// close ends the session. It returns when all that it had started has ended.
+func (s *session) close() {
+	s.fail(ErrClosed)
+	s.ended.Wait()
+}
+
+// reason returns why the session has ended.
+func (s *session) reason() error {
+	<-s.failed
+	return s.err // constant from then on
+}
+
+// issue puts r into the outgoing stream and gives cl to a slot. It waits for one if
+// all are busy. After an error, which says that nothing was sent, cl is still the
+// caller's. The error is errEnded, or an *OpError.
+func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
+	if err := s.limits.check(r); err != nil {
+		return s.opError(r.Type, false, err)
+	}
+	var n int
+	select {
+	case n = <-s.free:
+	default:
+		select {
+		case n = <-s.free:
+		case <-ctx.Done():
+			return s.opError(r.Type, false, ctx.Err())
+		case <-s.failed:
+			return errEnded
+		}
+	}
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return errEnded // the slot is needed no more
+	}
+	place := &s.slots[n]
+	start := len(s.out)
+	s.out = wire.Begin(s.out, place.id)
+	s.out = wire.AppendKVRequest(s.out, r)
+	s.out = wire.End(s.out, start)
+	s.queued += uint64(len(s.out) - start)
+	cl.session, cl.slot, cl.end = s, n, s.queued
+	place.busy, place.call = true, cl
+	s.mu.Unlock()
+	if start == 0 {
+		s.work.Signal()
+	}
+	return nil
+}
+
+// write is the writer: whatever has gathered while one write was under way goes out
+// in the next.
+func (s *session) write() {
+	var buf []byte
+	for {
+		s.mu.Lock()
+		for len(s.out) == 0 && s.err == nil {
+			s.work.Wait()
+			// The first of many goroutines that were answered together is asking again.
+			// Letting the others ask too, before writing, nearly doubles what they get done.
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
+		}
+		if s.err != nil {
+			s.mu.Unlock()
+			return
+		}
+		buf, s.out = s.out, buf[:0]
+		s.handed = s.queued
+		s.mu.Unlock()
+
+		n, err := s.conn.Write(buf)
+		if err != nil {
+			s.mu.Lock()
+			s.handed -= uint64(len(buf) - n)
+			s.writeErr = err
+			s.mu.Unlock()
+			// Answers may still be there to be read; the reader reports the failure.
+			s.conn.SetReadDeadline(time.Now().Add(drainTime))
+			return
+		}
+	}
+}
+
+// read is the reader: it answers calls until the stream ends.
+func (s *session) read() {
+	err := s.receive()
+	s.mu.Lock()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = s.writeErr // which set the deadline
+	}
+	s.mu.Unlock()
+	s.fail(fmt.Errorf("connection lost: %w", err))
+}
+
+// receive reads packets and passes them on, all that came with one read together. It
+// returns why it could not go on.
+func (s *session) receive() error {
+	buf := make([]byte, 0, readBufferBytes)
+	var batch []delivery
+	for {
+		n, readErr := s.conn.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		var rest []byte
+		var err error
+		batch, rest, err = cutAll(batch[:0], buf)
+		if deliverErr := s.deliver(batch); deliverErr != nil {
+			return deliverErr
+		}
+		switch {
+		case err != nil:
+			return err
+		case errors.Is(readErr, io.EOF) && len(rest) > 0:
+			return fmt.Errorf("the server closed it in the middle of an answer: %w", io.ErrUnexpectedEOF)
+		case errors.Is(readErr, io.EOF):
+			return fmt.Errorf("the server closed it: %w", readErr)
+		case readErr != nil:
+			return readErr
+		}
+		buf = buf[:copy(buf, rest)]
+		if len(buf) == cap(buf) {
+			// One packet fills it. Cut bounds the packet, so it ends at twice that.
+			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+		}
+	}
+}
+
+// delivery is an answer on its way to its call.
+type delivery struct {
+	wire.Packet       // aliases the reader's buffer
+	call        *call // nil: it is not waited for
+}
+
+// cutAll appends the whole packets at the start of buf to batch, and returns what is
+// behind them. An error is about that.
+func cutAll(batch []delivery, buf []byte) (_ []delivery, rest []byte, err error) {
+	for {
+		p, n, _, err := wire.Cut(buf, maxAnswerBytes)
+		if err != nil || n == 0 {
+			return batch, buf, err
+		}
+		batch, buf = append(batch, delivery{Packet: p}), buf[n:]
+	}
+}
+
+// deliver gives answers to the calls they are for. An error means that the stream
+// makes no sense from some answer on; those before it have been given out.
+func (s *session) deliver(batch []delivery) error {
+	batch, err := s.take(batch)
+	for i := range batch {
+		d := &batch[i]
+		s.free <- s.slotOf(d.ID) // has room: invariant 1
+		if d.call != nil {
+			d.call.complete(d.Record)
+		}
+	}
+	return err
+}
+
+// take takes the calls of batch out of their slots, up to the first answer that is
+// for none. It returns those that have their call, or need none.
+func (s *session) take(batch []delivery) ([]delivery, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range batch {
+		d := &batch[i]
+		place := &s.slots[s.slotOf(d.ID)]
+		if !place.busy || place.id != d.ID {
+			if s.err != nil {
+				return batch[:i], s.err // fail has just emptied all slots
+			}
+			return batch[:i], fmt.Errorf("answer to request %d, which is not outstanding", d.ID)
+		}
+		d.call = place.call
+		place.busy, place.call = false, nil
+		place.id += uint64(len(s.slots))
+	}
+	return batch, nil
+}
+
+func (s *session) slotOf(id uint64) int { return int(id % uint64(len(s.slots))) }
+
+// abandon takes cl out of its slot, which stays busy until the answer has come. It
+// returns false if cl was no longer there: then cl is about to be completed.
+func (s *session) abandon(cl *call) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	place := &s.slots[cl.slot]
+	if place.call != cl {
+		return false
+	}
+	place.call = nil
+	return true
+}
+
+// fail ends the session: all that is outstanding, and all that comes later, fails
+// with err. Only the first time counts.
+func (s *session) fail(err error) {
+	var lost []*call
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.err = err
+	close(s.failed)
+	for n := range s.slots {
+		place := &s.slots[n]
+		if cl := place.call; cl != nil {
+			// A packet that is not complete never has an effect.
+			cl.err = s.opError(cl.typ, cl.end <= s.handed, err)
+			lost = append(lost, cl)
+		}
+		place.busy, place.call = false, nil
+	}
+	s.out = nil
+	s.work.Signal()
+	s.mu.Unlock()
+
+	s.conn.Close()
+	for _, cl := range lost {
+		cl.complete(nil)
+	}
+}
+
+func (s *session) opError(typ uint32, sent bool, err error) error {
+	return &OpError{Op: opName(typ), Addr: s.addr, Sent: sent, Err: err}
+}
