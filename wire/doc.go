@@ -15,5 +15,5 @@
 // server's knowledge (its block size, its limits on keys) are the server's.
 //
 // Reading order: packet.go, checksum.go, limits.go, types.go, fields.go, then the
-// services kvlds.go, lbs.go, s3.go, dynamodb.go; addr.go stands alone.
+// services kvlds.go, backup.go, lbs.go, s3.go, dynamodb.go; addr.go stands alone.
 package wire

@@ -97,6 +97,12 @@ func reanswerKV(typ uint32, answer []byte) ([]byte, error) {
 			return nil, err
 		}
 		return wire.AppendKVPairs(nil, n, next, pairs), nil
+	case wire.TypeBackup:
+		a, err := wire.ParseKVBackup(answer, 0x100000)
+		if err != nil {
+			return nil, err
+		}
+		return wire.AppendKVBackup(nil, &a), nil
 	}
 	status, err := wire.ParseKVStatus(typ, answer)
 	return wire.AppendKVStatus(nil, status), err

@@ -14,16 +14,18 @@ import (
 //	DELETE GET       Key
 //	CAD              Key Old
 //	RANGE            Max Key End        from Key up to, not including, End
+//	BACKUP           Snapshot Max Key   from Key on, in a snapshot
 //
 // The slices of a parsed request alias its record. Each holds at most MaxKeyLen
 // bytes; a field that is present but empty is not nil.
 type KVRequest struct {
-	Type  uint32
-	Max   uint32 // RANGE: bytes of pairs wanted, length bytes included
-	Key   []byte
-	Value []byte
-	Old   []byte
-	End   []byte
+	Type     uint32
+	Max      uint32 // RANGE, BACKUP: bytes of pairs wanted, length bytes included
+	Key      []byte
+	Value    []byte
+	Old      []byte
+	End      []byte
+	Snapshot uint64 // BACKUP: from the answer to an earlier one; 0: a new one
 }
 
 // ParseKVRequest takes a request record apart. The fields must be all there is
@@ -53,6 +55,10 @@ func ParseKVRequest(record []byte) (r KVRequest, err error) {
 		r.Max = f.u32("the size wanted")
 		r.Key = f.key("the start key")
 		r.End = f.key("the end key")
+	case TypeBackup:
+		r.Snapshot = f.u64("the snapshot")
+		r.Max = f.u32("the size wanted")
+		r.Key = f.key("the start key")
 	default:
 		return r, unknownType(r.Type, kvService)
 	}
@@ -62,7 +68,7 @@ func ParseKVRequest(record []byte) (r KVRequest, err error) {
 // Check returns an error unless r can be sent.
 func (r *KVRequest) Check() error {
 	switch r.Type {
-	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange:
+	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange, TypeBackup:
 	default:
 		return unknownType(r.Type, kvService)
 	}
@@ -99,6 +105,10 @@ func AppendKVRequest(dst []byte, r *KVRequest) []byte {
 		dst = appendU32(dst, r.Max)
 		dst = appendKey(dst, r.Key)
 		dst = appendKey(dst, r.End)
+	case TypeBackup:
+		dst = appendU64(dst, r.Snapshot)
+		dst = appendU32(dst, r.Max)
+		dst = appendKey(dst, r.Key)
 	default:
 		panic(fmt.Sprintf("wire: key-value request of type %#x", r.Type))
 	}
@@ -186,19 +196,24 @@ func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err 
 	if status != 0 {
 		return 0, nil, nil, badStatus(TypeRange, status)
 	}
+	if pairs, err = f.pairs(n, max, what, len(record)); err != nil {
+		return 0, nil, nil, err
+	}
+	return n, next, pairs, nil
+}
+
+// pairs reads the n pairs, of max bytes, that make up the rest of an answer. what and length describe the answer.
+func (f *fields) pairs(n, max uint32, what string, length int) ([]byte, error) {
 	// A pair takes two bytes at least, so more would not be what was asked for.
 	if n > 1 && n > max/2 {
-		return 0, nil, nil, badRecord(what, len(record), fmt.Sprintf("%d pairs in %d bytes", n, max))
+		return nil, badRecord(what, length, fmt.Sprintf("%d pairs in %d bytes", n, max))
 	}
-	pairs = f.rest
+	pairs := f.rest
 	for i := uint32(0); i < n && f.fault == ""; i++ {
 		f.key("a key")
 		f.key("a value")
 	}
-	if err := f.done(what, len(record)); err != nil {
-		return 0, nil, nil, err
-	}
-	return n, next, pairs, nil
+	return pairs, f.done(what, length)
 }
 
 // CutPair takes the first pair off pairs, which must not be empty.

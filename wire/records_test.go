@@ -37,6 +37,7 @@ var oneOfEach = []struct {
 	{service: "kvlds", typ: wire.TypeCAD, record: "\x03key\x00"},
 	{service: "kvlds", typ: wire.TypeGet, record: "\x03key"},
 	{service: "kvlds", typ: wire.TypeRange, record: "\xff\xff\xff\xff\x05start\x03end"},
+	{service: "kvlds", typ: wire.TypeBackup, record: "snapshot\xff\xff\xff\xff\x05start"},
 
 	{service: "s3", typ: wire.TypeS3Put, record: "\x06bucket\x06object\x00\x00\x00\x04data", str: "bucket"},
 	{service: "s3", typ: wire.TypeS3Get, record: "\x06bucket\x06object\x00\x00\x01\x00", str: "object"},
@@ -135,6 +136,11 @@ func TestAnswers(t *testing.T) {
 			[]string{ok + ok + "\x00", ok + ok + "\x04next", ok + not + "\x04next\x01k\x00", ok + two + "\x00\x00\x00\x01k\x01v"},
 			[]string{"", ok, ok + ok, not + ok + "\x00", ok + ok + "\x05next", ok + ok + "\x00X", ok + not + "\x00",
 				ok + not + "\x00\x01k", ok + not + "\x00\x01k\x01", ok + not + "\x00\x00\x00X", ok + "\xff\xff\xff\xff\x00\x00\x00"}},
+		{"kvlds", wire.TypeBackup,
+			[]string{ok + "snapshot" + ok + "\x00", ok + "snapshot" + two + "\x04next\x00\x00\x01k\x01v", not, two},
+			[]string{"", ok, ok[1:], not + "X", two + "snapshot", "\x00\x00\x00\x03", ok + ok + ok + ok + "\x00", ok + "snapsho",
+				ok + "snapshot" + ok, ok + "snapshot" + ok + "\x00X", ok + "snapshot" + not + "\x00", ok + "snapshot" + not + "\x00\x01k\x01",
+				ok + "snapshot" + not + "\x00\x00\x00X", ok + "snapshot\xff\xff\xff\xff\x00\x00\x00"}},
 
 		{"s3", wire.TypeS3Put, []string{"\x00\x00\x00\xc8", ok, "\x00\x00\x00\x64", "\x00\x00\x02\x57"},
 			[]string{"", "\x00\x00\x00", not, "\x00\x00\x00\x63", "\x00\x00\x02\x58", "\x00\x00\x00\xc8X"}},
@@ -179,6 +185,10 @@ func TestPairsAgainstMax(t *testing.T) {
 	} {
 		if _, _, _, err := wire.ParseKVPairs(c.answer, c.max); (err == nil) != c.ok {
 			t.Errorf("max %d: %v", c.max, err)
+		}
+		backup := slices.Insert(slices.Clone(c.answer), 4, []byte("snapshot")...)
+		if _, err := wire.ParseKVBackup(backup, c.max); (err == nil) != c.ok {
+			t.Errorf("backup, max %d: %v", c.max, err)
 		}
 	}
 	for _, pairs := range []string{"", "\x01", "\x01k", "\x01k\x01"} {
@@ -295,7 +305,7 @@ func same(t *rapid.T, got, want any, err error) {
 func TestKVRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := wire.KVRequest{Type: rapid.SampledFrom([]uint32{wire.TypeParams, wire.TypeSet, wire.TypeCAS, wire.TypeAdd,
-			wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeGet, wire.TypeRange}).Draw(t, "type")}
+			wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeGet, wire.TypeRange, wire.TypeBackup}).Draw(t, "type")}
 		if r.Type != wire.TypeParams {
 			r.Key = short(t, "key")
 		}
@@ -308,6 +318,8 @@ func TestKVRoundTrip(t *testing.T) {
 			r.Old = short(t, "old")
 		case wire.TypeRange:
 			r.Max, r.End = rapid.Uint32().Draw(t, "max"), short(t, "end")
+		case wire.TypeBackup:
+			r.Max, r.Snapshot = rapid.Uint32().Draw(t, "max"), rapid.Uint64().Draw(t, "snapshot")
 		}
 		got, err := wire.ParseKVRequest(wire.AppendKVRequest(nil, &r))
 		same(t, got, r, err)

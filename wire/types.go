@@ -18,6 +18,11 @@ const (
 	TypeGet    = 0x130
 	TypeRange  = 0x131
 
+	// TypeBackup is no request of the original. The types of all its services are small numbers, with room
+	// between them for more; the top bit says that a type is none of them, nor will be. A server
+	// that does not know it closes the connection, as upon any unknown type.
+	TypeBackup = 0x80000100
+
 	TypeS3Put    = 0x10000
 	TypeS3Get    = 0x10010
 	TypeS3Range  = 0x10011
@@ -38,7 +43,7 @@ var typeNames = map[uint32]string{
 
 	TypeParams: "KVLDS_PARAMS", TypeSet: "KVLDS_SET", TypeCAS: "KVLDS_CAS", TypeAdd: "KVLDS_ADD",
 	TypeModify: "KVLDS_MODIFY", TypeDelete: "KVLDS_DELETE", TypeCAD: "KVLDS_CAD",
-	TypeGet: "KVLDS_GET", TypeRange: "KVLDS_RANGE",
+	TypeGet: "KVLDS_GET", TypeRange: "KVLDS_RANGE", TypeBackup: "KVLDS_BACKUP",
 
 	TypeS3Put: "S3_PUT", TypeS3Get: "S3_GET", TypeS3Range: "S3_RANGE", TypeS3Head: "S3_HEAD",
 	TypeS3Delete: "S3_DELETE",

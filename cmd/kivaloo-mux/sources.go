@@ -112,7 +112,7 @@ func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, 
 	}
 	gate := eventloop.NewGate(total)
 	for _, s := range sources {
-		ms := mux.Source{Name: s.name, Gate: gate, Allow: mux.Everything}
+		ms := mux.Source{Name: s.name, Gate: gate, Allow: mux.Ordinary}
 		if n, ok := o.clients.of(s.name); ok {
 			ms.Gate = eventloop.NewGateWithin(gate, n)
 		}

@@ -72,10 +72,7 @@ func dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer)
 // dumpToFile dumps to the file called name, which is replaced once the dump is
 // complete and durable.
 func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
-	// To replace a device, a pipe or a link would not be what is meant.
-	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not an ordinary file: write to it with `kivaloo dump > %s`", name, name)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := checkReplaceable(name, "kivaloo dump > "+name); err != nil {
 		return err
 	}
 	// An interrupt must not leave the temporary file behind.
@@ -110,6 +107,19 @@ func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.W
 		return err
 	}
 	return syncDir(dir)
+}
+
+// checkReplaceable returns an error if name is something that to replace would not be what is meant, like a device, a
+// pipe or a link. It can be written to with instead.
+func checkReplaceable(name, instead string) error {
+	switch info, err := os.Lstat(name); {
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not an ordinary file: write to it with `%s`", name, instead)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	default:
+		return err
+	}
 }
 
 // syncDir makes the names in a directory durable.

@@ -121,7 +121,11 @@ func (s *fakeStore) apply(r wire.KVRequest) []byte {
 		}
 		return wire.AppendKVValue(nil, []byte(now))
 	case wire.TypeRange:
-		return s.applyRange(r)
+		n, next, pairs := s.pairsFrom(r)
+		return wire.AppendKVPairs(nil, n, next, pairs)
+	case wire.TypeBackup: // as if nothing ever changed
+		n, next, pairs := s.pairsFrom(r)
+		return wire.AppendKVBackup(nil, &wire.KVBackup{Snapshot: 1, N: n, Next: next, Pairs: pairs})
 	case wire.TypeAdd:
 		done = !present
 	case wire.TypeModify:
@@ -140,7 +144,8 @@ func (s *fakeStore) apply(r wire.KVRequest) []byte {
 	return wire.AppendKVStatus(nil, 0)
 }
 
-func (s *fakeStore) applyRange(r wire.KVRequest) []byte {
+// pairsFrom returns what a RANGE or a BACKUP is answered with.
+func (s *fakeStore) pairsFrom(r wire.KVRequest) (n uint32, next, pairs []byte) {
 	var keys []string
 	for key := range s.pairs {
 		if key >= string(r.Key) && (len(r.End) == 0 || bytes.Compare([]byte(key), r.End) < 0) {
@@ -149,16 +154,15 @@ func (s *fakeStore) applyRange(r wire.KVRequest) []byte {
 	}
 	slices.Sort(keys)
 	const perAnswer = 1000
-	next := r.End
+	next = r.End
 	if len(keys) > perAnswer {
 		next = []byte(keys[perAnswer])
 		keys = keys[:perAnswer]
 	}
-	var pairs []byte
 	for _, key := range keys {
 		pairs = append(pairs, dumped(key, s.pairs[key])...)
 	}
-	return wire.AppendKVPairs(nil, uint32(len(keys)), next, pairs)
+	return uint32(len(keys)), next, pairs
 }
 
 // dumped is a pair as a dump and the answer to RANGE have it.

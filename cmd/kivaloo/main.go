@@ -94,6 +94,8 @@ Exit status: 0 done, 1 error, 3 the key is absent or the condition did not hold.
 	addCommands(root, "Move whole stores:",
 		newDumpCommand(),
 		newLoadCommand(),
+		newBackupCommand(),
+		newRestoreCommand(),
 	)
 	root.AddCommand(newVersionCommand())
 	return root

@@ -9,7 +9,7 @@ import (
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-// meter shows on a terminal how far a dump or a load has come. A nil meter shows
+// meter shows on a terminal how far a dump, a load, a backup or a restore has come. A nil meter shows
 // nothing. It is for one goroutine.
 type meter struct {
 	progress *mpb.Progress
@@ -36,9 +36,16 @@ func newMeter(w io.Writer, verb string, total int64) *meter {
 	return m
 }
 
-// update tells what has been done so far.
+// update tells, after each pair, what has been done so far.
 func (m *meter) update(done dumpstream.Count) {
-	if m == nil || done.Pairs%progressPairs != 0 {
+	if done.Pairs%progressPairs == 0 {
+		m.show(done)
+	}
+}
+
+// show shows what has been done so far.
+func (m *meter) show(done dumpstream.Count) {
+	if m == nil {
 		return
 	}
 	if m.inBytes {

@@ -1,6 +1,8 @@
 package kvlds
 
 import (
+	"errors"
+
 	"kivaloo/eventloop"
 	"kivaloo/tree"
 	"kivaloo/wire"
@@ -52,19 +54,38 @@ func (s *session) Done(r *tree.Request, done bool) {
 	s.end(r, o, start)
 }
 
-// Pairs answers a RANGE.
+// Pairs answers a RANGE or a BACKUP.
 func (s *session) Pairs(r *tree.Request, n int, next, pairs []byte) {
 	o, start := s.begin(r)
-	o.Buf = wire.AppendKVPairs(o.Buf, uint32(n), next, pairs)
+	if r.Op == tree.Backup {
+		o.Buf = wire.AppendKVBackup(o.Buf, &wire.KVBackup{Snapshot: r.Snapshot, N: uint32(n), Next: next, Pairs: pairs})
+	} else {
+		o.Buf = wire.AppendKVPairs(o.Buf, uint32(n), next, pairs)
+	}
 	s.end(r, o, start)
 }
 
-// Failed closes the connection: the protocol has no answer that says so.
+// Failed closes the connection, for the protocol has no answer that says so, except where a BACKUP cannot
+// have its snapshot.
 func (s *session) Failed(r *tree.Request, err error) {
+	switch {
+	case errors.Is(err, tree.ErrSnapshotGone):
+		s.refuseBackup(r, wire.BackupGone)
+		return
+	case errors.Is(err, tree.ErrTooManySnapshots):
+		s.refuseBackup(r, wire.BackupTooMany)
+		return
+	}
 	s.skip(r)
 	if !s.abandoned.Swap(true) {
 		s.conn.Close()
 	}
+}
+
+func (s *session) refuseBackup(r *tree.Request, status uint32) {
+	o, start := s.begin(r)
+	o.Buf = wire.AppendKVStatus(o.Buf, status)
+	s.end(r, o, start)
 }
 
 // Dropped counts a request as dealt with.

@@ -13,8 +13,8 @@ const (
 	largeRequests  = 128
 	largeDataBytes = 16 << 10
 
-	// rangeAnswerBytes is what the answer to a RANGE takes besides the pairs that it
-	// was asked for: packet, status, count and next key, and one pair that may
-	// exceed what was asked for.
-	rangeAnswerBytes = 20 + 8 + 256 + 512
+	// rangeAnswerBytes is what the answer to a RANGE or BACKUP takes besides the pairs
+	// that it was asked for: packet, status, snapshot, count and next key, and one
+	// pair that may exceed what was asked for.
+	rangeAnswerBytes = 20 + 16 + 256 + 512
 )

@@ -37,6 +37,7 @@ var opCodes = map[uint32]tree.OpCode{
 	wire.TypeCAD:    tree.CAD,
 	wire.TypeGet:    tree.Get,
 	wire.TypeRange:  tree.Range,
+	wire.TypeBackup: tree.Backup,
 }
 
 // Packet takes one request.
@@ -54,7 +55,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 		return err
 	}
 	b := s.room(len(record))
-	r := tree.Request{ID: id, Op: op, Max: q.Max, Key: b.keep(q.Key)}
+	r := tree.Request{ID: id, Op: op, Max: q.Max, Snapshot: q.Snapshot, Key: b.keep(q.Key)}
 	switch op {
 	case tree.Range:
 		r.End = b.keep(q.End)
@@ -97,9 +98,9 @@ func (s *session) checkLengths(op tree.OpCode, q *wire.KVRequest) error {
 }
 
 // reservation is how many bytes of answer to r count as unsent from the start. Only
-// RANGE can ask for much more than it sends.
+// RANGE and BACKUP can ask for much more than they send.
 func reservation(r *tree.Request) int {
-	if r.Op != tree.Range {
+	if r.Op != tree.Range && r.Op != tree.Backup {
 		return 0
 	}
 	return int(min(r.Max, tree.MaxRangePairBytes)) + rangeAnswerBytes

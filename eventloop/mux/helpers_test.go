@@ -102,7 +102,7 @@ func (r *rig) source(s mux.Source) wire.Addr {
 		s.Gate = eventloop.NewGate(0)
 	}
 	if s.Allow == 0 {
-		s.Allow = mux.Everything
+		s.Allow = mux.Ordinary
 	}
 	r.mux.Serve(ln, s)
 	return ln.Addr()

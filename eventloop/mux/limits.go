@@ -24,9 +24,9 @@ const (
 	// read into, where that is possible, instead of being copied.
 	longBytes = 32 << 10
 
-	// rangeAnswerBytes is what the answer to a RANGE takes besides the pairs that were asked
-	// for: packet, status, count and next key, and one pair that may exceed it.
-	rangeAnswerBytes = 20 + 8 + 256 + 512
+	// rangeAnswerBytes is what the answer to a RANGE or BACKUP takes besides the pairs that were
+	// asked for: packet, status, snapshot, count and next key, and one pair that may exceed it.
+	rangeAnswerBytes = 20 + 16 + 256 + 512
 
 	// spareQueues is how many unused queue buffers are kept, each of at most spareBytes.
 	spareQueues = 64

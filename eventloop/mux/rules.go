@@ -15,13 +15,18 @@ var ErrRefused = errors.New("request refused")
 // Allowed is a set of request types of the key-value protocol.
 type Allowed uint16
 
-// Everything allows all types.
-const Everything Allowed = 1<<9 - 1
+const (
+	// Ordinary allows all types that every server of the protocol knows.
+	Ordinary Allowed = 1<<9 - 1
+	// Everything allows backups too. A target that does not offer them, like the original's, would close the
+	// connection, on which all clients depend; so it takes somebody who knows the target to allow it.
+	Everything Allowed = 1<<10 - 1
+)
 
 // allowedTypes has the types in the order of their bits in Allowed.
 var allowedTypes = [...]uint32{
 	wire.TypeGet, wire.TypeSet, wire.TypeRange, wire.TypeParams, wire.TypeCAS,
-	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD,
+	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeBackup,
 }
 
 // typeWord is what a type is called in a list.
@@ -90,7 +95,7 @@ func (r *Rules) check(record []byte, allowed Allowed) (answerBytes int, err erro
 		if len(q.Value) > r.MaxValue {
 			return 0, fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), r.MaxValue)
 		}
-	case wire.TypeRange:
+	case wire.TypeRange, wire.TypeBackup:
 		return int(q.Max) + rangeAnswerBytes, nil
 	}
 	return 0, nil

@@ -18,7 +18,8 @@ func TestParseAllowed(t *testing.T) {
 		{"get", "get"},
 		{"params,range,get", "get,range,params"},
 		{"get,get", "get"},
-		{"get,set,range,params,cas,add,modify,delete,cad", mux.Everything.String()},
+		{"get,set,range,params,cas,add,modify,delete,cad", mux.Ordinary.String()},
+		{mux.Ordinary.String() + ",backup", mux.Everything.String()},
 		{mux.Everything.String(), mux.Everything.String()},
 	} {
 		if got, err := mux.ParseAllowed(c.list); err != nil || got.String() != c.want {
@@ -131,6 +132,15 @@ func TestAllowedRequests(t *testing.T) {
 		writer.send(packet(1, record))
 		r.target.expect(record)
 	}
+	// A backup has to be allowed by name.
+	backup := kv(wire.KVRequest{Type: wire.TypeBackup, Max: 1 << 20})
+	writer := dial(t, writers)
+	writer.send(packet(1, backup))
+	writer.expectEnd()
+	keeper := dial(t, r.source(mux.Source{Name: "keeper", Allow: mux.Everything}))
+	keeper.send(packet(1, backup))
+	r.target.send(packet(r.target.expect(backup), []byte("pairs")))
+	keeper.expectAnswer(1, []byte("pairs"))
 	if r.log.count("source=readers") != len(changes) {
 		t.Error("the log does not say where the refused requests came from")
 	}

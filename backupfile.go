@@ -1,0 +1,249 @@
+package kivaloo
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+
+	"kivaloo/wire"
+)
+
+// A backup is a header, chunks of pairs in ascending order of the keys, and a trailer. Integers are unsigned and
+// big-endian.
+//
+//	 0          8         12         20    24
+//	+----------+---------+----------+-----+
+//	| KVBACKUP | 1       | snapshot | CRC |                        header
+//	+----------+---------+----------+-----+
+//	  magic      version   u64
+//
+//	+---+------------------------------------------+-----+
+//	| L | L bytes: length, key, length, value, ... | CRC |       chunk, any number; L > 0
+//	+---+------------------------------------------+-----+
+//
+//	+---+-------+---------+
+//	| 0 | pairs | SHA-256 |                                      trailer
+//	+---+-------+---------+
+//	  u32 u64     32 bytes, of all that is before
+//
+// L and CRC are u32; a CRC is CRC-32C of the header, or of the chunk, up to it. The checksum at the end is another kind on
+// purpose: a CRC over parts that each end in their own CRC depends on their lengths alone.
+//
+// The trailer makes a backup complete: whatever is cut off, it is missed. Until it is written a backup can be continued,
+// after the last whole chunk, from the snapshot that the server calls so. It is 0 if there is none.
+
+const (
+	backupMagic   = "KVBACKUP"
+	backupVersion = 1
+
+	backupHeaderLen  = 8 + 4 + 8 + 4
+	backupTrailerLen = 4 + 8 + sha256.Size
+)
+
+// ErrBadBackup: what is being read is no backup, or is damaged, or ends too early. It comes wrapped.
+var ErrBadBackup = errors.New("bad backup")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func appendBackupHeader(dst []byte, snapshot uint64) []byte {
+	start := len(dst)
+	dst = append(dst, backupMagic...)
+	dst = binary.BigEndian.AppendUint32(dst, backupVersion)
+	dst = binary.BigEndian.AppendUint64(dst, snapshot)
+	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+// parseBackupHeader reads the header in b, which has its length.
+func parseBackupHeader(b []byte) (snapshot uint64, err error) {
+	version := binary.BigEndian.Uint32(b[8:])
+	sum := binary.BigEndian.Uint32(b[backupHeaderLen-4:])
+	switch {
+	case string(b[:8]) != backupMagic:
+		return 0, fmt.Errorf("%w: it does not begin as a backup does", ErrBadBackup)
+	case sum != crc32.Checksum(b[:backupHeaderLen-4], castagnoli):
+		return 0, fmt.Errorf("%w: wrong checksum of the header", ErrBadBackup)
+	case version != backupVersion:
+		return 0, fmt.Errorf("%w: it has version %d, and only version %d can be read", ErrBadBackup, version, backupVersion)
+	}
+	return binary.BigEndian.Uint64(b[12:]), nil
+}
+
+// backupWriter writes a backup. After an error it is of no more use.
+type backupWriter struct {
+	w     io.Writer
+	sum   hash.Hash // of all that has been written
+	pairs uint64    // written
+	bytes int64     // written
+	chunk []byte    // room for one
+}
+
+// newBackupWriter begins a backup.
+func newBackupWriter(w io.Writer, snapshot uint64) (*backupWriter, error) {
+	b := &backupWriter{w: w, sum: sha256.New()}
+	return b, b.write(appendBackupHeader(nil, snapshot))
+}
+
+// newBackupWriterAt goes on with the backup that p was found in, and takes its sum.
+func newBackupWriterAt(w io.Writer, p *BackupPosition) *backupWriter {
+	return &backupWriter{w: w, sum: p.sum, pairs: p.pairs, bytes: p.offset}
+}
+
+func (b *backupWriter) write(p []byte) error {
+	if _, err := b.w.Write(p); err != nil {
+		return fmt.Errorf("writing the backup: %w", err)
+	}
+	b.sum.Write(p)
+	b.bytes += int64(len(p))
+	return nil
+}
+
+// put writes a chunk of pairs, of at most maxBackupChunkBytes, which come after all others. What is
+// not well formed it does not write.
+func (b *backupWriter) put(pairs []byte) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	n := uint64(0)
+	for rest := pairs; len(rest) > 0; n++ {
+		var err error
+		if _, _, rest, err = wire.CutPair(rest); err != nil {
+			return err
+		}
+	}
+	b.chunk = binary.BigEndian.AppendUint32(b.chunk[:0], uint32(len(pairs)))
+	b.chunk = append(b.chunk, pairs...)
+	b.chunk = binary.BigEndian.AppendUint32(b.chunk, crc32.Checksum(b.chunk, castagnoli))
+	if err := b.write(b.chunk); err != nil {
+		return err
+	}
+	b.pairs += n
+	return nil
+}
+
+// finish writes the trailer.
+func (b *backupWriter) finish() error {
+	trailer := binary.BigEndian.AppendUint64(make([]byte, 4, backupTrailerLen), b.pairs)
+	b.sum.Write(trailer)
+	return b.write(b.sum.Sum(trailer))
+}
+
+// backupReader reads a backup and checks it. What next returns is in order, and was written so, but
+// only after io.EOF is it known to be all.
+type backupReader struct {
+	snapshot uint64
+	r        *bufio.Reader
+	sum      hash.Hash // of the header and all whole chunks
+	pairs    uint64    // in these
+	bytes    int64     // of these; with io.EOF, of all
+	chunk    []byte    // being read, with its length and checksum
+	last     []byte    // the last key
+}
+
+// newBackupReader reads the header of a backup.
+func newBackupReader(r io.Reader) (*backupReader, error) {
+	b := &backupReader{r: bufio.NewReaderSize(r, readBufferBytes), sum: sha256.New()}
+	head := make([]byte, backupHeaderLen)
+	if err := b.read(head, "the header"); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.snapshot, err = parseBackupHeader(head); err != nil {
+		return nil, err
+	}
+	b.sum.Write(head)
+	b.bytes = backupHeaderLen
+	return b, nil
+}
+
+// read fills p, which is part of what.
+func (b *backupReader) read(p []byte, what string) error {
+	_, err := io.ReadFull(b.r, p)
+	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it is incomplete: it ends within %s, behind byte %d: %w", ErrBadBackup, what, b.bytes, io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the backup: %w", err)
+	}
+	return nil
+}
+
+// next returns the pairs of the next chunk, which are valid until the next call, and how many they are; or
+// io.EOF, if that was all of a backup without a fault.
+func (b *backupReader) next() (pairs []byte, n int, err error) {
+	b.chunk = append(b.chunk[:0], 0, 0, 0, 0)
+	if err := b.read(b.chunk, "a chunk or the trailer"); err != nil {
+		return nil, 0, err
+	}
+	length := binary.BigEndian.Uint32(b.chunk)
+	if length == 0 {
+		return nil, 0, b.end()
+	}
+	if length > maxBackupChunkBytes {
+		return nil, 0, fmt.Errorf("%w: chunk of %d bytes at byte %d", ErrBadBackup, length, b.bytes)
+	}
+	if want := 4 + int(length) + 4; cap(b.chunk) < want {
+		b.chunk = append(make([]byte, 0, want), b.chunk...)
+	}
+	b.chunk = b.chunk[:4+length+4]
+	if err := b.read(b.chunk[4:], "a chunk"); err != nil {
+		return nil, 0, err
+	}
+	body, sum := b.chunk[:4+length], b.chunk[4+length:]
+	if binary.BigEndian.Uint32(sum) != crc32.Checksum(body, castagnoli) {
+		return nil, 0, fmt.Errorf("%w: wrong checksum of the chunk at byte %d", ErrBadBackup, b.bytes)
+	}
+	pairs = body[4:]
+	if n, err = b.checkPairs(pairs); err != nil {
+		return nil, 0, err
+	}
+	b.sum.Write(b.chunk)
+	b.pairs += uint64(n)
+	b.bytes += int64(len(b.chunk))
+	return pairs, n, nil
+}
+
+// checkPairs counts the pairs of a chunk, which are to go on in order.
+func (b *backupReader) checkPairs(pairs []byte) (n int, err error) {
+	last, first := b.last, b.pairs == 0
+	for rest := pairs; len(rest) > 0; n++ {
+		key, _, tail, err := wire.CutPair(rest)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("%w: chunk at byte %d: %w", ErrBadBackup, b.bytes, err)
+		case !first && bytes.Compare(key, last) <= 0:
+			return 0, fmt.Errorf("%w: chunk at byte %d: key %q out of order", ErrBadBackup, b.bytes, key)
+		}
+		last, first, rest = key, false, tail
+	}
+	b.last = append(b.last[:0], last...)
+	return n, nil
+}
+
+// end reads the trailer, of which the first four bytes have been read, and returns io.EOF if it is right.
+func (b *backupReader) end() error {
+	rest := make([]byte, backupTrailerLen-4)
+	if err := b.read(rest, "the trailer"); err != nil {
+		return err
+	}
+	pairs, sum := rest[:8], rest[8:]
+	b.sum.Write(append(b.chunk, pairs...)) // b.chunk: the length, which is 0
+	switch {
+	case !bytes.Equal(b.sum.Sum(nil), sum):
+		return fmt.Errorf("%w: wrong checksum of the whole", ErrBadBackup)
+	case binary.BigEndian.Uint64(pairs) != b.pairs:
+		return fmt.Errorf("%w: it has %d pairs and says that there are %d", ErrBadBackup, b.pairs, binary.BigEndian.Uint64(pairs))
+	}
+	if _, err := b.r.ReadByte(); err == nil {
+		return fmt.Errorf("%w: something follows the end", ErrBadBackup)
+	} else if err != io.EOF {
+		return fmt.Errorf("reading the backup: %w", err)
+	}
+	b.bytes += backupTrailerLen
+	return io.EOF
+}

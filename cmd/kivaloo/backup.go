@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"kivaloo"
+	"kivaloo/cmd/internal/dumpstream"
+)
+
+// partialSuffix is what a backup's file has behind its name until it is complete.
+const partialSuffix = ".partial"
+
+func newBackupCommand() *cobra.Command {
+	var noResume bool
+	cmd := &cobra.Command{
+		Use:   "backup ADDR|DIR FILE",
+		Short: "Back up a store as it is at one moment",
+		Long: `Write a backup of a store to FILE, or to standard output if that is "-". Everything in
+it is of one moment, shortly after the start, and is protected by checksums, so that a
+backup that is damaged or cut off anywhere is never taken for a whole one.
+
+The store is that of a running server, at a socket's path or host:port, which can be
+used meanwhile; or, if it is a directory, one that is not running.
+
+The backup grows in FILE` + partialSuffix + `, which takes the name FILE, readable only by
+you, when it is complete and safely on disk. If it is interrupted, running the same
+command again within a minute goes on with it: so long does the server keep what
+it has changed since. Later it starts anew, unless nothing has changed.`,
+		Example: `  kivaloo backup ./kivaloo-data/kivaloo.sock store.backup
+  kivaloo backup ./kivaloo-data/kivaloo.sock - | zstd > store.backup.zst
+  kivaloo restore store.backup ./new-data`,
+		Args: arguments(2, "ADDR|DIR", "FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			// An interrupt ends it with what there is on disk, to be continued.
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			cmd.SetContext(ctx)
+			b := backup{stderr: cmd.ErrOrStderr(), resume: !noResume}
+			if args[1] == "-" && isTerminal(cmd.OutOrStdout()) {
+				return usageError(cmd, errors.New("a backup is not for a terminal: give a FILE, or send it into a file or a pipe"))
+			}
+			return b.from(cmd, args[0], func() error {
+				if args[1] == "-" {
+					return b.toStream(ctx, cmd.OutOrStdout())
+				}
+				return b.toFile(ctx, args[1])
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&noResume, "no-resume", false, "start anew, also if FILE"+partialSuffix+" could be continued")
+	return cmd
+}
+
+// backupSource is a Client or a DB.
+type backupSource interface {
+	Backup(ctx context.Context, w io.Writer, opts ...kivaloo.BackupOption) error
+}
+
+// backup is one run of the command.
+type backup struct {
+	source backupSource
+	resume bool // if possible
+	stderr io.Writer
+}
+
+// from opens the store where, and runs f.
+func (b *backup) from(cmd *cobra.Command, where string, f func() error) error {
+	if info, err := os.Stat(where); err != nil || !info.IsDir() {
+		o := clientOptions{addr: where}
+		return o.with(cmd, func(_ context.Context, c *kivaloo.Client) error {
+			b.source = c
+			return f()
+		})
+	}
+	db, err := kivaloo.Open(where, kivaloo.Options{ReadOnly: true, Log: slog.New(slog.NewTextHandler(b.stderr, nil))})
+	if errors.Is(err, kivaloo.ErrLocked) {
+		return fmt.Errorf("the store in %s is in use: back it up through its server's socket, %s if that is `kivaloo serve`",
+			where, socketIn(where).Address)
+	}
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	b.source, b.resume = db, false
+	return f()
+}
+
+// run writes the backup, or what is missing of it after at, to w. Progress and a summary go to stderr.
+func (b *backup) run(ctx context.Context, w io.Writer, at *kivaloo.BackupPosition) error {
+	var done dumpstream.Count
+	start, m := time.Now(), newMeter(b.stderr, "backup", 0)
+	opts := []kivaloo.BackupOption{kivaloo.WithProgress(func(pairs, bytes int64) {
+		done = dumpstream.Count{Pairs: pairs, Bytes: bytes}
+		m.show(done)
+	})}
+	if at != nil {
+		opts = append(opts, kivaloo.ResumeBackup(at))
+		done = dumpstream.Count{Pairs: at.Pairs(), Bytes: at.Offset()}
+	}
+	err := b.source.Backup(ctx, w, opts...)
+	m.stop()
+	switch {
+	case errors.Is(err, kivaloo.ErrNoBackups):
+		return fmt.Errorf("%w: use `kivaloo dump`, of which the pairs are not of one moment", err)
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("interrupted after %d pairs", done.Pairs)
+	case err != nil:
+		return fmt.Errorf("the backup is incomplete, after %d pairs: %w", done.Pairs, err)
+	}
+	fmt.Fprintf(b.stderr, "backed up %s\n", done.In(time.Since(start)))
+	return nil
+}
+
+func (b *backup) toStream(ctx context.Context, w io.Writer) error {
+	return b.run(ctx, w, nil)
+}
+
+// toFile makes, or completes, the backup in the file called name.
+func (b *backup) toFile(ctx context.Context, name string) (err error) {
+	if err := checkReplaceable(name, "kivaloo backup ... - > "+name); err != nil {
+		return err
+	}
+	partial := name + partialSuffix
+	f, err := openPartial(partial)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := b.fill(ctx, f); err != nil {
+		return b.keepPartial(f, err)
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(partial, name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+// openPartial opens the file that a backup grows in, for this process alone.
+func openPartial(name string) (*os.File, error) {
+	// Not to follow what somebody else has put there, nor to be held up by it.
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not an ordinary file", name)
+	}
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		// One that has just been completed has another name now.
+		if now, statErr := os.Stat(name); err == unix.EWOULDBLOCK || err == nil && (statErr != nil || !os.SameFile(info, now)) {
+			err = fmt.Errorf("%s is being written by another backup", name)
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// fill completes the backup that f has the beginning of or, if that cannot be, writes it anew.
+func (b *backup) fill(ctx context.Context, f *os.File) error {
+	at, err := b.position(f)
+	if err != nil {
+		return err
+	}
+	if at != nil {
+		fmt.Fprintf(b.stderr, "going on with %s after %d pairs\n", f.Name(), at.Pairs())
+		if err := cut(f, at.Offset()); err != nil {
+			return err
+		}
+		err := b.run(ctx, f, at)
+		if !errors.Is(err, kivaloo.ErrSnapshotGone) {
+			return err
+		}
+		fmt.Fprintf(b.stderr, "the snapshot of %s is gone: starting anew\n", f.Name())
+	}
+	if err := cut(f, 0); err != nil {
+		return err
+	}
+	return b.run(ctx, f, nil)
+}
+
+// position returns where the backup in f can be continued, or nil.
+func (b *backup) position(f *os.File) (*kivaloo.BackupPosition, error) {
+	if info, err := f.Stat(); err != nil || info.Size() == 0 || !b.resume {
+		return nil, err
+	}
+	at, err := kivaloo.FindBackupPosition(f)
+	if errors.Is(err, kivaloo.ErrBadBackup) {
+		fmt.Fprintf(b.stderr, "%s cannot be continued: starting anew\n", f.Name())
+		return nil, nil
+	}
+	return at, err
+}
+
+// cut shortens f to size bytes, and has what is written next go there.
+func cut(f *os.File, size int64) error {
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	_, err := f.Seek(size, io.SeekStart)
+	return err
+}
+
+// keepPartial ends a backup that has failed: f is kept if it is of any use, which the error then says.
+func (b *backup) keepPartial(f *os.File, err error) error {
+	if _, seekErr := f.Seek(0, io.SeekStart); seekErr != nil {
+		return err
+	}
+	at, posErr := kivaloo.FindBackupPosition(f)
+	if posErr != nil || at.Pairs() == 0 || !b.resumable() {
+		os.Remove(f.Name())
+		return err
+	}
+	return fmt.Errorf("%w; the same command goes on with it, within a minute", err)
+}
+
+// resumable reports whether the backups of the source can be continued.
+func (b *backup) resumable() bool {
+	_, ok := b.source.(*kivaloo.Client)
+	return ok
+}

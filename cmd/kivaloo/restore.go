@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kivaloo"
+	"kivaloo/cmd/internal/dumpstream"
+)
+
+func newRestoreCommand() *cobra.Command {
+	var blockSize int
+	cmd := &cobra.Command{
+		Use:   "restore FILE DIR",
+		Short: "Make a store of a backup",
+		Long: `Make a store in DIR, which must be missing or empty, of what "kivaloo backup" has
+written to FILE; "-" stands for standard input. The store is built in a directory beside
+DIR, with the name DIR.restore-..., and takes its place when every checksum was right
+and all is durable: after an error DIR is as it was.`,
+		Example: `  kivaloo restore store.backup ./new-data
+  zstd -dc store.backup.zst | kivaloo restore - ./new-data
+  kivaloo serve --dir ./new-data`,
+		Args: arguments(2, "FILE", "DIR"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				in = file
+			} else if isTerminal(in) {
+				return usageError(cmd, errors.New("a backup does not come from a terminal: give a FILE, or send it in from a file or a pipe"))
+			}
+			return restore(ctx, in, args[1], blockSize, cmd.ErrOrStderr())
+		},
+	}
+	cmd.Flags().IntVar(&blockSize, "block-size", 0, fmt.Sprintf("bytes in a block of the new store, 512 to 131072 (default %d)", kivaloo.DefaultBlockSize))
+	return cmd
+}
+
+// restore makes a store in dir of the backup that in has. Progress and a summary go to stderr.
+func restore(ctx context.Context, in io.Reader, dir string, blockSize int, stderr io.Writer) error {
+	var done dumpstream.Count
+	start, m := time.Now(), newMeter(stderr, "restore", fileSize(in))
+	o := kivaloo.Options{BlockSize: blockSize, Log: slog.New(slog.NewTextHandler(stderr, nil))}
+	err := kivaloo.Restore(ctx, in, dir, o, kivaloo.WithProgress(func(pairs, bytes int64) {
+		done = dumpstream.Count{Pairs: pairs, Bytes: bytes}
+		m.show(done)
+	}))
+	m.stop()
+	switch {
+	case errors.Is(err, kivaloo.ErrNotEmpty):
+		return fmt.Errorf("%s is not empty: restore to another directory, and put that in its place when it is not in use", dir)
+	case err != nil && ctx.Err() != nil:
+		return fmt.Errorf("interrupted; %s is as it was", dir)
+	case err != nil:
+		return err
+	}
+	fmt.Fprintf(stderr, "restored %s\n", done.In(time.Since(start)))
+	return nil
+}

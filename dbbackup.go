@@ -1,0 +1,43 @@
+package kivaloo
+
+import (
+	"context"
+	"io"
+)
+
+// Backup writes the store, as it is now, to w in a form that Restore reads. Changes go on meanwhile; what they replace is
+// kept until Backup returns. It cannot be continued after an error.
+func (db *DB) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) error {
+	s, err := db.snapshot(ctx, "backup")
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.backup(ctx, w, newBackupOptions(opts)); err != nil {
+		return db.opError("backup", false, err)
+	}
+	return nil
+}
+
+func (s *Snapshot) backup(ctx context.Context, w io.Writer, o backupOptions) error {
+	b, err := newBackupWriter(w, 0)
+	if err != nil {
+		return err
+	}
+	for from, first := []byte(nil), true; first || len(from) > 0; first = false {
+		pairs, next, err := s.db.piece(ctx, s.at, from, nil, lastPieceBytes)
+		if err != nil {
+			return err
+		}
+		if err := b.put(pairs); err != nil {
+			return err
+		}
+		o.progress(int64(b.pairs), b.bytes)
+		from = next
+	}
+	if err := b.finish(); err != nil {
+		return err
+	}
+	o.progress(int64(b.pairs), b.bytes)
+	return nil
+}

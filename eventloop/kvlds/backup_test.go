@@ -1,0 +1,121 @@
+package kvlds_test
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"kivaloo/wire"
+)
+
+func backup(snapshot uint64, max uint32, start []byte) wire.KVRequest {
+	return wire.KVRequest{Type: wire.TypeBackup, Snapshot: snapshot, Max: max, Key: start}
+}
+
+// backedUp sends one request for a backup and returns the answer.
+func (c *client) backedUp(r wire.KVRequest) wire.KVBackup {
+	c.t.Helper()
+	c.write(packets(5, r))
+	id, record := c.answer()
+	a, err := wire.ParseKVBackup(record, max(r.Max, 1<<20))
+	if id != 5 || err != nil {
+		c.t.Fatalf("answer %d: %x, %v", id, record, err)
+	}
+	a.Next, a.Pairs = bytes.Clone(a.Next), bytes.Clone(a.Pairs)
+	return a
+}
+
+// A backup in many requests, by several connections, shows one moment, whatever changes meanwhile.
+func TestBackupIsOfOneMoment(t *testing.T) {
+	s := serve(t, &slowStore{})
+	writer := s.dial()
+	const keys = 500
+	var want []byte
+	key := func(i int) string { return fmt.Sprintf("key-%05d", i) }
+	for i := range keys {
+		writer.write(packets(1, set(key(i), "before")))
+		writer.expect(1, done)
+		want = fmt.Appendf(want, "\x09%s\x06before", key(i))
+	}
+	var got []byte
+	var next []byte
+	var snapshot uint64
+	requests := 0
+	for first := true; first || len(next) > 0; first = false {
+		a := s.dial().backedUp(backup(snapshot, 1000, next))
+		if a.Status != wire.BackupOK || !first && a.Snapshot != snapshot || !first && bytes.Compare(a.Next, next) <= 0 && len(a.Next) > 0 {
+			t.Fatalf("from %q in snapshot %d: %+v", next, snapshot, a)
+		}
+		snapshot, next, got = a.Snapshot, a.Next, append(got, a.Pairs...)
+		i := requests % keys
+		writer.write(packets(2, set(key(keys-1-i), "after"), set(key(i)+"+", "new")))
+		writer.expect(2, done)
+		writer.expect(3, done)
+		requests++
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes of pairs, want %d; %.100q", len(got), len(want), got)
+	}
+	if requests < 8 {
+		t.Errorf("only %d requests", requests)
+	}
+	// The end has been reached and the store has moved on: the snapshot is no more.
+	c := s.dial()
+	if a := c.backedUp(backup(snapshot, 1000, nil)); a.Status != wire.BackupGone {
+		t.Errorf("after the end: %+v", a)
+	}
+	// That does not end the connection.
+	c.write(packets(1, get(key(0))))
+	c.expect(1, value("before"))
+}
+
+func TestTooManyBackups(t *testing.T) {
+	s := serve(t, &slowStore{})
+	c := s.dial()
+	begun := 0
+	for ; begun < 20; begun++ {
+		c.write(packets(1, set("a", fmt.Sprint(begun)), set("b", fmt.Sprint(begun))))
+		c.expect(1, done)
+		c.expect(2, done)
+		a := c.backedUp(backup(0, 1, nil)) // one pair: it goes on
+		if a.Status == wire.BackupTooMany {
+			break
+		}
+		if a.Status != wire.BackupOK || a.N != 1 || string(a.Next) != "b" {
+			t.Fatalf("backup %d: %+v", begun, a)
+		}
+	}
+	if begun != 4 {
+		t.Errorf("%d backups at a time, want 4", begun)
+	}
+}
+
+// Backups that are not read are held back, as ranges are.
+func TestBackupsThatAreNotRead(t *testing.T) {
+	s := serve(t, &slowStore{})
+	c := s.dial()
+	var sets []wire.KVRequest
+	for i := range 4000 {
+		sets = append(sets, set(fmt.Sprintf("%064d", i), fmt.Sprintf("%0104d", i)))
+	}
+	c.write(packets(0, sets...))
+	for i := range sets {
+		c.expect(uint64(i), done)
+	}
+	greedy := s.dial()
+	const asked = 60 // each of 680 kB
+	backups := make([]wire.KVRequest, asked)
+	for i := range backups {
+		backups[i] = backup(0, 1<<32-1, nil)
+	}
+	greedy.write(packets(0, backups...))
+	c.write(packets(1, get("nothing")))
+	c.expect(1, not)
+	for i := range asked {
+		id, record := greedy.answer()
+		a, err := wire.ParseKVBackup(record, 1<<32-1)
+		if id != uint64(i) || err != nil || a.Status != wire.BackupOK || a.N != 4000 || len(a.Next) != 0 {
+			t.Fatalf("answer %d, want %d: status %d, %d pairs, next %q, %v", id, i, a.Status, a.N, a.Next, err)
+		}
+	}
+}

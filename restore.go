@@ -1,0 +1,147 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"kivaloo/disk"
+	"kivaloo/wire"
+)
+
+// restoreBatch is how many pairs are stored in one commit: enough that waiting for the disk does not matter.
+const restoreBatch = 10_000
+
+// ErrNotEmpty: Restore makes a store, and does not add to what there is.
+var ErrNotEmpty = errors.New("directory is not empty")
+
+// Restore makes a store in dir of the backup that r has, which may be from a server or from a DB. dir must be missing or
+// empty. The options are those of Open: nothing of them is in the backup.
+//
+// The store is built, and checked, in a directory beside dir that takes its name in the end. So dir has either all of
+// what was backed up, durable, or is as it was; after a crash the other directory, of which the name begins
+// with that of dir and has "restore" in it, may be left. The error wraps ErrBadBackup if the backup is incomplete or damaged.
+func Restore(ctx context.Context, r io.Reader, dir string, o Options, opts ...BackupOption) error {
+	if err := restore(ctx, r, dir, o, newBackupOptions(opts)); err != nil {
+		return &OpError{Op: "restore", Addr: dir, Err: corruption(err)}
+	}
+	return nil
+}
+
+func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupOptions) error {
+	if o.ReadOnly {
+		return fmt.Errorf("%w: Options.ReadOnly is set", ErrReadOnly)
+	}
+	if err := checkEmpty(dir); err != nil {
+		return err
+	}
+	in, err := newBackupReader(r) // before anything is made
+	if err != nil {
+		return err
+	}
+	return build(dir, func(temp string) error { return load(ctx, in, temp, o, bo) })
+}
+
+// build makes a directory of what fill puts into a temporary one beside it. It must be missing or empty, and gets
+// all or nothing.
+func build(dir string, fill func(temp string) error) (err error) {
+	if err := checkEmpty(dir); err != nil {
+		return err
+	}
+	if dir, err = realPath(dir); err != nil {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := disk.MakeDir(parent); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(parent, filepath.Base(dir)+".restore-*") // for its owner only
+	if err != nil {
+		return fmt.Errorf("make a directory beside the one to restore to: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(temp)
+		}
+	}()
+	if err := fill(temp); err != nil {
+		return err
+	}
+	// Unlike os.Rename this takes the place of a directory that is still empty.
+	if err := syscall.Rename(temp, dir); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", temp, dir, err)
+	}
+	return disk.OSFS{}.SyncDir(parent)
+}
+
+// realPath returns the absolute path of dir, which may be a link, or be missing.
+func realPath(dir string) (string, error) {
+	switch real, err := filepath.EvalSymlinks(dir); {
+	case err == nil:
+		dir = real
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
+// checkEmpty returns an error unless dir is missing or empty.
+func checkEmpty(dir string) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	switch _, err := d.Readdirnames(1); err {
+	case nil:
+		return ErrNotEmpty
+	case io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+// load makes a store in dir of what in has.
+func load(ctx context.Context, in *backupReader, dir string, o Options, bo backupOptions) (err error) {
+	db, err := Open(dir, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	b := db.NewBatch()
+	for {
+		pairs, _, err := in.next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for rest := pairs; len(rest) > 0; {
+			var key, value []byte
+			if key, value, rest, err = wire.CutPair(rest); err != nil {
+				return err
+			}
+			if b.Set(key, value); b.Len() == restoreBatch {
+				if err := db.Apply(ctx, b); err != nil {
+					return err
+				}
+			}
+		}
+		bo.progress(int64(in.pairs), in.bytes)
+	}
+	if err := db.Apply(ctx, b); err != nil {
+		return err
+	}
+	bo.progress(int64(in.pairs), in.bytes)
+	return ctx.Err()
+}

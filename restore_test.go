@@ -1,0 +1,196 @@
+package kivaloo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"kivaloo"
+)
+
+// filled returns a store with pairs of every length that is special, and so many others.
+func filled(t *testing.T, n int) (*kivaloo.DB, contents) {
+	t.Helper()
+	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
+	want := contents{"": "", "empty value": "", strings.Repeat("\xff", 255): strings.Repeat("v", 255)}
+	for i := range n {
+		want[fmt.Sprintf("%08d", i)] = fmt.Sprint(i)
+	}
+	b := db.NewBatch()
+	for k, v := range want {
+		b.Set([]byte(k), []byte(v))
+	}
+	mustDo(t, db.Apply(t.Context(), b))
+	return db, want
+}
+
+// names returns what is in a directory.
+func names(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	mustDo(t, err)
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
+}
+
+// What was backed up is restored, to directories that are missing, empty, or links.
+func TestDBBackupAndRestore(t *testing.T) {
+	db, want := filled(t, 11_000)
+	var backup bytes.Buffer
+	var pairs, size int64
+	count := kivaloo.WithProgress(func(p, b int64) { pairs, size = p, b })
+	mustDo(t, db.Backup(t.Context(), &backup, count))
+	if pairs != int64(len(want)) || size != int64(backup.Len()) {
+		t.Errorf("%d pairs, %d bytes; want %d, %d", pairs, size, len(want), backup.Len())
+	}
+	place := t.TempDir()
+	empty := filepath.Join(place, "empty")
+	mustDo(t, os.Mkdir(empty, 0o700))
+	for _, dir := range []string{"missing", "two/levels", "empty", "slash/", "link"} {
+		dir = place + "/" + dir
+		if filepath.Base(dir) == "link" {
+			mustDo(t, os.Mkdir(filepath.Join(place, "behind"), 0o700))
+			mustDo(t, os.Symlink("behind", dir))
+		}
+		pairs, size = 0, 0
+		mustDo(t, kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kivaloo.Options{BlockSize: 4096}, count))
+		if pairs != int64(len(want)) || size != int64(backup.Len()) {
+			t.Errorf("%s: %d pairs, %d bytes; want %d, %d", dir, pairs, size, len(want), backup.Len())
+		}
+		restored := openDB(t, dir, kivaloo.Options{})
+		want.same(t, gather(t, restored.Range(t.Context(), nil, nil)))
+		mustDo(t, restored.Verify(t.Context()))
+		if s := restored.Stats(); s.BlockSize != 4096 {
+			t.Errorf("%s: blocks of %d bytes", dir, s.BlockSize)
+		}
+	}
+	for _, name := range names(t, place) {
+		if strings.Contains(name, "restore-") {
+			t.Errorf("%s is left", name)
+		}
+	}
+}
+
+// A backup shows one moment, while a sum moves from key to key.
+func TestDBBackupIsOfOneMoment(t *testing.T) {
+	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
+	ctx := t.Context()
+	const accounts = 12_000
+	key := func(i int) []byte { return fmt.Appendf(nil, "%060d", i) }
+	b := db.NewBatch()
+	for i := range accounts {
+		b.Set(key(i), []byte("1"))
+	}
+	mustDo(t, db.Apply(ctx, b))
+	stop := make(chan bool)
+	var group sync.WaitGroup
+	group.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			// The last are emptied first, so that a backup that saw it change would miss them.
+			from, to := accounts-1-i%(accounts/2), i%(accounts/2)
+			value := []string{"0", "2"}
+			if i/(accounts/2)%2 == 1 {
+				value = []string{"1", "1"}
+			}
+			b := db.NewBatch()
+			b.Set(key(from), []byte(value[0]))
+			b.Set(key(to), []byte(value[1]))
+			if err := db.Apply(ctx, b); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 3 {
+		var backup bytes.Buffer
+		mustDo(t, db.Backup(ctx, &backup))
+		sum := 0
+		for _, v := range restored(t, backup.Bytes()) {
+			sum += int(v[0] - '0')
+		}
+		if sum != accounts {
+			t.Errorf("the sum is %d, want %d", sum, accounts)
+		}
+	}
+	close(stop)
+	group.Wait()
+	if n := db.Stats().Snapshots; n != 0 {
+		t.Errorf("%d snapshots are left", n)
+	}
+}
+
+// A restore that fails leaves everything as it was.
+func TestRestoreFails(t *testing.T) {
+	db, _ := filled(t, 11_000)
+	var whole bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &whole))
+	cut, bad := whole.Bytes()[:whole.Len()-1], bytes.Clone(whole.Bytes())
+	bad[len(bad)-100]++
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tc := range []struct {
+		name   string
+		ctx    context.Context
+		backup []byte
+		o      kivaloo.Options
+		is     error
+	}{
+		{"cut off", t.Context(), cut, kivaloo.Options{NoSync: true}, io.ErrUnexpectedEOF},
+		{"damaged", t.Context(), bad, kivaloo.Options{NoSync: true}, kivaloo.ErrBadBackup},
+		{"nothing", t.Context(), nil, kivaloo.Options{}, kivaloo.ErrBadBackup},
+		{"no backup", t.Context(), bytes.Repeat([]byte("text"), 100), kivaloo.Options{}, kivaloo.ErrBadBackup},
+		{"long pairs", t.Context(), whole.Bytes(), kivaloo.Options{MaxKey: 100, NoSync: true}, kivaloo.ErrTooLong},
+		{"cancelled", cancelled, whole.Bytes(), kivaloo.Options{}, context.Canceled},
+		{"read only", t.Context(), whole.Bytes(), kivaloo.Options{ReadOnly: true}, kivaloo.ErrReadOnly},
+		{"block size", t.Context(), whole.Bytes(), kivaloo.Options{BlockSize: 1}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			place := t.TempDir()
+			mustDo(t, os.Mkdir(place+"/empty", 0o700))
+			for _, dir := range []string{"missing", "empty"} {
+				err := kivaloo.Restore(tc.ctx, bytes.NewReader(tc.backup), filepath.Join(place, dir), tc.o)
+				var op *kivaloo.OpError
+				if !errors.As(err, &op) || op.Op != "restore" || tc.is != nil && !errors.Is(err, tc.is) {
+					t.Errorf("%v, want %v", err, tc.is)
+				}
+			}
+			if left := names(t, place); len(left) != 1 || len(names(t, place+"/empty")) != 0 {
+				t.Errorf("left: %q", left)
+			}
+		})
+	}
+}
+
+// A directory that has something in it is not touched.
+func TestRestoreWhereSomethingIs(t *testing.T) {
+	db, _ := filled(t, 10)
+	var backup bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &backup))
+	place := t.TempDir()
+	store, file := filepath.Join(place, "store"), filepath.Join(place, "file")
+	mustDo(t, openDB(t, store, kivaloo.Options{}).Close())
+	mustDo(t, os.WriteFile(file, nil, 0o600))
+	before := names(t, store)
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), store, kivaloo.Options{}); !errors.Is(err, kivaloo.ErrNotEmpty) {
+		t.Errorf("a store: %v", err)
+	}
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}); err == nil {
+		t.Error("a file: no error")
+	}
+	if after := names(t, store); strings.Join(before, " ") != strings.Join(after, " ") || len(names(t, place)) != 2 {
+		t.Errorf("%q became %q, beside %q", before, after, names(t, place))
+	}
+}
