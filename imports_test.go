@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ var mayImport = map[string][]string{
 	"eventloop/lbs":   {"actors", "wire", "disk"},
 	"eventloop/mux":   {"actors", "wire"},
 	"stress":          {".", "wire"},
+	"examples":        {"."},
 	"cmd":             {anything},
 }
 
@@ -89,7 +91,7 @@ func TestPackagesIntroduceThemselves(t *testing.T) {
 	}
 }
 
-// parseModule reads all packages of the module.
+// parseModule reads all packages of the module. Those of nested modules are not among them.
 func parseModule(t *testing.T) []*parsedPackage {
 	t.Helper()
 	byDir := make(map[string]*parsedPackage)
@@ -98,6 +100,8 @@ func parseModule(t *testing.T) []*parsedPackage {
 		case err != nil:
 			return err
 		case e.IsDir() && path != "." && (e.Name() == "testdata" || strings.ContainsAny(e.Name()[:1], "._")):
+			return filepath.SkipDir
+		case e.IsDir() && path != "." && isModule(path):
 			return filepath.SkipDir
 		case e.IsDir() || filepath.Ext(path) != ".go":
 			return nil
@@ -115,6 +119,12 @@ func parseModule(t *testing.T) []*parsedPackage {
 		t.Fatal("no packages found")
 	}
 	return slices.SortedFunc(maps.Values(byDir), func(a, b *parsedPackage) int { return strings.Compare(a.dir, b.dir) })
+}
+
+// isModule reports whether a module of its own begins in dir.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // read adds one file to what is known of its package.

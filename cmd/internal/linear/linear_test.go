@@ -1,0 +1,126 @@
+package linear
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+const (
+	// players is how many goroutines play at once, and clients how many connections they share.
+	players = 8
+	clients = 3
+
+	// crashes is how often a system is killed in one game.
+	crashes = 5
+
+	// games is how many games with keys of their own are played, in the ordinary run, in one with the
+	// race detector, and in the long one.
+	games     = 2
+	gamesRace = 1
+	gamesLong = 300
+
+	// progress is how many operations are answered at least between two crashes, and crashAfter
+	// bounds how long it goes on then.
+	progress   = 100
+	crashAfter = 300 * time.Millisecond
+
+	// patience bounds every wait. It is far above what anything takes, for machines that are busy
+	// with something else.
+	patience = 60 * time.Second
+)
+
+// system is a store that can be killed.
+type system interface {
+	// start starts what does not run.
+	start(t *testing.T)
+	// crash ends something by SIGKILL, so that at least some clients lose their connection.
+	crash(t *testing.T, rnd *rand.Rand)
+	// client connects to it; n numbers the clients. A client connects again when it has to.
+	client(t *testing.T, n int) store
+}
+
+// Whatever is killed, and whenever, a store does one thing after the other.
+func TestLinearizable(t *testing.T) {
+	t.Parallel()
+	for name, newSystem := range map[string]func(*testing.T) system{
+		"serve":   newServe,
+		"daemons": newDaemons,
+		"DB":      newEmbedded,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rounds := games
+			switch {
+			case torture():
+				rounds = gamesLong
+			case daemontest.Race:
+				rounds = gamesRace
+			}
+			s, rnd := newSystem(t), seeded(t)
+			s.start(t)
+			for n := range rounds {
+				playGame(t, s, rnd, newTable(fmt.Sprintf("game %d: ", n)))
+			}
+		})
+	}
+}
+
+// playGame has players play on a system that is killed again and again, and judges.
+func playGame(t *testing.T, s system, rnd *rand.Rand, tb *table) {
+	t.Helper()
+	playCrashes(t, s, rnd, tb)
+	for op, n := range tb.answered {
+		if n == 0 {
+			t.Errorf("no %v was answered: it has not been tried", opcode(op))
+		}
+	}
+	tb.mustBeLinearizable(t)
+}
+
+// playCrashes is a game without the judging. At the end all keys are read.
+func playCrashes(t *testing.T, s system, rnd *rand.Rand, tb *table) {
+	t.Helper()
+	connected := make([]store, clients)
+	for i := range connected {
+		connected[i] = s.client(t, i)
+		defer connected[i].Close()
+	}
+	whilePlaying(t, connected, rnd, tb, func() {
+		for range crashes {
+			tb.awaitProgress(t)
+			<-time.After(time.Duration(rnd.Int64N(int64(crashAfter))))
+			tb.disturbed.Store(true)
+			s.crash(t, rnd)
+			s.start(t)
+		}
+		tb.awaitProgress(t)
+	})
+	last := &player{table: tb, number: players, store: connected[0]}
+	for group := range groups {
+		must(t, last.carryOut(patience, call{op: opRange, group: group}))
+	}
+	t.Logf("%d operations, %d with an unknown outcome", len(tb.operations), tb.unknown)
+}
+
+// whilePlaying does something while there are players at the table, who share some connections.
+func whilePlaying(t *testing.T, connected []store, rnd *rand.Rand, tb *table, something func()) {
+	t.Helper()
+	var playing sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range players {
+		p := &player{table: tb, number: i, store: connected[i%clients], rnd: rand.New(rand.NewPCG(rnd.Uint64(), 0))}
+		playing.Go(func() {
+			if err := p.play(stop); err != nil {
+				t.Errorf("player %d: %v", i, err)
+			}
+		})
+	}
+	defer playing.Wait()
+	defer close(stop)
+	something()
+}

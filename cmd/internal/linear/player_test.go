@@ -1,0 +1,194 @@
+package linear
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kivaloo"
+)
+
+// store is what players play on. Client and DB have it.
+type store interface {
+	Get(ctx context.Context, key []byte) ([]byte, error)
+	Range(ctx context.Context, start, end []byte) iter.Seq2[kivaloo.Pair, error]
+	Set(ctx context.Context, key, value []byte) error
+	Add(ctx context.Context, key, value []byte) (bool, error)
+	Modify(ctx context.Context, key, value []byte) (bool, error)
+	CompareAndSwap(ctx context.Context, key, old, value []byte) (bool, error)
+	Delete(ctx context.Context, key []byte) error
+	CompareAndDelete(ctx context.Context, key, old []byte) (bool, error)
+	Close() error
+}
+
+const (
+	// groups is how many groups of keys a history is about: few, so that players meet.
+	groups = 6
+
+	// padding bounds what is added to a value, in bytes. It spreads the keys over several pages, and
+	// leaves values as long as blocks of 512 bytes allow.
+	padding = 80
+
+	// hurry is how many operations there are to one that is hardly waited for, and haste how
+	// long it is.
+	hurry = 300
+	haste = 50 * time.Microsecond
+
+	// breath is how long a player rests who has lost something.
+	breath = 2 * time.Millisecond
+)
+
+// table is what several players play at: keys, and what is noted about them.
+type table struct {
+	*history
+	prefix    string      // of all keys
+	disturbed atomic.Bool // something has been killed: operations may fail
+
+	mu     sync.Mutex
+	recent [groups]contents // what was seen last, which swaps expect
+}
+
+func newTable(prefix string) *table { return &table{history: newHistory(), prefix: prefix} }
+
+// groupStart and groupEnd are what is given to a RANGE over a group. '0' is the character after '/'.
+func (t *table) groupStart(group int) []byte { return fmt.Appendf(nil, "%s%02d/", t.prefix, group) }
+func (t *table) groupEnd(group int) []byte   { return fmt.Appendf(nil, "%s%02d0", t.prefix, group) }
+
+func (t *table) key(group, key int) []byte {
+	return fmt.Appendf(t.groupStart(group), "%d", key)
+}
+
+// saw notes what the keys of a group were found to have.
+func (t *table) saw(group, key int, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent[group][key] = value
+}
+
+func (t *table) expected(group, key int) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.recent[group][key]
+}
+
+// player is one goroutine that asks for one thing after the other.
+type player struct {
+	*table
+	store  store
+	number int // of the player
+	rnd    *rand.Rand
+	serial int // makes every value a new one
+}
+
+// play goes on until it is told to stop, or something is wrong. Operations may fail once something was killed,
+// and those that are not waited for may at any time.
+func (p *player) play(stop <-chan struct{}) error {
+	for {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		err := p.turn()
+		var lost *kivaloo.OpError
+		switch {
+		case err == nil || errors.Is(err, context.DeadlineExceeded):
+		case !errors.As(err, &lost) || !p.disturbed.Load():
+			return err
+		default:
+			time.Sleep(breath)
+		}
+	}
+}
+
+// turn carries out one operation.
+func (p *player) turn() error {
+	// More reads than one of each: they are what tells right from wrong.
+	kinds := [...]opcode{opGet, opGet, opGet, opRange, opRange, opSet, opSet, opAdd, opAdd, opModify, opSwap, opSwap, opDelete, opCompareDelete}
+	c := call{op: kinds[p.rnd.IntN(len(kinds))], group: p.rnd.IntN(groups), key: p.rnd.IntN(groupKeys)}
+	switch c.op {
+	case opSet, opAdd, opModify, opSwap:
+		p.serial++
+		c.value = fmt.Sprintf("%d.%d%s", p.number, p.serial, strings.Repeat("-", p.rnd.IntN(padding)))
+	}
+	switch c.op {
+	case opSwap, opCompareDelete:
+		if c.old = p.expected(c.group, c.key); c.old == absent {
+			c.old = "none"
+		}
+	}
+	if p.rnd.IntN(hurry) == 0 {
+		return p.carryOut(haste, c)
+	}
+	return p.carryOut(patience, c)
+}
+
+// carryOut does what c says, waits for so long, and notes what came of it.
+func (p *player) carryOut(wait time.Duration, c call) error {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	called := p.now()
+	a, err := p.ask(ctx, c)
+	p.add(p.number, called, c, a, err)
+	switch {
+	case err != nil:
+	case c.op == opGet:
+		p.saw(c.group, c.key, a.found[c.key])
+	case a.made:
+		p.saw(c.group, c.key, c.value)
+	}
+	return err
+}
+
+// ask puts c to the store.
+func (p *player) ask(ctx context.Context, c call) (a answer, err error) {
+	key, old, value := p.key(c.group, c.key), []byte(c.old), []byte(c.value)
+	switch c.op {
+	case opGet:
+		a.found[c.key], err = found(p.store.Get(ctx, key))
+	case opRange:
+		a.found, err = p.scan(ctx, c.group)
+	case opSet:
+		a.made, err = true, p.store.Set(ctx, key, value)
+	case opAdd:
+		a.made, err = p.store.Add(ctx, key, value)
+	case opModify:
+		a.made, err = p.store.Modify(ctx, key, value)
+	case opSwap:
+		a.made, err = p.store.CompareAndSwap(ctx, key, old, value)
+	case opDelete:
+		a.made, err = true, p.store.Delete(ctx, key)
+	case opCompareDelete:
+		a.made, err = p.store.CompareAndDelete(ctx, key, old)
+	}
+	return a, err
+}
+
+// found takes what Get has returned.
+func found(value []byte, err error) (string, error) {
+	if errors.Is(err, kivaloo.ErrNotFound) {
+		return absent, nil
+	}
+	return string(value), err
+}
+
+// scan reads a whole group. Its pairs are few enough for one answer, which is of one moment.
+func (p *player) scan(ctx context.Context, group int) (all contents, err error) {
+	for pair, err := range p.store.Range(ctx, p.groupStart(group), p.groupEnd(group)) {
+		if err != nil {
+			return all, err
+		}
+		key := int(pair.Key[len(pair.Key)-1] - '0')
+		if key >= groupKeys || string(pair.Key) != string(p.key(group, key)) || all[key] != absent {
+			return all, fmt.Errorf("range over group %d has %q", group, pair.Key)
+		}
+		all[key] = string(pair.Value)
+	}
+	return all, nil
+}

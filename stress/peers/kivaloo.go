@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"slices"
+
+	"kivaloo"
+	"kivaloo/stress"
+)
+
+type kivalooPeer struct{ db *kivaloo.DB }
+
+func openKivaloo(dir string) (peer, error) {
+	db, err := kivaloo.Open(dir, kivaloo.Options{CacheBytes: cacheBytes, NoSync: true})
+	if err != nil {
+		return nil, err
+	}
+	return kivalooPeer{db}, nil
+}
+
+func (k kivalooPeer) load(pairs []stress.Pair) error {
+	batch := k.db.NewBatch()
+	for part := range slices.Chunk(pairs, loadPairs) {
+		batch.Reset()
+		for i := range part {
+			batch.Set(part[i].Key(), part[i].Value())
+		}
+		if err := k.db.Apply(context.Background(), batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k kivalooPeer) get(chosen []stress.Pair) error {
+	ctx := context.Background()
+	for i := range chosen {
+		value, err := k.db.Get(ctx, chosen[i].Key())
+		if err != nil {
+			return err
+		}
+		if err := checkValue(&chosen[i], value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k kivalooPeer) scan(pairs []stress.Pair) error {
+	n, last := 0, []byte(nil)
+	for pair, err := range k.db.Range(context.Background(), nil, nil) {
+		if err != nil {
+			return err
+		}
+		n, last = n+1, pair.Key
+	}
+	return checkScanned(pairs, n, last)
+}
+
+func (k kivalooPeer) close() error { return k.db.Close() }
