@@ -1,10 +1,13 @@
 package blackbox
 
 import (
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +66,63 @@ func shrinks(t *testing.T, newSystem func(cost string) system) {
 	t.Logf("pages of %d bytes; the files took up to %d, and %d when idle for %v", live, written, diskUse(t, s.dir()), time.Since(begin))
 	s.stop(t)
 	checkStore(t, s.dir())
+}
+
+// A store full of garbage is cleaned while it is only read, while clients come and go, and while there is
+// none.
+func TestCleansMeanwhile(t *testing.T) {
+	t.Parallel()
+	const pairs = 3000
+	read := func(ctx context.Context, t *testing.T, c *kv.Client) {
+		if _, err := c.Get(ctx, fmt.Appendf(nil, "%040d", rand.IntN(pairs))); err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+	meanwhile := map[string]func(ctx context.Context, t *testing.T, s *serve){
+		"nobody": func(ctx context.Context, t *testing.T, s *serve) { <-ctx.Done() },
+		"reads": func(ctx context.Context, t *testing.T, s *serve) {
+			c, err := kv.Dial(ctx, s.addr())
+			must(t, err)
+			defer c.Close()
+			for ctx.Err() == nil {
+				read(ctx, t, c)
+			}
+		},
+		"short connections": func(ctx context.Context, t *testing.T, s *serve) {
+			for ctx.Err() == nil {
+				if c, err := kv.Dial(ctx, s.addr()); err == nil {
+					read(ctx, t, c)
+					c.Close()
+				} else if ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		},
+	}
+	for name, do := range meanwhile {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServe(t, "--storage-cost", "0", "--no-sync")
+			s.start(t)
+			overwrite(t, s, pairs, 100)
+			live := liveBytes(t, s)
+			s.stop(t)
+			before := diskUse(t, s.dir())
+			if before < 4*live {
+				t.Fatalf("%d bytes for pages of %d: there is nothing to clean", before, live)
+			}
+			s.options[1] = "1000000"
+			s.start(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			var group sync.WaitGroup
+			group.Go(func() { do(ctx, t, s) })
+			daemontest.Until(t, "cleaned", func() bool { return diskUse(t, s.dir()) < int64(shrinkTo*float64(live)) })
+			cancel()
+			group.Wait()
+			s.stop(t)
+			checkStore(t, s.dir())
+		})
+	}
 }
 
 // overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, with so many writes in
