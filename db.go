@@ -52,7 +52,7 @@ type Options struct {
 
 // DB is a store in a directory, kept by this process. All methods may be called from any number of
 // goroutines at once. Byte slices that are passed in may be reused once the method has returned; those
-// returned belong to the caller.
+// returned belong to the caller, but for the pairs of a Range.
 //
 // Reads run on the goroutine that calls, over pages in memory, and do not wait for writes. A read sees every change
 // that was acknowledged before it began. Changes that come while one commit is on its way to the disk go there

@@ -3,6 +3,8 @@ package kivaloo
 import (
 	"context"
 	"io"
+
+	"kivaloo/tree"
 )
 
 // Backup writes the store, as it is now, to w in a form that Restore reads. Changes go on meanwhile; what they replace is
@@ -24,16 +26,22 @@ func (s *Snapshot) backup(ctx context.Context, w io.Writer, o backupOptions) err
 	if err != nil {
 		return err
 	}
+	var p tree.Piece
+	var chunk []byte // the pairs of p, as they are on the wire
 	for from, first := []byte(nil), true; first || len(from) > 0; first = false {
-		pairs, next, err := s.db.piece(ctx, s.at, from, nil, lastPieceBytes)
-		if err != nil {
+		if err := s.db.fill(ctx, s.at, &p, from, nil, lastPieceBytes); err != nil {
 			return err
 		}
-		if err := b.put(pairs); err != nil {
+		chunk = chunk[:0]
+		for key, value := range p.All() {
+			chunk = append(append(chunk, byte(len(key))), key...)
+			chunk = append(append(chunk, byte(len(value))), value...)
+		}
+		if err := b.put(chunk); err != nil {
 			return err
 		}
 		o.progress(int64(b.pairs), b.bytes)
-		from = next
+		from = p.Next
 	}
 	if err := b.finish(); err != nil {
 		return err

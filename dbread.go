@@ -10,9 +10,9 @@ import (
 
 const (
 	// firstPieceBytes and lastPieceBytes are how much of a Range is gathered at a time: little at first, for most are
-	// short. Each piece shows the store at one moment.
+	// short, and never more than stays in the processor's cache. Each piece shows the store at one moment.
 	firstPieceBytes = 4 << 10
-	lastPieceBytes  = 256 << 10
+	lastPieceBytes  = 128 << 10
 	pieceGrowth     = 4
 )
 
@@ -68,7 +68,8 @@ func (db *DB) askGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([
 }
 
 // Range returns the pairs with start <= key < end, in ascending order of the keys as byte strings. An empty end
-// means up to the last key. An error comes with an empty pair and is the last thing there is.
+// means up to the last key. An error comes with an empty pair and is the last thing there is. A pair is valid until the
+// loop goes on.
 //
 // The pairs are read some at a time, as they are used up: what others change meanwhile may or may not be seen. For one
 // moment throughout there is Snapshot. start and end must not be changed before the loop has ended.
@@ -83,40 +84,49 @@ func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) it
 			yield(Pair{}, db.opError("range", false, err))
 			return
 		}
+		var p tree.Piece
 		size := firstPieceBytes
-		for from := start; len(end) == 0 || bytes.Compare(from, end) < 0; {
-			pairs, next, err := db.piece(ctx, at, from, end, size)
-			if err != nil {
+		for from := start; len(end) == 0 || bytes.Compare(from, end) < 0; from = p.Next {
+			if err := db.fill(ctx, at, &p, from, end, size); err != nil {
 				yield(Pair{}, db.opError("range", false, err))
 				return
 			}
-			if !yieldPairs(pairs, end, yield) || len(next) == 0 {
+			for key, value := range p.All() {
+				if !yield(Pair{key, value}, nil) {
+					return
+				}
+			}
+			if len(p.Next) == 0 {
 				return
 			}
-			from = next
 			size = min(pieceGrowth*size, lastPieceBytes)
 		}
 	}
 }
 
-// piece returns pairs from a key on, as on the wire, about size bytes of them, and where to go on.
-func (db *DB) piece(ctx context.Context, at *tree.Snapshot, from, end []byte, size int) (pairs, next []byte, err error) {
+// fill puts pairs from a key on into p, about size bytes of them, and where to go on.
+func (db *DB) fill(ctx context.Context, at *tree.Snapshot, p *tree.Piece, from, end []byte, size int) error {
 	if err := ctx.Err(); err != nil {
-		return nil, nil, err
+		return err
 	}
-	pairs, next, ok := db.readers.Range(at, make([]byte, 0, size+2*(1+MaxLen)), from, end, size)
-	if ok {
-		return pairs, next, nil
+	if db.readers.Range(at, p, from, end, size) {
+		return nil
 	}
 	c := newDBCall()
-	c.add(tree.Request{Op: tree.Range, Key: from, End: end, Max: uint32(lastPieceBytes), At: at})
+	c.add(tree.Request{Op: tree.Range, Key: from, End: end, Max: lastPieceBytes, At: at})
 	if _, err := db.do(ctx, c); err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer c.release()
-	pairs, next = c.value, c.next
-	c.value, c.next = nil, nil
-	return pairs, next, nil
+	p.Keys, p.Values = p.Keys[:0], p.Values[:0]
+	for rest := c.value; len(rest) > 0; {
+		k := 1 + int(rest[0])
+		v := k + 1 + int(rest[k])
+		p.Keys, p.Values = append(p.Keys, rest[:k]...), append(p.Values, rest[k:v]...)
+		rest = rest[v:]
+	}
+	p.Next = append(p.Next[:0], c.next...)
+	return nil
 }
 
 func checkBounds(start, end []byte) error {

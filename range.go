@@ -9,8 +9,8 @@ import (
 	"kivaloo/wire"
 )
 
-// Pair is a key with its value. Both belong to whoever got the pair; several pairs
-// share one buffer of up to 1 MiB, so clone the few that are kept for long.
+// Pair is a key with its value. One that comes from a Range is valid until the loop goes on: clone what is
+// to be kept.
 type Pair struct {
 	Key, Value []byte
 }

@@ -21,7 +21,8 @@ import (
 // returned without an error is durable.
 //
 // Slices that are passed in may be reused once the method has returned (those given
-// to Range once the loop has ended), and those returned belong to the caller. Keys
+// to Range once the loop has ended), and those returned belong to the caller, except
+// for the pairs of a Range, which are valid until the loop goes on. Keys
 // and values may be empty. Those that are longer than Params allows are refused with
 // ErrTooLong.
 //

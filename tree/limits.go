@@ -75,6 +75,9 @@ const (
 	// overlap.
 	getGroup = 64
 
+	// touchStride, in bytes: what is between, the processor fetches by itself.
+	touchStride = 128
+
 	// maxFaults bounds the memory of which damaged blocks have been reported.
 	maxFaults = 1024
 

@@ -80,10 +80,13 @@ type scan struct {
 	end     []byte // first key not wanted; empty for no end
 	reader  bool   // it is not on the tree's goroutine: see Readers
 	limit   int    // bytes of pairs
+	split   bool   // values go to values
 	count   int
-	pairs   []byte
+	pairs   []byte // or keys alone
+	values  []byte
 	next    []byte   // where the next Range has to start; set when the walk ends
 	missing [][]byte // a key in each page that is wanted and not in memory
+	touched byte     // keeps loads that are only there to warm the caches from being optimised away
 }
 
 // walk gathers what is wanted from the subtree of nd, of which hi is the upper bound. It
@@ -94,12 +97,17 @@ func (s *scan) walk(nd *node, hi []byte) bool {
 	if nd.height == 0 {
 		return s.takeLeaf(nd, hi)
 	}
-	for i := c.childFor(nd, s.start); i <= int(nd.keys); i++ {
+	i := c.childFor(nd, s.start)
+	for kid := s.child(nd, i); i <= int(nd.keys); i++ {
+		var next *node
+		if i < int(nd.keys) {
+			next = s.child(nd, i+1)
+			s.touch(next)
+		}
 		kidHi := hi
 		if i < int(nd.keys) {
 			kidHi = c.key(nd, i)
 		}
-		kid := s.child(nd, i)
 		if kid == nil {
 			s.wantFrom(nd, i)
 			return false
@@ -107,8 +115,20 @@ func (s *scan) walk(nd *node, hi []byte) bool {
 		if !s.walk(kid, kidHi) {
 			return false
 		}
+		kid = next
 	}
 	return true
+}
+
+// touch has a page on its way to the processor while another one is copied. It may be nil.
+func (s *scan) touch(nd *node) {
+	if nd == nil {
+		return
+	}
+	p := s.cache.page(nd)
+	for at := 0; at < len(p); at += touchStride {
+		s.touched += p[at]
+	}
 }
 
 // child returns child i of a parent, if its page is in memory.
@@ -127,6 +147,16 @@ func (s *scan) child(nd *node, i int) *node {
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
+	if s.next != nil && s.split && s.whole(hi) {
+		if len(s.pairs)+len(s.values)+int(nd.size) > s.limit && s.count > 0 {
+			return false // s.next is where the leaf begins
+		}
+		s.pairs = append(s.pairs, p[nd.first:nd.second]...)
+		s.values = append(s.values, p[nd.second:nd.size]...)
+		s.count += int(nd.keys)
+		s.next = hi
+		return true
+	}
 	i := 0
 	if s.next == nil { // of the leaves after the first, all is wanted
 		i, _ = c.position(nd, s.start)
@@ -140,12 +170,16 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 				s.next = s.end
 				return false
 			}
-			if s.count > 0 && len(s.pairs)+keyEnd-keyAt+valueEnd-valueAt > s.limit {
+			if s.count > 0 && len(s.pairs)+len(s.values)+keyEnd-keyAt+valueEnd-valueAt > s.limit {
 				s.next = key
 				return false
 			}
 			s.pairs = append(s.pairs, p[keyAt:keyEnd]...)
-			s.pairs = append(s.pairs, p[valueAt:valueEnd]...)
+			if s.split {
+				s.values = append(s.values, p[valueAt:valueEnd]...)
+			} else {
+				s.pairs = append(s.pairs, p[valueAt:valueEnd]...)
+			}
 			s.count++
 			keyAt, valueAt = keyEnd, valueEnd
 		}
@@ -157,6 +191,11 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	}
 	s.next = hi
 	return true
+}
+
+// whole reports whether all keys below hi are before the end.
+func (s *scan) whole(hi []byte) bool {
+	return hi != nil && (len(s.end) == 0 || bytes.Compare(hi, s.end) < 0)
 }
 
 // wantFrom notes that child i of nd, where the scan stands, is missing, and which of the children

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"iter"
 	"math"
 	"runtime"
 	"sync"
@@ -163,25 +164,47 @@ func (c *cache) peek(nd *node, i int) *node {
 	return kid
 }
 
-// Range appends pairs from start on, and before end if that is not empty, to pairs, in the form of Client.Pairs. It
-// stops after limit bytes, but not before the first pair, and where a page is not in memory. Everything up to next
-// has been returned; an empty next means that there is nothing left. ok is false if there is nothing
-// new, and the tree has to be asked. Otherwise it is like Get.
-func (r *Readers) Range(at *Snapshot, pairs, start, end []byte, limit int) (all, next []byte, ok bool) {
+// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf, each a byte
+// of length and the bytes.
+type Piece struct {
+	Keys, Values []byte
+	Next         []byte // where the rest begins; empty: there is none
+}
+
+// Range puts pairs from start on, and before end if that is not empty, into p, of which it uses the memory. It
+// stops after limit bytes, but not before the first pair, and where a page is not in memory. It returns false if there
+// is nothing new, and the tree has to be asked. Otherwise it is like Get. start may be p.Next.
+func (r *Readers) Range(at *Snapshot, p *Piece, start, end []byte, limit int) bool {
 	in, ok := r.enter()
 	if !ok {
-		return pairs, nil, false
+		return false
 	}
 	defer r.leave(in)
 	v := r.seen(at)
 	if v == nil {
-		return pairs, nil, false
+		return false
 	}
 	c := r.cache
-	s := scan{cache: c, start: start, end: end, limit: limit, pairs: pairs, reader: true}
+	s := scan{cache: c, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0], reader: true}
 	s.walk(c.node(v.root), nil)
+	p.Keys, p.Values = s.pairs, s.values
 	if s.missing != nil && s.next == nil {
-		return pairs, nil, false
+		return false
 	}
-	return s.pairs, append([]byte(nil), s.next...), true
+	p.Next = append(p.Next[:0], s.next...)
+	return true
+}
+
+// All returns the pairs of p.
+func (p *Piece) All() iter.Seq2[[]byte, []byte] {
+	return func(yield func(key, value []byte) bool) {
+		keys, values := p.Keys, p.Values
+		for k, v := 0, 0; k < len(keys); {
+			keyEnd, valueEnd := k+1+int(keys[k]), v+1+int(values[v])
+			if !yield(keys[k+1:keyEnd:keyEnd], values[v+1:valueEnd:valueEnd]) {
+				return
+			}
+			k, v = keyEnd, valueEnd
+		}
+	}
 }

@@ -62,18 +62,18 @@ func TestReaders(t *testing.T) {
 					}
 					continue
 				}
-				all, _, ok := r.Range(nil, nil, readersKey(i), nil, 3000)
-				for i := i; ok && len(all) > 0; i++ {
+				var p Piece
+				if !r.Range(nil, &p, readersKey(i), nil, 3000) {
+					continue
+				}
+				for key, value := range p.All() {
 					pairs.Add(1)
-					key, rest := stringAt(all, 0), all[1+int(all[0]):]
-					value := stringAt(rest, 0)
-					all = rest[1+len(value):]
-					if n, _ := strconv.Atoi(string(key)); n < i {
+					n, _ := strconv.Atoi(string(key))
+					if n < i {
 						t.Errorf("%q comes after %d", key, i)
-					} else {
-						i = n
 					}
-					checkReadersValue(t, i, value, true, 0)
+					checkReadersValue(t, n, value, true, 0)
+					i = n + 1
 				}
 			}
 		})
@@ -178,7 +178,7 @@ func TestReadersMany(t *testing.T) {
 	if _, _, ok := r.Get(nil, nil, []byte("key")); ok {
 		t.Error("one more than there are slots")
 	}
-	if _, _, ok := r.Range(nil, nil, nil, nil, 100); ok {
+	if r.Range(nil, &Piece{}, nil, nil, 100) {
 		t.Error("one more than there are slots")
 	}
 	for _, in := range all {
