@@ -201,6 +201,15 @@ func (nd *node) middleHead() uint64 {
 // setBlock makes nd the page of a block, or of none, for all who look at it from now on.
 func (nd *node) setBlock(block uint64) { atomic.StoreUint64(&nd.block, block) }
 
+// touchIndex reads a little of each of the first cache lines behind a node, where its index is.
+func (nd *node) touchIndex() (sum uint64) {
+	lines := (*[indexLines][8]uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes))
+	for i := range lines {
+		sum += lines[i][0]
+	}
+	return sum
+}
+
 func (c *cache) keyOffsets(nd *node) []uint32 {
 	return unsafe.Slice((*uint32)(unsafe.Add(unsafe.Pointer(nd), c.geo(nd).keys)), nd.sampled())
 }

@@ -75,6 +75,9 @@ const (
 	// overlap.
 	getGroup = 64
 
+	// indexLines is how many cache lines of an index are fetched ahead of need: all of that of a leaf of 2048 bytes.
+	indexLines = 6
+
 	// touchStride, in bytes: what is between, the processor fetches by itself.
 	touchStride = 128
 

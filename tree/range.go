@@ -86,7 +86,7 @@ type scan struct {
 	values  []byte
 	next    []byte   // where the next Range has to start; set when the walk ends
 	missing [][]byte // a key in each page that is wanted and not in memory
-	touched byte     // keeps loads that are only there to warm the caches from being optimised away
+	touched uint64   // keeps loads that are only there to warm the caches from being optimised away
 }
 
 // walk gathers what is wanted from the subtree of nd, of which hi is the upper bound. It
@@ -127,14 +127,14 @@ func (s *scan) touch(nd *node) {
 	}
 	p := s.cache.page(nd)
 	for at := 0; at < len(p); at += touchStride {
-		s.touched += p[at]
+		s.touched += uint64(p[at])
 	}
 }
 
 // child returns child i of a parent, if its page is in memory.
 func (s *scan) child(nd *node, i int) *node {
 	if s.reader {
-		return s.cache.peek(nd, i)
+		return s.cache.peek(nd, i, &s.touched)
 	}
 	if id := s.cache.child(nd, i); id != noNode {
 		return s.cache.node(id)
