@@ -143,13 +143,8 @@ func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bo
 		}
 		nd.use()
 	}
-	found, dst = c.appendValue(dst, nd, key)
-	return dst, found, true
-}
-
-func (c *cache) appendValue(dst []byte, leaf *node, key []byte) (bool, []byte) {
-	value, found := c.lookup(leaf, key)
-	return found, append(dst, value...)
+	value, found = c.valueIn(nd, key, c.locate(nd, key))
+	return append(dst, value...), found, true
 }
 
 // peek returns child i of a parent, if its page is in memory and can be found without the table. It

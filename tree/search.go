@@ -125,6 +125,15 @@ func (nd *node) slotOf(key []byte) int {
 	return i
 }
 
+// locate returns the slot of key in a leaf.
+func (c *cache) locate(nd *node, key []byte) slot {
+	s := slot{number: nd.slotOf(key)}
+	if s.number >= 0 {
+		s.key, s.value = int(c.keyOffsets(nd)[s.number]), int(c.valueOffsets(nd)[s.number])
+	}
+	return s
+}
+
 // valueIn returns the value of key in a leaf, given what slotOf and the index say of it.
 func (c *cache) valueIn(nd *node, key []byte, s slot) ([]byte, bool) {
 	switch s.number {
