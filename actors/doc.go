@@ -11,5 +11,5 @@
 // No mailbox has a limit of its own: each is bounded by credits that its
 // producers hold (see the limits of the packages that use it).
 //
-// Reading order: mailbox.go, doorbell.go, group.go.
+// Reading order: mailbox.go, doorbell.go, group.go, histogram.go (what actors count of themselves).
 package actors

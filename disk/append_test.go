@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
@@ -203,5 +204,29 @@ func TestOpenCallOrder(t *testing.T) {
 		}
 		tr.want(t, fmt.Sprintf("NoSync %v", noSync), want...)
 		closeStore(t, s)
+	}
+}
+
+// Each sync that an append waits for is told of, and none where appends do not wait.
+func TestOnSync(t *testing.T) {
+	for _, noSync := range []bool{false, true} {
+		told := 0
+		s, err := disk.OpenInline(dir, disk.Options{
+			BlockSize: 512, FS: simfs.New(dir), Log: quiet, NoSync: noSync, OnSync: func(took time.Duration) {
+				if told++; took < 0 {
+					t.Errorf("a sync took %v", took)
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			add(t, s, 2)
+		}
+		closeStore(t, s)
+		if want := map[bool]int{false: 3, true: 0}[noSync]; told != want {
+			t.Errorf("NoSync %t: told of %d syncs, want %d", noSync, told, want)
+		}
 	}
 }

@@ -138,7 +138,13 @@ func (c *chain) write(f File, pages [][]byte, offset int64) error {
 	if _, err := f.WriteAt(pages, offset); err != nil || c.opts.NoSync {
 		return err
 	}
-	return f.Sync()
+	if c.opts.OnSync == nil {
+		return f.Sync()
+	}
+	start := time.Now()
+	err := f.Sync()
+	c.opts.OnSync(time.Since(start))
+	return err
 }
 
 // takeBack ends an append that has failed. If that was for lack of space, undo puts the store

@@ -18,6 +18,9 @@ type Options struct {
 	ReadOnly  bool          // change nothing; others may read at the same time
 	FS        FS            // nil: OSFS
 	Log       *slog.Logger  // nil: slog.Default()
+	// OnSync, if not nil, is told how long each sync of a block file took that an append waited for. It is called
+	// on the goroutine that carries the append out.
+	OnSync func(took time.Duration)
 }
 
 // checked returns o with the defaults filled in.

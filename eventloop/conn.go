@@ -99,7 +99,12 @@ func (c *Conn) NewOutput() *Output {
 
 // Send gives o away, to be written behind what was sent before. Any goroutine may
 // call it; it never blocks. On a connection that is closed, o is dropped.
-func (c *Conn) Send(o *Output) { c.loop.mail.PushOne(o) }
+func (c *Conn) Send(o *Output) {
+	if m := c.loop.metrics; m != nil {
+		o.sent = m.now()
+	}
+	c.loop.mail.PushOne(o)
+}
 
 // Close ends the connection in order: nothing more is read, what was sent and what
 // is owed is written, then it is closed. Any goroutine may call it.

@@ -42,6 +42,13 @@ func fdLimit() int {
 	return max(int(r.Cur), fdReserve+1)
 }
 
+// Open returns how many connections have a place now. Any goroutine may call it.
+func (g *Gate) Open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}
+
 // enter takes a place for one connection. If there is none, a will be called
 // when one becomes free.
 func (g *Gate) enter(a *acceptor) bool {

@@ -36,15 +36,16 @@ var ErrStopped = errors.New("event loop stopped")
 //     repeats it until nothing is queued, which then ends because no new request
 //     comes in, and other connections are not kept waiting.
 type Loop struct {
-	log    *slog.Logger
-	poller *netpoll.Poller
-	chores queue.Func                       // doChores, made once
-	mail   *actors.Mailbox[Output, *Output] // bounded by what connections are owed
-	bell   *actors.Doorbell
-	mu     sync.Mutex
-	posts  []func() // under mu
-	ended  bool     // under mu: Run is over, the poller closed
-	posted atomic.Bool
+	log     *slog.Logger
+	metrics *Metrics // nil: nothing is measured
+	poller  *netpoll.Poller
+	chores  queue.Func                       // doChores, made once
+	mail    *actors.Mailbox[Output, *Output] // bounded by what connections are owed
+	bell    *actors.Doorbell
+	mu      sync.Mutex
+	posts   []func() // under mu
+	ended   bool     // under mu: Run is over, the poller closed
+	posted  atomic.Bool
 
 	table    []source
 	open     int // how many of table are not nil

@@ -2,6 +2,7 @@ package eventloop
 
 import (
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,8 +27,9 @@ type Output struct {
 	Reserved int // bytes
 
 	conn         *Conn
-	charged      int // bytes counted in the connection's window
-	part, offset int // where the next write starts; part as for at
+	sent         time.Duration // by the clock of the loop's Metrics, if it has any
+	charged      int           // bytes counted in the connection's window
+	part, offset int           // where the next write starts; part as for at
 }
 
 var outputs = sync.Pool{New: func() any { return new(Output) }}

@@ -17,13 +17,23 @@ func (c *Conn) input() {
 		if c.ended || c.window.shut {
 			return
 		}
-		more, err := c.readOnce()
-		c.readDone(err)
-		if !more {
+		if !c.turn() {
 			return
 		}
 	}
 	c.loop.rearm(c.fd, c.blocked)
+}
+
+// turn makes one read and hands on what it brought. more is false if nothing can be read until the next
+// event.
+func (c *Conn) turn() (more bool) {
+	if m := c.loop.metrics; m != nil {
+		start := m.now()
+		defer func() { m.Read.Add(m.now() - start) }()
+	}
+	more, err := c.readOnce()
+	c.readDone(err)
+	return more
 }
 
 // readDone ends what was one read for the handler, and, if that ended in an error, all

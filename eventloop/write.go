@@ -92,9 +92,16 @@ func (c *Conn) wrote(n int) {
 	if c.lingers {
 		c.progress = time.Now()
 	}
+	m, now := c.loop.metrics, time.Duration(0)
+	if m != nil {
+		now = m.now()
+	}
 	for c.first != nil {
 		if n = c.first.advance(n); n < 0 {
 			return
+		}
+		if m != nil {
+			m.Write.Add(now - c.first.sent)
 		}
 		c.pop()
 	}

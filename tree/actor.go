@@ -35,6 +35,9 @@ func NewActor(t *Tree, store disk.Store) *Actor {
 // Requests is where batches are pushed.
 func (a *Actor) Requests() *Requests { return a.requests }
 
+// Now is the tree's clock. Any goroutine may read it.
+func (a *Actor) Now() time.Duration { return time.Since(a.start) }
+
 // Run carries out requests until ctx is done, then finishes what has been
 // pushed by then. Whoever stops it has stopped pushing before.
 func (a *Actor) Run(ctx context.Context) error {
@@ -43,8 +46,12 @@ func (a *Actor) Run(ctx context.Context) error {
 		return a.requests.Empty() && a.done.Empty() && ctx.Err() == nil
 	}
 	for {
-		now := time.Since(a.start)
-		out := a.tree.Step(Inputs{Now: now, Requests: a.requests.Drain(), Done: a.done.Drain()})
+		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain()}
+		busy := in.Requests != nil || in.Done != nil
+		out := a.tree.Step(in)
+		if m := a.tree.metrics; m != nil && busy {
+			m.Step.Add(a.Now() - in.Now)
+		}
 		if out.First != nil {
 			for op := out.First; op != nil; op = op.Link.Next() {
 				op.Done = a.done
@@ -54,7 +61,7 @@ func (a *Actor) Run(ctx context.Context) error {
 		if ctx.Err() != nil && !a.tree.Busy() && a.requests.Empty() {
 			return nil
 		}
-		wait := max(0, out.Wake-time.Since(a.start))
+		wait := max(0, out.Wake-a.Now())
 		if ctx.Err() != nil {
 			a.bell.Wait(wait, func() bool { return a.requests.Empty() && a.done.Empty() })
 			continue

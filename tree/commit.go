@@ -32,9 +32,11 @@ type writer struct {
 // write is one batch on its way to the disk.
 type write struct {
 	serial   uint32
-	requests []ref     // in the order they came
-	items    []item    // sorted by key
-	outcomes []outcome // sorted by key
+	requests []ref         // in the order they came
+	items    []item        // sorted by key
+	outcomes []outcome     // sorted by key
+	started  time.Duration // when the batch was made
+	appended time.Duration // when it was given to the store
 	base     version
 	result   version // root is noNode where nothing changes
 
@@ -125,7 +127,7 @@ func (t *Tree) startBatch() bool {
 	for _, r := range ws.queue[:n] {
 		if r.b.Client.Abandoned() {
 			r.b.Client.Dropped(r.request())
-			t.answered(r)
+			t.answered(r, StatusDropped)
 			continue
 		}
 		r.request().err = nil
@@ -137,8 +139,9 @@ func (t *Tree) startBatch() bool {
 	ws.queue = ws.queue[:left]
 	w.items = t.addOldLeaves(w.items)
 	sortItems(w.items)
-	w.base = t.tip
+	w.base, w.started = t.tip, t.now
 	ws.building = w
+	t.batchStarted(len(w.requests))
 	return true
 }
 
@@ -268,7 +271,7 @@ func (t *Tree) append(w *write) {
 		t.checkFresh(w.result.root, root, nil, nil)
 	}
 	t.payDebt(w)
-	t.tip = w.result
+	t.tip, w.appended = w.result, t.now
 	t.writes.syncing = w
 	w.op = disk.Op{Kind: disk.Append, Block: t.next, Pages: w.pages}
 	t.submit(&w.op)
@@ -310,6 +313,7 @@ func (t *Tree) number(w *write, id nodeID, nd *node) {
 func (t *Tree) appended(op *disk.Op) {
 	w := t.writes.syncing
 	t.writes.syncing = nil
+	t.wasOut(w.appended)
 	switch {
 	case op.Err != nil:
 		t.appendFailed(w, fmt.Errorf("append %d pages at block %d: %w", len(w.pages), op.Block, op.Err))
@@ -327,6 +331,7 @@ func (t *Tree) publish(w *write, next uint64) {
 	t.committed = w.result
 	t.counts.commits++
 	t.counts.written += uint64(len(w.written))
+	t.committedNow(w)
 	for _, id := range w.written {
 		t.cache.node(id).state = frameClean
 	}
@@ -353,13 +358,13 @@ func (t *Tree) settle(w *write) {
 		q := r.request()
 		switch {
 		case w.err != nil:
-			r.b.Client.Failed(q, w.err)
+			t.fail(r, w.err)
 		case q.err != nil:
-			r.b.Client.Failed(q, q.err)
+			t.fail(r, q.err)
 		default:
 			r.b.Client.Done(q, q.changed)
+			t.answered(r, outcomeOf(q.changed))
 		}
-		t.answered(r)
 	}
 	t.retire(w)
 }

@@ -49,5 +49,6 @@
 //	describe.go  one page for people
 //	detect.go    the block size of a directory
 //	actor.go     the goroutine
+//	metrics.go   what is counted, for those who watch
 //	limits.go    every limit, with its reason
 package tree

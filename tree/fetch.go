@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"time"
 
 	"kivaloo/disk"
 )
@@ -9,6 +10,7 @@ import (
 // fetch is one page on its way in.
 type fetch struct {
 	op     disk.Op
+	since  time.Duration // when the page was asked for
 	id     nodeID
 	want   want
 	bounds [2 * MaxStringBytes]byte // what want.lo and want.hi point to
@@ -71,6 +73,7 @@ func (t *Tree) fetch(root nodeID, key []byte, who waiter) error {
 			return err
 		}
 	}
+	t.tally.misses++
 	nd := t.cache.node(id)
 	nd.waiter = t.addWaiter(who, nd.waiter)
 	return nil
@@ -89,7 +92,7 @@ func (t *Tree) startFetch(want want) (nodeID, error) {
 		return noNode, err
 	}
 	t.cache.table[want.block] = id
-	f.id, f.want = id, want
+	f.id, f.want, f.since = id, want, t.now
 	f.op = disk.Op{Kind: disk.Read, Block: want.block, Buf: t.cache.page(nd), Tag: f.op.Tag}
 	t.submit(&f.op)
 	t.reads.underWay++
@@ -131,6 +134,7 @@ func (t *Tree) arrived(op *disk.Op) {
 	r.spare = append(r.spare, op.Tag)
 	r.underWay--
 	t.counts.read++
+	t.wasOut(f.since)
 	nd := t.cache.node(f.id)
 	slot := nd.waiter
 	if err := t.takeIn(f, nd); err != nil {

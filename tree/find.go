@@ -71,8 +71,9 @@ func (t *Tree) getAt(r ref) {
 		nd.use()
 	}
 	value, found := c.lookup(nd, key)
+	t.tally.hits++
 	r.b.Client.Value(r.request(), value, found)
-	t.answered(r)
+	t.answered(r, outcomeOf(found))
 }
 
 // getMany answers up to getGroup Gets from the committed tree. They go down level by level
@@ -97,8 +98,9 @@ func (t *Tree) getMany(refs []ref) {
 		}
 		value, found := t.cache.valueIn(at[i], r.request().Key, slots[i])
 		r.b.Client.Value(r.request(), value, found)
-		t.answered(r)
+		t.answered(r, outcomeOf(found))
 	}
+	t.tally.hits += uint64(len(refs) - misses)
 	if misses == 0 {
 		return
 	}

@@ -35,7 +35,7 @@ func (t *Tree) runRange(run *rangeRun) {
 	t.pairs = s.pairs
 	run.b.Client.Pairs(req, s.count, s.next, s.pairs)
 	last := len(s.next) == 0
-	t.answered(run.ref)
+	t.answered(run.ref, StatusOK)
 	if run.lease != nil {
 		t.backedUp(run.lease, last)
 	}

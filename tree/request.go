@@ -1,6 +1,10 @@
 package tree
 
-import "kivaloo/actors"
+import (
+	"time"
+
+	"kivaloo/actors"
+)
 
 // OpCode names an operation on the store.
 type OpCode uint8
@@ -55,6 +59,9 @@ type Batch struct {
 	// Atomic has the modifying requests go into one commit. They take effect all together or, if one
 	// cannot be carried out, not at all.
 	Atomic bool
+	// Pushed is when the batch was pushed, by the clock that Inputs.Now is of, if the time that it has waited is to be
+	// measured.
+	Pushed time.Duration
 	// Call, if it is not nil, is called on the tree's goroutine when the batch arrives.
 	Call func(*Tree)
 

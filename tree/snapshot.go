@@ -185,6 +185,7 @@ type Stats struct {
 	Commits     uint64 // batches that have changed something
 	Written     uint64 // pages
 	Read        uint64 // pages
+	Refusal     error  // why nothing can be made durable now, or nil
 }
 
 // Stats returns the state of the tree.
@@ -193,6 +194,7 @@ func (t *Tree) Stats() Stats {
 		BlockSize: t.cache.blockSize, Height: t.committed.height, Pages: t.committed.nodes, Blocks: t.next - t.oldestNeeded(),
 		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshots),
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.counts.read,
+		Refusal: t.writes.refusal,
 	}
 }
 

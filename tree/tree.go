@@ -123,6 +123,8 @@ type Tree struct {
 	snapshots []*Snapshot       // oldest first
 	leases    map[uint64]*lease // by id
 	counts    struct{ commits, written, read uint64 }
+	tally     tally
+	metrics   *Metrics // nil: nothing is measured
 
 	touched []Client // clients with answers in this step
 	first   *disk.Op // operations to be submitted after this step
@@ -163,7 +165,9 @@ func (t *Tree) Step(in Inputs) Effects {
 	t.tick()
 	t.runReads()
 	t.advance()
+	t.publishTally()
 	t.flush()
+
 	out := Effects{First: t.first, Last: t.last, Wake: t.wake()}
 	t.first, t.last = nil, nil
 	return out
@@ -171,6 +175,7 @@ func (t *Tree) Step(in Inputs) Effects {
 
 // accept queues the requests of b.
 func (t *Tree) accept(b *Batch) {
+	t.tookIn(b)
 	if b.Call != nil {
 		b.Call(t)
 	}
@@ -215,7 +220,8 @@ func (t *Tree) finished(op *disk.Op) {
 }
 
 // answered notes that one request of r.b has had its answer.
-func (t *Tree) answered(r ref) {
+func (t *Tree) answered(r ref, s Status) {
+	t.tally.requests[r.request().Op][s]++
 	c := r.b.Client
 	if n := len(t.touched); n == 0 || t.touched[n-1] != c {
 		t.touched = append(t.touched, c)
@@ -237,7 +243,7 @@ func (t *Tree) flush() {
 // fail answers a request that could not be carried out.
 func (t *Tree) fail(r ref, err error) {
 	r.b.Client.Failed(r.request(), err)
-	t.answered(r)
+	t.answered(r, StatusFailed)
 }
 
 // fault reports something wrong with a block, once.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/daemon"
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/disk/remote"
 	"kivaloo/eventloop"
 	"kivaloo/tree"
@@ -26,7 +27,8 @@ import (
 
 const usage = "-s <socket> -l <lbs socket> [-C <pages> | -c <bytes>] [-k <max key>]\n" +
 	"   [-v <max value>] [-S <cost ratio>] [-w <seconds>] [-g <count>]\n" +
-	"   [-n <connections>] [-p <pidfile>] [-1] [--foreground]"
+	"   [-n <connections>] [-p <pidfile>] [-1] [--foreground]\n" +
+	"   " + debug.Usage
 
 // options are what the command line can set.
 type options struct {
@@ -40,6 +42,7 @@ type options struct {
 	minCommit   uint64
 	connections int
 	once        bool // end after the first connection
+	debug       *debug.Options
 }
 
 func main() {
@@ -57,6 +60,7 @@ func main() {
 	p.Size(&o.minCommit, "g", 1, maxBatch)
 	p.Number(&o.connections, "n", 1, maxConnections)
 	p.Switch(&o.once, "1")
+	o.debug = debug.Flags(p, "kivaloo-kvlds")
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
@@ -64,6 +68,10 @@ func main() {
 // store, the socket's file is there by then, and stays.
 func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	addrs, err := wire.ResolveAddr(o.store)
+	if err != nil {
+		return nil, err
+	}
+	dbg, err := debug.Start(*o.debug)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +98,8 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{o: o, ln: ln, store: store, tree: t, loop: loop, failed: failed}
+	dbg.Measure(loop, t)
+	s := &service{o: o, ln: ln, store: store, tree: t, loop: loop, debug: dbg, failed: failed}
 	return s.serve, nil
 }
 

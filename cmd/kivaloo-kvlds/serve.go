@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"kivaloo/actors"
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/disk/remote"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
@@ -18,6 +19,7 @@ type service struct {
 	store *remote.Store
 	tree  *tree.Tree
 	loop  *eventloop.Loop
+	debug *debug.Server
 
 	// failed is done, because of errFault, when an append was refused, a page that the tree
 	// needs is damaged or gone, or a request got no answer or a wrong one.
@@ -32,6 +34,7 @@ var errFault = errors.New("ending, because the block store cannot be relied on a
 // that there will be no second, or the store is lost. In the last case it does not wait for
 // anything: what was acknowledged is durable, and the rest cannot be carried out.
 func (s *service) serve(ctx context.Context) error {
+	defer s.debug.Close()
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
 	select {
@@ -52,14 +55,19 @@ func (s *service) run(ctx context.Context) error {
 	back.Go("tree", actor.Run)
 
 	stop := func() { s.loop.Stop(stopGrace) }
-	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: s.tree.MaxKey(), MaxValue: s.tree.MaxValue()}
+	server := &kvlds.Server{
+		Requests: actor.Requests(), MaxKey: s.tree.MaxKey(), MaxValue: s.tree.MaxValue(), Now: s.debug.Clock(actor.Now),
+	}
 	if s.o.once {
 		server.Closed = stop
 	}
-	s.loop.Serve(s.ln, eventloop.ServeOptions{MaxConns: s.o.connections, MaxRecord: kvlds.MaxRecord, New: server.Handle})
+	gate := eventloop.NewGate(s.o.connections)
+	s.debug.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate})
+	s.loop.Serve(s.ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
 	defer context.AfterFunc(ctx, stop)()
 	err := s.loop.Run()
 
+	s.debug.Stopping()
 	back.Stop()
 	if treeErr := back.Wait(); err == nil {
 		err = treeErr

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/daemon"
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/lbs"
 )
 
 const usage = "-s <socket> -d <dir> -b <block size> [-n <readers>] [-l <read delay in ns>]\n" +
-	"[-p <pidfile>] [-L] [-1] [--foreground]"
+	"[-p <pidfile>] [-L] [-1] [--foreground]\n" + debug.Usage
 
 // options are what the command line can set.
 type options struct {
@@ -28,6 +29,7 @@ type options struct {
 	delay     int // nanoseconds
 	noSync    bool
 	once      bool // end after the first connection
+	debug     *debug.Options
 }
 
 func main() {
@@ -40,12 +42,17 @@ func main() {
 	p.Number(&o.delay, "l", 0, int(disk.MaxReadDelay))
 	p.Switch(&o.noSync, "L")
 	p.Switch(&o.once, "1")
+	o.debug = debug.Flags(p, "kivaloo-lbs")
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
 // start binds the socket and opens the store, in the original's order: whatever is
 // wrong with the store, the socket's file is there by then, and stays.
 func start(p *daemon.Program, o options) (daemon.Serve, error) {
+	dbg, err := debug.Start(*o.debug)
+	if err != nil {
+		return nil, err
+	}
 	ln, err := p.Listen()
 	if err != nil {
 		return nil, err
@@ -56,6 +63,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		ReadDelay: time.Duration(o.delay),
 		NoSync:    o.noSync,
 		Log:       p.Log,
+		OnSync:    dbg.OnSync(),
 	})
 	if err != nil {
 		return nil, err
@@ -64,12 +72,16 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context) error { return serve(ctx, o, ln, store, loop) }, nil
+	dbg.Measure(loop, nil)
+	return func(ctx context.Context) error {
+		defer dbg.Close()
+		return serve(ctx, o, ln, store, loop, dbg)
+	}, nil
 }
 
 // serve serves one connection at a time, until ctx is done, the store fails, or
 // the first connection has ended and o says that there will be no second.
-func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.Store, loop *eventloop.Loop) error {
+func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.Store, loop *eventloop.Loop, dbg *debug.Server) error {
 	var failure error // written by the loop, which runs below
 	lo := lbs.Options{
 		Readers: o.readers,
@@ -82,8 +94,13 @@ func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.St
 		lo.Closed = func() { loop.Stop(0) }
 	}
 	server := lbs.NewServer(loop, store, lo)
-	loop.Serve(ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: lbs.MaxRecord, New: server.Handle})
-	defer context.AfterFunc(ctx, func() { loop.Stop(stopGrace) })()
+	gate := eventloop.NewGate(1)
+	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, New: server.Handle})
+	dbg.Ready(debug.Serving{Gate: gate})
+	defer context.AfterFunc(ctx, func() {
+		dbg.Stopping()
+		loop.Stop(stopGrace)
+	})()
 	if err := loop.Run(); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"net"
 
 	"kivaloo/cmd/internal/daemon"
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/mux"
 	"kivaloo/wire"
@@ -25,7 +26,8 @@ import (
 
 const usage = "-t <target> -s <source> [-s <source> ...] [-n <connections>] [-p <pidfile>]\n" +
 	"   [--protocol kvlds|any] [--allow [<source>=]<types>] [--clients [<source>=]<n>]\n" +
-	"   [--tls-cert <file> --tls-key <file> [--tls-client-ca <file>]] [--foreground]"
+	"   [--tls-cert <file> --tls-key <file> [--tls-client-ca <file>]] [--foreground]\n" +
+	"   " + debug.Usage
 
 // options are what the command line can set.
 type options struct {
@@ -37,6 +39,7 @@ type options struct {
 	cert        string
 	key         string
 	clientCA    string
+	debug       *debug.Options
 }
 
 func main() {
@@ -52,6 +55,7 @@ func main() {
 	p.Long("tls-cert", false, text(&o.cert))
 	p.Long("tls-key", false, text(&o.key))
 	p.Long("tls-client-ca", false, text(&o.clientCA))
+	o.debug = debug.Flags(p, "kivaloo-mux")
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
@@ -101,6 +105,10 @@ func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
+	dbg, err := debug.Start(*o.debug)
+	if err != nil {
+		return nil, err
+	}
 	target, rules, err := o.connect()
 	if err != nil {
 		return nil, err
@@ -109,14 +117,16 @@ func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
+	dbg.Measure(loop, nil)
 	m, err := mux.New(loop, target, mux.Options{Rules: rules, Log: p.Log})
 	if err != nil {
 		return nil, err
 	}
-	if err := o.listen(m, sources, certs, p.Log); err != nil {
+	gate, err := o.listen(m, sources, certs, p.Log)
+	if err != nil {
 		return nil, err
 	}
-	s := &service{log: p.Log, loop: loop, mux: m, certs: certs}
+	s := &service{log: p.Log, loop: loop, mux: m, certs: certs, gate: gate, debug: dbg}
 	return s.serve, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/mux"
 )
@@ -17,6 +18,8 @@ type service struct {
 	loop  *eventloop.Loop
 	mux   *mux.Mux
 	certs *mux.Certificates // nil: no TLS
+	gate  *eventloop.Gate   // of all sources
+	debug *debug.Server
 }
 
 // serve serves clients until ctx is done or the target is lost. The latter is no failure: the
@@ -25,7 +28,12 @@ func (s *service) serve(ctx context.Context) error {
 	if s.certs != nil {
 		defer s.reloadOnHangup()()
 	}
-	defer context.AfterFunc(ctx, func() { s.mux.Stop(stopGrace) })()
+	defer s.debug.Close()
+	s.debug.Ready(debug.Serving{Gate: s.gate})
+	defer context.AfterFunc(ctx, func() {
+		s.debug.Stopping()
+		s.mux.Stop(stopGrace)
+	})()
 	err := s.loop.Run()
 	s.mux.Close()
 	if err != nil {

@@ -101,8 +101,8 @@ func (o *options) certificates(sources []source) (*mux.Certificates, error) {
 func (s source) tcp() bool { return s.addrs[0].Network == "tcp" }
 
 // listen binds all addresses of all sources, and has clients accepted from them. Sources that
-// are TCP addresses have TLS if there are certificates.
-func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, log *slog.Logger) error {
+// are TCP addresses have TLS if there are certificates. The gate is the one that all of them pass.
+func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, log *slog.Logger) (*eventloop.Gate, error) {
 	total := o.connections
 	if total == 0 {
 		total = eventloop.Descriptors()
@@ -125,7 +125,7 @@ func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, 
 		for _, a := range s.addrs {
 			ln, err := eventloop.Listen(a, eventloop.DropInBacklog)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if ms.TLS == nil && !a.Loopback() {
 				log.Warn("other machines can connect, and there is neither encryption nor authentication; see --tls-cert",
@@ -134,5 +134,5 @@ func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, 
 			m.Serve(ln, ms)
 		}
 	}
-	return nil
+	return gate, nil
 }

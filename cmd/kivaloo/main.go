@@ -75,6 +75,7 @@ Exit status: 0 done, 1 error, 3 the key is absent or the condition did not hold.
 
 	addCommands(root, "Run a store:",
 		newServeCommand(),
+		newTopCommand(),
 	)
 	addCommands(root, "Read and change pairs:",
 		newGetCommand(),

@@ -17,6 +17,7 @@ import (
 
 	"kivaloo"
 	"kivaloo/actors"
+	"kivaloo/cmd/internal/debug"
 	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
@@ -52,6 +53,7 @@ type serveOptions struct {
 	minCommit      int
 	maxConnections int
 	noSync         bool
+	debug          debug.Options
 }
 
 func newServeCommand() *cobra.Command {
@@ -85,6 +87,9 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 	f.IntVar(&o.minCommit, "min-commit", 0, "so many waiting changes are committed without waiting any longer")
 	f.IntVar(&o.maxConnections, "max-connections", 0, "connections open at once; 0: as many as file descriptors allow")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut can lose acknowledged changes")
+	f.StringVar(&o.debug.Addr, "debug-addr", "", "let people look inside at this host:port, over HTTP: a live page, metrics, profiles")
+	f.BoolVar(&o.debug.Insecure, "insecure-debug", false, "allow a --debug-addr that other machines can reach")
+	f.BoolVar(&o.debug.Record, "flight-recorder", false, "record execution from the start, for --debug-addr; it takes some of the processor")
 	return cmd
 }
 
@@ -129,7 +134,13 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	store, t, err := o.open(log)
+	o.debug.Program, o.debug.Version, o.debug.Log = "kivaloo serve", version(), log
+	dbg, err := debug.Start(o.debug)
+	if err != nil {
+		return err
+	}
+	defer dbg.Close()
+	store, t, err := o.open(dbg, log)
 	if err != nil {
 		return err
 	}
@@ -146,14 +157,16 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		closeAll(listeners)
 		return err
 	}
+	dbg.Measure(loop, t)
 	actor := tree.NewActor(t, store)
-	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: t.MaxKey(), MaxValue: t.MaxValue()}
+	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: t.MaxKey(), MaxValue: t.MaxValue(), Now: dbg.Clock(actor.Now)}
 	gate := eventloop.NewGate(o.connections(log))
 	for _, ln := range listeners {
 		loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
 	}
 	o.announce(store, listeners, log)
-	err = runUntilStopped(ctx, loop, actor, log)
+	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate})
+	err = runUntilStopped(ctx, loop, actor, dbg, log)
 	for _, ln := range listeners {
 		if rmErr := ln.Remove(); err == nil {
 			err = rmErr
@@ -170,7 +183,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 
 // open opens the store and the tree in it, or makes them. It touches nothing unless all that can
 // be known before is in order.
-func (o *serveOptions) open(log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 	blockSize, err := o.findBlockSize()
 	if err != nil {
 		return nil, nil, err
@@ -181,7 +194,7 @@ func (o *serveOptions) open(log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 	if err := disk.MakeDir(o.dir); err != nil {
 		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
 	}
-	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log})
+	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log, OnSync: dbg.OnSync()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -304,7 +317,7 @@ func (o *serveOptions) tryCommand(socket string) string {
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails; then it has the loop answer what is owed, and the tree finish.
-func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, log *slog.Logger) error {
+func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
@@ -323,6 +336,7 @@ func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Acto
 		case <-back.Context().Done():
 		}
 		_, _ = sd.SdNotify(false, sd.SdNotifyStopping)
+		dbg.Stopping()
 		loop.Stop(stopGrace)
 		select {
 		case s := <-signals:

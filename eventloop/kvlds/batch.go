@@ -36,7 +36,7 @@ func getBatch(large bool) *batch {
 // putBatch makes b ready for another use.
 func putBatch(b *batch) {
 	clear(b.Requests)
-	b.Requests, b.data, b.Client = b.Requests[:0], b.data[:0], nil
+	b.Requests, b.data, b.Client, b.Pushed = b.Requests[:0], b.data[:0], nil, 0
 	if b.large {
 		largeBatches.Put(b)
 	} else {

@@ -1,6 +1,8 @@
 package kvlds
 
 import (
+	"time"
+
 	"kivaloo/eventloop"
 	"kivaloo/tree"
 	"kivaloo/wire"
@@ -15,6 +17,8 @@ type Server struct {
 	Requests *tree.Requests
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes.
 	MaxKey, MaxValue int
+	// Now, if not nil, is the tree's clock, and how long requests wait for the tree is to be measured.
+	Now func() time.Duration
 	// Closed, if not nil, is called on the loop when a connection has been closed.
 	Closed func()
 }

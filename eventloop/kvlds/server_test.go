@@ -63,6 +63,10 @@ type served struct {
 	t     testing.TB
 	store *slowStore
 	path  string
+
+	loop   *eventloop.Loop
+	actor  *tree.Actor
+	server *kvlds.Server
 }
 
 func serve(t testing.TB, store *slowStore) *served {
@@ -107,7 +111,7 @@ func serve(t testing.TB, store *slowStore) *served {
 			t.Error(err)
 		}
 	})
-	return &served{t: t, store: store, path: path}
+	return &served{t: t, store: store, path: path, loop: loop, actor: actor, server: server}
 }
 
 // client is a connection that speaks the protocol.

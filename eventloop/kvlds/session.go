@@ -140,6 +140,12 @@ func (s *session) Pushed() {
 		return
 	}
 	first, last := s.first, s.last
+	if s.server.Now != nil {
+		now := s.server.Now()
+		for b := &first.Batch; b != nil; b = b.Next() {
+			b.Pushed = now
+		}
+	}
 	s.first, s.last, s.filling = nil, nil, nil
 	s.server.Requests.Push(&first.Batch, &last.Batch)
 }

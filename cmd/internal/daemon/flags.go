@@ -80,6 +80,11 @@ func (p *Program) Long(name string, repeat bool, take func(s string) error) {
 	p.flags.set.Var(&option{name: "--" + name, take: take, repeat: repeat}, name, "")
 }
 
+// LongSwitch adds an option that has a long name only and no argument.
+func (p *Program) LongSwitch(dst *bool, name string) {
+	p.long(name, func() error { *dst = true; return nil })
+}
+
 // Number adds an option that takes a whole number from min to max.
 func (p *Program) Number(dst *int, letter string, min, max int) {
 	p.argument(letter, func(s string) (err error) {

@@ -144,6 +144,7 @@ type example struct {
 	size   uint64
 	real   float64
 	quick  bool
+	quiet  bool
 	long   string
 	many   []string
 }
@@ -160,6 +161,7 @@ func newExample() *example {
 	e.Exclusive("c", "C")
 	e.Real(&e.real, "w", 0, 1)
 	e.Switch(&e.quick, "1")
+	e.LongSwitch(&e.quiet, "quiet")
 	e.Long("long", false, func(s string) error { e.long = s; return nil })
 	e.Long("many", true, func(s string) (err error) {
 		if s == "" {
@@ -189,12 +191,12 @@ func TestCommandLine(t *testing.T) {
 func TestRepeatedOptions(t *testing.T) {
 	e := newExample()
 	e.ManySockets()
-	args := []string{"-s", "a", "-d", "x", "--many", "1", "-sb", "--long=--many", "--many=2", "-s", "a"}
+	args := []string{"-s", "a", "-d", "x", "--many", "1", "-sb", "--long=--many", "--quiet", "--many=2", "-s", "a"}
 	if err := e.parse(args); err != nil {
 		t.Fatal(err)
 	}
 	if e.Socket != "a" || !slices.Equal(e.Sockets, []string{"a", "b", "a"}) ||
-		e.long != "--many" || !slices.Equal(e.many, []string{"1", "2"}) {
+		e.long != "--many" || !e.quiet || !slices.Equal(e.many, []string{"1", "2"}) {
 		t.Errorf("got %+v", e)
 	}
 }
@@ -220,6 +222,7 @@ func TestRefusedCommandLines(t *testing.T) {
 		{"-s a -s b -d c", "example: option given twice -- -s\n", true},
 		{"--long a --long b", "example: option given twice -- --long\n", true},
 		{"--long", "example: option requires an argument -- --long\n", true},
+		{"--quiet=no", "example: option takes no argument -- --quiet\n", true},
 		{"--many=", "example: option --many: empty\n", false},
 		{"--foreground --foreground", "example: option given twice -- --foreground\n", true},
 		{"--foreground=yes", "example: option takes no argument -- --foreground\n", true},

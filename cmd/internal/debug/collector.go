@@ -1,0 +1,139 @@
+package debug
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kivaloo/actors"
+	"kivaloo/tree"
+)
+
+// What durations are counted in, for each second.
+const (
+	microseconds = 1e6
+	nanoseconds  = 1e9
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("kivaloo_"+name, help, labels, nil)
+}
+
+// What there is to be scraped. Units are base units; the only labels are op and status.
+var (
+	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
+	descBatch       = desc("batch_requests", "Modifying requests committed together.")
+	descCommit      = desc("commit_duration_seconds", "From the start of a batch until its effects were durable.")
+	descSync        = desc("fsync_duration_seconds", "Syncs of a block file that an append waited for.")
+	descRead        = desc("read_duration_seconds", "Stage read: one read from a socket, with taking apart what came.")
+	descQueue       = desc("queue_duration_seconds", "Stage queue: requests waiting for the tree to take them in.")
+	descTree        = desc("tree_duration_seconds", "Stage tree: one step of the tree.")
+	descDisk        = desc("disk_duration_seconds", "Stage disk: an append, or the read of a page, as the tree sees it.")
+	descWrite       = desc("write_duration_seconds", "Stage write: answers waiting for a socket to take them.")
+	descHits        = desc("cache_hits_total", "Gets that found all their pages in memory.")
+	descMisses      = desc("cache_misses_total", "Times that a request had to wait for a page.")
+	descConnections = desc("connections", "Connections of clients that are open.")
+	descReady       = desc("ready", "1 if clients get what they ask for, as /readyz says, else 0.")
+
+	descHeight       = desc("tree_height", "Levels of the tree above its leaves.")
+	descPages        = desc("tree_pages", "Pages of the tree.")
+	descBlocks       = desc("store_blocks", "Blocks from the oldest that is needed to the end of the store.")
+	descBlockSize    = desc("store_block_bytes", "Size of a block, and so of a page.")
+	descGarbage      = desc("garbage_ratio", "Blocks kept over pages of the tree: 1 is no garbage.")
+	descCached       = desc("cache_pages", "Pages in memory.")
+	descCacheLimit   = desc("cache_limit_pages", "Pages that may be in memory.")
+	descSnapshots    = desc("snapshots", "Snapshots that are open.")
+	descReadOnly     = desc("read_only", "1 if no change can be made durable now, else 0.")
+	descCommits      = desc("commits_total", "Batches that have changed something.")
+	descPagesWritten = desc("pages_written_total", "Pages appended to the store.")
+	descPagesRead    = desc("pages_read_total", "Pages read from the store.")
+)
+
+// collector has Prometheus read what a Server knows, when it asks.
+type collector struct{ server *Server }
+
+// Describe sends nothing: what there is depends on the program.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	in := &c.server.inside
+	serving := c.server.serving.Load()
+	out <- histogram(descRead, in.loop.Read.Read(), microseconds, nanoseconds)
+	out <- histogram(descWrite, in.loop.Write.Read(), microseconds, nanoseconds)
+	out <- histogram(descSync, in.syncs.Read(), microseconds, nanoseconds)
+	out <- gauge(descConnections, serving.connections())
+	out <- gauge(descReady, flag(c.server.problem() == nil))
+	if serving == nil || serving.Requests == nil {
+		return
+	}
+	collectTree(out, &in.tree)
+	if stats, ok := c.server.shape(serving); ok {
+		collectShape(out, &stats)
+	}
+}
+
+// collectTree sends what the tree has counted.
+func collectTree(out chan<- prometheus.Metric, m *tree.Metrics) {
+	for op := range tree.OpCode(tree.OpCodes) {
+		for s := range tree.Status(tree.Statuses) {
+			out <- counter(descRequests, m.Requests(op, s), op.String(), s.String())
+		}
+	}
+	out <- histogram(descBatch, m.Batch.Read(), 1, 1)
+	out <- histogram(descCommit, m.Commit.Read(), microseconds, nanoseconds)
+	out <- histogram(descQueue, m.Queue.Read(), microseconds, nanoseconds)
+	out <- histogram(descTree, m.Step.Read(), microseconds, nanoseconds)
+	out <- histogram(descDisk, m.Disk.Read(), microseconds, nanoseconds)
+	out <- counter(descHits, m.CacheHits())
+	out <- counter(descMisses, m.CacheMisses())
+}
+
+// collectShape sends what the tree has said about itself.
+func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
+	out <- gauge(descHeight, s.Height)
+	out <- gauge(descPages, s.Pages)
+	out <- gauge(descBlocks, s.Blocks)
+	out <- gauge(descBlockSize, s.BlockSize)
+	out <- gauge(descGarbage, garbageRatio(s))
+	out <- gauge(descCached, s.CachedPages)
+	out <- gauge(descCacheLimit, s.CacheLimit)
+	out <- gauge(descSnapshots, s.Snapshots)
+	out <- gauge(descReadOnly, flag(s.Refusal != nil))
+	out <- counter(descCommits, s.Commits)
+	out <- counter(descPagesWritten, s.Written)
+	out <- counter(descPagesRead, s.Read)
+}
+
+// garbageRatio is how many blocks are kept for each page of the tree.
+func garbageRatio(s *tree.Stats) float64 {
+	if s.Pages == 0 {
+		return 1
+	}
+	return float64(s.Blocks) / float64(s.Pages)
+}
+
+func flag(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+func gauge[N int | uint64 | float64](d *prometheus.Desc, value N) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
+}
+
+func counter(d *prometheus.Desc, value uint64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+}
+
+// histogram makes a metric of c, of which so many of the bounds, and so much of the sum, make one base unit. To divide
+// gives bounds without digits that are there for the sake of binary fractions only.
+func histogram(d *prometheus.Desc, c actors.Counts, units, sumUnits float64) prometheus.Metric {
+	upTo := make(map[float64]uint64, actors.HistogramBuckets)
+	seen := uint64(0)
+	for i := range actors.HistogramBuckets {
+		seen += c.Buckets[i]
+		upTo[float64(actors.Bound(i))/units] = seen
+	}
+	return prometheus.MustNewConstHistogram(d, c.Total(), float64(c.Sum)/sumUnits, upTo)
+}

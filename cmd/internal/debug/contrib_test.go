@@ -1,0 +1,107 @@
+package debug
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// root is the directory of the module.
+var root = filepath.Join("..", "..", "..")
+
+func readFile(t *testing.T, path ...string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// Whatever metric is spoken of exists, and each that exists is explained.
+func TestMetricsAreThoseSpokenOf(t *testing.T) {
+	l := look(t)
+	l.serve()
+	exist := make(map[string]bool)
+	for _, found := range regexp.MustCompile(`(?m)^# TYPE (kivaloo_\w+) `).FindAllStringSubmatch(l.want("/metrics", 200), -1) {
+		exist[found[1]] = true
+	}
+	if len(exist) < 20 {
+		t.Fatalf("only %d metrics", len(exist))
+	}
+	names := regexp.MustCompile(`\bkivaloo_[a-z_]+\b`)
+	for _, path := range []string{"docs/monitoring.md", "contrib/prometheus/kivaloo.rules.yml", "contrib/grafana/kivaloo.json"} {
+		found := names.FindAllString(readFile(t, path), -1)
+		if len(found) == 0 {
+			t.Errorf("%s speaks of no metric", path)
+		}
+		for _, name := range found {
+			base := name
+			for _, part := range []string{"_bucket", "_sum", "_count"} {
+				base = strings.TrimSuffix(base, part)
+			}
+			if !exist[name] && !exist[base] {
+				t.Errorf("%s speaks of %s, which does not exist", path, name)
+			}
+		}
+	}
+	manual := readFile(t, "docs/monitoring.md")
+	for name := range exist {
+		if !strings.Contains(manual, "`"+name+"`") {
+			t.Errorf("docs/monitoring.md does not explain %s", name)
+		}
+	}
+}
+
+func TestDashboard(t *testing.T) {
+	var d struct {
+		Panels []struct {
+			ID      int
+			Title   string
+			Targets []struct{ Expr string }
+			GridPos struct{ X, Y, W, H int }
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(t, "contrib/grafana/kivaloo.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	ids := make(map[int]bool)
+	for _, p := range d.Panels {
+		if ids[p.ID] || p.Title == "" || len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 {
+			t.Errorf("panel %+v", p)
+		}
+		ids[p.ID] = true
+	}
+	if len(ids) < 8 {
+		t.Errorf("%d panels", len(ids))
+	}
+}
+
+// systemd finds nothing wrong with the unit, but for the program, which is not there.
+func TestUnit(t *testing.T) {
+	unit := readFile(t, "contrib/systemd/kivaloo.service")
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip(err)
+	}
+	path := filepath.Join(t.TempDir(), "kivaloo.service")
+	unit = strings.Replace(unit, "ExecStart=/usr/local/bin/kivaloo", "ExecStart="+sleep, 1)
+	if err := os.WriteFile(path, []byte(unit), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.Command("systemd-analyze", "verify", "--man=no", path).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		t.Skip("no systemd-analyze")
+	}
+	for line := range strings.Lines(string(said)) {
+		if strings.Contains(line, "kivaloo.service") {
+			t.Error(line)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package debug
+
+import (
+	"sync"
+	"time"
+
+	"kivaloo/actors"
+	"kivaloo/eventloop"
+	"kivaloo/tree"
+)
+
+// inside is what a server measures.
+type inside struct {
+	tree  tree.Metrics
+	loop  eventloop.Metrics
+	syncs actors.Durations
+
+	asking  sync.Mutex
+	pending *question // asked and, when last looked at, not answered
+}
+
+// Serving is what there is to look at once clients are served.
+type Serving struct {
+	Requests *tree.Requests  // nil: the program has no tree
+	Gate     *eventloop.Gate // counts the connections; nil: nobody does
+}
+
+// OnSync is what the block store is to tell of its syncs.
+func (s *Server) OnSync() func(time.Duration) {
+	if s == nil {
+		return nil
+	}
+	return s.inside.syncs.Add
+}
+
+// Clock returns now, or nil if nothing is measured.
+func (s *Server) Clock(now func() time.Duration) func() time.Duration {
+	if s == nil {
+		return nil
+	}
+	return now
+}
+
+// Measure measures a loop and a tree, which may be nil, that do not run yet.
+func (s *Server) Measure(l *eventloop.Loop, t *tree.Tree) {
+	if s == nil {
+		return
+	}
+	l.Measure(&s.inside.loop)
+	if t != nil {
+		t.Measure(&s.inside.tree)
+	}
+}
+
+// Ready says that clients are served from now on.
+func (s *Server) Ready(serving Serving) {
+	if s != nil {
+		s.serving.Store(&serving)
+	}
+}
+
+// Stopping says that soon clients will not be served any more. The tree is not asked from now on.
+func (s *Server) Stopping() {
+	if s != nil {
+		s.serving.Store(nil)
+	}
+}
+
+// question asks the tree how it is. It is a batch without requests, and its own client, of which
+// nothing is called but Release.
+type question struct {
+	tree.Batch
+	tree.Client
+	answer chan tree.Stats
+}
+
+func (q *question) Release(*tree.Batch) {}
+
+// shape asks the tree for its shape. It is false if the tree is too busy to answer, or has ended. There is one
+// question at a time, so that they cannot pile up.
+func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
+	in := &s.inside
+	in.asking.Lock()
+	defer in.asking.Unlock()
+	if in.pending != nil && len(in.pending.answer) > 0 {
+		in.pending = nil // that was then
+	}
+	if in.pending == nil {
+		q := &question{answer: make(chan tree.Stats, 1)}
+		q.Batch.Client = q
+		q.Call = func(t *tree.Tree) { q.answer <- t.Stats() }
+		in.pending = q
+		serving.Requests.PushOne(&q.Batch)
+	}
+	timeout := time.NewTimer(s.opts.patience)
+	defer timeout.Stop()
+	select {
+	case stats := <-in.pending.answer:
+		in.pending = nil
+		return stats, true
+	case <-timeout.C:
+	case <-s.ended.Done():
+	}
+	return tree.Stats{}, false
+}
+
+// connections returns how many connections are open.
+func (serving *Serving) connections() int {
+	if serving == nil || serving.Gate == nil {
+		return 0
+	}
+	return serving.Gate.Open()
+}

@@ -1,0 +1,47 @@
+package debug
+
+import (
+	"context"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"kivaloo/tree"
+)
+
+// The page, in a browser, shows what was done, and its script has nothing to complain about.
+func TestPageInBrowser(t *testing.T) {
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("no chromium")
+	}
+	l := look(t)
+	s := l.serve()
+	for range 12 {
+		s.do(tree.Request{Op: tree.Get, Key: []byte("absent")})
+	}
+	for l.sampler.report().Tree == nil || len(l.sampler.report().Ops) == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+t.TempDir(),
+		"--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", "http://"+l.Addr()+"/")
+	var said strings.Builder
+	cmd.Stderr = &said
+	page, err := cmd.Output()
+	if err != nil {
+		t.Skipf("chromium does not run: %v", err)
+	}
+	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(page), " ")
+	for _, want := range []string{"ready", `get +not done +[\d.]+ +12\b`, `levels above the leaves +0\b`, "garbage ratio", `queue +[\d.]+ `} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("no %s in %s", want, text)
+		}
+	}
+	if strings.Contains(said.String(), "CONSOLE") {
+		t.Errorf("the console: %s", said.String())
+	}
+}

@@ -1,0 +1,75 @@
+package debug
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// Report is stats.json: what a server has done in the last second, how it is, and how it was. Times are in
+// seconds.
+type Report struct {
+	Program string  `json:"program"`
+	Version string  `json:"version"`
+	Uptime  float64 `json:"uptime"`
+	Ready   bool    `json:"ready"`
+	Problem string  `json:"problem"` // why it is not ready
+
+	Connections int      `json:"connections"`
+	Ops         []OpRate `json:"ops"` // those that there have been
+	PerSecond   float64  `json:"per_second"`
+	Stages      []Timing `json:"stages"` // in the order in which a request passes them
+	Commit      *Timing  `json:"commit"` // nil: the program has no tree
+	Sync        Timing   `json:"fsync"`
+	Batch       *Sizes   `json:"batch"`
+	Tree        *Shape   `json:"tree"`
+	History     History  `json:"history"`
+}
+
+// OpRate is how many requests for one operation have ended in one way.
+type OpRate struct {
+	Op        string  `json:"op"`
+	Status    string  `json:"status"`
+	PerSecond float64 `json:"per_second"`
+	Total     uint64  `json:"total"` // since the start
+}
+
+// Timing is how often something was done in the last second, and how long it took.
+type Timing struct {
+	Name      string  `json:"name"`
+	PerSecond float64 `json:"per_second"`
+	P50       float64 `json:"p50"`
+	P99       float64 `json:"p99"`
+}
+
+// Sizes are those of the batches in the last second.
+type Sizes struct {
+	Mean float64 `json:"mean"`
+	P99  float64 `json:"p99"`
+}
+
+// Shape is the tree, its cache and its space on disk.
+type Shape struct {
+	Height       int     `json:"height"`
+	Pages        uint64  `json:"pages"`
+	Blocks       uint64  `json:"blocks"`
+	BlockBytes   int     `json:"block_bytes"`
+	GarbageRatio float64 `json:"garbage_ratio"`
+	CachedPages  int     `json:"cached_pages"`
+	CacheLimit   int     `json:"cache_limit"`
+	HitRatio     float64 `json:"hit_ratio"` // of the last second; 1 if nothing was looked for
+	Snapshots    int     `json:"snapshots"`
+}
+
+// History is one number for each second of the last minutes, oldest first.
+type History struct {
+	PerSecond []float64 `json:"per_second"`
+	CommitP99 []float64 `json:"commit_p99"`
+	SyncP99   []float64 `json:"fsync_p99"`
+}
+
+// serveReport serves stats.json.
+func (s *Server) serveReport(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	report := s.sampler.report()
+	_ = json.NewEncoder(w).Encode(&report) // it fails only if nobody listens any more
+}

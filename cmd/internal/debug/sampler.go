@@ -1,0 +1,174 @@
+package debug
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"kivaloo/actors"
+	"kivaloo/tree"
+)
+
+// stages are the parts of a request's way, in order. Each has its place in sample.stages.
+var stages = [...]string{"read", "queue", "tree", "disk", "write"}
+
+// sample is all counts at one moment.
+type sample struct {
+	at       time.Time
+	requests [tree.OpCodes][tree.Statuses]uint64
+	stages   [len(stages)]actors.Counts
+	commit   actors.Counts
+	sync     actors.Counts
+	batch    actors.Counts
+	hits     uint64
+	misses   uint64
+}
+
+// sampler compares the counts of now with those of a second ago, for everybody who looks.
+type sampler struct {
+	server *Server
+	start  time.Time
+	last   sample // the goroutine's own
+
+	mu     sync.Mutex
+	latest Report // under mu; its slices are never changed
+}
+
+func newSampler(s *Server) *sampler {
+	now := time.Now()
+	sm := &sampler{server: s, start: now, last: s.inside.sample(now)}
+	sm.take(now)
+	return sm
+}
+
+// run takes samples until ctx is done.
+func (sm *sampler) run(ctx context.Context) {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			sm.take(now)
+		}
+	}
+}
+
+// sample reads all counts.
+func (in *inside) sample(now time.Time) sample {
+	m := &in.tree
+	s := sample{
+		at: now, commit: m.Commit.Read(), sync: in.syncs.Read(), batch: m.Batch.Read(),
+		hits: m.CacheHits(), misses: m.CacheMisses(),
+	}
+	for i, d := range [len(stages)]*actors.Durations{&in.loop.Read, &m.Queue, &m.Step, &m.Disk, &in.loop.Write} {
+		s.stages[i] = d.Read()
+	}
+	for op := range s.requests {
+		for status := range s.requests[op] {
+			s.requests[op][status] = m.Requests(tree.OpCode(op), tree.Status(status))
+		}
+	}
+	return s
+}
+
+// take makes the latest report.
+func (sm *sampler) take(now time.Time) {
+	s := sm.server
+	next := s.inside.sample(now)
+	problem := s.problem()
+	serving := s.serving.Load()
+	r := Report{
+		Program: s.opts.Program, Version: s.opts.Version, Uptime: now.Sub(sm.start).Seconds(),
+		Ready: problem == nil, Connections: serving.connections(),
+	}
+	if problem != nil {
+		r.Problem = problem.Error()
+	}
+	r.compare(&sm.last, &next)
+	if serving != nil && serving.Requests != nil {
+		if stats, ok := s.shape(serving); ok {
+			r.Tree = shapeOf(&stats, &sm.last, &next)
+		}
+	} else {
+		r.Commit, r.Batch = nil, nil
+	}
+	sm.last = next
+
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
+	h := &sm.latest.History
+	r.History = History{
+		PerSecond: extend(h.PerSecond, r.PerSecond),
+		CommitP99: extend(h.CommitP99, p99(r.Commit)),
+		SyncP99:   extend(h.SyncP99, r.Sync.P99),
+	}
+	sm.latest = r
+}
+
+// report returns the latest report.
+func (sm *sampler) report() Report {
+	sm.mu.Lock()
+	defer sm.mu.Unlock()
+	return sm.latest
+}
+
+// compare fills in what happened between two samples.
+func (r *Report) compare(before, now *sample) {
+	seconds := max(now.at.Sub(before.at).Seconds(), 1e-3)
+	r.Ops = []OpRate{}
+	for op := range now.requests {
+		for status, total := range now.requests[op] {
+			rate := float64(total-before.requests[op][status]) / seconds
+			r.PerSecond += rate
+			if total > 0 {
+				r.Ops = append(r.Ops, OpRate{tree.OpCode(op).String(), tree.Status(status).String(), rate, total})
+			}
+		}
+	}
+	for i, name := range stages {
+		r.Stages = append(r.Stages, timing(name, &before.stages[i], &now.stages[i], seconds))
+	}
+	commit := timing("commit", &before.commit, &now.commit, seconds)
+	r.Commit = &commit
+	r.Sync = timing("fsync", &before.sync, &now.sync, seconds)
+	batch := now.batch.Since(&before.batch)
+	r.Batch = &Sizes{Mean: float64(batch.Sum) / float64(max(batch.Total(), 1)), P99: batch.Quantile(.99)}
+}
+
+// timing describes what a histogram of durations has got between two samples.
+func timing(name string, before, now *actors.Counts, seconds float64) Timing {
+	c := now.Since(before)
+	return Timing{
+		Name: name, PerSecond: float64(c.Total()) / seconds,
+		P50: c.Quantile(.5) / microseconds, P99: c.Quantile(.99) / microseconds,
+	}
+}
+
+func p99(t *Timing) float64 {
+	if t == nil {
+		return 0
+	}
+	return t.P99
+}
+
+func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
+	ratio := 1.0
+	hits, misses := now.hits-before.hits, now.misses-before.misses
+	if hits+misses > 0 {
+		ratio = float64(hits) / float64(hits+misses)
+	}
+	return &Shape{
+		Height: stats.Height, Pages: stats.Pages, Blocks: stats.Blocks, BlockBytes: stats.BlockSize,
+		GarbageRatio: garbageRatio(stats), CachedPages: stats.CachedPages, CacheLimit: stats.CacheLimit,
+		HitRatio: ratio, Snapshots: stats.Snapshots,
+	}
+}
+
+// extend returns a new slice that has value behind the latest of history.
+func extend(history []float64, value float64) []float64 {
+	history = history[max(0, len(history)+1-historySamples):]
+	return append(slices.Clone(history), value)
+}

@@ -1,0 +1,167 @@
+package debug
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Options say where to look in.
+type Options struct {
+	Addr     string // host:port of --debug-addr; "": nowhere
+	Insecure bool   // it need not be a loopback address
+	Record   bool   // the flight recorder runs from the start
+	Program  string // for the page
+	Version  string // of the program
+	Log      *slog.Logger
+
+	patience time.Duration // treePatience, so that tests need not wait
+}
+
+// Server answers those who look in.
+type Server struct {
+	opts    Options
+	inside  inside
+	serving atomic.Pointer[Serving] // nil while clients are not served
+	sampler *sampler
+
+	recorder recorder
+	http     http.Server
+	listener net.Listener
+	ended    context.Context
+	end      context.CancelFunc
+	workers  sync.WaitGroup
+}
+
+// Start listens and answers from now on; until Ready is called, that nothing is ready. It returns nil if
+// there is no address.
+func Start(o Options) (*Server, error) {
+	if o.Addr == "" {
+		return nil, nil
+	}
+	if o.patience == 0 {
+		o.patience = treePatience
+	}
+	addr, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("--debug-addr %s: %w", o.Addr, err)
+	}
+	s := &Server{opts: o, listener: &limitedListener{ln, make(chan struct{}, maxConnections)}}
+	if o.Record {
+		if err := s.recorder.start(); err != nil {
+			ln.Close()
+			return nil, err
+		}
+	}
+	s.ended, s.end = context.WithCancel(context.Background())
+	s.sampler = newSampler(s)
+	s.http = http.Server{
+		Handler: s.handler(), MaxHeaderBytes: maxHeaderBytes,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,
+		BaseContext: func(net.Listener) context.Context { return s.ended },
+		ErrorLog:    slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	s.workers.Go(func() { s.sampler.run(s.ended) })
+	s.workers.Go(func() {
+		if err := s.http.Serve(s.listener); err != http.ErrServerClosed {
+			o.Log.Error("nobody can look in any more", "err", err)
+		}
+	})
+	o.Log.Info("debug server", "url", "http://"+ln.Addr().String()+"/")
+	return s, nil
+}
+
+// handler is all pages there are. It is a mux of our own: what packages add to the default one is not for
+// everybody.
+func (s *Server) handler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		collector{s},
+	)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", servePage)
+	mux.HandleFunc("GET /stats.json", s.serveReport)
+	mux.HandleFunc("GET /livez", serveAlive)
+	mux.HandleFunc("GET /readyz", s.serveReady)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	s.recorder.add(mux)
+	addProfiles(mux)
+	return s.guard(mux)
+}
+
+// Addr returns the address that the server listens on.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Close lets answers under way end, for a moment, and stops. What takes longer, such as a profile, is cut off.
+func (s *Server) Close() {
+	if s == nil {
+		return
+	}
+	s.end()
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+	s.workers.Wait()
+	s.recorder.stop()
+}
+
+//go:embed page.html
+var page []byte
+
+// servePage serves the live page, which needs nothing else than stats.json.
+func servePage(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'")
+	_, _ = w.Write(page)
+}
+
+// limitedListener bounds how many connections are open at once. Those that are too many wait in the kernel.
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	l.places <- struct{}{}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &limitedConn{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
+}
+
+// limitedConn gives its place back when it is closed.
+type limitedConn struct {
+	net.Conn
+	leave func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.leave()
+	return c.Conn.Close()
+}
+
+// setAnswerTime bounds how long the answer to a request may take, of which making it takes up to so long.
+func setAnswerTime(w http.ResponseWriter, making time.Duration) {
+	// It fails only on a connection that is gone.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(making + answerTimeout))
+}

@@ -1,0 +1,443 @@
+package debug
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/trace"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+	"kivaloo/disk/simfs"
+	"kivaloo/eventloop"
+	"kivaloo/tree"
+)
+
+// looked is a debug server for a test, and a client.
+type looked struct {
+	*Server
+	t      *testing.T
+	client *http.Client
+}
+
+func look(t *testing.T) *looked {
+	t.Helper()
+	return lookWith(t, 0)
+}
+
+// lookWith is look, with a patience of its own with the tree.
+func lookWith(t *testing.T, patience time.Duration) *looked {
+	t.Helper()
+	s, err := Start(Options{
+		Addr: "127.0.0.1:0", Program: "test", Version: "1", Log: slog.New(slog.DiscardHandler), patience: patience,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		s.Close()
+	})
+	return &looked{s, t, &http.Client{Transport: transport, Timeout: time.Minute}}
+}
+
+// get returns the status and the body of a page.
+func (l *looked) get(path string) (int, string) {
+	l.t.Helper()
+	answer, err := l.client.Get("http://" + l.Addr() + path)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+// want checks the status of a page, and that all texts are in it. It returns the page.
+func (l *looked) want(path string, status int, texts ...string) string {
+	l.t.Helper()
+	got, body := l.get(path)
+	if got != status {
+		l.t.Errorf("%s: status %d, want %d: %.200s", path, got, status, body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(body, text) {
+			l.t.Errorf("%s: no %q in %s", path, text, aboutUs(body))
+		}
+	}
+	return body
+}
+
+// ask makes a request that is not for a page.
+func (l *looked) ask(method, path string) {
+	l.t.Helper()
+	r, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+l.Addr()+path, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	answer, err := l.client.Do(r)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		l.t.Errorf("%s %s: %s", method, path, answer.Status)
+	}
+}
+
+// aboutUs returns the lines of body that are not about the Go runtime.
+func aboutUs(body string) string {
+	var ours strings.Builder
+	for line := range strings.Lines(body) {
+		if !strings.HasPrefix(line, "go_") && !strings.HasPrefix(line, "#") && !strings.Contains(line, "_bucket{") {
+			ours.WriteString(line)
+		}
+	}
+	return ours.String()
+}
+
+// client takes answers, of no interest, and says at the end of a step when there will be no more.
+type client struct {
+	tree.Client
+	released bool
+	done     chan struct{}
+}
+
+func (*client) Value(*tree.Request, []byte, bool) {}
+func (*client) Done(*tree.Request, bool)          {}
+func (*client) Failed(*tree.Request, error)       {}
+func (*client) Abandoned() bool                   { return false }
+func (c *client) Release(*tree.Batch)             { c.released = true }
+
+func (c *client) Flush() {
+	if c.released {
+		close(c.done)
+	}
+}
+
+// breakable is a store whose appends can be made to fail.
+type breakable struct {
+	disk.Store
+	broken chan struct{} // closed: they fail
+}
+
+func (b *breakable) Submit(first, last *disk.Op) {
+	select {
+	case <-b.broken:
+		if first == last && first.Kind == disk.Append {
+			first.Err = errors.New("out of order")
+			first.Done.PushOne(first)
+			return
+		}
+	default:
+	}
+	b.Store.Submit(first, last)
+}
+
+// served is a tree that counts in a debug server.
+type served struct {
+	store *breakable
+	actor *tree.Actor
+}
+
+func (l *looked) serve() *served {
+	l.t.Helper()
+	inline, err := disk.OpenInline("store", disk.Options{BlockSize: 512, FS: simfs.New("store"), OnSync: l.OnSync()})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s := &served{store: &breakable{inline, make(chan struct{})}}
+	t, err := tree.Open(s.store, tree.Config{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	t.Measure(&l.inside.tree)
+	s.actor = tree.NewActor(t, s.store)
+	group := actors.NewGroup()
+	group.Go("tree", s.actor.Run)
+	l.t.Cleanup(func() {
+		l.Stopping()
+		group.Stop()
+		if err := group.Wait(); err != nil {
+			l.t.Error(err)
+		}
+		t.Close()
+		s.store.Close()
+	})
+	gate := eventloop.NewGate(1)
+	l.Ready(Serving{Requests: s.actor.Requests(), Gate: gate})
+	return s
+}
+
+// do has requests carried out.
+func (s *served) do(requests ...tree.Request) {
+	c := &client{done: make(chan struct{})}
+	s.actor.Requests().PushOne(&tree.Batch{Client: c, Requests: requests, Pushed: s.actor.Now()})
+	<-c.done
+}
+
+func TestOff(t *testing.T) {
+	s, err := Start(Options{})
+	if s != nil || err != nil {
+		t.Fatalf("without an address: %v, %v", s, err)
+	}
+	s.Ready(Serving{})
+	s.Stopping()
+	s.Measure(nil, nil)
+	s.Close()
+	if s.OnSync() != nil || s.Clock(func() time.Duration { return 0 }) != nil {
+		t.Error("something is measured that nobody can look at")
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for addr, want := range map[string]string{
+		"127.0.0.1:0":  "",
+		"[::1]:0":      "",
+		"localhost:0":  "",
+		"0.0.0.0:1":    "--insecure-debug",
+		":1":           "--insecure-debug",
+		"192.0.2.1:1":  "read what is stored",
+		"127.0.0.1":    "not host:port",
+		"/run/x.debug": "not host:port",
+	} {
+		o := Options{Addr: addr}
+		got, err := o.resolve()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %q, %v; want an error with %q", addr, got, err, want)
+		}
+		o.Insecure = true
+		if _, err := o.resolve(); want == "--insecure-debug" && err != nil {
+			t.Errorf("%s, insecure: %v", addr, err)
+		}
+	}
+}
+
+// A page of somebody else can have a browser ask, but not under a name of this machine.
+func TestForeignHost(t *testing.T) {
+	l := look(t)
+	for host, want := range map[string]int{
+		"": 200, "localhost:6060": 200, "[::1]:6060": 200, "evil.example": 403, "evil.example:6060": 403, "192.0.2.1": 403,
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr()+"/livez", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		answer, err := l.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("host %q: %s, want %d", host, answer.Status, want)
+		}
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	l := look(t)
+	l.want("/debug/pprof/", 200, "goroutine", "heap", "mutex", "block")
+	l.want("/debug/pprof/goroutine?debug=1", 200, "goroutine profile")
+	l.want("/debug/pprof/profile?seconds=1", 200)
+	l.want("/debug/pprof/profile?seconds=601", 400, "not within")
+	l.want("/debug/pprof/heap?seconds=NaN", 400, "not within")
+	l.want("/debug/pprof/cmdline", 200, "debug.test")
+	l.want("/nothing", 404)
+	const recording = "/debug/flightrecording"
+	l.want(recording, 409, "--flight-recorder")
+	for range 2 {
+		l.ask("PUT", recording)
+		if text := l.want(recording, 200); !strings.HasPrefix(text, "go 1.") {
+			t.Errorf("no recording: %.20q", text)
+		}
+	}
+	l.recorder.mu.Lock()
+	l.want(recording, 409, "one at a time")
+	l.recorder.mu.Unlock()
+	l.ask("DELETE", recording)
+	l.ask("DELETE", recording)
+	l.want(recording, 409, "--flight-recorder")
+}
+
+// A profile that takes long does not hold up the end.
+func TestCloseCutsOff(t *testing.T) {
+	l := look(t)
+	ended := make(chan error, 1)
+	go func() {
+		answer, err := l.client.Get("http://" + l.Addr() + "/debug/pprof/trace?seconds=500")
+		if err == nil {
+			_, err = io.Copy(io.Discard, answer.Body)
+			answer.Body.Close()
+		}
+		ended <- err
+	}()
+	for !trace.IsEnabled() {
+		time.Sleep(time.Millisecond)
+	}
+	l.Close()
+	<-ended
+	if trace.IsEnabled() {
+		t.Error("something is recorded still")
+	}
+}
+
+func TestHealth(t *testing.T) {
+	l := look(t)
+	l.want("/livez", 200, "alive")
+	l.want("/readyz", 503, "starting")
+	s := l.serve()
+	s.do(tree.Request{Op: tree.Set, Key: []byte("k")})
+	l.want("/readyz", 200, "ready")
+	close(s.store.broken)
+	s.do(tree.Request{Op: tree.Set, Key: []byte("k"), Value: []byte("v")})
+	l.want("/readyz", 503, "read-only", "out of order")
+	l.want("/metrics", 200, "kivaloo_read_only 1\n", "kivaloo_ready 0\n", `kivaloo_requests_total{op="set",status="failed"} 1`)
+	l.Stopping()
+	l.want("/readyz", 503, "stopping")
+	l.want("/livez", 200, "alive")
+}
+
+// A program without a tree is ready when it serves, and has no metrics of one.
+func TestNoTree(t *testing.T) {
+	l := look(t)
+	l.Ready(Serving{Gate: eventloop.NewGate(1)})
+	l.want("/readyz", 200)
+	if text := l.want("/metrics", 200, "kivaloo_ready 1", "kivaloo_connections 0", "kivaloo_fsync_duration_seconds_count"); strings.Contains(text, "tree_pages") {
+		t.Error("there are metrics of a tree")
+	}
+}
+
+// A tree that does not answer is not asked again and again, and does not hold up the end.
+func TestBusyTree(t *testing.T) {
+	l := lookWith(t, 20*time.Millisecond)
+	w := actors.NewWaiter()
+	mailbox := actors.NewMailbox[tree.Batch](&w.Doorbell) // nobody looks into it
+	l.Ready(Serving{Requests: mailbox})
+	for range 2 {
+		l.want("/readyz", 503, "has not answered")
+	}
+	questions := 0
+	for b := mailbox.Drain(); b != nil; b = b.Next() {
+		questions++
+	}
+	if questions != 1 {
+		t.Errorf("asked %d times", questions)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	l := look(t)
+	s := l.serve()
+	for i := range 3 {
+		key := fmt.Appendf(nil, "key %d", i)
+		s.do(tree.Request{Op: tree.Set, Key: key, Value: key})
+		s.do(tree.Request{Op: tree.Get, Key: key}, tree.Request{Op: tree.Add, Key: key}, tree.Request{Op: tree.Get, Key: []byte("no")})
+	}
+	text := l.want("/metrics", 200,
+		`kivaloo_requests_total{op="set",status="ok"} 3`,
+		`kivaloo_requests_total{op="get",status="ok"} 3`,
+		`kivaloo_requests_total{op="get",status="not_done"} 3`,
+		`kivaloo_requests_total{op="add",status="not_done"} 3`,
+		`kivaloo_requests_total{op="cad",status="dropped"} 0`,
+		"kivaloo_commit_duration_seconds_count 3\n",
+		"kivaloo_disk_duration_seconds_count 3\n",
+		"kivaloo_queue_duration_seconds_count 6\n",
+		"kivaloo_batch_requests_count 6\n", "kivaloo_batch_requests_sum 6\n",
+		`kivaloo_batch_requests_bucket{le="1"} 6`,
+		`kivaloo_commit_duration_seconds_bucket{le="1e-06"}`, `le="0.001024"`,
+		"kivaloo_cache_hits_total 6\n", "kivaloo_cache_misses_total 0\n",
+		"kivaloo_tree_height 0\n", "kivaloo_tree_pages 1\n", "kivaloo_commits_total 3\n", "kivaloo_store_block_bytes 512\n",
+		"kivaloo_ready 1\n", "kivaloo_read_only 0\n",
+		"go_goroutines ", "process_open_fds ",
+	)
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if n := l.inside.syncs.Read(); n.Total() != 4 { // one for the first page
+		t.Errorf("%d syncs", n.Total())
+	}
+}
+
+// A report says what was done between two samples.
+func TestReport(t *testing.T) {
+	l := look(t)
+	s := l.serve()
+	sm := newSampler(l.Server) // nobody else takes samples of this one
+	for i := range 10 {
+		s.do(tree.Request{Op: tree.Set, Key: []byte{byte(i)}}, tree.Request{Op: tree.Get, Key: []byte{byte(i)}})
+	}
+	sm.take(sm.start.Add(2 * time.Second))
+	r := sm.report()
+	if !r.Ready || r.Program != "test" || r.Uptime != 2 || r.PerSecond != 10 || len(r.Ops) != 2 || r.Ops[1] != (OpRate{"set", "ok", 5, 10}) {
+		t.Errorf("%+v", r)
+	}
+	if len(r.Stages) != 5 || r.Stages[1].Name != "queue" || r.Stages[1].PerSecond != 5 || r.Commit.PerSecond != 5 || r.Batch.Mean != 1 {
+		t.Errorf("stages %+v, commit %+v, batch %+v", r.Stages, r.Commit, r.Batch)
+	}
+	if r.Tree == nil || r.Tree.Pages != 1 || r.Tree.HitRatio != 1 || r.Tree.GarbageRatio < 1 {
+		t.Errorf("tree %+v", r.Tree)
+	}
+	for i := range 2 * historySamples {
+		sm.take(sm.start.Add(time.Duration(3+i) * time.Second))
+	}
+	r = sm.report()
+	if len(r.History.PerSecond) != historySamples || r.PerSecond != 0 {
+		t.Errorf("%d samples are kept; %v a second", len(r.History.PerSecond), r.PerSecond)
+	}
+}
+
+// stats.json is a report, also before there is anything to say.
+func TestServedReport(t *testing.T) {
+	l := look(t)
+	var r Report
+	if err := json.Unmarshal([]byte(l.want("/stats.json", 200)), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Ready || r.Problem != errNotServing.Error() || r.Program != "test" || r.Ops == nil || len(r.Stages) != len(stages) || r.Tree != nil {
+		t.Errorf("%+v", r)
+	}
+}
+
+// What people and scrapers have open is bounded; who comes too late waits.
+func TestConnectionsAreBounded(t *testing.T) {
+	l := look(t)
+	var open []io.Closer
+	for range maxConnections {
+		answer, err := (&http.Client{Transport: &http.Transport{}}).Get("http://" + l.Addr() + "/livez")
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, answer.Body) // unread: the connection stays
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr()+"/livez", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.client.Do(r); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one too many: %v", err)
+	}
+	for _, c := range open {
+		c.Close()
+	}
+	l.want("/livez", 200)
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+// The mux lets people look in, if it is told to, and says where.
+func TestLookInside(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.startTarget(t)
+	mux := p.foreground(t, "--debug-addr", "127.0.0.1:0")
+	found := regexp.MustCompile(`url=(http://127\.0\.0\.1:\d+)/`).FindStringSubmatch(mux.said(t))
+	if found == nil {
+		t.Fatalf("no address to look in: %s", mux.said(t))
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) string {
+		answer, err := client.Get(found[1] + path)
+		must(t, err)
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		must(t, err)
+		return string(body)
+	}
+	mustServe(t, dial(t, p.socket()))
+	mustServe(t, dial(t, p.socket()))
+	daemontest.Until(t, "it is ready", func() bool { return get("/readyz") == "ready\n" })
+	for path, text := range map[string]string{
+		"/metrics":                       "\nkivaloo_connections 2\n",
+		"/stats.json":                    `"program":"kivaloo-mux"`,
+		"/debug/pprof/goroutine?debug=1": "goroutine profile",
+	} {
+		if page := get(path); !strings.Contains(page, text) {
+			t.Errorf("%s: no %q in %.2000s", path, text, page)
+		}
+	}
+}
+
+// What other machines can reach is refused, by name of the option that allows it.
+func TestLookInsideIsLocal(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	r := p.run(t, p.args("--debug-addr", "0.0.0.0:0")...)
+	if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "--insecure-debug") {
+		t.Errorf("status %v, said %q", r.Status, r.Output)
+	}
+	if !absent(p.socket()) {
+		t.Error("there is a socket")
+	}
+}

@@ -1,0 +1,180 @@
+package kvlds_test
+
+import (
+	"fmt"
+	"runtime/trace"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/eventloop"
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+// BenchmarkMeasuring tells what it costs to measure a server.
+func BenchmarkMeasuring(b *testing.B) {
+	alternate(b, func(b *testing.B, m *measured, on bool, do func()) float64 {
+		m.measure(b, on)
+		return processorTime(b, do)
+	})
+}
+
+// BenchmarkRecording tells what it costs to keep a flight recording of a server that is measured anyway.
+func BenchmarkRecording(b *testing.B) {
+	alternate(b, func(b *testing.B, m *measured, on bool, do func()) float64 {
+		m.measure(b, true)
+		if on {
+			recorder := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: 10 * time.Second, MaxBytes: 16 << 20})
+			if err := recorder.Start(); err != nil {
+				b.Fatal(err)
+			}
+			defer recorder.Stop()
+		}
+		return processorTime(b, do)
+	})
+}
+
+// alternate has one server do the same work in turn without something and with it, so that whatever else the machine
+// does meets both. What counts is processor time, of the server and of a client that does little but system calls. The
+// overhead is the median of that of the rounds. with does work with or without, and returns the time.
+func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do func()) float64) {
+	for _, load := range []struct {
+		name     string
+		request  wire.KVRequest
+		inFlight int
+		turns    int // in a round
+	}{
+		{"get/1-in-flight", wire.KVRequest{Type: wire.TypeGet}, 1, 500},
+		{"get/1000-in-flight", wire.KVRequest{Type: wire.TypeGet}, 1000, 20},
+		{"set/1-in-flight", wire.KVRequest{Type: wire.TypeSet}, 1, 300},
+		{"set/1000-in-flight", wire.KVRequest{Type: wire.TypeSet}, 1000, 2},
+	} {
+		b.Run(load.name, func(b *testing.B) {
+			m := newMeasured(b)
+			var took [2][]float64 // without, with
+			for round := 0; b.Loop(); round++ {
+				for i := range took {
+					how := (i + round) % len(took)
+					value := 2*round + how // no change is none
+					took[how] = append(took[how], with(b, m, how == 1, func() { m.run(b, load.request, load.inFlight, load.turns, value) }))
+				}
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(took[0])/float64(load.inFlight*load.turns), "ns/request")
+			b.ReportMetric(overhead(took[0], took[1]), "overhead-%")
+		})
+	}
+}
+
+func median(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[len(values)/2]
+}
+
+// overhead returns by how many percent with is more than without.
+func overhead(without, with []float64) float64 {
+	ratios := make([]float64, len(with))
+	for i := range with {
+		ratios[i] = with[i] / without[i]
+	}
+	return 100 * (median(ratios) - 1)
+}
+
+// measured is a server with 10,000 pairs, and what it is measured with.
+type measured struct {
+	*served
+	c    *client
+	loop eventloop.Metrics
+	tree tree.Metrics
+}
+
+const benchPairs = 10_000
+
+func newMeasured(b *testing.B) *measured {
+	m := &measured{served: serve(b, &slowStore{})}
+	m.c = m.dial()
+	m.run(b, wire.KVRequest{Type: wire.TypeSet}, 1000, benchPairs/1000, 0)
+	return m
+}
+
+// measure starts or ends measuring.
+func (m *measured) measure(b *testing.B, on bool) {
+	loopMetrics, treeMetrics, now := &m.loop, &m.tree, m.actor.Now
+	if !on {
+		loopMetrics, treeMetrics, now = nil, nil, nil
+	}
+	done := make(chan struct{}, 2)
+	m.actor.Requests().PushOne(&tree.Batch{Client: &mute{done: done}, Call: func(t *tree.Tree) { t.Measure(treeMetrics) }})
+	m.served.loop.Post(func() {
+		m.served.loop.Measure(loopMetrics)
+		m.server.Now = now
+		done <- struct{}{}
+	})
+	<-done
+	<-done
+}
+
+// mute is the client of a batch without requests.
+type mute struct {
+	tree.Client
+	done chan<- struct{}
+}
+
+func (m *mute) Release(*tree.Batch) { m.done <- struct{}{} }
+
+// processorTime returns what this process runs for, in nanoseconds, while it does something.
+func processorTime(b *testing.B, do func()) float64 {
+	now := func() int64 {
+		var t unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
+			b.Fatal(err)
+		}
+		return t.Nano()
+	}
+	before := now()
+	do()
+	return float64(now() - before)
+}
+
+// run makes requests, so many at once and that so many times, all over the store.
+func (m *measured) run(b *testing.B, r wire.KVRequest, inFlight, turns, value int) {
+	if r.Type == wire.TypeSet {
+		r.Value = []byte(strings.Repeat("v", 36) + fmt.Sprintf("%04d", value%10_000))
+	}
+	if err := m.c.nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		b.Fatal(err)
+	}
+	var out, record, key []byte
+	for turn := range turns {
+		out = out[:0]
+		for i := range inFlight {
+			n := uint32(turn*inFlight+i) * 2654435761 % benchPairs
+			key = fmt.Appendf(key[:0], "%040d", n)
+			r.Key = key
+			record = wire.AppendKVRequest(record[:0], &r)
+			out = wire.AppendPacket(out, uint64(i), record)
+		}
+		m.c.write(out)
+		for range inFlight {
+			if err := m.c.skip(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// skip takes one answer that is of no interest.
+func (c *client) skip() error {
+	header, err := c.r.Peek(wire.HeaderSize)
+	if err != nil {
+		return err
+	}
+	_, _, want, err := wire.Cut(header, 4<<20)
+	if err == nil {
+		_, err = c.r.Discard(int(want))
+	}
+	return err
+}

@@ -1,0 +1,119 @@
+package tree
+
+import (
+	"sync/atomic"
+	"time"
+
+	"kivaloo/actors"
+)
+
+// Status is how a request ended.
+type Status uint8
+
+const (
+	StatusOK      Status = iota
+	StatusNotDone        // the key is absent, or a condition did not hold
+	StatusFailed         // it could not be carried out
+	StatusDropped        // it was not started, because its client had been abandoned
+)
+
+// Operations and statuses are numbers from 0 up to these.
+const (
+	OpCodes  = int(CAD) + 1
+	Statuses = int(StatusDropped) + 1
+)
+
+var opNames = [OpCodes]string{"get", "range", "backup", "set", "add", "modify", "cas", "delete", "cad"}
+var statusNames = [Statuses]string{"ok", "not_done", "failed", "dropped"}
+
+func (op OpCode) String() string { return opNames[op] }
+func (s Status) String() string  { return statusNames[s] }
+
+// Metrics is what a tree counts of its work, for those who watch it. A tree that has been given one fills
+// it on its goroutine; anybody may read it.
+//
+// The counts that would have to be changed with every request are kept apart in the tree, as plain
+// numbers, and published once a step.
+type Metrics struct {
+	Batch  actors.Histogram // modifying requests in a batch that was started
+	Commit actors.Durations // from the start of a batch that changed something until its effects were durable
+	Queue  actors.Durations // from when a client's batch was pushed, if it says so, until a step took it in
+	Step   actors.Durations // a step that had requests or completed operations
+	Disk   actors.Durations // from the step that made an append or a read of a page until that in which it was back
+
+	requests [OpCodes][Statuses]atomic.Uint64
+	hits     atomic.Uint64
+	misses   atomic.Uint64
+}
+
+// Measure has the tree count in m from now on, or, if that is nil, no more. It is called where Step may be.
+func (t *Tree) Measure(m *Metrics) { t.metrics, t.tally = m, tally{} }
+
+// Requests returns how many requests for an operation have ended with a status.
+func (m *Metrics) Requests(op OpCode, s Status) uint64 { return m.requests[op][s].Load() }
+
+// CacheHits returns how often a Get found all its pages in memory, and CacheMisses how often a
+// request had to wait for a page.
+func (m *Metrics) CacheHits() uint64   { return m.hits.Load() }
+func (m *Metrics) CacheMisses() uint64 { return m.misses.Load() }
+
+// tally is what has been counted and not yet published.
+type tally struct {
+	requests [OpCodes][Statuses]uint32
+	hits     uint64
+	misses   uint64
+}
+
+// outcomeOf is the status of a request that was carried out.
+func outcomeOf(done bool) Status {
+	if done {
+		return StatusOK
+	}
+	return StatusNotDone
+}
+
+// publishTally adds what this step has counted to the metrics.
+func (t *Tree) publishTally() {
+	m := t.metrics
+	if m == nil {
+		return
+	}
+	for op := range t.tally.requests {
+		for s, n := range t.tally.requests[op] {
+			if n > 0 {
+				m.requests[op][s].Add(uint64(n))
+			}
+		}
+	}
+	m.hits.Add(t.tally.hits)
+	m.misses.Add(t.tally.misses)
+	t.tally = tally{}
+}
+
+// tookIn notes when a client's batch was taken in.
+func (t *Tree) tookIn(b *Batch) {
+	if t.metrics != nil && b.Pushed > 0 {
+		t.metrics.Queue.Add(t.now - b.Pushed)
+	}
+}
+
+// batchStarted notes the size of a batch. One that is there to reclaim space only has no size.
+func (t *Tree) batchStarted(requests int) {
+	if t.metrics != nil && requests > 0 {
+		t.metrics.Batch.Add(uint64(requests))
+	}
+}
+
+// committedNow notes that the effects of a batch are durable.
+func (t *Tree) committedNow(w *write) {
+	if t.metrics != nil {
+		t.metrics.Commit.Add(t.now - w.started)
+	}
+}
+
+// wasOut notes that an operation of the step at since is back.
+func (t *Tree) wasOut(since time.Duration) {
+	if t.metrics != nil {
+		t.metrics.Disk.Add(t.now - since)
+	}
+}
