@@ -281,3 +281,18 @@ func ExampleDB_Stats() {
 	fmt.Println(s.BlockSize, s.Pages, s.Commits)
 	// Output: 2048 1 1
 }
+
+// A pair is valid until the loop goes on; a clone stays.
+func ExamplePair_Clone() {
+	db, done := fruit()
+	defer done()
+	var kept []kivaloo.Pair
+	for pair, err := range db.Range(context.Background(), nil, []byte("c")) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		kept = append(kept, pair.Clone())
+	}
+	fmt.Printf("%s %s\n", kept[0].Key, kept[1].Key)
+	// Output: apple banana
+}

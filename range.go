@@ -9,11 +9,14 @@ import (
 	"kivaloo/wire"
 )
 
-// Pair is a key with its value. One that comes from a Range is valid until the loop goes on: clone what is
-// to be kept.
+// Pair is a key with its value. One that comes from a Range is valid until the loop goes on: what is to be kept is
+// to be cloned.
 type Pair struct {
 	Key, Value []byte
 }
+
+// Clone returns a copy of p that stays.
+func (p Pair) Clone() Pair { return Pair{bytes.Clone(p.Key), bytes.Clone(p.Value)} }
 
 // Range returns the pairs with start <= key < end, in ascending order of the keys as
 // byte strings. An empty end means up to the last key. An error comes with an

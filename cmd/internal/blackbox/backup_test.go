@@ -70,7 +70,7 @@ func restore(t *testing.T, backup string) []kv.Pair {
 	var all []kv.Pair
 	for p, err := range db.Range(t.Context(), nil, nil) {
 		must(t, err)
-		all = append(all, kv.Pair{Key: bytes.Clone(p.Key), Value: bytes.Clone(p.Value)})
+		all = append(all, p.Clone())
 	}
 	if !strings.Contains(said, fmt.Sprintf("restored %d pairs", len(all))) {
 		t.Errorf("%d pairs are there, and it said %q", len(all), said)

@@ -87,7 +87,7 @@ func serveOne(s store, r *request) reply {
 		}
 	case opRange:
 		for pair, failed := range s.Range(ctx, r.Key, r.Value) {
-			answer.Pairs, err = append(answer.Pairs, pair), failed
+			answer.Pairs, err = append(answer.Pairs, pair.Clone()), failed
 		}
 	case opSet:
 		err = s.Set(ctx, r.Key, r.Value)
