@@ -1,14 +1,23 @@
 // Package stress loads a store and measures what it does.
 //
+// There are two generators. Run measures how long operations take: it goes through kivaloo.Store, as
+// a program would, over a socket or in process, and notes each operation in histograms.
+//
+//	Plan --> schedule --due--> workers: choose, send, check --> kivaloo.Store
+//	           (open loop)       |
+//	                          recorders --each interval--> collector --> watch, Outcome
+//
+// Drive measures how many requests a server can answer. It works on packets directly, writes
+// once for all that one read brought, and allocates nothing per request, so that it is the server that is measured.
+//
 //	Pairs --> Workload --Next--> driver: at most depth requests outstanding --+
 //	                   <--Check--        one connection, one goroutine <------+--> server
 //
-// A Workload makes requests and judges their answers; Drive carries them over one
-// connection as cheaply as it can, so that it is the server that is measured: it
-// works on packets directly, writes once for all that one read brought, and
-// allocates nothing per request. Process runs servers as child processes.
-// CompareRedis is a whole benchmark.
+// Process runs servers as child processes; CompareRedis and CompareSettings are whole benchmarks.
+// Package results, below this one, keeps and compares what Run has found.
 //
-// Reading order: limits.go, pairs.go (the data set), workload.go, drive.go,
-// process.go, redis.go, report.go.
+// Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records), records.go (keys,
+// values, and what a read may find), schedule.go (when), worker.go, record.go (histograms), run.go, preload.go; for
+// Drive: pairs.go (the data set), workload.go, drive.go, original.go (the original's seven benchmarks); then
+// process.go, redis.go, settings.go, report.go.
 package stress

@@ -28,10 +28,15 @@ func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds(
 // Reading and writing take turns, which is cheapest. It needs a server that goes on
 // reading while depth answers, each as long as the workload's get, wait for the client.
 func Drive(ctx context.Context, nc net.Conn, w Workload, depth int) (Result, error) {
+	return drive(ctx, nc, w, depth, inputBytes)
+}
+
+// drive is Drive with room for answers of a given size.
+func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int) (Result, error) {
 	// A deadline in the past is how a blocked read or write is ended.
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	d := newDriver(nc, w, depth)
+	d := newDriver(nc, w, depth, bufferBytes)
 	start := time.Now()
 	err := d.run(ctx)
 	r := Result{Requests: d.answered, Elapsed: time.Since(start)}
@@ -73,8 +78,8 @@ type slot struct {
 	busy bool
 }
 
-func newDriver(nc net.Conn, w Workload, depth int) *driver {
-	return &driver{nc: nc, work: w, slots: make([]slot, depth), buffer: make([]byte, inputBytes)}
+func newDriver(nc net.Conn, w Workload, depth, bufferBytes int) *driver {
+	return &driver{nc: nc, work: w, slots: make([]slot, depth), buffer: make([]byte, bufferBytes)}
 }
 
 func (d *driver) run(ctx context.Context) error {
@@ -113,7 +118,7 @@ func (d *driver) receive() error {
 	}
 	d.in = d.buffer[:have+n]
 	for {
-		p, n, _, err := wire.Cut(d.in, inputBytes-wire.Overhead)
+		p, n, _, err := wire.Cut(d.in, uint32(len(d.buffer)-wire.Overhead))
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,9 @@
 package stress
 
 import (
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 
@@ -77,11 +79,33 @@ func (s *fakeServer) answer(out, record []byte) []byte {
 		s.pairs[string(r.Key)] = append([]byte(nil), r.Value...)
 		return wire.AppendKVStatus(out, 0)
 	}
+	if r.Type == wire.TypeRange {
+		return s.appendRange(out, r)
+	}
 	value, found := s.pairs[string(r.Key)]
 	if !found {
 		return wire.AppendKVStatus(out, 1)
 	}
 	return wire.AppendKVValue(out, value)
+}
+
+// appendRange answers RANGE with three pairs at most.
+func (s *fakeServer) appendRange(out []byte, r wire.KVRequest) []byte {
+	var next, pairs []byte
+	n := uint32(0)
+	for _, key := range slices.Sorted(maps.Keys(s.pairs)) {
+		if key < string(r.Key) {
+			continue
+		}
+		if n == 3 {
+			next = []byte(key)
+			break
+		}
+		n++
+		pairs = append(append(pairs, byte(len(key))), key...)
+		pairs = append(append(pairs, byte(len(s.pairs[key]))), s.pairs[key]...)
+	}
+	return wire.AppendKVPairs(out, n, next, pairs)
 }
 
 // dial starts s, and returns a connection to it. Both end with the test.

@@ -12,6 +12,10 @@ const (
 	// It holds the answers of a whole window of small requests.
 	inputBytes = 512 << 10
 
+	// extractBytes is the same for the original's benchmarks, of which one asks for a
+	// range of extractMax bytes at a time.
+	extractBytes = 2 * extractMax
+
 	// stallTimeout ends a load in which nothing has been answered for this long.
 	stallTimeout = 60 * time.Second
 
@@ -37,4 +41,44 @@ const (
 const (
 	targetGet  = 1.0 // random GET / Redis GET
 	targetLoad = 1.5 // ordered load / Redis SET
+)
+
+// Limits of loads with measured latency.
+const (
+	// maxWorkers is how many operations can be in flight. Each has histograms of its own, of
+	// about 30 KB for each operation of the mix.
+	maxWorkers = 4096
+	// maxRecords is how many records a load can have, those that it inserts included.
+	maxRecords = ledgerChunks * ledgerChunkLen
+	// maxScan is the most records that a range asks for, as in YCSB.
+	maxScan = 100
+
+	ledgerChunks   = 1 << 16
+	ledgerChunkLen = 1 << 16
+
+	// Times are recorded to 1 % (two digits), from 64 ns up. Three digits would take eight times the memory, and
+	// stir more of the CPU's caches, which are also the server's.
+	lowestTime        = 100 * time.Nanosecond
+	longestTime       = 10 * time.Minute
+	significantDigits = 2
+
+	// minPause is how long the clock of an open loop waits at least: more wake-ups would
+	// take the processor from the server. Operations that become due meanwhile are late by
+	// no more than that.
+	minPause = 100 * time.Microsecond
+
+	// drainTimeout is how long operations that are in flight at the end may take.
+	drainTimeout = 10 * time.Second
+
+	// errorPause keeps a worker from failing in a tight loop when the server is gone.
+	errorPause = 10 * time.Millisecond
+
+	// maxViolations is how many findings of --verify are kept word for word.
+	maxViolations = 10
+
+	// maxRate is the highest rate of an open loop: one operation in 100 ns.
+	maxRate = 10_000_000
+
+	// loadWorkers is how many SETs are in flight while records are loaded.
+	loadWorkers = 2048
 )

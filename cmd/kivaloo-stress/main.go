@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,8 +17,19 @@ import (
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "kivaloo-stress:", err)
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
+}
+
+// exitStatus tells scripts what kind of error it was.
+func exitStatus(err error) int {
+	switch {
+	case errors.Is(err, stress.ErrVerify):
+		return 2
+	case errors.Is(err, errThreshold):
+		return 3
+	}
+	return 1
 }
 
 // run is the program. Signals end it in order: what it started is stopped, what it
@@ -37,7 +49,7 @@ func run(args []string) error {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(redisCommand(), settingsCommand())
+	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), redisCommand(), settingsCommand())
 	root.SetArgs(args)
 	return root.ExecuteContext(ctx)
 }

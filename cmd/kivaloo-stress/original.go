@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"kivaloo/stress"
+	"kivaloo/wire"
+)
+
+// Those that count in windows wait so long before the first, as the original does.
+const (
+	originalWarmup = 50 * time.Second
+	originalWindow = time.Second
+)
+
+// meaningless are the flags that the original's benchmarks have no use for: they have one
+// connection, 4096 requests outstanding, and a mix of their own.
+var meaningless = []string{"dir", "connections", "in-flight", "rate", "sweep", "arrivals", "mix", "distribution", "value-size", "count", "interval", "verify", "output"}
+
+// original runs one of the original's benchmarks.
+func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) error {
+	for _, name := range meaningless {
+		if f.Changed(name) {
+			return fmt.Errorf("--%s has no meaning for %s, which is as in the original", name, l.workload)
+		}
+	}
+	if l.addr == "" {
+		return errors.New("-t with the address of a server is needed")
+	}
+	o := stress.OriginalOptions{Name: l.workload, Pairs: l.records, Seed: l.seed, Plain: l.originalOutput,
+		Warmup: originalWarmup, Window: originalWindow, Windows: stress.DefaultWindows(l.workload)}
+	if f.Changed("warmup") {
+		o.Warmup = l.warmup
+	}
+	if f.Changed("duration") {
+		o.Windows = max(1, int(l.duration/originalWindow))
+	}
+	if l.workload == "tokyo" && !f.Changed("records") {
+		o.Pairs = stress.TokyoSets
+	}
+	addr := l.addr
+	if strings.HasPrefix(addr, "./") || strings.HasPrefix(addr, "../") { // as kivaloo.Dial takes them
+		var err error
+		if addr, err = filepath.Abs(addr); err != nil {
+			return err
+		}
+	}
+	addrs, err := wire.ResolveAddr(addr)
+	if err != nil {
+		return err
+	}
+	nc, err := wire.Dial(ctx, addrs)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return stress.RunOriginal(ctx, nc, o, out)
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kivaloo"
+	"kivaloo/stress"
+	"kivaloo/stress/results"
+)
+
+// Defaults of how many operations can be in flight on a connection. An open loop needs room for
+// all that becomes due while the server stands still.
+const (
+	closedInFlight = 16
+	openInFlight   = 256
+)
+
+// target says where the store is, and what its records are.
+type target struct {
+	addr, dir   string
+	connections int
+	records     uint64
+	valueSize   int
+	seed        uint64
+}
+
+func (t *target) flags(f *pflag.FlagSet) {
+	f.StringVarP(&t.addr, "target", "t", "", "address of the server: the path of a unix socket, host:port or [ip]:port")
+	f.StringVar(&t.dir, "dir", "", "open the store in this directory, in this process, instead")
+	f.IntVarP(&t.connections, "connections", "c", 4, "connections to the server")
+	f.Uint64VarP(&t.records, "records", "n", 100_000, "number of records")
+	f.IntVar(&t.valueSize, "value-size", 100, "bytes in a value")
+	f.Uint64Var(&t.seed, "seed", 1, "seed of all that is chosen at random")
+}
+
+func (t *target) String() string { return t.addr + t.dir }
+
+// open connects, or opens the directory. The stores are to be closed with closeAll.
+func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
+	switch {
+	case (t.addr == "") == (t.dir == ""):
+		return nil, errors.New("either -t with an address or --dir with a directory is needed")
+	case t.dir != "":
+		db, err := kivaloo.Open(t.dir, kivaloo.Options{})
+		if err != nil {
+			return nil, err
+		}
+		return []kivaloo.Store{db}, nil
+	case t.connections < 1 || t.connections > maxConnections:
+		return nil, fmt.Errorf("%d connections: 1 to %d are possible", t.connections, maxConnections)
+	}
+	var stores []kivaloo.Store
+	for range t.connections {
+		c, err := kivaloo.Dial(ctx, t.addr, kivaloo.WithReconnect())
+		if err != nil {
+			return nil, errors.Join(err, closeAll(stores))
+		}
+		stores = append(stores, c)
+	}
+	return stores, nil
+}
+
+// maxConnections is as many as a process can have without asking for more files.
+const maxConnections = 1000
+
+func closeAll(stores []kivaloo.Store) (err error) {
+	for _, s := range stores {
+		err = errors.Join(err, s.Close())
+	}
+	return err
+}
+
+// load writes the records, and shows how far it is.
+func (t *target) load(ctx context.Context, stores []kivaloo.Store, progress io.Writer) error {
+	var done atomic.Uint64
+	m := newMeter(progress, fmt.Sprintf("loading %d records", t.records))
+	stop := m.follow(func() (float64, string) {
+		return float64(done.Load()) / float64(t.records), fmt.Sprintf("%d", done.Load())
+	})
+	err := stress.Load(ctx, stores, t.records, t.valueSize, t.seed, &done)
+	stop()
+	return err
+}
+
+func loadCommand() *cobra.Command {
+	t := target{}
+	cmd := &cobra.Command{
+		Use:   "load",
+		Short: "Write the records that run works on",
+		Long: `Writes records 0 to n-1. "run" does so itself if they are missing; records that it
+has changed are written anew.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			stores, err := t.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, closeAll(stores)) }()
+			start := time.Now()
+			if err := t.load(cmd.Context(), stores, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			took := time.Since(start)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d records in %.1f s, %.0f per second\n", t.records, took.Seconds(), float64(t.records)/took.Seconds())
+			return err
+		},
+	}
+	t.flags(cmd.Flags())
+	return cmd
+}
+
+// load is what `run` was asked for.
+type load struct {
+	target
+	workload, mix, distribution string
+	inFlight                    int
+	rate                        float64
+	arrivals, sweep             string
+	warmup, duration, interval  time.Duration
+	count                       uint64
+	verify                      bool
+	out                         string
+	originalOutput              bool
+}
+
+func runCommand() *cobra.Command {
+	l := load{}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Load a store, and measure how long it takes to answer",
+		Long: `Puts a load on a store and prints how long its operations took. Records that are
+missing are loaded first.
+
+Without -R each worker sends its next operation when the one before is answered (a closed
+loop). With -R operations start by a schedule, whatever the server does (an open loop), and
+are timed from when they were to start: that is what users see.
+
+The original's seven benchmarks are workloads too: bulk-insert, bulk-update, bulk-extract,
+random-read, random-mixed, hotspot-read and tokyo. They have one connection and 4096
+requests outstanding, work on the first n pairs of "kivaloo-stress pairs", which
+bulk-insert stores, and take a warm-up of 50 s and windows of 1 s unless told otherwise.
+
+Exit status: 0 done, 1 wrong usage or no connection or operations that failed,
+2 --verify has found something wrong.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return l.run(cmd.Context(), cmd.Flags(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	l.target.flags(f)
+	f.StringVarP(&l.workload, "workload", "w", "a", "workload of YCSB: a (half updates), b (mostly reads), c (reads), d (latest), e (ranges), f (read-modify-write)")
+	f.StringVar(&l.mix, "mix", "", "a mix of one's own, such as get=90,set=10; also insert, range, rmw, cas, add, modify, delete")
+	f.StringVar(&l.distribution, "distribution", "", "how records are chosen: uniform, zipfian[:THETA], latest, hotspot[:SET:OPS], sequential (default: that of the workload, uniform for a mix)")
+	f.IntVarP(&l.inFlight, "in-flight", "P", 0, fmt.Sprintf("operations in flight on each connection (default %d, open loop %d)", closedInFlight, openInFlight))
+	f.Float64VarP(&l.rate, "rate", "R", 0, "operations per second, of an open loop")
+	f.StringVar(&l.sweep, "sweep", "", "open loops at rates FROM:TO:STEP, such as 10k:100k:10k, to find the one up to which the store keeps up")
+	f.StringVar(&l.arrivals, "arrivals", "constant", "of an open loop: constant or poisson")
+	f.DurationVar(&l.warmup, "warmup", 2*time.Second, "time before the measured time")
+	f.DurationVar(&l.duration, "duration", 10*time.Second, "measured time")
+	f.Uint64Var(&l.count, "count", 0, "number of operations to measure, instead of a duration")
+	f.DurationVar(&l.interval, "interval", time.Second, "between lines of progress, and in intervals.csv")
+	f.BoolVar(&l.verify, "verify", false, "check every read against what was written; two writes of one record then wait for each other")
+	f.StringVarP(&l.out, "output", "o", "", "directory for the results (default: a new one below $TMPDIR)")
+	f.BoolVar(&l.originalOutput, "original-output", false, "of the original's benchmarks: print exactly its lines")
+	return cmd
+}
+
+// run is the whole of the command.
+func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Writer) (err error) {
+	if slices.Contains(stress.Originals(), l.workload) {
+		return l.original(ctx, f, out)
+	}
+	if l.originalOutput {
+		return fmt.Errorf("--original-output is for the workloads %s", strings.Join(stress.Originals(), ", "))
+	}
+	var rates []float64
+	if l.sweep != "" {
+		if l.rate > 0 || l.count > 0 {
+			return errors.New("--sweep has rates of its own, and a duration for each: neither -R nor --count is possible with it")
+		}
+		if rates, err = parseSweep(l.sweep); err != nil {
+			return err
+		}
+	}
+	plan, err := l.plan(f)
+	if err != nil {
+		return err
+	}
+	stores, err := l.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll(stores)) }()
+	there, err := stress.Loaded(ctx, stores[0], l.records)
+	if err == nil && !there {
+		err = l.load(ctx, stores, progress)
+	}
+	if err != nil {
+		return err
+	}
+	dir := l.out
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "kivaloo-stress-"+l.workload+"-"); err != nil {
+			return fmt.Errorf("make a directory for results: %w", err)
+		}
+	}
+	if len(rates) > 0 {
+		return l.sweepRates(ctx, stores, plan, rates, dir, out, progress)
+	}
+	o, s, err := l.measure(ctx, stores, plan, dir, progress)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(s.Table(out), l.draw(dir, out)); err != nil {
+		return err
+	}
+	return o.Err()
+}
+
+// measure runs a plan, and writes its results to a directory.
+func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, dir string, progress io.Writer) (*stress.Outcome, *results.Summary, error) {
+	config, host := l.config(plan), results.ThisHost()
+	w, err := results.Create(dir, config, host)
+	if err != nil {
+		return nil, nil, err
+	}
+	what := l.workload
+	if plan.Open() {
+		what += fmt.Sprintf(" at %g/s", plan.Rate)
+	}
+	m := newMeter(progress, what)
+	o, err := stress.Run(ctx, stores, plan, func(v *stress.Interval) {
+		w.Interval(v)
+		m.interval(v, plan)
+	})
+	m.stop()
+	if err != nil {
+		return nil, nil, errors.Join(err, w.Close())
+	}
+	s := results.Summarize(config, host, o)
+	return o, s, w.Finish(s)
+}
+
+// draw makes the page, and tells where it is.
+func (l *load) draw(dir string, out io.Writer) error {
+	path, err := results.Report(dir)
+	if err == nil {
+		_, err = fmt.Fprintf(out, "\nResults are in %s, drawn in %s\n", dir, path)
+	}
+	return err
+}
+
+// plan checks the flags, and makes of them what stress.Run takes. It fills in those that were left out.
+func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
+	distribution := l.distribution
+	if l.mix != "" {
+		if f.Changed("workload") {
+			return p, errors.New("either --workload or --mix is possible, not both")
+		}
+		l.workload = "mix"
+		if p.Mix, err = stress.ParseMix(l.mix); err != nil {
+			return p, err
+		}
+		if distribution == "" {
+			distribution = "uniform"
+		}
+	} else if p.Mix, p.Distribution, err = stress.YCSB(l.workload); err != nil {
+		return p, err
+	}
+	if distribution != "" {
+		if p.Distribution, err = stress.ParseDistribution(distribution); err != nil {
+			return p, err
+		}
+	}
+	if l.arrivals != "constant" && l.arrivals != "poisson" {
+		return p, fmt.Errorf("arrivals %q: there are constant and poisson", l.arrivals)
+	}
+	if !f.Changed("in-flight") {
+		if l.inFlight = closedInFlight; l.rate > 0 || l.sweep != "" {
+			l.inFlight = openInFlight
+		}
+	}
+	if l.count > 0 && !f.Changed("duration") {
+		l.duration = 0
+	}
+	p.Records, p.ValueSize, p.Workers = l.records, l.valueSize, l.connections*l.inFlight
+	p.Rate, p.Poisson = l.rate, l.arrivals == "poisson"
+	p.Warmup, p.Duration, p.Count, p.Interval = l.warmup, l.duration, l.count, l.interval
+	p.Seed, p.Verify = l.seed, l.verify
+	return p, nil
+}
+
+// config is what the results say was asked for.
+func (l *load) config(p stress.Plan) results.Config {
+	c := results.Config{Target: l.String(), Workload: l.workload, Mix: p.Mix.String(), Distribution: p.Distribution.String(),
+		Records: p.Records, ValueSize: p.ValueSize, Connections: l.connections, InFlight: l.inFlight, Rate: p.Rate,
+		Warmup: p.Warmup.Seconds(), Duration: p.Duration.Seconds(), Count: p.Count, Seed: p.Seed, Verify: p.Verify}
+	if p.Open() {
+		c.Arrivals = l.arrivals
+	}
+	return c
+}

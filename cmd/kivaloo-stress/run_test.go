@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kivaloo"
+	"kivaloo/stress"
+)
+
+// output runs the program and returns what it prints.
+func output(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := make(chan string)
+	go func() {
+		b, _ := io.ReadAll(read)
+		text <- string(b)
+	}()
+	stdout, stderr := os.Stdout, os.Stderr
+	os.Stdout, os.Stderr = write, write
+	err = run(args)
+	os.Stdout, os.Stderr = stdout, stderr
+	write.Close()
+	defer read.Close()
+	return <-text, err
+}
+
+func contains(t *testing.T, text string, wanted ...string) {
+	t.Helper()
+	for _, want := range wanted {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in:\n%s", want, text)
+		}
+	}
+}
+
+// One command makes the store, fills it, loads it, and leaves results that can be compared.
+func TestRunAndCompare(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	text, err := output(t, "run", "--dir", at("store"), "-n", "500", "--warmup", "10ms", "--duration", "1s", "--interval", "50ms",
+		"-w", "f", "--verify", "-o", at("closed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "workload f: get=50,rmw=50, zipfian:0.99 over 500 records", "A closed loop sends nothing while it waits", ", 0 violations", "Results are in "+at("closed"), "s left")
+	for _, name := range []string{"summary.json", "intervals.csv", "latency.hlog", "bench.txt", "report.html"} {
+		if info, err := os.Stat(filepath.Join(at("closed"), name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text, err = output(t, "run", "--dir", at("store"), "-n", "500", "--warmup", "0s", "--duration", "300ms", "--interval", "50ms",
+		"--mix", "get=9,range=1", "-R", "1000", "--arrivals", "poisson", "-o", at("open"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "workload mix: get=90,range=10, uniform over 500 records", "open loop: 1000 per second, poisson arrivals, at most 4 connections, 256 in flight", "service")
+	if strings.Contains(text, "loading") {
+		t.Errorf("it has loaded what was there:\n%s", text)
+	}
+
+	if text, err = output(t, "compare", at("closed"), at("closed"), "--fail-if", "p99>+1%"); err != nil {
+		t.Error(err)
+	}
+	contains(t, text, "No difference.")
+	text, err = output(t, "compare", at("closed"), at("open"), "--fail-if", "rate<100000000/s", "--fail-if", "rate>100000000/s")
+	if !errors.Is(err, errThreshold) || strings.Count(err.Error(), errThreshold.Error()) != 1 || exitStatus(err) != 3 {
+		t.Errorf("conditions: %v", err)
+	}
+	contains(t, text, "the loads were not alike")
+}
+
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "100", "-w", "c", "--warmup", "0s", "--duration", "100ms", "--sweep", "500:0.6k:50", "-o", filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "asked", "500", "550", "600", "drawn in "+filepath.Join(dir, "out", "report.html"))
+	for _, rate := range []string{"500", "550", "600"} {
+		made := filepath.Join(dir, "out", rate)
+		if path, err := output(t, "report", made); err != nil || strings.TrimSpace(path) != filepath.Join(made, "report.html") {
+			t.Errorf("report of %s: %q %v", rate, path, err)
+		}
+	}
+	for _, text := range []string{"", "1:2", "1:2:0", "2:1:1", "k:2:1", "1:1m:1", "1:100000:1"} {
+		if rates, err := parseSweep(text); err == nil {
+			t.Errorf("sweep %q is taken for %v", text, rates)
+		}
+	}
+	if rates, err := parseSweep("0.1:0.3:0.1"); err != nil || len(rates) != 3 {
+		t.Errorf("%v %v", rates, err)
+	}
+}
+
+func TestLoadCommand(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	text, err := output(t, "load", "--dir", dir, "-n", "300", "--value-size", "20")
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "300 records in ")
+	db, err := kivaloo.Open(dir, kivaloo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	n := 0
+	for pair, err := range db.Range(context.Background(), nil, nil) {
+		if err != nil || len(pair.Value) != 20 {
+			t.Fatalf("%q: %v", pair, err)
+		}
+		n++
+	}
+	if n != 300 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// A number of operations ends a load too, and nothing has to be said of where its results go.
+func TestRunCount(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	if _, err := output(t, "run", "--dir", filepath.Join(t.TempDir(), "store"), "-n", "10", "--count", "50", "--warmup", "0s"); err != nil {
+		t.Fatal(err)
+	}
+	made, err := filepath.Glob(filepath.Join(tmp, "kivaloo-stress-a-*", "summary.json"))
+	if err != nil || len(made) != 1 {
+		t.Fatalf("%q %v", made, err)
+	}
+	text, err := os.ReadFile(made[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, string(text), `"count": 50`, `"duration_seconds": 0`)
+}
+
+// The store loses a record: the load says so, and the program's exit status too.
+func TestRunVerificationFails(t *testing.T) {
+	dir := t.TempDir()
+	store := filepath.Join(dir, "store")
+	if _, err := output(t, "load", "--dir", store, "-n", "20"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := output(t, "run", "--dir", store, "-n", "20", "--mix", "delete=1", "--distribution", "hotspot:0.5:0.5", "--count", "7", "--warmup", "0s", "-o", filepath.Join(dir, "a")); err != nil {
+		t.Fatal(err)
+	}
+	db, err := kivaloo.Open(store, kivaloo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keepEnds(t, db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := output(t, "run", "--dir", store, "-n", "20", "--mix", "get=1", "--count", "500", "--warmup", "0s", "--verify", "-o", filepath.Join(dir, "b"))
+	if !errors.Is(err, stress.ErrVerify) || exitStatus(err) != 2 {
+		t.Errorf("%v: exit status %d", err, exitStatus(err))
+	}
+	contains(t, text, "is absent, want version 0 or later")
+}
+
+// keepEnds makes a store that has lost records look as if it had all: the first and the last of 20 are there.
+func keepEnds(t *testing.T, db *kivaloo.DB) {
+	t.Helper()
+	full := filepath.Join(t.TempDir(), "full")
+	if _, err := output(t, "load", "--dir", full, "-n", "20"); err != nil {
+		t.Fatal(err)
+	}
+	other, err := kivaloo.Open(full, kivaloo.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for pair, err := range other.Range(t.Context(), nil, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := pair.Value[7]; n == 0 || n == 19 {
+			if err := db.Set(t.Context(), pair.Key, pair.Value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestRunUsage(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "socket")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run"}, "either -t with an address or --dir"},
+		{[]string{"run", "-t", missing, "--dir", "x"}, "either -t with an address or --dir"},
+		{[]string{"run", "-t", missing}, "no such file or directory"},
+		{[]string{"run", "-t", missing, "-c", "0"}, "0 connections"},
+		{[]string{"run", "-w", "z"}, `no workload "z"`},
+		{[]string{"run", "-w", "a", "--mix", "get=1"}, "not both"},
+		{[]string{"run", "--mix", "peek=1"}, `no operation "peek"`},
+		{[]string{"run", "--distribution", "odd"}, `distribution "odd"`},
+		{[]string{"run", "--arrivals", "odd"}, `arrivals "odd"`},
+		{[]string{"run", "--dir", t.TempDir(), "--value-size", "1"}, "values of 1 bytes"},
+		{[]string{"run", "--original-output"}, "--original-output is for the workloads bulk-extract,"},
+		{[]string{"run", "-w", "tokyo"}, "-t with the address of a server"},
+		{[]string{"run", "-w", "tokyo", "-t", missing, "-c", "3"}, "--connections has no meaning for tokyo"},
+		{[]string{"run", "-w", "tokyo", "-t", missing}, "no such file or directory"},
+		{[]string{"run", "--sweep", "odd"}, `sweep "odd"`},
+		{[]string{"run", "--sweep", "1:2:1", "-R", "5"}, "--sweep has rates of its own"},
+		{[]string{"report", missing}, "read results"},
+		{[]string{"pairs"}, "accepts 1 arg(s)"},
+		{[]string{"pairs", "-1"}, "unknown shorthand flag"},
+		{[]string{"pairs", "many"}, "number of pairs"},
+		{[]string{"compare", missing}, "accepts 2 arg(s)"},
+		{[]string{"compare", missing, missing}, "read results"},
+		{[]string{"compare", missing, missing, "--fail-if", "odd"}, `condition "odd"`},
+	} {
+		if err := run(c.args); err == nil || !strings.Contains(err.Error(), c.want) || exitStatus(err) != 1 {
+			t.Errorf("%v: %v, want an error with: %s", c.args, err, c.want)
+		}
+	}
+}
+
+// The sum is that of what the original's generator writes.
+func TestPairsCommand(t *testing.T) {
+	for _, n := range []string{"1000", "0x3e8", "01750"} {
+		text, err := output(t, "pairs", n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := fmt.Sprintf("%x", sha256.Sum256([]byte(text))), "344da37ef05a02b9e3027e2f8b3d09eefad1c501a01287018cc8dacc5171d29b"; got != want {
+			t.Errorf("%s pairs: SHA-256 is %s, want %s", n, got, want)
+		}
+	}
+	if text, err := output(t, "pairs", "0"); text != "" || err != nil {
+		t.Errorf("no pairs: %q %v", text, err)
+	}
+}
+
+func TestMeterLines(t *testing.T) {
+	var out strings.Builder
+	m := newMeter(&out, "work")
+	m.show(0.5, "half")
+	stop := m.follow(func() (float64, string) { return 1, "never, it is over too soon" })
+	stop()
+	if got := out.String(); got != "work: half\n" {
+		t.Errorf("%q", got)
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"kivaloo"
+	"kivaloo/stress"
+	"kivaloo/stress/results"
+)
+
+// maxSteps is how many rates a sweep can have.
+const maxSteps = 1000
+
+// parseSweep reads "10k:100k:10k": the first rate, the last, and the distance between two. It returns all of them.
+func parseSweep(text string) ([]float64, error) {
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("sweep %q: want FROM:TO:STEP, such as 10k:100k:10k", text)
+	}
+	var of [3]float64
+	for i, part := range parts {
+		scale := 1.0
+		if digits, ok := strings.CutSuffix(part, "k"); ok {
+			part, scale = digits, 1000
+		}
+		v, err := strconv.ParseFloat(part, 64)
+		if err != nil || !(v > 0) {
+			return nil, fmt.Errorf("sweep %q: %q is not a rate", text, parts[i])
+		}
+		of[i] = v * scale
+	}
+	n := (of[1]-of[0])/of[2] + 1
+	if !(n >= 1 && n <= maxSteps) {
+		return nil, fmt.Errorf("sweep %q: 1 to %d rates are possible", text, maxSteps)
+	}
+	rates := make([]float64, int(n+1e-9))
+	for i := range rates {
+		rates[i] = of[0] + float64(i)*of[2]
+	}
+	return rates, nil
+}
+
+// sweepRates measures at one rate after the other, each with results of its own below dir, and then prints and draws
+// all of them together. An interruption ends it with those that are done.
+func (l *load) sweepRates(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, rates []float64, dir string, out, progress io.Writer) error {
+	w := results.Sweep{Format: results.Format, Config: l.config(plan), Host: results.ThisHost()}
+	w.Config.Arrivals = l.arrivals
+	for _, rate := range rates {
+		plan.Rate = rate
+		name := strconv.FormatFloat(rate, 'f', -1, 64)
+		o, s, err := l.measure(ctx, stores, plan, filepath.Join(dir, name), progress)
+		if err != nil {
+			return err
+		}
+		if err := o.Err(); err != nil {
+			return fmt.Errorf("at %s per second: %w", name, err)
+		}
+		if o.Cut {
+			break
+		}
+		w.Add(s)
+	}
+	if len(w.Steps) == 0 {
+		return errors.New("interrupted before the first rate was done")
+	}
+	if err := w.Write(dir); err != nil {
+		return err
+	}
+	if err := w.Table(out); err != nil {
+		return err
+	}
+	return l.draw(dir, out)
+}

@@ -1,0 +1,86 @@
+package stress
+
+import (
+	"fmt"
+	"time"
+
+	"kivaloo"
+)
+
+// Plan is a load: what is asked, how often, and for how long.
+type Plan struct {
+	Mix          Mix
+	Distribution Distribution
+	Records      uint64 // that are there at the start
+	ValueSize    int    // bytes
+	Workers      int    // operations that can be in flight
+	Rate         float64
+	Poisson      bool // arrivals of an open loop, rather than evenly spaced
+	Warmup       time.Duration
+	Duration     time.Duration // measured; 0: until Count
+	Count        uint64        // operations measured; 0: until Duration
+	Interval     time.Duration // between reports
+	Seed         uint64
+	Verify       bool // check every read against what was written
+}
+
+// Open reports whether operations start by a schedule of Rate per second, rather than each when the one
+// before is done.
+func (p *Plan) Open() bool { return p.Rate > 0 }
+
+// checkRecords says why a store cannot have records like these.
+func checkRecords(records uint64, valueSize int, store kivaloo.Params) error {
+	switch {
+	case records == 0 || records > maxRecords/2:
+		return fmt.Errorf("%d records: 1 to %d are possible", records, uint64(maxRecords/2))
+	case store.MaxKey < recordKeyLen:
+		return fmt.Errorf("the store takes keys of up to %d bytes, and those of a load have %d", store.MaxKey, recordKeyLen)
+	case valueSize < valueHeaderLen || valueSize > store.MaxValue:
+		return fmt.Errorf("values of %d bytes: %d to %d are possible with this store", valueSize, valueHeaderLen, store.MaxValue)
+	}
+	return nil
+}
+
+// check says what makes a plan impossible with a store.
+func (p *Plan) check(store kivaloo.Params) error {
+	switch {
+	case len(p.Mix.ops()) == 0:
+		return fmt.Errorf("a mix of no operations")
+	case p.Workers < 1 || p.Workers > maxWorkers:
+		return fmt.Errorf("%d operations in flight: 1 to %d are possible", p.Workers, maxWorkers)
+	case p.Rate < 0 || p.Rate > maxRate:
+		return fmt.Errorf("a rate of %g per second: up to %d is possible", p.Rate, maxRate)
+	case p.Duration < 0 || p.Warmup < 0 || p.Duration == 0 && p.Count == 0:
+		return fmt.Errorf("neither a duration nor a number of operations to end the load")
+	case p.Interval < time.Millisecond:
+		return fmt.Errorf("intervals of %v: at least 1 ms is possible", p.Interval)
+	}
+	return checkRecords(p.Records, p.ValueSize, store)
+}
+
+// Outcome is what came of a load.
+type Outcome struct {
+	Plan  Plan
+	Total *Interval // all of the measured time
+
+	// Of an open loop: how many operations were to start in the measured time, and how many of these never
+	// did, as all that can be in flight were. Their times are not among those recorded, which are then too good.
+	Due, Overdue int64
+
+	Checked    int64    // reads compared with what was written
+	Violations int64    // of these: answers that cannot be right
+	Findings   []string // the first of the violations
+	FirstError error    // of the operations that failed
+	Cut        bool     // ended early, by the context
+}
+
+// Err returns an error if the load found something wrong.
+func (o *Outcome) Err() error {
+	switch {
+	case o.Violations > 0:
+		return fmt.Errorf("%w: %d of %d reads were wrong, for instance: %s", ErrVerify, o.Violations, o.Checked, o.Findings[0])
+	case o.FirstError != nil:
+		return fmt.Errorf("%d operations failed, the first of them: %w", o.Total.All.Failed, o.FirstError)
+	}
+	return nil
+}

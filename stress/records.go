@@ -1,0 +1,239 @@
+package stress
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+)
+
+// Records are numbered from 0. The key of record n has its number spread over all of the key
+// space, so that records are inserted in no order; spreading is one-to-one.
+//
+//	0      4                  20
+//	+------+-------------------+
+//	| user | mix64(n), in hex  |
+//	+------+-------------------+
+//
+// A value tells whose it is and can be checked byte for byte without knowing what was written.
+// Integers are big-endian, the filling follows from what is before it.
+//
+//	0        8        16       20
+//	+--------+--------+--------+-----------------+
+//	|   n    |  run   |version |     filling     |
+//	+--------+--------+--------+-----------------+
+const (
+	keyPrefix      = "user"
+	recordKeyLen   = len(keyPrefix) + 16
+	valueHeaderLen = 20
+)
+
+// ErrVerify is wrapped by what a load finds wrong when it verifies.
+var ErrVerify = errors.New("verification failed")
+
+func appendKey(dst []byte, n uint64) []byte { return appendKeyAt(dst, mix64(n)) }
+
+// appendKeyAt appends the key at a place in the key space.
+func appendKeyAt(dst []byte, place uint64) []byte {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], place)
+	return hex.AppendEncode(append(dst, keyPrefix...), b[:])
+}
+
+// appendScanEnd appends the end of a range that starts at record n and has count of total
+// records, on the average.
+func appendScanEnd(dst []byte, n, count, total uint64) []byte {
+	end, carry := bits.Add64(mix64(n), ^uint64(0)/total*count, 0)
+	if carry != 0 {
+		return append(dst, keyPrefix+"g"...) // behind all hexadecimal digits
+	}
+	return appendKeyAt(dst, end)
+}
+
+// appendValue appends a value of size bytes, which is at least valueHeaderLen.
+func appendValue(dst []byte, n, run uint64, version uint32, size int) []byte {
+	end := len(dst) + size
+	dst = binary.BigEndian.AppendUint64(dst, n)
+	dst = binary.BigEndian.AppendUint64(dst, run)
+	dst = binary.BigEndian.AppendUint32(dst, version)
+	for state := n ^ run ^ uint64(version); len(dst) < end; {
+		state = mix64(state)
+		dst = binary.BigEndian.AppendUint64(dst, state)
+	}
+	return dst[:end]
+}
+
+// parseValue returns what a value says. scratch has room for a value.
+func parseValue(value, scratch []byte) (n, run uint64, version uint32, err error) {
+	if len(value) < valueHeaderLen {
+		return 0, 0, 0, fmt.Errorf("%w: %x is not a value of a load", ErrVerify, value)
+	}
+	n = binary.BigEndian.Uint64(value)
+	run = binary.BigEndian.Uint64(value[8:])
+	version = binary.BigEndian.Uint32(value[16:])
+	if !bytes.Equal(appendValue(scratch[:0], n, run, version, len(value)), value) {
+		return 0, 0, 0, fmt.Errorf("%w: value %x is damaged", ErrVerify, value)
+	}
+	return n, run, version, nil
+}
+
+// keyspace is the records of a load, shared by all its goroutines.
+//
+// Records 0 to limit-1 have been written, by an earlier load or by this one. Inserts take numbers from next
+// on, and are acknowledged in any order: limit follows when all before have been.
+type keyspace struct {
+	loaded   uint64 // there at the start
+	next     atomic.Uint64
+	limit    atomic.Uint64
+	sequence atomic.Uint64 // for the sequential distribution
+
+	mu    sync.Mutex
+	acked map[uint64]struct{} // acknowledged and not below limit
+}
+
+func newKeyspace(records uint64) *keyspace {
+	k := &keyspace{loaded: records, acked: make(map[uint64]struct{}, maxWorkers)}
+	k.next.Store(records)
+	k.limit.Store(records)
+	return k
+}
+
+// acknowledge notes that the insert of record n is done.
+func (k *keyspace) acknowledge(n uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.acked[n] = struct{}{}
+	limit := k.limit.Load()
+	for {
+		if _, ok := k.acked[limit]; !ok {
+			break
+		}
+		delete(k.acked, limit)
+		limit++
+	}
+	k.limit.Store(limit)
+}
+
+// ledger knows what each record may hold at any time.
+//
+// Of each record versions are written in order, one at a time, under its lock:
+//  1. acked is the version that was written last and acknowledged; 0: what was there at the start.
+//  2. issued is the version that was sent last, acked <= issued.
+//  3. removed is the version that was a deletion last; 0: none.
+//  4. When a write has failed without our knowing whether it was made, nothing is known any more: unsure.
+//
+// So a read must see one of the versions from acked at its start to issued at its end.
+type ledger struct {
+	run    uint64
+	loaded uint64 // records that are there at the start
+	chunks [ledgerChunks]atomic.Pointer[[ledgerChunkLen]entry]
+}
+
+type entry struct {
+	sync.Mutex
+	acked, issued, removed atomic.Uint32
+	unsure                 atomic.Bool
+}
+
+func newLedger(run, loaded uint64) *ledger { return &ledger{run: run, loaded: loaded} }
+
+// entry returns the entry of record n, which is less than maxRecords.
+func (l *ledger) entry(n uint64) *entry {
+	p := &l.chunks[n/ledgerChunkLen]
+	c := p.Load()
+	if c == nil {
+		c = new([ledgerChunkLen]entry)
+		if !p.CompareAndSwap(nil, c) {
+			c = p.Load()
+		}
+	}
+	return &c[n%ledgerChunkLen]
+}
+
+// present reports whether record n is there, as long as its lock is held.
+func (l *ledger) present(n uint64, e *entry) bool {
+	acked := e.acked.Load()
+	if acked == 0 {
+		return n < l.loaded
+	}
+	return e.removed.Load() != acked
+}
+
+// checkFound judges a value that was read of record n; from is acked at the start of the reading.
+func (l *ledger) checkFound(n uint64, e *entry, from uint32, value, scratch []byte) error {
+	got, run, version, err := parseValue(value, scratch)
+	switch {
+	case err != nil:
+		return err
+	case got != n:
+		return fmt.Errorf("%w: record %d has the value of record %d", ErrVerify, n, got)
+	case e.unsure.Load():
+		return nil
+	case run != l.run && from > 0:
+		return fmt.Errorf("%w: record %d has a value of another run, want version %d of this one", ErrVerify, n, from)
+	case run == l.run && (version < from || version > e.issued.Load()):
+		return fmt.Errorf("%w: record %d has version %d, want %d to %d", ErrVerify, n, version, from, e.issued.Load())
+	}
+	return nil
+}
+
+// checkAbsent judges that record n was not found.
+func (l *ledger) checkAbsent(n uint64, e *entry, from uint32) error {
+	switch removed := e.removed.Load(); {
+	case e.unsure.Load() || removed > 0 && removed >= from:
+		return nil
+	case from == 0 && n >= l.loaded: // its insert may be under way
+		return nil
+	}
+	return fmt.Errorf("%w: record %d is absent, want version %d or later", ErrVerify, n, from)
+}
+
+// checkScanned judges one pair of a range.
+func (l *ledger) checkScanned(key, value, scratch []byte) error {
+	n, run, version, err := parseValue(value, scratch)
+	if err != nil {
+		return err
+	}
+	var want [recordKeyLen]byte
+	if !bytes.Equal(appendKey(want[:0], n), key) {
+		return fmt.Errorf("%w: key %q has the value of record %d", ErrVerify, key, n)
+	}
+	if run != l.run || n >= maxRecords {
+		return nil
+	}
+	if issued := l.entry(n).issued.Load(); version > issued {
+		return fmt.Errorf("%w: record %d has version %d, want at most %d", ErrVerify, n, version, issued)
+	}
+	return nil
+}
+
+func outOfOrder(key, start, end []byte) error {
+	return fmt.Errorf("%w: range from %q to %q: key %q is out of order or outside", ErrVerify, start, end, key)
+}
+
+// written notes what became of a version of record n, whose lock is held, and judges whether it
+// was right that the change was made or not.
+func (l *ledger) written(n uint64, e *entry, op Op, version uint32, made bool, failed error) error {
+	if failed != nil {
+		e.unsure.Store(true)
+		return nil
+	}
+	want := true
+	switch op {
+	case OpAdd:
+		want = !l.present(n, e)
+	case OpModify, OpCAS:
+		want = l.present(n, e)
+	}
+	if made {
+		e.acked.Store(version)
+	}
+	if made != want && !e.unsure.Load() {
+		return fmt.Errorf("%w: %s of record %d was made: %t, want %t", ErrVerify, op, n, made, want)
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package results
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"text/tabwriter"
+)
+
+// Two loads differ in a measure if a Mann-Whitney test over their intervals says that chance alone would
+// rarely make them look so different, and by more than the smallest difference that is worth a word.
+const (
+	significance  = 0.01
+	smallestShift = 0.02
+	// minSamples is how many intervals each needs for the test to say anything at all.
+	minSamples = 5
+)
+
+// Verdicts of a Difference.
+const (
+	Same    = "no difference"
+	Better  = "better"
+	Worse   = "WORSE"
+	Unknown = "too few intervals to tell"
+)
+
+// compared are the measures that Compare looks at.
+var compared = []string{"rate", "mean", "p50", "p99", "p99.9"}
+
+// Difference is one measure of one operation in two loads.
+type Difference struct {
+	Op, Measure string
+	Old, New    float64 // of the whole loads; operations per second or nanoseconds
+	P           float64 // that chance makes such a difference; 1 if that cannot be told
+	Verdict     string
+}
+
+// Change is how much more New is, as a part of Old.
+func (d *Difference) Change() float64 { return d.New/d.Old - 1 }
+
+// Compare compares two loads, which should have been alike, operation by operation.
+func Compare(old, new *Results) []Difference {
+	var all []Difference
+	for i := range old.Summary.Ops {
+		before := &old.Summary.Ops[i]
+		j := slices.IndexFunc(new.Summary.Ops, func(r Row) bool { return r.Op == before.Op })
+		if j < 0 || before.Done == 0 || new.Summary.Ops[j].Done == 0 {
+			continue
+		}
+		for _, measure := range compared {
+			all = append(all, difference(old, new, before, &new.Summary.Ops[j], measure))
+		}
+	}
+	return all
+}
+
+func difference(old, new *Results, before, after *Row, measure string) Difference {
+	d := Difference{Op: before.Op, Measure: measure, P: 1, Verdict: Unknown}
+	d.Old, d.New = value(measure, before.PerSec, before.Response), value(measure, after.PerSec, after.Response)
+	a, b := old.samples(d.Op, measure), new.samples(d.Op, measure)
+	if len(a) < minSamples || len(b) < minSamples {
+		return d
+	}
+	d.P = mannWhitney(a, b)
+	switch {
+	case d.P >= significance || math.Abs(d.Change()) < smallestShift:
+		d.Verdict = Same
+	case (d.New > d.Old) == (measure == "rate"):
+		d.Verdict = Better
+	default:
+		d.Verdict = Worse
+	}
+	return d
+}
+
+// value returns a measure; one of another name is taken for max.
+func value(measure string, rate float64, t Times) float64 {
+	switch measure {
+	case "rate":
+		return rate
+	case "mean":
+		return float64(t.Mean)
+	case "p50":
+		return float64(t.P50)
+	case "p90":
+		return float64(t.P90)
+	case "p99":
+		return float64(t.P99)
+	case "p99.9":
+		return float64(t.P999)
+	case "p99.99":
+		return float64(t.P9999)
+	}
+	return float64(t.Max)
+}
+
+// samples returns a measure in all intervals, but for those that are much shorter than most, as the last one may be.
+func (r *Results) samples(op, measure string) []float64 {
+	var lengths, values []float64
+	for _, s := range r.Intervals[op] {
+		lengths = append(lengths, s.Length)
+	}
+	slices.Sort(lengths)
+	for _, s := range r.Intervals[op] {
+		if s.Length > lengths[len(lengths)/2]/2 {
+			values = append(values, value(measure, s.PerSec, s.Response))
+		}
+	}
+	return values
+}
+
+// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b in how
+// often the ones are larger than the others: two-sided, by the normal approximation, corrected for ties.
+func mannWhitney(a, b []float64) float64 {
+	type sample struct {
+		value float64
+		ofA   bool
+	}
+	var all []sample
+	for _, v := range a {
+		all = append(all, sample{v, true})
+	}
+	for _, v := range b {
+		all = append(all, sample{v, false})
+	}
+	slices.SortFunc(all, func(x, y sample) int { return cmp.Compare(x.value, y.value) })
+	n, na, nb := float64(len(all)), float64(len(a)), float64(len(b))
+	ranks, ties := 0.0, 0.0
+	for i := 0; i < len(all); {
+		j := i
+		for j < len(all) && all[j].value == all[i].value {
+			j++
+		}
+		for _, s := range all[i:j] {
+			if s.ofA {
+				ranks += float64(i+j+1) / 2 // those that are equal share the middle one
+			}
+		}
+		equal := float64(j - i)
+		ties += equal*equal*equal - equal
+		i = j
+	}
+	u := ranks - na*(na+1)/2
+	deviation := math.Sqrt(na * nb / 12 * (n + 1 - ties/(n*(n-1))))
+	if deviation == 0 { // all are equal
+		return 1
+	}
+	z := max(math.Abs(u-na*nb/2)-0.5, 0) / deviation
+	return math.Erfc(z / math.Sqrt2)
+}
+
+// PrintComparison prints what Compare has found.
+func PrintComparison(out io.Writer, old, new *Results, all []Difference) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\t\told\tnew\tchange\tp\t\t\n")
+	for _, d := range all {
+		show := func(v float64) string { return Duration(int64(v)) }
+		if d.Measure == "rate" {
+			show = func(v float64) string { return fmt.Sprintf("%.0f/s", v) }
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%.3f\t%s\t\n", d.Op, d.Measure, show(d.Old), show(d.New), 100*d.Change(), d.P, d.Verdict)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if a, b := old.Summary.Config, new.Summary.Config; !alike(a, b) {
+		_, err := fmt.Fprintf(out, "\nWARNING: the loads were not alike:\n  old: %s; %s\n  new: %s; %s\n", a.describe(), a.loop(), b.describe(), b.loop())
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", conclusion(all))
+	return err
+}
+
+// alike reports whether two loads asked the same; seeds, targets and lengths may differ.
+func alike(a, b Config) bool {
+	for _, c := range []*Config{&a, &b} {
+		c.Seed, c.Target, c.Duration, c.Warmup, c.Count = 0, "", 0, 0, 0
+	}
+	return a == b
+}
+
+func conclusion(all []Difference) string {
+	count := map[string]int{}
+	for _, d := range all {
+		count[d.Verdict]++
+	}
+	switch {
+	case count[Worse]+count[Better] > 0:
+		return fmt.Sprintf("%d measures are better, %d are worse.", count[Better], count[Worse])
+	case count[Unknown] > 0 || len(all) == 0:
+		return fmt.Sprintf("Too few intervals: at least %d are needed of each load.", minSamples)
+	}
+	return "No difference."
+}

@@ -1,0 +1,76 @@
+package results
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Condition is what must not be, such as "p99>+5%": a measure of an operation, of all of them if none is named, that
+// has changed by more than a part, or is beyond a value.
+type Condition struct {
+	text      string
+	op        string
+	measure   string
+	above     bool
+	relative  bool
+	threshold float64 // a part, nanoseconds, or operations per second
+}
+
+var conditionSyntax = regexp.MustCompile(`^(?:(\w+)\.)?(rate|mean|p50|p90|p99|p99\.9|p99\.99|max)([<>])([+-]?[0-9.]+)(%|ns|us|ms|s|/s)$`)
+
+// ParseCondition reads "[OP.]MEASURE>LIMIT", or with <. The measures are rate, mean, p50, p90, p99, p99.9,
+// p99.99 and max (of response times). The limit is a change, as in +5%, a time, as in 10ms, or a rate, as in 50000/s.
+func ParseCondition(text string) (Condition, error) {
+	parts := conditionSyntax.FindStringSubmatch(text)
+	if parts == nil {
+		return Condition{}, fmt.Errorf("condition %q: want one like p99>+5%%, get.p99.9>10ms or rate<-5%%", text)
+	}
+	c := Condition{text: text, op: parts[1], measure: parts[2], above: parts[3] == ">", relative: parts[5] == "%"}
+	if c.op == "" {
+		c.op = "all"
+	}
+	var err error
+	if c.threshold, err = strconv.ParseFloat(parts[4], 64); err != nil {
+		return Condition{}, fmt.Errorf("condition %q: %w", text, err)
+	}
+	switch unit := parts[5]; {
+	case unit == "%":
+		c.threshold /= 100
+	case (unit == "/s") != (c.measure == "rate"):
+		return Condition{}, fmt.Errorf("condition %q: %s cannot be in %s", text, c.measure, unit)
+	case unit != "/s":
+		one, _ := time.ParseDuration("1" + unit) // these units are all known to it
+		c.threshold *= float64(one)
+	}
+	return c, nil
+}
+
+// Holds reports whether new, compared with old, is as the condition says, and why. A change counts only if it is more than
+// chance; if there are too few intervals to tell, any does.
+func (c *Condition) Holds(old, new *Results) (bool, string, error) {
+	find := func(r *Results) (*Row, error) {
+		i := slices.IndexFunc(r.Summary.Ops, func(row Row) bool { return row.Op == c.op })
+		if i < 0 {
+			return nil, fmt.Errorf("condition %q: %s has no operation %q", c.text, r.Dir, c.op)
+		}
+		return &r.Summary.Ops[i], nil
+	}
+	before, err := find(old)
+	if err != nil {
+		return false, "", err
+	}
+	after, err := find(new)
+	if err != nil {
+		return false, "", err
+	}
+	d := difference(old, new, before, after, c.measure)
+	x, chance := d.New, false
+	if c.relative {
+		x, chance = d.Change(), d.Verdict == Same
+	}
+	beyond := c.above && x > c.threshold || !c.above && x < c.threshold
+	return beyond && !chance, fmt.Sprintf("%s: %s.%s went from %.0f to %.0f (%+.1f %%, p=%.3f)", c.text, c.op, c.measure, d.Old, d.New, 100*d.Change(), d.P), nil
+}

@@ -1,0 +1,374 @@
+package results
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"kivaloo/stress"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s is not as it was; with -update it is written anew:\n%s", name, got)
+	}
+}
+
+var testConfig = Config{Target: "/tmp/socket", Workload: "a", Mix: "get=50,set=50", Distribution: "zipfian:0.99", Records: 1000, ValueSize: 100,
+	Connections: 2, InFlight: 8, Rate: 2000, Arrivals: "poisson", Warmup: 1, Duration: 6, Seed: 7, Verify: true}
+
+var testHost = Host{Name: "host", Kernel: "6.1", CPU: "a processor", CPUs: 2, Go: "go1.26", Version: "v1"}
+
+// made is a load that never ran.
+type made struct {
+	intervals []*stress.Interval
+	outcome   *stress.Outcome
+}
+
+// load makes up a load of a number of intervals: times are scale times those of the first, and the last digit of
+// them differs from interval to interval.
+func load(n int, scale float64, open bool) made {
+	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	stats := func(op string) *stress.OpStats {
+		h := func() *hdrhistogram.Histogram { return hdrhistogram.New(100, int64(10*time.Minute), 2) }
+		s := &stress.OpStats{Op: op, Times: stress.Times{Response: h(), Service: h()}}
+		if !open {
+			s.Service = s.Response
+		}
+		return s
+	}
+	empty := func(i int) *stress.Interval {
+		return &stress.Interval{Began: began.Add(time.Duration(i) * time.Second), Start: time.Duration(i) * time.Second, Length: time.Second,
+			Ops: []*stress.OpStats{stats("get"), stats("set")}, All: stats("all"), Lag: stats("").Response}
+	}
+	total := empty(0)
+	total.Length = time.Duration(n) * time.Second
+	var intervals []*stress.Interval
+	for i := range n {
+		v := empty(i)
+		for k, s := range v.Ops {
+			for j := range 1000 {
+				t := int64(scale * float64((j+1)*(k+1)*1000+i*300+j%7*100))
+				for _, to := range []*stress.OpStats{s, v.All, total.Ops[k], total.All} {
+					to.Done++
+					to.Response.RecordValue(t)
+					if open {
+						to.Service.RecordValue(t / 2)
+					}
+				}
+			}
+			v.Lag.RecordValue(50_000)
+			total.Lag.RecordValue(50_000)
+		}
+		intervals = append(intervals, v)
+	}
+	return made{intervals, &stress.Outcome{Total: total, Due: int64(2000 * n), Checked: int64(1000 * n)}}
+}
+
+// write puts such a load into a directory.
+func write(t *testing.T, c Config, m made) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "results")
+	w, err := Create(dir, c, testHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range m.intervals {
+		w.Interval(v)
+	}
+	if err := w.Finish(Summarize(c, testHost, m.outcome)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func read(t *testing.T, dir string) *Results {
+	t.Helper()
+	r, err := Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestFiles(t *testing.T) {
+	dir := write(t, testConfig, load(3, 1, true))
+	for _, name := range []string{summaryFile, intervalsFile, latencyFile, benchFile} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, string(text))
+	}
+	r := read(t, dir)
+	if r.Summary.Config != testConfig || r.Summary.All().Done != 6000 {
+		t.Errorf("read back: %+v", r.Summary)
+	}
+	if len(r.Intervals["get"]) != 3 || len(r.Intervals["all"]) != 3 || r.Intervals["set"][2].Start != 2 {
+		t.Errorf("intervals: %+v", r.Intervals)
+	}
+	for tag, want := range map[string]Times{"get": r.Summary.Ops[0].Response, "set.service": r.Summary.Ops[1].Service} {
+		if h := r.Curves[tag]; h == nil || h.TotalCount() != 3000 || TimesOf(h) != want {
+			t.Errorf("curve %s is not that of the load", tag)
+		}
+	}
+	if _, err := Create(dir, testConfig, testHost); !errors.Is(err, os.ErrExist) {
+		t.Errorf("results were to be overwritten: %v", err)
+	}
+}
+
+func TestWriterKeepsTheFirstError(t *testing.T) {
+	w, err := Create(t.TempDir(), testConfig, testHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.files[1].Close()
+	m := load(2, 1, true)
+	w.Interval(m.intervals[0])
+	w.Interval(m.intervals[1])
+	if err := w.Close(); !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), "write results to") {
+		t.Error(err)
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	for name, spoil := range map[string]struct{ file, from, to, want string }{
+		"format":       {summaryFile, `"format": 1`, `"format": 2`, "format 2"},
+		"no summary":   {summaryFile, "{", "", "cannot unmarshal"},
+		"no operation": {summaryFile, `"operations"`, `"other"`, "no operations"},
+		"a column":     {intervalsFile, "per_s", "per_minute", `no column "per_s"`},
+		"a number":     {intervalsFile, "1.000", "one", "invalid syntax"},
+		"a field less": {intervalsFile, "get,", "", "wrong number of fields"},
+	} {
+		dir := write(t, testConfig, load(1, 1, true))
+		path := filepath.Join(dir, spoil.file)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(string(text), spoil.from, spoil.to, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), spoil.want) {
+			t.Errorf("%s: %v, want an error with: %s", name, err, spoil.want)
+		}
+	}
+	if _, err := Read(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an empty directory: %v", err)
+	}
+}
+
+func TestTable(t *testing.T) {
+	table := func(name string, s *Summary) {
+		t.Helper()
+		var out strings.Builder
+		if err := s.Table(&out); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
+	}
+	table("open.txt", Summarize(testConfig, testHost, load(6, 1, true).outcome))
+
+	closed := testConfig
+	closed.Rate, closed.Arrivals, closed.Verify = 0, "", false
+	table("closed.txt", Summarize(closed, testHost, load(6, 1, false).outcome))
+
+	some := load(6, 1, true).outcome
+	some.Overdue = 7
+	table("some-overdue.txt", Summarize(testConfig, testHost, some))
+
+	bad := load(6, 1, true).outcome
+	bad.Overdue, bad.Violations, bad.Findings, bad.Cut = 100, 2, []string{"record 7 is absent"}, true
+	bad.FirstError = errors.New("get: gone")
+	bad.Total.All.Failed = 3
+	bad.Total.Lag.RecordValues(int64(5*time.Millisecond), 1000)
+	table("bad.txt", Summarize(testConfig, testHost, bad))
+}
+
+func TestDuration(t *testing.T) {
+	for ns, want := range map[int64]string{0: "0ns", 999: "999ns", 1000: "1us", 1234: "1.23us", 999_900: "999us", 45_600_000: "45.6ms", 1_234_000_000: "1.234s", 61e9: "61s"} {
+		if got := Duration(ns); got != want {
+			t.Errorf("%d: %s, want %s", ns, got, want)
+		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	base := read(t, write(t, testConfig, load(10, 1, true)))
+	again := read(t, write(t, testConfig, load(10, 1.001, true)))
+	slower := read(t, write(t, testConfig, load(10, 1.1, true)))
+	short := read(t, write(t, testConfig, load(4, 1, true)))
+	config := testConfig
+	config.Records++
+	other := read(t, write(t, config, load(10, 1, true)))
+
+	compare := func(name string, old, new *Results) {
+		t.Helper()
+		var out strings.Builder
+		if err := PrintComparison(&out, old, new, Compare(old, new)); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, out.String())
+	}
+	compare("compare-same.txt", base, again)
+	compare("compare-slower.txt", base, slower)
+	compare("compare-faster.txt", slower, base)
+	compare("compare-short.txt", base, short)
+	compare("compare-other.txt", base, other)
+
+	for text, want := range map[string]bool{
+		"p99>+5%": true, "p99>+15%": false, "get.p50>5%": true, "p99<-5%": false, "set.max>1ms": true, "set.max>1s": false,
+		"rate<1000/s": false, "rate<1000000/s": true, "rate<-1%": false, "p99>0.1%": true,
+	} {
+		c, err := ParseCondition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, why, err := c.Holds(base, slower); got != want || err != nil {
+			t.Errorf("%s holds: %t, %s, %v", text, got, why, err)
+		}
+	}
+	chance, _ := ParseCondition("p99>0%")
+	if got, why, err := chance.Holds(base, again); got || err != nil {
+		t.Errorf("chance is taken for a change: %s %v", why, err)
+	}
+	missing, _ := ParseCondition("range.p99>5%")
+	if _, _, err := missing.Holds(base, slower); err == nil {
+		t.Error("an operation that is not there is compared")
+	}
+	for _, text := range []string{"", "p99", "p98>5%", "p99>5", "p99>5/s", "rate>5ms", "p99>..%", "p99=5%"} {
+		if _, err := ParseCondition(text); err == nil {
+			t.Errorf("condition %q is taken", text)
+		}
+	}
+}
+
+// The values are from tables of the test, and from its symmetry.
+func TestMannWhitney(t *testing.T) {
+	low, high := []float64{1, 2, 3, 4, 5, 6, 7, 8}, []float64{9, 10, 11, 12, 13, 14, 15, 16}
+	if p := mannWhitney(low, high); p < 0.0008 || p > 0.0010 { // U = 0 of 8 and 8
+		t.Errorf("apart: p = %g", p)
+	}
+	if p, q := mannWhitney(low, high), mannWhitney(high, low); p != q {
+		t.Errorf("not symmetric: %g, %g", p, q)
+	}
+	if p := mannWhitney(low, low); p < 0.99 {
+		t.Errorf("the same: p = %g", p)
+	}
+	if p := mannWhitney([]float64{5, 5, 5}, []float64{5, 5, 5}); p != 1 {
+		t.Errorf("all equal: p = %g", p)
+	}
+}
+
+// drawn returns the page of a directory.
+func drawn(t *testing.T, dir string) string {
+	t.Helper()
+	path, err := Report(dir)
+	if err != nil || path != filepath.Join(dir, "report.html") {
+		t.Fatal(path, err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestReport(t *testing.T) {
+	golden(t, "open.html", drawn(t, write(t, testConfig, load(3, 1, true))))
+	closed := testConfig
+	closed.Rate, closed.Arrivals, closed.Workload = 0, "", "<script>"
+	text := drawn(t, write(t, closed, load(3, 1, false)))
+	if strings.Contains(text, "<script") || strings.Contains(text, "http") || !strings.Contains(text, "get, service time") || strings.Contains(text, "NaN") {
+		t.Errorf("not as it should be:\n%s", text)
+	}
+	// An interrupted load may have nothing at all.
+	if text := drawn(t, write(t, testConfig, load(0, 1, true))); strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
+		t.Errorf("of an empty load:\n%s", text)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	sweep := func(scales ...float64) *Sweep {
+		w := &Sweep{Format: Format, Config: testConfig, Host: testHost}
+		for i, scale := range scales {
+			s := Summarize(testConfig, testHost, load(3, scale, true).outcome)
+			s.Config.Rate = 2000 * float64(i+1)
+			s.All().PerSec = min(s.Config.Rate, 7000)
+			w.Add(s)
+		}
+		return w
+	}
+	for name, c := range map[string]struct {
+		w    *Sweep
+		want float64
+		says string
+	}{
+		"slow":       {sweep(1, 1.5, 12, 13), 4000, "The knee is at 4000 per second"},
+		"disturbed":  {sweep(12, 1, 1.5, 12), 6000, "The knee is at 6000 per second"},
+		"saturated":  {sweep(1, 1, 1, 1, 1), 6000, "The knee is at 6000 per second"},
+		"unbeaten":   {sweep(1, 1), 4000, "kept up with all of 4000 per second"},
+		"overloaded": {func() *Sweep { w := sweep(1); w.Steps[0].PerSec = 1; return w }(), 0, "did not keep up with any"},
+	} {
+		if got, says := c.w.Knee(), c.w.Conclusion(); got != c.want || !strings.Contains(says, c.says) {
+			t.Errorf("%s: %g, %s; want %g", name, got, says, c.want)
+		}
+	}
+	dir := t.TempDir()
+	w := sweep(1, 1.5, 12, 13)
+	if err := w.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "sweep.html", drawn(t, dir))
+	var table strings.Builder
+	if err := w.Table(&table); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "sweep.txt", table.String())
+	for text, want := range map[string]string{`{"format": 1}`: "with 0 steps", `{"format": 2, "steps": [{}]}`: "format 2", "no": "invalid character"} {
+		if err := os.WriteFile(filepath.Join(dir, sweepFile), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Report(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with: %s", text, err, want)
+		}
+	}
+}
+
+func TestAxis(t *testing.T) {
+	for largest, want := range map[float64]string{0: "0 0.2 0.4 0.6 0.8 1", 1: "0 0.2 0.4 0.6 0.8 1", 7: "0 2 4 6 8", 10: "0 2 4 6 8 10", 2345: "0 500 1000 1500 2000 2500", 99999: "0 2e+04 4e+04 6e+04 8e+04 1e+05"} {
+		a := linear("", largest, plainNumber)
+		var got []string
+		for _, t := range a.ticks {
+			got = append(got, t.text)
+		}
+		if strings.Join(got, " ") != want || a.to < largest {
+			t.Errorf("up to %g: %v, want %s", largest, got, want)
+		}
+	}
+	for v, want := range map[float64]string{0: "0", 0.5: "0.5", 999: "999", 1000: "1k", 12500: "12.5k", 2e6: "2M"} {
+		if got := count(v); got != want {
+			t.Errorf("%g is %s, want %s", v, got, want)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package results
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"kivaloo/stress"
+)
+
+// Format is the version of the files. Readers refuse others.
+const Format = 1
+
+// Summary is all there is to know of a load but its course. Times are in nanoseconds unless the name says otherwise.
+type Summary struct {
+	Format  int       `json:"format"`
+	Config  Config    `json:"config"`
+	Host    Host      `json:"host"`
+	Started time.Time `json:"started"` // of the measured time
+	Seconds float64   `json:"seconds"` // measured
+
+	Ops []Row `json:"operations"` // of the mix; the last one is "all"
+	Lag Times `json:"lag"`        // of the generator: how much later than it could it has sent
+
+	Due     int64 `json:"due"`     // of an open loop: operations that were to start
+	Overdue int64 `json:"overdue"` // and that never did, as all that can be in flight were
+
+	Checked    int64    `json:"checked"` // reads that were verified
+	Violations int64    `json:"violations"`
+	Findings   []string `json:"findings,omitempty"`
+	Error      string   `json:"error,omitempty"` // the first operation that failed
+	Cut        bool     `json:"cut"`             // interrupted before its end
+}
+
+// Config is what was asked for.
+type Config struct {
+	Target       string  `json:"target"`   // address or directory
+	Workload     string  `json:"workload"` // its name; "mix" if it has none
+	Mix          string  `json:"mix"`
+	Distribution string  `json:"distribution"`
+	Records      uint64  `json:"records"`
+	ValueSize    int     `json:"value_bytes"`
+	Connections  int     `json:"connections"`
+	InFlight     int     `json:"in_flight"` // on each connection
+	Rate         float64 `json:"rate"`      // per second; 0: a closed loop
+	Arrivals     string  `json:"arrivals,omitempty"`
+	Warmup       float64 `json:"warmup_seconds"`
+	Duration     float64 `json:"duration_seconds"` // 0: until Count
+	Count        uint64  `json:"count"`            // 0: until Duration
+	Seed         uint64  `json:"seed"`
+	Verify       bool    `json:"verify"`
+}
+
+// Open reports whether it was an open loop.
+func (c *Config) Open() bool { return c.Rate > 0 }
+
+// Host is where the load ran, and what made it.
+type Host struct {
+	Name    string `json:"name"`
+	Kernel  string `json:"kernel"`
+	CPU     string `json:"cpu"`
+	CPUs    int    `json:"cpus"`
+	Go      string `json:"go"`
+	Version string `json:"kivaloo"` // of this module
+}
+
+// Row is one operation.
+type Row struct {
+	Op       string  `json:"op"`
+	Done     int64   `json:"done"`
+	Missed   int64   `json:"missed"` // done, but nothing was found or the condition did not hold
+	Failed   int64   `json:"failed"`
+	PerSec   float64 `json:"per_second"`
+	Response Times   `json:"response"` // from when it was to start
+	Service  Times   `json:"service"`  // from when it was sent
+}
+
+// Times is a histogram at a few places.
+type Times struct {
+	Mean  int64 `json:"mean_ns"`
+	P50   int64 `json:"p50_ns"`
+	P90   int64 `json:"p90_ns"`
+	P99   int64 `json:"p99_ns"`
+	P999  int64 `json:"p99.9_ns"`
+	P9999 int64 `json:"p99.99_ns"`
+	Max   int64 `json:"max_ns"`
+}
+
+// TimesOf reads them off a histogram.
+func TimesOf(h *hdrhistogram.Histogram) Times {
+	if h.TotalCount() == 0 {
+		return Times{}
+	}
+	p := h.ValueAtPercentilesSlice([]float64{50, 90, 99, 99.9, 99.99})
+	return Times{Mean: int64(h.Mean()), P50: p[0], P90: p[1], P99: p[2], P999: p[3], P9999: p[4], Max: h.Max()}
+}
+
+func rowOf(s *stress.OpStats, length time.Duration) Row {
+	row := Row{Op: s.Op, Done: s.Done, Missed: s.Missed, Failed: s.Failed, Response: TimesOf(s.Response), Service: TimesOf(s.Service)}
+	if length > 0 {
+		row.PerSec = float64(s.Done) / length.Seconds()
+	}
+	return row
+}
+
+// Summarize returns the summary of a load.
+func Summarize(c Config, h Host, o *stress.Outcome) *Summary {
+	s := &Summary{Format: Format, Config: c, Host: h, Started: o.Total.Began.UTC().Round(0), Seconds: o.Total.Length.Seconds(),
+		Lag: TimesOf(o.Total.Lag), Due: o.Due, Overdue: o.Overdue,
+		Checked: o.Checked, Violations: o.Violations, Findings: o.Findings, Cut: o.Cut}
+	for _, op := range append(o.Total.Ops[:len(o.Total.Ops):len(o.Total.Ops)], o.Total.All) {
+		s.Ops = append(s.Ops, rowOf(op, o.Total.Length))
+	}
+	if o.FirstError != nil {
+		s.Error = o.FirstError.Error()
+	}
+	return s
+}
+
+// All returns the row of all operations.
+func (s *Summary) All() *Row { return &s.Ops[len(s.Ops)-1] }
+
+// ThisHost describes the machine that this runs on, as far as it can be found out.
+func ThisHost() Host {
+	h := Host{CPUs: runtime.NumCPU(), Go: runtime.Version(), CPU: runtime.GOARCH, Version: "unknown"}
+	h.Name, _ = os.Hostname()
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		h.Kernel = unix.ByteSliceToString(name.Release[:])
+	}
+	info, _ := os.ReadFile("/proc/cpuinfo")
+	for lines := bufio.NewScanner(bytes.NewReader(info)); lines.Scan(); {
+		if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == "model name" {
+			h.CPU = strings.TrimSpace(value)
+			break
+		}
+	}
+	if build, ok := debug.ReadBuildInfo(); ok {
+		h.Version = version(build)
+	}
+	return h
+}
+
+// version says which source a program was built from.
+func version(build *debug.BuildInfo) string {
+	settings := map[string]string{}
+	for _, s := range build.Settings {
+		settings[s.Key] = s.Value
+	}
+	v := build.Main.Version
+	if revision := settings["vcs.revision"]; revision != "" {
+		v = revision
+		if settings["vcs.modified"] == "true" {
+			v += " with changes"
+		}
+	}
+	return v
+}

@@ -1,0 +1,118 @@
+package results
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+)
+
+// Sweep is one load at one rate after the other.
+type Sweep struct {
+	Format int    `json:"format"`
+	Config Config `json:"config"` // of all of them, but for the rate
+	Host   Host   `json:"host"`
+	Steps  []Step `json:"steps"`
+}
+
+// Step is the load at one rate.
+type Step struct {
+	Rate     float64 `json:"rate"` // asked for, per second
+	PerSec   float64 `json:"per_second"`
+	Due      int64   `json:"due"`
+	Overdue  int64   `json:"overdue"`
+	Response Times   `json:"response"`
+	Service  Times   `json:"service"`
+	Lag      Times   `json:"lag"`
+}
+
+const sweepFile = "sweep.json"
+
+// The store keeps up with a rate if at least keptUp of it is achieved, with a p99 of at most kneeFactor times the best of
+// all rates.
+const (
+	keptUp     = 0.99
+	kneeFactor = 10
+)
+
+// Add takes a step, the rate of which is higher than those before.
+func (w *Sweep) Add(s *Summary) {
+	all := s.All()
+	w.Steps = append(w.Steps, Step{Rate: s.Config.Rate, PerSec: all.PerSec, Due: s.Due, Overdue: s.Overdue,
+		Response: all.Response, Service: all.Service, Lag: s.Lag})
+}
+
+// Knee returns the highest rate that the store keeps up with; 0 if there is none. One that it does not keep up with may be
+// below it, if something else kept the machine busy just then.
+func (w *Sweep) Knee() (rate float64) {
+	best := w.Steps[0].Response.P99
+	for _, s := range w.Steps {
+		best = min(best, s.Response.P99)
+	}
+	for _, s := range w.Steps {
+		if s.PerSec >= keptUp*s.Rate && s.Response.P99 <= kneeFactor*best {
+			rate = s.Rate
+		}
+	}
+	return rate
+}
+
+// Conclusion says where the knee is.
+func (w *Sweep) Conclusion() string {
+	rule := fmt.Sprintf("at least %.0f %% achieved, with a p99 of at most %d times the best", 100*keptUp, kneeFactor)
+	switch knee := w.Knee(); knee {
+	case 0:
+		return fmt.Sprintf("The store did not keep up with any of the rates (%s).", rule)
+	case w.Steps[len(w.Steps)-1].Rate:
+		return fmt.Sprintf("No knee: the store kept up with all of %.0f per second (%s).", knee, rule)
+	default:
+		return fmt.Sprintf("The knee is at %.0f per second, the highest rate that the store kept up with (%s).", knee, rule)
+	}
+}
+
+// Write puts the sweep into a directory, in which each step has one of its own.
+func (w *Sweep) Write(dir string) error {
+	text, err := json.MarshalIndent(w, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, sweepFile), append(text, '\n'), 0o644)
+	}
+	if err != nil {
+		return fmt.Errorf("write results to %s: %w", dir, err)
+	}
+	return nil
+}
+
+// readSweep reads what Write has written.
+func readSweep(dir string) (*Sweep, error) {
+	f, err := os.Open(filepath.Join(dir, sweepFile))
+	if err != nil {
+		return nil, fmt.Errorf("read results: %w", err)
+	}
+	defer f.Close()
+	w := &Sweep{}
+	if err := json.NewDecoder(io.LimitReader(f, maxFileBytes)).Decode(w); err != nil {
+		return nil, fmt.Errorf("read results: %s: %w", f.Name(), err)
+	}
+	if w.Format != Format || len(w.Steps) == 0 {
+		return nil, fmt.Errorf("read results: %s: format %d with %d steps, and this program knows %d", f.Name(), w.Format, len(w.Steps), Format)
+	}
+	return w, nil
+}
+
+// Table prints the sweep for people.
+func (w *Sweep) Table(out io.Writer) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "asked\tachieved\toverdue\tp50\tp99\tp99.9\tmax\tservice p99\tlag p99\t\n")
+	for _, s := range w.Steps {
+		r := s.Response
+		fmt.Fprintf(t, "%.0f\t%.0f\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t\n", s.Rate, s.PerSec, s.Overdue, Duration(r.P50), Duration(r.P99), Duration(r.P999),
+			Duration(r.Max), Duration(s.Service.P99), Duration(s.Lag.P99))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", w.Conclusion())
+	return err
+}

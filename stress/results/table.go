@@ -1,0 +1,115 @@
+package results
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// lateLag is the lag of the generator from which on it is said to be too slow.
+const lateLag = 2 * time.Millisecond
+
+// fewOverdue is the part of an open loop's operations that may be left over at its end without a warning.
+const fewOverdue = 0.001
+
+// Table prints a summary for people.
+func (s *Summary) Table(out io.Writer) error {
+	var text bytes.Buffer
+	fmt.Fprintf(&text, "%s\n%s\n\n", s.Config.describe(), s.Config.loop())
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\tdone\tper second\tmissed\tfailed\t\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n")
+	for i := range s.Ops {
+		r := &s.Ops[i]
+		if r.Op == "all" && len(s.Ops) == 2 { // the same as the only one
+			continue
+		}
+		kind := "service"
+		if s.Config.Open() {
+			kind = "response"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%.0f\t%d\t%d\t%s\t%s\t\n", r.Op, r.Done, r.PerSec, r.Missed, r.Failed, kind, r.Response.cells())
+		if s.Config.Open() {
+			fmt.Fprintf(t, "\t\t\t\t\tservice\t%s\t\n", r.Service.cells())
+		}
+	}
+	t.Flush()
+	fmt.Fprintln(&text)
+	for _, note := range s.Notes() {
+		fmt.Fprintln(&text, note)
+	}
+	_, err := out.Write(text.Bytes())
+	return err
+}
+
+// describe says what was asked.
+func (c *Config) describe() string {
+	return fmt.Sprintf("workload %s: %s, %s over %d records, values of %d bytes", c.Workload, c.Mix, c.Distribution, c.Records, c.ValueSize)
+}
+
+// loop says how it was asked.
+func (c *Config) loop() string {
+	flight := fmt.Sprintf("%d connections, %d in flight on each", c.Connections, c.InFlight)
+	if c.Open() {
+		return fmt.Sprintf("open loop: %g per second, %s arrivals, at most %s", c.Rate, c.Arrivals, flight)
+	}
+	return "closed loop: " + flight
+}
+
+func (t Times) cells() string {
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", Duration(t.Mean), Duration(t.P50), Duration(t.P90), Duration(t.P99), Duration(t.P999), Duration(t.P9999), Duration(t.Max))
+}
+
+// Duration writes nanoseconds with three digits.
+func Duration(ns int64) string {
+	switch d := float64(ns); {
+	case ns < 1e3:
+		return fmt.Sprintf("%.0fns", d)
+	case ns < 1e6:
+		return fmt.Sprintf("%.3gus", round3(d/1e3))
+	case ns < 1e9:
+		return fmt.Sprintf("%.3gms", round3(d/1e6))
+	default:
+		return fmt.Sprintf("%.4gs", d/1e9)
+	}
+}
+
+// round3 keeps %.3g from writing 999.6 as 1e+03.
+func round3(x float64) float64 { return min(x, 999) }
+
+// Notes are what has to be known to read the numbers rightly, and what went wrong.
+func (s *Summary) Notes() []string {
+	var notes []string
+	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if s.Config.Open() {
+		all := s.All()
+		say("Achieved %.0f per second of %g (%.2f %%). Response time counts from when an operation was to start, service time from when it was sent.",
+			all.PerSec, s.Config.Rate, 100*all.PerSec/s.Config.Rate)
+	} else {
+		say("A closed loop sends nothing while it waits, so a stall of the server counts as a few slow operations however long it is: " +
+			"what users would have waited for is not in these times. An open loop (-R) shows it.")
+	}
+	say("The generator's own lag: p50 %s, p99 %s, max %s.", Duration(s.Lag.P50), Duration(s.Lag.P99), Duration(s.Lag.Max))
+	if s.Lag.P99 > int64(lateLag) {
+		say("WARNING: the generator was late by itself. Response times are too long by as much; give it more processors, or ask for less.")
+	}
+	if float64(s.Overdue) > fewOverdue*float64(s.Due) {
+		say("WARNING: %d of %d operations never started, as all that may be in flight were (-c, -P). Response times are those of the others: the truth is worse.", s.Overdue, s.Due)
+	} else if s.Overdue > 0 {
+		say("%d of %d operations were due at the very end and not started any more.", s.Overdue, s.Due)
+	}
+	if s.Config.Verify {
+		say("Verified: %d reads, %d violations.", s.Checked, s.Violations)
+	}
+	for _, f := range s.Findings {
+		say("  %s", f)
+	}
+	if s.Error != "" {
+		say("ERROR: %d operations failed, the first of them: %s", s.All().Failed, s.Error)
+	}
+	if s.Cut {
+		say("Interrupted after %.1f s.", s.Seconds)
+	}
+	return notes
+}
