@@ -45,9 +45,12 @@ const (
 
 // Limits of loads with measured latency.
 const (
-	// maxWorkers is how many operations can be in flight. Each has histograms of its own, of
-	// about 30 KB for each operation of the mix.
+	// maxWorkers is how many operations can be in flight.
 	maxWorkers = 4096
+	// maxRecorders is how many sets of histograms the workers share. More of them than processors are enough that
+	// they hardly meet; each takes 29 KB and, every interval, 7 us for each histogram, so that one for each of
+	// thousands of workers would make the generator late.
+	maxRecorders = 32
 	// maxRecords is how many records a load can have, those that it inserts included.
 	maxRecords = ledgerChunks * ledgerChunkLen
 	// maxScan is the most records that a range asks for, as in YCSB.

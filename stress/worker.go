@@ -29,12 +29,14 @@ type worker struct {
 }
 
 func (r *run) newWorker(i uint64, store kivaloo.Store) *worker {
-	w := &worker{r: r, store: store, rec: newRecorder(r.ops, r.plan.Open()), random: rand.New(rand.NewPCG(r.plan.Seed, i))}
+	if len(r.recorders) < maxRecorders {
+		r.recorders = append(r.recorders, newRecorder(r.ops, r.plan.Open()))
+	}
+	w := &worker{r: r, store: store, rec: r.recorders[i%uint64(len(r.recorders))], random: rand.New(rand.NewPCG(r.plan.Seed, i))}
 	w.pick = r.plan.Distribution.picker(w.random, r.keys)
 	w.key, w.end = make([]byte, 0, recordKeyLen), make([]byte, 0, recordKeyLen)
 	w.got, w.scratch = make([]byte, 0, kivaloo.MaxLen), make([]byte, 0, kivaloo.MaxLen+8) // filled by 8 bytes
 	w.value = make([]byte, 0, kivaloo.MaxLen+8)
-	r.recorders = append(r.recorders, w.rec)
 	return w
 }
 
