@@ -119,7 +119,8 @@ type chain struct {
 
 	freeing        sync.Mutex    // held while a file is removed
 	removals       atomic.Uint64 // files that have been removed
-	removalsSynced atomic.Uint64 // how many of them, or fewer, are gone for good
+	syncing        sync.Mutex    // held while the directory is synced
+	removalsSynced atomic.Uint64 // how many of the removals, or fewer, are for good; set with syncing held
 }
 
 // info returns the present state.
@@ -166,18 +167,20 @@ func (c *chain) newFile(first uint64) *file {
 }
 
 // syncDir makes changes of the directory durable. Failure is permanent whoever runs into
-// it: the kernel reports it once, and not to everyone who depends on it.
+// it: the kernel reports it once, and not to everyone who depends on it. So there is one sync at
+// a time, and none after one that has failed.
 func (c *chain) syncDir() error {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	if err := c.failed(); err != nil {
+		return err
+	}
 	removals := c.removals.Load()
 	if err := c.opts.FS.SyncDir(c.dir); err != nil {
 		return c.fail(fmt.Errorf("sync directory %s: %w", c.dir, err))
 	}
-	for {
-		known := c.removalsSynced.Load()
-		if removals <= known || c.removalsSynced.CompareAndSwap(known, removals) {
-			return nil
-		}
-	}
+	c.removalsSynced.Store(removals)
+	return nil
 }
 
 // close lets go of everything. Nothing else may be running.

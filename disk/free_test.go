@@ -1,6 +1,8 @@
 package disk_test
 
 import (
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 
@@ -96,6 +98,41 @@ func TestFreeWhileFreeing(t *testing.T) {
 	<-added
 	closeStore(t, s)
 	equal(t, "files", blockFiles(t, fsys, dir), []uint64{60, 80, 100})
+}
+
+// When the directory cannot be synced while files are removed, an append that needs it is not acknowledged: the next
+// sync would succeed, and mean nothing.
+func TestFreeFailsBesideAppend(t *testing.T) {
+	for range 5 {
+		fsys := simfs.New(dir)
+		s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 {
+			add(t, s, 20)
+		}
+		removing, goOn := make(chan bool), make(chan bool)
+		fsys.SetHook(func(c simfs.Call) error {
+			if c.Op == simfs.Remove && c.Name == "blks_0000000000000000" {
+				removing <- true
+				<-goOn
+			}
+			return nil
+		})
+		free(t, s, 20)
+		<-removing
+		free(t, s, 60)
+		fsys.Fail(simfs.SyncDir, 1, syscall.EIO)
+		added := make(chan error)
+		go func() { added <- tryAdd(s, 20) }()
+		time.Sleep(20 * time.Millisecond) // by now it waits for the removal, having found the store in order
+		close(goOn)
+		if err := <-added; !errors.Is(err, disk.ErrFailed) {
+			t.Fatalf("an append that makes a file: %v", err)
+		}
+		closeStore(t, s)
+	}
 }
 
 // A file that somebody else has removed is as if its blocks did not exist.
