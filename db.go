@@ -179,26 +179,12 @@ func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 			o.CacheBytes, cfg.CachePages, blockSize, tree.MinCachePages)
 	case o.MaxKey < 0 || o.MaxValue < 0:
 		return cfg, fmt.Errorf("MaxKey %d, MaxValue %d: negative", o.MaxKey, o.MaxValue)
-	case o.StorageCost != o.StorageCost:
-		return cfg, errors.New("StorageCost is no number")
 	case o.CommitDelay < 0 || o.CommitDelay > time.Second:
 		return cfg, fmt.Errorf("CommitDelay %v is not within 0 to 1s", o.CommitDelay)
 	case o.MinCommit < 0:
 		return cfg, fmt.Errorf("MinCommit %d is negative", o.MinCommit)
 	}
-	return cfg, tree.CheckMaxLengths(blockSize, orDefault(cfg.MaxKey, blockSize, true), orDefault(cfg.MaxValue, blockSize, false))
-}
-
-// orDefault returns n or, if that is negative, the longest key or value that the block size allows.
-func orDefault(n, blockSize int, isKey bool) int {
-	key, value := tree.DefaultMaxLengths(blockSize)
-	switch {
-	case n >= 0:
-		return n
-	case isKey:
-		return key
-	}
-	return value
+	return cfg, cfg.Check(blockSize)
 }
 
 // Close ends the DB. Changes that are under way are finished; operations that come later fail with ErrClosed.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -524,6 +525,7 @@ func TestOpenRefuses(t *testing.T) {
 		{dir: empty, o: kv.Options{MaxValue: 256}, says: "256"},
 		{dir: empty, o: kv.Options{CommitDelay: time.Hour}, says: "CommitDelay 1h0m0s"},
 		{dir: empty, o: kv.Options{MinCommit: -1}, says: "MinCommit -1"},
+		{dir: empty, o: kv.Options{StorageCost: math.NaN()}, says: "storage cost NaN"},
 	} {
 		db, err := kv.Open(test.dir, test.o)
 		if err == nil {

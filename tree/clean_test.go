@@ -282,6 +282,16 @@ func TestWaitingIsBounded(t *testing.T) {
 	h.check()
 }
 
+// TestBoundlessCost: storage may cost any amount, also while there is no garbage.
+func TestBoundlessCost(t *testing.T) {
+	h := newHarness(t, newMemStore(512), cleaningConfig(math.Inf(1)))
+	h.do(sets(0, 1, "v")...)
+	h.pass(2 * time.Second)
+	if math.IsNaN(h.tree.clean.debt) {
+		t.Error("the debt is no number")
+	}
+}
+
 // TestFree: every second the store is told what the committed tree does not need, and never more.
 func TestFree(t *testing.T) {
 	for _, reading := range []bool{false, true} {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"kivaloo/disk"
@@ -61,6 +62,12 @@ func CheckMaxLengths(blockSize, key, value int) error {
 	return nil
 }
 
+// Check returns what is wrong with cfg for blocks of that size, in bytes; nil if Open will take it.
+func (cfg Config) Check(blockSize int) error {
+	_, err := cfg.withDefaults(blockSize)
+	return err
+}
+
 // withDefaults fills in what cfg leaves open and checks the rest.
 func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	key, value := DefaultMaxLengths(blockSize)
@@ -80,6 +87,10 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 		return cfg, fmt.Errorf("a cache of %d pages of %d bytes is not within %d to %d pages",
 			cfg.CachePages, blockSize, MinCachePages, MaxCachePages)
 	}
+	if !(cfg.StorageCost >= 0) {
+		return cfg, fmt.Errorf("storage cost %v is not 0 or more", cfg.StorageCost)
+	}
+	cfg.StorageCost = min(cfg.StorageCost, math.MaxFloat64) // infinity times no garbage would be no number
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -13,49 +13,17 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"kivaloo"
-	"kivaloo/cmd/internal/daemon"
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-const usage = "-t <kvlds socket> [--fs <dir>] [-v <anything>]"
+func main() { dumpstream.Tool("kivaloo-kvlds-dump", "dumped", dumpAll) }
 
-// options are what the command line can set.
-type options struct {
-	target string
-	fs     bool   // write a tree, not a stream
-	dir    string // with fs: where
-}
-
-func main() {
-	var o options
-	p := daemon.NewTool("kivaloo-kvlds-dump", usage)
-	p.Text(&o.target, "t")
-	p.Require("t")
-	p.Long("fs", false, func(dir string) error { o.fs, o.dir = true, dir; return nil })
-	p.Text(new(string), "v") // its argument means nothing
-	p.Work(func() error {
-		start := time.Now()
-		done, err := o.dump(context.Background())
-		if err == nil && p.Given("v") {
-			p.Log.Info("dumped " + done.In(time.Since(start)))
-		}
-		return err
-	})
-}
-
-// dump connects before it touches the directory, as the original does.
-func (o *options) dump(ctx context.Context) (dumpstream.Count, error) {
-	c, err := kivaloo.Dial(ctx, o.target)
-	if err != nil {
-		return dumpstream.Count{}, err
-	}
-	defer c.Close()
+func dumpAll(ctx context.Context, c *kivaloo.Client, at dumpstream.Place) (dumpstream.Count, error) {
 	var to dumpstream.Sink = dumpstream.NewWriter(os.Stdout)
-	if o.fs {
-		tree, err := dumpstream.NewTreeWriter(o.dir)
+	if at.Tree {
+		tree, err := dumpstream.NewTreeWriter(at.Dir)
 		if err != nil {
 			return dumpstream.Count{}, err
 		}

@@ -12,49 +12,17 @@ package main
 import (
 	"context"
 	"os"
-	"time"
 
 	"kivaloo"
-	"kivaloo/cmd/internal/daemon"
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-const usage = "-t <kvlds socket> [--fs <dir>] [-v <anything>]"
+func main() { dumpstream.Tool("kivaloo-kvlds-undump", "loaded", loadAll) }
 
-// options are what the command line can set.
-type options struct {
-	target string
-	fs     bool   // read a tree, not a stream
-	dir    string // with fs: where
-}
-
-func main() {
-	var o options
-	p := daemon.NewTool("kivaloo-kvlds-undump", usage)
-	p.Text(&o.target, "t")
-	p.Require("t")
-	p.Long("fs", false, func(dir string) error { o.fs, o.dir = true, dir; return nil })
-	p.Text(new(string), "v") // its argument means nothing
-	p.Work(func() error {
-		start := time.Now()
-		done, err := o.load(context.Background())
-		if err == nil && p.Given("v") {
-			p.Log.Info("loaded " + done.In(time.Since(start)))
-		}
-		return err
-	})
-}
-
-// load connects before it touches the directory, as the original does.
-func (o *options) load(ctx context.Context) (dumpstream.Count, error) {
-	c, err := kivaloo.Dial(ctx, o.target)
-	if err != nil {
-		return dumpstream.Count{}, err
-	}
-	defer c.Close()
+func loadAll(ctx context.Context, c *kivaloo.Client, at dumpstream.Place) (dumpstream.Count, error) {
 	var from dumpstream.Source = dumpstream.NewReader(os.Stdin)
-	if o.fs {
-		tree, err := dumpstream.NewTreeReader(o.dir)
+	if at.Tree {
+		tree, err := dumpstream.NewTreeReader(at.Dir)
 		if err != nil {
 			return dumpstream.Count{}, err
 		}

@@ -109,7 +109,7 @@ func (o *options) treeConfig(p *daemon.Program, blockSize int) (tree.Config, err
 		CachePages:  int(o.cachePages),
 		MaxKey:      -1, // what the block size allows
 		MaxValue:    -1,
-		StorageCost: min(o.storageCost, math.MaxFloat64), // infinity times no garbage would be no number
+		StorageCost: o.storageCost,
 		MaxSpread:   tree.DefaultMaxSpread,
 		CommitDelay: time.Duration(o.commitDelay * float64(time.Second)),
 		MinCommit:   int(o.minCommit),

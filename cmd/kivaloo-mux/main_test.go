@@ -34,9 +34,7 @@ type place string
 
 func newPlace(t *testing.T) place {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "mux")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := daemontest.Place(t)
 	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	return place(dir)
 }

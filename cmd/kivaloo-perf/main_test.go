@@ -41,9 +41,7 @@ type place string
 
 func newPlace(t *testing.T) place {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "perf")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := daemontest.Place(t)
 	return place(dir)
 }
 

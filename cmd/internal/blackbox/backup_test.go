@@ -61,7 +61,7 @@ func succeeds(t *testing.T, args ...string) string {
 // restore restores a backup, has the store checked, and returns its pairs.
 func restore(t *testing.T, backup string) []kv.Pair {
 	t.Helper()
-	dir := filepath.Join(newPlace(t), "restored")
+	dir := filepath.Join(daemontest.Place(t), "restored")
 	said := succeeds(t, "restore", backup, dir)
 	checkStore(t, dir)
 	db, err := kv.Open(dir, kv.Options{ReadOnly: true})
@@ -88,7 +88,7 @@ func TestBackupAndRestore(t *testing.T) {
 		must(t, c.Set("", ""))
 		must(t, c.Set(strings.Repeat("\xff", 255), strings.Repeat("v", 255)))
 		c.Close() // kivaloo-kvlds serves one at a time
-		place := newPlace(t)
+		place := daemontest.Place(t)
 		file, dir := filepath.Join(place, "backup"), filepath.Join(place, "d")
 		said := succeeds(t, "backup", s.addr(), file)
 		if !strings.Contains(said, fmt.Sprintf("backed up %d pairs", backupPairs+2)) {
@@ -167,7 +167,7 @@ func TestBackupUnderLoad(t *testing.T) {
 // stalling is a server between clients and another one, that stops in the middle of an answer.
 func stalling(t *testing.T, addr string) string {
 	t.Helper()
-	path := filepath.Join(newPlace(t), "stalling")
+	path := filepath.Join(daemontest.Place(t), "stalling")
 	ln, err := net.Listen("unix", path)
 	must(t, err)
 	var group sync.WaitGroup
@@ -297,7 +297,7 @@ func TestBackupAcrossRestart(t *testing.T) {
 // A server that does not know of backups, like the original's, hangs up.
 func TestBackupNotOffered(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	addr, file := filepath.Join(place, "s"), filepath.Join(place, "backup")
 	ln, err := net.Listen("unix", addr)
 	must(t, err)

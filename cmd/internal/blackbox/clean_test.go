@@ -47,7 +47,7 @@ func shrinks(t *testing.T, newSystem func(cost string) system) {
 	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage, and written in smaller
 	// batches, for each is a larger part of it.
 	pairs, window, cost := 10_000, 250, "100000"
-	if torture() {
+	if daemontest.Torture() {
 		pairs, window, cost = 200_000, 1000, "1000"
 	}
 	s := newSystem(cost)
@@ -133,7 +133,7 @@ func overwrite(t *testing.T, s system, pairs, window int) (most int64) {
 	must(t, err)
 	defer c.Close()
 	p := c.Pipeline(t.Context())
-	rnd := seeded(t)
+	rnd := daemontest.Seeded(t)
 	for round := range overwrites + 1 {
 		for n, i := range rnd.Perm(pairs) {
 			must(t, p.Set(fmt.Appendf(nil, "%040d", i), fmt.Appendf(nil, "%040d", i^round)))

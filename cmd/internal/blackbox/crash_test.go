@@ -53,10 +53,10 @@ func TestCrashes(t *testing.T) {
 // crashOften puts a system under load and kills it, again and again. Between that and the next start it
 // calls dead, now and then.
 func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
-	rnd := seeded(t)
+	rnd := daemontest.Seeded(t)
 	rounds := crashes
 	switch {
-	case torture():
+	case daemontest.Torture():
 		rounds = crashesLong
 	case daemontest.Race:
 		rounds = crashesRace

@@ -200,7 +200,7 @@ func TestServeIsNotReadyOnAFullDisk(t *testing.T) {
 // The daemons let people look in, too: each into what it has.
 func TestDaemonsLetLookIn(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	must(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
 	start := func(name string, options ...string) (l *looking) {
 		t.Helper()
@@ -242,7 +242,7 @@ func TestDaemonsLetLookIn(t *testing.T) {
 // What other machines can reach is refused before anything is touched, unless that is asked for.
 func TestDebugAddressIsLoopback(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	before := treeHash(t, place)
 	for name, options := range map[string][]string{
 		"kivaloo":       {"serve", "--dir", "d"},

@@ -86,7 +86,7 @@ func TestServeDiskFull(t *testing.T) {
 	makeRoom := mountSmallDisk(t, s.dir())
 	s.start(t)
 	hoard(t, s.addr())
-	l := kvtest.NewLoad(seeded(t), "load")
+	l := kvtest.NewLoad(daemontest.Seeded(t), "load")
 	runUntilRefused(t, s, l)
 	refuses(t, s.addr())
 	makeRoom()
@@ -119,7 +119,7 @@ func TestServeDiskFails(t *testing.T) {
 	s.start(t)
 	hoard(t, s.addr())
 	limit(t, s.process, smallFile)
-	l := kvtest.NewLoad(seeded(t), "load")
+	l := kvtest.NewLoad(daemontest.Seeded(t), "load")
 	runUntilRefused(t, s, l)
 	for _, want := range []string{"read-only from now on, restart when the cause is gone", "file too large"} {
 		if said := s.said(t); !strings.Contains(said, want) {
@@ -162,7 +162,7 @@ func TestDaemonsDiskFull(t *testing.T) {
 			d := newDaemons(t, 512, "-C", "1024", "-S", "0")
 			undo := spoil(t, d)
 			hoard(t, d.addr())
-			l := kvtest.NewLoad(seeded(t), "load")
+			l := kvtest.NewLoad(daemontest.Seeded(t), "load")
 			must(t, l.Run(t.Context(), d.addr()))
 			for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
 				if status := one.Wait(t); !status.Exited() || status.ExitStatus() != 1 {

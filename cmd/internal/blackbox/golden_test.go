@@ -52,7 +52,7 @@ var golden = []struct {
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for i, g := range golden {
-		if daemontest.Race && !torture() && i%goldenRaces != goldenRaces/2 {
+		if daemontest.Race && !daemontest.Torture() && i%goldenRaces != goldenRaces/2 {
 			continue
 		}
 		t.Run(g.name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestGolden(t *testing.T) {
 func exercise(t *testing.T, s system) {
 	t.Helper()
 	m := readAll(t, s.addr())
-	must(t, kvtest.Exercise(t.Context(), s.addr(), m, seeded(t), exerciseRequests))
+	must(t, kvtest.Exercise(t.Context(), s.addr(), m, daemontest.Seeded(t), exerciseRequests))
 	mustHold(t, s.addr(), m)
 	s.stop(t)
 	checkStore(t, s.dir())
@@ -96,7 +96,7 @@ func TestGoldenTornMiddle(t *testing.T) {
 	before := treeHash(t, s.dir())
 	runCommand(t, s.command()).want(t, 1, "", says)
 
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	r := daemontest.Run(t, place, daemontest.Program("kivaloo-lbs"), "-s", filepath.Join(place, "lbs"), "-d", s.dir(), "-b", "512")
 	run{r.Status, "", r.Output}.want(t, 1, "", says)
 	if treeHash(t, s.dir()) != before {

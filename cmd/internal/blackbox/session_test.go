@@ -14,7 +14,7 @@ import (
 // from a second process, kill the server, start it again, and find everything.
 func TestNewUser(t *testing.T) {
 	t.Parallel()
-	s := &serve{place: newPlace(t)}
+	s := &serve{place: daemontest.Place(t)}
 	start := func() {
 		cmd := exec.Command(daemontest.Program("kivaloo"), "serve")
 		cmd.Dir = s.place

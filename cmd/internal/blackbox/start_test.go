@@ -142,7 +142,7 @@ func TestServeRefuses(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			place := newPlace(t)
+			place := daemontest.Place(t)
 			if tc.prepare != nil {
 				tc.prepare(t, place)
 			}
@@ -169,7 +169,7 @@ func TestServeInUse(t *testing.T) {
 	thaw := freeze(t, s.process) // it writes checksums and the like when it has time
 	before := treeHash(t, s.dir())
 	runCommand(t, s.command()).want(t, 1, "", "in use by another process")
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	r := daemontest.Run(t, place, daemontest.Program("kivaloo-lbs"), "-s", filepath.Join(place, "lbs"), "-d", s.dir(), "-b", "2048")
 	run{r.Status, "", r.Output}.want(t, 1, "", "in use by another process")
 	kivaloo(t, "", "check", s.dir()).want(t, 1, "", "in use by another process")
@@ -185,7 +185,7 @@ func TestServeInUse(t *testing.T) {
 // A directory that is missing is made, with those that lead to it, for its owner only.
 func TestServeMakesDirectory(t *testing.T) {
 	t.Parallel()
-	place := newPlace(t)
+	place := daemontest.Place(t)
 	s := &serve{place: filepath.Join(place, "not", "yet"), options: []string{"--block-size", "700"}}
 	s.start(t)
 	must(t, connect(t, s.addr()).Set("key", "value"))

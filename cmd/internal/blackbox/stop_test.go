@@ -25,7 +25,7 @@ func TestServeStops(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
-			rnd := seeded(t)
+			rnd := daemontest.Seeded(t)
 			s := newServe(t)
 			loads := []*kvtest.Load{kvtest.NewLoad(rnd, "one"), kvtest.NewLoad(rand.New(rand.NewPCG(rnd.Uint64(), 0)), "two")}
 			errs := make([]error, len(loads))

@@ -59,7 +59,7 @@ type serve struct {
 
 func newServe(t *testing.T, options ...string) *serve {
 	t.Helper()
-	return &serve{place: newPlace(t), options: options}
+	return &serve{place: daemontest.Place(t), options: options}
 }
 
 func (s *serve) dir() string  { return filepath.Join(s.place, "d") }
@@ -130,7 +130,7 @@ type daemons struct {
 
 func newDaemons(t *testing.T, blockSize int, kvldsOptions ...string) *daemons {
 	t.Helper()
-	d := &daemons{place: newPlace(t), blockSize: blockSize, kvldsOptions: kvldsOptions}
+	d := &daemons{place: daemontest.Place(t), blockSize: blockSize, kvldsOptions: kvldsOptions}
 	must(t, os.Mkdir(d.dir(), 0o700))
 	return d
 }

@@ -8,5 +8,6 @@
 // A dump holds the pairs of a store in ascending order of their keys. Both forms are the
 // original's. Pairs pass through one at a time: no dump is ever in memory.
 //
-// Reading order: move.go (Dump and Load), stream.go and tree.go (the two forms), limits.go.
+// Reading order: move.go (Dump and Load), stream.go and tree.go (the two forms),
+// tool.go (the command line of the original's programs), limits.go.
 package dumpstream

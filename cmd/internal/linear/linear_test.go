@@ -56,12 +56,12 @@ func TestLinearizable(t *testing.T) {
 			t.Parallel()
 			rounds := games
 			switch {
-			case torture():
+			case daemontest.Torture():
 				rounds = gamesLong
 			case daemontest.Race:
 				rounds = gamesRace
 			}
-			s, rnd := newSystem(t), seeded(t)
+			s, rnd := newSystem(t), daemontest.Seeded(t)
 			s.start(t)
 			for n := range rounds {
 				playGame(t, s, rnd, newTable(fmt.Sprintf("game %d: ", n)))

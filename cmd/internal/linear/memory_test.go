@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"kivaloo"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
 // memory is a store that is as simple as can be, and can have a fault. It stands for the
@@ -189,7 +191,7 @@ func TestFaultsAreFound(t *testing.T) {
 	for _, f := range []fault{none, staleReads, lostChanges, splitSwaps, tornRanges, blindAdds, forgetfulEnd} {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
-			rnd, m, tb := seeded(t), newMemory(f), newTable("")
+			rnd, m, tb := daemontest.Seeded(t), newMemory(f), newTable("")
 			playCrashes(t, m, rnd, tb)
 			if err := tb.check(); (err == nil) != (f == none) {
 				t.Errorf("%d operations, checked: %v", len(tb.operations), err)

@@ -116,7 +116,7 @@ type embedded struct {
 	keeper atomic.Pointer[keeper] // the last one that was started
 }
 
-func newEmbedded(t *testing.T) system { return &embedded{dir: filepath.Join(newPlace(t), "d")} }
+func newEmbedded(t *testing.T) system { return &embedded{dir: filepath.Join(daemontest.Place(t), "d")} }
 
 func (e *embedded) start(t *testing.T) {
 	t.Helper()

@@ -30,7 +30,7 @@ type serve struct {
 	process *daemontest.Daemon
 }
 
-func newServe(t *testing.T) system { return &serve{dir: filepath.Join(newPlace(t), "d")} }
+func newServe(t *testing.T) system { return &serve{dir: filepath.Join(daemontest.Place(t), "d")} }
 
 // start uses small blocks and a small cache, so that much goes on below.
 func (s *serve) start(t *testing.T) {
@@ -65,7 +65,7 @@ type daemons struct {
 
 func newDaemons(t *testing.T) system {
 	t.Helper()
-	d := &daemons{place: newPlace(t)}
+	d := &daemons{place: daemontest.Place(t)}
 	must(t, os.Mkdir(d.path("d"), 0o700))
 	return d
 }

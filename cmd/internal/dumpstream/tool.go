@@ -1,0 +1,41 @@
+package dumpstream
+
+import (
+	"context"
+	"time"
+
+	"kivaloo"
+	"kivaloo/cmd/internal/daemon"
+)
+
+// Place is where a dump is.
+type Place struct {
+	Tree bool   // it is a tree of directories, not standard input or output
+	Dir  string // of the tree
+}
+
+// Tool is the main function of the original's two programs, which have the same command line. did
+// is what -v has the program say that it has done, move is its work. It connects before it touches a directory, as
+// the original does.
+func Tool(name, did string, move func(context.Context, *kivaloo.Client, Place) (Count, error)) {
+	var target string
+	var at Place
+	p := daemon.NewTool(name, "-t <kvlds socket> [--fs <dir>] [-v <anything>]")
+	p.Text(&target, "t")
+	p.Require("t")
+	p.Long("fs", false, func(dir string) error { at = Place{true, dir}; return nil })
+	p.Text(new(string), "v") // its argument means nothing
+	p.Work(func() error {
+		start, ctx := time.Now(), context.Background()
+		c, err := kivaloo.Dial(ctx, target)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		done, err := move(ctx, c, at)
+		if err == nil && p.Given("v") {
+			p.Log.Info(did + " " + done.In(time.Since(start)))
+		}
+		return err
+	})
+}
