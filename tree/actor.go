@@ -39,7 +39,7 @@ func (a *Actor) Requests() *Requests { return a.requests }
 func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 
 // Run carries out requests until ctx is done, then finishes what has been
-// pushed by then. Whoever stops it has stopped pushing before.
+// pushed by then and has all of it saved. Whoever stops it has stopped pushing before.
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
 	idle := func() bool {
@@ -48,6 +48,9 @@ func (a *Actor) Run(ctx context.Context) error {
 	for {
 		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain()}
 		busy := in.Requests != nil || in.Done != nil
+		if ctx.Err() != nil {
+			a.tree.Stop()
+		}
 		out := a.tree.Step(in)
 		if m := a.tree.metrics; m != nil && busy {
 			m.Step.Add(a.Now() - in.Now)

@@ -19,6 +19,7 @@ type cache struct {
 	blockSize int // bytes
 	limit     int // pages
 	inUse     int // frames that are not free
+	unsaved   int // of those, fresh ones and saved ones
 	leaves    *slab
 	parents   *slab
 	table     map[uint64]nodeID
@@ -45,11 +46,14 @@ func newCache(blockSize, pages int) (*cache, error) {
 	}
 	// Frame 0 of each slab never holds a page: id 0 is no node, and what is built
 	// after memory ran out is written there, to be thrown away.
-	if _, err := c.leaves.alloc(); err != nil {
-		return nil, err
+	for _, s := range []*slab{c.leaves, c.parents} {
+		if _, err := s.alloc(); err != nil {
+			c.close()
+			return nil, err
+		}
+		s.at(0).block, s.at(0).born = noBlock, neverBorn
 	}
-	_, err := c.parents.alloc()
-	return c, err
+	return c, nil
 }
 
 func (c *cache) close() {
@@ -83,7 +87,7 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	}
 	c.inUse++
 	nd := s.at(i)
-	nd.setBlock(noBlock)
+	nd.forget()
 	nd.stride, nd.height, nd.state = 1, uint8(height), frameReading
 	nd.pins, nd.batch, nd.waiter = 0, 0, 0
 	atomic.StoreUint32(&nd.used, 0)
@@ -96,14 +100,33 @@ func (c *cache) free(id nodeID) {
 	if nd.block != noBlock && c.table[nd.block] == id {
 		delete(c.table, nd.block)
 	}
-	nd.setBlock(noBlock)
-	nd.state = frameFree
+	nd.forget()
+	c.setState(nd, frameFree)
 	c.inUse--
 	if c.readers != nil {
 		c.limbo = append(c.limbo, freed{id, c.readers.epoch.Load()})
 		return
 	}
 	c.reuse(id)
+}
+
+// forget makes nd no page, for all who look at it from now on.
+func (nd *node) forget() {
+	atomic.StoreUint64(&nd.born, neverBorn)
+	nd.setBlock(noBlock)
+}
+
+// setState changes the state of a frame that is in use.
+func (c *cache) setState(nd *node, to frameState) {
+	c.unsaved += unsavedIn(to) - unsavedIn(nd.state)
+	nd.state = to
+}
+
+func unsavedIn(s frameState) int {
+	if s == frameFresh || s == frameSaved {
+		return 1
+	}
+	return 0
 }
 
 // reclaim makes the frames in limbo that no reader can look at any more available.
@@ -164,9 +187,9 @@ func (c *cache) advanceHand() nodeID {
 
 // child returns child i of a parent if its page is in memory, or noNode.
 func (c *cache) child(nd *node, i int) nodeID {
-	block := c.record(nd, i).block
+	block := c.blockOf(nd, i)
 	hint := c.children(nd)[i]
-	if hint != noNode && c.node(hint).block == block {
+	if c.node(hint).is(block) { // of id 0, too, there is a frame
 		return hint
 	}
 	id := c.resident(block)
@@ -174,6 +197,15 @@ func (c *cache) child(nd *node, i int) nodeID {
 		c.setChild(nd, i, id)
 	}
 	return id
+}
+
+// find returns the frame that holds the page of a block, or noNode if none does. hint is where it may be. Pages without a
+// number are found only by it.
+func (c *cache) find(hint nodeID, block uint64) nodeID {
+	if c.node(hint).is(block) {
+		return hint
+	}
+	return c.resident(block)
 }
 
 // resident returns the frame that holds the page of a block, or noNode if none does.

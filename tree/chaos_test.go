@@ -41,6 +41,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	cfg.MaxSpread = []float64{0, 2}[rng.IntN(2)]
 	cfg.CommitDelay = time.Duration(rng.IntN(2)) * 20 * time.Millisecond
 	cfg.MinCommit = rng.IntN(2) * 10
+	cfg.JournalBytes = []int64{0, 8 << 10, 256 << 10}[rng.IntN(3)]
 	h := newHarness(t, newMemStore(512+rng.IntN(2)*100), cfg)
 	h.client.model = model{}
 	c := &chaos{harness: h, rng: rng, space: 500 + rng.IntN(3000), noise: rng.IntN(3) > 0}
@@ -98,7 +99,12 @@ func (c *chaos) trouble() {
 // end lets all come to rest and looks at what has become of it.
 func (c *chaos) end() {
 	c.settle()
-	for wakes := 0; c.tree.Busy(); wakes++ {
+	if c.tree.writes.refusal != nil { // a change that goes through shows that there is space again
+		c.now += noSpaceRetry
+		c.do(set("a", "b"))
+	}
+	c.tree.Stop()
+	for wakes := 0; c.tree.Busy() || c.tree.checkpoint.sweeping; wakes++ {
 		if wakes > 10000 {
 			c.t.Fatal("does not come to rest")
 		}

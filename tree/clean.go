@@ -27,7 +27,7 @@ type cleaner struct {
 	waiting  []*oldLeaf      // to be rewritten
 	marked   map[uint64]bool // blocks of waiting, and of pages that cannot be had
 	ready    int             // of waiting, those in memory
-	used     uint64          // blocks from the oldest leaf to the end, as of the last commit
+	used     uint64          // blocks from the oldest that a restart needs to the end, as of the last append
 
 	free    disk.Op
 	freeing bool
@@ -109,10 +109,22 @@ func (t *Tree) payDebt(w *write) {
 	}
 }
 
-// afterCommit takes account of a commit of so many pages.
-func (t *Tree) afterCommit(written int) {
+// oldestOfRestart is the first block that a restart would need.
+func (t *Tree) oldestOfRestart() uint64 {
+	saved := &t.checkpoint.saved
+	return min(t.cache.node(saved.root).oldest, saved.next)
+}
+
+// spreadTooFar reports whether the store takes more space than it may, because of the journal among other things.
+func (t *Tree) spreadTooFar() bool {
+	return t.cfg.MaxSpread > 0 && float64(t.clean.used) > t.cfg.MaxSpread*float64(t.committed.nodes) &&
+		t.journalBytes() >= minJournalBytes/journalShare
+}
+
+// afterAppend takes account of an append of so many blocks.
+func (t *Tree) afterAppend(written int) {
 	cl := &t.clean
-	cl.used = t.next - t.committed.oldest
+	cl.used = t.next - t.oldestOfRestart()
 	if t.cfg.MaxSpread == 0 {
 		return
 	}
@@ -137,12 +149,12 @@ func (t *Tree) findOldLeaves() {
 	}
 	young := t.next - t.committed.nodes/2
 	todo := oldHeap{}
-	if t.committed.oldest < young {
-		todo = append(todo, oldSubtree{oldest: t.committed.oldest, block: t.committed.block})
+	if root := t.cache.node(t.committed.root); root.oldest < young {
+		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, hint: t.committed.root})
 	}
 	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
-		id := t.cache.resident(sub.block)
+		id := t.cache.find(sub.hint, sub.block)
 		switch {
 		case id == noNode && cl.marked[sub.block]:
 			continue
@@ -176,7 +188,7 @@ func (t *Tree) openOld(todo *oldHeap, id nodeID, lo []byte, young uint64) {
 		case nd.height == 1:
 			t.waitToClean(c.child(nd, i), r.block, lo)
 		default:
-			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, lo: bytes.Clone(lo)})
+			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, hint: c.children(nd)[i], lo: bytes.Clone(lo)})
 		}
 	}
 }
@@ -268,6 +280,7 @@ func (t *Tree) addOldLeaves(items []item) []item {
 type oldSubtree struct {
 	oldest uint64
 	block  uint64
+	hint   nodeID // where it may be
 	lo     []byte // lower bound of its keys
 }
 

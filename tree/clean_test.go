@@ -61,7 +61,7 @@ func TestCleaningRate(t *testing.T) {
 	const cost = 20
 	h := newHarness(t, s, cleaningConfig(cost))
 	h.step(nil)
-	nodes, used := h.tree.committed.nodes, h.store.next()-h.tree.committed.oldest
+	nodes, used := h.tree.committed.nodes, h.store.next()-h.oldest()
 	if used < 2*nodes {
 		t.Fatalf("%d blocks are used by a tree of %d: there is no garbage", used, nodes)
 	}
@@ -126,7 +126,7 @@ func TestPayingDebt(t *testing.T) {
 		s, _ := oldStore(t)
 		h := newHarness(t, s, cleaningConfig(1e-9))
 		h.step(nil)
-		next, oldest := s.next(), h.tree.committed.oldest
+		next, oldest := s.next(), h.oldest()
 		want := 0.0
 		walkStore(t, s, func(v visited) {
 			if v.has(key) {
@@ -137,7 +137,7 @@ func TestPayingDebt(t *testing.T) {
 		if got := h.tree.clean.debt; math.Abs(got-want) > 1e-9 {
 			t.Errorf("key %q: debt %g, want %g", key, got, want)
 		}
-		if used := h.tree.clean.used; used != s.next()-h.tree.committed.oldest {
+		if used := h.tree.clean.used; used != s.next()-h.oldest() {
 			t.Errorf("%d blocks used", used)
 		}
 	}
@@ -308,7 +308,7 @@ func TestFree(t *testing.T) {
 				h.step(nil)
 			}
 			h.finishAll(disk.Read)
-			want := h.tree.committed.oldest
+			want := h.oldest()
 			h.finishAll(disk.Free)
 			if n := len(s.frees); n != int(h.now/time.Second) {
 				t.Fatalf("%d FREEs until %v", n, h.now)
@@ -320,10 +320,10 @@ func TestFree(t *testing.T) {
 				continue
 			}
 			// A crash now leaves the committed tree.
-			if r := checkStore(t, s); r.Root.Block != h.tree.committed.block {
-				t.Fatalf("root %d, committed is %d", r.Root.Block, h.tree.committed.block)
+			if r := checkStore(t, s); r.Root.Block != h.rootBlock() {
+				t.Fatalf("root %d, committed is %d", r.Root.Block, h.rootBlock())
 			}
-			if h.tree.tip.oldest > h.tree.committed.oldest && h.now%time.Second == 0 {
+			if h.tree.cache.node(h.tree.tip.root).oldest > h.oldest() && h.now%time.Second == 0 {
 				meanwhile++
 			}
 			if i%30 == 15 { // appends come back late
@@ -386,8 +386,8 @@ func TestCleaningDamage(t *testing.T) {
 				if n := s.reads - reads; n > 120 {
 					t.Errorf("%d blocks have been read in 20 seconds", n)
 				}
-				if h.tree.committed.oldest > bad.block {
-					t.Errorf("oldest leaf is %d, after what is damaged: %d", h.tree.committed.oldest, bad.block)
+				if h.oldest() > bad.block {
+					t.Errorf("oldest leaf is %d, after what is damaged: %d", h.oldest(), bad.block)
 				}
 				delete(s.unread, bad.block)
 				copy(s.page(bad.block), before.page(bad.block))

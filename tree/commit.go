@@ -1,16 +1,13 @@
 package tree
 
 import (
-	"errors"
-	"fmt"
+	"slices"
 	"time"
-
-	"kivaloo/disk"
 )
 
 // writer is the part of a tree that carries out modifying requests, a batch at a time:
 //
-//	queue -> startBatch -> locate -> build -> [waits for the append before it] -> append -> publish
+//	queue -> startBatch -> locate -> build -> [waits for the append before it] -> append -> publish -> settle
 //
 // While one batch is being made durable the next is built on the tree that it will leave.
 type writer struct {
@@ -36,7 +33,6 @@ type write struct {
 	items    []item        // sorted by key
 	outcomes []outcome     // sorted by key
 	started  time.Duration // when the batch was made
-	appended time.Duration // when it was given to the store
 	base     version
 	result   version // root is noNode where nothing changes
 
@@ -50,10 +46,7 @@ type write struct {
 	pinned   []nodeID // pages of base that must stay
 	fresh    []nodeID // frames taken for new pages
 	replaced []nodeID // frames that are free once the result is committed
-	written  []nodeID // the pages of result, in the order they are appended
-	pages    [][]byte
-	seal     []byte // one of pages: see seal.go
-	op       disk.Op
+	saving   saving   // result, on its way to the store where there is no journal
 
 	// While the tree is being built:
 	levels    []*level // by height
@@ -87,36 +80,69 @@ func (w *write) startBuild() {
 // replace notes that the page in id will not be part of the result.
 func (w *write) replace(id nodeID) { w.replaced = append(w.replaced, id) }
 
-// advance takes the batches as far as they can go now.
+// advance takes the batches, and the checkpoint, as far as they can go now.
 func (t *Tree) advance() {
 	for ws := &t.writes; ; {
-		if ws.building == nil && !t.startBatch() {
+		w := t.nextBuilt()
+		if ws.syncing != nil {
+			return // its effects are seen in the answers of w
+		}
+		if w != nil && w.result.root == noNode {
+			ws.building = nil
+			t.settle(w)
+			continue
+		}
+		if t.appends.busy {
 			return
 		}
-		w := ws.building
-		if !w.built && !t.prepare(w) {
-			return // for pages
-		}
-		if ws.syncing != nil {
-			return // its effects are seen in the answers of this one
-		}
-		ws.building = nil
-		if w.result.root == noNode {
+		t.startCheckpoint()
+		switch running := t.checkpoint.running; {
+		case w != nil && t.nothingToLog(w):
+			ws.building = nil
+			t.payDebt(w)
+			t.tip = w.result
+			t.publish(w)
 			t.settle(w)
-		} else {
+		case w != nil && !(running && t.rootIsLeft()):
+			ws.building = nil
 			t.append(w)
+		case running:
+			t.append(nil)
+		default:
+			return
 		}
 	}
+}
+
+// nextBuilt returns the batch that is next to become durable, or nil if there is none yet.
+func (t *Tree) nextBuilt() *write {
+	ws := &t.writes
+	if ws.building == nil && !t.startBatch() {
+		return nil
+	}
+	if w := ws.building; w.built || t.prepare(w) {
+		return w
+	}
+	return nil // it waits for pages
+}
+
+// nothingToLog reports whether w changes nothing that the journal would have to say: it has only rewritten old leaves,
+// or is a part of the journal itself.
+func (t *Tree) nothingToLog(w *write) bool {
+	if t.replaying {
+		return true
+	}
+	return t.logs() && !slices.ContainsFunc(w.outcomes, func(o outcome) bool { return o.action != touch })
 }
 
 // startBatch makes a batch of the waiting requests, if it is time for one.
 func (t *Tree) startBatch() bool {
 	ws := &t.writes
-	if ws.refusal != nil && !t.retryNow() {
+	if ws.refusal != nil && !t.retryNow() && !t.replaying {
 		t.failQueue(ws.refusal)
 		return false
 	}
-	if !t.batchDue() {
+	if t.cacheFull() || !t.batchDue() {
 		return false
 	}
 	ws.timing, ws.expired = false, false
@@ -158,6 +184,9 @@ func (t *Tree) batchDue() bool {
 	ws := &t.writes
 	if len(ws.queue) == 0 {
 		return t.cleaningDue()
+	}
+	if t.replaying {
+		return true
 	}
 	if !ws.timing && !ws.expired {
 		ws.timing, ws.deadline = true, t.now+t.cfg.CommitDelay
@@ -256,100 +285,36 @@ func (t *Tree) pageCameForWrite(w *write, f *fetch, err error) {
 	w.bad[f.want.block] = err
 }
 
-// append numbers the pages of w and hands them to the store. This and appended are all that
-// knows how a batch becomes durable.
-func (t *Tree) append(w *write) {
-	w.pages, w.written = w.pages[:0], w.written[:0]
-	root := t.cache.node(w.result.root)
-	t.number(w, w.result.root, root)
-	w.result.block, w.result.oldest = root.block, root.oldest
-	putNodes(t.cache.page(root), w.result.nodes)
-	if sealed(t.cache.blockSize) {
-		putSeal(w.pages, len(w.pages)-2, t.next)
-	}
-	if invariants {
-		t.checkFresh(w.result.root, root, nil, nil)
-	}
-	t.payDebt(w)
-	t.tip, w.appended = w.result, t.now
-	t.writes.syncing = w
-	w.op = disk.Op{Kind: disk.Append, Block: t.next, Pages: w.pages}
-	t.submit(&w.op)
-}
-
-// number gives the fresh pages of a subtree their blocks, children before parents and the
-// root last, and enters them in the records of their parents.
-func (t *Tree) number(w *write, id nodeID, nd *node) {
-	c := t.cache
-	oldest := noBlock
-	if nd.height > 0 {
-		kids := c.children(nd)
-		for i := range kids {
-			r := c.record(nd, i)
-			if r.block&provisionalBit != 0 {
-				kid := c.node(kids[i])
-				t.number(w, kids[i], kid)
-				r = record{block: kid.block, oldest: kid.oldest, size: kid.size}
-				c.putRecord(nd, i, r)
-			}
-			oldest = min(oldest, r.oldest)
-		}
-	}
-	if nd.root && sealed(c.blockSize) {
-		if w.seal == nil {
-			w.seal = make([]byte, c.blockSize)
-		}
-		w.pages = append(w.pages, w.seal)
-	}
-	block := t.next + uint64(len(w.pages))
-	nd.oldest = min(oldest, block)
-	nd.setBlock(block)
-	c.table[nd.block] = id
-	w.written = append(w.written, id)
-	w.pages = append(w.pages, c.page(nd))
-}
-
-// appended takes in the outcome of an append.
-func (t *Tree) appended(op *disk.Op) {
-	w := t.writes.syncing
-	t.writes.syncing = nil
-	t.wasOut(w.appended)
-	switch {
-	case op.Err != nil:
-		t.appendFailed(w, fmt.Errorf("append %d pages at block %d: %w", len(w.pages), op.Block, op.Err))
-	case !op.OK:
-		t.appendFailed(w, fmt.Errorf("append at block %d: refused: something else writes to the store", op.Block))
-	default:
-		t.publish(w, op.Next)
-	}
-}
-
-// publish makes the result of w the committed tree and answers its requests.
-func (t *Tree) publish(w *write, next uint64) {
-	t.next = next
+// publish makes the result of w, which is durable, the committed tree.
+func (t *Tree) publish(w *write) {
 	before := t.committed
 	t.committed = w.result
-	t.counts.commits++
-	t.counts.written += uint64(len(w.written))
-	t.committedNow(w)
-	for _, id := range w.written {
-		t.cache.node(id).state = frameClean
+	if t.committed.next = t.next; t.replaying {
+		t.committed.next = before.next // the rest of the journal is still to be replayed
 	}
+	t.committed.logged = before.logged + t.appends.logged
+	t.appends.logged = 0
+	t.tip = t.committed
+	t.checkpoint.changed = t.now
+	t.counts.commits++
+	t.committedNow(w)
 	t.cache.node(w.result.root).pins++ // until it is replaced
 	t.cache.node(before.root).pins--
 	t.unpin(w)
+	if !t.logs() && !t.replaying {
+		for _, id := range t.appends.saved {
+			t.cache.setState(t.cache.node(id), frameClean)
+		}
+		t.setSaved(t.committed)
+	}
 	if t.cache.readers != nil {
 		v := t.committed
 		t.cache.readers.view.Store(&v)
 	}
 	for _, id := range w.replaced {
-		if !t.inSnapshot(t.cache.node(id).block) {
-			t.cache.free(id)
-		}
+		t.discard(id)
 	}
 	w.replaced = w.replaced[:0]
-	t.afterCommit(len(w.written))
-	t.settle(w)
 }
 
 // settle answers the requests of w, of which the effects are durable.
@@ -367,25 +332,6 @@ func (t *Tree) settle(w *write) {
 		}
 	}
 	t.retire(w)
-}
-
-// appendFailed gives up w and the batch that was built on it. Nothing of them is
-// acknowledged, and no more is made durable until the store can be trusted again.
-func (t *Tree) appendFailed(w *write, err error) {
-	ws := &t.writes
-	ws.refusal = fmt.Errorf("%w: %w", ErrReadOnly, err)
-	ws.retryAt = 0
-	if errors.Is(err, disk.ErrNoSpace) {
-		ws.retryAt = t.now + noSpaceRetry
-	}
-	t.cfg.Log.Error("store is read-only", "err", err)
-	t.tip = t.committed
-	t.abandon(w, err)
-	if next := ws.building; next != nil {
-		ws.building = nil
-		t.abandon(next, ws.refusal)
-	}
-	t.cfg.OnFault(ws.refusal)
 }
 
 // abandon fails all requests of w and drops what was built.
@@ -438,7 +384,7 @@ func (t *Tree) retire(w *write) {
 	clear(w.outcomes)
 	clear(w.pairs)
 	w.requests, w.items, w.outcomes, w.pairs = w.requests[:0], w.items[:0], w.outcomes[:0], w.pairs[:0]
-	w.fresh, w.replaced, w.written = w.fresh[:0], w.replaced[:0], w.written[:0]
+	w.fresh, w.replaced = w.fresh[:0], w.replaced[:0]
 	w.located, w.built, w.err, w.bad = false, false, nil, nil
 	w.base, w.result = version{}, version{}
 	if w.over = w.waiting > 0; w.over {

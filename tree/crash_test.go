@@ -90,6 +90,7 @@ func TestPowerCuts(t *testing.T) {
 			c.cfg.AdoptBlank = true
 			c.cfg.StorageCost = []float64{0, 1, 1e9}[rng.IntN(3)]
 			c.cfg.MaxSpread = []float64{0, 1.5}[rng.IntN(2)]
+			c.cfg.JournalBytes = []int64{0, 4 << 10, 32 << 10}[rng.IntN(3)]
 			for range 5 {
 				c.life()
 			}

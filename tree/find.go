@@ -7,6 +7,7 @@ type reader struct {
 	queue    []ref    // not yet started, in the order they came
 	cost     int      // pages that the requests that wait for pages may need
 	underWay int      // reads submitted and not back
+	toSave   int      // requests that wait for a checkpoint
 	inFlight []*fetch // by Op.Tag; nil where free
 	spare    []uint64 // free places in inFlight
 	waiters  []waiter
@@ -122,7 +123,7 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
 			continue
 		}
 		n := c.childFor(at[i], r.request().Key)
-		ids[i], blocks[i] = c.children(at[i])[n], c.record(at[i], n).block
+		ids[i], blocks[i] = c.children(at[i])[n], c.blockOf(at[i], n)
 	}
 	touched := uint64(0)
 	for i := range refs {
@@ -135,7 +136,7 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
 		if at[i] == nil {
 			continue
 		}
-		if at[i].block != blocks[i] {
+		if !at[i].is(blocks[i]) {
 			id := c.resident(blocks[i])
 			if id == noNode {
 				at[i] = nil

@@ -24,14 +24,17 @@ const (
 const (
 	noBlock        = ^uint64(0)
 	provisionalBit = uint64(1) << 63
+	neverBorn      = provisionalBit // no page is built under this one
 )
+
+func provisional(block uint64) bool { return block&provisionalBit != 0 }
 
 // node is the head of a frame: what is known of the page in it. It
 // lives outside the Go heap, so it holds no pointers. Behind it, in the
 // same frame, are the index of the page and the page itself:
 //
 //	leaf:   node | heads | key offsets | value offsets | page
-//	parent: node | heads | key offsets | children      | page
+//	parent: node | heads | key offsets | children      | child blocks | page
 //
 // The index has an entry for every stride-th key: the offset of the key, and
 // its head, the first 8 bytes after what all keys of the page share. The stride is 1
@@ -42,13 +45,16 @@ const (
 //  2. The page and the index of such a node do not change, but for: children, which are
 //     hints; block numbers, once, when the node and its children get theirs.
 //  3. children[i] names a frame that holds, or once held, child i. It holds it still
-//     if, and only if, that frame's block is the one in the child record.
+//     if, and only if, that frame is what the block in the child record says: see is.
+//  4. A page is in memory as long as any parent knows it by its provisional number.
 //
 // The tree's goroutine owns all of it. Readers look at nodes too, at any time: what changes under them
-// (block, used, and children) is written, and read by them, atomically. All else is written before the block is.
+// (block, born, used, children and child blocks) is written, and read by them, atomically. All else is written before
+// the block is, and of a page they look at no child record: the tree's goroutine changes those.
 type node struct {
 	block  uint64
-	oldest uint64 // lowest block of any leaf below, own block for a leaf; set with block
+	born   uint64 // the provisional number of a page that was built here; neverBorn for others
+	oldest uint64 // lowest block of any leaf below that has its number, own block for a leaf
 	size   uint32 // bytes of the page without its padding
 	keys   uint32
 	first  uint32 // offset of the first key in the page
@@ -63,7 +69,6 @@ type node struct {
 	root   bool
 	_      [2]byte
 	used   uint32 // 1: since the clock hand last passed
-	_      [8]byte
 }
 
 const nodeBytes = 64
@@ -75,7 +80,8 @@ type frameState uint8
 const (
 	frameFree    frameState = iota
 	frameReading            // its page is on the way in
-	frameFresh              // built, not yet acknowledged by the store
+	frameFresh              // built here, and only here
+	frameSaved              // in the store, or on the way there; a parent may know it by its provisional number
 	frameClean              // its page is durable in the store
 )
 
@@ -84,6 +90,7 @@ type geometry struct {
 	samples int     // entries that the index has room for
 	keys    uintptr // key offsets
 	second  uintptr // value offsets or children
+	blocks  uintptr // of children
 	page    uintptr
 	frame   uintptr // length of a frame
 }
@@ -91,19 +98,20 @@ type geometry struct {
 func leafGeometry(blockSize int) geometry {
 	// A fifth of the page: enough for one entry per pair of 40+40 bytes.
 	samples := max(minSamples, blockSize/80)
-	return newGeometry(samples, samples, blockSize)
+	return newGeometry(samples, samples, 0, blockSize)
 }
 
 func parentGeometry(blockSize int) geometry {
 	samples := (blockSize-parentBase)/minChildBytes + 2
-	return newGeometry(samples, samples+1, blockSize)
+	return newGeometry(samples, samples+1, samples+1, blockSize)
 }
 
-func newGeometry(samples, second, blockSize int) geometry {
+func newGeometry(samples, second, blocks, blockSize int) geometry {
 	g := geometry{samples: samples}
 	g.keys = nodeBytes + 8*uintptr(samples)
 	g.second = g.keys + 4*uintptr(samples)
-	g.page = g.second + 4*uintptr(second)
+	g.blocks = (g.second + 4*uintptr(second) + 7) &^ 7
+	g.page = g.blocks + 8*uintptr(blocks)
 	g.frame = (g.page + uintptr(blockSize) + 63) &^ 63
 	return g
 }
@@ -201,6 +209,12 @@ func (nd *node) middleHead() uint64 {
 // setBlock makes nd the page of a block, or of none, for all who look at it from now on.
 func (nd *node) setBlock(block uint64) { atomic.StoreUint64(&nd.block, block) }
 
+// is reports whether nd is the page that a parent knows by a block number. After the page has got its own number, parents that
+// were made before still have the provisional one.
+func (nd *node) is(block uint64) bool {
+	return atomic.LoadUint64(&nd.block) == block || atomic.LoadUint64(&nd.born) == block
+}
+
 // touchIndex reads a little of each of the first cache lines behind a node, where its index is.
 func (nd *node) touchIndex() (sum uint64) {
 	lines := (*[indexLines][8]uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes))
@@ -225,6 +239,13 @@ func (c *cache) children(nd *node) []nodeID {
 func (c *cache) setChild(nd *node, i int, id nodeID) {
 	atomic.StoreUint32((*uint32)(&c.children(nd)[i]), uint32(id))
 }
+
+func (c *cache) blocks(nd *node) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nd), c.parents.geo.blocks)), nd.keys+1)
+}
+
+// blockOf returns the block number by which a parent knows child i.
+func (c *cache) blockOf(nd *node, i int) uint64 { return atomic.LoadUint64(&c.blocks(nd)[i]) }
 
 // keyAt returns the offset of key or separator i of nd.
 func (c *cache) keyAt(nd *node, i int) int {
@@ -251,6 +272,20 @@ func (c *cache) record(nd *node, i int) record {
 
 func (c *cache) putRecord(nd *node, i int, r record) {
 	putRecord(c.page(nd)[int(nd.second)+i*recordBytes:], r)
+	atomic.StoreUint64(&c.blocks(nd)[i], r.block)
+}
+
+// resolve returns child record i of a parent, with the number of the child's page if that has got it since the
+// record was written.
+func (c *cache) resolve(nd *node, i int) record {
+	r := c.record(nd, i)
+	if provisional(r.block) {
+		if kid := c.node(c.children(nd)[i]); kid.block != r.block {
+			r.block, r.oldest = kid.block, kid.oldest
+			c.putRecord(nd, i, r)
+		}
+	}
+	return r
 }
 
 // skipStrings returns the offset n strings behind at.
@@ -297,6 +332,7 @@ func (c *cache) index(nd *node, l layout) {
 	if l.height > 0 {
 		for i := range c.children(nd) {
 			c.setChild(nd, i, noNode)
+			atomic.StoreUint64(&c.blocks(nd)[i], c.record(nd, i).block)
 		}
 		return
 	}

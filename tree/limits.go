@@ -91,6 +91,23 @@ const (
 	// tickEvery is the period of cleaning and of FREE, from the original.
 	tickEvery = time.Second
 
+	// checkpointChunkBytes is how much of a checkpoint goes into one append: so little that the batch in it is not held up for long.
+	checkpointChunkBytes = 1 << 20
+
+	// checkpointIdle is how long nothing may have been changed before what is in memory only is saved all the same.
+	checkpointIdle = time.Second
+
+	// minJournalBytes is how long the journal may become however small the tree is, and journalShare which part of the
+	// tree it may be long: so that it does not take more space than the tree.
+	minJournalBytes = 1 << 20
+	journalShare    = 2
+
+	// sweepPages is how many parents a step tells of the numbers that their children have got.
+	sweepPages = 256
+
+	// DefaultJournalBytes is how long the journal becomes: replaying it takes well under a second.
+	DefaultJournalBytes = 64 << 20
+
 	// cleanShare is how many old leaves a commit has cleaned, of the pages that it writes, while the tree
 	// is spread over Config.MaxSpread times its size. Random writes leave one leaf in ten or so
 	// behind at twice that size.

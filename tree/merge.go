@@ -91,7 +91,7 @@ func (t *Tree) hold(w *write, b *branch) error {
 	if b.fresh {
 		return nil
 	}
-	b.id = t.cache.resident(b.rec.block) // it may have been evicted since b was made
+	b.id = t.cache.find(b.id, b.rec.block) // it may have been evicted since b was made
 	if b.id == noNode {
 		if err := t.fetchForWrite(w, b.sep); err != nil {
 			return err
@@ -138,7 +138,7 @@ func (t *Tree) kidsOf(w *write, b branch) []branch {
 	w.replace(b.id)
 	kids := make([]branch, 0, nd.keys+1)
 	for i, hint := range t.cache.children(nd) {
-		k := branch{rec: t.cache.record(nd, i), id: hint}
+		k := branch{rec: t.cache.resolve(nd, i), id: hint}
 		if i > 0 {
 			k.sep = t.cache.key(nd, i-1)
 		}

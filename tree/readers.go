@@ -156,7 +156,7 @@ func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 	}
 	kid := c.node(id)
 	*touched += kid.touchIndex()
-	if atomic.LoadUint64(&kid.block) != c.record(nd, i).block {
+	if !kid.is(c.blockOf(nd, i)) {
 		return nil
 	}
 	return kid

@@ -80,7 +80,7 @@ func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte
 		}
 		mine := outcomesBefore(outcomes, childHi)
 		if len(mine) == 0 {
-			level.arena = append(level.arena, branch{sep: childLo, rec: c.record(nd, i), id: hints[i]})
+			level.arena = append(level.arena, branch{sep: childLo, rec: c.resolve(nd, i), id: hints[i]})
 		} else {
 			parts := t.rebuild(w, c.child(nd, i), mine, childLo, childHi, c.blockSize)
 			parts[0].sep = childLo

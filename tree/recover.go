@@ -12,11 +12,12 @@ import (
 
 // Opening a store means finding the last tree that was completely written.
 //
-// A commit is one append, its root last. If the machine stopped during it, any of its
+// A root is the last page of an append. If the machine stopped during it, any of its
 // blocks may be missing or hold rubbish, the root included; but the append before it had been
-// synced. So: scan back for a root; check every page of its tree that lies behind the root
-// before it, for those are of the same append; if one is bad, nobody was told that
-// this tree is durable, and the root before it is the one.
+// synced. So: scan back for a root; check every page of its tree that can be of the same append: those behind the root
+// before it or, where there is a seal, behind what that says; if one is bad, nobody was told that
+// this tree is durable, and the root before it is the one. What the journal says since that tree
+// was made is then replayed on it: see replay.go.
 
 // errNoRoot: a store that has blocks, but no tree.
 var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
@@ -46,7 +47,15 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newTree(cfg, info.BlockSize, info.Next, found)
+		t, err := newTree(cfg, info.BlockSize, info.Next, found)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.replay(store); err != nil {
+			t.Close()
+			return nil, err
+		}
+		return t, nil
 	}
 	if info.Next > 0 {
 		blank, blankErr := isBlank(store)
@@ -66,7 +75,7 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 		return nil, err
 	}
 	block := info.Next + uint64(len(pages)) - 1
-	found = Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1]}
+	found = Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1], ReplayFrom: next}
 	if next != block+1 {
 		cfg.StorageCost, cfg.MaxSpread = 0, 0 // block numbers are sparse: distances say nothing about garbage
 	}
@@ -120,11 +129,11 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	c.index(nd, l)
 	nd.oldest, nd.state = root.Oldest, frameClean
 	nd.setBlock(root.Block)
-	nd.pins++ // until the first commit replaces it
+	nd.pins += 2 // as the root of the committed tree, and of the saved one
 	c.table[nd.block] = id
-	t.committed = version{root: id, block: root.Block, oldest: root.Oldest, nodes: l.nodes, height: l.height}
-	t.tip = t.committed
-	t.clean.used = t.next - t.committed.oldest
+	t.committed = version{root: id, nodes: l.nodes, height: l.height, next: root.ReplayFrom}
+	t.tip, t.checkpoint.saved = t.committed, t.committed
+	t.clean.used = t.next - t.oldestOfRestart()
 	return t, nil
 }
 
@@ -165,6 +174,10 @@ type Root struct {
 	Nodes  uint64 // pages of the tree
 	Height int
 	Page   []byte
+
+	// ReplayFrom is the first block that may have to be replayed on the tree.
+	ReplayFrom uint64
+	record     bool // the block before it is a checkpoint record
 
 	// Skipped is what FindRoot had to pass over: damage behind the root, or newer trees that are not
 	// whole. It is what a crash can leave, but not what a clean stop does.
@@ -268,7 +281,8 @@ func (s *rootSearch) scanBack(from uint64) (Root, bool, error) {
 			case err != nil:
 				s.skip(op.Block, err)
 			case isRoot:
-				return root, true, nil
+				err := s.readRecord(&root)
+				return root, err == nil, err
 			}
 		}
 		if at < uint64(n) {
@@ -279,10 +293,35 @@ func (s *rootSearch) scanBack(from uint64) (Root, bool, error) {
 	}
 }
 
+// readRecord notes in root what the checkpoint record before it says, if there is one.
+func (s *rootSearch) readRecord(root *Root) error {
+	root.ReplayFrom = root.Block + 1
+	if root.Block == 0 {
+		return nil
+	}
+	p := make([]byte, s.store.Info().BlockSize)
+	ok, err := disk.ReadBlock(s.store, root.Block-1, p)
+	if err != nil && !errors.Is(err, disk.ErrCorrupt) {
+		return fmt.Errorf("look for a checkpoint record: %w", err)
+	}
+	if err != nil || !ok || !isJournal(p) {
+		return nil // whether it has to be something else is for checkSince
+	}
+	j, err := parseJournal(root.Block-1, p)
+	if err == nil && j.kind == journalCheckpoint && j.replayFrom() <= root.Block {
+		root.ReplayFrom, root.record = j.replayFrom(), true
+	}
+	return nil
+}
+
 // rootIn returns the root that op has read, if it is one.
 func rootIn(op *disk.Op) (Root, bool, error) {
 	if op.Err != nil {
 		return Root{}, false, op.Err
+	}
+	if isJournal(op.Buf) {
+		_, err := parseJournal(op.Block, op.Buf)
+		return Root{}, false, err
 	}
 	h, err := parseHead(op.Buf)
 	if err != nil || !h.root {
@@ -312,6 +351,11 @@ func readRoot(block uint64, p []byte) (Root, error) {
 // that its oldest leaf is still there.
 func checkSince(store disk.Store, root Root, since uint64) error {
 	var bad error
+	if first, ok, err := sealOf(store, root); err != nil {
+		return err
+	} else if ok && first >= since && first < root.Block {
+		since = first // what is before was of appends that had been synced
+	}
 	walk := walker{
 		store: store,
 		since: since,

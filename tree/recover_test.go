@@ -71,8 +71,8 @@ func (l *commitLog) start(i int) uint64 {
 func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
 	t.Helper()
 	h := newHarness(t, s, testConfig())
-	if h.tree.committed.block != l.ends[i]-1 {
-		t.Fatalf("root is block %d, want %d", h.tree.committed.block, l.ends[i]-1)
+	if h.rootBlock() != l.ends[i]-1 {
+		t.Fatalf("root is block %d, want %d", h.rootBlock(), l.ends[i]-1)
 	}
 	h.check()
 	sameContent(t, h.dump(), l.holds[i])

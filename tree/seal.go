@@ -62,32 +62,64 @@ func parseSeal(p []byte) (first uint64, sum uint32, ok bool) {
 	return binary.BigEndian.Uint64(value), binary.BigEndian.Uint32(value[8:]), true
 }
 
-// checkSeal checks the seal in front of a root, if there is one, against all pages of the append. since is the
+// sealOf returns the first block of the append that root is the last of, if there is a seal that says so.
+func sealOf(store disk.Store, root Root) (first uint64, ok bool, err error) {
+	at, ok := root.sealAt()
+	if !ok || !sealed(store.Info().BlockSize) {
+		return 0, false, nil
+	}
+	p := make([]byte, store.Info().BlockSize)
+	if ok, err = disk.ReadBlock(store, at, p); err != nil || !ok {
+		return 0, false, err
+	}
+	first, _, ok = parseSeal(p)
+	return first, ok, nil
+}
+
+// sealAt returns where the seal of the append of root is, if it has one.
+func (root *Root) sealAt() (uint64, bool) {
+	behind := uint64(1)
+	if root.record {
+		behind = 2
+	}
+	if root.Block < behind {
+		return 0, false
+	}
+	return root.Block - behind, true
+}
+
+// checkSeal checks the seal in front of a root, if there is one, against all blocks of the append. since is the
 // first block that can belong to it.
 func checkSeal(store disk.Store, root Root, since uint64) error {
 	size := store.Info().BlockSize
-	if !sealed(size) || root.Block <= since {
+	at, ok := root.sealAt()
+	if !sealed(size) || !ok || at < since {
 		return nil
 	}
 	p := make([]byte, size)
-	ok, err := disk.ReadBlock(store, root.Block-1, p)
-	if err == nil && ok {
-		// What is in front of a root is a page, its seal or another: an append that came
+	ok, err := disk.ReadBlock(store, at, p)
+	if err == nil && ok && !isJournal(p) {
+		// What is in front of a root is a page, its seal or another, or a block of the journal: an append that came
 		// before, or this one, put it there.
 		_, err = parseHead(p)
 	}
 	if err != nil {
-		return fmt.Errorf("block %d, before the root: %w", root.Block-1, err)
+		return fmt.Errorf("block %d, before the root: %w", at, err)
 	}
 	first, want, isSeal := parseSeal(p)
-	if !ok || !isSeal {
+	switch {
+	case root.record && !isSeal:
+		return fmt.Errorf("%w: block %d, before the checkpoint record, is no seal", disk.ErrCorrupt, at)
+	case !ok || !isSeal:
 		return nil
-	}
-	if first < since || first >= root.Block {
-		return fmt.Errorf("%w: the seal at block %d is of an append at block %d", disk.ErrCorrupt, root.Block-1, first)
+	case first < since || first > at:
+		return fmt.Errorf("%w: the seal at block %d is of an append at block %d", disk.ErrCorrupt, at, first)
 	}
 	var sum uint32
-	for block := first; block < root.Block-1; block++ {
+	for block := first; block < root.Block; block++ {
+		if block == at {
+			continue
+		}
 		ok, err := disk.ReadBlock(store, block, p)
 		if err != nil {
 			return err

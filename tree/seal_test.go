@@ -24,7 +24,7 @@ func TestSealFindsLostSectors(t *testing.T) {
 		if h.tree.committed.height != 0 {
 			t.Fatalf("height %d: a single page is to be tried", h.tree.committed.height)
 		}
-		last := h.tree.committed.block
+		last := h.rootBlock()
 		lost := 0
 		for from := sectorBytes; from < blockSize; from += sectorBytes {
 			torn := s.clone()

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,8 +17,8 @@ var (
 	ErrTooManySnapshots = errors.New("too many snapshots")
 )
 
-// Snapshot is a committed tree that stays readable while later ones take its place: its blocks are not freed, and its
-// root stays in memory. It costs the space of what is replaced meanwhile.
+// Snapshot is a committed tree that stays readable while later ones take its place: its blocks are not freed, its
+// root stays in memory, and so does what has not been saved of it. It costs the space of what is replaced meanwhile.
 type Snapshot struct {
 	name     string // for the log
 	version  version
@@ -31,10 +32,25 @@ func (s *Snapshot) Drop() { s.released.Store(true) }
 
 // TakeSnapshot returns a snapshot of the committed tree. It is to be released; the log names those that are
 // not for long.
-func (t *Tree) TakeSnapshot(name string) *Snapshot {
-	s := &Snapshot{name: name, version: t.committed, complain: t.now + snapshotComplaint}
+func (t *Tree) TakeSnapshot(name string) *Snapshot { return t.snapshotOf(t.committed, name) }
+
+// TakeSaved calls got with a snapshot of all that is committed now, or more, of which all pages are in the store: when they
+// are there. It is like one of TakeSnapshot. With an error there is none.
+func (t *Tree) TakeSaved(name string, got func(*Snapshot, error)) {
+	t.whenSaved(func(err error) {
+		if err != nil {
+			got(nil, err)
+			return
+		}
+		got(t.snapshotOf(t.checkpoint.saved, name), nil)
+	})
+}
+
+func (t *Tree) snapshotOf(v version, name string) *Snapshot {
+	s := &Snapshot{name: name, version: v, complain: t.now + snapshotComplaint}
 	t.cache.node(s.version.root).pins++
 	t.snapshots = append(t.snapshots, s)
+	slices.SortStableFunc(t.snapshots, func(a, b *Snapshot) int { return cmp.Compare(t.born(&a.version), t.born(&b.version)) })
 	return s
 }
 
@@ -47,6 +63,7 @@ func (t *Tree) Release(s *Snapshot) {
 	s.Drop()
 	t.snapshots = slices.Delete(t.snapshots, i, i+1)
 	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
+	t.reviewHeld()
 }
 
 // checkSnapshots tells the log of snapshots that may have been forgotten.
@@ -54,32 +71,27 @@ func (t *Tree) checkSnapshots() {
 	for _, s := range t.snapshots {
 		if t.now >= s.complain {
 			t.cfg.Log.Warn("a snapshot has been open for long, and keeps disk space from being freed",
-				"snapshot", s.name, "blocks", t.next-s.version.oldest)
+				"snapshot", s.name, "blocks", t.next-t.cache.node(s.version.root).oldest)
 			s.complain = t.now + snapshotComplaint
 		}
 	}
 }
 
-// Root returns what Check needs to know of a snapshot.
+// Root returns what Check needs to know of a snapshot that was taken by TakeSaved.
 func (t *Tree) Root(s *Snapshot) Root {
-	page := t.cache.page(t.cache.node(s.version.root))
+	root := t.cache.node(s.version.root)
+	page := t.cache.page(root)
 	return Root{
-		Block: s.version.block, Oldest: s.version.oldest, Nodes: s.version.nodes, Height: s.version.height,
+		Block: root.block, Oldest: root.oldest, Nodes: s.version.nodes, Height: s.version.height,
 		Page: slices.Clone(page),
 	}
 }
 
-// inSnapshot reports whether a page that the committed tree has no more can be part of a snapshot.
-func (t *Tree) inSnapshot(block uint64) bool {
-	n := len(t.snapshots)
-	return n > 0 && block <= t.snapshots[n-1].version.block // they are in the order of their age
-}
-
-// oldestNeeded returns the first block that the committed tree or a snapshot needs.
+// oldestNeeded returns the first block that a restart or a snapshot needs.
 func (t *Tree) oldestNeeded() uint64 {
-	oldest := t.committed.oldest
+	oldest := t.oldestOfRestart()
 	for _, s := range t.snapshots {
-		oldest = min(oldest, s.version.oldest)
+		oldest = min(oldest, t.cache.node(s.version.root).oldest)
 	}
 	return oldest
 }
@@ -105,23 +117,23 @@ type lease struct {
 }
 
 // The id of a lease is one more than the block of the root: so it means the same tree after a restart, and is never 0.
-func leaseID(v *version) uint64 { return v.block + 1 }
+func (t *Tree) leaseID(v *version) uint64 { return t.cache.node(v.root).block + 1 }
 
 // lease returns the lease that a Backup asks for, or makes it.
 func (t *Tree) lease(id uint64) (*lease, error) {
 	isNew := id == 0
 	if isNew {
-		id = leaseID(&t.committed)
+		id = t.leaseID(&t.checkpoint.saved)
 	}
 	l := t.leases[id]
 	switch {
 	case l != nil:
-	case id != leaseID(&t.committed):
+	case id != t.leaseID(&t.checkpoint.saved):
 		return nil, ErrSnapshotGone
 	case len(t.leases) >= maxLeases:
 		return nil, fmt.Errorf("%w: there are %d already", ErrTooManySnapshots, len(t.leases))
 	default:
-		l = &lease{snapshot: t.TakeSnapshot("backup"), users: 1}
+		l = &lease{snapshot: t.snapshotOf(t.checkpoint.saved, "backup"), users: 1}
 		t.leases[id] = l
 		return l, nil
 	}
@@ -131,8 +143,25 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one.
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is of a tree that has been saved,
+// so that it can be found again after a restart.
 func (t *Tree) runBackup(r ref) {
+	if r.request().Snapshot != 0 {
+		t.runLeased(r)
+		return
+	}
+	t.reads.toSave++
+	t.whenSaved(func(err error) {
+		t.reads.toSave--
+		if err != nil {
+			t.fail(r, err)
+			return
+		}
+		t.runLeased(r)
+	})
+}
+
+func (t *Tree) runLeased(r ref) {
 	req := r.request()
 	l, err := t.lease(req.Snapshot)
 	if err != nil {
@@ -140,7 +169,7 @@ func (t *Tree) runBackup(r ref) {
 		return
 	}
 	l.busy++
-	req.Snapshot, req.At = leaseID(&l.snapshot.version), l.snapshot
+	req.Snapshot, req.At = t.leaseID(&l.snapshot.version), l.snapshot
 	t.runRange(&rangeRun{ref: r, lease: l})
 }
 
@@ -169,7 +198,7 @@ func (t *Tree) endLease(l *lease) {
 	if l.busy > 0 {
 		return
 	}
-	delete(t.leases, leaseID(&l.snapshot.version))
+	delete(t.leases, t.leaseID(&l.snapshot.version))
 	t.Release(l.snapshot)
 }
 
@@ -183,8 +212,11 @@ type Stats struct {
 	CacheLimit  int    // pages
 	Snapshots   int
 	Commits     uint64 // batches that have changed something
-	Written     uint64 // pages
+	Written     uint64 // blocks
 	Read        uint64 // pages
+	Unsaved     int    // pages in memory that are not in the store
+	Journal     int64  // bytes of the journal that a restart would replay
+	Checkpoints uint64 // that came to their end
 	Refusal     error  // why nothing can be made durable now, or nil
 }
 
@@ -194,6 +226,7 @@ func (t *Tree) Stats() Stats {
 		BlockSize: t.cache.blockSize, Height: t.committed.height, Pages: t.committed.nodes, Blocks: t.next - t.oldestNeeded(),
 		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshots),
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.counts.read,
+		Unsaved: t.cache.unsaved, Journal: t.journalBytes(), Checkpoints: t.counts.checkpoints,
 		Refusal: t.writes.refusal,
 	}
 }

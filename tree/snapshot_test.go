@@ -44,7 +44,7 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	h.check()
-	if h.tree.committed.oldest <= snapshots[0].version.oldest {
+	if h.oldest() <= h.tree.cache.node(snapshots[0].version.root).oldest {
 		t.Error("the snapshots have not kept anything")
 	}
 	for _, s := range snapshots {
@@ -69,8 +69,8 @@ func TestSnapshot(t *testing.T) {
 		}
 	}
 	h.pass(3 * time.Second)
-	if last := h.store.frees[len(h.store.frees)-1]; last != h.tree.committed.oldest {
-		t.Errorf("FREE of all before %d, the oldest leaf is %d", last, h.tree.committed.oldest)
+	if last := h.store.frees[len(h.store.frees)-1]; last != h.oldest() {
+		t.Errorf("FREE of all before %d, the oldest leaf is %d", last, h.oldest())
 	}
 	sameContent(t, h.dump(), m)
 	h.checkFrames()

@@ -12,16 +12,17 @@ import (
 
 // Config says how a tree is to behave. The zero value of a field means its default.
 type Config struct {
-	CachePages  int           // pages held in memory; default DefaultCacheBytes worth
-	MaxKey      int           // longest key that is accepted, bytes; negative: the default of the block size
-	MaxValue    int           // longest value that is accepted, bytes; negative: the default of the block size
-	StorageCost float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
-	MaxSpread   float64       // see cleaner; 0: no such limit
-	CommitDelay time.Duration // how long the first request of a batch waits for others
-	MinCommit   int           // so many waiting requests start a batch at once; 0: no such number
-	ReadOnly    bool          // nothing is changed; the store may be open for reading only
-	AdoptBlank  bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
-	Log         *slog.Logger  // default: nothing is logged
+	CachePages   int           // pages held in memory; default DefaultCacheBytes worth
+	MaxKey       int           // longest key that is accepted, bytes; negative: the default of the block size
+	MaxValue     int           // longest value that is accepted, bytes; negative: the default of the block size
+	StorageCost  float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
+	MaxSpread    float64       // see cleaner; 0: no such limit
+	CommitDelay  time.Duration // how long the first request of a batch waits for others
+	JournalBytes int64         // how long the journal may become; 0: there is none, each batch writes its pages
+	MinCommit    int           // so many waiting requests start a batch at once; 0: no such number
+	ReadOnly     bool          // nothing is changed; the store may be open for reading only
+	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
+	Log          *slog.Logger  // default: nothing is logged
 
 	// OnFault is told, on the tree's goroutine, of each thing that is wrong with the
 	// store. The tree goes on with what it can still do.
@@ -87,6 +88,9 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 		return cfg, fmt.Errorf("a cache of %d pages of %d bytes is not within %d to %d pages",
 			cfg.CachePages, blockSize, MinCachePages, MaxCachePages)
 	}
+	if cfg.JournalBytes < 0 {
+		return cfg, fmt.Errorf("a journal of %d bytes cannot be", cfg.JournalBytes)
+	}
 	if !(cfg.StorageCost >= 0) {
 		return cfg, fmt.Errorf("storage cost %v is not 0 or more", cfg.StorageCost)
 	}
@@ -103,10 +107,10 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 // version is one whole tree: what a commit makes.
 type version struct {
 	root   nodeID
-	block  uint64 // of the root
-	oldest uint64 // lowest block of any leaf
 	nodes  uint64 // pages, root included
 	height int
+	next   uint64 // replaying the journal from this block on makes what came after it
+	logged uint64 // blocks of the journal that went into it, since the store was opened
 }
 
 // Tree is the store's state machine. It has no goroutine and no clock of
@@ -114,7 +118,7 @@ type version struct {
 // used from two goroutines at once.
 //
 // Invariants:
-//  1. committed is a tree that the store has acknowledged. Gets and Ranges see it and no other.
+//  1. committed is a tree of which all changes are durable. Gets and Ranges see it and no other.
 //  2. tip is committed, or the tree that the append under way will make durable.
 //  3. At most one append is under way; at most one batch is being built, on tip.
 //  4. A modifying request is answered only after the tree in which its effect can be seen is committed.
@@ -127,13 +131,16 @@ type Tree struct {
 	committed version
 	tip       version
 
-	reads  reader
-	writes writer
-	clean  cleaner
+	reads      reader
+	writes     writer
+	appends    appender
+	checkpoint checkpointer
+	clean      cleaner
+	replaying  bool // the batches at hand are from the journal
 
 	snapshots []*Snapshot       // oldest first
 	leases    map[uint64]*lease // by id
-	counts    struct{ commits, written, read uint64 }
+	counts    struct{ commits, written, read, checkpoints uint64 }
 	tally     tally
 	metrics   *Metrics // nil: nothing is measured
 
@@ -174,6 +181,7 @@ func (t *Tree) Step(in Inputs) Effects {
 		b = next
 	}
 	t.tick()
+	t.sweep()
 	t.runReads()
 	t.advance()
 	t.publishTally()
@@ -276,6 +284,12 @@ func (t *Tree) wake() time.Duration {
 	if t.writes.timing {
 		at = min(at, t.writes.deadline)
 	}
+	switch cp := &t.checkpoint; {
+	case cp.sweeping:
+		at = t.now
+	case t.idle() && !cp.running && t.writes.refusal == nil && !t.cfg.ReadOnly && !t.isSaved(&t.committed):
+		at = min(at, cp.changed+checkpointIdle)
+	}
 	return at
 }
 
@@ -289,7 +303,12 @@ func (t *Tree) BlockSize() int { return t.cache.blockSize }
 // Busy reports whether requests are waiting or operations under way.
 func (t *Tree) Busy() bool {
 	return t.writes.building != nil || t.writes.syncing != nil || len(t.writes.queue) > 0 ||
-		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.clean.freeing
+		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.reads.toSave > 0 || t.clean.freeing || t.appends.busy || t.stillToSave()
+}
+
+// stillToSave reports whether Stop has been called and has not come to its end.
+func (t *Tree) stillToSave() bool {
+	return t.checkpoint.stopping && !t.cfg.ReadOnly && t.writes.refusal == nil && !t.isSaved(&t.committed)
 }
 
 // Close gives the memory of the page cache back. Nothing may be under way.

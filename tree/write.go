@@ -18,8 +18,10 @@ func (t *Tree) newNode(w *write, height int) (nodeID, *node) {
 		nd.height = uint8(height)
 		return id, nd
 	}
-	nd.state = frameFresh
-	nd.setBlock(t.cache.provisional())
+	t.cache.setState(nd, frameFresh)
+	nd.born = t.cache.provisional()
+	nd.setBlock(nd.born)
+	nd.oldest = noBlock
 	w.fresh = append(w.fresh, id)
 	return id, nd
 }
@@ -74,7 +76,8 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 		}
 		k.id = t.finish(w, *k, height-1, kidLo, kidHi, false)
 		// Until it is numbered, a fresh page is known by its provisional block.
-		k.rec.block = t.cache.node(k.id).block
+		kid := t.cache.node(k.id)
+		k.rec.block, k.rec.oldest = kid.block, kid.oldest
 	}
 	id, nd := t.newNode(w, height)
 	p := t.cache.page(nd)
@@ -93,13 +96,14 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 	t.cache.index(nd, l)
 	for i, k := range kids {
 		t.cache.setChild(nd, i, k.id)
+		nd.oldest = min(nd.oldest, k.rec.oldest)
 	}
 	return id
 }
 
-// checkFresh verifies the fresh pages of a subtree as strictly as those of somebody else
+// checkSaved verifies the pages of a subtree that have just been numbered as strictly as those of somebody else
 // would be. Only test builds pay for it.
-func (t *Tree) checkFresh(id nodeID, nd *node, lo, hi []byte) {
+func (t *Tree) checkSaved(id nodeID, nd *node, lo, hi []byte) {
 	c := t.cache
 	w := want{
 		block: nd.block, oldest: nd.oldest, size: nd.size,
@@ -117,8 +121,8 @@ func (t *Tree) checkFresh(id nodeID, nd *node, lo, hi []byte) {
 		if i < int(nd.keys) {
 			kidHi = c.key(nd, i)
 		}
-		if kid := c.child(nd, i); kid != noNode && c.node(kid).state == frameFresh {
-			t.checkFresh(kid, c.node(kid), kidLo, kidHi)
+		if kid := c.child(nd, i); kid != noNode && c.node(kid).state == frameSaved {
+			t.checkSaved(kid, c.node(kid), kidLo, kidHi)
 		}
 		kidLo = kidHi
 	}
