@@ -41,6 +41,9 @@ type Options struct {
 	// way goes into the next.
 	CommitDelay time.Duration
 	MinCommit   int
+	// JournalBytes is how long the journal of changes may become before the pages that they are in are written; opening a
+	// store that was not closed replays it. 0 means 64 MiB, a negative one that there is none: each commit writes its pages.
+	JournalBytes int64
 	// NoSync has changes acknowledged before they are on the disk: a power cut can lose some, and what is
 	// there after it may not be a store any more. A crash of the process alone does no harm.
 	NoSync bool
@@ -153,16 +156,17 @@ func (o *Options) blockSize(dir string) (int, error) {
 // treeConfig returns what the options say about the tree, and refuses what cannot be.
 func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 	cfg := tree.Config{
-		CachePages:  o.CacheBytes / blockSize,
-		MaxKey:      o.MaxKey,
-		MaxValue:    o.MaxValue,
-		StorageCost: max(0, o.StorageCost),
-		MaxSpread:   tree.DefaultMaxSpread,
-		CommitDelay: o.CommitDelay,
-		MinCommit:   o.MinCommit,
-		ReadOnly:    o.ReadOnly,
-		AdoptBlank:  !o.ReadOnly,
-		Log:         o.Log,
+		CachePages:   o.CacheBytes / blockSize,
+		MaxKey:       o.MaxKey,
+		MaxValue:     o.MaxValue,
+		StorageCost:  max(0, o.StorageCost),
+		MaxSpread:    tree.DefaultMaxSpread,
+		CommitDelay:  o.CommitDelay,
+		MinCommit:    o.MinCommit,
+		JournalBytes: max(0, o.JournalBytes),
+		ReadOnly:     o.ReadOnly,
+		AdoptBlank:   !o.ReadOnly,
+		Log:          o.Log,
 	}
 	if o.MaxKey == 0 {
 		cfg.MaxKey = -1
@@ -172,6 +176,9 @@ func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 	}
 	if o.StorageCost == 0 {
 		cfg.StorageCost = DefaultStorageCost
+	}
+	if o.JournalBytes == 0 {
+		cfg.JournalBytes = tree.DefaultJournalBytes
 	}
 	switch {
 	case o.CacheBytes != 0 && cfg.CachePages < tree.MinCachePages:

@@ -9,16 +9,19 @@ import (
 
 // Stats describes a DB at one moment. Counts are since it was opened.
 type Stats struct {
-	BlockSize   int   // bytes in a block, which has one page
-	Height      int   // of the tree: how many pages lead to a leaf
-	Pages       int64 // of the tree
-	DiskBytes   int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
-	CachedPages int   // pages in memory
-	CacheLimit  int   // pages that may be in memory
-	Snapshots   int   // open ones
-	Commits     int64 // each of one or more changes
-	Written     int64 // pages
-	Read        int64 // pages
+	BlockSize    int   // bytes in a block, which has one page
+	Height       int   // of the tree: how many pages lead to a leaf
+	Pages        int64 // of the tree
+	DiskBytes    int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
+	CachedPages  int   // pages in memory
+	CacheLimit   int   // pages that may be in memory
+	Snapshots    int   // open ones
+	Commits      int64 // each of one or more changes
+	Written      int64 // blocks
+	Read         int64 // pages
+	Unsaved      int   // pages in memory that are not in the store yet: the journal has what is in them
+	JournalBytes int64 // of the journal that opening the store would replay now
+	Checkpoints  int64 // how often what was in memory only has been saved
 }
 
 // Stats returns the state of the store; nothing when the DB has been closed.
@@ -29,21 +32,21 @@ func (db *DB) Stats() Stats {
 		BlockSize: s.BlockSize, Height: s.Height, Pages: int64(s.Pages), DiskBytes: int64(s.Blocks) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
+		Unsaved: s.Unsaved, JournalBytes: s.Journal, Checkpoints: int64(s.Checkpoints),
 	}
 }
 
-// Verify reads every page of the store as it is now from the disk, and checks all that is known of it. Changes go on
-// meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
+// Verify has what is in memory only saved, reads every page of the store as it is then from the disk, and checks all that is
+// known of it. Changes go on meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
 func (db *DB) Verify(ctx context.Context) error {
-	s, err := db.snapshot(ctx, "verify")
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	var root tree.Root
-	if err := db.on(func(t *tree.Tree) { root = t.Root(s.at) }); err != nil {
+	if err := ctx.Err(); err != nil {
 		return db.opError("verify", false, err)
 	}
+	at, root, err := db.saved("verify")
+	if err != nil {
+		return db.opError("verify", false, err)
+	}
+	defer db.release(at)
 	report := tree.Check(ctx, db.store, root)
 	if err := ctx.Err(); err != nil {
 		return db.opError("verify", false, err)
@@ -57,4 +60,21 @@ func (db *DB) Verify(ctx context.Context) error {
 		err = fmt.Errorf("%w (and %d more faults)", err, more)
 	}
 	return db.opError("verify", false, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)})
+}
+
+// saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
+func (db *DB) saved(name string) (at *tree.Snapshot, root tree.Root, err error) {
+	done := make(chan struct{})
+	err = db.on(func(t *tree.Tree) {
+		t.TakeSaved(name, func(s *tree.Snapshot, failed error) {
+			if at, err = s, failed; err == nil {
+				root = t.Root(s)
+			}
+			close(done)
+		})
+	})
+	if err == nil {
+		<-done // a checkpoint comes to its end, or fails
+	}
+	return at, root, err
 }

@@ -303,7 +303,8 @@ func (t *Tree) BlockSize() int { return t.cache.blockSize }
 // Busy reports whether requests are waiting or operations under way.
 func (t *Tree) Busy() bool {
 	return t.writes.building != nil || t.writes.syncing != nil || len(t.writes.queue) > 0 ||
-		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.reads.toSave > 0 || t.clean.freeing || t.appends.busy || t.stillToSave()
+		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.reads.toSave > 0 || t.clean.freeing || t.appends.busy ||
+		len(t.checkpoint.waiting) > 0 || t.stillToSave()
 }
 
 // stillToSave reports whether Stop has been called and has not come to its end.

@@ -27,7 +27,7 @@ import (
 
 const usage = "-s <socket> -l <lbs socket> [-C <pages> | -c <bytes>] [-k <max key>]\n" +
 	"   [-v <max value>] [-S <cost ratio>] [-w <seconds>] [-g <count>]\n" +
-	"   [-n <connections>] [-p <pidfile>] [-1] [--foreground]\n" +
+	"   [--journal <bytes>] [-n <connections>] [-p <pidfile>] [-1] [--foreground]\n" +
 	"   " + debug.Usage
 
 // options are what the command line can set.
@@ -38,6 +38,7 @@ type options struct {
 	maxKey      uint64  // bytes
 	maxValue    uint64  // bytes
 	storageCost float64 // of a GB-month, over that of a million I/Os
+	journal     uint64  // bytes
 	commitDelay float64 // seconds
 	minCommit   uint64
 	connections int
@@ -46,7 +47,7 @@ type options struct {
 }
 
 func main() {
-	o := options{cacheBytes: tree.DefaultCacheBytes, storageCost: 1, connections: 1}
+	o := options{cacheBytes: tree.DefaultCacheBytes, journal: tree.DefaultJournalBytes, storageCost: 1, connections: 1}
 	p := daemon.New("kivaloo-kvlds", usage)
 	p.Text(&o.store, "l")
 	p.Require("l")
@@ -56,6 +57,7 @@ func main() {
 	p.Size(&o.maxKey, "k", 0, tree.MaxStringBytes)
 	p.Size(&o.maxValue, "v", 0, tree.MaxStringBytes)
 	p.Real(&o.storageCost, "S", 0, math.Inf(1))
+	p.LongSize(&o.journal, "journal", 0, math.MaxInt64)
 	p.Real(&o.commitDelay, "w", 0, maxCommitDelaySeconds)
 	p.Size(&o.minCommit, "g", 1, maxBatch)
 	p.Number(&o.connections, "n", 1, maxConnections)
@@ -106,14 +108,15 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 // treeConfig is what the options say about a tree in blocks of that size, in bytes.
 func (o *options) treeConfig(p *daemon.Program, blockSize int) (tree.Config, error) {
 	cfg := tree.Config{
-		CachePages:  int(o.cachePages),
-		MaxKey:      -1, // what the block size allows
-		MaxValue:    -1,
-		StorageCost: o.storageCost,
-		MaxSpread:   tree.DefaultMaxSpread,
-		CommitDelay: time.Duration(o.commitDelay * float64(time.Second)),
-		MinCommit:   int(o.minCommit),
-		Log:         p.Log,
+		CachePages:   int(o.cachePages),
+		MaxKey:       -1, // what the block size allows
+		MaxValue:     -1,
+		StorageCost:  o.storageCost,
+		MaxSpread:    tree.DefaultMaxSpread,
+		JournalBytes: int64(o.journal),
+		CommitDelay:  time.Duration(o.commitDelay * float64(time.Second)),
+		MinCommit:    int(o.minCommit),
+		Log:          p.Log,
 	}
 	if p.Given("k") {
 		cfg.MaxKey = int(o.maxKey)

@@ -46,6 +46,7 @@ type serveOptions struct {
 	insecure       bool
 	blockSize      int
 	cache          byteSize
+	journal        byteSize
 	maxKey         int
 	maxValue       int
 	storageCost    float64
@@ -57,7 +58,7 @@ type serveOptions struct {
 }
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{cache: defaultServeCacheBytes}
+	o := serveOptions{cache: defaultServeCacheBytes, journal: tree.DefaultJournalBytes}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Keep a store and serve it",
@@ -82,6 +83,7 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
 	f.IntVar(&o.maxKey, "max-key", -1, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
 	f.IntVar(&o.maxValue, "max-value", -1, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
+	f.Var(&o.journal, "journal", "how long the journal of changes may become before pages are written; 0: each commit writes its pages")
 	f.Float64Var(&o.storageCost, "storage-cost", kivaloo.DefaultStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
 	f.DurationVar(&o.commitDelay, "commit-delay", 0, "how long a change may wait for others to be committed with, up to 1s")
 	f.IntVar(&o.minCommit, "min-commit", 0, "so many waiting changes are committed without waiting any longer")
@@ -199,15 +201,16 @@ func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *
 		return nil, nil, err
 	}
 	t, err := tree.Open(store, tree.Config{
-		CachePages:  o.cachePages(blockSize),
-		MaxKey:      o.maxKey,
-		MaxValue:    o.maxValue,
-		StorageCost: o.storageCost,
-		MaxSpread:   tree.DefaultMaxSpread,
-		AdoptBlank:  true,
-		CommitDelay: o.commitDelay,
-		MinCommit:   o.minCommit,
-		Log:         log,
+		CachePages:   o.cachePages(blockSize),
+		MaxKey:       o.maxKey,
+		MaxValue:     o.maxValue,
+		StorageCost:  o.storageCost,
+		MaxSpread:    tree.DefaultMaxSpread,
+		AdoptBlank:   true,
+		JournalBytes: int64(o.journal),
+		CommitDelay:  o.commitDelay,
+		MinCommit:    o.minCommit,
+		Log:          log,
 	})
 	if err != nil {
 		store.Close()

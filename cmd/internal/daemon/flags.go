@@ -101,6 +101,14 @@ func (p *Program) Size(dst *uint64, letter string, min, max uint64) {
 	})
 }
 
+// LongSize is Size for an option that has a long name only.
+func (p *Program) LongSize(dst *uint64, name string, min, max uint64) {
+	p.Long(name, false, func(s string) (err error) {
+		*dst, err = parseSize(s, min, max)
+		return err
+	})
+}
+
 // Real adds an option that takes a real number from min to max.
 func (p *Program) Real(dst *float64, letter string, min, max float64) {
 	p.argument(letter, func(s string) (err error) {
