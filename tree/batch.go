@@ -29,6 +29,7 @@ const touchLeaf = -1
 type outcome struct {
 	key    []byte
 	value  []byte
+	at     uint32 // offset in the leaf of a value of the same length, of which it takes the place; 0: there is none
 	action action
 }
 
@@ -145,11 +146,19 @@ func (t *Tree) judgeLeaf(w *write, nd *node, items []item) {
 		for n < len(items) && items[n].head == items[0].head && bytes.Equal(items[n].key, items[0].key) {
 			n++
 		}
-		before, there := t.cache.lookup(nd, items[0].key)
+		at, there := t.cache.valueOffset(nd, items[0].key)
+		var before []byte
+		if there {
+			before = stringAt(t.cache.page(nd), at)
+		}
 		after, remains := w.judgeKey(items[:n], before, there)
 		switch {
 		case remains && !(there && bytes.Equal(before, after)):
-			w.outcomes = append(w.outcomes, outcome{key: items[0].key, value: after, action: put})
+			o := outcome{key: items[0].key, value: after, action: put}
+			if there && len(before) == len(after) {
+				o.at = uint32(at)
+			}
+			w.outcomes = append(w.outcomes, o)
 		case there && !remains:
 			w.outcomes = append(w.outcomes, outcome{key: items[0].key, action: remove})
 		}

@@ -219,8 +219,11 @@ func (c *cache) resident(block uint64) nodeID {
 // provisional returns a block number for a page that has none yet.
 func (c *cache) provisional() uint64 {
 	c.serial++
-	return provisionalBit | c.serial&(math.MaxUint64>>1)
+	return c.lastBorn()
 }
+
+// lastBorn is the last number that provisional has returned.
+func (c *cache) lastBorn() uint64 { return provisionalBit | c.serial&(math.MaxUint64>>1) }
 
 // poison overwrites a page that nobody may read any more.
 func poison(p []byte) {

@@ -52,6 +52,7 @@ type write struct {
 	levels    []*level // by height
 	pairs     []pair   // of the leaf at hand
 	added     int      // nodes that result has more than base
+	since     uint64   // pages of this batch were born after it
 	ascending bool     // what the last subtree got came in at its right end
 }
 
@@ -59,6 +60,15 @@ type write struct {
 type level struct {
 	arena []branch // the kids of all parents of this height
 	parts []branch // what the last subtree of this height became
+
+	changed []branch // what the children of the parent at hand became that have changed
+	changes []kidChange
+}
+
+// kidChange is a child of a parent that has changed: what became of it ends before end in level.changed, and begins where
+// the one before it ends.
+type kidChange struct {
+	kid, end int
 }
 
 func (w *write) level(height int) *level {
@@ -73,7 +83,8 @@ func (w *write) startBuild() {
 	w.added = 0
 	for _, l := range w.levels {
 		clear(l.arena)
-		l.arena, l.parts = l.arena[:0], l.parts[:0]
+		clear(l.changed)
+		l.arena, l.parts, l.changed = l.arena[:0], l.parts[:0], l.changed[:0]
 	}
 }
 

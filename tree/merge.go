@@ -138,10 +138,12 @@ func (t *Tree) kidsOf(w *write, b branch) []branch {
 	w.replace(b.id)
 	kids := make([]branch, 0, nd.keys+1)
 	for i, hint := range t.cache.children(nd) {
-		k := branch{rec: t.cache.resolve(nd, i), id: hint}
+		k := branch{rec: t.kidRecord(nd, i), id: hint}
 		if i > 0 {
 			k.sep = t.cache.key(nd, i-1)
 		}
+		// A parent that was patched for this batch has children that were built for it.
+		k.fresh = provisional(k.rec.block) && t.cache.node(hint).born > w.since
 		kids = append(kids, k)
 	}
 	return kids

@@ -26,6 +26,7 @@ func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
 // are there.
 func (t *Tree) build(w *write) bool {
 	w.startBuild()
+	w.since = t.cache.lastBorn()
 	parts := t.rebuild(w, w.base.root, w.outcomes, nil, nil, t.cache.blockSize-rootExtra)
 	height := w.base.height
 	ascending := w.ascending
@@ -57,40 +58,65 @@ func (t *Tree) rebuild(w *write, id nodeID, outcomes []outcome, lo, hi []byte, l
 	if nd.height == 0 {
 		return t.rebuildLeaf(w, nd, outcomes, lo, hi, limit)
 	}
-	kids, ascending := t.rebuildKids(w, nd, outcomes, lo, hi)
 	level := w.level(int(nd.height))
-	kids = t.mergeKids(w, kids, int(nd.height), lo, hi)
-	level.parts = t.splitParent(w, kids, limit, ascending, level.parts[:0])
+	ascending := t.rebuildKids(w, nd, outcomes, lo, hi)
+	if t.canPatch(nd, level) {
+		level.parts = append(level.parts[:0], t.patchParent(w, nd, level, lo, hi))
+	} else {
+		kids := t.mergeKids(w, t.gatherKids(nd, level, lo), int(nd.height), lo, hi)
+		level.parts = t.splitParent(w, kids, limit, ascending, level.parts[:0])
+	}
 	w.ascending = ascending
 	w.added += len(level.parts) - 1
 	return level.parts
 }
 
-// rebuildKids returns what becomes of the children of a parent, and whether all that is new
-// came in at its right end.
-func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte) ([]branch, bool) {
+// rebuildKids leaves in the level of nd what becomes of those children of a parent that outcomes are for. It returns whether
+// all that is new came in at its right end.
+func (t *Tree) rebuildKids(w *write, nd *node, outcomes []outcome, lo, hi []byte) (ascending bool) {
 	c, level := t.cache, w.level(int(nd.height))
-	start, n := len(level.arena), int(nd.keys)
-	ascending := true
-	childLo, hints := lo, c.children(nd)
-	for i := 0; i <= n; i++ {
-		childHi := hi
-		if i < n {
-			childHi = c.key(nd, i)
-		}
+	level.changed, level.changes = level.changed[:0], level.changes[:0]
+	ascending = true
+	for n := int(nd.keys); len(outcomes) > 0; {
+		i := c.childFor(nd, outcomes[0].key)
+		childLo, childHi := c.kidBounds(nd, i, lo, hi)
 		mine := outcomesBefore(outcomes, childHi)
-		if len(mine) == 0 {
-			level.arena = append(level.arena, branch{sep: childLo, rec: c.resolve(nd, i), id: hints[i]})
-		} else {
-			parts := t.rebuild(w, c.child(nd, i), mine, childLo, childHi, c.blockSize)
-			parts[0].sep = childLo
-			level.arena = append(level.arena, parts...)
-			ascending = ascending && w.ascending && i == n
-		}
+		parts := t.rebuild(w, c.child(nd, i), mine, childLo, childHi, c.blockSize)
+		parts[0].sep = childLo
+		level.changed = append(level.changed, parts...)
+		level.changes = append(level.changes, kidChange{i, len(level.changed)})
+		ascending = ascending && w.ascending && i == n
 		outcomes = outcomes[len(mine):]
-		childLo = childHi
 	}
-	return level.arena[start:len(level.arena):len(level.arena)], ascending
+	return ascending
+}
+
+// gatherKids returns all children of a parent, those that have changed and the others.
+func (t *Tree) gatherKids(nd *node, level *level, lo []byte) []branch {
+	c := t.cache
+	start, hints := len(level.arena), c.children(nd)
+	from, changes := 0, level.changes
+	for i := range int(nd.keys) + 1 {
+		if len(changes) > 0 && changes[0].kid == i {
+			level.arena = append(level.arena, level.changed[from:changes[0].end]...)
+			from, changes = changes[0].end, changes[1:]
+			continue
+		}
+		sep := lo
+		if i > 0 {
+			sep = c.key(nd, i-1)
+		}
+		level.arena = append(level.arena, branch{sep: sep, rec: t.kidRecord(nd, i), id: hints[i]})
+	}
+	return level.arena[start:len(level.arena):len(level.arena)]
+}
+
+// kidRecord returns child record i of a parent for a parent that takes its place.
+func (t *Tree) kidRecord(nd *node, i int) record {
+	if t.checkpoint.sweeping {
+		return t.cache.resolve(nd, i) // the sweep may have passed the new parent already
+	}
+	return t.cache.record(nd, i)
 }
 
 // outcomesBefore returns the outcomes for keys before hi; all where hi is no bound.
@@ -108,6 +134,11 @@ func outcomesBefore(outcomes []outcome, hi []byte) []outcome {
 // rebuildLeaf merges a leaf with its outcomes into one or more new leaves.
 func (t *Tree) rebuildLeaf(w *write, nd *node, outcomes []outcome, lo, hi []byte, limit int) []branch {
 	c := t.cache
+	if canPatchLeaf(nd, outcomes) {
+		level := w.level(0)
+		level.parts = append(level.parts[:0], t.patchLeaf(w, nd, outcomes, lo))
+		return level.parts
+	}
 	w.pairs = w.pairs[:0]
 	size := leafBase
 	add := func(p pair) {

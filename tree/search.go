@@ -100,6 +100,22 @@ func (c *cache) childFor(nd *node, key []byte) int {
 	return i
 }
 
+// valueOffset returns where in a leaf the value of key is, if key is there.
+func (c *cache) valueOffset(nd *node, key []byte) (at int, found bool) {
+	s := c.locate(nd, key)
+	switch s.number {
+	case slotNone:
+		return 0, false
+	case slotUnknown:
+		i, found := c.position(nd, key)
+		if !found {
+			return 0, false
+		}
+		return c.valueAt(nd, i), true
+	}
+	return s.value, bytes.Equal(stringAt(c.page(nd), s.key), key)
+}
+
 // lookup returns the value of key in a leaf, aliasing the page.
 func (c *cache) lookup(nd *node, key []byte) ([]byte, bool) {
 	return c.valueIn(nd, key, slot{number: slotUnknown})
