@@ -78,16 +78,37 @@ func compareItems(a, b item) int {
 // does, and gathers the outcomes in w. It returns false when pages are missing; they have
 // been asked for, and it is to be called again when they are there.
 func (t *Tree) locate(w *write) bool {
-	w.outcomes = w.outcomes[:0]
-	return t.locateIn(w, w.base.root, w.items)
+	w.outcomes, w.leaves = w.outcomes[:0], w.leaves[:0]
+	complete := t.locateIn(w, w.base.root, w.items)
+	for leaves := w.leaves; len(leaves) > 0; {
+		n := min(len(leaves), leafGroup)
+		complete = t.holdLeaves(w, leaves[:n]) && complete
+		t.touchSlots(leaves[:n])
+		for _, l := range leaves[:n] {
+			if l.id != noNode {
+				t.judgeLeaf(w, t.cache.node(l.id), l.items)
+			}
+		}
+		leaves = leaves[n:]
+	}
+	return complete
 }
 
+// leafItems is a leaf, and the items that fall into it.
+type leafItems struct {
+	parent *node // nil: the leaf is the root
+	kid    int   // of parent
+	id     nodeID
+	items  []item
+}
+
+// locateIn gathers the leaves below a page in w.leaves.
 func (t *Tree) locateIn(w *write, id nodeID, items []item) bool {
 	c := t.cache
 	nd := c.node(id)
 	t.pin(w, id, nd)
 	if nd.height == 0 {
-		t.judgeLeaf(w, nd, items)
+		w.leaves = append(w.leaves, leafItems{id: id, items: items})
 		return true
 	}
 	complete := true
@@ -97,16 +118,68 @@ func (t *Tree) locateIn(w *write, id nodeID, items []item) bool {
 		if i < int(nd.keys) {
 			n = countBefore(items, c.key(nd, i))
 		}
-		if child := c.child(nd, i); child != noNode {
+		if nd.height == 1 {
+			w.leaves = append(w.leaves, leafItems{parent: nd, kid: i, id: c.children(nd)[i], items: items[:n]})
+		} else if child := c.child(nd, i); child != noNode {
 			complete = t.locateIn(w, child, items[:n]) && complete
-		} else if err := t.fetchForWrite(w, items[0].key); err == nil {
-			complete = false
 		} else {
-			w.refuse(items[:n], err)
+			complete = t.waitToLocate(w, items[:n]) && complete
 		}
 		items = items[n:]
 	}
 	return complete
+}
+
+// waitToLocate has the page fetched at which the way to items ends. It returns true if that cannot be had: then the items
+// are refused.
+func (t *Tree) waitToLocate(w *write, items []item) bool {
+	err := t.fetchForWrite(w, items[0].key)
+	if err != nil {
+		w.refuse(items, err)
+	}
+	return err != nil
+}
+
+// holdLeaves pins the pages of some leaves, and has those fetched that are not in memory: their id is noNode then. It looks at
+// all of them first, so that the processor waits for the memory of many at a time: see getMany.
+func (t *Tree) holdLeaves(w *write, leaves []leafItems) bool {
+	c, touched := t.cache, uint64(0)
+	for i := range leaves {
+		nd := c.node(leaves[i].id) // of id 0, too, there is a frame
+		touched += nd.block + nd.touchIndex()
+	}
+	t.reads.touched = touched
+	complete := true
+	for i := range leaves {
+		l := &leaves[i]
+		if l.parent == nil {
+			continue
+		}
+		if l.id = c.child(l.parent, l.kid); l.id == noNode {
+			complete = t.waitToLocate(w, l.items) && complete
+			continue
+		}
+		t.pin(w, l.id, c.node(l.id))
+	}
+	return complete
+}
+
+// touchSlots fetches the keys and values that items are about.
+func (t *Tree) touchSlots(leaves []leafItems) {
+	c, touched := t.cache, 0
+	for i := range leaves {
+		if leaves[i].id == noNode {
+			continue
+		}
+		nd := c.node(leaves[i].id)
+		p := c.page(nd)
+		for _, it := range leaves[i].items {
+			if s := c.locate(nd, it.key); s.number >= 0 {
+				touched += int(p[s.key]) + int(p[s.value])
+			}
+		}
+	}
+	t.reads.touched += uint64(touched)
 }
 
 // countBefore returns how many of items, of which the first is, are before key.

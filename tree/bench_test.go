@@ -166,3 +166,36 @@ func (c *pairCounter) Pairs(_ *Request, n int, next, _ []byte) {
 	c.pairs += n
 	c.next = append(c.next[:0], next...)
 }
+
+// BenchmarkUpdate is one random change of a value, where there is a journal and the tree is about as large as the cache.
+func BenchmarkUpdate(b *testing.B) {
+	const pairs = 1 << 20
+	cfg := testConfig()
+	cfg.CachePages, cfg.JournalBytes = 1<<16, DefaultJournalBytes
+	t, err := Open(newMemStore(2048), cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer t.Close()
+	requests := make([]Request, batchWindow)
+	for i := 0; i < pairs; i += batchWindow {
+		for j := range requests {
+			requests[j] = Request{Op: Set, Key: binary.BigEndian.AppendUint64(make([]byte, 32), uint64(i+j)), Value: make([]byte, 40)}
+		}
+		benchStep(t, requests)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += batchWindow {
+		b.StopTimer()
+		for j := range requests {
+			value := make([]byte, 40)
+			binary.BigEndian.PutUint64(value, uint64(i+j))
+			requests[j] = Request{Op: Set, Key: binary.BigEndian.AppendUint64(make([]byte, 32), rng.Uint64N(pairs)), Value: value}
+		}
+		b.StartTimer()
+		benchStep(t, requests)
+	}
+	b.ReportMetric(float64(t.counts.written)*2048/float64(b.N+pairs), "B-written/op")
+}

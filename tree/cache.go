@@ -97,7 +97,7 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 // free gives a frame back: at once, or when no reader can look at it any more.
 func (c *cache) free(id nodeID) {
 	nd := c.node(id)
-	if nd.block != noBlock && c.table[nd.block] == id {
+	if !provisional(nd.block) && c.table[nd.block] == id {
 		delete(c.table, nd.block)
 	}
 	nd.forget()

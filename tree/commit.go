@@ -32,6 +32,7 @@ type write struct {
 	requests []ref         // in the order they came
 	items    []item        // sorted by key
 	outcomes []outcome     // sorted by key
+	leaves   []leafItems   // those that items fall into, in order
 	started  time.Duration // when the batch was made
 	base     version
 	result   version // root is noNode where nothing changes
@@ -393,6 +394,7 @@ func (t *Tree) retire(w *write) {
 	clear(w.requests)
 	clear(w.items)
 	clear(w.outcomes)
+	clear(w.leaves)
 	clear(w.pairs)
 	w.requests, w.items, w.outcomes, w.pairs = w.requests[:0], w.items[:0], w.outcomes[:0], w.pairs[:0]
 	w.fresh, w.replaced = w.fresh[:0], w.replaced[:0]

@@ -75,6 +75,9 @@ const (
 	// overlap.
 	getGroup = 64
 
+	// leafGroup is how many leaves of a batch of changes are fetched together.
+	leafGroup = 32
+
 	// indexLines is how many cache lines of an index are fetched ahead of need: all of that of a leaf of 2048 bytes.
 	indexLines = 6
 
