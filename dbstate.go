@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"kivaloo/actors"
 	"kivaloo/tree"
 )
 
@@ -31,6 +32,15 @@ func (db *DB) Stats() Stats {
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
 	}
 }
+
+// Event is something that a DB does now and then, and that can be felt by those who use it: "cleaning" (old pages are
+// rewritten, so that space can be freed), "fsync stall" (the disk has taken long), "snapshot" (one was
+// open, so that nothing could be freed).
+type Event = actors.Event
+
+// Events returns what has happened since event number n, the first being 0, and then what is going on. next is the
+// n to ask with for what comes later. The latest 1024 are kept.
+func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.Since(n) }
 
 // Verify reads every page of the store as it is now from the disk, and checks all that is known of it. Changes go on
 // meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.

@@ -49,6 +49,25 @@ type Metrics struct {
 // Measure has the tree count in m from now on, or, if that is nil, no more. It is called where Step may be.
 func (t *Tree) Measure(m *Metrics) { t.metrics, t.tally = m, tally{} }
 
+// Kinds of events that a tree tells of.
+const (
+	EventCleaning = "cleaning" // old leaves wait to be rewritten, or have been, as of the last tick
+	EventSnapshot = "snapshot" // it was open, and has been released
+)
+
+// Note has the tree tell e from now on of what happens now and then. It is called where Step may be.
+func (t *Tree) Note(e *actors.Events) { t.events = e }
+
+// noteCleaning tells, every second, whether cleaning is going on.
+func (t *Tree) noteCleaning() {
+	if len(t.clean.waiting) > 0 || t.clean.rewrote {
+		t.events.Begin(EventCleaning)
+	} else {
+		t.events.End(EventCleaning)
+	}
+	t.clean.rewrote = false
+}
+
 // Requests returns how many requests for an operation have ended with a status.
 func (m *Metrics) Requests(op OpCode, s Status) uint64 { return m.requests[op][s].Load() }
 

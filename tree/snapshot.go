@@ -21,6 +21,7 @@ var (
 type Snapshot struct {
 	name     string // for the log
 	version  version
+	taken    time.Duration // when
 	released atomic.Bool
 	complain time.Duration // when the log is told next that it is still there
 }
@@ -32,7 +33,7 @@ func (s *Snapshot) Drop() { s.released.Store(true) }
 // TakeSnapshot returns a snapshot of the committed tree. It is to be released; the log names those that are
 // not for long.
 func (t *Tree) TakeSnapshot(name string) *Snapshot {
-	s := &Snapshot{name: name, version: t.committed, complain: t.now + snapshotComplaint}
+	s := &Snapshot{name: name, version: t.committed, taken: t.now, complain: t.now + snapshotComplaint}
 	t.cache.node(s.version.root).pins++
 	t.snapshots = append(t.snapshots, s)
 	return s
@@ -46,6 +47,7 @@ func (t *Tree) Release(s *Snapshot) {
 	}
 	s.Drop()
 	t.snapshots = slices.Delete(t.snapshots, i, i+1)
+	t.events.Mark(EventSnapshot, t.now-s.taken)
 	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
 }
 

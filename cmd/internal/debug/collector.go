@@ -62,6 +62,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(descSync, in.syncs.Read(), microseconds, nanoseconds)
 	out <- gauge(descConnections, serving.connections())
 	out <- gauge(descReady, flag(c.server.problem() == nil))
+	in.requests(serving, func(op, status string, n uint64) { out <- counter(descRequests, n, op, status) })
 	if serving == nil || serving.Requests == nil {
 		return
 	}
@@ -73,11 +74,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 // collectTree sends what the tree has counted.
 func collectTree(out chan<- prometheus.Metric, m *tree.Metrics) {
-	for op := range tree.OpCode(tree.OpCodes) {
-		for s := range tree.Status(tree.Statuses) {
-			out <- counter(descRequests, m.Requests(op, s), op.String(), s.String())
-		}
-	}
 	out <- histogram(descBatch, m.Batch.Read(), 1, 1)
 	out <- histogram(descCommit, m.Commit.Read(), microseconds, nanoseconds)
 	out <- histogram(descQueue, m.Queue.Read(), microseconds, nanoseconds)

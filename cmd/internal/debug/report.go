@@ -22,6 +22,7 @@ type Report struct {
 	Sync        Timing   `json:"fsync"`
 	Batch       *Sizes   `json:"batch"`
 	Tree        *Shape   `json:"tree"`
+	Events      []Event  `json:"events"` // the latest, those that are going on last
 	History     History  `json:"history"`
 }
 
