@@ -67,6 +67,7 @@ type DB struct {
 	dir     string
 	log     *slog.Logger
 	limits  Params
+	events  *actors.Events
 	store   *disk.Local
 	tree    *tree.Tree // the actor's, until that has ended
 	actor   *tree.Actor
@@ -109,7 +110,9 @@ func open(dir string, o Options) (*DB, error) {
 			return nil, err
 		}
 	}
-	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, Log: o.Log})
+	events := &actors.Events{}
+	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, Log: o.Log,
+		OnSync: func(took time.Duration) { disk.NoteStall(events, took) }})
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +120,11 @@ func open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	t.Note(events)
 	db := &DB{
 		dir:     dir,
 		log:     o.Log,
+		events:  events,
 		limits:  Params{MaxKey: t.MaxKey(), MaxValue: t.MaxValue()},
 		store:   store,
 		tree:    t,

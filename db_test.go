@@ -284,6 +284,13 @@ func TestSnapshotStays(t *testing.T) {
 	if n := db.Stats().Snapshots; n != 0 {
 		t.Errorf("%d snapshots are open", n)
 	}
+	events, next := db.Events(0)
+	if i := slices.IndexFunc(events, func(e kv.Event) bool { return e.Kind == "snapshot" && !e.Ongoing }); i < 0 || next == 0 {
+		t.Errorf("no snapshot is among the events: %v", events)
+	}
+	if later, _ := db.Events(next); slices.ContainsFunc(later, func(e kv.Event) bool { return !e.Ongoing }) {
+		t.Errorf("nothing has happened since, and it is told: %v", later)
+	}
 }
 
 // TestDroppedSnapshot: one that nobody can close any more is closed, and named in the log.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"kivaloo/actors"
 	"kivaloo/tree"
 )
 
@@ -35,6 +36,15 @@ func (db *DB) Stats() Stats {
 		Unsaved: s.Unsaved, JournalBytes: s.Journal, Checkpoints: int64(s.Checkpoints),
 	}
 }
+
+// Event is something that a DB does now and then, and that can be felt by those who use it: "cleaning" (old pages are
+// rewritten, so that space can be freed), "checkpoint" (what was in memory only is saved), "fsync stall" (the disk has taken long), "snapshot" (one was
+// open, so that nothing could be freed).
+type Event = actors.Event
+
+// Events returns what has happened since event number n, the first being 0, and then what is going on. next is the
+// n to ask with for what comes later. The latest 1024 are kept.
+func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.Since(n) }
 
 // Verify has what is in memory only saved, reads every page of the store as it is then from the disk, and checks all that is
 // known of it. Changes go on meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.

@@ -35,5 +35,5 @@
 // Reading order: store.go (the interface), fs.go (what is asked of a file
 // system), files.go and open.go (what a directory must look like), chain.go
 // (the state), appender.go, reader.go, janitor.go, sums.go; then descriptors.go,
-// local.go, inline.go, await.go, osfs.go, limits.go.
+// local.go, inline.go, await.go, osfs.go, stall.go, limits.go.
 package disk

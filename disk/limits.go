@@ -48,6 +48,10 @@ const (
 	// again and again, most files are discarded before, and the disk has better things to do.
 	sumsAfter = 2 * time.Second
 
+	// stallTime is how long a sync may take before it counts as a stall: several times what a busy disk needs, so
+	// that there are few, and what a user would notice.
+	stallTime = 50 * time.Millisecond
+
 	// sealChunkBytes is how much of a sealed file the janitor reads between looks
 	// at whether something is waiting to be freed.
 	sealChunkBytes = 1 << 20

@@ -26,5 +26,5 @@
 // Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go,
 // accept.go, gate.go and attach.go (how connections come to be); conn.go (the
 // life of one), read.go, buffers.go, window.go (when reading pauses), write.go
-// and output.go; metrics.go (what is measured, for those who watch).
+// and output.go; metrics.go (what is measured and counted, for those who watch).
 package eventloop

@@ -14,10 +14,11 @@
 //	                   <--Check--        one connection, one goroutine <------+--> server
 //
 // Process runs servers as child processes; CompareRedis and CompareSettings are whole benchmarks.
+// Paced is for the latency of packets at a fixed rate. Package targets measures all that the project has set out to reach.
 // Package results, below this one, keeps and compares what Run has found.
 //
 // Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records), records.go (keys,
-// values, and what a read may find), schedule.go (when), worker.go, record.go (histograms), run.go, preload.go; for
-// Drive: pairs.go (the data set), workload.go, drive.go, original.go (the original's seven benchmarks); then
-// process.go, redis.go, settings.go, report.go.
+// values, and what a read may find), ranges.go (what a range may find), schedule.go (when), worker.go, record.go
+// (histograms), run.go, preload.go; for Drive: pairs.go (the data set), workload.go, choices.go, drive.go, paced.go, original.go (the
+// original's seven benchmarks); then process.go, redisserver.go, redis.go, settings.go, report.go.
 package stress

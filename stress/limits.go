@@ -58,6 +58,9 @@ const (
 
 	ledgerChunks   = 1 << 16
 	ledgerChunkLen = 1 << 16
+	// recordsInPart is how many records a part of the index has, about: what a range looks through
+	// besides those that it wants.
+	recordsInPart = 32
 
 	// Times are recorded to 1 % (two digits), from 64 ns up. Three digits would take eight times the memory, and
 	// stir more of the CPU's caches, which are also the server's.

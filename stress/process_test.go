@@ -118,3 +118,11 @@ func TestOutput(t *testing.T) {
 		t.Errorf("buffers of %d and %d bytes", cap(o.tail), cap(o.line))
 	}
 }
+
+func TestMarking(t *testing.T) {
+	var gc output
+	gc.Write([]byte("gc 1 @0.012s 2%: 0.01+1.2+0.003 ms clock, 0.03+0.4/1.1/0.25+0.007 ms cpu, 4->4->1 MB\n"))
+	if gc.marking != 1750*time.Microsecond {
+		t.Errorf("marking took %v", gc.marking)
+	}
+}

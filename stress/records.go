@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -42,16 +41,6 @@ func appendKeyAt(dst []byte, place uint64) []byte {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], place)
 	return hex.AppendEncode(append(dst, keyPrefix...), b[:])
-}
-
-// appendScanEnd appends the end of a range that starts at record n and has count of total
-// records, on the average.
-func appendScanEnd(dst []byte, n, count, total uint64) []byte {
-	end, carry := bits.Add64(mix64(n), ^uint64(0)/total*count, 0)
-	if carry != 0 {
-		return append(dst, keyPrefix+"g"...) // behind all hexadecimal digits
-	}
-	return appendKeyAt(dst, end)
 }
 
 // appendValue appends a value of size bytes, which is at least valueHeaderLen.
@@ -130,6 +119,7 @@ func (k *keyspace) acknowledge(n uint64) {
 type ledger struct {
 	run    uint64
 	loaded uint64 // records that are there at the start
+	index  *index // of the records that are or may be there
 	chunks [ledgerChunks]atomic.Pointer[[ledgerChunkLen]entry]
 }
 
@@ -139,7 +129,9 @@ type entry struct {
 	unsure                 atomic.Bool
 }
 
-func newLedger(run, loaded uint64) *ledger { return &ledger{run: run, loaded: loaded} }
+func newLedger(run, loaded uint64) *ledger {
+	return &ledger{run: run, loaded: loaded, index: newIndex(loaded)}
+}
 
 // entry returns the entry of record n, which is less than maxRecords.
 func (l *ledger) entry(n uint64) *entry {
@@ -190,29 +182,6 @@ func (l *ledger) checkAbsent(n uint64, e *entry, from uint32) error {
 		return nil
 	}
 	return fmt.Errorf("%w: record %d is absent, want version %d or later", ErrVerify, n, from)
-}
-
-// checkScanned judges one pair of a range.
-func (l *ledger) checkScanned(key, value, scratch []byte) error {
-	n, run, version, err := parseValue(value, scratch)
-	if err != nil {
-		return err
-	}
-	var want [recordKeyLen]byte
-	if !bytes.Equal(appendKey(want[:0], n), key) {
-		return fmt.Errorf("%w: key %q has the value of record %d", ErrVerify, key, n)
-	}
-	if run != l.run || n >= maxRecords {
-		return nil
-	}
-	if issued := l.entry(n).issued.Load(); version > issued {
-		return fmt.Errorf("%w: record %d has version %d, want at most %d", ErrVerify, n, version, issued)
-	}
-	return nil
-}
-
-func outOfOrder(key, start, end []byte) error {
-	return fmt.Errorf("%w: range from %q to %q: key %q is out of order or outside", ErrVerify, start, end, key)
 }
 
 // written notes what became of a version of record n, whose lock is held, and judges whether it

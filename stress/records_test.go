@@ -29,25 +29,6 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func TestScanEnd(t *testing.T) {
-	const total = 1000
-	inside := 0
-	for n := range uint64(total) {
-		start, end := string(appendKey(nil, n)), string(appendScanEnd(nil, n, 50, total))
-		if end <= start {
-			t.Fatalf("range from %s to %s", start, end)
-		}
-		for i := range uint64(total) {
-			if key := string(appendKey(nil, i)); start <= key && key < end {
-				inside++
-			}
-		}
-	}
-	if mean := float64(inside) / total; mean < 46 || mean > 52 {
-		t.Errorf("a range for 50 records has %.1f on the average", mean)
-	}
-}
-
 func TestKeyspace(t *testing.T) {
 	k := newKeyspace(10)
 	for _, step := range []struct{ n, limit uint64 }{{11, 10}, {12, 10}, {10, 13}, {14, 13}, {13, 15}} {
@@ -111,7 +92,4 @@ func TestLedger(t *testing.T) {
 	wrong("damage after a failure", l.checkFound(3, e, 9, value(3, run, 1)[:10], scratch))
 
 	right("an insert under way", l.checkAbsent(11, l.entry(11), 0))
-	right("a pair of a range", l.checkScanned(appendKey(nil, 5), value(5, other, 1), scratch))
-	wrong("a key with another's value", l.checkScanned(appendKey(nil, 6), value(5, other, 1), scratch))
-	wrong("a version of the future in a range", l.checkScanned(appendKey(nil, 5), value(5, run, 1), scratch))
 }

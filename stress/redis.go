@@ -1,20 +1,14 @@
 package stress
 
 import (
-	"bytes"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"strings"
-	"time"
 )
 
 // RedisOptions says how to compare a store with Redis. The programs are looked for
@@ -66,12 +60,7 @@ func (o *RedisOptions) check() error {
 	if o.Pairs == 0 || o.Rounds < 1 {
 		return fmt.Errorf("%d pairs and %d rounds: at least one of each is needed", o.Pairs, o.Rounds)
 	}
-	for _, program := range []string{o.Server, o.Benchmark} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("this comparison needs Redis (on Debian: apt install redis-server redis-tools): %w", err)
-		}
-	}
-	return nil
+	return RedisPrograms{o.Server, o.Benchmark}.Check()
 }
 
 // comparison is one under way. Rates are in requests per second.
@@ -81,8 +70,9 @@ type comparison struct {
 	progress io.Writer
 	pairs    []Pair
 
-	kivaloo, redis *Process // nil until started
-	conn           net.Conn // to kivaloo
+	kivaloo *Process // nil until started
+	conn    net.Conn // to kivaloo
+	redis   *Redis   // nil until started
 
 	loadRate, setRate  float64
 	getRates, redisGet []float64 // by round
@@ -97,19 +87,9 @@ func (c *comparison) say(format string, args ...any) {
 func (c *comparison) build(ctx context.Context) (err error) {
 	if c.Serve == "" {
 		c.say("building kivaloo")
-		c.Serve, err = buildServe(ctx, c.dir)
+		c.Serve, err = Build(ctx, c.dir, "kivaloo")
 	}
 	return err
-}
-
-// buildServe makes the kivaloo program, in dir, and returns its path.
-func buildServe(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "kivaloo")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "kivaloo/cmd/kivaloo")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build kivaloo/cmd/kivaloo (run this inside the module, or give the program's path): %w\n%s", err, text)
-	}
-	return path, nil
 }
 
 func (c *comparison) startKivaloo(ctx context.Context) (err error) {
@@ -124,21 +104,8 @@ func (c *comparison) startKivaloo(ctx context.Context) (err error) {
 }
 
 func (c *comparison) startRedis(ctx context.Context) (err error) {
-	data := filepath.Join(c.dir, "r")
-	if err := os.Mkdir(data, 0o700); err != nil {
-		return err
-	}
-	socket := filepath.Join(data, "redis.sock")
-	c.redis, err = Start("redis-server", socket, c.Server, []string{"--port", "0", "--unixsocket", socket, "--dir", data,
-		"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, nil)
-	if err != nil {
-		return err
-	}
-	nc, err := c.redis.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	return nc.Close()
+	c.redis, err = StartRedis(ctx, RedisPrograms{c.Server, c.Benchmark}, filepath.Join(c.dir, "r"))
+	return err
 }
 
 // load fills both stores.
@@ -150,10 +117,10 @@ func (c *comparison) load(ctx context.Context) (err error) {
 		return err
 	}
 	c.say("Redis: SET")
-	if c.setRate, err = c.benchmark(ctx, "SET", redisKey, strings.Repeat("v", KeyLen)); err != nil {
+	if c.setRate, err = c.redis.Sets(ctx, c.Pairs); err != nil {
 		return err
 	}
-	return c.settle(ctx)
+	return c.redis.Settle(ctx)
 }
 
 // get has both stores answer random GETs in turn.
@@ -167,7 +134,7 @@ func (c *comparison) get(ctx context.Context) error {
 		}
 		c.collections += c.kivaloo.Collections() - before
 		c.getRates = append(c.getRates, rate)
-		if rate, err = c.benchmark(ctx, "GET", redisKey); err != nil {
+		if rate, err = c.redis.Gets(ctx, c.Pairs); err != nil {
 			return err
 		}
 		c.redisGet = append(c.redisGet, rate)
@@ -179,90 +146,9 @@ func (c *comparison) get(ctx context.Context) error {
 func (c *comparison) drive(ctx context.Context, w Workload) (float64, error) {
 	r, err := Drive(ctx, c.conn, w, Depth)
 	if err != nil {
-		return 0, c.kivaloo.lost(err)
+		return 0, c.kivaloo.Lost(err)
 	}
 	return r.Rate(), nil
-}
-
-// How redis-benchmark keeps Depth requests outstanding, over 64 connections.
-const (
-	redisClients  = "64"
-	redisPipeline = "64"
-)
-
-// redisKey is what redis-benchmark makes a key of KeyLen bytes from, by putting a
-// random number of 12 digits in the place of the last word.
-var redisKey = strings.Repeat("k", KeyLen-12) + "__rand_int__"
-
-// benchmark has redis-benchmark send one command per pair, and returns its rate.
-func (c *comparison) benchmark(ctx context.Context, command ...string) (float64, error) {
-	n := strconv.FormatUint(c.Pairs, 10)
-	args := append([]string{"-s", c.redis.Socket, "-c", redisClients, "-P", redisPipeline, "-n", n, "-r", n, "--csv"}, command...)
-	cmd := exec.CommandContext(ctx, c.Benchmark, args...)
-	var text, complaints bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &text, &complaints
-	if err := cmd.Run(); err != nil {
-		return 0, fmt.Errorf("redis-benchmark %s: %w\n%s%s", command[0], err, &text, &complaints)
-	}
-	rate, err := benchmarkRate(text.String())
-	if err != nil {
-		return 0, fmt.Errorf("redis-benchmark %s printed what cannot be understood: %w\n%s", command[0], err, &text)
-	}
-	return rate, nil
-}
-
-// benchmarkRate finds the rate in what redis-benchmark printed: a line that names
-// the columns, and one with their values.
-func benchmarkRate(text string) (float64, error) {
-	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
-	if err != nil {
-		return 0, err
-	}
-	if len(rows) != 2 {
-		return 0, fmt.Errorf("%d lines instead of two", len(rows))
-	}
-	for i, column := range rows[0] {
-		if column == "rps" {
-			return strconv.ParseFloat(rows[1][i], 64)
-		}
-	}
-	return 0, errors.New(`no column "rps"`)
-}
-
-// settle waits until Redis has finished rewriting its log in the background, which
-// would slow its GETs down.
-func (c *comparison) settle(ctx context.Context) error {
-	nc, err := c.redis.Connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	for {
-		busy, err := rewriting(nc)
-		if err != nil {
-			return c.redis.lost(err)
-		}
-		if !busy {
-			return nil
-		}
-		time.Sleep(settleInterval)
-	}
-}
-
-// rewriting asks Redis whether it is rewriting its log, or about to.
-func rewriting(nc net.Conn) (bool, error) {
-	if _, err := io.WriteString(nc, "INFO persistence\r\n"); err != nil {
-		return false, err
-	}
-	reply := make([]byte, 16<<10) // it is about 1 KB, and comes at once
-	n, err := nc.Read(reply)
-	if err != nil {
-		return false, err
-	}
-	reply = reply[:n]
-	return bytes.Contains(reply, []byte("aof_rewrite_in_progress:1")) || bytes.Contains(reply, []byte("aof_rewrite_scheduled:1")), nil
 }
 
 // stop ends the servers that were started.
@@ -270,10 +156,11 @@ func (c *comparison) stop() (err error) {
 	if c.conn != nil {
 		c.conn.Close()
 	}
-	for _, p := range []*Process{c.kivaloo, c.redis} {
-		if p != nil {
-			err = errors.Join(err, p.Stop())
-		}
+	if c.kivaloo != nil {
+		err = c.kivaloo.Stop()
+	}
+	if c.redis != nil {
+		err = errors.Join(err, c.redis.Stop())
 	}
 	return err
 }

@@ -102,17 +102,18 @@ type run struct {
 }
 
 func newRun(p Plan) *run {
-	r := &run{plan: p, base: time.Now(), end: math.MaxInt64, ops: p.Mix.ops(), keys: newKeyspace(p.Records)}
+	r := &run{plan: p, end: math.MaxInt64, ops: p.Mix.ops(), keys: newKeyspace(p.Records)}
 	if p.Duration > 0 {
 		r.end = p.Warmup + p.Duration
 	}
-	r.id = mix64(p.Seed) ^ uint64(r.base.UnixNano())
+	r.id = mix64(p.Seed) ^ uint64(time.Now().UnixNano())
 	if p.Verify {
 		r.ledger = newLedger(r.id, p.Records)
 	}
 	// A worker that has become idle finds the next operation here, without waiting for the dispatcher.
 	r.due = make(chan time.Duration, p.Workers)
 	r.total = newInterval(r.ops, p.Open())
+	r.base = time.Now() // last: the schedule begins
 	return r
 }
 
@@ -176,7 +177,7 @@ func (r *run) outcome(workers []*worker) *Outcome {
 	o := &Outcome{Plan: r.plan, Total: r.total, Violations: r.violations,
 		Findings: r.findings, FirstError: r.firstError, Cut: r.interrupted()}
 	for _, w := range workers {
-		o.Checked += w.checked
+		o.Checked += w.checked + w.ranges.checked
 	}
 	return o
 }

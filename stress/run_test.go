@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"math"
@@ -27,6 +28,7 @@ type memStore struct {
 	pairs  map[string][]byte
 	before func() error
 	spoil  func(value []byte) []byte // what a read finds instead
+	hide   func(key string) bool     // whether a range lacks a pair
 }
 
 func newMemStore() *memStore { return &memStore{pairs: map[string][]byte{}} }
@@ -120,7 +122,10 @@ func (s *memStore) Range(_ context.Context, start, end []byte) iter.Seq2[kivaloo
 		pairs := maps.Clone(s.pairs)
 		s.mu.Unlock()
 		for _, key := range slices.Sorted(maps.Keys(pairs)) {
-			if key >= string(start) && key < string(end) && !yield(kivaloo.Pair{Key: []byte(key), Value: pairs[key]}, nil) {
+			if key < string(start) || key >= string(end) || s.hide != nil && s.hide(key) {
+				continue
+			}
+			if !yield(kivaloo.Pair{Key: []byte(key), Value: pairs[key]}, nil) {
 				return
 			}
 		}
@@ -211,6 +216,21 @@ func TestRunFindsViolations(t *testing.T) {
 	p.Count, p.Verify = 100, true
 	if err := mustRun(t, stale, p).Err(); !errors.Is(err, ErrVerify) || !strings.Contains(err.Error(), "is absent") {
 		t.Errorf("an empty store: %v", err)
+	}
+}
+
+// So is one whose ranges lack a record, loaded or inserted, whatever else goes on.
+func TestRunFindsWhatRangesLack(t *testing.T) {
+	for _, lost := range []uint64{7, 1020} {
+		p := testPlan(t, "range=70,insert=20,set=5,delete=5")
+		p.Count, p.Verify = 3000, true
+		s := loaded(t, p)
+		key := string(appendKey(nil, lost))
+		s.hide = func(k string) bool { return k == key }
+		err := mustRun(t, s, p).Err()
+		if !errors.Is(err, ErrVerify) || !strings.Contains(err.Error(), fmt.Sprintf("record %d is absent", lost)) {
+			t.Errorf("record %d: %v", lost, err)
+		}
 	}
 }
 

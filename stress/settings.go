@@ -33,7 +33,7 @@ func CompareSettings(ctx context.Context, o SettingsOptions, out, progress io.Wr
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if o.Serve == "" {
-		if o.Serve, err = buildServe(ctx, dir); err != nil {
+		if o.Serve, err = Build(ctx, dir, "kivaloo"); err != nil {
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (r *settingsRun) do(ctx context.Context) (err error) {
 func (r *settingsRun) drive(ctx context.Context, p *Process, nc net.Conn, w Workload) (float64, error) {
 	result, err := Drive(ctx, nc, w, Depth)
 	if err != nil {
-		return 0, p.lost(err)
+		return 0, p.Lost(err)
 	}
 	return result.Rate(), nil
 }

@@ -1,7 +1,6 @@
 package stress
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -23,6 +22,7 @@ type worker struct {
 	got             []byte // the answer
 	scratch         []byte // for checking it
 	checked         int64
+	ranges          rangeCheck
 
 	// Of the current operation. free is when the record could be written, if that is verified.
 	free, sent, answered time.Duration
@@ -37,6 +37,7 @@ func (r *run) newWorker(i uint64, store kivaloo.Store) *worker {
 	w.key, w.end = make([]byte, 0, recordKeyLen), make([]byte, 0, recordKeyLen)
 	w.got, w.scratch = make([]byte, 0, kivaloo.MaxLen), make([]byte, 0, kivaloo.MaxLen+8) // filled by 8 bytes
 	w.value = make([]byte, 0, kivaloo.MaxLen+8)
+	w.ranges = rangeCheck{ledger: r.ledger, judge: r.judge, scratch: w.scratch}
 	return w
 }
 
@@ -148,26 +149,25 @@ func (w *worker) check(n uint64, from uint32, found bool) {
 func (w *worker) scan(ctx context.Context) error {
 	total := w.r.keys.limit.Load()
 	n, count := w.pick(total), 1+w.random.Uint64N(maxScan)
-	w.key = appendKey(w.key[:0], n)
-	w.end = appendScanEnd(w.end[:0], n, min(count, total), total)
-	w.scratch = w.scratch[:0]
-	last := w.got[:0]
+	last := lastOfScan(n, min(count, total), total)
+	w.key, w.end = appendKey(w.key[:0], n), appendEnd(w.end[:0], last)
+	verify := w.r.ledger != nil
+	if verify {
+		w.ranges.begin(mix64(n), last)
+	}
 	w.sent = w.r.now()
 	for pair, err := range w.store.Range(ctx, w.key, w.end) {
 		if err != nil {
 			return err
 		}
-		if w.r.ledger == nil {
-			continue
+		if verify {
+			w.ranges.pair(pair.Key, pair.Value)
 		}
-		w.checked++
-		w.r.judge(w.r.ledger.checkScanned(pair.Key, pair.Value, w.scratch))
-		if bytes.Compare(pair.Key, last) <= 0 || bytes.Compare(pair.Key, w.key) < 0 || bytes.Compare(pair.Key, w.end) >= 0 {
-			w.r.judge(outOfOrder(pair.Key, w.key, w.end))
-		}
-		last = append(last[:0], pair.Key...)
 	}
 	w.answered = w.r.now()
+	if verify {
+		w.ranges.end()
+	}
 	return nil
 }
 
@@ -189,8 +189,11 @@ func (w *worker) write(ctx context.Context, op Op) (missed bool, err error) {
 		defer e.Unlock()
 		w.free = w.r.now()
 		version = e.issued.Add(1)
-		if op == OpDelete {
+		switch op {
+		case OpDelete:
 			e.removed.Store(version)
+		case OpInsert:
+			l.index.add(n)
 		}
 	}
 	w.value = appendValue(w.value[:0], n, w.r.id, version, w.r.plan.ValueSize)

@@ -89,11 +89,17 @@ func (w *randomGet) Check(tag uint64, answer []byte) error {
 // RandomSet sets n pairs, each chosen at random out of pairs, to the value that they have
 // already, but for its last byte. The same seed makes the same choices.
 func RandomSet(pairs []Pair, n int, seed uint64) Workload {
-	w := &orderedLoad{pairs: make([]Pair, n)}
+	return &orderedLoad{pairs: randomChanges(pairs, n, seed)}
+}
+
+// randomChanges returns n pairs chosen at random, each with another last byte: a SET of the value that is there already
+// would write nothing.
+func randomChanges(pairs []Pair, n int, seed uint64) []Pair {
+	chosen := make([]Pair, n)
 	random := rand.New(rand.NewPCG(seed, 1))
-	for i := range w.pairs {
-		w.pairs[i] = pairs[random.IntN(len(pairs))]
-		w.pairs[i][len(Pair{})-1] = byte(random.Uint32()) // a SET of the same value would write nothing
+	for i := range chosen {
+		chosen[i] = pairs[random.IntN(len(pairs))]
+		chosen[i][PairLen-1] = byte(random.Uint32())
 	}
-	return w
+	return chosen
 }

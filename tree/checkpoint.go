@@ -130,6 +130,7 @@ func (t *Tree) startCheckpoint() {
 		return
 	}
 	cp.running, cp.started = true, t.now
+	t.events.Begin(EventCheckpoint)
 	cp.saving.begin(*t.toSave())
 	cp.numbered = cp.numbered[:0]
 	t.cache.node(cp.saving.version.root).pins++
@@ -181,6 +182,9 @@ func (t *Tree) chunkSaved() {
 	if a.root {
 		t.setSaved(cp.saving.version)
 		t.checkpointDone()
+		if t.metrics != nil {
+			t.metrics.Checkpoint.Add(t.now - cp.started)
+		}
 		t.tellSaved(nil)
 	}
 }
@@ -197,6 +201,7 @@ func (t *Tree) setSaved(v version) {
 func (t *Tree) checkpointDone() {
 	cp := &t.checkpoint
 	cp.running = false
+	t.events.End(EventCheckpoint)
 	cp.saving.stack = cp.saving.stack[:0]
 	t.cache.node(cp.saving.version.root).pins--
 	cp.sweeping, cp.sweepAt = true, 1

@@ -27,6 +27,7 @@ type cleaner struct {
 	waiting  []*oldLeaf      // to be rewritten
 	marked   map[uint64]bool // blocks of waiting, and of pages that cannot be had
 	ready    int             // of waiting, those in memory
+	rewrote  bool            // since the last tick, leaves that had waited
 	used     uint64          // blocks from the oldest that a restart needs to the end, as of the last append
 
 	free    disk.Op
@@ -67,6 +68,7 @@ func (t *Tree) tick() {
 		t.accrueDebt()
 		t.findOldLeaves()
 	}
+	t.noteCleaning()
 	t.freeOld() // also when nothing is to be freed: it shows that the store is still there
 }
 
@@ -267,6 +269,7 @@ func (t *Tree) addOldLeaves(items []item) []item {
 		// If a client has had it rewritten meanwhile, the frame holds something else now.
 		if nd := t.cache.node(leaf.id); nd.block == leaf.block {
 			nd.pins--
+			cl.rewrote = true
 			items = append(items, item{key: leaf.key, req: touchLeaf, leaf: leaf.block})
 		}
 	}

@@ -35,11 +35,12 @@ func (s Status) String() string  { return statusNames[s] }
 // The counts that would have to be changed with every request are kept apart in the tree, as plain
 // numbers, and published once a step.
 type Metrics struct {
-	Batch  actors.Histogram // modifying requests in a batch that was started
-	Commit actors.Durations // from the start of a batch that changed something until its effects were durable
-	Queue  actors.Durations // from when a client's batch was pushed, if it says so, until a step took it in
-	Step   actors.Durations // a step that had requests or completed operations
-	Disk   actors.Durations // from the step that made an append or a read of a page until that in which it was back
+	Batch      actors.Histogram // modifying requests in a batch that was started
+	Commit     actors.Durations // from the start of a batch that changed something until its effects were durable
+	Queue      actors.Durations // from when a client's batch was pushed, if it says so, until a step took it in
+	Step       actors.Durations // a step that had requests or completed operations
+	Checkpoint actors.Durations // from the start of a checkpoint until its root was durable
+	Disk       actors.Durations // from the step that made an append or a read of a page until that in which it was back
 
 	requests [OpCodes][Statuses]atomic.Uint64
 	hits     atomic.Uint64
@@ -48,6 +49,26 @@ type Metrics struct {
 
 // Measure has the tree count in m from now on, or, if that is nil, no more. It is called where Step may be.
 func (t *Tree) Measure(m *Metrics) { t.metrics, t.tally = m, tally{} }
+
+// Kinds of events that a tree tells of.
+const (
+	EventCleaning   = "cleaning"   // old leaves wait to be rewritten, or have been, as of the last tick
+	EventSnapshot   = "snapshot"   // it was open, and has been released
+	EventCheckpoint = "checkpoint" // what was in memory only is saved
+)
+
+// Note has the tree tell e from now on of what happens now and then. It is called where Step may be.
+func (t *Tree) Note(e *actors.Events) { t.events = e }
+
+// noteCleaning tells, every second, whether cleaning is going on.
+func (t *Tree) noteCleaning() {
+	if len(t.clean.waiting) > 0 || t.clean.rewrote {
+		t.events.Begin(EventCleaning)
+	} else {
+		t.events.End(EventCleaning)
+	}
+	t.clean.rewrote = false
+}
 
 // Requests returns how many requests for an operation have ended with a status.
 func (m *Metrics) Requests(op OpCode, s Status) uint64 { return m.requests[op][s].Load() }

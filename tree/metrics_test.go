@@ -118,3 +118,34 @@ func TestNamesOfOperations(t *testing.T) {
 		t.Error("the names are not in order")
 	}
 }
+
+// TestEvents: cleaning is told of while there is any, and snapshots when they end.
+func TestEvents(t *testing.T) {
+	s, _ := oldStore(t)
+	h := newHarness(t, s, cleaningConfig(lots))
+	events := &actors.Events{}
+	h.tree.Note(events)
+	snapshot := h.tree.TakeSnapshot("test")
+	cleaning := func() bool {
+		list, _ := events.Since(0)
+		return len(list) > 0 && list[0].Kind == EventCleaning && list[0].Ongoing
+	}
+	h.pass(100 * time.Second)
+	if !cleaning() {
+		t.Error("old leaves are rewritten all the time, and that is not told")
+	}
+	h.tree.cfg.StorageCost = 0 // what waits is rewritten still
+	h.pass(2 * cleanAfter)
+	if cleaning() {
+		t.Error("all is clean, and cleaning is said to go on")
+	}
+	h.tree.Release(snapshot)
+	h.tree.Release(snapshot)
+	list, _ := events.Since(0)
+	if len(list) < 2 || list[0].Kind != EventCleaning {
+		t.Fatalf("events: %+v", list)
+	}
+	if last := list[len(list)-1]; last.Kind != EventSnapshot || last.Took < 100*time.Second || list[len(list)-2].Kind == EventSnapshot {
+		t.Errorf("events: %+v", list)
+	}
+}

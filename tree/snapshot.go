@@ -22,6 +22,7 @@ var (
 type Snapshot struct {
 	name     string // for the log
 	version  version
+	taken    time.Duration // when
 	released atomic.Bool
 	complain time.Duration // when the log is told next that it is still there
 }
@@ -47,7 +48,7 @@ func (t *Tree) TakeSaved(name string, got func(*Snapshot, error)) {
 }
 
 func (t *Tree) snapshotOf(v version, name string) *Snapshot {
-	s := &Snapshot{name: name, version: v, complain: t.now + snapshotComplaint}
+	s := &Snapshot{name: name, version: v, taken: t.now, complain: t.now + snapshotComplaint}
 	t.cache.node(s.version.root).pins++
 	t.snapshots = append(t.snapshots, s)
 	slices.SortStableFunc(t.snapshots, func(a, b *Snapshot) int { return cmp.Compare(t.born(&a.version), t.born(&b.version)) })
@@ -62,6 +63,7 @@ func (t *Tree) Release(s *Snapshot) {
 	}
 	s.Drop()
 	t.snapshots = slices.Delete(t.snapshots, i, i+1)
+	t.events.Mark(EventSnapshot, t.now-s.taken)
 	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
 	t.reviewHeld()
 }

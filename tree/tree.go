@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"kivaloo/actors"
 	"kivaloo/disk"
 )
 
@@ -142,7 +143,8 @@ type Tree struct {
 	leases    map[uint64]*lease // by id
 	counts    struct{ commits, written, read, checkpoints uint64 }
 	tally     tally
-	metrics   *Metrics // nil: nothing is measured
+	metrics   *Metrics       // nil: nothing is measured
+	events    *actors.Events // nil: nobody wants to know
 
 	touched []Client // clients with answers in this step
 	first   *disk.Op // operations to be submitted after this step

@@ -93,10 +93,13 @@ func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.St
 	if o.once {
 		lo.Closed = func() { loop.Stop(0) }
 	}
+	if dbg != nil {
+		lo.Counts = lbs.NewCounts()
+	}
 	server := lbs.NewServer(loop, store, lo)
 	gate := eventloop.NewGate(1)
 	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, New: server.Handle})
-	dbg.Ready(debug.Serving{Gate: gate})
+	dbg.Ready(debug.Serving{Gate: gate, Counts: lo.Counts})
 	defer context.AfterFunc(ctx, func() {
 		dbg.Stopping()
 		loop.Stop(stopGrace)

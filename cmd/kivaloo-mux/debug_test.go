@@ -32,6 +32,12 @@ func TestLookInside(t *testing.T) {
 	mustServe(t, dial(t, p.socket()))
 	mustServe(t, dial(t, p.socket()))
 	daemontest.Until(t, "it is ready", func() bool { return get("/readyz") == "ready\n" })
+	daemontest.Until(t, "the page shows what was asked", func() bool {
+		return strings.Contains(get("/stats.json"), `"op":"get","status":"ok"`)
+	})
+	if page := get("/metrics"); !strings.Contains(page, "\nkivaloo_requests_total{op=\"set\",status=\"ok\"} 2\n") {
+		t.Errorf("what was asked is not counted: %.2000s", page)
+	}
 	for path, text := range map[string]string{
 		"/metrics":                       "\nkivaloo_connections 2\n",
 		"/stats.json":                    `"program":"kivaloo-mux"`,

@@ -118,7 +118,11 @@ func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 		return nil, err
 	}
 	dbg.Measure(loop, nil)
-	m, err := mux.New(loop, target, mux.Options{Rules: rules, Log: p.Log})
+	var counts *eventloop.RequestCounts
+	if dbg != nil {
+		counts = mux.NewCounts()
+	}
+	m, err := mux.New(loop, target, mux.Options{Rules: rules, Log: p.Log, Counts: counts})
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +130,7 @@ func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{log: p.Log, loop: loop, mux: m, certs: certs, gate: gate, debug: dbg}
+	s := &service{log: p.Log, loop: loop, mux: m, certs: certs, gate: gate, counts: counts, debug: dbg}
 	return s.serve, nil
 }
 

@@ -14,12 +14,13 @@ import (
 
 // service is a multiplexer that is ready to serve.
 type service struct {
-	log   *slog.Logger
-	loop  *eventloop.Loop
-	mux   *mux.Mux
-	certs *mux.Certificates // nil: no TLS
-	gate  *eventloop.Gate   // of all sources
-	debug *debug.Server
+	log    *slog.Logger
+	loop   *eventloop.Loop
+	mux    *mux.Mux
+	certs  *mux.Certificates        // nil: no TLS
+	gate   *eventloop.Gate          // of all sources
+	counts *eventloop.RequestCounts // nil: nobody wants to know
+	debug  *debug.Server
 }
 
 // serve serves clients until ctx is done or the target is lost. The latter is no failure: the
@@ -29,7 +30,7 @@ func (s *service) serve(ctx context.Context) error {
 		defer s.reloadOnHangup()()
 	}
 	defer s.debug.Close()
-	s.debug.Ready(debug.Serving{Gate: s.gate})
+	s.debug.Ready(debug.Serving{Gate: s.gate, Counts: s.counts})
 	defer context.AfterFunc(ctx, func() {
 		s.debug.Stopping()
 		s.mux.Stop(stopGrace)

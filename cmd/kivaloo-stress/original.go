@@ -23,7 +23,7 @@ const (
 
 // meaningless are the flags that the original's benchmarks have no use for: they have one
 // connection, 4096 requests outstanding, and a mix of their own.
-var meaningless = []string{"dir", "connections", "in-flight", "rate", "sweep", "arrivals", "mix", "distribution", "value-size", "count", "interval", "verify", "output"}
+var meaningless = []string{"dir", "connections", "in-flight", "rate", "sweep", "arrivals", "mix", "distribution", "value-size", "count", "interval", "verify", "output", "debug-addr", "profile", "flight-recorder"}
 
 // original runs one of the original's benchmarks.
 func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) error {

@@ -132,6 +132,8 @@ type load struct {
 	verify                      bool
 	out                         string
 	originalOutput              bool
+	looking                     insideFlags
+	inside                      *inside // nil: nobody looks into the store
 }
 
 func runCommand() *cobra.Command {
@@ -151,8 +153,8 @@ random-read, random-mixed, hotspot-read and tokyo. They have one connection and 
 requests outstanding, work on the first n pairs of "kivaloo-stress pairs", which
 bulk-insert stores, and take a warm-up of 50 s and windows of 1 s unless told otherwise.
 
-Exit status: 0 done, 1 wrong usage or no connection or operations that failed,
-2 --verify has found something wrong.`,
+Exit status: 0 done, 1 wrong usage, no connection, operations that failed or a profile that
+could not be had, 2 --verify has found something wrong.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.run(cmd.Context(), cmd.Flags(), cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -173,6 +175,7 @@ Exit status: 0 done, 1 wrong usage or no connection or operations that failed,
 	f.DurationVar(&l.interval, "interval", time.Second, "between lines of progress, and in intervals.csv")
 	f.BoolVar(&l.verify, "verify", false, "check every read against what was written; two writes of one record then wait for each other")
 	f.StringVarP(&l.out, "output", "o", "", "directory for the results (default: a new one below $TMPDIR)")
+	l.looking.flags(f)
 	f.BoolVar(&l.originalOutput, "original-output", false, "of the original's benchmarks: print exactly its lines")
 	return cmd
 }
@@ -198,11 +201,19 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 	if err != nil {
 		return err
 	}
+	looking, err := l.looking.check(&l.target, &plan)
+	if err != nil {
+		return err
+	}
 	stores, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll(stores)) }()
+	if l.inside, err = l.looking.open(ctx, looking, stores[0]); err != nil {
+		return err
+	}
+	defer l.inside.close()
 	there, err := stress.Loaded(ctx, stores[0], l.records)
 	if err == nil && !there {
 		err = l.load(ctx, stores, progress)
@@ -220,16 +231,13 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 		return l.sweepRates(ctx, stores, plan, rates, dir, out, progress)
 	}
 	o, s, err := l.measure(ctx, stores, plan, dir, progress)
-	if err != nil {
+	if o == nil {
 		return err
 	}
-	if err := errors.Join(s.Table(out), l.draw(dir, out)); err != nil {
-		return err
-	}
-	return o.Err()
+	return errors.Join(s.Table(out), l.draw(dir, out), err, o.Err())
 }
 
-// measure runs a plan, and writes its results to a directory.
+// measure runs a plan, and writes its results to a directory. After a load there is an outcome even if there is an error.
 func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, dir string, progress io.Writer) (*stress.Outcome, *results.Summary, error) {
 	config, host := l.config(plan), results.ThisHost()
 	w, err := results.Create(dir, config, host)
@@ -240,17 +248,24 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 	if plan.Open() {
 		what += fmt.Sprintf(" at %g/s", plan.Rate)
 	}
+	seen, err := l.inside.begin(ctx, dir, &plan)
+	if err != nil {
+		return nil, nil, errors.Join(err, w.Close())
+	}
+	defer seen.stop()
 	m := newMeter(progress, what)
 	o, err := stress.Run(ctx, stores, plan, func(v *stress.Interval) {
 		w.Interval(v)
 		m.interval(v, plan)
+		seen.interval(v)
 	})
 	m.stop()
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
 	s := results.Summarize(config, host, o)
-	return o, s, w.Finish(s)
+	err = seen.found(s)
+	return o, s, errors.Join(err, w.Finish(s))
 }
 
 // draw makes the page, and tells where it is.

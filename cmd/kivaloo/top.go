@@ -166,7 +166,8 @@ func showReport(w io.Writer, r *debug.Report) {
 	if t := r.Tree; t != nil {
 		fmt.Fprintf(w, "cache: %.2f%% answered from memory, %d of %d pages\n", 100*t.HitRatio, t.CachedPages, t.CacheLimit)
 		fmt.Fprintf(w, "tree: %d pages of %d bytes, %d levels above the leaves, %d snapshots\n", t.Pages, t.BlockBytes, t.Height, t.Snapshots)
-		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f\n", t.Blocks, t.GarbageRatio)
+		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, %d pages not saved, %d checkpoints\n",
+			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, t.UnsavedPages, t.Checkpoints)
 	}
 }
 

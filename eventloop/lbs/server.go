@@ -19,6 +19,8 @@ type Options struct {
 	Fatal func(error)
 	// Closed, if not nil, is called on the loop when a connection has been closed.
 	Closed func()
+	// Counts, if not nil, has been made by NewCounts, and is told of every request that has ended.
+	Counts *eventloop.RequestCounts
 }
 
 // Server serves one store to connections of one loop.
@@ -136,6 +138,7 @@ func (s *Server) readDone(op *disk.Op) {
 	slot := int(op.Tag)
 	r := &s.reads[slot]
 	out := r.out
+	s.opts.Counts.Add(opGet, outcome(op), 1)
 	switch {
 	case op.Err != nil:
 		out.Buf = out.Buf[:0]
@@ -154,6 +157,7 @@ func (s *Server) readDone(op *disk.Op) {
 func (s *Server) appendDone(op *disk.Op) {
 	c := s.appender
 	s.appender, s.append.Pages = nil, nil
+	s.opts.Counts.Add(opAppend, outcome(op), 1)
 	out := c.conn.NewOutput()
 	out.Answered = 1
 	if op.Err == nil {

@@ -38,6 +38,7 @@ type server struct {
 	addr   wire.Addr
 	fatal  chan error
 	closed atomic.Int64 // connections
+	counts *eventloop.RequestCounts
 }
 
 func serve(t *testing.T, store *memStore) *server {
@@ -51,7 +52,7 @@ func serve(t *testing.T, store *memStore) *server {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
-	s := &server{t: t, store: store, fatal: make(chan error, 10)}
+	s := &server{t: t, store: store, fatal: make(chan error, 10), counts: lbs.NewCounts()}
 	s.addr = wire.Addr{Name: path, Network: "unix", Address: path}
 	ln, err := eventloop.Listen(s.addr, eventloop.DropInBacklog)
 	if err != nil {
@@ -61,6 +62,7 @@ func serve(t *testing.T, store *memStore) *server {
 		Readers: readers,
 		Fatal:   func(err error) { s.fatal <- err },
 		Closed:  func() { s.closed.Add(1) },
+		Counts:  s.counts,
 	})
 	loop.Serve(ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: lbs.MaxRecord, New: srv.Handle})
 	over := make(chan error)

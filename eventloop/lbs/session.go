@@ -48,7 +48,7 @@ func (c *session) params(id uint64, typ uint32) error {
 	} else {
 		buf = wire.AppendLBSParams2(buf, uint32(info.BlockSize), info.Next, info.Last)
 	}
-	c.end(buf)
+	c.end(buf, opParams, eventloop.StatusOK)
 	return nil
 }
 
@@ -61,7 +61,7 @@ func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 		return fmt.Errorf("%w: APPEND of blocks of %d bytes, not %d", wire.ErrBadRecord, q.BlockSize(), size)
 	}
 	if s.appender != nil || q.Block != s.store.Info().Next {
-		c.end(wire.AppendLBSStatus(c.begin(id), 1))
+		c.end(wire.AppendLBSStatus(c.begin(id), 1), opAppend, eventloop.StatusNotDone)
 		return nil
 	}
 	c.conn.Owe(1, 0)
@@ -79,7 +79,7 @@ func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 // free answers a FREE, and has it done unless one is under way: clients repeat
 // them.
 func (c *session) free(id, block uint64) {
-	c.end(wire.AppendLBSStatus(c.begin(id), 0))
+	c.end(wire.AppendLBSStatus(c.begin(id), 0), opFree, eventloop.StatusOK)
 	if s := c.server; !s.freeing {
 		s.freeing, c.frees = true, true
 		s.free = disk.Op{Kind: disk.Free, Block: block, Done: s.done}
@@ -95,8 +95,9 @@ func (c *session) begin(id uint64) []byte {
 	return wire.Begin(c.out.Buf, id)
 }
 
-// end completes the answer that buf ends with.
-func (c *session) end(buf []byte) {
+// end completes the answer that buf ends with, which is to a request of a kind that ends so.
+func (c *session) end(buf []byte, op int, status eventloop.Status) {
+	c.server.opts.Counts.Add(op, status, 1)
 	c.out.Buf = wire.End(buf, len(c.out.Buf))
 	c.out.Answered++
 	c.conn.Owe(1, 0)
@@ -121,6 +122,7 @@ func (c *session) Pushed() {
 func (c *session) Ended(error) {
 	c.server.startReads()
 	n := c.server.waiting.drop(c)
+	c.server.opts.Counts.Add(opGet, eventloop.StatusDropped, uint64(n))
 	out := c.conn.NewOutput()
 	out.Answered, out.Reserved = n, n*(c.server.blockSize+blockAnswerBytes)
 	c.conn.Send(out)

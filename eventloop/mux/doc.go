@@ -31,5 +31,5 @@
 //
 // Reading order: limits.go; rules.go (what a client may ask) and hello.go (what the target
 // takes); mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go
-// (certificates), tunnel.go (one connection with TLS); complaints.go (the log).
+// (certificates), tunnel.go (one connection with TLS); complaints.go (the log), counts.go (for those who watch).
 package mux

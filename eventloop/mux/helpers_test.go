@@ -39,6 +39,7 @@ type rig struct {
 	mux    *mux.Mux
 	target *peer
 	log    *logLines
+	counts *eventloop.RequestCounts
 	over   chan struct{} // Run has returned
 	err    error
 }
@@ -57,11 +58,11 @@ func newRig(t testing.TB, rules *mux.Rules) *rig {
 	theirs, err := ln.Accept()
 	must(t, err)
 
-	r := &rig{t: t, target: newPeer(t, theirs), log: &logLines{}, over: make(chan struct{})}
+	r := &rig{t: t, target: newPeer(t, theirs), log: &logLines{}, counts: mux.NewCounts(), over: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	r.loop, err = eventloop.New(log)
 	must(t, err)
-	r.mux, err = mux.New(r.loop, nc, mux.Options{Rules: rules, Log: log})
+	r.mux, err = mux.New(r.loop, nc, mux.Options{Rules: rules, Log: log, Counts: r.counts})
 	must(t, err)
 	go func() {
 		r.err = r.loop.Run()

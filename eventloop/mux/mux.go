@@ -35,6 +35,7 @@ type Mux struct {
 
 	requests  outbox // to the target
 	gathering []*session
+	tally     tally
 
 	stopping bool  // Stop was called
 	lost     error // why the target is gone; nil while it is there
@@ -46,6 +47,7 @@ type slot struct {
 	id      uint64   // the client's
 	length  int      // of the record, in bytes
 	charge  int      // bytes in the window of the client's connection
+	op      uint8    // what it asks for
 }
 
 // Options say how to deal with clients.
@@ -55,13 +57,15 @@ type Options struct {
 	Rules *Rules
 	// Log gets what goes wrong.
 	Log *slog.Logger
+	// Counts, if not nil, has been made by NewCounts, and is told of every request that has ended.
+	Counts *eventloop.RequestCounts
 }
 
 // New makes a multiplexer to the server at the other end of target, which it takes over. It
 // serves clients as soon as it has Sources and the loop runs. When the target is lost it
 // drops all clients and stops the loop.
 func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
-	m := &Mux{loop: loop, rules: o.Rules, clients: complaints{log: o.Log}}
+	m := &Mux{loop: loop, rules: o.Rules, clients: complaints{log: o.Log}, tally: tally{counts: o.Counts}}
 	m.tunnels = newTunnels(&m.clients)
 	for i := maxOutstanding - 1; i >= 0; i-- {
 		m.free = append(m.free, uint16(i))
@@ -142,7 +146,7 @@ func (m *Mux) forward(s *session) {
 	last := len(m.free) - 1
 	i := m.free[last]
 	m.free = m.free[:last]
-	m.slots[i] = slot{session: s, id: r.id, length: len(r.record), charge: r.charge}
+	m.slots[i] = slot{session: s, id: r.id, length: len(r.record), charge: r.charge, op: m.operation(r.record)}
 	m.bytes += len(r.record)
 	m.requests.add(uint64(i), r.record, r.ours)
 }
@@ -157,6 +161,7 @@ func (a *answers) Packet(id uint64, record []byte) error {
 		return fmt.Errorf("it has answered request %d, which is not outstanding", id)
 	}
 	r := m.release(int(id))
+	m.tally.answered(r.op, record)
 	r.session.answers.settle(r.charge)
 	ours := len(record) >= longBytes
 	if ours {
@@ -182,6 +187,7 @@ func (m *Mux) release(i int) slot {
 // Pushed gives the clients what one read has brought, and uses the room that this makes.
 func (a *answers) Pushed() {
 	m := (*Mux)(a)
+	m.tally.publish() // before a client can ask what it finds in the counts
 	m.deliver()
 	m.pump()
 }
@@ -205,9 +211,11 @@ func (a *answers) Ended(why error) {
 	for i := range m.slots {
 		if m.slots[i].session != nil {
 			r := m.release(i)
+			m.tally.add(r.op, eventloop.StatusFailed)
 			r.session.answers.settle(r.charge)
 		}
 	}
+	m.tally.publish()
 	m.deliver()
 	for !m.waiting.empty() {
 		m.waiting.leave().drop()

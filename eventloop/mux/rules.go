@@ -59,13 +59,16 @@ func (a Allowed) String() string {
 }
 
 // has reports whether typ is in the set. A type that is no request's is in none.
-func (a Allowed) has(typ uint32) bool {
+func (a Allowed) has(typ uint32) bool { return a&(1<<place(typ)) != 0 }
+
+// place returns where a type is in allowedTypes, or behind all of them.
+func place(typ uint32) int {
 	for i, t := range allowedTypes {
 		if t == typ {
-			return a&(1<<i) != 0
+			return i
 		}
 	}
-	return false
+	return len(allowedTypes)
 }
 
 // Rules are what the target requires of requests. Without it they are not looked at.

@@ -68,8 +68,11 @@ func (s *session) Ended(why error) {
 // drop gives up the requests that have not been forwarded.
 func (s *session) drop() {
 	for !s.queue.empty() {
-		s.answers.settle(s.queue.pop(s.mux).charge)
+		r := s.queue.pop(s.mux)
+		s.mux.tally.add(s.mux.operation(r.record), eventloop.StatusDropped)
+		s.answers.settle(r.charge)
 	}
+	s.mux.tally.publish()
 	if !s.gathering {
 		s.answers.flush()
 	}

@@ -15,11 +15,11 @@ var bucket = []byte("pairs")
 
 type bboltPeer struct{ db *bbolt.DB }
 
-func openBbolt(dir string) (peer, error) {
+func openBbolt(dir string, durable bool) (peer, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(filepath.Join(dir, "db"), 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true})
+	db, err := bbolt.Open(filepath.Join(dir, "db"), 0o600, &bbolt.Options{NoSync: !durable, NoFreelistSync: true})
 	if err != nil {
 		return nil, err
 	}
@@ -28,13 +28,21 @@ func openBbolt(dir string) (peer, error) {
 
 // load fills pages to the brim, as the pairs come in order.
 func (b bboltPeer) load(pairs []stress.Pair) error {
-	for part := range slices.Chunk(pairs, loadPairs) {
+	return b.store(pairs, loadPairs, 1)
+}
+
+func (b bboltPeer) update(chosen []stress.Pair) error {
+	return b.store(chosen, commitPairs, bbolt.DefaultFillPercent)
+}
+
+func (b bboltPeer) store(pairs []stress.Pair, commit int, fillPercent float64) error {
+	for part := range slices.Chunk(pairs, commit) {
 		err := b.db.Update(func(tx *bbolt.Tx) error {
 			bk, err := tx.CreateBucketIfNotExists(bucket)
 			if err != nil {
 				return err
 			}
-			bk.FillPercent = 1
+			bk.FillPercent = fillPercent
 			for i := range part {
 				if err := bk.Put(part[i].Key(), part[i].Value()); err != nil {
 					return err

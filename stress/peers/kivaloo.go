@@ -10,8 +10,8 @@ import (
 
 type kivalooPeer struct{ db *kivaloo.DB }
 
-func openKivaloo(dir string) (peer, error) {
-	db, err := kivaloo.Open(dir, kivaloo.Options{CacheBytes: cacheBytes, NoSync: true})
+func openKivaloo(dir string, durable bool) (peer, error) {
+	db, err := kivaloo.Open(dir, kivaloo.Options{CacheBytes: cacheBytes, NoSync: !durable})
 	if err != nil {
 		return nil, err
 	}
@@ -19,8 +19,14 @@ func openKivaloo(dir string) (peer, error) {
 }
 
 func (k kivalooPeer) load(pairs []stress.Pair) error {
+	return k.store(pairs, loadPairs)
+}
+
+func (k kivalooPeer) update(chosen []stress.Pair) error { return k.store(chosen, commitPairs) }
+
+func (k kivalooPeer) store(pairs []stress.Pair, commit int) error {
 	batch := k.db.NewBatch()
-	for part := range slices.Chunk(pairs, loadPairs) {
+	for part := range slices.Chunk(pairs, commit) {
 		batch.Reset()
 		for i := range part {
 			batch.Set(part[i].Key(), part[i].Value())

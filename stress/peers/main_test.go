@@ -1,27 +1,39 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
 	"kivaloo/stress"
+	"kivaloo/stress/targets"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Every store does what is measured, on a scale that takes no time.
-func TestCompare(t *testing.T) {
+// All rows are measured, on a scale that takes no time.
+func TestEmbedded(t *testing.T) {
+	o, err := options([]string{"-rows", "^embedded", "-rounds", "1", "-pairs", "65536", "-time", "100ms", "-bin", "unused"})
+	if err != nil || o.Time != 100*time.Millisecond {
+		t.Fatal(o, err)
+	}
+	t.Setenv("TMPDIR", t.TempDir())
 	var out strings.Builder
-	if err := compare(t.Context(), plan{pairs: 5000, rounds: 2, seed: 1}, &out, io.Discard); err != nil {
+	if err := targets.Run(t.Context(), o, embedded(), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"5000 pairs of 40+40 bytes", kivalooGet, bboltGet, pebbleIter, "target 1.7: "} {
+	for _, want := range []string{"65536 pairs of 40+40 bytes", "embedded GET ", "embedded durable updates", "embedded scan, over pebble", " x bbolt", " of 6 met"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report has no %q:\n%s", want, &out)
 		}
+	}
+	if _, err := options([]string{"-rows", "("}); err == nil {
+		t.Error("a wrong expression is taken")
 	}
 }
 
@@ -30,7 +42,7 @@ func TestWrongPairsAreNoticed(t *testing.T) {
 	pairs := stress.Collect(2000)
 	for name, open := range openers {
 		t.Run(name, func(t *testing.T) {
-			s, err := open(t.TempDir() + "/store")
+			s, err := open(t.TempDir()+"/store", true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,6 +55,11 @@ func TestWrongPairsAreNoticed(t *testing.T) {
 			}
 			if s.scan(pairs[:1999]) != nil || s.scan(pairs) == nil {
 				t.Error("the pair that is missing is not missed by scan, or another is")
+			}
+			changed := choose(rand.New(rand.NewPCG(1, 0)), pairs[:1], 1)
+			change(rand.New(rand.NewPCG(1, 0)), changed)
+			if err := errors.Join(s.update(changed), s.get(changed)); err != nil || s.get(pairs[:1]) == nil {
+				t.Errorf("update: %v, or it has changed nothing", err)
 			}
 		})
 	}

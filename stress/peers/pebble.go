@@ -10,16 +10,22 @@ import (
 	"kivaloo/stress"
 )
 
-type pebblePeer struct{ db *pebble.DB }
+type pebblePeer struct {
+	db   *pebble.DB
+	sync *pebble.WriteOptions // of each commit
+}
 
-func openPebble(dir string) (peer, error) {
+func openPebble(dir string, durable bool) (peer, error) {
 	cache := pebble.NewCache(cacheBytes)
 	defer cache.Unref() // the DB has its own reference
-	db, err := pebble.Open(dir, &pebble.Options{Cache: cache, DisableWAL: true, Logger: silent{}})
+	db, err := pebble.Open(dir, &pebble.Options{Cache: cache, DisableWAL: !durable, Logger: silent{}})
 	if err != nil {
 		return nil, err
 	}
-	return pebblePeer{db}, nil
+	if durable {
+		return pebblePeer{db, pebble.Sync}, nil
+	}
+	return pebblePeer{db, pebble.NoSync}, nil
 }
 
 // silent is a logger that says nothing of what goes well.
@@ -33,22 +39,31 @@ func (silent) Fatalf(format string, args ...any) {
 
 // load leaves everything in one level, where a lookup is quickest.
 func (p pebblePeer) load(pairs []stress.Pair) error {
-	for part := range slices.Chunk(pairs, loadPairs) {
-		batch := p.db.NewBatch()
-		for i := range part {
-			if err := batch.Set(part[i].Key(), part[i].Value(), nil); err != nil {
-				return err
-			}
-		}
-		if err := batch.Commit(pebble.NoSync); err != nil {
-			return err
-		}
+	if err := p.store(pairs, loadPairs); err != nil {
+		return err
 	}
 	if err := p.db.Flush(); err != nil {
 		return err
 	}
 	end := append(slices.Clone(pairs[len(pairs)-1].Key()), 0)
 	return p.db.Compact(context.Background(), pairs[0].Key(), end, true)
+}
+
+func (p pebblePeer) update(chosen []stress.Pair) error { return p.store(chosen, commitPairs) }
+
+func (p pebblePeer) store(pairs []stress.Pair, commit int) error {
+	for part := range slices.Chunk(pairs, commit) {
+		batch := p.db.NewBatch()
+		for i := range part {
+			if err := batch.Set(part[i].Key(), part[i].Value(), nil); err != nil {
+				return err
+			}
+		}
+		if err := batch.Commit(p.sync); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (p pebblePeer) get(chosen []stress.Pair) error {

@@ -11,6 +11,9 @@ const (
 	// loadPairs is how many pairs are stored at once.
 	loadPairs = 1024
 
+	// commitPairs is how many are changed at once where each change has to be on the disk.
+	commitPairs = 2048
+
 	// cacheBytes is how much memory a store may have for its cache: more than the data takes.
 	cacheBytes = 512 << 20
 )
@@ -20,6 +23,9 @@ const (
 type peer interface {
 	// load stores all pairs, and leaves the store as is best for reading.
 	load(pairs []stress.Pair) error
+	// update sets each pair, in the order given, commitPairs in a commit. If the store is durable each commit is on the
+	// disk before the next.
+	update(chosen []stress.Pair) error
 	// get gets each pair by its key, and checks the value. Several goroutines may call it at once.
 	get(chosen []stress.Pair) error
 	// scan reads everything in order, which is to be these pairs.
@@ -27,8 +33,10 @@ type peer interface {
 	close() error
 }
 
-// openers make new stores in directories that they make.
-var openers = map[string]func(dir string) (peer, error){
+// opener makes a new store in a directory that it makes.
+type opener func(dir string, durable bool) (peer, error)
+
+var openers = map[string]opener{
 	"kivaloo": openKivaloo,
 	"bbolt":   openBbolt,
 	"pebble":  openPebble,

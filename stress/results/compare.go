@@ -12,10 +12,13 @@ import (
 // Two loads differ in a measure if a Mann-Whitney test over their intervals says that chance alone would
 // rarely make them look so different, and by more than the smallest difference that is worth a word.
 const (
-	significance  = 0.01
+	// significance is how often chance alone makes any of all the measures of two loads look different.
+	significance  = 0.05
 	smallestShift = 0.02
-	// minSamples is how many intervals each needs for the test to say anything at all.
-	minSamples = 5
+	// minSamples is how many intervals each needs for the test to say anything, also of many measures.
+	minSamples = 8
+	// maxCorrelation is the most that neighbouring intervals are taken to be alike: more would leave nothing to compare.
+	maxCorrelation = 0.9
 )
 
 // Verdicts of a Difference.
@@ -53,7 +56,26 @@ func Compare(old, new *Results) []Difference {
 			all = append(all, difference(old, new, before, &new.Summary.Ops[j], measure))
 		}
 	}
+	correct(all)
 	return all
+}
+
+// correct makes p of each measure that of a difference in any of them, by the method of Holm: the least of k is
+// multiplied by k, the next by k-1, and so on. Who looks at many measures would find chance in one of them otherwise.
+func correct(all []Difference) {
+	var tested []*Difference
+	for i := range all {
+		if all[i].Verdict != Unknown {
+			tested = append(tested, &all[i])
+		}
+	}
+	slices.SortStableFunc(tested, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
+	least := 0.0
+	for i, d := range tested {
+		least = max(least, min(1, d.P*float64(len(tested)-i)))
+		d.P = least
+		d.judge()
+	}
 }
 
 func difference(old, new *Results, before, after *Row, measure string) Difference {
@@ -64,15 +86,20 @@ func difference(old, new *Results, before, after *Row, measure string) Differenc
 		return d
 	}
 	d.P = mannWhitney(a, b)
+	d.judge()
+	return d
+}
+
+// judge says what P and the change mean.
+func (d *Difference) judge() {
 	switch {
 	case d.P >= significance || math.Abs(d.Change()) < smallestShift:
 		d.Verdict = Same
-	case (d.New > d.Old) == (measure == "rate"):
+	case (d.New > d.Old) == (d.Measure == "rate"):
 		d.Verdict = Better
 	default:
 		d.Verdict = Worse
 	}
-	return d
 }
 
 // value returns a measure; one of another name is taken for max.
@@ -112,43 +139,76 @@ func (r *Results) samples(op, measure string) []float64 {
 }
 
 // mannWhitney returns how probable it is that samples of one distribution differ as much as a and b in how
-// often the ones are larger than the others: two-sided, by the normal approximation, corrected for ties.
+// often the ones are larger than the others: two-sided, by the normal approximation, corrected for ties, and for
+// neighbours in time that are alike, as a machine that is slow in one second often is in the next: n values of which
+// each has a correlation r with the one before say as much as n*(1-r)/(1+r) that are independent.
 func mannWhitney(a, b []float64) float64 {
-	type sample struct {
-		value float64
-		ofA   bool
+	ranks, ties := ranksOf(append(slices.Clone(a), b...))
+	n, na, nb := float64(len(ranks)), float64(len(a)), float64(len(b))
+	sum := 0.0
+	for _, r := range ranks[:len(a)] {
+		sum += r
 	}
-	var all []sample
-	for _, v := range a {
-		all = append(all, sample{v, true})
+	u := sum - na*(na+1)/2
+	deviation := math.Sqrt(na * nb / 12 * (n + 1 - ties/(n*(n-1))))
+	if deviation == 0 { // all are equal
+		return 1
 	}
-	for _, v := range b {
-		all = append(all, sample{v, false})
+	r := correlation(ranks[:len(a)], ranks[len(a):])
+	deviation *= math.Sqrt((1 + r) / (1 - r))
+	z := max(math.Abs(u-na*nb/2)-0.5, 0) / deviation
+	return math.Erfc(z / math.Sqrt2)
+}
+
+// ranksOf returns the place of each value among all, from 1; those that are equal share the middle one. ties is the sum
+// of t*t*t-t over all groups of t equal values.
+func ranksOf(values []float64) (ranks []float64, ties float64) {
+	order := make([]int, len(values))
+	for i := range order {
+		order[i] = i
 	}
-	slices.SortFunc(all, func(x, y sample) int { return cmp.Compare(x.value, y.value) })
-	n, na, nb := float64(len(all)), float64(len(a)), float64(len(b))
-	ranks, ties := 0.0, 0.0
-	for i := 0; i < len(all); {
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(values[i], values[j]) })
+	ranks = make([]float64, len(values))
+	for i := 0; i < len(order); {
 		j := i
-		for j < len(all) && all[j].value == all[i].value {
+		for j < len(order) && values[order[j]] == values[order[i]] {
 			j++
 		}
-		for _, s := range all[i:j] {
-			if s.ofA {
-				ranks += float64(i+j+1) / 2 // those that are equal share the middle one
-			}
+		for _, k := range order[i:j] {
+			ranks[k] = float64(i+j+1) / 2
 		}
 		equal := float64(j - i)
 		ties += equal*equal*equal - equal
 		i = j
 	}
-	u := ranks - na*(na+1)/2
-	deviation := math.Sqrt(na * nb / 12 * (n + 1 - ties/(n*(n-1))))
-	if deviation == 0 { // all are equal
-		return 1
+	return ranks, ties
+}
+
+// correlation returns how much alike neighbours are in both of two series, each compared with its own mean: from 0,
+// which it also returns if they differ more than others, to maxCorrelation.
+func correlation(series ...[]float64) float64 {
+	together, squares, n := 0.0, 0.0, 0
+	for _, values := range series {
+		n += len(values)
+		mean := 0.0
+		for _, v := range values {
+			mean += v
+		}
+		mean /= float64(len(values)) // exact if all are equal
+		for i, v := range values {
+			squares += (v - mean) * (v - mean)
+			if i > 0 {
+				together += (v - mean) * (values[i-1] - mean)
+			}
+		}
 	}
-	z := max(math.Abs(u-na*nb/2)-0.5, 0) / deviation
-	return math.Erfc(z / math.Sqrt2)
+	if squares == 0 {
+		return 0
+	}
+	// In a short series neighbours look less alike than they are, for its mean follows them.
+	r := together / squares
+	r += (1 + 3*r) * float64(len(series)) / float64(n)
+	return min(max(r, 0), maxCorrelation)
 }
 
 // PrintComparison prints what Compare has found.

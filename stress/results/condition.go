@@ -5,10 +5,13 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"kivaloo/stress"
 )
 
-// Condition is what must not be, such as "p99>+5%": a measure of an operation, of all of them if none is named, that
+// Condition is what must not be, such as "p99>+5%", or what is waited for, such as "p99.9>50ms": a measure of an operation, of all of them if none is named, that
 // has changed by more than a part, or is beyond a value.
 type Condition struct {
 	text      string
@@ -48,6 +51,41 @@ func ParseCondition(text string) (Condition, error) {
 	return c, nil
 }
 
+// ForIntervals says why the condition cannot be looked at in the intervals of one load with a mix; nil if it can.
+func (c *Condition) ForIntervals(m stress.Mix) error {
+	switch {
+	case c.relative:
+		return fmt.Errorf("condition %q: one load alone has no change: want a time or a rate, as in p99.9>50ms", c.text)
+	case c.op != "all" && !strings.Contains(","+m.String(), ","+c.op+"="):
+		return fmt.Errorf("condition %q: the mix is %s, without %q", c.text, m, c.op)
+	}
+	return nil
+}
+
+// HoldsIn reports whether an interval is as the condition says, and what its measure was.
+func (c *Condition) HoldsIn(v *stress.Interval) (holds bool, was string) {
+	s := v.All
+	if i := slices.IndexFunc(v.Ops, func(s *stress.OpStats) bool { return s.Op == c.op }); i >= 0 {
+		s = v.Ops[i]
+	}
+	if s.Done == 0 && c.measure != "rate" {
+		return false, "" // it has no times
+	}
+	row := rowOf(s, v.Length)
+	x := value(c.measure, row.PerSec, row.Response)
+	was = Duration(int64(x))
+	if c.measure == "rate" {
+		was = fmt.Sprintf("%.0f/s", x)
+	}
+	return c.beyond(x), fmt.Sprintf("%s.%s was %s", c.op, c.measure, was)
+}
+
+func (c *Condition) String() string { return c.text }
+
+func (c *Condition) beyond(x float64) bool {
+	return c.above && x > c.threshold || !c.above && x < c.threshold
+}
+
 // Holds reports whether new, compared with old, is as the condition says, and why. A change counts only if it is more than
 // chance; if there are too few intervals to tell, any does.
 func (c *Condition) Holds(old, new *Results) (bool, string, error) {
@@ -71,6 +109,5 @@ func (c *Condition) Holds(old, new *Results) (bool, string, error) {
 	if c.relative {
 		x, chance = d.Change(), d.Verdict == Same
 	}
-	beyond := c.above && x > c.threshold || !c.above && x < c.threshold
-	return beyond && !chance, fmt.Sprintf("%s: %s.%s went from %.0f to %.0f (%+.1f %%, p=%.3f)", c.text, c.op, c.measure, d.Old, d.New, 100*d.Change(), d.P), nil
+	return c.beyond(x) && !chance, fmt.Sprintf("%s: %s.%s went from %.0f to %.0f (%+.1f %%, p=%.3f)", c.text, c.op, c.measure, d.Old, d.New, 100*d.Change(), d.P), nil
 }

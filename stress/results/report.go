@@ -155,6 +155,7 @@ func throughput(r *Results) figure {
 	}
 	c.curves = append(c.curves, all)
 	c.x, c.y = linear("seconds", r.Summary.Seconds, plainNumber), linear("", largest, count)
+	markEvents(&f, &c, r.Summary.Events)
 	f.SVG = c.svg()
 	return f
 }
@@ -178,6 +179,7 @@ func overTime(r *Results) figure {
 		f.Keys = append(f.Keys, key{line.class, v.text})
 	}
 	c.x, c.y = linear("seconds", r.Summary.Seconds, plainNumber), times("", c.curves)
+	markEvents(&f, &c, r.Summary.Events)
 	f.SVG = c.svg()
 	return f
 }

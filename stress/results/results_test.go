@@ -3,8 +3,11 @@ package results
 import (
 	"errors"
 	"flag"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,10 +46,12 @@ var testHost = Host{Name: "host", Kernel: "6.1", CPU: "a processor", CPUs: 2, Go
 type made struct {
 	intervals []*stress.Interval
 	outcome   *stress.Outcome
+	events    []Event
+	inside    []string
 }
 
 // load makes up a load of a number of intervals: times are scale times those of the first, and the last digit of
-// them differs from interval to interval.
+// them differs from interval to interval, up and down.
 func load(n int, scale float64, open bool) made {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	stats := func(op string) *stress.OpStats {
@@ -66,9 +71,10 @@ func load(n int, scale float64, open bool) made {
 	var intervals []*stress.Interval
 	for i := range n {
 		v := empty(i)
+		more := []int{0, 1, 2, 1, 0, 2, 0, 1, 2, 0}[i%10] * 300
 		for k, s := range v.Ops {
 			for j := range 1000 {
-				t := int64(scale * float64((j+1)*(k+1)*1000+i*300+j%7*100))
+				t := int64(scale * float64((j+1)*(k+1)*1000+more+j%7*100))
 				for _, to := range []*stress.OpStats{s, v.All, total.Ops[k], total.All} {
 					to.Done++
 					to.Response.RecordValue(t)
@@ -82,7 +88,7 @@ func load(n int, scale float64, open bool) made {
 		}
 		intervals = append(intervals, v)
 	}
-	return made{intervals, &stress.Outcome{Total: total, Due: int64(2000 * n), Checked: int64(1000 * n)}}
+	return made{intervals: intervals, outcome: &stress.Outcome{Total: total, Due: int64(2000 * n), Checked: int64(1000 * n)}}
 }
 
 // write puts such a load into a directory.
@@ -96,7 +102,9 @@ func write(t *testing.T, c Config, m made) string {
 	for _, v := range m.intervals {
 		w.Interval(v)
 	}
-	if err := w.Finish(Summarize(c, testHost, m.outcome)); err != nil {
+	s := Summarize(c, testHost, m.outcome)
+	s.Events, s.Inside = m.events, m.inside
+	if err := w.Finish(s); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -263,9 +271,9 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// The values are from tables of the test, and from its symmetry.
+// The values are from tables of the test, and from its symmetry. Neighbours are unlike each other.
 func TestMannWhitney(t *testing.T) {
-	low, high := []float64{1, 2, 3, 4, 5, 6, 7, 8}, []float64{9, 10, 11, 12, 13, 14, 15, 16}
+	low, high := []float64{4, 5, 2, 8, 1, 7, 3, 6}, []float64{12, 13, 10, 16, 9, 15, 11, 14}
 	if p := mannWhitney(low, high); p < 0.0008 || p > 0.0010 { // U = 0 of 8 and 8
 		t.Errorf("apart: p = %g", p)
 	}
@@ -277,6 +285,55 @@ func TestMannWhitney(t *testing.T) {
 	}
 	if p := mannWhitney([]float64{5, 5, 5}, []float64{5, 5, 5}); p != 1 {
 		t.Errorf("all equal: p = %g", p)
+	}
+}
+
+// drift returns intervals of a load on a machine that is now slower, now faster: each is like the one before by r.
+func drift(random *rand.Rand, n int, r, scale float64) *Results {
+	x := &Results{Intervals: map[string][]Sample{}}
+	x.Summary.Ops = []Row{{Op: "get", Done: 1}, {Op: "set", Done: 1}, {Op: "all", Done: 1}}
+	for i := range x.Summary.Ops {
+		row := &x.Summary.Ops[i]
+		state := [4]float64{random.NormFloat64(), random.NormFloat64(), random.NormFloat64(), random.NormFloat64()}
+		for range n {
+			var at [4]int64
+			for k := range state {
+				state[k] = r*state[k] + math.Sqrt(1-r*r)*random.NormFloat64()
+				at[k] = int64(scale * 1e6 * (1 + 0.05*state[k]))
+			}
+			times := Times{Mean: at[0], P50: at[1], P99: at[2], P999: at[3]}
+			x.Intervals[row.Op] = append(x.Intervals[row.Op], Sample{Length: 1, PerSec: 1000, Response: times})
+			row.Response.Mean += at[0] / int64(n)
+			row.Response.P50 += at[1] / int64(n)
+			row.Response.P99 += at[2] / int64(n)
+			row.Response.P999 += at[3] / int64(n)
+		}
+		row.PerSec = 1000
+	}
+	return x
+}
+
+// Of pairs of loads that do not differ few are said to, however many measures there are and also if neighbours are
+// alike; a slowdown of a tenth, where intervals differ by 5 %, is found.
+func TestCompareManyTimes(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	different := func(intervals int, r, scale float64) (found int) {
+		for range 400 {
+			all := Compare(drift(random, intervals, r, 1), drift(random, intervals, r, scale))
+			if slices.ContainsFunc(all, func(d Difference) bool { return d.Verdict == Worse || d.Verdict == Better }) {
+				found++
+			}
+		}
+		return found
+	}
+	for _, c := range []struct {
+		intervals   int
+		r, scale    float64
+		least, most int // of 400
+	}{{10, 0, 1, 0, 20}, {30, 0, 1, 0, 20}, {30, 0.3, 1, 0, 32}, {10, 0, 1.1, 390, 400}, {30, 0.3, 1.1, 390, 400}} {
+		if n := different(c.intervals, c.r, c.scale); n < c.least || n > c.most {
+			t.Errorf("%+v: %d of 400 differ", c, n)
+		}
 	}
 }
 
@@ -292,6 +349,60 @@ func drawn(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// testEvents are one of each kind that is known, and of one that is not.
+var testEvents = []Event{{"cleaning", -0.5, 2}, {"checkpoint", 1, 0.25}, {"fsync stall", 1.1, 0.08}, {"fsync stall", 2.2, 0.12}, {"snapshot", 2, 0.5}, {"surprise<", 2.9, 60}}
+
+func TestEvents(t *testing.T) {
+	m := load(3, 1, true)
+	m.events, m.inside = testEvents, []string{"Recorded."}
+	dir := write(t, testConfig, m)
+	golden(t, "events.html", drawn(t, dir))
+	s := read(t, dir).Summary
+	if !slices.Equal(s.Events, testEvents) || !slices.Equal(s.Inside, m.inside) {
+		t.Errorf("read back: %v, %v", s.Events, s.Inside)
+	}
+	var table strings.Builder
+	if err := s.Table(&table); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "events.txt", table.String())
+}
+
+func TestConditionInAnInterval(t *testing.T) {
+	m := load(1, 1, true)
+	v := m.intervals[0]
+	v.Ops = append(v.Ops, &stress.OpStats{Op: "cas", Times: stress.Times{Response: hdrhistogram.New(1, 1000, 1), Service: hdrhistogram.New(1, 1000, 1)}})
+	for text, want := range map[string]struct {
+		holds bool
+		was   string
+	}{
+		"p99>1ms": {true, "all.p99 was 1.97ms"}, "p99>2ms": {false, "all.p99 was 1.97ms"}, "get.p50<1ms": {true, "get.p50 was 502us"},
+		"set.p50<1ms": {false, "set.p50 was 1ms"}, "rate<2001/s": {true, "all.rate was 2000/s"}, "get.rate>1000/s": {false, "get.rate was 1000/s"},
+		"cas.p99<1s": {false, ""}, "cas.rate<1/s": {true, "cas.rate was 0/s"},
+	} {
+		c, err := ParseCondition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if holds, was := c.HoldsIn(v); holds != want.holds || was != want.was {
+			t.Errorf("%s: %t, %q; want %t, %q", text, holds, was, want.holds, want.was)
+		}
+	}
+	mix, err := stress.ParseMix("get=1,set=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{"p99>1ms": "", "set.max>1s": "", "p99>5%": "has no change", "cas.p99>1s": `the mix is get=50,set=50, without "cas"`} {
+		c, err := ParseCondition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.ForIntervals(mix); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
 }
 
 func TestReport(t *testing.T) {

@@ -37,6 +37,16 @@ type Summary struct {
 	Findings   []string `json:"findings,omitempty"`
 	Error      string   `json:"error,omitempty"` // the first operation that failed
 	Cut        bool     `json:"cut"`             // interrupted before its end
+
+	Events []Event  `json:"events,omitempty"` // inside the store, in the order of their starts
+	Inside []string `json:"inside,omitempty"` // what else was taken from there, in words
+}
+
+// Event is something that happened inside the store during the measured time, or reached into it.
+type Event struct {
+	Kind   string  `json:"kind"`
+	Start  float64 `json:"start_seconds"` // of the measured time; negative: before it
+	Length float64 `json:"length_seconds"`
 }
 
 // Config is what was asked for.

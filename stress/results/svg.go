@@ -12,6 +12,7 @@ type chart struct {
 	label  string // what it shows, for those who cannot see it
 	x, y   axis
 	curves []curve
+	bands  []band
 	mark   float64 // a place on the x axis that is pointed out; 0: none
 }
 
@@ -31,6 +32,12 @@ type tick struct {
 type curve struct {
 	class  string
 	points [][2]float64
+}
+
+// band is a part of the x axis that is pointed out.
+type band struct {
+	class    string
+	from, to float64
 }
 
 // The drawing in its own units; it is scaled to the page.
@@ -72,6 +79,10 @@ func (c *chart) svg() template.HTML {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-chartBottom+16, template.HTMLEscapeString(t.text))
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`, (chartLeft+chartWidth-chartRight)/2, chartHeight-8, template.HTMLEscapeString(c.x.name))
+	for _, v := range c.bands { // one of no length is its border
+		from, to := c.px(v.from), c.px(v.to)
+		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" width="%.1f" y="%d" height="%d"/>`, v.class, from, to-from, chartTop, chartHeight-chartTop-chartBottom)
+	}
 	if c.mark > 0 {
 		fmt.Fprintf(&b, `<line class="mark" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, c.px(c.mark), c.px(c.mark), chartTop, chartHeight-chartBottom)
 	}

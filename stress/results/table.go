@@ -108,6 +108,10 @@ func (s *Summary) Notes() []string {
 	if s.Error != "" {
 		say("ERROR: %d operations failed, the first of them: %s", s.All().Failed, s.Error)
 	}
+	if len(s.Events) > 0 {
+		say("Inside the store: %s", describeEvents(s.Events))
+	}
+	notes = append(notes, s.Inside...)
 	if s.Cut {
 		say("Interrupted after %.1f s.", s.Seconds)
 	}

@@ -229,7 +229,8 @@ func TestDaemonsLetLookIn(t *testing.T) {
 	kvlds := start("kivaloo-kvlds", "-l", filepath.Join(place, "kivaloo-lbs"), "-S", "0")
 	traffic(t, filepath.Join(place, "kivaloo-kvlds"))
 	kvlds.want(t, "/metrics", 200, trafficCounts...)
-	lbs.want(t, "/metrics", 200, "kivaloo_fsync_duration_seconds_count 24", "kivaloo_connections 1", "kivaloo_ready 1")
+	lbs.want(t, "/metrics", 200, "kivaloo_fsync_duration_seconds_count 24", "kivaloo_connections 1", "kivaloo_ready 1",
+		`kivaloo_requests_total{op="append",status="ok"} 24`, `kivaloo_requests_total{op="append",status="not_done"} 0`)
 	for _, l := range []*looking{lbs, kvlds} {
 		l.want(t, "/livez", 200, "alive")
 		l.want(t, "/stats.json", 200)

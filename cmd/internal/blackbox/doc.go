@@ -14,6 +14,6 @@
 //
 // Files in reading order: main_test.go and systems_test.go (how programs are run),
 // session_test.go (what a new user does), start_test.go, stop_test.go, golden_test.go, crash_test.go,
-// clean_test.go, full_test.go, hostile_test.go, crowd_test.go. What speaks the
+// clean_test.go, full_test.go, hostile_test.go, crowd_test.go, debug_test.go, stress_test.go. What speaks the
 // protocol and knows what must be there is in kvtest.
 package blackbox

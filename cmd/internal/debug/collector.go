@@ -22,6 +22,7 @@ var (
 	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
 	descBatch       = desc("batch_requests", "Modifying requests committed together.")
 	descCommit      = desc("commit_duration_seconds", "From the start of a batch until its effects were durable.")
+	descCheckpoint  = desc("checkpoint_duration_seconds", "From the start of a checkpoint until what was in memory only was saved.")
 	descSync        = desc("fsync_duration_seconds", "Syncs of a block file that an append waited for.")
 	descRead        = desc("read_duration_seconds", "Stage read: one read from a socket, with taking apart what came.")
 	descQueue       = desc("queue_duration_seconds", "Stage queue: requests waiting for the tree to take them in.")
@@ -41,9 +42,12 @@ var (
 	descCached       = desc("cache_pages", "Pages in memory.")
 	descCacheLimit   = desc("cache_limit_pages", "Pages that may be in memory.")
 	descSnapshots    = desc("snapshots", "Snapshots that are open.")
+	descJournal      = desc("journal_bytes", "Journal that a restart would replay now.")
+	descUnsaved      = desc("cache_unsaved_pages", "Pages in memory that are not in the store yet.")
+	descCheckpoints  = desc("checkpoints_total", "Checkpoints that have come to their end.")
 	descReadOnly     = desc("read_only", "1 if no change can be made durable now, else 0.")
 	descCommits      = desc("commits_total", "Batches that have changed something.")
-	descPagesWritten = desc("pages_written_total", "Pages appended to the store.")
+	descPagesWritten = desc("pages_written_total", "Blocks appended to the store, those of the journal included.")
 	descPagesRead    = desc("pages_read_total", "Pages read from the store.")
 )
 
@@ -62,6 +66,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(descSync, in.syncs.Read(), microseconds, nanoseconds)
 	out <- gauge(descConnections, serving.connections())
 	out <- gauge(descReady, flag(c.server.problem() == nil))
+	in.requests(serving, func(op, status string, n uint64) { out <- counter(descRequests, n, op, status) })
 	if serving == nil || serving.Requests == nil {
 		return
 	}
@@ -73,13 +78,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 // collectTree sends what the tree has counted.
 func collectTree(out chan<- prometheus.Metric, m *tree.Metrics) {
-	for op := range tree.OpCode(tree.OpCodes) {
-		for s := range tree.Status(tree.Statuses) {
-			out <- counter(descRequests, m.Requests(op, s), op.String(), s.String())
-		}
-	}
 	out <- histogram(descBatch, m.Batch.Read(), 1, 1)
 	out <- histogram(descCommit, m.Commit.Read(), microseconds, nanoseconds)
+	out <- histogram(descCheckpoint, m.Checkpoint.Read(), microseconds, nanoseconds)
 	out <- histogram(descQueue, m.Queue.Read(), microseconds, nanoseconds)
 	out <- histogram(descTree, m.Step.Read(), microseconds, nanoseconds)
 	out <- histogram(descDisk, m.Disk.Read(), microseconds, nanoseconds)
@@ -97,6 +98,9 @@ func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
 	out <- gauge(descCached, s.CachedPages)
 	out <- gauge(descCacheLimit, s.CacheLimit)
 	out <- gauge(descSnapshots, s.Snapshots)
+	out <- gauge(descJournal, s.Journal)
+	out <- gauge(descUnsaved, s.Unsaved)
+	out <- counter(descCheckpoints, s.Checkpoints)
 	out <- gauge(descReadOnly, flag(s.Refusal != nil))
 	out <- counter(descCommits, s.Commits)
 	out <- counter(descPagesWritten, s.Written)
@@ -118,7 +122,7 @@ func flag(set bool) int {
 	return 0
 }
 
-func gauge[N int | uint64 | float64](d *prometheus.Desc, value N) prometheus.Metric {
+func gauge[N int | int64 | uint64 | float64](d *prometheus.Desc, value N) prometheus.Metric {
 	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
 }
 

@@ -3,6 +3,7 @@
 //	eventloop --Metrics--\                                    /--> /metrics          Prometheus
 //	tree -----Metrics-----+--> Server --one sample a second--+---> /stats.json, /    the live page, kivaloo top
 //	disk -----OnSync-----/        |                           \--> /livez, /readyz   is it all right?
+//	tree, disk --Events-----------+--------------------------------> /events.json      cleaning, stalls
 //	tree <----Call, Stats---------/
 //	Go runtime -----------------------> /debug/pprof/, /debug/flightrecording
 //
@@ -16,6 +17,8 @@
 //
 // A Server that is nil is one that was not asked for: its methods do nothing, and nothing is measured.
 //
-// Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, health.go, inside.go (what is
-// measured), collector.go (Prometheus), sampler.go and report.go (numbers for people), page.html, limits.go.
+// Own is for programs that have a store of their own and no server: their profiles and recordings without one.
+//
+// Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, own.go, health.go, inside.go (what is
+// measured), events.go, collector.go (Prometheus), sampler.go and report.go (numbers for people), page.html, limits.go.
 package debug

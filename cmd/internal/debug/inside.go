@@ -5,15 +5,17 @@ import (
 	"time"
 
 	"kivaloo/actors"
+	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/tree"
 )
 
 // inside is what a server measures.
 type inside struct {
-	tree  tree.Metrics
-	loop  eventloop.Metrics
-	syncs actors.Durations
+	tree   tree.Metrics
+	loop   eventloop.Metrics
+	syncs  actors.Durations
+	events actors.Events
 
 	asking  sync.Mutex
 	pending *question // asked and, when last looked at, not answered
@@ -21,8 +23,24 @@ type inside struct {
 
 // Serving is what there is to look at once clients are served.
 type Serving struct {
-	Requests *tree.Requests  // nil: the program has no tree
-	Gate     *eventloop.Gate // counts the connections; nil: nobody does
+	Requests *tree.Requests           // nil: the program has no tree
+	Gate     *eventloop.Gate          // counts the connections; nil: nobody does
+	Counts   *eventloop.RequestCounts // of a program that has no tree
+}
+
+// requests calls f with how many requests have ended, by operation and status, always in the same order.
+func (in *inside) requests(serving *Serving, f func(op, status string, n uint64)) {
+	switch {
+	case serving == nil:
+	case serving.Counts != nil:
+		serving.Counts.Each(f)
+	case serving.Requests != nil:
+		for op := range tree.OpCode(tree.OpCodes) {
+			for s := range tree.Status(tree.Statuses) {
+				f(op.String(), s.String(), in.tree.Requests(op, s))
+			}
+		}
+	}
 }
 
 // OnSync is what the block store is to tell of its syncs.
@@ -30,7 +48,10 @@ func (s *Server) OnSync() func(time.Duration) {
 	if s == nil {
 		return nil
 	}
-	return s.inside.syncs.Add
+	return func(took time.Duration) {
+		s.inside.syncs.Add(took)
+		disk.NoteStall(&s.inside.events, took)
+	}
 }
 
 // Clock returns now, or nil if nothing is measured.
@@ -48,8 +69,13 @@ func (s *Server) Measure(l *eventloop.Loop, t *tree.Tree) {
 	}
 	l.Measure(&s.inside.loop)
 	if t != nil {
-		t.Measure(&s.inside.tree)
+		s.inside.measure(t)
 	}
+}
+
+func (in *inside) measure(t *tree.Tree) {
+	t.Measure(&in.tree)
+	t.Note(&in.events)
 }
 
 // Ready says that clients are served from now on.

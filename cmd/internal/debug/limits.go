@@ -23,6 +23,15 @@ const (
 	// maxProfileTime is the longest time that a profile may be asked to span.
 	maxProfileTime = 10 * time.Minute
 
+	// mutexFraction and blockingRate are what is sampled for profiles of contention: one in so many waits for a mutex, and
+	// on the average one wait for each so long that goroutines are blocked. They are coarse, as they are taken
+	// under load; of what is in the way there are many samples all the same.
+	mutexFraction = 10
+	blockingRate  = 100 * time.Microsecond
+
+	// recentEvents is how many events people are shown.
+	recentEvents = 8
+
 	// recordingAge and maxRecordingBytes are how far back a flight recording reaches: the longer
 	// the better for whoever has just seen a stall, but it stays in memory.
 	recordingAge      = 10 * time.Second

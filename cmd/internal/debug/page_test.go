@@ -22,7 +22,8 @@ func TestPageInBrowser(t *testing.T) {
 	for range 12 {
 		s.do(tree.Request{Op: tree.Get, Key: []byte("absent")})
 	}
-	for l.sampler.report().Tree == nil || len(l.sampler.report().Ops) == 0 {
+	l.OnSync()(250 * time.Millisecond)
+	for l.sampler.report().Tree == nil || len(l.sampler.report().Ops) == 0 || len(l.sampler.report().Events) == 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -36,7 +37,7 @@ func TestPageInBrowser(t *testing.T) {
 		t.Skipf("chromium does not run: %v", err)
 	}
 	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(page), " ")
-	for _, want := range []string{"ready", `get +not done +[\d.]+ +12\b`, `levels above the leaves +0\b`, "garbage ratio", `queue +[\d.]+ `} {
+	for _, want := range []string{"ready", `get +not done +[\d.]+ +12\b`, `levels above the leaves +0\b`, "garbage ratio", `queue +[\d.]+ `, `fsync stall +\d+:\d\d:\d\d +250 ms`} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("no %s in %s", want, text)
 		}

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"runtime"
 	"strconv"
+	"sync"
 	"time"
 )
 
-// addProfiles adds the profiles of the Go runtime. CPU profiles tell the actors apart by the label "actor".
+// addProfiles adds the profiles of the Go runtime. CPU profiles tell the actors apart by the label "actor". With
+// seconds=N those of mutexes and of blocking have what happened in that time, and it is sampled for
+// so long only, as it costs something.
 func addProfiles(mux *http.ServeMux) {
 	add := func(name string, serve http.HandlerFunc) {
 		mux.HandleFunc("GET /debug/pprof/"+name, func(w http.ResponseWriter, r *http.Request) {
@@ -22,10 +26,58 @@ func addProfiles(mux *http.ServeMux) {
 		})
 	}
 	add("", pprof.Index) // and all those that have a name only
+	add("mutex", (&sampling{set: sampleMutexes}).during(pprof.Handler("mutex")))
+	add("block", (&sampling{set: sampleBlocking}).during(pprof.Handler("block")))
 	add("cmdline", pprof.Cmdline)
 	add("profile", pprof.Profile)
 	add("symbol", pprof.Symbol)
 	add("trace", pprof.Trace)
+}
+
+// sampling has the runtime take samples of something while somebody wants to have them.
+type sampling struct {
+	set func(on bool)
+
+	mu    sync.Mutex
+	users int
+}
+
+func sampleMutexes(on bool) {
+	fraction := 0
+	if on {
+		fraction = mutexFraction
+	}
+	runtime.SetMutexProfileFraction(fraction)
+}
+
+func sampleBlocking(on bool) {
+	rate := 0
+	if on {
+		rate = int(blockingRate)
+	}
+	runtime.SetBlockProfileRate(rate)
+}
+
+// during returns a handler that takes samples while profile answers, if it is asked for a span of time.
+func (s *sampling) during(profile http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("seconds") != "" {
+			s.use(1)
+			defer s.use(-1)
+		}
+		profile.ServeHTTP(w, r)
+	}
+}
+
+// use adds so many users, or takes them away.
+func (s *sampling) use(users int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.users > 0
+	s.users += users
+	if now := s.users > 0; now != before {
+		s.set(now)
+	}
 }
 
 // profileTime returns how long making a profile may take.

@@ -19,27 +19,30 @@ type recorder struct {
 func (rec *recorder) add(mux *http.ServeMux) {
 	const path = " /debug/flightrecording"
 	mux.HandleFunc("PUT"+path, func(w http.ResponseWriter, _ *http.Request) {
-		if err := rec.start(); err != nil {
+		switch started, err := rec.start(); {
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusConflict)
+		case started: // others may need to know whether it is theirs to be stopped
+			w.WriteHeader(http.StatusCreated)
 		}
 	})
 	mux.HandleFunc("DELETE"+path, func(http.ResponseWriter, *http.Request) { rec.stop() })
 	mux.HandleFunc("GET"+path, rec.serve)
 }
 
-// start starts the recorder, unless it runs already.
-func (rec *recorder) start() error {
+// start starts the recorder, unless it runs already, and reports whether it has.
+func (rec *recorder) start() (bool, error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	if rec.on != nil {
-		return nil
+		return false, nil
 	}
 	on := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: recordingAge, MaxBytes: maxRecordingBytes})
 	if err := on.Start(); err != nil {
-		return fmt.Errorf("start the flight recorder: %w", err)
+		return false, fmt.Errorf("start the flight recorder: %w", err)
 	}
 	rec.on = on
-	return nil
+	return true, nil
 }
 
 // stop stops the recorder, if it runs, when nobody is reading a recording any more.

@@ -22,6 +22,7 @@ type Report struct {
 	Sync        Timing   `json:"fsync"`
 	Batch       *Sizes   `json:"batch"`
 	Tree        *Shape   `json:"tree"`
+	Events      []Event  `json:"events"` // the latest, those that are going on last
 	History     History  `json:"history"`
 }
 
@@ -54,6 +55,9 @@ type Shape struct {
 	Blocks       uint64  `json:"blocks"`
 	BlockBytes   int     `json:"block_bytes"`
 	GarbageRatio float64 `json:"garbage_ratio"`
+	JournalBytes int64   `json:"journal_bytes"` // that a restart would replay
+	UnsavedPages int     `json:"unsaved_pages"` // in memory only
+	Checkpoints  uint64  `json:"checkpoints"`
 	CachedPages  int     `json:"cached_pages"`
 	CacheLimit   int     `json:"cache_limit"`
 	HitRatio     float64 `json:"hit_ratio"` // of the last second; 1 if nothing was looked for

@@ -16,7 +16,7 @@ var stages = [...]string{"read", "queue", "tree", "disk", "write"}
 // sample is all counts at one moment.
 type sample struct {
 	at       time.Time
-	requests [tree.OpCodes][tree.Statuses]uint64
+	requests []OpRate // only how many
 	stages   [len(stages)]actors.Counts
 	commit   actors.Counts
 	sync     actors.Counts
@@ -37,7 +37,7 @@ type sampler struct {
 
 func newSampler(s *Server) *sampler {
 	now := time.Now()
-	sm := &sampler{server: s, start: now, last: s.inside.sample(now)}
+	sm := &sampler{server: s, start: now, last: s.inside.sample(now, nil)}
 	sm.take(now)
 	return sm
 }
@@ -57,7 +57,7 @@ func (sm *sampler) run(ctx context.Context) {
 }
 
 // sample reads all counts.
-func (in *inside) sample(now time.Time) sample {
+func (in *inside) sample(now time.Time, serving *Serving) sample {
 	m := &in.tree
 	s := sample{
 		at: now, commit: m.Commit.Read(), sync: in.syncs.Read(), batch: m.Batch.Read(),
@@ -66,20 +66,18 @@ func (in *inside) sample(now time.Time) sample {
 	for i, d := range [len(stages)]*actors.Durations{&in.loop.Read, &m.Queue, &m.Step, &m.Disk, &in.loop.Write} {
 		s.stages[i] = d.Read()
 	}
-	for op := range s.requests {
-		for status := range s.requests[op] {
-			s.requests[op][status] = m.Requests(tree.OpCode(op), tree.Status(status))
-		}
-	}
+	in.requests(serving, func(op, status string, n uint64) {
+		s.requests = append(s.requests, OpRate{Op: op, Status: status, Total: n})
+	})
 	return s
 }
 
 // take makes the latest report.
 func (sm *sampler) take(now time.Time) {
 	s := sm.server
-	next := s.inside.sample(now)
-	problem := s.problem()
 	serving := s.serving.Load()
+	next := s.inside.sample(now, serving)
+	problem := s.problem()
 	r := Report{
 		Program: s.opts.Program, Version: s.opts.Version, Uptime: now.Sub(sm.start).Seconds(),
 		Ready: problem == nil, Connections: serving.connections(),
@@ -87,6 +85,8 @@ func (sm *sampler) take(now time.Time) {
 	if problem != nil {
 		r.Problem = problem.Error()
 	}
+	r.Events = s.inside.eventsSince(0).Events
+	r.Events = r.Events[max(0, len(r.Events)-recentEvents):]
 	r.compare(&sm.last, &next)
 	if serving != nil && serving.Requests != nil {
 		if stats, ok := s.shape(serving); ok {
@@ -119,13 +119,14 @@ func (sm *sampler) report() Report {
 func (r *Report) compare(before, now *sample) {
 	seconds := max(now.at.Sub(before.at).Seconds(), 1e-3)
 	r.Ops = []OpRate{}
-	for op := range now.requests {
-		for status, total := range now.requests[op] {
-			rate := float64(total-before.requests[op][status]) / seconds
-			r.PerSecond += rate
-			if total > 0 {
-				r.Ops = append(r.Ops, OpRate{tree.OpCode(op).String(), tree.Status(status).String(), rate, total})
-			}
+	for i, o := range now.requests {
+		o.PerSecond = float64(o.Total) / seconds
+		if i < len(before.requests) { // clients were served by then
+			o.PerSecond = float64(o.Total-before.requests[i].Total) / seconds
+		}
+		r.PerSecond += o.PerSecond
+		if o.Total > 0 {
+			r.Ops = append(r.Ops, o)
 		}
 	}
 	for i, name := range stages {
@@ -163,6 +164,7 @@ func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
 	return &Shape{
 		Height: stats.Height, Pages: stats.Pages, Blocks: stats.Blocks, BlockBytes: stats.BlockSize,
 		GarbageRatio: garbageRatio(stats), CachedPages: stats.CachedPages, CacheLimit: stats.CacheLimit,
+		JournalBytes: stats.Journal, UnsavedPages: stats.Unsaved, Checkpoints: stats.Checkpoints,
 		HitRatio: ratio, Snapshots: stats.Snapshots,
 	}
 }

@@ -62,7 +62,7 @@ func Start(o Options) (*Server, error) {
 	}
 	s := &Server{opts: o, listener: &limitedListener{ln, make(chan struct{}, maxConnections)}}
 	if o.Record {
-		if err := s.recorder.start(); err != nil {
+		if _, err := s.recorder.start(); err != nil {
 			ln.Close()
 			return nil, err
 		}
@@ -97,6 +97,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", servePage)
 	mux.HandleFunc("GET /stats.json", s.serveReport)
+	mux.HandleFunc("GET /events.json", s.serveEvents)
 	mux.HandleFunc("GET /livez", serveAlive)
 	mux.HandleFunc("GET /readyz", s.serveReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))

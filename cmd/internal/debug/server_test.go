@@ -81,8 +81,8 @@ func (l *looked) want(path string, status int, texts ...string) string {
 	return body
 }
 
-// ask makes a request that is not for a page.
-func (l *looked) ask(method, path string) {
+// ask makes a request that is not for a page, and checks the status of the answer.
+func (l *looked) ask(method, path string, status int) {
 	l.t.Helper()
 	r, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+l.Addr()+path, nil)
 	if err != nil {
@@ -93,8 +93,8 @@ func (l *looked) ask(method, path string) {
 		l.t.Fatal(err)
 	}
 	answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		l.t.Errorf("%s %s: %s", method, path, answer.Status)
+	if answer.StatusCode != status {
+		l.t.Errorf("%s %s: %s, want %d", method, path, answer.Status, status)
 	}
 }
 
@@ -164,7 +164,7 @@ func (l *looked) serve() *served {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	t.Measure(&l.inside.tree)
+	l.inside.measure(t)
 	s.actor = tree.NewActor(t, s.store)
 	group := actors.NewGroup()
 	group.Go("tree", s.actor.Run)
@@ -259,8 +259,8 @@ func TestProfiles(t *testing.T) {
 	l.want("/nothing", 404)
 	const recording = "/debug/flightrecording"
 	l.want(recording, 409, "--flight-recorder")
-	for range 2 {
-		l.ask("PUT", recording)
+	for _, status := range []int{201, 200} {
+		l.ask("PUT", recording, status)
 		if text := l.want(recording, 200); !strings.HasPrefix(text, "go 1.") {
 			t.Errorf("no recording: %.20q", text)
 		}
@@ -268,8 +268,8 @@ func TestProfiles(t *testing.T) {
 	l.recorder.mu.Lock()
 	l.want(recording, 409, "one at a time")
 	l.recorder.mu.Unlock()
-	l.ask("DELETE", recording)
-	l.ask("DELETE", recording)
+	l.ask("DELETE", recording, 200)
+	l.ask("DELETE", recording, 200)
 	l.want(recording, 409, "--flight-recorder")
 }
 

@@ -1,0 +1,99 @@
+package actors
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// eventsKept is how many events an Events holds: more than a minute's worth even if there were one for each of a dozen
+// stalls a second, in some tens of kilobytes.
+const eventsKept = 1024
+
+// Event is something that takes a while and does not happen all the time, such as a slow sync: what one wants to see
+// beside the curves of a load.
+type Event struct {
+	Kind    string
+	Began   time.Time
+	Took    time.Duration // up to now, if it is going on
+	Ongoing bool
+}
+
+// Events keeps the latest events, for those who look into a process. The kinds are few constants of the packages that tell of
+// them. It takes a lock, which nobody holds for long, so it is for what happens a few times a second at most.
+//
+// The zero value is empty, and a nil one takes no notes. Any number of goroutines may use it.
+type Events struct {
+	mu    sync.Mutex
+	ring  []Event // that have ended; of number n at n%eventsKept
+	count uint64  // how many have ended
+	going []Event // at most one of a kind
+}
+
+// Begin notes that something has begun, unless it is going on already.
+func (e *Events) Begin(kind string) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.find(kind) < 0 {
+		e.going = append(e.going, Event{Kind: kind, Began: time.Now(), Ongoing: true})
+	}
+}
+
+// End notes that what Begin has told of has ended. Of what was not going on it notes nothing.
+func (e *Events) End(kind string) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if i := e.find(kind); i >= 0 {
+		began := e.going[i].Began
+		e.going = slices.Delete(e.going, i, i+1)
+		e.add(Event{Kind: kind, Began: began, Took: time.Since(began)})
+	}
+}
+
+// Mark notes something that has just ended. Several of a kind may overlap.
+func (e *Events) Mark(kind string, took time.Duration) {
+	if e == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.add(Event{Kind: kind, Began: time.Now().Add(-took), Took: took})
+}
+
+func (e *Events) find(kind string) int {
+	return slices.IndexFunc(e.going, func(v Event) bool { return v.Kind == kind })
+}
+
+func (e *Events) add(v Event) {
+	if len(e.ring) < eventsKept {
+		e.ring = append(e.ring, v)
+	} else {
+		e.ring[e.count%eventsKept] = v
+	}
+	e.count++
+}
+
+// Since returns the events from number n on, 0 being the first, in the order in which they ended; then those that are
+// going on. next is the number of the one that will end next. Those that are too old are missing: before the
+// ongoing ones there are fewer than next-n. A number that there is not yet, as after a restart, counts as 0.
+func (e *Events) Since(n uint64) (list []Event, next uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n > e.count {
+		n = 0
+	}
+	for i := max(n, e.count-uint64(len(e.ring))); i < e.count; i++ {
+		list = append(list, e.ring[i%eventsKept])
+	}
+	for _, v := range e.going {
+		v.Took = time.Since(v.Began)
+		list = append(list, v)
+	}
+	return list, e.count
+}

@@ -1,0 +1,76 @@
+package blackbox
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/wire"
+)
+
+// stressed runs kivaloo-stress, and checks its exit status, and that it prints some texts.
+func stressed(t *testing.T, status int, args []string, wanted ...string) {
+	t.Helper()
+	r := runCommand(t, exec.CommandContext(t.Context(), daemontest.Program("kivaloo-stress"), args...))
+	if !r.status.Exited() || r.status.ExitStatus() != status {
+		t.Fatalf("%q: status %#x, want %d: %s%s", args, r.status, status, r.out, r.stderr)
+	}
+	for _, want := range wanted {
+		if !strings.Contains(r.out+r.stderr, want) {
+			t.Errorf("%q: no %q in:\n%s%s", args, want, r.out, r.stderr)
+		}
+	}
+}
+
+// A served store is loaded, measured, verified and compared, and the exit status says what came of it.
+func TestStressOfAServedStore(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	at := func(name string) string { return filepath.Join(s.place, name) }
+	run := func(out string, more ...string) []string {
+		return append([]string{"run", "-t", s.addr(), "-n", "1000", "-c", "2", "--warmup", "50ms", "--interval", "50ms", "-o", at(out)}, more...)
+	}
+	stressed(t, 0, run("old", "--duration", "600ms", "-P", "2"), "workload a: get=50,set=50", "closed loop: 2 connections, 2 in flight on each", "drawn in "+at("old"))
+	stressed(t, 0, run("new", "--duration", "600ms", "-P", "2"))
+	for _, name := range []string{"summary.json", "intervals.csv", "latency.hlog", "bench.txt", "report.html"} {
+		if info, err := os.Stat(filepath.Join(at("old"), name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	stressed(t, 0, []string{"compare", at("old"), at("new"), "--fail-if", "rate<1/s"}, "p99.9")
+	stressed(t, 3, []string{"compare", at("old"), at("new"), "--fail-if", "rate>1/s"}, "beyond what --fail-if allows")
+	stressed(t, 0, run("open", "--duration", "300ms", "-R", "500", "--arrivals", "poisson", "--verify", "--mix", "get=30,set=20,insert=10,range=10,delete=10,cas=10,rmw=10"),
+		"Verified: ", ", 0 violations", "open loop: 500 per second, poisson arrivals")
+	stressed(t, 0, run("sweep", "--duration", "200ms", "--sweep", "200:400:200", "-w", "c"), "asked", "drawn in "+at("sweep"))
+	for _, name := range []string{"sweep.json", "report.html", "200/summary.json", "400/summary.json"} {
+		if _, err := os.Stat(filepath.Join(at("sweep"), name)); err != nil {
+			t.Error(err)
+		}
+	}
+	stressed(t, 1, run("old", "--duration", "100ms"), "earlier results are not overwritten")
+	s.stop(t)
+	stressed(t, 1, run("none", "--duration", "100ms"), s.addr())
+}
+
+// A record that is lost behind the back of a load is missed by its ranges, and by its reads.
+func TestStressFindsALoss(t *testing.T) {
+	t.Parallel()
+	const recordOne = "user910a2dec89025cc1"
+	s := newServe(t)
+	s.start(t)
+	stressed(t, 0, []string{"load", "-t", s.addr(), "-n", "100"}, "100 records in ")
+	c := connect(t, s.addr())
+	_, err := c.Get(recordOne)
+	must(t, err)
+	_, err = c.Ask(&wire.KVRequest{Type: wire.TypeDelete, Key: []byte(recordOne)})
+	must(t, err)
+	for _, op := range []string{"range", "get"} {
+		stressed(t, 2, []string{"run", "-t", s.addr(), "-n", "100", "--mix", op + "=1", "--count", "2000", "--warmup", "0s", "--verify", "-o", filepath.Join(s.place, op)},
+			"verification failed", "record 1 is absent")
+	}
+	s.stop(t)
+}

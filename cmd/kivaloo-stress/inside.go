@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"kivaloo"
+	"kivaloo/cmd/internal/debug"
+	"kivaloo/stress"
+	"kivaloo/stress/results"
+)
+
+const (
+	// maxFetchBytes bounds a profile or a recording. A trace of maxTrace of a busy server takes tens of megabytes.
+	maxFetchBytes = 512 << 20
+
+	// maxListBytes is far above what a list of events takes.
+	maxListBytes = 4 << 20
+
+	// maxErrorBytes is how much of a refusal is shown.
+	maxErrorBytes = 1 << 10
+
+	// maxProfile is the longest time that servers make a profile of.
+	maxProfile = 10 * time.Minute
+
+	// maxTrace is how much of the measured time a trace spans: its file grows by megabytes a second.
+	maxTrace = 5 * time.Second
+
+	// fetchPatience is how long an answer may take, after the time that it spans.
+	fetchPatience = 30 * time.Second
+)
+
+// insideFlags are what is to be known from inside the store.
+type insideFlags struct {
+	addr     string   // --debug-addr of the server
+	profiles []string // names in profilePaths
+	flight   string   // condition; "": no flight recorder
+}
+
+func (i *insideFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&i.addr, "debug-addr", "", "of the server, what its --debug-addr was: events such as stalls of its disk are taken from there, and what the next two flags ask for (with --dir it is not needed)")
+	f.StringSliceVar(&i.profiles, "profile", nil, "take these profiles of the measured time: cpu, heap, mutex, block, trace (of its first 5 s)")
+	f.StringVar(&i.flight, "flight-recorder", "", "take a flight recording when a condition first holds in an interval, such as 'p99.9>50ms'")
+}
+
+// profilePaths is where profiles are, without the time, and in which files they are kept.
+var profilePaths = map[string]struct{ path, file string }{
+	"cpu":   {"/debug/pprof/profile", "profile-cpu.pprof"},
+	"heap":  {"/debug/pprof/heap", "profile-heap.pprof"},
+	"mutex": {"/debug/pprof/mutex", "profile-mutex.pprof"},
+	"block": {"/debug/pprof/block", "profile-block.pprof"},
+	"trace": {"/debug/pprof/trace", "trace.out"},
+}
+
+// inside is a way to look into a store.
+type inside struct {
+	profiles  []string
+	condition *results.Condition // nil: no flight recorder
+	url       string             // of the server; of this process any will do
+	client    *http.Client
+	db        *kivaloo.DB // nil: it is a server that has the events
+}
+
+// check says what is wrong with the flags for a plan, before anything has begun.
+func (i *insideFlags) check(t *target, p *stress.Plan) (*inside, error) {
+	in := &inside{profiles: i.profiles, url: "http://" + strings.TrimSuffix(strings.TrimPrefix(i.addr, "http://"), "/")}
+	for _, name := range i.profiles {
+		if _, ok := profilePaths[name]; !ok {
+			return nil, fmt.Errorf("profile %q: there are cpu, heap, mutex, block and trace", name)
+		}
+	}
+	if slices.Sort(in.profiles); len(slices.Compact(slices.Clone(in.profiles))) < len(in.profiles) {
+		return nil, errors.New("--profile names a profile twice")
+	}
+	switch {
+	case len(i.profiles) > 0 && p.Duration < time.Second:
+		return nil, errors.New("--profile is for a --duration of a second or more")
+	case i.addr != "" && t.dir != "":
+		return nil, errors.New("--debug-addr is for a server (-t); of a store in this process nothing more is needed")
+	case i.addr == "" && t.dir == "" && (len(i.profiles) > 0 || i.flight != ""):
+		return nil, errors.New("--profile and --flight-recorder are for a server with --debug-addr: start it with that, and say here what it was")
+	}
+	if i.flight != "" {
+		c, err := results.ParseCondition(i.flight)
+		if err == nil {
+			err = c.ForIntervals(p.Mix)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--flight-recorder: %w", err)
+		}
+		in.condition = &c
+	}
+	return in, nil
+}
+
+// open finds out whether there is an inside to look into. It returns nil if nobody has asked for one.
+func (i *insideFlags) open(ctx context.Context, in *inside, store kivaloo.Store) (*inside, error) {
+	if db, ok := store.(*kivaloo.DB); ok {
+		in.db, in.client = db, debug.Own()
+		return in, nil
+	}
+	if i.addr == "" {
+		return nil, nil
+	}
+	in.client = &http.Client{Transport: &http.Transport{}}
+	if _, err := in.events(ctx, 0); err != nil {
+		return nil, fmt.Errorf("look into the server: %w; is that its --debug-addr?", err)
+	}
+	return in, nil
+}
+
+// close gives up what open has made.
+func (in *inside) close() {
+	if in != nil {
+		in.client.CloseIdleConnections()
+	}
+}
+
+// ask makes a request, and returns an answer that is not a refusal. Its body is to be closed.
+func (in *inside) ask(ctx context.Context, method, path string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, in.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := in.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode/100 == 2 {
+		return answer, nil
+	}
+	defer answer.Body.Close()
+	why, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBytes))
+	return nil, fmt.Errorf("%s %s: %s: %s", method, r.URL, answer.Status, strings.TrimSpace(string(why)))
+}
+
+// fetch gets what is at path, which spans so much time, into a new file.
+func (in *inside) fetch(ctx context.Context, path, file string, spans time.Duration) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, spans+fetchPatience)
+	defer cancel()
+	answer, err := in.ask(ctx, http.MethodGet, path)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, io.LimitReader(answer.Body, maxFetchBytes+1))
+	if err == nil && n > maxFetchBytes {
+		err = fmt.Errorf("more than %d bytes", maxFetchBytes)
+	}
+	if err == nil {
+		err = ctx.Err() // what is made in this process just ends then
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(file)
+		return fmt.Errorf("get %s: %w", path, err)
+	}
+	return nil
+}
+
+// events returns the events from a number on, by the clock of this machine: what the clock of the server's shows does not
+// matter.
+func (in *inside) events(ctx context.Context, since uint64) (debug.EventList, error) {
+	if in.db != nil {
+		events, next := in.db.Events(since)
+		return debug.ListEvents(since, events, next), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+	defer cancel()
+	var list debug.EventList
+	sent := time.Now()
+	answer, err := in.ask(ctx, http.MethodGet, fmt.Sprintf("/events.json?since=%d", since))
+	if err != nil {
+		return list, err
+	}
+	came := time.Now()
+	defer answer.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxListBytes)).Decode(&list); err != nil {
+		return list, fmt.Errorf("%s: %w", answer.Request.URL, err)
+	}
+	ahead := list.Now.Sub(sent.Add(came.Sub(sent) / 2))
+	for i := range list.Events {
+		list.Events[i].Began = list.Events[i].Began.Add(-ahead)
+	}
+	return list, nil
+}

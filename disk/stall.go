@@ -1,0 +1,17 @@
+package disk
+
+import (
+	"time"
+
+	"kivaloo/actors"
+)
+
+// EventStall is the kind of event that a sync is which took too long.
+const EventStall = "fsync stall"
+
+// NoteStall tells events of a sync that took stallTime or more. It is for Options.OnSync.
+func NoteStall(events *actors.Events, took time.Duration) {
+	if took >= stallTime {
+		events.Mark(EventStall, took)
+	}
+}

@@ -1,0 +1,62 @@
+package mux_test
+
+import (
+	"testing"
+
+	"kivaloo/eventloop/mux"
+	"kivaloo/wire"
+)
+
+// counted waits until all counts are as wanted; those not given are 0.
+func (r *rig) counted(want map[string]uint64) {
+	r.t.Helper()
+	eventually(r.t, "the counts are as wanted", func() bool {
+		same := true
+		r.counts.Each(func(op, status string, n uint64) { same = same && n == want[op+" "+status] })
+		return same
+	})
+}
+
+// What the target says of a request is how it has ended.
+func TestCounts(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{Allow: mux.Everything}))
+	for i, ask := range []struct{ request, answer []byte }{
+		{get("a"), wire.AppendKVValue(nil, []byte("A"))},
+		{get("b"), wire.AppendKVStatus(nil, 1)},
+		{set("a", "A"), wire.AppendKVStatus(nil, 0)},
+		{kv(wire.KVRequest{Type: wire.TypeParams}), wire.AppendKVParams(nil, 64, 104)},
+		{kv(wire.KVRequest{Type: wire.TypeBackup, Max: 10}), wire.AppendKVStatus(nil, wire.BackupTooMany)},
+	} {
+		c.send(packet(uint64(i), ask.request))
+		r.target.send(packet(r.target.expect(ask.request), ask.answer))
+		c.expectAnswer(uint64(i), ask.answer)
+	}
+	r.counted(map[string]uint64{"get ok": 1, "get not_done": 1, "set ok": 1, "params ok": 1, "backup failed": 1})
+}
+
+func TestCountsOfBlindness(t *testing.T) {
+	r := newRig(t, nil)
+	r.echoing()
+	c := dial(t, r.source(mux.Source{}))
+	c.send(packet(1, []byte{0, 0, 0, 1, 5}))
+	c.expectAnswer(1, []byte{0, 0, 0, 1, 5})
+	r.counted(map[string]uint64{"any ok": 1})
+}
+
+// Of a client's requests those that the target has been sent fail with it, and the others are dropped.
+func TestCountsOfALostTarget(t *testing.T) {
+	r := newRig(t, kvRules)
+	c := dial(t, r.source(mux.Source{}))
+	const waiting = 100
+	c.sendAll(0, mux.MaxOutstanding)
+	for range mux.MaxOutstanding {
+		r.target.receive()
+	}
+	other := dial(t, r.source(mux.Source{}))
+	other.sendAll(1, waiting)
+	r.target.expectSilence()
+	r.target.Close()
+	r.wait()
+	r.counted(map[string]uint64{"get failed": mux.MaxOutstanding, "get dropped": waiting})
+}

@@ -1,0 +1,118 @@
+package stress
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// HotspotGet gets n pairs as the original's benchmark of that name does: it chooses a group at random, goes through all of
+// it, and chooses again. Only whole groups of pairs are chosen from; there must be one. As with RandomGet all is chosen
+// beforehand.
+func HotspotGet(pairs, n, seed uint64) Workload {
+	w := &randomGet{chosen: make([]Pair, n)}
+	next := hotspot(OriginalOptions{Pairs: pairs, Seed: seed})
+	for i := range w.chosen {
+		w.chosen[i] = PairAt(next())
+	}
+	return w
+}
+
+// RandomMixed makes n requests, each for a pair chosen at random out of pairs. Of each four, the last sets are SETs as those
+// of RandomSet, and the others GETs, which put up with what these have done.
+func RandomMixed(pairs []Pair, n int, seed uint64, sets int) Workload {
+	return &randomMixed{gets: uint64(4 - sets), sets: orderedLoad{pairs: randomChanges(pairs, n, seed)}}
+}
+
+type randomMixed struct {
+	gets uint64 // of each four requests
+	sets orderedLoad
+}
+
+// isGet: what a request is follows from its number.
+func (w *randomMixed) isGet(i uint64) bool { return i%4 < w.gets }
+
+func (w *randomMixed) Next(dst []byte) ([]byte, uint64, bool) {
+	i := w.sets.next
+	if i == len(w.sets.pairs) || !w.isGet(uint64(i)) {
+		return w.sets.Next(dst)
+	}
+	w.sets.next++
+	return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeGet, Key: w.sets.pairs[i].Key()}), uint64(i), true
+}
+
+func (w *randomMixed) Check(tag uint64, answer []byte) error {
+	if !w.isGet(tag) {
+		return w.sets.Check(tag, answer)
+	}
+	p := &w.sets.pairs[tag]
+	value, found, err := wire.ParseKVValue(answer)
+	switch want := p.Value()[:KeyLen-1]; { // the last byte is whatever was set last
+	case err != nil:
+		return fmt.Errorf("GET of %x: %w", p.Key(), err)
+	case !found:
+		return fmt.Errorf("GET of %x: the key is absent", p.Key())
+	case len(value) != KeyLen || !bytes.Equal(value[:KeyLen-1], want):
+		return fmt.Errorf("GET of %x: the value is %x, want %x and another byte", p.Key(), value, want)
+	}
+	return nil
+}
+
+// OrderedUpdate sets all pairs, in order, to values that none of them has had: round is to be another one each time, from
+// 1 to 255.
+func OrderedUpdate(pairs []Pair, round byte) Workload {
+	w := &orderedLoad{pairs: slices.Clone(pairs)}
+	for i := range w.pairs {
+		w.pairs[i][KeyLen] = round // the high byte of the pair's number, which nothing else changes
+	}
+	return w
+}
+
+// Within is w until d has passed since its first request.
+func Within(w Workload, d time.Duration) Workload { return &within{Workload: w, left: d} }
+
+type within struct {
+	Workload
+	left  time.Duration
+	end   time.Time
+	asked uint
+	over  bool
+}
+
+// The clock is looked at once in so many requests: it takes about as long as all else that is done for one.
+const clockEvery = 64
+
+func (w *within) Next(dst []byte) ([]byte, uint64, bool) {
+	if w.asked%clockEvery == 0 {
+		now := time.Now()
+		if w.asked == 0 {
+			w.end = now.Add(w.left)
+		}
+		w.over = w.over || now.After(w.end)
+	}
+	if w.over {
+		return dst, 0, false
+	}
+	w.asked++
+	return w.Workload.Next(dst)
+}
+
+// Scan reads pairs in order, from the first, as the original's bulk-extract does: one request at a time, each for as
+// much as one answer may have. It ends with the last pair, or after d. The Result counts pairs.
+func Scan(ctx context.Context, nc net.Conn, d time.Duration) (Result, error) {
+	extract := &bulkExtract{}
+	w := &watched{Workload: extract, now: time.Now}
+	end, pairs := time.Now().Add(d), 0
+	w.done = func(now time.Time, n int) bool {
+		pairs += n
+		return len(extract.from) > 0 && now.Before(end)
+	}
+	r, err := drive(ctx, nc, w, 1, extractBytes)
+	r.Requests = pairs
+	return r, err
+}

@@ -1,0 +1,164 @@
+package stress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// Answered is one request of a paced load.
+type Answered struct {
+	Due  time.Duration // since the beginning: when it was to be sent
+	Took time.Duration // from then to its answer
+}
+
+// Paced sends the requests of w over nc at a rate per second, whatever the server does, for d, and returns what became of
+// each, in the order of the answers. begin is what Due counts from. Requests that could not be sent in time, as the
+// server did not read, are sent as soon as possible; their time runs from when they were due.
+//
+// Next and Check of w are called on two goroutines. A Check may only look at what Next has not written for later requests.
+func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Duration) (all []Answered, begin time.Time, err error) {
+	if !(rate > 0 && rate <= maxRate) {
+		return nil, begin, fmt.Errorf("a rate of %v per second is not within 0 to %d", rate, int(maxRate))
+	}
+	wait, err := newWaiter()
+	if err != nil {
+		return nil, begin, err
+	}
+	defer wait.close()
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := nc.SetDeadline(time.Now().Add(d + stallTimeout)); err != nil {
+		return nil, begin, err
+	}
+	p := &paced{nc: nc, work: w, begin: time.Now(), total: int(rate * d.Seconds()), slots: make([]pacedSlot, pacedSlots)}
+	sent := make(chan error, 1)
+	go func() {
+		err := p.send(ctx, newSchedule(rate, nil), wait)
+		if err != nil {
+			nc.SetDeadline(time.Unix(1, 0)) // the other side has nothing more to wait for
+		}
+		sent <- err
+	}()
+	received := p.receive()
+	if received != nil {
+		nc.SetDeadline(time.Unix(1, 0))
+	}
+	err = errors.Join(<-sent, received)
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("after %d answers of %d: %w", len(p.all), p.total, err)
+	}
+	return p.all, p.begin, err
+}
+
+// pacedSlots is how many requests can be without an answer: many more than a server takes in, so that what holds the
+// load up is the server.
+const pacedSlots = 1 << 16
+
+// paced is such a load. A request's ID is its slot. The sender writes to a slot when its due is 0, and then sets that; from
+// then until it is 0 again the slot is the receiver's.
+type paced struct {
+	nc    net.Conn
+	work  Workload
+	begin time.Time
+	slots []pacedSlot
+	total int        // requests
+	all   []Answered // the receiver's
+}
+
+type pacedSlot struct {
+	due atomic.Int64 // nanoseconds since begin, and 1; 0: free
+	tag uint64
+}
+
+// send writes at once what has become due since it looked last.
+func (p *paced) send(ctx context.Context, s *schedule, wait *waiter) error {
+	var out []byte
+	due := s.next()
+	for n := 0; n < p.total; {
+		now := time.Since(p.begin)
+		out = out[:0]
+		for ; n < p.total && due <= now; n, due = n+1, s.next() {
+			slot := &p.slots[n%pacedSlots]
+			if slot.due.Load() != 0 {
+				break
+			}
+			start := len(out)
+			record, tag, more := p.work.Next(wire.Begin(out, uint64(n%pacedSlots)))
+			if !more {
+				return fmt.Errorf("the workload has ended after %d requests, and %d were to be sent", n, p.total)
+			}
+			out = wire.End(record, start)
+			slot.tag = tag
+			slot.due.Store(int64(due) + 1)
+		}
+		if len(out) > 0 {
+			if _, err := p.nc.Write(out); err != nil {
+				return err
+			}
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := wait.wait(minPause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive takes the answers to all requests.
+func (p *paced) receive() error {
+	p.all = make([]Answered, 0, p.total)
+	buffer, in := make([]byte, inputBytes), []byte(nil)
+	for len(p.all) < p.total {
+		have := copy(buffer, in)
+		n, err := p.nc.Read(buffer[have:])
+		if err != nil {
+			return err
+		}
+		in = buffer[:have+n]
+		now := time.Since(p.begin)
+		for {
+			packet, n, _, err := wire.Cut(in, inputBytes-wire.Overhead)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				break
+			}
+			if err := p.answer(packet, now); err != nil {
+				return err
+			}
+			in = in[n:]
+		}
+	}
+	return nil
+}
+
+func (p *paced) answer(packet wire.Packet, now time.Duration) error {
+	if packet.ID >= pacedSlots || p.slots[packet.ID].due.Load() == 0 {
+		return fmt.Errorf("answer with ID %d, which no request is waiting for", packet.ID)
+	}
+	slot := &p.slots[packet.ID]
+	if err := p.work.Check(slot.tag, packet.Record); err != nil {
+		return err
+	}
+	due := time.Duration(slot.due.Load() - 1)
+	p.all = append(p.all, Answered{due, now - due})
+	slot.due.Store(0)
+	return nil
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"kivaloo/stress"
+	"kivaloo/stress/targets"
+)
+
+// embedded is what is measured in process.
+func embedded() []targets.Stage {
+	return []targets.Stage{readStage(), updateStage(), growthStage()}
+}
+
+func rate(name string, factor float64, over string) *targets.Row {
+	return &targets.Row{Name: "embedded " + name, Target: targets.Target{Factor: factor, Yardstick: over, Unit: targets.PerSecond}}
+}
+
+// comparison is a row, and what is done for it and for its yardstick. Either handles as many pairs as are chosen.
+type comparison struct {
+	row      *targets.Row
+	of, over action
+	changes  bool // what is chosen is stored; otherwise it is to be found as it is
+}
+
+// action is what one or more goroutines do, each with its part of what is chosen.
+type action struct {
+	goroutines int
+	do         func(chosen []stress.Pair) error
+}
+
+// readStage: all three stores get the same pairs, and as much memory as they like.
+func readStage() targets.Stage {
+	getBbolt, getPebble, two := rate("GET", 3, "bbolt"), rate("GET, over pebble", 4, "pebble"), rate("GET, two goroutines", 1.7, "one")
+	scanBbolt, scanPebble := rate("scan, pairs", 1, "bbolt"), rate("scan, over pebble", 5, "pebble")
+	return targets.Stage{
+		Rows: []*targets.Row{getBbolt, getPebble, two, scanBbolt, scanPebble},
+		Run: func(ctx context.Context, b *targets.Bench) error {
+			pairs := b.FirstPairs(b.Pairs)
+			return withPeers(b, false, func(stores map[string]peer) error {
+				for name, s := range stores { // once without the clock
+					if err := errors.Join(s.scan(pairs), s.get(pairs)); err != nil {
+						return fmt.Errorf("read from %s: %w", name, err)
+					}
+				}
+				scan := func(s peer) action {
+					return action{1, func([]stress.Pair) error { return s.scan(pairs) }}
+				}
+				ours, bolt, peb := stores["kivaloo"], stores["bbolt"], stores["pebble"]
+				return measure(ctx, b, []comparison{
+					{row: getBbolt, of: action{1, ours.get}, over: action{1, bolt.get}},
+					{row: getPebble, of: action{1, ours.get}, over: action{1, peb.get}},
+					{row: two, of: action{2, ours.get}, over: action{1, ours.get}},
+					{row: scanBbolt, of: scan(ours), over: scan(bolt)},
+					{row: scanPebble, of: scan(ours), over: scan(peb)},
+				})
+			})
+		},
+	}
+}
+
+// updateStage: each commit is on the disk before the next.
+func updateStage() targets.Stage {
+	row := rate("durable updates, commits of 2048", 2, "pebble")
+	return targets.Stage{Rows: []*targets.Row{row}, Run: func(ctx context.Context, b *targets.Bench) error {
+		return withPeers(b, true, func(stores map[string]peer) error {
+			return measure(ctx, b, []comparison{
+				{row: row, of: action{1, stores["kivaloo"].update}, over: action{1, stores["pebble"].update}, changes: true},
+			})
+		})
+	}}
+}
+
+// withPeers calls f with stores that hold the pairs. They are gone afterwards. Those that are durable are filled with
+// commits that are durable too.
+func withPeers(b *targets.Bench, durable bool, f func(map[string]peer) error) (failed error) {
+	stores := make(map[string]peer)
+	for name, open := range openers {
+		b.Say("filling %s with %d pairs", name, b.Pairs)
+		s, done, err := fill(b, name, open, durable, b.Pairs)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, done()) }()
+		stores[name] = s
+	}
+	return f(stores)
+}
+
+// fill makes a store with n pairs. done closes and removes it.
+func fill(b *targets.Bench, name string, open opener, durable bool, n uint64) (s peer, done func() error, err error) {
+	dir := filepath.Join(b.Dir, name+"-embedded")
+	if s, err = open(dir, durable); err != nil {
+		return nil, nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	done = func() error { return errors.Join(s.close(), os.RemoveAll(dir)) }
+	if err := s.load(b.FirstPairs(n)); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("load %s: %w", name, err), done())
+	}
+	return s, done, nil
+}
+
+// measure measures those rows that are wanted. What is compared is done right after one another, so that what else the
+// machine does hits both.
+func measure(ctx context.Context, b *targets.Bench, all []comparison) error {
+	random := rand.New(rand.NewPCG(b.Seed, 0))
+	for round := range b.Rounds {
+		for _, c := range all {
+			if !b.Wants(c.row) {
+				continue
+			}
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			b.Say("round %d: %s", round+1, c.row.Name)
+			chosen := choose(random, b.FirstPairs(b.Pairs), int(b.Pairs))
+			if c.changes {
+				change(random, chosen)
+			}
+			figure, err := c.of.rate(chosen)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.row.Name, err)
+			}
+			yard, err := c.over.rate(chosen)
+			if err != nil {
+				return fmt.Errorf("%s, the yardstick: %w", c.row.Name, err)
+			}
+			c.row.Record(figure, yard)
+		}
+	}
+	return nil
+}
+
+// choose returns n pairs, each chosen at random. They are copied, because looking them up while the clock runs would
+// cost what a Get does.
+func choose(random *rand.Rand, pairs []stress.Pair, n int) []stress.Pair {
+	chosen := make([]stress.Pair, n)
+	for i := range chosen {
+		chosen[i] = pairs[random.IntN(len(pairs))]
+	}
+	return chosen
+}
+
+// change gives each pair another last byte, as setting the value that is there already would write nothing.
+func change(random *rand.Rand, chosen []stress.Pair) {
+	for i := range chosen {
+		chosen[i][stress.PairLen-1] = byte(random.Uint32())
+	}
+}
+
+// rate does it once, with each goroutine taking its part of what is chosen, and returns the pairs per second.
+func (a action) rate(chosen []stress.Pair) (float64, error) {
+	runtime.GC() // of what came before
+	errs := make([]error, a.goroutines)
+	var working sync.WaitGroup
+	began := time.Now()
+	for i := range errs {
+		part := chosen[i*len(chosen)/a.goroutines : (i+1)*len(chosen)/a.goroutines]
+		working.Go(func() { errs[i] = a.do(part) })
+	}
+	working.Wait()
+	return float64(len(chosen)) / time.Since(began).Seconds(), errors.Join(errs...)
+}

@@ -1,0 +1,148 @@
+package stress
+
+import (
+	"bytes"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// RedisPrograms are what Redis consists of. They are looked for in PATH unless they contain a slash.
+type RedisPrograms struct {
+	Server    string // redis-server
+	Benchmark string // redis-benchmark
+}
+
+// Check returns an error that says what to do, unless both are there.
+func (r RedisPrograms) Check() error {
+	for _, program := range []string{r.Server, r.Benchmark} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("this comparison needs Redis (on Debian: apt install redis-server redis-tools): %w", err)
+		}
+	}
+	return nil
+}
+
+// Redis is a server that syncs every write before it acknowledges it, with redis-benchmark to ask it.
+type Redis struct {
+	*Process
+	benchmark string
+}
+
+// StartRedis starts one that keeps its data in a new directory dir, and waits until it accepts.
+func StartRedis(ctx context.Context, programs RedisPrograms, dir string) (*Redis, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(dir, "redis.sock")
+	p, err := Start("redis-server", socket, programs.Server, []string{"--port", "0", "--unixsocket", socket, "--dir", dir,
+		"--appendonly", "yes", "--appendfsync", "always", "--save", ""}, nil)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := p.Connect(ctx)
+	if err != nil {
+		return nil, errors.Join(err, p.Stop())
+	}
+	return &Redis{p, programs.Benchmark}, nc.Close()
+}
+
+// Sets has n random pairs out of n set, and returns how many a second there were.
+func (r *Redis) Sets(ctx context.Context, n uint64) (float64, error) {
+	return r.rate(ctx, n, "SET", redisKey, strings.Repeat("v", KeyLen))
+}
+
+// Gets has n random pairs out of n got, and returns how many a second there were.
+func (r *Redis) Gets(ctx context.Context, n uint64) (float64, error) {
+	return r.rate(ctx, n, "GET", redisKey)
+}
+
+// How redis-benchmark keeps Depth requests outstanding, over 64 connections.
+const (
+	redisClients  = "64"
+	redisPipeline = "64"
+)
+
+// redisKey is what redis-benchmark makes a key of KeyLen bytes from, by putting a
+// random number of 12 digits in the place of the last word.
+var redisKey = strings.Repeat("k", KeyLen-12) + "__rand_int__"
+
+// rate has redis-benchmark send a command n times, and returns its rate.
+func (r *Redis) rate(ctx context.Context, n uint64, command ...string) (float64, error) {
+	count := strconv.FormatUint(n, 10)
+	args := append([]string{"-s", r.Socket, "-c", redisClients, "-P", redisPipeline, "-n", count, "-r", count, "--csv"}, command...)
+	cmd := exec.CommandContext(ctx, r.benchmark, args...)
+	var text, complaints bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &complaints
+	if err := cmd.Run(); err != nil {
+		return 0, fmt.Errorf("redis-benchmark %s: %w\n%s%s", command[0], err, &text, &complaints)
+	}
+	rate, err := benchmarkRate(text.String())
+	if err != nil {
+		return 0, fmt.Errorf("redis-benchmark %s printed what cannot be understood: %w\n%s", command[0], err, &text)
+	}
+	return rate, nil
+}
+
+// benchmarkRate finds the rate in what redis-benchmark printed: a line that names
+// the columns, and one with their values.
+func benchmarkRate(text string) (float64, error) {
+	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if err != nil {
+		return 0, err
+	}
+	if len(rows) != 2 {
+		return 0, fmt.Errorf("%d lines instead of two", len(rows))
+	}
+	for i, column := range rows[0] {
+		if column == "rps" {
+			return strconv.ParseFloat(rows[1][i], 64)
+		}
+	}
+	return 0, errors.New(`no column "rps"`)
+}
+
+// Settle waits until Redis has finished rewriting its log in the background, which
+// would slow it down.
+func (r *Redis) Settle(ctx context.Context) error {
+	nc, err := r.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		busy, err := rewriting(nc)
+		if err != nil {
+			return r.Lost(err)
+		}
+		if !busy {
+			return nil
+		}
+		time.Sleep(settleInterval)
+	}
+}
+
+// rewriting asks Redis whether it is rewriting its log, or about to.
+func rewriting(nc net.Conn) (bool, error) {
+	if _, err := io.WriteString(nc, "INFO persistence\r\n"); err != nil {
+		return false, err
+	}
+	reply := make([]byte, 16<<10) // it is about 1 KB, and comes at once
+	n, err := nc.Read(reply)
+	if err != nil {
+		return false, err
+	}
+	reply = reply[:n]
+	return bytes.Contains(reply, []byte("aof_rewrite_in_progress:1")) || bytes.Contains(reply, []byte("aof_rewrite_scheduled:1")), nil
+}

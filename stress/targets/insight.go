@@ -1,0 +1,117 @@
+package targets
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+)
+
+// insight is what a server tells at its --debug-addr.
+type insight struct{ addr string }
+
+// freeAddr returns an address on which nobody listens, as far as one can know.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
+}
+
+// get fetches a page.
+func (i insight) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, insightTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+i.addr+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	request.Close = true
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, insightBytes))
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, answer.Status, text)
+	}
+	return text, err
+}
+
+// checkpoints returns when there were checkpoints, of those that the server still knows.
+func (i insight) checkpoints(ctx context.Context) (all []period, err error) {
+	text, err := i.get(ctx, "/events.json")
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Events []struct {
+			Kind    string    `json:"kind"`
+			Began   time.Time `json:"began"`
+			Seconds float64   `json:"seconds"`
+		} `json:"events"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, fmt.Errorf("/events.json: %w", err)
+	}
+	for _, e := range list.Events {
+		if e.Kind == "checkpoint" {
+			all = append(all, period{e.Began, e.Began.Add(time.Duration(e.Seconds * float64(time.Second)))})
+		}
+	}
+	return all, nil
+}
+
+// cachedPart returns how much of its cache a server has filled.
+func (i insight) cachedPart(ctx context.Context) (float64, error) {
+	text, err := i.get(ctx, "/stats.json")
+	if err != nil {
+		return 0, err
+	}
+	var stats struct {
+		Tree struct {
+			CachedPages float64 `json:"cached_pages"`
+			CacheLimit  float64 `json:"cache_limit"`
+		} `json:"tree"`
+	}
+	if err := json.Unmarshal(text, &stats); err != nil {
+		return 0, fmt.Errorf("/stats.json: %w", err)
+	}
+	return stats.Tree.CachedPages / max(stats.Tree.CacheLimit, 1), nil
+}
+
+// collect has a server collect garbage.
+func (i insight) collect(ctx context.Context) error {
+	_, err := i.get(ctx, "/debug/pprof/heap?gc=1")
+	return err
+}
+
+// What the kernel tells of a process.
+var (
+	writeBytes   = regexp.MustCompile(`(?m)^write_bytes: (\d+)$`) // in /proc/PID/io: what it caused to be written to disks
+	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)  // in /proc/PID/status
+)
+
+// kernelCount finds a number in a file about a process.
+func kernelCount(pid int, file string, number *regexp.Regexp) (float64, error) {
+	path := filepath.Join("/proc", strconv.Itoa(pid), file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	found := number.FindSubmatch(text)
+	if found == nil {
+		return 0, fmt.Errorf("no %v in %s", number, path)
+	}
+	return strconv.ParseFloat(string(found[1]), 64)
+}

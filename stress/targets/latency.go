@@ -1,0 +1,165 @@
+package targets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/stress"
+)
+
+// Latency is how long requests take: a lone SET, and a mix that comes at a fixed rate.
+func Latency() []Stage { return []Stage{loneStage(), openStage()} }
+
+// loneStage: what a SET takes over what the disk takes, measured by turns in the same file system.
+func loneStage() Stage {
+	row := &Row{Name: "one durable SET in flight, p50", Target: Target{Factor: 1, Yardstick: "fdatasync", Plus: 150, AtMost: true, Unit: Micros}}
+	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
+		pairs := b.FirstPairs(b.Pairs)
+		s, err := b.serveFilled(ctx, pairs)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		for round := range b.Rounds {
+			b.Say("round %d: %s", round+1, row.Name)
+			disk, err := appendTime(filepath.Join(b.Dir, "appended"))
+			if err != nil {
+				return err
+			}
+			w := &lone{Workload: stress.Within(stress.RandomSet(pairs, warmRequests, b.Seed+uint64(round)), loneTime)}
+			if _, err := stress.Drive(ctx, s.conn, w, 1); err != nil {
+				return s.processes[0].Lost(err)
+			}
+			row.Record(micros(percentile(w.took, 50)), micros(disk))
+		}
+		return nil
+	}}
+}
+
+// serveFilled has `kivaloo serve` keep a new store with these pairs.
+func (b *Bench) serveFilled(ctx context.Context, pairs []stress.Pair, args ...string) (*store, error) {
+	s, err := b.serve(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	b.Say("filling a store with %d pairs", len(pairs))
+	_, err = s.drive(ctx, stress.OrderedLoad(pairs), nil)
+	return s.orStop(err)
+}
+
+// appendTime returns the median of what it takes to append a block to a file and have it on the disk.
+func appendTime(path string) (_ time.Duration, err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
+	block := make([]byte, blockSize)
+	var took []time.Duration
+	for end := time.Now().Add(loneTime); time.Now().Before(end); {
+		began := time.Now()
+		if _, err := f.Write(block); err != nil {
+			return 0, err
+		}
+		if err := unix.Fdatasync(int(f.Fd())); err != nil {
+			return 0, fmt.Errorf("fdatasync %s: %w", path, err)
+		}
+		took = append(took, time.Since(began))
+	}
+	return percentile(took, 50), nil
+}
+
+// lone notes how long each request of a workload takes. There is one at a time.
+type lone struct {
+	stress.Workload
+	sent time.Time
+	took []time.Duration
+}
+
+func (l *lone) Next(dst []byte) ([]byte, uint64, bool) {
+	l.sent = time.Now()
+	return l.Workload.Next(dst)
+}
+
+func (l *lone) Check(tag uint64, answer []byte) error {
+	l.took = append(l.took, time.Since(l.sent))
+	return l.Workload.Check(tag, answer)
+}
+
+// percentile sorts times, and returns the one that p percent of them are not above. There is at least one.
+func percentile(times []time.Duration, p float64) time.Duration {
+	slices.Sort(times)
+	return times[min(int(float64(len(times))*p/100), len(times)-1)]
+}
+
+func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// openStage: the mix at half of what the store can do, first measured with as many in flight as are allowed.
+func openStage() Stage {
+	row := &Row{Name: "mix at half the peak rate, p99.9 during checkpoints", Target: Target{Factor: 5, Yardstick: "p99 without", AtMost: true, Unit: Millis}}
+	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
+		pairs, look := b.FirstPairs(b.Pairs), insight{}
+		if look.addr, err = freeAddr(); err != nil {
+			return err
+		}
+		s, err := b.serveFilled(ctx, pairs, "--debug-addr", look.addr)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		b.Say("the peak rate of the mix")
+		peak, err := s.drive(ctx, stress.Within(stress.RandomMixed(pairs, requests, b.Seed, 2), b.Time), nil)
+		if err != nil {
+			return err
+		}
+		rate, long := peak/2, pacedTime
+		for round := range b.Rounds {
+			b.Say("round %d: the mix at %.0f per second", round+1, rate)
+			w := stress.RandomMixed(pairs, int(rate*long.Seconds())+1, b.Seed+1+uint64(round), 2)
+			all, began, err := stress.Paced(ctx, s.conn, w, rate, long)
+			if err != nil {
+				return s.processes[0].Lost(err)
+			}
+			checkpoints, err := look.checkpoints(ctx)
+			if err != nil {
+				return err
+			}
+			during, without := split(all, began, checkpoints)
+			if len(during) == 0 || len(without) == 0 {
+				during, without = append(during, without...), append(without, during...)
+				row.Note("at %.0f/s; no checkpoint was seen, or one all the time: it is p99.9 of everything over p99 of everything", rate)
+			} else {
+				row.Note("at %.0f/s, %d of %d requests during checkpoints", rate, len(during), len(all))
+			}
+			row.Record(micros(percentile(during, 99.9))/1000, micros(percentile(without, 99))/1000)
+		}
+		return nil
+	}}
+}
+
+// split tells apart what was under way during one of the periods, and what was not.
+func split(all []stress.Answered, began time.Time, periods []period) (during, without []time.Duration) {
+	for _, a := range all {
+		due := began.Add(a.Due)
+		if slices.ContainsFunc(periods, func(p period) bool { return p.overlaps(due, due.Add(a.Took)) }) {
+			during = append(during, a.Took)
+		} else {
+			without = append(without, a.Took)
+		}
+	}
+	return during, without
+}
+
+// period is a time that something took.
+type period struct{ began, ended time.Time }
+
+func (p period) overlaps(began, ended time.Time) bool {
+	return began.Before(p.ended) && ended.After(p.began)
+}

@@ -1,0 +1,160 @@
+package targets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"kivaloo/stress"
+)
+
+// Upkeep is what durability, recovery and memory cost.
+func Upkeep() []Stage { return []Stage{writtenStage(), killStage(), collectorStage()} }
+
+// writtenStage: what a random SET has the server write, until there is nothing more to do.
+func writtenStage() Stage {
+	row := &Row{Name: "bytes written per random SET", Target: Target{Plus: 400, AtMost: true, Unit: Bytes}}
+	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
+		pairs := b.FirstPairs(b.Pairs)
+		s, err := b.serveFilled(ctx, pairs)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		for round := range b.Rounds {
+			b.Say("round %d: %s", round+1, row.Name)
+			before, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
+			if err != nil {
+				return err
+			}
+			w := stress.Within(stress.RandomSet(pairs, requests, b.Seed+uint64(round)), b.Time)
+			r, err := stress.Drive(ctx, s.conn, w, stress.Depth)
+			if err != nil {
+				return s.processes[0].Lost(err)
+			}
+			after, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
+			if err != nil {
+				return err
+			}
+			row.Record((after-before)/float64(r.Requests), 0)
+		}
+		return nil
+	}}
+}
+
+// writtenWhenIdle waits until the server has written nothing for a while, and returns how many bytes it has
+// written.
+func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float64, error) {
+	last := -1.0
+	for range idleTries {
+		n, err := kernelCount(s.processes[0].PID(), "io", writeBytes)
+		if err != nil || n == last {
+			return n, err
+		}
+		last = n
+		select {
+		case <-time.After(idle):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+	return last, nil // it never rests: what it goes on with is counted as far as it has come
+}
+
+// killStage: how long a server takes to answer that was killed while it was being written to. In which state
+// that leaves the journal is a matter of luck; so the longest time counts.
+func killStage() Stage {
+	row := &Row{Name: "kill -9 during random SETs, to the first answer", Target: Target{Plus: 1000, AtMost: true, Unit: Millis}}
+	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
+		pairs := b.FirstPairs(b.Pairs)
+		s, err := b.serveFilled(ctx, pairs)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		longest := 0.0
+		for round := range b.Rounds {
+			b.Say("round %d: %s", round+1, row.Name)
+			took, err := s.killAndRestart(ctx, b, stress.RandomSet(pairs, requests, b.Seed+uint64(round)))
+			if err != nil {
+				return err
+			}
+			longest = max(longest, micros(took)/1000)
+		}
+		row.Record(longest, 0)
+		row.Note("the longest of %d", b.Rounds)
+		return nil
+	}}
+}
+
+// killAndRestart returns how long it took from the start of the new server to its first answer.
+func (s *store) killAndRestart(ctx context.Context, b *Bench, w stress.Workload) (time.Duration, error) {
+	failed := make(chan error, 1)
+	go func() {
+		_, err := stress.Drive(ctx, s.conn, w, stress.Depth)
+		failed <- err
+	}()
+	select {
+	case err := <-failed: // too early
+		return 0, s.processes[0].Lost(fmt.Errorf("no SETs to interrupt: %w", err))
+	case <-time.After(b.Time):
+	}
+	s.processes[0].Kill()
+	<-failed
+	s.processes = nil
+	began := time.Now()
+	if err := s.start(ctx, "kivaloo serve", filepath.Join(s.dir, "kivaloo.sock"), b.program("kivaloo"), []string{"serve", "--dir", s.dir}); err != nil {
+		return 0, err
+	}
+	_, err := s.drive(ctx, stress.RandomMixed(b.FirstPairs(b.Pairs), 1, b.Seed, 0), nil)
+	return time.Since(began), err
+}
+
+// collectorStage: what the garbage collector has to do when a large cache is full, and what memory that takes.
+func collectorStage() Stage {
+	marking := &Row{Name: "garbage collector, 1 GiB cache: marking, processor time", Target: Target{Plus: 5, AtMost: true, Unit: Millis}}
+	resident := &Row{Name: "memory, 1 GiB cache: resident over cache size", Target: Target{Plus: 1.3, AtMost: true, Unit: Times}}
+	return Stage{Rows: []*Row{marking, resident}, Run: func(ctx context.Context, b *Bench) (err error) {
+		look := insight{}
+		if look.addr, err = freeAddr(); err != nil {
+			return err
+		}
+		s, err := b.serve(ctx, "--cache", fmt.Sprint(collectedCacheBytes), "--debug-addr", look.addr)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		b.Say("filling a cache of %d MiB", collectedCacheBytes>>20)
+		if _, err := s.drive(ctx, &fill{n: collectedCacheBytes / fillPairBytes}, nil); err != nil {
+			return err
+		}
+		part, err := look.cachedPart(ctx)
+		if err != nil {
+			return err
+		}
+		marking.Note("%.0f %% of the cache is full", 100*part)
+		for range b.Rounds {
+			_, before := s.processes[0].LastMarking()
+			if err := look.collect(ctx); err != nil {
+				return err
+			}
+			took, after := s.processes[0].LastMarking()
+			if after == before || took == 0 {
+				return s.processes[0].Lost(errors.New("it did not tell of a garbage collection"))
+			}
+			size, err := kernelCount(s.processes[0].PID(), "status", residentSize)
+			if err != nil {
+				return err
+			}
+			if b.Wants(marking) {
+				marking.Record(micros(took)/1000, 0)
+			}
+			if b.Wants(resident) {
+				resident.Record(size*1024/collectedCacheBytes, 0)
+			}
+		}
+		return nil
+	}}
+}

@@ -1,0 +1,179 @@
+package targets
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"kivaloo/stress"
+)
+
+// daemonsPart is how much of what serve has to reach the separate daemons have to.
+const daemonsPart = 0.6
+
+// starter starts servers that keep a new store.
+type starter func(ctx context.Context, args ...string) (*store, error)
+
+// blockSize is serve's default, which kivaloo-lbs has none of.
+const blockSize = 2048
+
+// wireRows are what is measured of a store, over a socket.
+type wireRows struct {
+	load, get, hotspot, scan, set, mix, update *Row
+}
+
+func newWireRows(prefix string, part float64) *wireRows {
+	row := func(name string, factor float64, yardstick string) *Row {
+		return &Row{Name: prefix + name, Target: Target{Factor: part * factor, Yardstick: yardstick, Unit: PerSecond}}
+	}
+	return &wireRows{
+		get:     row("random GET", 1.4, redisGet),
+		hotspot: row("hot-spot GET", 1.5, redisGet),
+		set:     row("random durable SET", 2, redisSet),
+		mix:     row("50/50 mix", 2, redisSet),
+		load:    row("ordered load", 2.5, redisSet),
+		update:  row("ordered update", 3, redisSet),
+		scan:    row("full scan, pairs", 4, redisGet),
+	}
+}
+
+func (w *wireRows) all() []*Row {
+	return []*Row{w.get, w.hotspot, w.set, w.mix, w.load, w.update, w.scan}
+}
+
+// Wire is what is measured of servers, in comparison with Redis.
+func Wire() []Stage {
+	return []Stage{wireStage(), largeStage()}
+}
+
+// wireStage: `kivaloo serve`, and the two daemons in its place. Each round has new stores.
+func wireStage() Stage {
+	one, two := newWireRows("", 1), newWireRows("lbs+kvlds: ", daemonsPart)
+	return Stage{
+		Rows:  append(one.all(), two.all()...),
+		Redis: true,
+		Run: func(ctx context.Context, b *Bench) error {
+			b.FirstPairs(b.Pairs)
+			for round := range b.Rounds {
+				y, err := b.askRedis(ctx)
+				if err != nil {
+					return err
+				}
+				for _, side := range []struct {
+					rows  *wireRows
+					start starter
+				}{{one, b.serve}, {two, b.daemons}} {
+					if !b.wantsAny(side.rows.all()) {
+						continue
+					}
+					if err := b.wireRound(ctx, side.rows, side.start, y, round); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// wireRound fills a new store, which its first measurement is, and goes on with it: reads first, while all values are
+// known to the last byte.
+func (b *Bench) wireRound(ctx context.Context, rows *wireRows, start starter, y yardsticks, round int) (err error) {
+	s, err := start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	pairs := b.FirstPairs(b.Pairs)
+	m := measuring{b, s, y, min(warmTime, b.Time), round}
+	for _, step := range []func() error{
+		func() error { return m.load(ctx, rows.load, pairs) },
+		func() error { return m.drive(ctx, rows.get, randomGets(pairs)) },
+		func() error {
+			return m.drive(ctx, rows.hotspot, func(n int, seed uint64) stress.Workload { return stress.HotspotGet(b.Pairs, uint64(n), seed) })
+		},
+		func() error { return m.scan(ctx, rows.scan) },
+		func() error {
+			return m.drive(ctx, rows.set, func(n int, seed uint64) stress.Workload { return stress.RandomSet(pairs, n, seed) })
+		},
+		func() error { return m.drive(ctx, rows.mix, randomMix(pairs, 2)) },
+		func() error {
+			// Like an ordered load, which has no warm-up either.
+			return m.once(ctx, rows.update, stress.Within(stress.OrderedUpdate(pairs, byte(round+1)), m.Time))
+		},
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maker makes a workload of n random requests.
+type maker func(n int, seed uint64) stress.Workload
+
+func randomGets(pairs []stress.Pair) maker {
+	return func(n int, seed uint64) stress.Workload { return stress.RandomGet(pairs, n, seed) }
+}
+
+// randomMix has so many SETs among each four requests.
+func randomMix(pairs []stress.Pair, sets int) maker {
+	return func(n int, seed uint64) stress.Workload { return stress.RandomMixed(pairs, n, seed, sets) }
+}
+
+// measuring is one round on one store.
+type measuring struct {
+	*Bench
+	store *store
+	y     yardsticks
+	warm  time.Duration
+	round int
+}
+
+// load fills the store, whether that is wanted or not.
+func (m measuring) load(ctx context.Context, row *Row, pairs []stress.Pair) error {
+	m.Say("round %d: %s", m.round+1, row.Name)
+	rate, err := m.store.drive(ctx, stress.OrderedLoad(pairs), row)
+	if err == nil && m.Wants(row) {
+		row.Record(rate, m.y.of(row.Target))
+	}
+	return err
+}
+
+// drive measures a workload, if it is wanted, after a little of the same with other choices.
+func (m measuring) drive(ctx context.Context, row *Row, work maker) error {
+	if !m.Wants(row) {
+		return nil
+	}
+	seed := m.Seed + uint64(m.round)
+	if _, err := m.store.drive(ctx, stress.Within(work(warmRequests, ^seed), m.warm), nil); err != nil {
+		return err
+	}
+	return m.once(ctx, row, stress.Within(work(requests, seed), m.Time))
+}
+
+// once measures a workload, if it is wanted.
+func (m measuring) once(ctx context.Context, row *Row, w stress.Workload) error {
+	if !m.Wants(row) {
+		return nil
+	}
+	m.Say("round %d: %s", m.round+1, row.Name)
+	rate, err := m.store.drive(ctx, w, row)
+	if err == nil {
+		row.Record(rate, m.y.of(row.Target))
+	}
+	return err
+}
+
+// scan measures how many pairs a second can be read in order, if that is wanted.
+func (m measuring) scan(ctx context.Context, row *Row) error {
+	if !m.Wants(row) {
+		return nil
+	}
+	m.Say("round %d: %s", m.round+1, row.Name)
+	rate, err := m.store.scan(ctx, m.Time, row)
+	if err == nil {
+		row.Record(rate, m.y.of(row.Target))
+	}
+	return err
+}
