@@ -36,7 +36,7 @@ func TestTop(t *testing.T) {
 		Sync:   debug.Timing{Name: "fsync"},
 		Batch:  &debug.Sizes{Mean: 1.25, P99: 3},
 		Tree: &debug.Shape{
-			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
+			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, JournalBytes: 12_345_678, UnsavedPages: 77, Checkpoints: 4, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
 		},
 	})
 	want := `kivaloo serve, up 1h2m5s: ready
@@ -55,7 +55,7 @@ func TestTop(t *testing.T) {
 changes in a batch: mean 1.2, p99 3
 cache: 99.87% answered from memory, 900 of 65536 pages
 tree: 1000 pages of 4096 bytes, 2 levels above the leaves, 1 snapshots
-disk: 2500 blocks, garbage ratio 2.50
+disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, 77 pages not saved, 4 checkpoints
 `
 	for _, arg := range []string{addr, "http://" + addr, "http://" + addr + "/"} {
 		kivalooRun("", "top", arg, "-n", "1").want(t, 0, want, "")
