@@ -46,7 +46,7 @@ func (a *Actor) Run(ctx context.Context) error {
 		return a.requests.Empty() && a.done.Empty() && ctx.Err() == nil
 	}
 	for {
-		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain()}
+		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: a.done.Drain}
 		busy := in.Requests != nil || in.Done != nil
 		if ctx.Err() != nil {
 			a.tree.Stop()

@@ -82,6 +82,7 @@ func (t *Tree) locate(w *write) bool {
 	complete := t.locateIn(w, w.base.root, w.items)
 	for leaves := w.leaves; len(leaves) > 0; {
 		n := min(len(leaves), leafGroup)
+		t.lookUp()
 		complete = t.holdLeaves(w, leaves[:n]) && complete
 		t.touchSlots(leaves[:n])
 		for _, l := range leaves[:n] {

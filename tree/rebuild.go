@@ -58,6 +58,7 @@ func (t *Tree) rebuild(w *write, id nodeID, outcomes []outcome, lo, hi []byte, l
 	if nd.height == 0 {
 		return t.rebuildLeaf(w, nd, outcomes, lo, hi, limit)
 	}
+	t.lookUp()
 	level := w.level(int(nd.height))
 	ascending := t.rebuildKids(w, nd, outcomes, lo, hi)
 	if t.canPatch(nd, level) {

@@ -146,11 +146,13 @@ type Tree struct {
 	metrics   *Metrics       // nil: nothing is measured
 	events    *actors.Events // nil: nobody wants to know
 
-	touched []Client // clients with answers in this step
-	first   *disk.Op // operations to be submitted after this step
-	last    *disk.Op
-	faults  map[uint64]bool // blocks already reported
-	pairs   []byte          // scratch: the pairs of one Range
+	touched  []Client // clients with answers in this step
+	first    *disk.Op // operations to be submitted after this step
+	last     *disk.Op
+	late     func() *disk.Op // Inputs.Late
+	deferred *disk.Op        // operations that have come back during the step
+	faults   map[uint64]bool // blocks already reported
+	pairs    []byte          // scratch: the pairs of one Range
 }
 
 // Inputs is what has happened since the last step.
@@ -158,6 +160,10 @@ type Inputs struct {
 	Now      time.Duration // monotonic, since any fixed moment; never goes back
 	Requests *Batch        // chain, oldest first
 	Done     *disk.Op      // chain of operations that have come back
+
+	// Late returns a chain of those that have come back since, or nil. If it is not nil, a step that takes long asks it now and
+	// then, so that nobody waits for the answer to a change that has become durable meanwhile.
+	Late func() *disk.Op
 }
 
 // Effects is what is to be done after a step.
@@ -169,13 +175,8 @@ type Effects struct {
 // Step takes in what has happened, does all that can be done now, and says what the
 // world outside has to do. Answers are given during the call.
 func (t *Tree) Step(in Inputs) Effects {
-	t.now = in.Now
-	for op := in.Done; op != nil; {
-		next := op.Link.Next()
-		op.SetNext(nil)
-		t.finished(op)
-		op = next
-	}
+	t.now, t.late = in.Now, in.Late
+	t.finishAll(in.Done)
 	for b := in.Requests; b != nil; {
 		next := b.Next()
 		b.SetNext(nil)
@@ -186,6 +187,12 @@ func (t *Tree) Step(in Inputs) Effects {
 	t.sweep()
 	t.runReads()
 	t.advance()
+	for t.deferred != nil {
+		done := t.deferred
+		t.deferred = nil
+		t.finishAll(done)
+		t.advance()
+	}
 	t.publishTally()
 	t.flush()
 
@@ -226,6 +233,36 @@ func (t *Tree) submit(op *disk.Op) {
 		t.last.SetNext(op)
 	}
 	t.last = op
+}
+
+// finishAll takes back a chain of operations.
+func (t *Tree) finishAll(ops *disk.Op) {
+	for op := ops; op != nil; {
+		next := op.Link.Next()
+		op.SetNext(nil)
+		t.finished(op)
+		op = next
+	}
+}
+
+// lookUp is called now and then while a batch is built. It takes in an append that has come back, and answers the batch in
+// it: the one that is built, on the tree which that leaves, is not touched by it. All else is left for the end of the step.
+func (t *Tree) lookUp() {
+	if t.late == nil || t.writes.syncing == nil {
+		return
+	}
+	for op := t.late(); op != nil; {
+		next := op.Link.Next()
+		op.SetNext(nil)
+		if op.Kind == disk.Append && op.Err == nil && op.OK {
+			t.appended(op)
+			t.flush()
+		} else {
+			op.SetNext(t.deferred)
+			t.deferred = op
+		}
+		op = next
+	}
 }
 
 // finished takes back an operation.
