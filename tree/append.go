@@ -45,7 +45,7 @@ func (t *Tree) append(w *write) {
 		}
 	case t.logs():
 		a.seq++
-		blocks := a.journal.writeBatch(t.cache.blockSize, a.seq, t.next, w.outcomes)
+		blocks := a.journal.writeBatch(t.cache.blockSize, a.seq, t.next, w.outcomes, w.overwrites)
 		a.pages, a.logged = append(a.pages, blocks...), uint64(len(blocks))
 		if cp.running {
 			t.save(&cp.saving, chunk)

@@ -38,6 +38,7 @@ type action uint8
 const (
 	put    action = iota // key gets value
 	remove               // key is there and goes
+	carry                // as put, but of the batch before, which has it in the journal
 	touch                // nothing changes but the place of the leaf that key falls into
 )
 
@@ -78,7 +79,7 @@ func compareItems(a, b item) int {
 // does, and gathers the outcomes in w. It returns false when pages are missing; they have
 // been asked for, and it is to be called again when they are there.
 func (t *Tree) locate(w *write) bool {
-	w.outcomes, w.leaves = w.outcomes[:0], w.leaves[:0]
+	w.outcomes, w.overwrites, w.leaves = w.outcomes[:0], w.overwrites[:0], w.leaves[:0]
 	complete := t.locateIn(w, w.base.root, w.items)
 	for leaves := w.leaves; len(leaves) > 0; {
 		n := min(len(leaves), leafGroup)
@@ -87,7 +88,9 @@ func (t *Tree) locate(w *write) bool {
 		t.touchSlots(leaves[:n])
 		for _, l := range leaves[:n] {
 			if l.id != noNode {
-				t.judgeLeaf(w, t.cache.node(l.id), l.items)
+				nd, first := t.cache.node(l.id), len(w.outcomes)
+				t.judgeLeaf(w, nd, l.items)
+				t.settleLeaf(w, l.id, nd, first)
 			}
 		}
 		leaves = leaves[n:]
@@ -224,6 +227,11 @@ func (t *Tree) judgeLeaf(w *write, nd *node, items []item) {
 		var before []byte
 		if there {
 			before = stringAt(t.cache.page(nd), at)
+			if t.writesComeTo(nd) {
+				if value, ok := t.writes.syncing.written(items[0].key); ok {
+					before = value
+				}
+			}
 		}
 		after, remains := w.judgeKey(items[:n], before, there)
 		switch {

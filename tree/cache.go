@@ -89,7 +89,7 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	nd := s.at(i)
 	nd.forget()
 	nd.stride, nd.height, nd.state = 1, uint8(height), frameReading
-	nd.pins, nd.batch, nd.waiter = 0, 0, 0
+	nd.pins, nd.batch, nd.waiter, nd.written = 0, 0, 0, 0
 	atomic.StoreUint32(&nd.used, 0)
 	return nodeID(i) | tag, nd, nil
 }

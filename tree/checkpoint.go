@@ -126,6 +126,9 @@ func (t *Tree) toSave() *version {
 // startCheckpoint begins one if it is time.
 func (t *Tree) startCheckpoint() {
 	cp := &t.checkpoint
+	if w := t.writes.building; w != nil && len(w.overwrites) > 0 {
+		return // into the tree that would be saved
+	}
 	if cp.running || cp.sweeping || !t.checkpointDue() {
 		return
 	}
@@ -134,6 +137,13 @@ func (t *Tree) startCheckpoint() {
 	cp.saving.begin(*t.toSave())
 	cp.numbered = cp.numbered[:0]
 	t.cache.node(cp.saving.version.root).pins++
+}
+
+// checkpointWaits reports whether a checkpoint is due, and begins when the batches under way, which may overwrite
+// something, are done.
+func (t *Tree) checkpointWaits() bool {
+	cp := &t.checkpoint
+	return !cp.running && !cp.sweeping && t.cache.readers == nil && t.checkpointDue()
 }
 
 // checkpointDue reports whether it is time for one.

@@ -28,21 +28,25 @@ type writer struct {
 
 // write is one batch on its way to the disk.
 type write struct {
-	serial   uint32
-	requests []ref         // in the order they came
-	items    []item        // sorted by key
-	outcomes []outcome     // sorted by key
-	leaves   []leafItems   // those that items fall into, in order
-	started  time.Duration // when the batch was made
-	base     version
-	result   version // root is noNode where nothing changes
+	serial     uint32
+	requests   []ref         // in the order they came
+	items      []item        // sorted by key
+	outcomes   []outcome     // sorted by key
+	leaves     []leafItems   // those that items fall into, in order
+	overwrites []overwrite   // sorted by key; outcomes without those
+	copies     bool          // nothing is overwritten
+	started    time.Duration // when the batch was made
+	base       version
+	result     version // root is noNode where nothing changes
 
-	located bool
-	built   bool
-	waiting int              // pages
-	over    bool             // it was given up while it waited
-	bad     map[uint64]error // blocks that could not be had
-	err     error            // why the batch as a whole cannot be carried out
+	located  bool
+	after    bool // the batch before has to be published first
+	collided bool // a page that would be overwritten has to be copied
+	built    bool
+	waiting  int              // pages
+	over     bool             // it was given up while it waited
+	bad      map[uint64]error // blocks that could not be had
+	err      error            // why the batch as a whole cannot be carried out
 
 	pinned   []nodeID // pages of base that must stay
 	fresh    []nodeID // frames taken for new pages
@@ -144,7 +148,7 @@ func (t *Tree) nothingToLog(w *write) bool {
 	if t.replaying {
 		return true
 	}
-	return t.logs() && !slices.ContainsFunc(w.outcomes, func(o outcome) bool { return o.action != touch })
+	return t.logs() && len(w.overwrites) == 0 && !slices.ContainsFunc(w.outcomes, outcome.logged)
 }
 
 // startBatch makes a batch of the waiting requests, if it is time for one.
@@ -154,7 +158,7 @@ func (t *Tree) startBatch() bool {
 		t.failQueue(ws.refusal)
 		return false
 	}
-	if t.cacheFull() || !t.batchDue() {
+	if t.cacheFull() || t.checkpointWaits() || !t.batchDue() {
 		return false
 	}
 	ws.timing, ws.expired = false, false
@@ -239,20 +243,30 @@ func (t *Tree) newWrite() *write {
 // prepare decides the requests of w and builds the pages. It returns false when it
 // has to wait for pages of the base.
 func (t *Tree) prepare(w *write) bool {
-	if w.waiting > 0 {
+	if w.waiting > 0 || w.after && t.writes.syncing != nil {
 		return false
 	}
-	for !w.located {
-		if !t.locate(w) {
-			return false
+	for {
+		for !w.located {
+			if !t.locate(w) {
+				return false
+			}
+			w.located = !w.refuseTogether()
 		}
-		w.located = !w.refuseTogether()
+		switch {
+		case len(w.outcomes) == 0 && len(w.overwrites) > 0:
+			w.result = w.base
+		case len(w.outcomes) > 0 && !t.build(w) && w.err == nil:
+			w.located = false
+			if !w.collided {
+				return false
+			}
+			w.copies, w.collided = true, false
+			continue
+		}
+		w.built = true
+		return true
 	}
-	if len(w.outcomes) > 0 && !t.build(w) && w.err == nil {
-		return false
-	}
-	w.built = true
-	return true
 }
 
 // pin keeps a page in memory until w is done.
@@ -308,6 +322,7 @@ func (t *Tree) publish(w *write) {
 	t.appends.logged = 0
 	t.tip = t.committed
 	t.checkpoint.changed = t.now
+	t.writeOver(w)
 	t.counts.commits++
 	t.committedNow(w)
 	t.cache.node(w.result.root).pins++ // until it is replaced
@@ -395,6 +410,8 @@ func (t *Tree) retire(w *write) {
 	clear(w.items)
 	clear(w.outcomes)
 	clear(w.leaves)
+	clear(w.overwrites)
+	w.leaves, w.overwrites, w.copies, w.after, w.collided = w.leaves[:0], w.overwrites[:0], false, false, false
 	clear(w.pairs)
 	w.requests, w.items, w.outcomes, w.pairs = w.requests[:0], w.items[:0], w.outcomes[:0], w.pairs[:0]
 	w.fresh, w.replaced = w.fresh[:0], w.replaced[:0]

@@ -52,23 +52,23 @@ func provisional(block uint64) bool { return block&provisionalBit != 0 }
 // (block, born, used, children and child blocks) is written, and read by them, atomically. All else is written before
 // the block is, and of a page they look at no child record: the tree's goroutine changes those.
 type node struct {
-	block  uint64
-	born   uint64 // the provisional number of a page that was built here; neverBorn for others
-	oldest uint64 // lowest block of any leaf below that has its number, own block for a leaf
-	size   uint32 // bytes of the page without its padding
-	keys   uint32
-	first  uint32 // offset of the first key in the page
-	second uint32 // offset of the first value, or of the first child record
-	pins   uint32 // reasons not to evict it
-	batch  uint32 // serial of the batch that has pinned it
-	waiter uint32 // first of those who wait for the page while it is read, plus 1
-	stride uint16
-	common uint8 // how many bytes all keys share from the start
-	height uint8
-	state  frameState
-	root   bool
-	_      [2]byte
-	used   uint32 // 1: since the clock hand last passed
+	block   uint64
+	born    uint64 // the provisional number of a page that was built here; neverBorn for others
+	oldest  uint64 // lowest block of any leaf below that has its number, own block for a leaf
+	size    uint32 // bytes of the page without its padding
+	keys    uint32
+	second  uint32 // offset of the first value, or of the first child record
+	pins    uint32 // reasons not to evict it
+	batch   uint32 // serial of the batch that has pinned it
+	written uint32 // serial of the last batch that has overwrites for it
+	waiter  uint32 // first of those who wait for the page while it is read, plus 1
+	used    uint32 // 1: since the clock hand last passed
+	first   uint16 // offset of the first key in the page
+	stride  uint16
+	common  uint8 // how many bytes all keys share from the start
+	height  uint8
+	state   frameState
+	root    bool
 }
 
 const nodeBytes = 64
@@ -315,7 +315,7 @@ func (c *cache) index(nd *node, l layout) {
 	nd.keys = uint32(l.keys)
 	nd.height = uint8(l.height)
 	nd.root = l.root
-	nd.first, nd.second, nd.size = uint32(l.body), uint32(l.keysEnd), uint32(l.end)
+	nd.first, nd.second, nd.size = uint16(l.body), uint32(l.keysEnd), uint32(l.end)
 	nd.stride = uint16(max(1, (l.keys+c.geo(nd).samples-1)/c.geo(nd).samples))
 	p := c.page(nd)
 	nd.common = 0

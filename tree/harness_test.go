@@ -438,7 +438,11 @@ func (m model) applyAll(requests []Request) {
 // randomRequest returns a modifying request, one that has some chance to hold.
 func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Request {
 	q := Request{Op: Set + OpCode(rng.IntN(6)), Key: key()}
-	value := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, rng.IntN(maxValue+1))
+	length := min(8, maxValue) // most often the same, so that there is something to overwrite
+	if rng.IntN(3) == 0 {
+		length = rng.IntN(maxValue + 1)
+	}
+	value := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, length)
 	if q.Op != Delete && q.Op != CAD {
 		q.Value = value
 	}

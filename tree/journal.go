@@ -127,20 +127,13 @@ func payloadBytes(blockSize int) int { return min(blockSize-journalHeader, 1<<16
 
 // writeBatch returns the blocks for outcomes, of which the first gets number first; none if there is nothing to
 // record. They are valid until the next call.
-func (jw *journalWriter) writeBatch(blockSize int, seq, first uint64, outcomes []outcome) [][]byte {
+func (jw *journalWriter) writeBatch(blockSize int, seq, first uint64, outcomes []outcome, overwrites []overwrite) [][]byte {
 	e := journalEncoder{buf: jw.buf[:0], blockSize: blockSize, room: payloadBytes(blockSize)}
 	for i := range outcomes {
-		o := &outcomes[i]
-		switch o.action {
-		case put:
-			e.add([]byte{recordSet, byte(len(o.key))})
-			e.add(o.key)
-			e.add([]byte{byte(len(o.value))})
-			e.add(o.value)
-		case remove:
-			e.add([]byte{recordDelete, byte(len(o.key))})
-			e.add(o.key)
-		}
+		e.record(&outcomes[i])
+	}
+	for i := range overwrites {
+		e.record(&overwrites[i].outcome)
 	}
 	e.pad()
 	jw.buf = e.buf
@@ -184,6 +177,23 @@ type journalEncoder struct {
 	room      int // of a whole block
 	left      int // of the block at hand
 }
+
+// record adds what became of one key.
+func (e *journalEncoder) record(o *outcome) {
+	switch o.action {
+	case put:
+		e.add([]byte{recordSet, byte(len(o.key))})
+		e.add(o.key)
+		e.add([]byte{byte(len(o.value))})
+		e.add(o.value)
+	case remove:
+		e.add([]byte{recordDelete, byte(len(o.key))})
+		e.add(o.key)
+	}
+}
+
+// logged reports whether the journal has to say something of o.
+func (o outcome) logged() bool { return o.action == put || o.action == remove }
 
 func (e *journalEncoder) add(s []byte) {
 	for len(s) > 0 {

@@ -78,6 +78,9 @@ const (
 	// leafGroup is how many leaves of a batch of changes are fetched together.
 	leafGroup = 32
 
+	// overwriteGroup is how many values that are to be overwritten are fetched together.
+	overwriteGroup = 64
+
 	// indexLines is how many cache lines of an index are fetched ahead of need: all of that of a leaf of 2048 bytes.
 	indexLines = 6
 

@@ -98,7 +98,11 @@ func (t *Tree) hold(w *write, b *branch) error {
 		}
 		return errMissing
 	}
-	t.pin(w, b.id, t.cache.node(b.id))
+	nd := t.cache.node(b.id)
+	t.pin(w, b.id, nd)
+	if !t.mayCopy(w, nd) {
+		return errMissing
+	}
 	return nil
 }
 

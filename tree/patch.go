@@ -86,7 +86,7 @@ func (t *Tree) patchLeaf(w *write, old *node, outcomes []outcome, lo []byte) bra
 	copy(c.valueOffsets(nd), c.valueOffsets(old))
 	p := c.page(nd)
 	for i := range outcomes {
-		if o := &outcomes[i]; o.action == put {
+		if o := &outcomes[i]; o.action == put || o.action == carry {
 			copy(p[o.at+1:], o.value)
 		}
 	}

@@ -27,6 +27,7 @@ func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
 func (t *Tree) build(w *write) bool {
 	w.startBuild()
 	w.since = t.cache.lastBorn()
+	w.after = false
 	parts := t.rebuild(w, w.base.root, w.outcomes, nil, nil, t.cache.blockSize-rootExtra)
 	height := w.base.height
 	ascending := w.ascending
@@ -42,7 +43,7 @@ func (t *Tree) build(w *write) bool {
 		nodes:  uint64(int64(w.base.nodes) + int64(w.added)),
 		height: height,
 	}
-	if w.waiting > 0 || w.err != nil { // the pages were built around what is missing
+	if w.waiting > 0 || w.err != nil || w.after || w.collided { // the pages were built around what is missing
 		t.discardFresh(w)
 		return false
 	}
@@ -165,7 +166,7 @@ func (t *Tree) rebuildLeaf(w *write, nd *node, outcomes []outcome, lo, hi []byte
 			add(next())
 		}
 		switch o.action {
-		case put:
+		case put, carry:
 			add(pair{o.key, o.value})
 		case touch:
 			continue
