@@ -588,7 +588,7 @@ func dirContent(t *testing.T, dir string) contents {
 // TestDBCorrupt: a damaged page is an error that names the block, for those who need it and for Verify.
 func TestDBCorrupt(t *testing.T) {
 	dir := t.TempDir()
-	db := openDB(t, dir, kv.Options{BlockSize: 512})
+	db := openDB(t, dir, kv.Options{BlockSize: 512, JournalBytes: -1})
 	b := db.NewBatch()
 	for i := range 100 {
 		b.Set(fmt.Appendf(nil, "%060d", i), make([]byte, 50))
@@ -600,7 +600,7 @@ func TestDBCorrupt(t *testing.T) {
 	mustDo(t, err)
 	// Not of the last commit, or that would be passed over: the store has one before it, with the same leaves.
 	at := bytes.Index(text, fmt.Appendf(nil, "%060d", 50))
-	db = openDB(t, dir, kv.Options{})
+	db = openDB(t, dir, kv.Options{JournalBytes: -1})
 	mustDo(t, db.Set(t.Context(), []byte("z"), nil))
 	mustDo(t, db.Close())
 	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY, 0)

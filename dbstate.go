@@ -73,18 +73,25 @@ func (db *DB) Verify(ctx context.Context) error {
 }
 
 // saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
-func (db *DB) saved(name string) (at *tree.Snapshot, root tree.Root, err error) {
-	done := make(chan struct{})
-	err = db.on(func(t *tree.Tree) {
-		t.TakeSaved(name, func(s *tree.Snapshot, failed error) {
-			if at, err = s, failed; err == nil {
-				root = t.Root(s)
+func (db *DB) saved(name string) (*tree.Snapshot, tree.Root, error) {
+	type result struct {
+		at   *tree.Snapshot
+		root tree.Root
+		err  error
+	}
+	done := make(chan result, 1)
+	err := db.on(func(t *tree.Tree) {
+		t.TakeSaved(name, func(s *tree.Snapshot, err error) {
+			if err != nil {
+				done <- result{err: err}
+				return
 			}
-			close(done)
+			done <- result{at: s, root: t.Root(s)}
 		})
 	})
-	if err == nil {
-		<-done // a checkpoint comes to its end, or fails
+	if err != nil {
+		return nil, tree.Root{}, err
 	}
-	return at, root, err
+	r := <-done // a checkpoint comes to its end, or fails
+	return r.at, r.root, r.err
 }

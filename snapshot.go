@@ -32,10 +32,14 @@ func (db *DB) snapshot(ctx context.Context, name string) (*Snapshot, error) {
 		return nil, db.opError("snapshot", false, err)
 	}
 	s := &Snapshot{db: db, name: name}
-	var at *tree.Snapshot
-	if err := db.on(func(t *tree.Tree) { at = t.TakeSnapshot(name) }); err != nil {
+	taken := make(chan *tree.Snapshot, 1)
+	err := db.on(func(t *tree.Tree) {
+		t.TakeSnapshot(name, func(at *tree.Snapshot) { taken <- at })
+	})
+	if err != nil {
 		return nil, db.opError("snapshot", false, err)
 	}
+	at := <-taken // a batch or two come to their end
 	s.at = at
 	s.cleanup = runtime.AddCleanup(s, func(at *tree.Snapshot) {
 		db.log.Warn("a snapshot was dropped without being closed", "snapshot", name, "dir", db.dir)

@@ -143,7 +143,7 @@ func (t *Tree) startCheckpoint() {
 // something, are done.
 func (t *Tree) checkpointWaits() bool {
 	cp := &t.checkpoint
-	return !cp.running && !cp.sweeping && t.cache.readers == nil && t.checkpointDue()
+	return !cp.running && !cp.sweeping && t.checkpointDue()
 }
 
 // checkpointDue reports whether it is time for one.

@@ -99,6 +99,7 @@ func (w *write) replace(id nodeID) { w.replaced = append(w.replaced, id) }
 // advance takes the batches, and the checkpoint, as far as they can go now.
 func (t *Tree) advance() {
 	for ws := &t.writes; ; {
+		t.still()
 		w := t.nextBuilt()
 		if ws.syncing != nil {
 			return // its effects are seen in the answers of w
@@ -158,7 +159,7 @@ func (t *Tree) startBatch() bool {
 		t.failQueue(ws.refusal)
 		return false
 	}
-	if t.cacheFull() || t.checkpointWaits() || !t.batchDue() {
+	if t.cacheFull() || t.checkpointWaits() || len(t.waitStill) > 0 || !t.batchDue() {
 		return false
 	}
 	ws.timing, ws.expired = false, false
@@ -322,6 +323,10 @@ func (t *Tree) publish(w *write) {
 	t.appends.logged = 0
 	t.tip = t.committed
 	t.checkpoint.changed = t.now
+	readers := t.cache.readers
+	if readers != nil {
+		readers.writes.Add(1)
+	}
 	t.writeOver(w)
 	t.counts.commits++
 	t.committedNow(w)
@@ -334,9 +339,10 @@ func (t *Tree) publish(w *write) {
 		}
 		t.setSaved(t.committed)
 	}
-	if t.cache.readers != nil {
+	if readers != nil {
 		v := t.committed
-		t.cache.readers.view.Store(&v)
+		readers.view.Store(&v)
+		readers.writes.Add(1)
 	}
 	for _, id := range w.replaced {
 		t.discard(id)

@@ -135,6 +135,16 @@ func (h *harness) do(requests ...Request) {
 func (h *harness) oldest() uint64    { return h.tree.cache.node(h.tree.committed.root).oldest }
 func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.committed.root).block }
 
+// snapshot takes one, while no batch is under way.
+func (h *harness) snapshot(name string) (taken *Snapshot) {
+	h.t.Helper()
+	h.tree.TakeSnapshot(name, func(s *Snapshot) { taken = s })
+	if taken == nil {
+		h.t.Fatal("a snapshot has to wait")
+	}
+	return taken
+}
+
 // pass lets time go by in steps of a tick.
 func (h *harness) pass(d time.Duration) {
 	for end := h.now + d; h.now < end; {

@@ -63,6 +63,9 @@ const (
 	// them than processors most are waiting to run anyway.
 	readerSlots = 64
 
+	// rereads is how often a reader reads anew because values have been overwritten meanwhile, before it asks the tree.
+	rereads = 8
+
 	// maxLeases bounds how many snapshots are kept for clients elsewhere, and leaseTime how long after
 	// its last use: what a snapshot holds back cannot be freed.
 	maxLeases = 4

@@ -125,7 +125,7 @@ func TestEvents(t *testing.T) {
 	h := newHarness(t, s, cleaningConfig(lots))
 	events := &actors.Events{}
 	h.tree.Note(events)
-	snapshot := h.tree.TakeSnapshot("test")
+	snapshot := h.snapshot("test")
 	cleaning := func() bool {
 		list, _ := events.Since(0)
 		return len(list) > 0 && list[0].Kind == EventCleaning && list[0].Ongoing

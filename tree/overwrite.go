@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"runtime"
 	"slices"
 	"sort"
 )
@@ -13,7 +14,10 @@ import (
 // Until then the next batch is built. It finds what the batch before is going to write in that batch's overwrites, and pages that
 // it copies get that with the copy.
 //
-// Where there are Readers, nothing is overwritten: they look at pages at any time.
+// Readers look at pages at any time. They note the count of Readers.writes before they read and after: if it has changed, or
+// overwriting is going on, what they have read may be neither of before nor of after, and they read again. So a batch shows to
+// them as a whole, too. Reading without a lock what is written meanwhile relies on loads not being reordered, which not all
+// processors promise; where they do not, nothing is overwritten beside Readers.
 
 // overwrite is a value that is to be written over another.
 type overwrite struct {
@@ -21,9 +25,11 @@ type overwrite struct {
 	leaf nodeID
 }
 
+const loadsInOrder = runtime.GOARCH == "amd64"
+
 // mayOverwrite reports whether a leaf is of the tree at hand alone.
 func (t *Tree) mayOverwrite(w *write, nd *node) bool {
-	if nd.state != frameFresh || t.cache.readers != nil || w.copies {
+	if nd.state != frameFresh || w.copies || t.cache.readers != nil && !loadsInOrder {
 		return false
 	}
 	cp := &t.checkpoint
@@ -88,6 +94,37 @@ func (t *Tree) mayCopy(w *write, nd *node) bool {
 		return false
 	}
 	return true
+}
+
+// whenStill calls f when no batch is under way that is going to overwrite something: at once if there is none, else before the
+// next batch is begun.
+func (t *Tree) whenStill(f func()) {
+	if len(t.waitStill) == 0 && t.isStill() {
+		f()
+		return
+	}
+	t.waitStill = append(t.waitStill, f)
+}
+
+func (t *Tree) isStill() bool {
+	for _, w := range []*write{t.writes.building, t.writes.syncing} {
+		if w != nil && len(w.overwrites) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// still tells those who wait that the moment has come, if it has.
+func (t *Tree) still() {
+	if len(t.waitStill) == 0 || !t.isStill() {
+		return
+	}
+	waiting := t.waitStill
+	t.waitStill = nil
+	for _, f := range waiting {
+		f()
+	}
 }
 
 // writeOver makes the overwrites of a batch that is durable.

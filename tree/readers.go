@@ -29,6 +29,7 @@ type Readers struct {
 	cache  *cache
 	view   atomic.Pointer[version]
 	epoch  atomic.Uint64
+	writes atomic.Uint64 // odd while values are overwritten; see overwrite.go
 	closed atomic.Bool
 	slots  [readerSlots]readerSlot
 	free   sync.Pool     // of *int: where a goroutine on this processor best looks for a slot
@@ -131,6 +132,19 @@ func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bo
 		return dst, false, false
 	}
 	defer r.leave(in)
+	for range rereads {
+		before := r.writes.Load()
+		value, found, ok = r.get(in, at, dst, key)
+		if !ok || at != nil || before&1 == 0 && r.writes.Load() == before {
+			return value, found, ok
+		}
+		runtime.Gosched()
+	}
+	return dst, false, false
+}
+
+// get is Get, but for values that are overwritten meanwhile.
+func (r *Readers) get(in reading, at *Snapshot, dst, key []byte) (value []byte, found, ok bool) {
 	v := r.seen(at)
 	if v == nil {
 		return dst, false, false
@@ -167,6 +181,7 @@ func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 type Piece struct {
 	Keys, Values []byte
 	Next         []byte // where the rest begins; empty: there is none
+	from         []byte // where it begins
 }
 
 // Range puts pairs from start on, and before end if that is not empty, into p, of which it uses the memory. It
@@ -178,6 +193,21 @@ func (r *Readers) Range(at *Snapshot, p *Piece, start, end []byte, limit int) bo
 		return false
 	}
 	defer r.leave(in)
+	next := append(p.from[:0], start...) // start may be p.Next
+	p.from = next
+	for range rereads {
+		before := r.writes.Load()
+		ok := r.fill(in, at, p, next, end, limit)
+		if !ok || at != nil || before&1 == 0 && r.writes.Load() == before {
+			return ok
+		}
+		runtime.Gosched()
+	}
+	return false
+}
+
+// fill is Range, but for values that are overwritten meanwhile.
+func (r *Readers) fill(in reading, at *Snapshot, p *Piece, start, end []byte, limit int) bool {
 	v := r.seen(at)
 	if v == nil {
 		return false

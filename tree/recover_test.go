@@ -176,7 +176,7 @@ func endsInRoot(s *memStore) bool {
 // TestOlderIsNotTaken: only a tree that nobody was told of may be passed over. Where a page is damaged that an
 // older append has written, the tree that refers to it is still the one.
 func TestOlderIsNotTaken(t *testing.T) {
-	l := newCommitLog(t, rand.New(rand.NewPCG(2, 0)), 10)
+	l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 20)
 	last := len(l.ends) - 1
 	root, err := FindRoot(l.store, quiet)
 	if err != nil {

@@ -31,12 +31,14 @@ type Snapshot struct {
 // goroutine, any number of times; Release has to follow.
 func (s *Snapshot) Drop() { s.released.Store(true) }
 
-// TakeSnapshot returns a snapshot of the committed tree. It is to be released; the log names those that are
-// not for long.
-func (t *Tree) TakeSnapshot(name string) *Snapshot { return t.snapshotOf(t.committed, name) }
+// TakeSnapshot calls got with a snapshot of the committed tree: at once, or when batches are done that are under way. It is to be
+// released; the log names those that are not for long.
+func (t *Tree) TakeSnapshot(name string, got func(*Snapshot)) {
+	t.whenStill(func() { got(t.snapshotOf(t.committed, name)) })
+}
 
 // TakeSaved calls got with a snapshot of all that is committed now, or more, of which all pages are in the store: when they
-// are there. It is like one of TakeSnapshot. With an error there is none.
+// are there. It is like one from TakeSnapshot. With an error there is none.
 func (t *Tree) TakeSaved(name string, got func(*Snapshot, error)) {
 	t.whenSaved(func(err error) {
 		if err != nil {

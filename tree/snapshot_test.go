@@ -33,7 +33,7 @@ func TestSnapshot(t *testing.T) {
 		h.now += 300 * time.Millisecond
 		h.do(batch...)
 		if round%10 == 5 {
-			snapshots = append(snapshots, taken{h.tree.TakeSnapshot("test"), maps.Clone(m)})
+			snapshots = append(snapshots, taken{h.snapshot("test"), maps.Clone(m)})
 		}
 		for _, s := range snapshots {
 			h.checkSnapshot(s.Snapshot, s.holds, key())
@@ -93,7 +93,7 @@ func (h *harness) checkSnapshot(s *Snapshot, holds model, key []byte) {
 // TestDroppedSnapshot: a snapshot can be given up while reads of it wait for pages.
 func TestDroppedSnapshot(t *testing.T) {
 	h, leaves := damagedStore(t)
-	s := h.tree.TakeSnapshot("test")
+	s := h.snapshot("test")
 	h.step(nil, Request{Op: Get, Key: []byte(leaves[3].keys[0]), At: s}, Request{Op: Range, Key: []byte(leaves[9].keys[0]), Max: 1 << 20, At: s})
 	s.Drop()
 	h.tree.Release(s)
@@ -113,7 +113,7 @@ func TestForgottenSnapshot(t *testing.T) {
 	cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
 	h := newHarness(t, newMemStore(512), cfg)
 	h.step(nil)
-	s := h.tree.TakeSnapshot("the forgotten one")
+	s := h.snapshot("the forgotten one")
 	h.pass(snapshotComplaint - 2*time.Second)
 	if text.Len() > 0 {
 		t.Errorf("too early: %s", &text)

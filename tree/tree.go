@@ -146,13 +146,14 @@ type Tree struct {
 	metrics   *Metrics       // nil: nothing is measured
 	events    *actors.Events // nil: nobody wants to know
 
-	touched  []Client // clients with answers in this step
-	first    *disk.Op // operations to be submitted after this step
-	last     *disk.Op
-	late     func() *disk.Op // Inputs.Late
-	deferred *disk.Op        // operations that have come back during the step
-	faults   map[uint64]bool // blocks already reported
-	pairs    []byte          // scratch: the pairs of one Range
+	touched   []Client // clients with answers in this step
+	first     *disk.Op // operations to be submitted after this step
+	last      *disk.Op
+	waitStill []func()        // see whenStill
+	late      func() *disk.Op // Inputs.Late
+	deferred  *disk.Op        // operations that have come back during the step
+	faults    map[uint64]bool // blocks already reported
+	pairs     []byte          // scratch: the pairs of one Range
 }
 
 // Inputs is what has happened since the last step.
@@ -343,7 +344,7 @@ func (t *Tree) BlockSize() int { return t.cache.blockSize }
 func (t *Tree) Busy() bool {
 	return t.writes.building != nil || t.writes.syncing != nil || len(t.writes.queue) > 0 ||
 		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.reads.toSave > 0 || t.clean.freeing || t.appends.busy ||
-		len(t.checkpoint.waiting) > 0 || t.stillToSave()
+		len(t.checkpoint.waiting) > 0 || len(t.waitStill) > 0 || t.stillToSave()
 }
 
 // stillToSave reports whether Stop has been called and has not come to its end.
