@@ -12,7 +12,7 @@ import (
 //
 //	journal   a batch:       its pieces ... [pages of the checkpoint under way ...]
 //	          a checkpoint:  pages ...      as often as it takes
-//	          its end:       pages ... [seal] checkpoint record, root
+//	          its end:       pages ... [seal] checkpoint record, root, [mark]
 //	pages     a batch:       pages ... [seal] root
 //
 // While one append is under way, what goes into the next is built.
@@ -22,11 +22,12 @@ type appender struct {
 	since   time.Duration // when it was handed to the store
 	pages   [][]byte
 	saved   []nodeID // the tree's pages among them
-	root    bool     // the last page is a root
+	root    bool     // a root is among them, and all of its tree is in the store then
 	journal journalWriter
 	logged  uint64 // blocks of the journal in it
 	seal    []byte
 	record  []byte
+	mark    []byte
 	seq     uint64 // of the last batch in the journal
 }
 
@@ -42,6 +43,9 @@ func (t *Tree) append(w *write) {
 	case w == nil:
 		if t.save(&cp.saving, chunk) {
 			t.putRoot(&cp.saving, true)
+			if t.replaying || t.committed.logged != cp.saving.version.logged {
+				t.putMark()
+			}
 		}
 	case t.logs():
 		a.seq++
@@ -96,6 +100,19 @@ func (t *Tree) putRoot(s *saving, withRecord bool) {
 	a.root = true
 }
 
+// putMark adds a batch of the journal that changes nothing, behind a root that is not the last word: other batches, before it, have
+// been acknowledged. Without it the original would open the store, and miss them.
+func (t *Tree) putMark() {
+	a := &t.appends
+	if a.mark == nil {
+		a.mark = make([]byte, t.cache.blockSize)
+	}
+	a.seq++
+	a.logged = 1
+	finishJournal(a.mark, journalPiece, a.seq, t.next+uint64(len(a.pages)), 0, 1, 0)
+	a.pages = append(a.pages, a.mark)
+}
+
 // number adds a page to the append at hand, of which the children have their numbers.
 func (t *Tree) number(id nodeID, nd *node) {
 	a, c := &t.appends, t.cache
@@ -127,12 +144,16 @@ func (t *Tree) appended(op *disk.Op) {
 		return
 	}
 	t.next = op.Next
+	t.torn = t.torn && !a.root
 	t.counts.written += uint64(len(a.pages))
 	if t.checkpoint.running && len(a.saved) > 0 {
 		t.chunkSaved()
 	}
 	if w != nil {
 		t.publish(w)
+	} else {
+		t.committed.logged += a.logged
+		a.logged = 0
 	}
 	t.afterAppend(len(a.pages))
 	if w != nil {

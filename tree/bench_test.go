@@ -199,3 +199,36 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 	b.ReportMetric(float64(t.counts.written)*2048/float64(b.N+pairs), "B-written/op")
 }
+
+// BenchmarkReplay opens a store of 2^20 pairs whose journal is nearly full.
+func BenchmarkReplay(b *testing.B) {
+	const pairs = 1 << 20
+	cfg := testConfig()
+	cfg.CachePages, cfg.JournalBytes = 1<<16, DefaultJournalBytes
+	store := newMemStore(2048)
+	h := newHarness(b, store, cfg)
+	write := func(key func(i int) uint64) {
+		for i := 0; i < pairs/2; i += batchWindow {
+			requests := make([]Request, batchWindow)
+			for j := range requests {
+				requests[j] = Request{Op: Set, Key: binary.BigEndian.AppendUint64(make([]byte, 32), key(i+j)), Value: fmt.Appendf(nil, "%040d", i+j)}
+			}
+			h.do(requests...)
+		}
+	}
+	write(func(i int) uint64 { return uint64(i) })
+	write(func(i int) uint64 { return uint64(i + pairs/2) })
+	h.pass(2 * checkpointIdle)
+	rng := rand.New(rand.NewPCG(1, 1))
+	write(func(int) uint64 { return rng.Uint64N(pairs) })
+	journal := h.tree.journalBytes()
+	b.ResetTimer()
+	for range b.N {
+		t, err := Open(store, cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		t.Close()
+	}
+	b.ReportMetric(float64(journal)/1e6, "MB-journal")
+}

@@ -129,7 +129,13 @@ func (t *Tree) startCheckpoint() {
 	if w := t.writes.building; w != nil && len(w.overwrites) > 0 {
 		return // into the tree that would be saved
 	}
-	if cp.running || cp.sweeping || !t.checkpointDue() {
+	if cp.running || cp.sweeping {
+		return
+	}
+	if t.torn && cp.stopping && t.idle() && t.isSaved(&t.committed) {
+		t.renewRoot()
+	}
+	if !t.checkpointDue() {
 		return
 	}
 	cp.running, cp.started = true, t.now
@@ -137,6 +143,32 @@ func (t *Tree) startCheckpoint() {
 	cp.saving.begin(*t.toSave())
 	cp.numbered = cp.numbered[:0]
 	t.cache.node(cp.saving.version.root).pins++
+}
+
+// renewRoot makes the root anew, so that it is saved again: as the last block, where the original looks for it.
+func (t *Tree) renewRoot() {
+	c := t.cache
+	old := c.node(t.committed.root)
+	w := &write{}
+	id, nd := t.newNode(w, int(old.height))
+	if w.err != nil {
+		return // without it the original refuses the store, and nothing is lost
+	}
+	copy(c.page(nd), c.page(old))
+	l, err := parseLayout(c.page(nd))
+	if err != nil {
+		panic(err) // it has been verified, or built here
+	}
+	c.index(nd, l)
+	nd.oldest = old.oldest
+	nd.pins++
+	old.pins--
+	t.committed.root = id
+	t.tip = t.committed
+	if r := c.readers; r != nil {
+		v := t.committed
+		r.view.Store(&v)
+	}
 }
 
 // checkpointWaits reports whether a checkpoint is due, and begins when the batches under way, which may overwrite

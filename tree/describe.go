@@ -5,11 +5,14 @@ import (
 	"io"
 )
 
-// Describe writes a page for people to read. p may be any bytes of a block; what cannot be
+// Describe writes a page, or a block of the journal, for people to read. p may be any bytes of a block; what cannot be
 // taken apart is an error.
 func Describe(w io.Writer, block uint64, p []byte) error {
 	if len(p) < headerBytes+rootExtra {
 		return fmt.Errorf("block %d has only %d bytes", block, len(p))
+	}
+	if isJournal(p) {
+		return describeJournal(w, block, p)
 	}
 	l, err := parseLayout(p)
 	if err != nil {
@@ -32,6 +35,20 @@ func Describe(w io.Writer, block uint64, p []byte) error {
 		return nil
 	}
 	describeParent(w, p, l)
+	return nil
+}
+
+// describeJournal shows no records: one may begin in a block before, and end in one behind.
+func describeJournal(w io.Writer, block uint64, p []byte) error {
+	j, err := parseJournal(block, p)
+	if err != nil {
+		return fmt.Errorf("block %d: %w", block, err)
+	}
+	if j.kind == journalCheckpoint {
+		fmt.Fprintf(w, "block %d: checkpoint record, last batch %d: the journal is replayed from block %d on\n", block, j.seq, j.replayFrom())
+		return nil
+	}
+	fmt.Fprintf(w, "block %d: journal, batch %d, piece %d of %d, %d bytes of changes\n", block, j.seq, j.piece+1, j.pieces, len(j.payload))
 	return nil
 }
 

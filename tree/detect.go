@@ -2,7 +2,9 @@ package tree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"path/filepath"
 
 	"kivaloo/disk"
@@ -10,7 +12,7 @@ import (
 
 // DetectBlockSize finds out the block size, in bytes, of the store of pages in dir, which is not
 // recorded anywhere: from the numbers of the files where there are several, else from where
-// the pages begin. It returns 0 for a directory without blocks. It changes nothing. A nil fsys
+// the pages, or the blocks of the journal, begin. It returns 0 for a directory without blocks. It changes nothing. A nil fsys
 // means the real file system.
 func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
@@ -35,12 +37,12 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 		empty = false
 		if i+1 < len(files) {
 			// It holds the blocks up to the first of the next file.
-			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size) {
+			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size, f.First) {
 				return size, nil
 			}
 			continue
 		}
-		if size, ok := pageLength(start, f.Size); ok {
+		if size, ok := blockLength(start, f.Size, f.First); ok {
 			return size, nil
 		}
 	}
@@ -72,29 +74,65 @@ func evenly(size int64, count uint64) (int, bool) {
 	return int(uint64(size) / count), true
 }
 
-// pageLength returns the length of the page that a file begins with: up to the next page, which must
+// blockLength returns the length of the block, number first, that a file begins with: up to the next one, which must
 // be one of that length too, or to the end of the file. A block that a power cut has left as zeros looks like padding: taken
-// for some, it would make the length a multiple of what it is.
-func pageLength(start []byte, fileSize int64) (int, bool) {
+// for some, it would make the length of a page a multiple of what it is. A block of the journal says itself where it ends.
+func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
+	if len(start) >= disk.MinBlockSize && isJournal(start) {
+		return journalLength(start, first)
+	}
 	for at := disk.MinBlockSize; at <= disk.MaxBlockSize && at < len(start); at++ {
-		next := bytes.Index(start[at:], []byte(magic))
+		next := nextMagic(start[at:])
 		if next < 0 {
 			break
 		}
-		if at += next; plausible(start, at) {
-			return at, plausible(start[at:], at)
+		if at += next; plausible(start, at, first) {
+			return at, plausible(start[at:], at, first+1)
 		}
 	}
-	if fileSize <= disk.MaxBlockSize && plausible(start, int(fileSize)) {
+	if fileSize <= disk.MaxBlockSize && plausible(start, int(fileSize), first) {
 		return int(fileSize), true
 	}
 	return 0, false
 }
 
-// plausible reports whether start begins with a page of size bytes.
-func plausible(start []byte, size int) bool {
+// nextMagic returns where in p the next page or block of the journal may begin, or -1.
+func nextMagic(p []byte) int {
+	page, journal := bytes.Index(p, []byte(magic)), bytes.Index(p, []byte(journalMagic))
+	if page < 0 || journal < 0 {
+		return max(page, journal)
+	}
+	return min(page, journal)
+}
+
+// journalLength returns the length of the block of the journal, number first, that start begins with: the only one at which
+// its checksum is right.
+func journalLength(start []byte, first uint64) (int, bool) {
+	want := binary.BigEndian.Uint32(start[journalSumAt:])
+	sum := crc32.Checksum(start[journalSummedAt:disk.MinBlockSize], castagnoli)
+	found := 0
+	for size := disk.MinBlockSize; ; size++ {
+		if sum == want && plausible(start, size, first) {
+			if found != 0 {
+				return 0, false
+			}
+			found = size
+		}
+		if size == disk.MaxBlockSize || size == len(start) {
+			return found, found != 0
+		}
+		sum = crc32.Update(sum, castagnoli, start[size:size+1])
+	}
+}
+
+// plausible reports whether start begins with a page or a block of the journal of size bytes, written at a number.
+func plausible(start []byte, size int, block uint64) bool {
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
 		return false
+	}
+	if isJournal(start) {
+		_, err := parseJournal(block, start[:size])
+		return err == nil
 	}
 	_, err := parseLayout(start[:size])
 	return err == nil

@@ -96,8 +96,8 @@ type geometry struct {
 }
 
 func leafGeometry(blockSize int) geometry {
-	// A fifth of the page: enough for one entry per pair of 40+40 bytes.
-	samples := max(minSamples, blockSize/80)
+	// Enough for one entry per pair of 40+40 bytes, and at 2048 bytes no frame has a byte to spare.
+	samples := max(minSamples, (blockSize-leafBase)/82)
 	return newGeometry(samples, samples, 0, blockSize)
 }
 
@@ -318,14 +318,13 @@ func (c *cache) index(nd *node, l layout) {
 	nd.first, nd.second, nd.size = uint16(l.body), uint32(l.keysEnd), uint32(l.end)
 	nd.stride = uint16(max(1, (l.keys+c.geo(nd).samples-1)/c.geo(nd).samples))
 	p := c.page(nd)
+	heads, stride := nd.heads(), int(nd.stride)
+	sampleStrings(p, l.body, stride, c.keyOffsets(nd))
 	nd.common = 0
 	if l.keys > 0 {
 		// The keys are in order: what the outer two share, all share.
-		last := stringAt(p, skipStrings(p, l.body, l.keys-1))
-		nd.common = uint8(commonPrefix(stringAt(p, l.body), last))
+		nd.common = uint8(commonPrefix(stringAt(p, l.body), c.key(nd, l.keys-1)))
 	}
-	heads, stride := nd.heads(), int(nd.stride)
-	sampleStrings(p, l.body, stride, c.keyOffsets(nd))
 	for i, at := range c.keyOffsets(nd) {
 		heads[i] = keyHead(stringAt(p, int(at))[nd.common:])
 	}

@@ -10,8 +10,8 @@ import (
 
 // Readers lets any goroutine read pages that are in memory, without asking the tree's.
 //
-// Pages never change, so all that there is to do is to keep a frame from being used for another page while
-// somebody looks at it. Time is counted in epochs. A reader notes in a slot the epoch in which it came, and
+// Pages do not change, but for values that are written over: see overwrite.go. So what there is to do is to keep a frame from
+// being used for another page while somebody looks at it. Time is counted in epochs. A reader notes in a slot the epoch in which it came, and
 // clears that when it leaves; it must not keep anything that it has seen. A frame that the tree has freed is used
 // again when all who came in the epoch in which it was freed, or before, have left:
 //

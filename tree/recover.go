@@ -51,6 +51,7 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 		if err != nil {
 			return nil, err
 		}
+		t.torn = info.Next != found.Block+1 && cfg.JournalBytes > 0
 		if err := t.replay(store); err != nil {
 			t.Close()
 			return nil, err

@@ -16,15 +16,19 @@ import (
 //
 // What the journal says of a key is what the key was to hold, absolutely. So it does no harm to replay a batch that the
 // tree knows already, and of all that is said of a key in a stretch of the journal only the last counts: it is sorted, and
-// each leaf is rebuilt once for all of its keys.
+// each leaf is made anew once. Those of the stretches after it are mostly written over what the first has made.
 
-// replayBytes bounds how much of the journal is taken at a time.
-const replayBytes = 64 << 20
+// replayBytes is how much of the journal is taken at a time: so much that a stretch has several keys for many leaves, and so
+// little that it stays in the processor's caches.
+const replayBytes = 4 << 20
+
+// usualRecordBytes is how long a record of the journal is for a short key and value.
+const usualRecordBytes = 64
 
 // replay brings the tree, of which the root has been read, up to what the journal says.
 func (t *Tree) replay(store disk.Store) error {
 	info := store.Info()
-	r := replayer{tree: t, store: store}
+	r := replayer{journalReader: journalReader{store: store}, tree: t}
 	t.replaying = true
 	err := r.readFrom(t.committed.next, info.Next)
 	t.replaying = false
@@ -45,103 +49,53 @@ func (t *Tree) replay(store disk.Store) error {
 	return t.runUntil(store, nil, func() bool { return !t.Busy() && !t.checkpoint.sweeping && t.isSaved(&t.committed) })
 }
 
-// replayer reads the journal and has its batches carried out.
+// replayer has the batches of the journal carried out.
 type replayer struct {
-	tree  *Tree
-	store disk.Store
-
-	seq     uint64 // the highest that was seen
-	lastSeq uint64 // of the last whole batch
-	batches int
+	journalReader
+	tree    *Tree
 	records int
-	blocks  uint64
 
-	part    []byte // payload of the batch at hand, as far as it has been read
-	partSeq uint64
-	pieces  uint32 // read of it; 0: there is none
-	of      uint32
-
-	payload []byte // of whole batches that are to be carried out
-	failed  error  // why one could not be
+	payload  []byte // of whole batches that are to be carried out
+	changes  []outcome
+	items    []item
+	sorted   []outcome // as changes, for keepLast
+	requests []Request
+	failed   error // why one could not be
 }
 
-// readFrom reads blocks from first on and before end.
+// readFrom replays what is in blocks from first on and before end.
 func (r *replayer) readFrom(first, end uint64) error {
-	w := newWindow(r.store)
-	w.resize(scanWindow)
-	for at := first; at < end; {
-		n := int(min(uint64(len(w.ops)), end-at))
-		w.read(at, n)
-		for i := range n {
-			if err := r.block(&w.ops[i]); err != nil {
-				return fmt.Errorf("block %d: %w", w.ops[i].Block, err)
-			}
+	// As long as a stretch becomes: what is behind the last root may be little, or so much that it pays not to grow them.
+	size := int(min(replayBytes, (end-first)*uint64(r.store.Info().BlockSize)))
+	r.payload = make([]byte, 0, size+size/16)
+	for _, list := range []*[]outcome{&r.changes, &r.sorted} {
+		*list = make([]outcome, 0, size/usualRecordBytes)
+	}
+	r.items = make([]item, 0, size/usualRecordBytes)
+	r.batch = func(payload []byte) error {
+		r.payload = append(r.payload, payload...)
+		if len(r.payload) < replayBytes {
+			return nil
 		}
-		at += uint64(n)
-		if len(r.payload) >= replayBytes {
-			if err := r.carryOut(); err != nil {
-				return err
-			}
-		}
+		return r.carryOut()
+	}
+	if err := r.read(first, end); err != nil {
+		return err
 	}
 	return r.carryOut()
 }
 
-// block takes in one block. What is neither a piece of the journal nor a checkpoint record is a page, or was never
-// acknowledged.
-func (r *replayer) block(op *disk.Op) error {
-	if op.Err != nil && !errors.Is(op.Err, disk.ErrCorrupt) {
-		return op.Err
-	}
-	if op.Err == nil && op.OK && isJournal(op.Buf) {
-		if j, err := parseJournal(op.Block, op.Buf); err == nil {
-			return r.take(&j)
-		}
-	}
-	r.pieces = 0
-	return nil
-}
-
-// take puts a piece to those before it. A batch that is not whole was cut short by a crash, and is passed over.
-func (r *replayer) take(j *journalBlock) error {
-	if j.kind == journalCheckpoint {
-		r.seq, r.pieces = max(r.seq, j.seq), 0
-		return nil
-	}
-	switch {
-	case j.piece == 0:
-		r.part, r.partSeq, r.pieces, r.of = r.part[:0], j.seq, 0, j.pieces
-	case r.pieces != j.piece || r.partSeq != j.seq || r.of != j.pieces:
-		r.pieces = 0
-		return nil
-	}
-	r.part = append(r.part, j.payload...)
-	if r.pieces++; r.pieces < r.of {
-		return nil
-	}
-	r.pieces = 0
-	if r.batches > 0 && r.partSeq != r.lastSeq+1 {
-		// A batch gets a number only after the one before it was acknowledged.
-		return fmt.Errorf("%w: batch %d follows batch %d: what is between has been acknowledged, and cannot be read", disk.ErrCorrupt, r.partSeq, r.lastSeq)
-	}
-	r.lastSeq, r.seq = r.partSeq, max(r.seq, r.partSeq)
-	r.batches++
-	r.blocks += uint64(r.of)
-	r.payload = append(r.payload, r.part...)
-	return nil
-}
-
 // carryOut puts what has been read into the tree, in the order of the keys.
 func (r *replayer) carryOut() error {
-	changes, err := cutRecords(r.payload)
-	if err != nil {
+	var err error
+	if r.changes, err = cutRecords(r.changes[:0], r.payload); err != nil {
 		return err
 	}
-	r.records += len(changes)
-	changes = lastOfEach(changes)
-	for len(changes) > 0 {
+	r.records += len(r.changes)
+	r.keepLast()
+	for changes := r.changes; len(changes) > 0; {
 		n := min(len(changes), r.tree.batchLimit())
-		if err := r.tree.runUntil(r.store, r.batch(changes[:n]), func() bool { return !r.tree.Busy() }); err != nil {
+		if err := r.tree.runUntil(r.store, r.asBatch(changes[:n]), func() bool { return !r.tree.Busy() }); err != nil {
 			return err
 		}
 		if r.failed != nil {
@@ -153,9 +107,8 @@ func (r *replayer) carryOut() error {
 	return nil
 }
 
-// cutRecords returns the records of a payload, in their order. They alias it.
-func cutRecords(payload []byte) ([]outcome, error) {
-	var changes []outcome
+// cutRecords appends the records of a payload, in their order, to changes. They alias it.
+func cutRecords(changes []outcome, payload []byte) ([]outcome, error) {
 	for rest := payload; len(rest) > 0; {
 		key, value, deleted, after, err := cutRecord(rest)
 		if err != nil {
@@ -170,32 +123,33 @@ func cutRecords(payload []byte) ([]outcome, error) {
 	return changes, nil
 }
 
-// lastOfEach returns the last of the changes of each key, in the order of the keys.
-func lastOfEach(changes []outcome) []outcome {
-	items := make([]item, len(changes))
-	for i := range changes {
-		items[i] = item{key: changes[i].key, req: int32(i)}
+// keepLast leaves the last of the changes of each key, in the order of the keys.
+func (r *replayer) keepLast() {
+	r.items = r.items[:0]
+	for i := range r.changes {
+		r.items = append(r.items, item{key: r.changes[i].key, req: int32(i)})
 	}
-	sortItems(items)
-	last := make([]outcome, 0, len(changes))
-	for i := range items {
-		if i+1 == len(items) || !bytes.Equal(items[i].key, items[i+1].key) {
-			last = append(last, changes[items[i].req])
+	sortItems(r.items)
+	last := r.sorted[:0]
+	for i := range r.items {
+		if i+1 == len(r.items) || !bytes.Equal(r.items[i].key, r.items[i+1].key) {
+			last = append(last, r.changes[r.items[i].req])
 		}
 	}
-	return last
+	r.changes, r.sorted = last, r.changes
 }
 
-// batch returns changes as a batch of requests.
-func (r *replayer) batch(changes []outcome) *Batch {
-	b := &Batch{Client: r, Requests: make([]Request, len(changes))}
-	for i, o := range changes {
-		b.Requests[i] = Request{Op: Set, Key: o.key, Value: o.value}
+// asBatch returns changes as a batch of requests, which is good until the next call.
+func (r *replayer) asBatch(changes []outcome) *Batch {
+	r.requests = r.requests[:0]
+	for _, o := range changes {
+		op := Set
 		if o.action == remove {
-			b.Requests[i].Op = Delete
+			op = Delete
 		}
+		r.requests = append(r.requests, Request{Op: op, Key: o.key, Value: o.value})
 	}
-	return b
+	return &Batch{Client: r, Requests: r.requests}
 }
 
 // replayer is the Client of its batches.

@@ -137,6 +137,7 @@ type Tree struct {
 	appends    appender
 	checkpoint checkpointer
 	clean      cleaner
+	torn       bool // something that was never acknowledged is behind the last root
 	replaying  bool // the batches at hand are from the journal
 
 	snapshots []*Snapshot       // oldest first
@@ -244,6 +245,7 @@ func (t *Tree) finishAll(ops *disk.Op) {
 		t.finished(op)
 		op = next
 	}
+	t.getAgain()
 }
 
 // lookUp is called now and then while a batch is built. It takes in an append that has come back, and answers the batch in
@@ -349,7 +351,7 @@ func (t *Tree) Busy() bool {
 
 // stillToSave reports whether Stop has been called and has not come to its end.
 func (t *Tree) stillToSave() bool {
-	return t.checkpoint.stopping && !t.cfg.ReadOnly && t.writes.refusal == nil && !t.isSaved(&t.committed)
+	return t.checkpoint.stopping && !t.cfg.ReadOnly && t.writes.refusal == nil && (t.torn || !t.isSaved(&t.committed))
 }
 
 // Close gives the memory of the page cache back. Nothing may be under way.

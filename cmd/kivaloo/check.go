@@ -16,41 +16,58 @@ import (
 
 func newCheckCommand() *cobra.Command {
 	var blockSize int
+	var foldFirst bool
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Check every page of a store",
-		Long: `Check every page that can be reached from the root of the store in DIR, and the
-block files. Nothing is changed. The store must not be running.
+		Long: `Check every page that can be reached from the root of the store in DIR, the journal
+behind it, and the block files. Nothing is changed. The store must not be running.
+
+A store that was not stopped in order may have changes in its journal only. A start
+replays them; the original kivaloo, which knows no journal, refuses the store. With
+--fold they are first written into pages, as a start and a stop would do.
 
 Exit status 1 if anything is wrong, with one line for each fault.`,
-		Example: `  kivaloo check ./kivaloo-data`,
-		Args:    arguments(1, "DIR"),
+		Example: `  kivaloo check ./kivaloo-data
+  kivaloo check --fold ./kivaloo-data`,
+		Args: arguments(1, "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return check(cmd.Context(), args[0], blockSize, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			if foldFirst {
+				if err := fold(args[0], blockSize, log); err != nil {
+					return fmt.Errorf("fold the journal of %s: %w", args[0], err)
+				}
+			}
+			return check(cmd.Context(), args[0], blockSize, cmd.OutOrStdout(), log)
 		},
 	}
 	addBlockSizeFlag(cmd, &blockSize)
+	cmd.Flags().BoolVar(&foldFirst, "fold", false, "first write into pages what is in the journal only")
 	return cmd
 }
 
 // addBlockSizeFlag adds the flag of the commands that look into a directory.
 func addBlockSizeFlag(cmd *cobra.Command, blockSize *int) {
-	cmd.Flags().IntVar(blockSize, "block-size", 0, "bytes in a block, if it cannot be told from the pages")
+	cmd.Flags().IntVar(blockSize, "block-size", 0, "bytes in a block, if it cannot be told from what is in them")
 }
 
 // openToRead opens the block store in dir so that nothing in it is changed.
 func openToRead(dir string, blockSize int, log *slog.Logger) (*disk.Local, error) {
-	if blockSize == 0 {
-		found, err := tree.DetectBlockSize(nil, dir)
-		switch {
-		case err != nil:
-			return nil, explainDetect(err)
-		case found == 0:
-			return nil, fmt.Errorf("there is no store in %s", dir)
-		}
-		blockSize = found
+	return openDir(dir, disk.Options{BlockSize: blockSize, ReadOnly: true, Log: log})
+}
+
+// openDir opens the block store in dir, which there has to be. It finds out the block size if that is 0.
+func openDir(dir string, options disk.Options) (*disk.Local, error) {
+	found, err := tree.DetectBlockSize(nil, dir)
+	switch {
+	case err != nil && (options.BlockSize == 0 || errors.Is(err, fs.ErrNotExist)):
+		return nil, explainDetect(err)
+	case err == nil && found == 0:
+		return nil, fmt.Errorf("there is no store in %s", dir)
+	case options.BlockSize == 0:
+		options.BlockSize = found
 	}
-	return disk.Open(dir, disk.Options{BlockSize: blockSize, ReadOnly: true, Log: log})
+	return disk.Open(dir, options)
 }
 
 // explainDetect says what to do where the pages do not tell their size.
@@ -61,8 +78,18 @@ func explainDetect(err error) error {
 	return fmt.Errorf("%w; if you know it, give --block-size", err)
 }
 
-func check(ctx context.Context, dir string, blockSize int, stdout, stderr io.Writer) error {
-	store, err := openToRead(dir, blockSize, slog.New(slog.NewTextHandler(stderr, nil)))
+// fold has the journal of the store in dir replayed and saved.
+func fold(dir string, blockSize int, log *slog.Logger) error {
+	store, err := openDir(dir, disk.Options{BlockSize: blockSize, Log: log})
+	if err != nil {
+		return err
+	}
+	err = tree.Fold(store, tree.Config{MaxKey: -1, MaxValue: -1, Log: log})
+	return errors.Join(err, store.Close())
+}
+
+func check(ctx context.Context, dir string, blockSize int, stdout io.Writer, log *slog.Logger) error {
+	store, err := openToRead(dir, blockSize, log)
 	if err != nil {
 		return err
 	}
@@ -71,20 +98,32 @@ func check(ctx context.Context, dir string, blockSize int, stdout, stderr io.Wri
 	if err != nil {
 		return fmt.Errorf("check %s: %w", dir, err)
 	}
+	journal, journalErr := tree.CheckJournal(ctx, store, root)
+	if journalErr != nil && !errors.Is(journalErr, disk.ErrCorrupt) {
+		return fmt.Errorf("check the journal in %s: %w", dir, journalErr)
+	}
+	if journal.Kept && journalErr == nil {
+		root.Skipped = nil // nothing that was acknowledged is missing
+	}
 	r := tree.Check(ctx, store, root)
+	n := len(r.Faults) + r.More
 	for _, f := range r.Faults {
 		fmt.Fprintln(stdout, f)
 	}
 	if r.More > 0 {
 		fmt.Fprintf(stdout, "and %d more\n", r.More)
 	}
-	if len(root.Skipped) > 0 {
+	if journalErr != nil {
+		n++
+		fmt.Fprintf(stdout, "journal: %v\n", journalErr)
+	} else if len(root.Skipped) > 0 {
 		fmt.Fprintf(stdout, "a start will go back to the root at block %d\n", root.Block)
 	}
-	if n := len(r.Faults) + r.More; n > 0 {
+	if n > 0 {
 		return fmt.Errorf("check %s: faults: %d", dir, n)
 	}
 	printReport(stdout, dir, r)
+	printJournal(stdout, dir, r.BlockSize, &journal)
 	return nil
 }
 
@@ -97,4 +136,19 @@ func printReport(w io.Writer, dir string, r *tree.Report) {
 	fmt.Fprintf(w, "  pairs        %d, %d bytes\n", r.Pairs, r.PairBytes)
 	fmt.Fprintf(w, "  oldest leaf  block %d: the tree is spread over %d blocks, %.1f times its size\n",
 		r.Root.Oldest, used, float64(used)/float64(r.Pages()))
+}
+
+// printJournal says what is to be replayed, and what else is behind the root, if anything is.
+func printJournal(w io.Writer, dir string, blockSize int, j *tree.Journal) {
+	if j.Behind == 0 && j.Batches == 0 {
+		return
+	}
+	fmt.Fprintf(w, "  journal      %d batches, %d changes to replay from block %d on; %d blocks, %d bytes\n",
+		j.Batches, j.Changes, j.From, j.Blocks, j.Blocks*uint64(blockSize))
+	if j.Cut > 0 {
+		fmt.Fprintf(w, "  cut short    %d blocks behind that, which were never acknowledged\n", j.Cut)
+	}
+	if j.Kept {
+		fmt.Fprintf(w, "               the original refuses this store until it has been folded: kivaloo check --fold %s\n", dir)
+	}
 }

@@ -15,6 +15,6 @@
 //
 // Reading order: main.go has the list of commands; client.go what all clients
 // share; get.go, change.go, range.go, params.go the commands for single pairs;
-// dump.go, load.go, backup.go, restore.go, progress.go those for whole stores; top.go; version.go;
-// limits.go has the limits.
+// dump.go, load.go, backup.go, restore.go, progress.go those for whole stores; serve.go the server; check.go, page.go
+// those that look into a directory; top.go; version.go; limits.go has the limits.
 package main

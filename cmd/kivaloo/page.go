@@ -16,9 +16,10 @@ import (
 func newPageCommand() *cobra.Command {
 	var blockSize int
 	cmd := &cobra.Command{
-		Use:     "page DIR BLOCK",
-		Short:   "Show what is in one page",
-		Long:    "Show the page in a block of the store in DIR. Nothing is changed. The store must not be running.",
+		Use:   "page DIR BLOCK",
+		Short: "Show what is in one page",
+		Long: `Show the page in a block of the store in DIR, or what a block of the journal says of
+itself. Nothing is changed. The store must not be running.`,
 		Example: `  kivaloo page ./kivaloo-data 0`,
 		Args:    arguments(2, "DIR", "BLOCK"),
 		RunE: func(cmd *cobra.Command, args []string) error {
