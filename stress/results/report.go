@@ -190,9 +190,10 @@ func sweepPage(w *Sweep) *page {
 		How:  fmt.Sprintf("open loops: %s arrivals, at most %d connections, %d in flight on each", c.Arrivals, c.Connections, c.InFlight),
 		Head: []string{"asked", "achieved", "overdue", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max", "lag p99"}}
 	f := figure{Title: "Response time by rate", Caption: "The vertical line is the knee, the highest rate that the store keeps up with."}
-	d := chart{label: "response time by rate", mark: w.Knee()}
+	knee, _ := w.Knee()
+	d := chart{label: "response time by rate", mark: knee}
 	rate := figure{Title: "Achieved by rate", Keys: []key{{"c0", "achieved"}, {"c1 dashed", "asked for"}}}
-	e := chart{label: "achieved by rate", mark: w.Knee(), curves: []curve{{class: "c0"}, {class: "c1 dashed"}}}
+	e := chart{label: "achieved by rate", mark: knee, curves: []curve{{class: "c0"}, {class: "c1 dashed"}}}
 	for i, name := range []string{"p50", "p99", "p99.9"} {
 		line := curve{class: fmt.Sprintf("c%d", i)}
 		for _, s := range w.Steps {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -44,32 +45,53 @@ func (w *Sweep) Add(s *Summary) {
 		Response: all.Response, Service: all.Service, Lag: s.Lag})
 }
 
-// Knee returns the highest rate that the store keeps up with; 0 if there is none. One that it does not keep up with may be
-// below it, if something else kept the machine busy just then.
-func (w *Sweep) Knee() (rate float64) {
+// Knee returns the highest rate that the store keeps up with; 0 if there is none. missed are the rates below it that the
+// store did not keep up with, as happens if something else kept the machine busy just then.
+func (w *Sweep) Knee() (rate float64, missed []float64) {
 	best := w.Steps[0].Response.P99
 	for _, s := range w.Steps {
 		best = min(best, s.Response.P99)
 	}
+	var behind []float64
 	for _, s := range w.Steps {
 		if s.PerSec >= keptUp*s.Rate && s.Response.P99 <= kneeFactor*best {
-			rate = s.Rate
+			rate, missed = s.Rate, behind
+		} else {
+			behind = append(behind, s.Rate)
 		}
 	}
-	return rate
+	return rate, missed
 }
 
 // Conclusion says where the knee is.
 func (w *Sweep) Conclusion() string {
 	rule := fmt.Sprintf("at least %.0f %% achieved, with a p99 of at most %d times the best", 100*keptUp, kneeFactor)
-	switch knee := w.Knee(); knee {
-	case 0:
+	switch knee, missed := w.Knee(); {
+	case knee == 0:
 		return fmt.Sprintf("The store did not keep up with any of the rates (%s).", rule)
-	case w.Steps[len(w.Steps)-1].Rate:
+	case knee < w.Steps[len(w.Steps)-1].Rate:
+		return fmt.Sprintf("The knee is at %.0f per second, the highest rate that the store kept up with (%s).", knee, rule)
+	case len(missed) == 0:
 		return fmt.Sprintf("No knee: the store kept up with all of %.0f per second (%s).", knee, rule)
 	default:
-		return fmt.Sprintf("The knee is at %.0f per second, the highest rate that the store kept up with (%s).", knee, rule)
+		return fmt.Sprintf("No knee: the store kept up with all rates to %.0f per second but %s (%s).", knee, listed(missed), rule)
 	}
+}
+
+// listed returns rates for people: "2000, 4000 and 6000".
+func listed(rates []float64) string {
+	var b strings.Builder
+	for i, r := range rates {
+		switch {
+		case i == 0:
+		case i == len(rates)-1:
+			b.WriteString(" and ")
+		default:
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%.0f", r)
+	}
+	return b.String()
 }
 
 // Write puts the sweep into a directory, in which each step has one of its own.
