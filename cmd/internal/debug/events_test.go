@@ -69,7 +69,7 @@ func TestEventsOfATree(t *testing.T) {
 		q.Batch.Client, q.Call = q, do
 		s.actor.Requests().PushOne(&q.Batch)
 	}
-	call(func(t *tree.Tree) { taken <- t.TakeSnapshot("test") })
+	call(func(t *tree.Tree) { t.TakeSnapshot("test", func(s *tree.Snapshot) { taken <- s }) })
 	snapshot := <-taken
 	call(func(t *tree.Tree) { t.Release(snapshot); taken <- nil })
 	<-taken
