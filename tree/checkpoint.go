@@ -132,7 +132,7 @@ func (t *Tree) startCheckpoint() {
 	if cp.running || cp.sweeping {
 		return
 	}
-	if t.torn && cp.stopping && t.idle() && t.isSaved(&t.committed) {
+	if t.torn && (cp.stopping || !t.logs()) && t.idle() && t.isSaved(&t.committed) {
 		t.renewRoot()
 	}
 	if !t.checkpointDue() {

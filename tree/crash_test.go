@@ -158,8 +158,32 @@ func (c *crashRun) life() {
 	checkStore(c.t, s)
 	c.states = []model{held}
 	for after == nil && c.batch(d) {
+		if c.rng.IntN(40) == 0 && after == nil {
+			c.stop(d, func() bool { return after != nil })
+			break
+		}
 	}
 	c.fsys.SetHook(nil)
+}
+
+// stop has the tree come to rest in order. Unless it is cut off meanwhile the last block is a root then, and nothing is to be
+// replayed.
+func (c *crashRun) stop(d *driver, cut func() bool) {
+	d.tree.Stop()
+	for wakes := 0; d.tree.Busy(); wakes++ {
+		if wakes > 1000 {
+			c.t.Fatal("does not come to rest")
+		}
+		d.now += tickEvery
+		d.do()
+	}
+	if cut() || d.tree.Stats().Refusal != nil {
+		return
+	}
+	root, err := FindRoot(d.store, quiet)
+	if err != nil || root.Block != d.store.Info().Next-1 {
+		c.t.Fatalf("after a stop the root is block %d of %d: %v", root.Block, d.store.Info().Next, err)
+	}
 }
 
 // spoil has the disk run full, or fail, at some moment of the life that begins; at most times neither.

@@ -18,7 +18,7 @@ import (
 //	12     8    sequence number of the batch
 //	20     8    number that this block was written at
 //	28     4    piece, from 0
-//	32     4    pieces in the batch
+//	32     4    pieces in the batch; 0 in a checkpoint record, since the sum does not tell the kinds apart
 //	36     2    length of the payload in this block
 //	38          payload, then zeros
 //
@@ -104,10 +104,10 @@ func parseJournalAnywhere(p []byte) (journalBlock, uint64, error) {
 		return bad("a payload of %d bytes runs past the block", length)
 	case j.kind > journalCheckpoint:
 		return bad("kind %d", j.kind)
-	case j.piece >= j.pieces:
+	case j.kind == journalPiece && j.piece >= j.pieces:
 		return bad("piece %d of %d", j.piece, j.pieces)
-	case j.kind == journalCheckpoint && length != replayFromBytes:
-		return bad("a checkpoint record of %d bytes", length)
+	case j.kind == journalCheckpoint && (j.pieces != 0 || length != replayFromBytes):
+		return bad("a checkpoint record of %d bytes, %d pieces", length, j.pieces)
 	}
 	j.payload = p[journalHeader : journalHeader+length]
 	return j, binary.BigEndian.Uint64(p[journalBlockAt:]), nil
@@ -148,7 +148,7 @@ func (jw *journalWriter) writeBatch(blockSize int, seq, first uint64, outcomes [
 func writeCheckpoint(p []byte, seq, block, replayFrom uint64) {
 	clear(p)
 	binary.BigEndian.PutUint64(p[journalHeader:], replayFrom)
-	finishJournal(p, journalCheckpoint, seq, block, 0, 1, replayFromBytes)
+	finishJournal(p, journalCheckpoint, seq, block, 0, 0, replayFromBytes)
 }
 
 func (jw *journalWriter) cut(blockSize int) {

@@ -210,6 +210,9 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 		}
 		bad := checkSince(store, root, since)
 		if bad == nil {
+			bad = checkRecord(store, root, before.ReplayFrom) // from the first block on, if there was no root before
+		}
+		if bad == nil {
 			root.Skipped = s.behind(root.Block)
 			logSkipped(root.Skipped, log)
 			return root, nil
@@ -374,6 +377,40 @@ func checkSince(store disk.Store, root Root, since uint64) error {
 		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
 	}
 	return err
+}
+
+// errHasBatch ends a look for batches at the first.
+var errHasBatch = fmt.Errorf("%w: the checkpoint record before the root is damaged, and there are batches that it may tell to replay", disk.ErrCorrupt)
+
+// checkRecord returns an error if a root that has no checkpoint record must have had one. A crash can have left the root and not
+// the record; that shows by the block in which it should be, and matters if there are batches that the tree may not know: those from
+// block first on, where replay would start if the root were not there.
+func checkRecord(store disk.Store, root Root, first uint64) error {
+	if root.record || root.Block <= first {
+		return nil
+	}
+	p := make([]byte, store.Info().BlockSize)
+	ok, err := disk.ReadBlock(store, root.Block-1, p)
+	switch {
+	case err != nil && !errors.Is(err, disk.ErrCorrupt):
+		return err
+	case err == nil && !ok:
+		return nil // blocks are numbered with gaps
+	case err == nil && isJournal(p):
+		_, err = parseJournal(root.Block-1, p)
+	case err == nil:
+		_, err = parseHead(p)
+	}
+	if err == nil {
+		return nil
+	}
+	r := journalReader{store: store, batch: func(payload []byte) error {
+		if len(payload) > 0 {
+			return errHasBatch
+		}
+		return nil
+	}}
+	return r.read(first, root.Block)
 }
 
 // window reads several blocks of a store at once. It starts with one, for most often that is

@@ -45,8 +45,9 @@ func (t *Tree) replay(store disk.Store) error {
 	if t.logs() || t.cfg.ReadOnly {
 		return nil
 	}
-	// Those who write pages know nothing of a journal.
-	return t.runUntil(store, nil, func() bool { return !t.Busy() && !t.checkpoint.sweeping && t.isSaved(&t.committed) })
+	// Those who write pages know nothing of a journal: it must not come before their first root.
+	t.torn = r.batches > 0
+	return t.runUntil(store, nil, func() bool { return !t.Busy() && !t.checkpoint.sweeping && !t.torn && t.isSaved(&t.committed) })
 }
 
 // replayer has the batches of the journal carried out.

@@ -137,7 +137,7 @@ type Tree struct {
 	appends    appender
 	checkpoint checkpointer
 	clean      cleaner
-	torn       bool // something that was never acknowledged is behind the last root
+	torn       bool // the last block is no root, and is to be one
 	replaying  bool // the batches at hand are from the journal
 
 	snapshots []*Snapshot       // oldest first

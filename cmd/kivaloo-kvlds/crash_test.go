@@ -56,10 +56,19 @@ func TestCrashes(t *testing.T) {
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		rounds = crashesLong
 	}
+	for name, journal := range map[string]string{"pages": "0", "journal": "1048576", "checkpoints all the time": "4096"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crashOften(t, rounds, "-C", "1024", "-S", eager, "--journal", journal)
+		})
+	}
+}
+
+func crashOften(t *testing.T, rounds int, options ...string) {
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	s := startStack(t, 512, "-C", "1024", "-S", eager)
+	s := startStack(t, 512, options...)
 	state := make(model)
 	serial := 0
 	for round := range rounds {
@@ -68,7 +77,7 @@ func TestCrashes(t *testing.T) {
 			serial++
 			requests = append(requests, randomChange(rnd, state, serial))
 		}
-		acknowledged := s.crash(t, requests, rnd)
+		acknowledged := s.crash(t, requests, rnd, options)
 		c := s.connect(t)
 		found, err := c.all(1<<20, "", "")
 		must(t, err)
@@ -99,9 +108,9 @@ func randomChange(rnd *rand.Rand, state model, serial int) wire.KVRequest {
 	return set(key, value)
 }
 
-// crash makes requests until a daemon is killed, starts what has ended anew, and returns how many
-// requests were answered.
-func (s *stack) crash(t *testing.T, requests []wire.KVRequest, rnd *rand.Rand) (acknowledged int) {
+// crash makes requests until a daemon is killed, starts what has ended anew, the kvlds with options, and returns how
+// many requests were answered.
+func (s *stack) crash(t *testing.T, requests []wire.KVRequest, rnd *rand.Rand, options []string) (acknowledged int) {
 	t.Helper()
 	victim := s.kvlds
 	if rnd.IntN(3) == 0 {
@@ -138,7 +147,7 @@ func (s *stack) crash(t *testing.T, requests []wire.KVRequest, rnd *rand.Rand) (
 		must(t, os.Remove(s.path("b")))
 		s.blocks, _ = s.launch(t, "kivaloo-lbs", "b.pid", s.blocksArgs(512)...) // may say what it has cut off
 	}
-	s.kvlds = s.start(t, "-C", "1024", "-S", eager)
+	s.kvlds, _ = s.launch(t, "kivaloo-kvlds", "s.pid", s.args(options...)...) // may say what it has replayed
 	return acknowledged
 }
 

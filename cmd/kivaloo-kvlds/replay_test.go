@@ -62,7 +62,16 @@ func (c *client) replay(t *testing.T, exchanges []exchange) {
 // sorted by type. Requests that are not in them only looked.
 func TestReplay(t *testing.T) {
 	t.Parallel()
-	c := startStack(t, 512, "-v", "104").connect(t)
+	for _, journal := range []string{"0", "1048576"} {
+		t.Run("journal of "+journal, func(t *testing.T) {
+			t.Parallel()
+			replay(t, startStack(t, 512, "-v", "104", "--journal", journal).connect(t))
+		})
+	}
+}
+
+func replay(t *testing.T, c *client) {
+	t.Helper()
 	var all []exchange
 	for _, name := range []string{"params", "set", "get", "add", "delete", "modify", "cas", "cad"} {
 		all = append(all, captured(t, name)...)

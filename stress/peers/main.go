@@ -4,6 +4,7 @@
 // that theirs do not become part of the one that everybody imports.
 //
 //	make bench-peers
+//	make stages                                   (where the time of a server goes, instead)
 //	cd stress/peers && go run . -rows embedded    (those in process; the others need make build)
 //
 // What is measured of servers, and the table, is package kivaloo/stress/targets; here is what needs the peers.
@@ -29,7 +30,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	o, err := options(os.Args[1:])
-	if err == nil {
+	switch {
+	case err != nil:
+	case o.Profiles != "":
+		err = targets.Breakdown(ctx, o, os.Stdout, os.Stderr)
+	default:
 		err = targets.Run(ctx, o, slices.Concat(targets.Wire(), targets.Latency(), targets.Upkeep(), embedded()), os.Stdout, os.Stderr)
 	}
 	if err != nil {
@@ -48,6 +53,7 @@ func options(args []string) (o targets.Options, err error) {
 	f.StringVar(&o.Programs, "bin", "../../bin", "directory of the programs to measure, as make build leaves them")
 	f.StringVar(&o.Redis.Server, "redis-server", "redis-server", "the Redis server")
 	f.StringVar(&o.Redis.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
+	f.StringVar(&o.Profiles, "profiles", "", "profile a server under six loads instead, and keep the profiles in this `directory`")
 	f.Func("rows", "measure only rows whose `names` match this regular expression", func(s string) error {
 		o.Rows, err = regexp.Compile(s)
 		return err

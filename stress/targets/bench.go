@@ -25,6 +25,7 @@ type Options struct {
 
 	Programs string // directory with the programs of module kivaloo; empty: they are built, which works inside the module only
 	Redis    stress.RedisPrograms
+	Profiles string // directory where Breakdown keeps them
 }
 
 func (o *Options) check() error {
@@ -80,12 +81,8 @@ func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer
 			return err
 		}
 	}
-	if b.Dir, err = os.MkdirTemp("", "kivaloo-targets-"); err != nil {
-		return fmt.Errorf("make a directory for the stores: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.Dir)) }()
-	defer func() { err = errors.Join(err, b.stopRedis()) }()
-	if err := b.build(ctx); err != nil {
+	defer func() { err = errors.Join(err, b.cleanUp()) }()
+	if err := b.prepare(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
 	for _, s := range wanted {
@@ -141,6 +138,17 @@ func (b *Bench) FirstPairs(n uint64) []stress.Pair {
 	}
 	return b.pairs[:n]
 }
+
+// prepare makes the directory, and the programs if none were given.
+func (b *Bench) prepare(ctx context.Context) (err error) {
+	if b.Dir, err = os.MkdirTemp("", "kivaloo-targets-"); err != nil {
+		return fmt.Errorf("make a directory for the stores: %w", err)
+	}
+	return b.build(ctx)
+}
+
+// cleanUp stops Redis, and removes the directory if there is one.
+func (b *Bench) cleanUp() error { return errors.Join(b.stopRedis(), os.RemoveAll(b.Dir)) }
 
 // build makes the programs if none were given.
 func (b *Bench) build(ctx context.Context) error {

@@ -7,7 +7,12 @@
 // A Row is a line of the table. A Stage measures rows that share a store, round by round; Wire, Latency and Upkeep are
 // those of servers. Those of stores in process are in the module stress/peers, which needs the others' code.
 //
+// Breakdown measures something else: where a server's time goes.
+//
+//	Breakdown --> server, stress.Drive --profile--> stacks --attribute--> parts --> table
+//	              the machine: disk, memory, sockets --------------------------------^
+//
 // Reading order: row.go (what a target is, and when it is met), table.go, bench.go (the whole run), store.go (servers),
 // yardstick.go (Redis), wire.go, large.go, latency.go, upkeep.go, fill.go, insight.go (what servers and the kernel
-// tell), limits.go.
+// tell); breakdown.go, endless.go (its load), parts.go (which function belongs to what), machine.go, breakdowntable.go; limits.go.
 package targets

@@ -29,7 +29,7 @@ func loneStage() Stage {
 		defer func() { err = errors.Join(err, s.stop()) }()
 		for round := range b.Rounds {
 			b.Say("round %d: %s", round+1, row.Name)
-			disk, err := appendTime(filepath.Join(b.Dir, "appended"))
+			disk, err := appendTime(filepath.Join(b.Dir, "appended"), blockSize)
 			if err != nil {
 				return err
 			}
@@ -54,14 +54,14 @@ func (b *Bench) serveFilled(ctx context.Context, pairs []stress.Pair, args ...st
 	return s.orStop(err)
 }
 
-// appendTime returns the median of what it takes to append a block to a file and have it on the disk.
-func appendTime(path string) (_ time.Duration, err error) {
+// appendTime returns the median of what it takes to append so many bytes to a file and have them on the disk.
+func appendTime(path string, bytes int) (_ time.Duration, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
-	block := make([]byte, blockSize)
+	block := make([]byte, bytes)
 	var took []time.Duration
 	for end := time.Now().Add(loneTime); time.Now().Before(end); {
 		began := time.Now()

@@ -27,8 +27,9 @@ const (
 	// pacedTime is how long a load of a fixed rate runs in each round: long enough for a few checkpoints.
 	pacedTime = 8 * time.Second
 
-	// idleTime is how long a server must not write to count as idle, and idleTries how often it is given as long.
-	idleTime  = 500 * time.Millisecond
+	// idleTime is how long a server must not write to count as idle: longer than it waits, with nothing to do, before it begins a
+	// checkpoint. idleTries is how often it is given as long.
+	idleTime  = 1500 * time.Millisecond
 	idleTries = 20
 
 	// collectedCacheBytes is the cache that is filled to see what the garbage collector makes of it.
@@ -37,4 +38,27 @@ const (
 	// insightTimeout and insightBytes bound what is asked of a --debug-addr.
 	insightTimeout = 30 * time.Second
 	insightBytes   = 4 << 20
+
+	// endlessChoices is how many choices are made before a server is profiled: so many that what they are about does not stay in a cache.
+	endlessChoices = 1 << 20
+
+	// samplePeriod is the processor time between two samples of a Go profile.
+	samplePeriod = 10 * time.Millisecond
+
+	// largeAppendBytes is what an append may be that many requests share.
+	largeAppendBytes = 256 << 10
+
+	// memoryLines is how much memory is read and copied to see how fast that is, more than any cache has; memoryReads and
+	// memoryCopies how often.
+	memoryLines  = 256 << 20 / lineBytes
+	lineBytes    = 64
+	memoryReads  = 1 << 22
+	memoryCopies = 8
+
+	// chunkBytes is what a server with much to say writes at once; it fits into what a socket pair holds by default.
+	chunkBytes = 64 << 10
+	// ballBytes is about a request.
+	ballBytes = 64
+	// socketUses is how often a socket pair is used to see how long that takes.
+	socketUses = 1 << 13
 )

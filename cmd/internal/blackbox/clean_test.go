@@ -36,6 +36,10 @@ func TestShrinks(t *testing.T) {
 		t.Parallel()
 		shrinks(t, func(cost string) system { return newServe(t, "--storage-cost", cost) })
 	})
+	t.Run("serve, pages", func(t *testing.T) {
+		t.Parallel()
+		shrinks(t, func(cost string) system { return newServe(t, "--storage-cost", cost, "--journal", "0") })
+	})
 	t.Run("daemons", func(t *testing.T) {
 		t.Parallel()
 		shrinks(t, func(cost string) system { return newDaemons(t, 2048, "-S", cost) })
@@ -102,7 +106,7 @@ func TestCleansMeanwhile(t *testing.T) {
 	for name, do := range meanwhile {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newServe(t, "--storage-cost", "0", "--no-sync")
+			s := newServe(t, "--storage-cost", "0", "--no-sync", "--journal", "0") // every batch leaves garbage
 			s.start(t)
 			overwrite(t, s, pairs, 100)
 			live := liveBytes(t, s)
@@ -111,7 +115,7 @@ func TestCleansMeanwhile(t *testing.T) {
 			if before < 4*live {
 				t.Fatalf("%d bytes for pages of %d: there is nothing to clean", before, live)
 			}
-			s.options[1] = "1000000"
+			s.options = []string{"--storage-cost", "1000000", "--no-sync"}
 			s.start(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			var group sync.WaitGroup

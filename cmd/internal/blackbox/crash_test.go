@@ -38,11 +38,14 @@ const (
 // of each connection the first so many, each as a whole, and none behind a gap.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	t.Run("serve", func(t *testing.T) {
-		t.Parallel()
-		s := newServe(t, "--block-size", "512", "--cache", "1M")
-		crashOften(t, s, func(t *testing.T, rnd *rand.Rand) { s.dieStarting(t, rnd) })
-	})
+	// With a journal so short checkpoints run all the time.
+	for name, journal := range map[string]string{"serve": "64M", "serve, short journal": "4k", "serve, pages": "0"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServe(t, "--block-size", "512", "--cache", "1M", "--journal", journal)
+			crashOften(t, s, func(t *testing.T, rnd *rand.Rand) { s.dieStarting(t, rnd) })
+		})
+	}
 	t.Run("daemons", func(t *testing.T) {
 		t.Parallel()
 		d := newDaemons(t, 512, "-C", "1024", "-S", "10000", "-n", fmt.Sprint(crashLoads+1))

@@ -1,0 +1,151 @@
+package targets
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// part is one of those that a server's time is told apart into.
+type part int
+
+const (
+	sockets part = iota
+	packets
+	searching
+	judging
+	pages
+	journaling
+	disk
+	goRuntime
+	rest
+	allParts
+)
+
+var partNames = [allParts]string{
+	sockets:    "socket: system calls of the loop",
+	packets:    "loop: framing, parsing, answers",
+	searching:  "tree: search",
+	judging:    "tree: sort, judge, all else of it",
+	pages:      "tree: pages built, patched, overwritten",
+	journaling: "tree: journal, checkpoint, cleaning",
+	disk:       "disk: append, sync, read",
+	goRuntime:  "Go: scheduling, wake-ups, memory",
+	rest:       "all else",
+}
+
+// treeFunctions are those of package kivaloo/tree that tell what the tree is at. What others do they do for their callers.
+var treeFunctions = map[part]string{
+	searching: `countBelow countBefore (*cache).position (*cache).sample (*cache).scan (*cache).childFor (*cache).valueOffset (*cache).lookup
+		(*cache).locate (*cache).valueIn (*node).slotOf (*node).touchIndex (*Tree).runReads (*Tree).locateIn (*Tree).holdLeaves (*Tree).touchSlots`,
+	judging:    `(*Tree).accept (*Tree).startBatch (*Tree).prepare (*Tree).locate (*Tree).settle (*Tree).Step`,
+	pages:      `(*Tree).build (*Tree).publish (*Tree).writeOver (*Tree).retire`,
+	journaling: `(*Tree).append (*Tree).appended (*Tree).startCheckpoint (*Tree).sweep (*Tree).tick (*Tree).payDebt`,
+}
+
+var treeParts = func() map[string]part {
+	byName := map[string]part{}
+	for p, names := range treeFunctions {
+		for _, name := range strings.Fields(names) {
+			byName["kivaloo/tree."+name] = p
+		}
+	}
+	return byName
+}()
+
+// rule says which part other functions belong to, on the goroutines of actors called so.
+type rule struct {
+	actor, function *regexp.Regexp
+	part            part
+}
+
+const systemCall = `^(internal/runtime/syscall/linux|syscall)\.(Raw)?Syscall6?$`
+
+// rules are in the order in which they are tried.
+var rules = []rule{
+	on("^loop$", systemCall, sockets),
+	on("^disk ", systemCall+`|^kivaloo/disk\.`, disk),
+	on("", systemCall, goRuntime), // the tree wakes the loop
+	on("", `^kivaloo/actors\.\(\*(Mailbox|Doorbell|Waiter)`, goRuntime),
+	on("", `^runtime\.(mcall|mstart|schedule|systemstack|goexit0|gopark|goready|wakep|chan(send|recv)|selectgo|(re)?entersyscall|exitsyscall|`+
+		`morestack|mallocgc|growslice|newobject|makeslice|gc|bg|futex|sysmon)`, goRuntime),
+	on("", `^kivaloo/(wire|eventloop)\b`, packets),
+}
+
+func on(actor, function string, p part) rule {
+	return rule{regexp.MustCompile(actor), regexp.MustCompile(function), p}
+}
+
+// partOf returns what the processor was busy with. stack is that of a goroutine of an actor, the innermost function first: it is
+// the first one that is known that tells. The runtime's copying, for instance, is not known, and so belongs to its caller.
+func partOf(actor string, stack []string) part {
+	for _, function := range stack {
+		if p, known := treeParts[function]; known {
+			return p
+		}
+		for _, r := range rules {
+			if r.actor.MatchString(actor) && r.function.MatchString(function) {
+				return r.part
+			}
+		}
+	}
+	return rest
+}
+
+// parts is what each part of a server took.
+type parts [allParts]time.Duration
+
+func (p *parts) sum() (sum time.Duration) {
+	for _, took := range p {
+		sum += took
+	}
+	return sum
+}
+
+// attribute reads what `go tool pprof -traces -unit=ms` prints of a profile: stacks, between lines of dashes, each with its labels
+// and the time spent in it.
+func attribute(traces string) (p parts, err error) {
+	_, traces, found := strings.Cut(traces, separator)
+	if !found {
+		return p, fmt.Errorf("no traces in what pprof printed: %.200q", traces)
+	}
+	for sample := range strings.SplitSeq(traces, separator) {
+		if err := p.add(sample); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// separator is how a line between two stacks begins.
+const separator = "-----------+"
+
+var (
+	actorLine = regexp.MustCompile(`(?m)^ *actor: +(.+)$`)
+	timeLine  = regexp.MustCompile(`(?m)^ *([0-9.]+ms) +`)
+)
+
+// add adds one stack.
+func (p *parts) add(sample string) error {
+	at := timeLine.FindStringSubmatchIndex(sample)
+	if at == nil {
+		return nil // after the last line of dashes, or it took no time
+	}
+	took, err := time.ParseDuration(sample[at[2]:at[3]])
+	if err != nil {
+		return fmt.Errorf("a time that pprof printed: %w", err)
+	}
+	actor := ""
+	if label := actorLine.FindStringSubmatch(sample[:at[0]]); label != nil {
+		actor = label[1]
+	}
+	var stack []string
+	for line := range strings.Lines(sample[at[1]:]) {
+		if function := strings.TrimSuffix(strings.TrimSpace(line), " (inline)"); function != "" {
+			stack = append(stack, function)
+		}
+	}
+	p[partOf(actor, stack)] += took
+	return nil
+}
