@@ -18,6 +18,10 @@ const (
 	// window never blocks the event loop.
 	readQueueOps = 4096
 
+	// readRunOps is how many reads one reader gets together at the most: so many that waking it does not count, so
+	// few that on a slow disk the first of them does not wait long for the last.
+	readRunOps = 16
+
 	// openFilesMax is how many descriptors of block files are kept open for
 	// reading. A store gets about 11 files for each doubling of its length up to 32 GiB
 	// and then one for each 2 GiB, so this covers 100 GiB; with more, the least

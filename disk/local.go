@@ -17,7 +17,7 @@ type Local struct {
 	workers *actors.Group // the appender and the readers
 	janitor *actors.Group // outlives them: they make work for it
 
-	reads   chan *Op      // for whichever reader is free; many consumers, so no mailbox
+	reads   chan *Op      // chains of Reads, each for whichever reader is free; many consumers, so no mailbox
 	appends chan *Op      // at most one, see chain.accept
 	untidy  chan struct{} // rings the janitor; a token that is there already will do
 
@@ -55,7 +55,50 @@ func Open(dir string, o Options) (*Local, error) {
 func (l *Local) Info() Info { return l.chain.info() }
 
 // Submit implements Store.
-func (l *Local) Submit(first, last *Op) { forEach(first, last, l.submit) }
+func (l *Local) Submit(first, last *Op) {
+	last.SetNext(nil)
+	most := l.readRun(first)
+	for op := first; op != nil; {
+		end := op
+		if op.Kind == Read {
+			end = endOfRun(op, most)
+		}
+		next := end.Link.Next()
+		end.SetNext(nil)
+		l.submit(op)
+		op = next
+	}
+}
+
+// readRun returns how many of the reads in a chain one reader gets at a time. Waking a reader, and the tree when it
+// has come to its end, costs as much as reading a block that the system has in memory; but while there are idle readers,
+// a disk is quicker when all of them ask it.
+func (l *Local) readRun(first *Op) int {
+	if l.chain.opts.ReadDelay > 0 {
+		return 1 // what is read is to come back after the delay, not after that of others too
+	}
+	reads := 0
+	for op := first; op != nil; op = op.Link.Next() {
+		if op.Kind == Read {
+			reads++
+		}
+	}
+	readers := l.chain.opts.Readers
+	return min((reads+readers-1)/readers, readRunOps)
+}
+
+// endOfRun returns the last of at most n reads from first on that follow each other and come back to the same place.
+func endOfRun(first *Op, n int) *Op {
+	end := first
+	for ; n > 1; n-- {
+		next := end.Link.Next()
+		if next == nil || next.Kind != Read || next.Done != first.Done {
+			break
+		}
+		end = next
+	}
+	return end
+}
 
 // forEach calls do with each operation of a chain. do may give it away.
 func forEach(first, last *Op, do func(*Op)) {
@@ -69,6 +112,7 @@ func forEach(first, last *Op, do func(*Op)) {
 	}
 }
 
+// submit starts one operation, or a chain of Reads.
 func (l *Local) submit(op *Op) {
 	op.OK, op.Err = false, nil
 	switch op.Kind {
@@ -97,12 +141,16 @@ func (l *Local) ring() {
 }
 
 func (l *Local) runReader(context.Context) error {
-	for op := range l.reads {
-		l.chain.read(op)
-		if delay := l.chain.opts.ReadDelay; delay > 0 && op.OK {
-			time.Sleep(delay)
+	for first := range l.reads {
+		last := first
+		for op := first; op != nil; op = op.Link.Next() {
+			l.chain.read(op)
+			if delay := l.chain.opts.ReadDelay; delay > 0 && op.OK {
+				time.Sleep(delay)
+			}
+			last = op
 		}
-		op.Done.PushOne(op)
+		first.Done.Push(first, last)
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type cache struct {
 	hand      nodeID // where the clock hand stands: a leaf or a parent frame
 	serial    uint64 // of provisional block numbers
 
+	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
+
 	readers *Readers // nil while there are none
 	limbo   []freed  // frames that were freed, and that readers may still look at; oldest first
 }
@@ -155,10 +157,17 @@ func (c *cache) reuse(id nodeID) {
 // pinned pages grows instead of being searched over and over.
 const handSteps = 4096
 
+// handAhead is how many leaf frames before it comes to one the hand has it fetched: where most pages are fresh, it passes over
+// many.
+const handAhead = 8
+
 // evict frees the first page the clock hand comes to that has not been used since it last passed.
 func (c *cache) evict() bool {
 	for range handSteps {
 		id := c.advanceHand()
+		if ahead := uint32(id) + handAhead; ahead < c.leaves.next {
+			c.touched += uint64(c.leaves.at(ahead).state)
+		}
 		nd := c.node(id)
 		switch {
 		case nd.state != frameClean || nd.pins > 0:

@@ -62,6 +62,28 @@ func (t *Tree) missing(root nodeID, key []byte) (want, bool) {
 // out not to be had.
 func (t *Tree) fetch(root nodeID, key []byte, who waiter) error {
 	want, _ := t.missing(root, key) // the caller has just found it missing
+	return t.fetchWanted(want, who)
+}
+
+// gap is where a page is missing: child kid of a parent.
+type gap struct {
+	parent *node
+	block  uint64 // of parent
+	kid    int
+}
+
+// wantAt returns what is known of the page missing at g, if g still is what it was, and the parent knows all of it.
+func (t *Tree) wantAt(g gap) (want, bool) {
+	c, nd, i := t.cache, g.parent, g.kid
+	if nd.block != g.block || i == 0 || i == int(nd.keys) {
+		return want{}, false // a bound is that of the parent
+	}
+	r := c.record(nd, i)
+	return want{block: r.block, oldest: r.oldest, size: r.size, height: int(nd.height) - 1, lo: c.key(nd, i-1), hi: c.key(nd, i)}, true
+}
+
+// fetchWanted is fetch when it is known what is missing.
+func (t *Tree) fetchWanted(want want, who waiter) error {
 	if t.reads.lost.err != nil && t.reads.lost.block == want.block {
 		t.fault(want.block, t.reads.lost.err)
 		return t.reads.lost.err
@@ -127,7 +149,8 @@ func (t *Tree) addWaiter(who waiter, first uint32) uint32 {
 	return slot
 }
 
-// arrived takes in a page that has been read, and goes on with those who wait for it.
+// arrived takes in a page that has been read, and goes on with those who wait for it; but Gets from the committed tree
+// it leaves to getAgain.
 func (t *Tree) arrived(op *disk.Op) {
 	r := &t.reads
 	f := r.inFlight[op.Tag]
@@ -142,7 +165,6 @@ func (t *Tree) arrived(op *disk.Op) {
 		t.cache.free(f.id)
 		r.lost = lost{f.want.block, err}
 	}
-	again := r.again[:0]
 	for slot != 0 {
 		w := &r.waiters[slot-1]
 		who, next := *w, w.next
@@ -159,19 +181,26 @@ func (t *Tree) arrived(op *disk.Op) {
 		case who.get.request().At != nil:
 			r.cost -= who.cost
 			t.getAt(who.get)
+		case r.lost.err != nil:
+			r.cost -= who.cost
+			t.getMany([]ref{who.get})
 		default:
 			r.cost -= who.cost
-			again = append(again, who.get)
+			r.again = append(r.again, who.get)
 		}
 	}
-	for got := again; len(got) > 0; {
-		n := min(len(got), getGroup)
-		t.getMany(got[:n])
-		got = got[n:]
-	}
-	clear(again)
-	r.again = again
 	r.lost = lost{}
+}
+
+// getAgain goes on with the Gets whose pages have come, many at a time.
+func (t *Tree) getAgain() {
+	for again := t.reads.again; len(again) > 0; {
+		n := min(len(again), getGroup)
+		t.getMany(again[:n])
+		again = again[n:]
+	}
+	clear(t.reads.again)
+	t.reads.again = t.reads.again[:0]
 }
 
 // takeIn checks the page that f has brought and makes it part of the cache.

@@ -12,7 +12,7 @@ type reader struct {
 	spare    []uint64 // free places in inFlight
 	waiters  []waiter
 	unused   uint32 // first free one of waiters, plus 1
-	again    []ref  // scratch: Gets whose page has come
+	again    []ref  // Gets whose page has come in this step
 	lost     lost
 	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
 }
@@ -86,8 +86,9 @@ func (t *Tree) getMany(refs []ref) {
 	for i := range refs {
 		at[i] = root
 	}
+	var gaps [getGroup]gap
 	for range t.committed.height {
-		t.descend(refs, &at)
+		t.descend(refs, &at, &gaps)
 	}
 	var slots [getGroup]slot
 	t.locateSlots(refs, &at, &slots)
@@ -108,13 +109,13 @@ func (t *Tree) getMany(refs []ref) {
 	// Last, because fetching a page can evict one that has just been found.
 	for i, r := range refs {
 		if at[i] == nil {
-			t.waitForGet(r, &t.committed)
+			t.waitForGetAt(r, gaps[i])
 		}
 	}
 }
 
-// descend takes Gets from parents to their children.
-func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
+// descend takes Gets from parents to their children, or notes where those are missing.
+func (t *Tree) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
 	c := t.cache
 	var ids [getGroup]nodeID
 	var blocks [getGroup]uint64
@@ -124,6 +125,7 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
 		}
 		n := c.childFor(at[i], r.request().Key)
 		ids[i], blocks[i] = c.children(at[i])[n], c.blockOf(at[i], n)
+		gaps[i] = gap{at[i], at[i].block, n}
 	}
 	touched := uint64(0)
 	for i := range refs {
@@ -143,6 +145,7 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node) {
 				continue
 			}
 			at[i] = c.node(id)
+			c.setChild(gaps[i].parent, gaps[i].kid, id)
 		}
 		at[i].use()
 		touched += at[i].middleHead()
@@ -194,7 +197,24 @@ func (nd *node) use() {
 // waitForGet has the page fetched at which a Get stands in v.
 func (t *Tree) waitForGet(r ref, v *version) {
 	cost := v.height + 1
-	if err := t.fetch(v.root, r.request().Key, waiter{get: r, cost: cost}); err != nil {
+	err := t.fetch(v.root, r.request().Key, waiter{get: r, cost: cost})
+	t.waitsForPage(r, cost, err)
+}
+
+// waitForGetAt is waitForGet in the committed tree, with what is known of where the Get stands.
+func (t *Tree) waitForGetAt(r ref, g gap) {
+	want, ok := t.wantAt(g)
+	if !ok {
+		t.waitForGet(r, &t.committed)
+		return
+	}
+	cost := t.committed.height + 1
+	t.waitsForPage(r, cost, t.fetchWanted(want, waiter{get: r, cost: cost}))
+}
+
+// waitsForPage counts a Get among those that wait, unless its page cannot be had.
+func (t *Tree) waitsForPage(r ref, cost int, err error) {
+	if err != nil {
 		t.fail(r, err)
 		return
 	}

@@ -214,12 +214,12 @@ func (w *want) verifyKeys(p []byte, l layout) error {
 	var last []byte
 	for i, at := 0, l.body; i < l.keys; i++ {
 		key := stringAt(p, at)
-		switch {
+		switch { // in order, all are between the bounds if the outer two are
+		case i == 0 && bytes.Compare(key, w.lo) < 0:
+			return fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.lo)
 		case i > 0 && bytes.Compare(last, key) >= 0:
 			return fmt.Errorf("%w: key %d, %q, does not follow %q", disk.ErrCorrupt, i, key, last)
-		case bytes.Compare(key, w.lo) < 0:
-			return fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.lo)
-		case w.hi != nil && bytes.Compare(key, w.hi) >= 0:
+		case i == l.keys-1 && w.hi != nil && bytes.Compare(key, w.hi) >= 0:
 			return fmt.Errorf("%w: key %d, %q, is not before the page's upper bound %q", disk.ErrCorrupt, i, key, w.hi)
 		}
 		last = key

@@ -83,6 +83,18 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
+// Prometheus's own tool finds nothing wrong with the rules, and that each fires when it should.
+func TestRules(t *testing.T) {
+	const test = "contrib/prometheus/kivaloo.test.yml"
+	said, err := exec.Command("promtool", "test", "rules", filepath.Join(root, test)).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Skip("no promtool")
+	}
+	if err != nil {
+		t.Errorf("%s: %v\n%s", test, err, said)
+	}
+}
+
 // systemd finds nothing wrong with the unit, but for the program, which is not there.
 func TestUnit(t *testing.T) {
 	unit := readFile(t, "contrib/systemd/kivaloo.service")
