@@ -31,7 +31,7 @@ func (t *Tree) runReads() {
 			t.runRead(q[0])
 			n = 1
 		} else {
-			t.getMany(q[:n])
+			t.tally.hits += uint64(t.getMany(q[:n]))
 		}
 		q = q[n:]
 	}
@@ -44,7 +44,9 @@ func (t *Tree) runReads() {
 func (t *Tree) runRead(r ref) {
 	switch r.request().Op {
 	case Get:
-		t.getAt(r)
+		if t.getAt(r) {
+			t.tally.hits++
+		}
 	case Backup:
 		t.runBackup(r)
 	default:
@@ -52,13 +54,13 @@ func (t *Tree) runRead(r ref) {
 	}
 }
 
-// getAt answers a Get from a snapshot.
-func (t *Tree) getAt(r ref) {
+// getAt answers a Get from a snapshot. It returns false if that has to wait for a page.
+func (t *Tree) getAt(r ref) bool {
 	key := r.request().Key
 	v, err := t.seen(r.request())
 	if err != nil {
 		t.fail(r, err)
-		return
+		return false
 	}
 	c := t.cache
 	nd := c.node(v.root)
@@ -66,21 +68,21 @@ func (t *Tree) getAt(r ref) {
 		id := c.child(nd, c.childFor(nd, key))
 		if id == noNode {
 			t.waitForGet(r, v)
-			return
+			return false
 		}
 		nd = c.node(id)
 		nd.use()
 	}
 	value, found := c.lookup(nd, key)
-	t.tally.hits++
 	r.b.Client.Value(r.request(), value, found)
 	t.answered(r, outcomeOf(found))
+	return true
 }
 
 // getMany answers up to getGroup Gets from the committed tree. They go down level by level
 // together, in passes that each do little per Get before they look at new memory: so the processor
-// waits for the memory of many Gets at a time instead of for one after the other.
-func (t *Tree) getMany(refs []ref) {
+// waits for the memory of many Gets at a time instead of for one after the other. It returns how many it has answered: the others wait for pages.
+func (t *Tree) getMany(refs []ref) (hits int) {
 	var at [getGroup]*node // where each Get stands; nil where its page is not in memory
 	root := t.cache.node(t.committed.root)
 	for i := range refs {
@@ -92,19 +94,17 @@ func (t *Tree) getMany(refs []ref) {
 	}
 	var slots [getGroup]slot
 	t.locateSlots(refs, &at, &slots)
-	misses := 0
 	for i, r := range refs {
 		if at[i] == nil {
-			misses++
 			continue
 		}
+		hits++
 		value, found := t.cache.valueIn(at[i], r.request().Key, slots[i])
 		r.b.Client.Value(r.request(), value, found)
 		t.answered(r, outcomeOf(found))
 	}
-	t.tally.hits += uint64(len(refs) - misses)
-	if misses == 0 {
-		return
+	if hits == len(refs) {
+		return hits
 	}
 	// Last, because fetching a page can evict one that has just been found.
 	for i, r := range refs {
@@ -112,6 +112,7 @@ func (t *Tree) getMany(refs []ref) {
 			t.waitForGetAt(r, gaps[i])
 		}
 	}
+	return hits
 }
 
 // descend takes Gets from parents to their children, or notes where those are missing.
