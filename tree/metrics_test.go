@@ -75,7 +75,7 @@ func TestMetricsOfReads(t *testing.T) {
 	h.settle()
 	wantCounts(t, "pages read", &m.Disk, m.CacheMisses(), 2*time.Millisecond)
 	h.do(get("000001"), get("no"), Request{Op: Range, Max: 100})
-	if m.CacheHits() < 2 {
+	if m.CacheHits() != 1 { // the other one has waited
 		t.Errorf("%d hits", m.CacheHits())
 	}
 	wantRequests(t, m, map[OpCode][Statuses]uint64{Get: {StatusOK: 2, StatusNotDone: 1}, Range: {StatusOK: 1}})
