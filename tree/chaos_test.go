@@ -3,7 +3,9 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,6 +33,25 @@ type chaos struct {
 	rng   *rand.Rand
 	space int // of keys
 	noise bool
+
+	taken   []takenSnapshot
+	readers []*recorder // of those, and of backups
+	backup  *backupRun  // nil: there is none
+	backups int         // that came to their end
+}
+
+// takenSnapshot is one, with the client that reads it and insists on what there was when it was taken.
+type takenSnapshot struct {
+	*Snapshot
+	reader *recorder
+}
+
+// backupRun is a backup that is being made, in several requests.
+type backupRun struct {
+	*recorder
+	request []Request // the one that is under way
+	pairs   model     // of those before
+	moments []model   // what it may have to be: what there was from its beginning to its first answer
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
@@ -74,6 +95,8 @@ func (c *chaos) step() {
 		batch[i] = c.request()
 	}
 	c.harness.step(nil, batch...)
+	c.snapshots()
+	c.goOnWithBackup()
 	for range c.rng.IntN(12) {
 		if len(c.held) == 0 {
 			return
@@ -82,12 +105,82 @@ func (c *chaos) step() {
 		c.finish(c.rng.IntN(len(c.held)))
 		clear(c.store.unread)
 		c.store.fail = nil
+		c.goOnWithBackup()
 	}
 }
 
-// trouble makes the next operation fail, at times.
+// snapshots takes some, reads them and gives them up, also while they are read.
+func (c *chaos) snapshots() {
+	if len(c.taken) < 4 && c.rng.IntN(25) == 0 {
+		c.tree.TakeSnapshot("test", func(s *Snapshot) {
+			reader := newRecorder()
+			reader.model = maps.Clone(c.client.model) // no batch is under way
+			c.taken, c.readers = append(c.taken, takenSnapshot{s, reader}), append(c.readers, reader)
+		})
+	}
+	for i := len(c.taken) - 1; i >= 0; i-- {
+		s := c.taken[i]
+		if c.rng.IntN(2) == 0 {
+			c.stepFor(s.reader, nil, Request{Op: Get, Key: c.key(), At: s.Snapshot},
+				Request{Op: Range, Key: c.key(), Max: uint32(c.rng.IntN(5000)), At: s.Snapshot})
+		}
+		if c.rng.IntN(40) == 0 {
+			c.tree.Release(s.Snapshot)
+			c.taken = slices.Delete(c.taken, i, i+1)
+		}
+	}
+}
+
+// goOnWithBackup begins a backup at times, and takes the one that there is one request further.
+func (c *chaos) goOnWithBackup() {
+	b := c.backup
+	if b == nil {
+		if c.rng.IntN(100) == 0 {
+			b = &backupRun{recorder: newRecorder(), pairs: model{}, moments: []model{maps.Clone(c.client.model)}}
+			c.backup, c.readers = b, append(c.readers, b.recorder)
+			c.askForBackup(0, "")
+		}
+		return
+	}
+	if last := b.moments[len(b.moments)-1]; len(b.pairs) == 0 && !maps.Equal(last, c.client.model) {
+		b.moments = append(b.moments, maps.Clone(c.client.model))
+	}
+	q := &b.request[0]
+	if !b.answered[q.ID] {
+		return
+	}
+	if b.failed[q.ID] != nil {
+		c.backup = nil // its snapshot is kept for a while
+		return
+	}
+	a := b.recorder.pairs[q.ID]
+	for i, k := range a.keys {
+		b.pairs[k] = a.values[i]
+	}
+	if a.next != "" {
+		c.askForBackup(q.Snapshot, a.next)
+		return
+	}
+	if !slices.ContainsFunc(b.moments, func(m model) bool { return maps.Equal(m, b.pairs) }) {
+		c.t.Fatalf("a backup of %d pairs is like none of the %d moments that it may be of", len(b.pairs), len(b.moments))
+	}
+	c.backup = nil
+	c.backups++
+}
+
+func (c *chaos) askForBackup(snapshot uint64, start string) {
+	b := c.backup
+	b.request = []Request{{Op: Backup, Snapshot: snapshot, Key: []byte(start), Max: uint32(2000 + c.rng.IntN(20000))}}
+	c.stepFor(b.recorder, nil, b.request...)
+}
+
+// trouble makes the next operation fail, at times, and more often while a checkpoint is made.
 func (c *chaos) trouble() {
-	if !c.noise || c.rng.IntN(20) > 0 {
+	odds := 20
+	if c.tree.checkpoint.running {
+		odds = 10
+	}
+	if !c.noise || c.rng.IntN(odds) > 0 {
 		return
 	}
 	c.store.fail = disk.ErrNoSpace
@@ -98,7 +191,15 @@ func (c *chaos) trouble() {
 
 // end lets all come to rest and looks at what has become of it.
 func (c *chaos) end() {
-	c.settle()
+	for c.settle(); c.backup != nil; c.settle() {
+		c.goOnWithBackup()
+	}
+	for _, s := range c.taken {
+		c.stepFor(s.reader, nil, Request{Op: Range, Max: MaxRangePairBytes, At: s.Snapshot})
+		c.settle()
+		c.tree.Release(s.Snapshot)
+	}
+	c.pass(leaseTime + 2*tickEvery)   // those of backups that have failed go
 	if c.tree.writes.refusal != nil { // a change that goes through shows that there is space again
 		c.now += noSpaceRetry
 		c.do(set("a", "b"))
@@ -112,13 +213,20 @@ func (c *chaos) end() {
 		c.harness.step(nil)
 		c.settle()
 	}
-	if n := len(c.client.answered); uint64(n) != c.nextID {
-		c.t.Fatalf("%d answers to %d requests", n, c.nextID)
+	answers := len(c.client.answered)
+	for _, r := range c.readers {
+		answers += len(r.answered)
+		for id, err := range r.failed {
+			if !errors.Is(err, ErrSnapshotGone) {
+				c.mayFail(id, err)
+			}
+		}
+	}
+	if uint64(answers) != c.nextID {
+		c.t.Fatalf("%d answers to %d requests", answers, c.nextID)
 	}
 	for id, err := range c.client.failed {
-		if !errors.Is(err, errDisk) && !errors.Is(err, disk.ErrNoSpace) {
-			c.t.Fatalf("request %d: %v", id, err)
-		}
+		c.mayFail(id, err)
 	}
 	if !c.noise && len(c.client.failed)+len(c.faults) > 0 {
 		c.t.Fatalf("%d requests failed, reported: %v", len(c.client.failed), c.faults)
@@ -126,4 +234,15 @@ func (c *chaos) end() {
 	sameContent(c.t, c.dump(), c.client.model)
 	c.check()
 	c.checkFrames()
+	if !c.noise && c.backups == 0 {
+		c.t.Error("no backup has come to its end")
+	}
+}
+
+// mayFail takes an error that there is only when something was broken.
+func (c *chaos) mayFail(id uint64, err error) {
+	c.t.Helper()
+	if !c.noise || !errors.Is(err, errDisk) && !errors.Is(err, disk.ErrNoSpace) {
+		c.t.Fatalf("request %d: %v", id, err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -245,4 +246,179 @@ func TestLeaseOutlivesRestart(t *testing.T) {
 			t.Errorf("%q", v)
 		}
 	}
+}
+
+// TestRootWithoutItsPages: of the last append of a checkpoint the root is there, and other pages are not. The root before it
+// is taken, and what batches have changed since is replayed.
+func TestRootWithoutItsPages(t *testing.T) {
+	for _, size := range []int{512, 600} { // without a seal, and with one
+		whole, m := savedAtOnce(t, size)
+		from := whole.lastAppend()
+		found, err := FindRoot(whole, quiet)
+		if err != nil || found.Block < from {
+			t.Fatalf("the last append begins at %d, the root is %d: %v", from, found.Block, err)
+		}
+		var leaves, parents, journal []uint64
+		for block := from; block < whole.next(); block++ {
+			switch p := whole.page(block); {
+			case block == found.Block:
+			case isJournal(p):
+				journal = append(journal, block)
+			default:
+				if h, err := parseHead(p); err == nil && h.height > 0 {
+					parents = append(parents, block)
+				} else {
+					leaves = append(leaves, block) // or the seal
+				}
+			}
+		}
+		if len(leaves) < 10 || len(parents) == 0 || len(journal) == 0 {
+			t.Fatalf("%d leaves, %d parents, %d blocks of the journal", len(leaves), len(parents), len(journal))
+		}
+		cases := map[string][]uint64{
+			"no leaves": leaves, "no parents": parents, "nothing": slices.Concat(leaves, parents, journal),
+			"no pages": slices.Concat(leaves, parents), "only leaves": slices.Concat(parents, journal),
+		}
+		for i := 0; i < len(leaves); i += len(leaves) / 8 {
+			cases[fmt.Sprint("all but leaf ", i)] = leaves[i : i+1]
+		}
+		for name, lost := range cases {
+			for what, damage := range tears {
+				t.Run(fmt.Sprintf("%d %s: %s", size, name, what), func(t *testing.T) {
+					s := whole.clone()
+					for _, block := range lost {
+						damage(s.page(block))
+					}
+					root, err := FindRoot(s, quiet)
+					if err != nil || root.Block >= from {
+						t.Fatalf("root %d is taken, the last append begins at %d: %v", root.Block, from, err)
+					}
+					goesOn(t, s, m)
+				})
+			}
+		}
+	}
+}
+
+// savedAtOnce returns a store that ends with a checkpoint in one append, of which all changes are in the journal too; and what
+// it holds.
+func savedAtOnce(t *testing.T, blockSize int) (*memStore, model) {
+	t.Helper()
+	h, m := newHarness(t, newMemStore(blockSize), journalConfig()), model{}
+	for round := range 2 {
+		for first := 0; first < 900; first += 150 {
+			changes := sets(first, 150, strings.Repeat(fmt.Sprint(round), 20+round))
+			changes = append(changes, Request{Op: Delete, Key: changes[7].Key})
+			m.applyAll(changes)
+			h.do(changes...)
+		}
+		h.tree.checkpoint.changed = -checkpointIdle
+		h.step(nil)
+		h.settle()
+	}
+	if h.tree.counts.checkpoints != 2 {
+		t.Fatalf("%d checkpoints", h.tree.counts.checkpoints)
+	}
+	return h.store, m
+}
+
+// cutStore keeps what a power cut would leave at each append.
+type cutStore struct {
+	*memStore
+	cuts []*memStore
+}
+
+func (s *cutStore) Submit(first, last *disk.Op) {
+	for op := first; op != nil; op = op.Link.Next() {
+		if op.Kind != disk.Append {
+			continue
+		}
+		for torn := range 3 { // nothing of it, the second half, all but the last block
+			c := s.clone()
+			if torn > 0 {
+				c.add(op.Pages...)
+			}
+			switch from := s.next(); torn {
+			case 1:
+				for i := range len(op.Pages) / 2 {
+					clear(c.page(from + uint64(i)))
+				}
+			case 2:
+				c.blocks = c.blocks[:len(c.blocks)-1]
+			}
+			s.cuts = append(s.cuts, c)
+		}
+	}
+	s.memStore.Submit(first, last)
+}
+
+// TestCutWhileReplaying opens a store of which the journal is so long that pages have to be saved before all of it is replayed,
+// and cuts the power at each append that this makes; and again at one of those that the next attempt makes.
+func TestCutWhileReplaying(t *testing.T) {
+	for _, size := range []int{512, 600} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			s, m := longJournal(t, size)
+			small := journalConfig()
+			small.CachePages = MinCachePages
+			cuts := func(s *memStore) []*memStore {
+				recovering := &cutStore{memStore: s}
+				tr, err := Open(recovering, small)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer tr.Close()
+				d := &driver{t: t, tree: tr, store: s}
+				sameContent(t, d.dump(), m)
+				checkStore(t, s)
+				return recovering.cuts
+			}
+			first := cuts(s)
+			if len(first) < 3*3 {
+				t.Fatalf("%d appends while it replays", len(first)/3)
+			}
+			for i, cut := range first {
+				again := cuts(cut)
+				if len(again) > 0 && i%5 == 0 {
+					cuts(again[(7*i)%len(again)])
+				}
+			}
+		})
+	}
+}
+
+// longJournal returns a store of which the journal changes many more pages than the smallest cache has, and what it holds.
+func longJournal(t *testing.T, blockSize int) (*memStore, model) {
+	t.Helper()
+	const pairs = 14000
+	cfg := journalConfig()
+	cfg.CachePages = 1 << 15
+	h, m := newHarness(t, newMemStore(blockSize), cfg), model{}
+	do := func(requests []Request) {
+		m.applyAll(requests)
+		h.do(requests...)
+	}
+	for first := 0; first < pairs; first += 1000 {
+		do(sets(first, 1000, strings.Repeat("v", 100)))
+	}
+	h.tree.checkpoint.changed = -checkpointIdle
+	h.step(nil)
+	h.settle()
+	saved := h.tree.counts.checkpoints
+	for round := range 2 { // the second half is said anew
+		var batch []Request
+		for i := 0; i < pairs; i += 5 {
+			batch = append(batch, sets(i, 1, fmt.Sprint("changed ", round, i))...)
+			if i%35 == 0 {
+				batch = append(batch, Request{Op: Delete, Key: fmt.Appendf(nil, "%06d", i+1)})
+			}
+		}
+		for part := range slices.Chunk(batch, 500) {
+			do(part)
+		}
+	}
+	if h.tree.counts.checkpoints != saved || h.tree.checkpoint.running {
+		t.Fatal("the journal has been given up meanwhile")
+	}
+	return h.store.clone(), m
 }

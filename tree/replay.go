@@ -40,7 +40,7 @@ func (t *Tree) replay(store disk.Store) error {
 	t.committed.logged = r.blocks
 	t.tip = t.committed
 	if r.batches > 0 {
-		t.cfg.Log.Info("replayed the journal", "batches", r.batches, "changes", r.records, "blocks", r.blocks)
+		t.cfg.Log.Debug("replayed the journal", "batches", r.batches, "changes", r.records, "blocks", r.blocks)
 	}
 	if t.logs() || t.cfg.ReadOnly {
 		return nil

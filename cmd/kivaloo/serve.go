@@ -216,6 +216,9 @@ func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *
 		store.Close()
 		return nil, nil, fmt.Errorf("open the store in %s: %w", o.dir, err)
 	}
+	if journal := t.Stats().Journal; journal > 0 {
+		log.Info("the store was not closed in order; its journal has been replayed", "bytes", journal)
+	}
 	return store, t, nil
 }
 

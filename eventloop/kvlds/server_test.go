@@ -83,6 +83,14 @@ func serve(t testing.TB, store *slowStore) *served {
 		t.Fatal(err)
 	}
 	store.hold = hold
+	s := serveTree(t, tr, store)
+	s.store = store
+	return s
+}
+
+// serveTree puts a tree behind a real socket, and closes it and its store at the end.
+func serveTree(t testing.TB, tr *tree.Tree, store disk.Store) *served {
+	t.Helper()
 	loop, err := eventloop.New(slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +119,7 @@ func serve(t testing.TB, store *slowStore) *served {
 			t.Error(err)
 		}
 	})
-	return &served{t: t, store: store, path: path, loop: loop, actor: actor, server: server}
+	return &served{t: t, path: path, loop: loop, actor: actor, server: server}
 }
 
 // client is a connection that speaks the protocol.

@@ -1,0 +1,172 @@
+package kvlds_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"kivaloo/disk"
+	"kivaloo/disk/simfs"
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+// heldSyncs holds back the syncs of a file system, once it is told to.
+type heldSyncs struct {
+	mu      sync.Mutex
+	release chan struct{} // nil: they are not held
+	reached chan struct{} // gets something with every sync that is held
+	err     error         // what they end with
+}
+
+func (s *heldSyncs) hook(c simfs.Call) error {
+	if c.Op != simfs.Sync {
+		return nil
+	}
+	s.mu.Lock()
+	release, err := s.release, s.err
+	s.mu.Unlock()
+	if release == nil {
+		return nil
+	}
+	select {
+	case s.reached <- struct{}{}:
+	default:
+	}
+	<-release
+	return err
+}
+
+// hold has all syncs wait until the result is closed, and end with err then.
+func (s *heldSyncs) hold(err error) (release chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.release, s.err = make(chan struct{}), err
+	return s.release
+}
+
+// serveHeld serves a store of which the goroutines are those of the daemon, with a few pairs.
+func serveHeld(t *testing.T, journal int64) (*served, *heldSyncs) {
+	t.Helper()
+	fsys, syncs := simfs.New("store"), &heldSyncs{reached: make(chan struct{}, 1)}
+	fsys.SetHook(syncs.hook)
+	log := slog.New(slog.DiscardHandler)
+	store, err := disk.Open("store", disk.Options{BlockSize: 2048, FS: fsys, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr, err := tree.Open(store, tree.Config{MaxKey: 64, MaxValue: 104, JournalBytes: journal, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveTree(t, tr, store)
+	c := s.dial()
+	c.write(packets(1, set("a", "old"), set("gone", "not yet")))
+	c.expect(1, done)
+	c.expect(2, done)
+	return s, syncs
+}
+
+// TestNoOutcomeBeforeSync holds the sync of a batch back: whoever asks meanwhile gets the old answer, and nobody is told anything
+// that follows from the batch. If the sync fails it stays so.
+func TestNoOutcomeBeforeSync(t *testing.T) {
+	pairs := func(n uint32, p string) []byte { return wire.AppendKVPairs(nil, n, nil, []byte(p)) }
+	before := pairs(2, "\x01a\x03old\x04gone\x07not yet")
+	for name, c := range map[string]struct {
+		change wire.KVRequest
+		a      []byte // what is there of a afterwards
+		all    []byte
+	}{
+		"written over": {set("a", "new"), value("new"), pairs(2, "\x01a\x03new\x04gone\x07not yet")},
+		"longer": {
+			set("a", strings.Repeat("n", 100)), value(strings.Repeat("n", 100)),
+			pairs(2, "\x01a\x64"+strings.Repeat("n", 100)+"\x04gone\x07not yet"),
+		},
+		"deleted": {wire.KVRequest{Type: wire.TypeDelete, Key: []byte("a")}, not, pairs(1, "\x04gone\x07not yet")},
+	} {
+		for _, journal := range []int64{0, tree.DefaultJournalBytes} {
+			for _, fails := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s journal=%d fails=%t", name, journal, fails), func(t *testing.T) {
+					s, syncs := serveHeld(t, journal)
+					var err error
+					if fails {
+						err = syscall.EIO
+					}
+					release := syncs.hold(err)
+					writer, next, reader := s.dial(), s.dial(), s.dial()
+					writer.write(packets(1, c.change))
+					<-syncs.reached
+					// That it does not hold any more is a thing that only the batch which is held back can tell.
+					next.write(packets(2, wire.KVRequest{Type: wire.TypeCAS, Key: []byte("a"), Old: []byte("old"), Value: []byte("won")}))
+					told := make(chan struct{}, 2)
+					for _, waits := range []*client{writer, next} {
+						go func() {
+							waits.r.Peek(1)
+							told <- struct{}{}
+						}()
+					}
+					look := func(a, all []byte) {
+						reader.write(packets(3, get("a")))
+						reader.expect(3, a)
+						reader.write(packets(4, wire.KVRequest{Type: wire.TypeRange, Max: 1000}))
+						reader.expect(4, all)
+					}
+					for range 200 {
+						look(value("old"), before)
+					}
+					if len(told) > 0 {
+						t.Error("somebody has been told something")
+					}
+					close(release)
+					<-told
+					<-told
+					if fails {
+						writer.expectEnd()
+						next.expectEnd()
+						look(value("old"), before)
+						return
+					}
+					writer.expect(1, done)
+					next.expect(2, not)
+					look(c.a, c.all)
+				})
+			}
+		}
+	}
+}
+
+// TestReaderFollowsWriter has one connection write a value over again and again, and another read it all the time: what it reads
+// is never newer than what the disk has, and never older than what the writer has been told.
+func TestReaderFollowsWriter(t *testing.T) {
+	for _, journal := range []int64{0, tree.DefaultJournalBytes} {
+		t.Run(fmt.Sprint("journal ", journal), func(t *testing.T) {
+			s, syncs := serveHeld(t, journal)
+			writer, reader := s.dial(), s.dial()
+			number := func(n int) string { return fmt.Sprintf("%0100d", n) }
+			writer.write(packets(0, set("a", number(0))))
+			writer.expect(0, done)
+			for n := range 100 {
+				release := syncs.hold(nil)
+				writer.write(packets(1, set("a", number(n+1))))
+				<-syncs.reached
+				reader.write(packets(uint64(n), get("a"), get("a"), get("a")))
+				for i := range uint64(3) {
+					if id, record := reader.answer(); id != uint64(n)+i || !bytes.Equal(record, value(number(n))) {
+						t.Fatalf("answer %d: %q, want number %d", id, record, n)
+					}
+				}
+				syncs.mu.Lock()
+				syncs.release = nil
+				syncs.mu.Unlock()
+				close(release)
+				writer.expect(1, done)
+				reader.write(packets(7, get("a")))
+				reader.expect(7, value(number(n+1)))
+			}
+		})
+	}
+}
