@@ -107,9 +107,14 @@ func (t *Tree) putMark() {
 	if a.mark == nil {
 		a.mark = make([]byte, t.cache.blockSize)
 	}
-	a.seq++
-	a.logged = 1
-	finishJournal(a.mark, journalPiece, a.seq, t.next+uint64(len(a.pages)), 0, 1, 0)
+	block, pieces := t.next+uint64(len(a.pages)), 1
+	if t.replaying {
+		pieces = 2 // which number would be next is not known yet: a batch that is never whole is passed over
+	} else {
+		a.seq++
+		a.logged = 1
+	}
+	finishJournal(a.mark, journalPiece, a.seq, block, 0, pieces, 0)
 	a.pages = append(a.pages, a.mark)
 }
 

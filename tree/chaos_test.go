@@ -191,8 +191,12 @@ func (c *chaos) trouble() {
 
 // end lets all come to rest and looks at what has become of it.
 func (c *chaos) end() {
-	for c.settle(); c.backup != nil; c.settle() {
-		c.goOnWithBackup()
+	for len(c.held) > 0 || c.backup != nil {
+		if c.goOnWithBackup(); len(c.held) > 0 {
+			c.finish(0)
+		} else if b := c.backup; b != nil && !b.answered[b.request[0].ID] {
+			c.t.Fatal("a backup waits for nothing")
+		}
 	}
 	for _, s := range c.taken {
 		c.stepFor(s.reader, nil, Request{Op: Range, Max: MaxRangePairBytes, At: s.Snapshot})

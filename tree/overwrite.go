@@ -66,9 +66,10 @@ func (t *Tree) settleLeaf(w *write, id nodeID, nd *node, first int) {
 	slices.SortFunc(w.outcomes[first:], func(a, b outcome) int { return bytes.Compare(a.key, b.key) })
 }
 
-// writesComeTo reports whether the batch under way is going to write into a leaf.
+// writesComeTo reports whether the batch under way may be going to write into a leaf. The one that is being built, which may
+// have been located before, notes in the same place that it is.
 func (t *Tree) writesComeTo(nd *node) bool {
-	return t.writes.syncing != nil && nd.written == t.writes.syncing.serial
+	return t.writes.syncing != nil && int32(nd.written-t.writes.syncing.serial) >= 0
 }
 
 // written returns what the batch under way is going to write over the value of key, if it is.

@@ -142,3 +142,36 @@ func TestReadersSeeBatchesWhole(t *testing.T) {
 		t.Errorf("%d reads; %d of %d batches copied pages", seen.Load(), copied, batches)
 	}
 }
+
+// TestOverwriteLocatedTwice: a batch that has to wait for a page finds what the one before is going to write over also when it
+// looks for the second time.
+func TestOverwriteLocatedTwice(t *testing.T) {
+	s := newMemStore(512)
+	h := newHarness(t, s, journalConfig())
+	h.do(sets(0, 2000, "1")...)
+	h.pass(2 * checkpointIdle) // all is saved
+	h = newHarness(t, s, journalConfig())
+	h.do(set("000050", "0")) // its leaf is fresh now, and others are not in memory
+	h.do(set("000050", "1"))
+	const far = "001900"
+	h.step(nil, set("000050", "2"))
+	if h.heldOf(disk.Append) < 0 {
+		t.Fatal("no append is under way")
+	}
+	batch := make([]Request, batchWindow) // so many that they do not wait for the batch before
+	for i := range batch {
+		batch[i] = set("000010", "2")
+	}
+	batch[0], batch[1] = set(far, "2"), set("000050", "1")
+	h.step(nil, batch...)
+	if h.heldOf(disk.Read) < 0 {
+		t.Fatal("the second batch does not wait for a page")
+	}
+	h.finishAll(disk.Read)
+	h.settle()
+	for key, want := range map[string]string{"000050": "1", far: "2"} {
+		if value, _ := h.get(key); value != want {
+			t.Errorf("%s holds %q, want %q", key, value, want)
+		}
+	}
+}
