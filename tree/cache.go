@@ -14,7 +14,8 @@ import (
 //     has its number, to that frame; it holds nothing else.
 //  2. A frame is evicted only while it is clean and has no pins. So what the table says
 //     can be forgotten at any time, but never be wrong.
-//  3. More frames than limit are in use only while all that were looked at were pinned or fresh.
+//  3. More frames than limit are in use only while all that were looked at were pinned or fresh, or so many are unsaved that
+//     less than a part of limit would be left for what requests read.
 type cache struct {
 	blockSize int // bytes
 	limit     int // pages
@@ -74,7 +75,7 @@ func (c *cache) node(id nodeID) *node {
 // alloc returns a frame for a page of the given height, evicting another page if
 // the cache is full.
 func (c *cache) alloc(height int) (nodeID, *node, error) {
-	for tries := 0; c.inUse >= c.limit && tries < 2 && c.evict(); tries++ {
+	for tries := 0; c.inUse >= c.limit && c.inUse-c.unsaved > c.limit/readShare && tries < 2 && c.evict(); tries++ {
 	}
 	s, tag := c.leaves, nodeID(0)
 	if height > 0 {

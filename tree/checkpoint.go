@@ -214,7 +214,7 @@ func (t *Tree) journalLimit() int64 {
 
 // cacheFull reports whether no more batches can be built before pages have been saved.
 func (t *Tree) cacheFull() bool {
-	return t.cache.unsaved >= t.cache.limit && !t.cfg.ReadOnly
+	return t.cache.unsaved >= t.cache.limit/8*7 && !t.cfg.ReadOnly
 }
 
 // chunkSaved takes account of pages that are in the store now.

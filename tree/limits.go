@@ -31,6 +31,10 @@ const (
 	// pages are searched, not scanned.
 	minSamples = 8
 
+	// readShare: pages that are not unsaved leave memory only while there are more of them than this part of the cache. It is what
+	// requests that wait for pages may need together; with less, the pages of one drive out those of another before it goes on.
+	readShare = 4
+
 	// maxOvercommit is how many times Config.CachePages there can be frames at the most: batches that are under way
 	// need pages that must stay, old ones and new ones, and readers may still look at what has been replaced.
 	maxOvercommit = 4
