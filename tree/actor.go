@@ -45,8 +45,14 @@ func (a *Actor) Run(ctx context.Context) error {
 	idle := func() bool {
 		return a.requests.Empty() && a.done.Empty() && ctx.Err() == nil
 	}
+	late := func() (*disk.Op, time.Duration) {
+		if op := a.done.Drain(); op != nil {
+			return op, a.Now()
+		}
+		return nil, 0
+	}
 	for {
-		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: a.done.Drain}
+		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: late}
 		busy := in.Requests != nil || in.Done != nil
 		if ctx.Err() != nil {
 			a.tree.Stop()

@@ -149,7 +149,9 @@ func (t *Tree) appended(op *disk.Op) {
 		return
 	}
 	t.next = op.Next
-	t.torn = t.torn && !a.root
+	if a.root {
+		t.torn = t.replaying || a.logged > 0 // then a mark is behind it
+	}
 	t.counts.written += uint64(len(a.pages))
 	if t.checkpoint.running && len(a.saved) > 0 {
 		t.chunkSaved()

@@ -223,6 +223,7 @@ func (t *Tree) chunkSaved() {
 	cp.numbered = append(cp.numbered, a.saved...)
 	if a.root {
 		t.setSaved(cp.saving.version)
+		t.counts.checkpoints++
 		t.checkpointDone()
 		if t.metrics != nil {
 			t.metrics.Checkpoint.Add(t.now - cp.started)
@@ -236,7 +237,6 @@ func (t *Tree) setSaved(v version) {
 	t.cache.node(v.root).pins++
 	t.cache.node(t.checkpoint.saved.root).pins--
 	t.checkpoint.saved = v
-	t.counts.checkpoints++
 }
 
 // checkpointDone ends a checkpoint, whether or not it came to its end, and begins the sweep for what it has saved.

@@ -150,11 +150,11 @@ type Tree struct {
 	touched   []Client // clients with answers in this step
 	first     *disk.Op // operations to be submitted after this step
 	last      *disk.Op
-	waitStill []func()        // see whenStill
-	late      func() *disk.Op // Inputs.Late
-	deferred  *disk.Op        // operations that have come back during the step
-	faults    map[uint64]bool // blocks already reported
-	pairs     []byte          // scratch: the pairs of one Range
+	waitStill []func()                         // see whenStill
+	late      func() (*disk.Op, time.Duration) // Inputs.Late
+	deferred  *disk.Op                         // operations that have come back during the step
+	faults    map[uint64]bool                  // blocks already reported
+	pairs     []byte                           // scratch: the pairs of one Range
 }
 
 // Inputs is what has happened since the last step.
@@ -163,9 +163,9 @@ type Inputs struct {
 	Requests *Batch        // chain, oldest first
 	Done     *disk.Op      // chain of operations that have come back
 
-	// Late returns a chain of those that have come back since, or nil. If it is not nil, a step that takes long asks it now and
-	// then, so that nobody waits for the answer to a change that has become durable meanwhile.
-	Late func() *disk.Op
+	// Late returns a chain of those that have come back since, and what Now is then, or nil. If it is not nil, a step that takes
+	// long asks it now and then, so that nobody waits for the answer to a change that has become durable meanwhile.
+	Late func() (*disk.Op, time.Duration)
 }
 
 // Effects is what is to be done after a step.
@@ -254,7 +254,11 @@ func (t *Tree) lookUp() {
 	if t.late == nil || t.writes.syncing == nil {
 		return
 	}
-	for op := t.late(); op != nil; {
+	op, now := t.late()
+	if op != nil {
+		t.now = now
+	}
+	for op != nil {
 		next := op.Link.Next()
 		op.SetNext(nil)
 		if op.Kind == disk.Append && op.Err == nil && op.OK {
