@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/outcheck"
 	"kivaloo/stress"
 )
 
@@ -51,7 +52,10 @@ func run(args []string) error {
 	}
 	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), redisCommand(), settingsCommand())
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	out := outcheck.New(os.Stdout)
+	root.SetOut(out)
+	root.SetErr(os.Stderr)
+	return out.Check(root.ExecuteContext(ctx))
 }
 
 func redisCommand() *cobra.Command {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/outcheck"
 	"kivaloo/wire"
 )
 
@@ -118,8 +119,28 @@ func (o *clientOptions) encode(b []byte) []byte {
 	return hex.AppendEncode(nil, b)
 }
 
-// isTerminal reports whether v is a file that is a terminal.
+// openInput opens the file called name, or standard input if that is "-", which the error called
+// terminal refuses if it is one. The function that it returns closes what was opened.
+func openInput(cmd *cobra.Command, name, terminal string) (io.Reader, func() error, error) {
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return file, file.Close, nil
+	}
+	in := cmd.InOrStdin()
+	if isTerminal(in) {
+		return nil, nil, usageError(cmd, errors.New(terminal))
+	}
+	return in, func() error { return nil }, nil
+}
+
+// isTerminal reports whether v is a file that is a terminal, or writes to one.
 func isTerminal(v any) bool {
+	if out, ok := v.(*outcheck.Writer); ok {
+		v = out.Writer
+	}
 	f, ok := v.(*os.File)
 	if !ok {
 		return false

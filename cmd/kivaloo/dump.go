@@ -40,11 +40,11 @@ The store can be used meanwhile. Changes made during the dump may be in it or no
   kivaloo dump --addr /srv/a/kivaloo.sock | kivaloo load --addr /srv/b/kivaloo.sock`,
 		Args: arguments(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output == "" && isTerminal(cmd.OutOrStdout()) {
+			if output == "-" && isTerminal(cmd.OutOrStdout()) {
 				return usageError(cmd, errors.New("a dump is not for a terminal: give --output FILE, or send it into a file or a pipe"))
 			}
 			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
-				if output == "" {
+				if output == "-" {
 					return dump(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 				}
 				return dumpToFile(ctx, c, output, cmd.ErrOrStderr())
@@ -52,7 +52,7 @@ The store can be used meanwhile. Changes made during the dump may be in it or no
 		},
 	}
 	o.connectionFlags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to `FILE`, all or nothing (default standard output)")
+	cmd.Flags().StringVarP(&output, "output", "o", "-", "write to `FILE`, all or nothing; \"-\" is standard output")
 	return cmd
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -29,24 +28,18 @@ After an error some of the pairs are stored. Loading the same dump again is safe
   zstd -dc store.dump.zst | kivaloo load`,
 		Args: arguments(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in := cmd.InOrStdin()
-			if input != "" {
-				file, err := os.Open(input)
-				if err != nil {
-					return err
-				}
-				defer file.Close()
-				in = file
-			} else if isTerminal(in) {
-				return usageError(cmd, errors.New("a dump does not come from a terminal: give --input FILE, or send it in from a file or a pipe"))
+			in, closeInput, err := openInput(cmd, input, "a dump does not come from a terminal: give --input FILE, or send it in from a file or a pipe")
+			if err != nil {
+				return err
 			}
+			defer closeInput()
 			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
 				return load(ctx, c, in, cmd.ErrOrStderr())
 			})
 		},
 	}
 	o.connectionFlags(cmd)
-	cmd.Flags().StringVarP(&input, "input", "i", "", "read from `FILE` (default standard input)")
+	cmd.Flags().StringVarP(&input, "input", "i", "-", "read from `FILE`; \"-\" is standard input")
 	return cmd
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"kivaloo/cmd/internal/outcheck"
 )
 
 // Exit statuses.
@@ -32,9 +34,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(append([]string{}, args...)) // not nil, which would mean os.Args
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	out := outcheck.New(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
-	err := root.Execute()
+	err := out.Check(root.Execute())
 	if err == nil {
 		return exitDone
 	}

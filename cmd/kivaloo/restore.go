@@ -33,17 +33,11 @@ and all is durable: after an error DIR is as it was.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			in := cmd.InOrStdin()
-			if args[0] != "-" {
-				file, err := os.Open(args[0])
-				if err != nil {
-					return err
-				}
-				defer file.Close()
-				in = file
-			} else if isTerminal(in) {
-				return usageError(cmd, errors.New("a backup does not come from a terminal: give a FILE, or send it in from a file or a pipe"))
+			in, closeInput, err := openInput(cmd, args[0], "a backup does not come from a terminal: give a FILE, or send it in from a file or a pipe")
+			if err != nil {
+				return err
 			}
+			defer closeInput()
 			return restore(ctx, in, args[1], blockSize, cmd.ErrOrStderr())
 		},
 	}
