@@ -63,7 +63,7 @@ func newServeCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Keep a store and serve it",
 		Long: `Keep a store in a directory and serve it to any number of clients, until stopped
-by SIGTERM or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
+by SIGTERM, SIGHUP or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
 lost either way.
 
 It listens at the unix socket ` + socketName + ` in the directory, and at every --listen.`,
@@ -136,6 +136,8 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	// A log that nobody reads any more is no reason to stop serving.
+	signal.Ignore(syscall.SIGPIPE)
 	o.debug.Program, o.debug.Version, o.debug.Log = "kivaloo serve", version(), log
 	dbg, err := debug.Start(o.debug)
 	if err != nil {
@@ -326,6 +328,9 @@ func (o *serveOptions) tryCommand(socket string) string {
 func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup asks for serving on when the terminal is closed
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
 
 	front, back := actors.NewGroup(), actors.NewGroup()

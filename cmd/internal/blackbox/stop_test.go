@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -22,7 +23,7 @@ import (
 // socket is not.
 func TestServeStops(t *testing.T) {
 	t.Parallel()
-	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Parallel()
 			rnd := daemontest.Seeded(t)
@@ -46,6 +47,40 @@ func TestServeStops(t *testing.T) {
 			for _, l := range loads {
 				must(t, l.Check(found))
 			}
+		})
+	}
+}
+
+// Whoever reads what serve says may go away: serve goes on, and stops in order when it is told to.
+func TestNobodyReadsWhatServeSays(t *testing.T) {
+	t.Parallel()
+	for _, both := range []bool{false, true} {
+		t.Run(map[bool]string{false: "stderr", true: "stdout and stderr"}[both], func(t *testing.T) {
+			t.Parallel()
+			s := newServe(t)
+			cmd := s.command()
+			said, err := cmd.StderrPipe()
+			must(t, err)
+			if both {
+				cmd.Stdout = cmd.Stderr
+			}
+			must(t, cmd.Start())
+			timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+			defer timer.Stop()
+			lines := bufio.NewScanner(said)
+			for lines.Scan() && !strings.Contains(lines.Text(), "msg=ready") {
+			}
+			must(t, said.Close())
+			c := connect(t, s.addr())
+			must(t, c.Set("key", "value"))
+			must(t, cmd.Process.Signal(syscall.SIGTERM)) // serve says that it is stopping
+			if err := cmd.Wait(); err != nil {
+				t.Fatalf("stopped, while nobody reads what it says: %v", err)
+			}
+			if _, err := os.Lstat(s.addr()); !os.IsNotExist(err) {
+				t.Errorf("the socket is left: %v", err)
+			}
+			checkStore(t, s.dir())
 		})
 	}
 }
