@@ -10,20 +10,23 @@ import (
 )
 
 // Two loads differ in a measure if a Mann-Whitney test over their intervals says that chance alone would
-// rarely make them look so different, and by more than the smallest difference that is worth a word.
+// rarely make them look so different.
 const (
-	// significance is how often chance alone makes any of all the measures of two loads look different.
-	significance  = 0.05
+	// significance is how often chance makes two loads look different in any measure although they are alike.
+	significance = 0.05
+	// smallestShift is the least change that is called better or worse. Times are recorded to 1 %.
 	smallestShift = 0.02
-	// minSamples is how many intervals each needs for the test to say anything, also of many measures.
+	// minSamples is how many intervals each load needs for the test to say anything.
 	minSamples = 8
-	// maxCorrelation is the most that neighbouring intervals are taken to be alike: more would leave nothing to compare.
-	maxCorrelation = 0.9
+	// minIndependent is how many independent values the intervals of a load count as, at least. Four below four
+	// others is the least that chance rarely makes: with fewer, nothing could ever differ.
+	minIndependent = 4
 )
 
 // Verdicts of a Difference.
 const (
 	Same    = "no difference"
+	Slight  = "differs by less than 2 %"
 	Better  = "better"
 	Worse   = "WORSE"
 	Unknown = "too few intervals to tell"
@@ -35,7 +38,7 @@ var compared = []string{"rate", "mean", "p50", "p99", "p99.9"}
 // Difference is one measure of one operation in two loads.
 type Difference struct {
 	Op, Measure string
-	Old, New    float64 // of the whole loads; operations per second or nanoseconds
+	Old, New    float64 // medians of the intervals, or of the whole loads if these are few; per second or nanoseconds
 	P           float64 // that chance makes such a difference; 1 if that cannot be told
 	Verdict     string
 }
@@ -60,8 +63,9 @@ func Compare(old, new *Results) []Difference {
 	return all
 }
 
-// correct makes p of each measure that of a difference in any of them, by the method of Holm: the least of k is
-// multiplied by k, the next by k-1, and so on. Who looks at many measures would find chance in one of them otherwise.
+// correct adjusts P for the number of measures, by the method of Benjamini and Hochberg: whoever looks at many would find
+// chance in one of them otherwise. If two loads are alike, all of their measures stay below significance as often as
+// a single one does. If many measures differ they support each other, so that each needs no more evidence than alone.
 func correct(all []Difference) {
 	var tested []*Difference
 	for i := range all {
@@ -70,31 +74,42 @@ func correct(all []Difference) {
 		}
 	}
 	slices.SortStableFunc(tested, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
-	least := 0.0
-	for i, d := range tested {
-		least = max(least, min(1, d.P*float64(len(tested)-i)))
-		d.P = least
+	p := 1.0
+	for i, d := range slices.Backward(tested) {
+		p = min(p, d.P*float64(len(tested))/float64(i+1))
+		d.P = p
 		d.judge()
 	}
 }
 
+// difference compares one measure. The numbers are medians of the intervals, which is what the test compares: one long
+// stall can make a whole load look slower of which nearly every interval is faster.
 func difference(old, new *Results, before, after *Row, measure string) Difference {
 	d := Difference{Op: before.Op, Measure: measure, P: 1, Verdict: Unknown}
-	d.Old, d.New = value(measure, before.PerSec, before.Response), value(measure, after.PerSec, after.Response)
 	a, b := old.samples(d.Op, measure), new.samples(d.Op, measure)
 	if len(a) < minSamples || len(b) < minSamples {
+		d.Old, d.New = value(measure, before.PerSec, before.Response), value(measure, after.PerSec, after.Response)
 		return d
 	}
+	d.Old, d.New = median(a), median(b)
 	d.P = mannWhitney(a, b)
 	d.judge()
 	return d
 }
 
+// median returns the middle value, or the mean of the two in the middle.
+func median(values []float64) float64 {
+	sorted, n := slices.Sorted(slices.Values(values)), len(values)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
 // judge says what P and the change mean.
 func (d *Difference) judge() {
 	switch {
-	case d.P >= significance || math.Abs(d.Change()) < smallestShift:
+	case d.P >= significance || d.New == d.Old:
 		d.Verdict = Same
+	case math.Abs(d.Change()) < smallestShift:
+		d.Verdict = Slight
 	case (d.New > d.Old) == (d.Measure == "rate"):
 		d.Verdict = Better
 	default:
@@ -123,7 +138,16 @@ func value(measure string, rate float64, t Times) float64 {
 	return float64(t.Max)
 }
 
-// samples returns a measure in all intervals, but for those that are much shorter than most, as the last one may be.
+// show writes a measure for people.
+func show(measure string, x float64) string {
+	if measure == "rate" {
+		return fmt.Sprintf("%.0f/s", x)
+	}
+	return Duration(int64(x))
+}
+
+// samples returns a measure in all intervals, but for those that are much shorter than most, as the last one may be. An
+// interval without operations has a rate, and no times.
 func (r *Results) samples(op, measure string) []float64 {
 	var lengths, values []float64
 	for _, s := range r.Intervals[op] {
@@ -131,17 +155,17 @@ func (r *Results) samples(op, measure string) []float64 {
 	}
 	slices.Sort(lengths)
 	for _, s := range r.Intervals[op] {
-		if s.Length > lengths[len(lengths)/2]/2 {
+		if s.Length > lengths[len(lengths)/2]/2 && (s.PerSec > 0 || measure == "rate") {
 			values = append(values, value(measure, s.PerSec, s.Response))
 		}
 	}
 	return values
 }
 
-// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b in how
-// often the ones are larger than the others: two-sided, by the normal approximation, corrected for ties, and for
-// neighbours in time that are alike, as a machine that is slow in one second often is in the next: n values of which
-// each has a correlation r with the one before say as much as n*(1-r)/(1+r) that are independent.
+// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b in how often the
+// ones are larger than the others: two-sided, by the normal approximation, corrected for ties and for neighbours in
+// time that are alike, as a machine that is slow in one second often is in the next: n values, each with a correlation r
+// with the one before, say as much as n*(1-r)/(1+r) independent ones.
 func mannWhitney(a, b []float64) float64 {
 	ranks, ties := ranksOf(append(slices.Clone(a), b...))
 	n, na, nb := float64(len(ranks)), float64(len(a)), float64(len(b))
@@ -155,7 +179,7 @@ func mannWhitney(a, b []float64) float64 {
 		return 1
 	}
 	r := correlation(ranks[:len(a)], ranks[len(a):])
-	deviation *= math.Sqrt((1 + r) / (1 - r))
+	deviation *= math.Sqrt(min((1+r)/(1-r), min(na, nb)/minIndependent))
 	z := max(math.Abs(u-na*nb/2)-0.5, 0) / deviation
 	return math.Erfc(z / math.Sqrt2)
 }
@@ -184,31 +208,45 @@ func ranksOf(values []float64) (ranks []float64, ties float64) {
 	return ranks, ties
 }
 
-// correlation returns how much alike neighbours are in both of two series, each compared with its own mean: from 0,
-// which it also returns if they differ more than others, to maxCorrelation.
+// correlation returns how much alike neighbours are in both of two series, from 0 to less than 1. Each is compared with
+// its own line, not with its mean: a load that becomes slower as its store grows does so steadily, in both runs alike,
+// and that is no chance. Compared with the mean such a course looks like one long coincidence.
 func correlation(series ...[]float64) float64 {
 	together, squares, n := 0.0, 0.0, 0
 	for _, values := range series {
 		n += len(values)
-		mean := 0.0
-		for _, v := range values {
-			mean += v
-		}
-		mean /= float64(len(values)) // exact if all are equal
-		for i, v := range values {
-			squares += (v - mean) * (v - mean)
-			if i > 0 {
-				together += (v - mean) * (values[i-1] - mean)
-			}
+		before := 0.0
+		for _, v := range fromLine(values) {
+			squares += v * v
+			together += v * before
+			before = v
 		}
 	}
-	if squares == 0 {
+	if squares < 1e-9 { // ranks: all are on the line
 		return 0
 	}
-	// In a short series neighbours look less alike than they are, for its mean follows them.
+	// In a short series neighbours look less alike than they are, for its line follows them.
 	r := together / squares
-	r += (1 + 3*r) * float64(len(series)) / float64(n)
-	return min(max(r, 0), maxCorrelation)
+	r += (2 + 4*r) * float64(len(series)) / float64(n)
+	return min(max(r, 0), 0.99)
+}
+
+// fromLine returns how far each value is from the straight line that fits all best.
+func fromLine(values []float64) []float64 {
+	middle, mean, along, squares := float64(len(values)-1)/2, 0.0, 0.0, 0.0
+	for _, v := range values {
+		mean += v / float64(len(values))
+	}
+	for i, v := range values {
+		t := float64(i) - middle
+		along += t * (v - mean)
+		squares += t * t
+	}
+	from := make([]float64, len(values))
+	for i, v := range values {
+		from[i] = v - mean - along/squares*(float64(i)-middle)
+	}
+	return from
 }
 
 // PrintComparison prints what Compare has found.
@@ -216,11 +254,7 @@ func PrintComparison(out io.Writer, old, new *Results, all []Difference) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t\told\tnew\tchange\tp\t\t\n")
 	for _, d := range all {
-		show := func(v float64) string { return Duration(int64(v)) }
-		if d.Measure == "rate" {
-			show = func(v float64) string { return fmt.Sprintf("%.0f/s", v) }
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%.3f\t%s\t\n", d.Op, d.Measure, show(d.Old), show(d.New), 100*d.Change(), d.P, d.Verdict)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%.3f\t%s\t\n", d.Op, d.Measure, show(d.Measure, d.Old), show(d.Measure, d.New), 100*d.Change(), d.P, d.Verdict)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -249,6 +283,8 @@ func conclusion(all []Difference) string {
 	switch {
 	case count[Worse]+count[Better] > 0:
 		return fmt.Sprintf("%d measures are better, %d are worse.", count[Better], count[Worse])
+	case count[Slight] > 0:
+		return fmt.Sprintf("%d measures differ, by less than %.0f %%.", count[Slight], 100*smallestShift)
 	case count[Unknown] > 0 || len(all) == 0:
 		return fmt.Sprintf("Too few intervals: at least %d are needed of each load.", minSamples)
 	}

@@ -73,11 +73,7 @@ func (c *Condition) HoldsIn(v *stress.Interval) (holds bool, was string) {
 	}
 	row := rowOf(s, v.Length)
 	x := value(c.measure, row.PerSec, row.Response)
-	was = Duration(int64(x))
-	if c.measure == "rate" {
-		was = fmt.Sprintf("%.0f/s", x)
-	}
-	return c.beyond(x), fmt.Sprintf("%s.%s was %s", c.op, c.measure, was)
+	return c.beyond(x), fmt.Sprintf("%s.%s was %s", c.op, c.measure, show(c.measure, x))
 }
 
 func (c *Condition) String() string { return c.text }
@@ -104,10 +100,11 @@ func (c *Condition) Holds(old, new *Results) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	d := difference(old, new, before, after, c.measure)
-	x, chance := d.New, false
-	if c.relative {
-		x, chance = d.Change(), d.Verdict == Same
+	if !c.relative {
+		x := value(c.measure, after.PerSec, after.Response)
+		return c.beyond(x), fmt.Sprintf("%s: %s.%s is %s", c.text, c.op, c.measure, show(c.measure, x)), nil
 	}
-	return c.beyond(x) && !chance, fmt.Sprintf("%s: %s.%s went from %.0f to %.0f (%+.1f %%, p=%.3f)", c.text, c.op, c.measure, d.Old, d.New, 100*d.Change(), d.P), nil
+	d := difference(old, new, before, after, c.measure)
+	return c.beyond(d.Change()) && d.Verdict != Same, fmt.Sprintf("%s: %s.%s went from %s to %s (%+.1f %%, p=%.3f)",
+		c.text, c.op, c.measure, show(c.measure, d.Old), show(c.measure, d.New), 100*d.Change(), d.P), nil
 }

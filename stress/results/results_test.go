@@ -337,6 +337,128 @@ func TestCompareManyTimes(t *testing.T) {
 	}
 }
 
+// courses are known ways in which the intervals of a load differ from each other.
+var courses = map[string]func(random *rand.Rand, n int) []float64{
+	"normal": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(int) float64 { return random.NormFloat64() })
+	},
+	"exponential": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(int) float64 { return random.ExpFloat64() })
+	},
+	"lognormal": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(int) float64 { return math.Exp(random.NormFloat64()) })
+	},
+	"two values": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(int) float64 { return float64(random.IntN(2)) })
+	},
+	"a few stalls": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(int) float64 { return random.Float64() + 50*float64(random.IntN(10)/9) })
+	},
+	"a climb": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(i int) float64 { return float64(i)/2 + random.NormFloat64() })
+	},
+	"a step": func(random *rand.Rand, n int) []float64 {
+		return course(n, func(i int) float64 { return float64(2*i/n*5) + random.NormFloat64() })
+	},
+	"like the one before": func(random *rand.Rand, n int) []float64 {
+		state := random.NormFloat64()
+		return course(n, func(int) float64 { state = 0.4*state + 0.917*random.NormFloat64(); return state })
+	},
+}
+
+func course(n int, at func(i int) float64) []float64 {
+	values := make([]float64, n)
+	for i := range values {
+		values[i] = at(i)
+	}
+	return values
+}
+
+// Chance makes no more of the pairs of loads that are alike look different than it may.
+func TestAlikeLoadsRarelyDiffer(t *testing.T) {
+	const trials = 2000
+	for name, make := range courses {
+		for _, n := range []int{minSamples, 20, 60} {
+			random := rand.New(rand.NewPCG(3, uint64(n)))
+			found := 0
+			for range trials {
+				if mannWhitney(make(random, n), make(random, n)) < significance {
+					found++
+				}
+			}
+			most := significance * 1.3 // three deviations of the number found
+			if name == "like the one before" {
+				most = 0.05 + 0.7/float64(n) // how much alike neighbours are has to be estimated, from few
+			}
+			if rate := float64(found) / trials; rate > most {
+				t.Errorf("%s, %d intervals each: %.3f of alike loads differ", name, n, rate)
+			}
+		}
+	}
+}
+
+// Loads of which every interval of the one is above all of the other differ, whatever their course.
+func TestDisjointLoadsDiffer(t *testing.T) {
+	for name, make := range courses {
+		for seed := range uint64(50) {
+			random := rand.New(rand.NewPCG(4, seed))
+			old, new := drift(random, 20, 0, 1), drift(random, 20, 0, 1)
+			for _, op := range []string{"get", "set", "all"} {
+				a, b := make(random, 20), make(random, 20)
+				up := slices.Max(a) - slices.Min(b) + 1 // U is 400 of 400
+				for i := range 20 {
+					put(&old.Intervals[op][i], a[i])
+					put(&new.Intervals[op][i], b[i]+up)
+				}
+			}
+			for _, d := range Compare(old, new) {
+				if want := d.Measure != "rate"; (d.Verdict == Worse) != want {
+					t.Errorf("%s, seed %d: %+v", name, seed, d)
+				}
+			}
+		}
+	}
+	// A difference that is sure, and small, is not taken for none.
+	old, new := &Results{}, &Results{}
+	old.Intervals, new.Intervals = map[string][]Sample{}, map[string][]Sample{}
+	for i := range 20 {
+		old.Intervals["all"] = append(old.Intervals["all"], Sample{Length: 1, PerSec: 10_000 + float64(i*i%7)})
+		new.Intervals["all"] = append(new.Intervals["all"], Sample{Length: 1, PerSec: 10_100 + float64(i*i%7)})
+	}
+	if d := difference(old, new, &Row{Op: "all"}, &Row{Op: "all"}, "rate"); d.Verdict != Slight {
+		t.Errorf("rates that differ by 1 %% in every interval: %+v", d)
+	}
+}
+
+// put sets all times of an interval to so many milliseconds above 10 ms.
+func put(s *Sample, ms float64) {
+	ns := int64(10e6 + ms*1e6)
+	s.Response = Times{Mean: ns, P50: ns, P99: ns, P999: ns}
+}
+
+// What is called better or worse is what most intervals say, not what one stall makes of the whole.
+func TestOneStallIsNotTheVerdict(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 6))
+	old, new := drift(random, 20, 0, 1), drift(random, 20, 0, 1.5)
+	old.Summary.Ops[2].Response.P999 = 5e9
+	old.Intervals["all"][7].Response.P999 = 5e9
+	// Nothing was answered at all in an interval: it has no times, rather than short ones.
+	for i := range 5 {
+		old.Intervals["all"][i] = Sample{Length: 1}
+	}
+	for _, d := range Compare(old, new) {
+		if d.Op == "all" && d.Measure == "p99.9" && (d.Verdict != Worse || d.Change() < 0.3 || d.Change() > 0.7) {
+			t.Errorf("%+v", d)
+		}
+	}
+	if got := old.samples("all", "p99"); len(got) != 15 {
+		t.Errorf("%d intervals have a p99, want 15", len(got))
+	}
+	if got := old.samples("all", "rate"); len(got) != 20 {
+		t.Errorf("%d intervals have a rate, want 20", len(got))
+	}
+}
+
 // drawn returns the page of a directory.
 func drawn(t *testing.T, dir string) string {
 	t.Helper()
