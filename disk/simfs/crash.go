@@ -84,7 +84,7 @@ func (s *FS) Kill() *FS {
 		}
 		if copies[n] == nil {
 			c := *n
-			c.data, c.durable = slices.Clone(n.data), slices.Clone(n.durable)
+			c.data, c.durable, c.dirty = slices.Clone(n.data), slices.Clone(n.durable), slices.Clone(n.dirty)
 			copies[n] = &c
 		}
 		return copies[n]
@@ -104,4 +104,14 @@ func (s *FS) Kill() *FS {
 	}
 	after.lost, after.unsynced = cloneAll(s.lost), cloneAll(s.unsynced)
 	return after
+}
+
+// DropCache has the process see what is on disk, as when the system needs its memory for something else. What is written
+// and not yet synced stays. What a Sync that failed should have written does not: the system takes it for clean.
+func (s *FS) DropCache() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.names {
+		n.dropCache()
+	}
 }

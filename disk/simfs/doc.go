@@ -13,7 +13,8 @@
 // one run of a test can be cut in many places.
 //
 // A Sync or SyncDir that fails is taken at its worst, which is what Linux does: what it
-// should have written counts as written from then on, and no later one makes up for it.
+// should have written counts as written from then on, and no later one makes up for it. Only what is
+// written again is synced again. DropCache shows what that means while the process goes on.
 //
 // A hook sees every call before it is carried out, and each write once more in the
 // middle; it can let it fail. Nothing here is random but what Crash draws from the

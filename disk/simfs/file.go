@@ -11,27 +11,34 @@ import (
 
 // inode is the content of a file.
 //
-// Invariant: where data and durable differ, either dirty is set and the place is at
-// dirtyFrom or behind it, or a Sync has failed to write it.
+// Invariant: where data and durable differ, either the place is in dirty, or a Sync has failed to
+// write it.
 type inode struct {
-	data      []byte // what the process sees
-	durable   []byte // what is on disk
-	dirty     bool
-	dirtyFrom int
+	data    []byte // what the process sees: the page cache
+	durable []byte // what is on disk
+	resized bool   // since the last Sync
+	dirty   []span // written since then
 }
 
-func (n *inode) touch(from int) {
-	if !n.dirty || from < n.dirtyFrom {
-		n.dirtyFrom = from
+// span is the bytes from one offset up to another.
+type span struct{ from, to int }
+
+// touch marks a stretch as written.
+func (n *inode) touch(from, to int) {
+	if last := len(n.dirty) - 1; last >= 0 && n.dirty[last].to == from {
+		n.dirty[last].to = to
+		return
 	}
-	n.dirty = true
+	n.dirty = append(n.dirty, span{from, to})
 }
 
-func (n *inode) clean() { n.dirty = false }
+// clean makes everything count as written, whether it is on disk or not.
+func (n *inode) clean() { n.dirty, n.resized = nil, false }
 
 // resize sets the length of what the process sees.
 func (n *inode) resize(size int) {
-	n.touch(min(size, len(n.data)))
+	n.resized = true
+	n.touch(min(size, len(n.data)), max(size, len(n.data)))
 	n.data = resized(n.data, size)
 }
 
@@ -46,16 +53,34 @@ func resized(b []byte, size int) []byte {
 	return b
 }
 
-// sync makes the disk have what the process sees.
+// sync writes what is dirty. What a Sync that failed should have written stays lost.
 func (n *inode) sync() {
-	if !n.dirty {
-		return
+	size := len(n.durable)
+	if n.resized {
+		size = len(n.data)
 	}
-	n.durable = resized(n.durable, len(n.data))
-	if n.dirtyFrom < len(n.data) {
-		copy(n.durable[n.dirtyFrom:], n.data[n.dirtyFrom:])
+	for _, d := range n.dirty {
+		size = max(size, min(d.to, len(n.data)))
+	}
+	n.durable = resized(n.durable, size)
+	for _, d := range n.dirty {
+		if to := min(d.to, len(n.data)); d.from < to {
+			copy(n.durable[d.from:to], n.data[d.from:to])
+		}
 	}
 	n.clean()
+}
+
+// dropCache replaces what is not dirty by what is on disk. The length stays.
+func (n *inode) dropCache() {
+	data := make([]byte, len(n.data))
+	copy(data, n.durable)
+	for _, d := range n.dirty {
+		if to := min(d.to, len(data)); d.from < to {
+			copy(data[d.from:to], n.data[d.from:to])
+		}
+	}
+	n.data = data
 }
 
 // file is an open file. Using it after it was closed is an error, which the real thing
@@ -132,10 +157,13 @@ func (f *file) write(p []byte, offset int64) int {
 	if len(p) == 0 {
 		return 0
 	}
-	if end := int(offset) + len(p); end > len(n.data) {
+	at, end, old := int(offset), int(offset)+len(p), len(n.data)
+	if end > old {
 		n.resize(end)
 	}
-	n.touch(int(offset))
+	if at < old {
+		n.touch(at, min(end, old))
+	}
 	return copy(n.data[offset:], p)
 }
 

@@ -168,6 +168,44 @@ func TestFailedSyncLoses(t *testing.T) {
 	}
 }
 
+// What a failed sync has lost is there until the cache is dropped, or for good if it is written again.
+func TestDropCache(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "old")
+	must(t, f.Sync())
+	for _, again := range []bool{false, true} {
+		_, err := f.WriteAt([][]byte{[]byte("new, longer")}, 0)
+		must(t, err)
+		s.Fail(simfs.Sync, 1, syscall.EIO)
+		if err := f.Sync(); !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		if got := string(s.Content("a")); got != "new, longer" {
+			t.Errorf("before the cache is dropped: %q", got)
+		}
+		want := "old\x00 longer" // one byte more was written behind what was
+		_, err = f.WriteAt([][]byte{[]byte(" longer")}, 4)
+		must(t, err)
+		if again {
+			want = "new, longer"
+			_, err = f.WriteAt([][]byte{[]byte("new,")}, 0)
+			must(t, err)
+		}
+		after := s.Kill()
+		g, err := after.Open(dir+"/a", true)
+		must(t, err)
+		must(t, g.Sync())
+		after.DropCache()
+		if got := string(after.Content("a")); got != want {
+			t.Errorf("written again %v: %q, want %q", again, got, want)
+		}
+		s.DropCache()
+		if got := string(s.Content("a")); got != want {
+			t.Errorf("unsynced, written again %v: %q, want %q", again, got, want)
+		}
+	}
+}
+
 // The death of the process loses nothing, and leaves everything to be lost.
 func TestKill(t *testing.T) {
 	s := simfs.New(dir)
