@@ -155,6 +155,13 @@ func TestGroup(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Errorf("stopped: %v", err)
 	}
+
+	g = NewGroup()
+	g.Go("cannot finish", func(ctx context.Context) error { <-ctx.Done(); return broken })
+	g.Stop()
+	if err := g.Wait(); !errors.Is(err, broken) {
+		t.Errorf("an actor failed after the stop: %v", err)
+	}
 }
 
 func BenchmarkMailbox(b *testing.B) {

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/pprof"
 	"sync"
@@ -13,16 +12,16 @@ import (
 // in an actor is not caught: it stops the process, never half of it.
 type Group struct {
 	ctx    context.Context
-	cancel context.CancelCauseFunc
+	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	failed sync.Once
+	err    error // the first of any actor; set in failed
 }
-
-var errStopped = errors.New("stopped")
 
 // NewGroup returns an empty group.
 func NewGroup() *Group {
 	g := &Group{}
-	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	g.ctx, g.cancel = context.WithCancel(context.Background())
 	return g
 }
 
@@ -34,7 +33,8 @@ func (g *Group) Go(name string, run func(ctx context.Context) error) {
 		defer g.wg.Done()
 		pprof.Do(g.ctx, pprof.Labels("actor", name), func(ctx context.Context) {
 			if err := run(ctx); err != nil {
-				g.cancel(fmt.Errorf("%s: %w", name, err))
+				g.failed.Do(func() { g.err = fmt.Errorf("%s: %w", name, err) })
+				g.cancel()
 			}
 		})
 	}()
@@ -44,14 +44,11 @@ func (g *Group) Go(name string, run func(ctx context.Context) error) {
 func (g *Group) Context() context.Context { return g.ctx }
 
 // Stop asks every actor to end.
-func (g *Group) Stop() { g.cancel(errStopped) }
+func (g *Group) Stop() { g.cancel() }
 
-// Wait returns when every actor has ended, with the first error of any.
+// Wait returns when every actor has ended, with the first error of any, also one that came after Stop.
 func (g *Group) Wait() error {
 	g.wg.Wait()
-	g.cancel(errStopped)
-	if err := context.Cause(g.ctx); !errors.Is(err, errStopped) {
-		return err
-	}
-	return nil
+	g.cancel()
+	return g.err
 }

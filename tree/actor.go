@@ -39,12 +39,10 @@ func (a *Actor) Requests() *Requests { return a.requests }
 func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 
 // Run carries out requests until ctx is done, then finishes what has been
-// pushed by then and has all of it saved. Whoever stops it has stopped pushing before.
+// pushed by then and flushes it. Whoever stops it has stopped pushing before. The error says
+// what could not be flushed.
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
-	idle := func() bool {
-		return a.requests.Empty() && a.done.Empty() && ctx.Err() == nil
-	}
 	late := func() (*disk.Op, time.Duration) {
 		if op := a.done.Drain(); op != nil {
 			return op, a.Now()
@@ -52,11 +50,14 @@ func (a *Actor) Run(ctx context.Context) error {
 		return nil, 0
 	}
 	for {
-		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: late}
-		busy := in.Requests != nil || in.Done != nil
-		if ctx.Err() != nil {
+		// Read once a turn, before the requests are taken: a turn that stops has all of them, and the
+		// tree knows that it stops.
+		stopping := ctx.Err() != nil
+		if stopping {
 			a.tree.Stop()
 		}
+		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: late}
+		busy := in.Requests != nil || in.Done != nil
 		out := a.tree.Step(in)
 		if m := a.tree.metrics; m != nil && busy {
 			m.Step.Add(a.Now() - in.Now)
@@ -67,14 +68,11 @@ func (a *Actor) Run(ctx context.Context) error {
 			}
 			a.store.Submit(out.First, out.Last)
 		}
-		if ctx.Err() != nil && !a.tree.Busy() && a.requests.Empty() {
-			return nil
+		if stopping && !a.tree.Busy() {
+			return a.tree.Unflushed()
 		}
-		wait := max(0, out.Wake-a.Now())
-		if ctx.Err() != nil {
-			a.bell.Wait(wait, func() bool { return a.requests.Empty() && a.done.Empty() })
-			continue
-		}
-		a.bell.Wait(wait, idle)
+		a.bell.Wait(max(0, out.Wake-a.Now()), func() bool {
+			return a.requests.Empty() && a.done.Empty() && (stopping || ctx.Err() == nil)
+		})
 	}
 }

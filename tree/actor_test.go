@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -154,5 +155,54 @@ func TestActorWakes(t *testing.T) {
 	}
 	if s.frees.Load() == 0 {
 		t.Error("no FREE in more than a second")
+	}
+}
+
+// stopper is a client that calls stop as soon as it has its answers, in the middle of a step.
+type stopper struct {
+	*recorder
+	stop func()
+}
+
+func (s stopper) Flush() {
+	s.recorder.Flush()
+	s.stop()
+}
+
+// stopInStep returns what Run has returned after a change whose answer makes the client call inStep and stop.
+func stopInStep(t *testing.T, store *memStore, inStep func()) error {
+	t.Helper()
+	tree, err := Open(store, journalConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := NewActor(tree, store)
+	client := stopper{newRecorder(), func() { inStep(); cancel() }}
+	a.Requests().PushOne(&Batch{Client: client, Requests: []Request{set("k", "v")}})
+	return a.Run(ctx)
+}
+
+// TestActorFlushesAtAnyStop: a stop that comes in the middle of a step is followed by the last flush as any other.
+func TestActorFlushesAtAnyStop(t *testing.T) {
+	for range 100 {
+		store := newMemStore(512)
+		if err := stopInStep(t, store, func() {}); err != nil || !endsInRoot(store) {
+			t.Fatalf("the last block is a root: %t, %v", endsInRoot(store), err)
+		}
+	}
+}
+
+// TestActorSaysWhatIsNotFlushed: a stop that cannot write the last flush is an error, and the journal has it all.
+func TestActorSaysWhatIsNotFlushed(t *testing.T) {
+	for _, cause := range []error{errDisk, disk.ErrNoSpace} {
+		store := newMemStore(512)
+		err := stopInStep(t, store, func() { store.fail = cause })
+		if !errors.Is(err, cause) || endsInRoot(store) {
+			t.Errorf("%v: the last block is a root: %t, %v", cause, endsInRoot(store), err)
+		}
+		sameContent(t, newHarness(t, store, journalConfig()).dump(), model{"k": "v"})
 	}
 }

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -360,6 +361,24 @@ func (t *Tree) tellSaved(err error) {
 	}
 }
 
-// Stop has all that is committed saved as soon as nothing else is to be done: after that the store is as the original would
-// have left it.
-func (t *Tree) Stop() { t.checkpoint.stopping = true }
+// Stop has the tree flush what is in the journal only, as soon as nothing else is to be done: after that the
+// directory is as the original would have left it. A disk that was full gets one more try.
+func (t *Tree) Stop() {
+	cp, ws := &t.checkpoint, &t.writes
+	if !cp.stopping && ws.retryAt > 0 {
+		ws.retryAt = t.now
+	}
+	cp.stopping = true
+}
+
+// flushed reports whether nothing is in the journal only, and the last block is a root.
+func (t *Tree) flushed() bool { return t.cfg.ReadOnly || !t.torn && t.isSaved(&t.committed) }
+
+// Unflushed returns an error if a tree that was stopped, and is no longer busy, could not write all of the last flush.
+func (t *Tree) Unflushed() error {
+	if t.flushed() {
+		return nil
+	}
+	return fmt.Errorf("the last flush failed: the journal still holds what it was to write, and the next start replays it: %w",
+		t.writes.refusal)
+}

@@ -355,7 +355,7 @@ func (t *Tree) Busy() bool {
 
 // stillToSave reports whether Stop has been called and has not come to its end.
 func (t *Tree) stillToSave() bool {
-	return t.checkpoint.stopping && !t.cfg.ReadOnly && t.writes.refusal == nil && (t.torn || !t.isSaved(&t.committed))
+	return t.checkpoint.stopping && t.writes.refusal == nil && !t.flushed()
 }
 
 // Close gives the memory of the page cache back. Nothing may be under way.

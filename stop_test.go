@@ -1,0 +1,91 @@
+package kivaloo_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	kv "kivaloo"
+	"kivaloo/disk"
+	"kivaloo/tree"
+)
+
+// wantFlushed checks that the last block of the store in dir is a root that holds all of its changes, as after a
+// stop in order.
+func wantFlushed(t testing.TB, dir string) {
+	t.Helper()
+	s, err := disk.Open(dir, disk.Options{BlockSize: kv.DefaultBlockSize, ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
+	mustDo(t, err)
+	defer s.Close()
+	root, err := tree.FindRoot(s, slog.New(slog.DiscardHandler))
+	mustDo(t, err)
+	j, err := tree.CheckJournal(t.Context(), s, root)
+	mustDo(t, err)
+	if last := s.Info().Last; root.Block != last || j.Batches > 0 {
+		t.Fatalf("the root is block %d of %d; %d batches are to be replayed", root.Block, last, j.Batches)
+	}
+}
+
+// TestCloseFlushes: Close right after Apply leaves the root as the last block, every time. The longest batch gives
+// Close the most time to come while the step that has answered it is not over.
+func TestCloseFlushes(t *testing.T) {
+	rounds := 4
+	if os.Getenv("KIVALOO_TORTURE") != "" {
+		rounds = 100
+	}
+	dir := t.TempDir()
+	for round := range rounds {
+		db, err := kv.Open(dir, kv.Options{NoSync: true})
+		mustDo(t, err)
+		b := db.NewBatch()
+		for i := range kv.MaxBatch {
+			b.Set(fmt.Append(nil, i), fmt.Append(nil, round))
+		}
+		mustDo(t, db.Apply(t.Context(), b))
+		mustDo(t, db.Close())
+		wantFlushed(t, dir)
+	}
+}
+
+// TestCloseAfterTrafficFlushes: so does a Close that comes while checkpoints and changes are under way.
+func TestCloseAfterTrafficFlushes(t *testing.T) {
+	dir := t.TempDir()
+	for round := range 10 {
+		db, err := kv.Open(dir, kv.Options{NoSync: true, JournalBytes: 64 << 10})
+		mustDo(t, err)
+		var last error
+		ended := make(chan bool)
+		go func() {
+			defer close(ended)
+			for i := 0; last == nil; i++ {
+				last = db.Set(context.Background(), fmt.Append(nil, i%500), fmt.Append(nil, round, i))
+			}
+		}()
+		mustDo(t, db.Backup(t.Context(), io.Discard)) // has a checkpoint made meanwhile
+		mustDo(t, db.Close())
+		<-ended
+		wantFlushed(t, dir)
+	}
+}
+
+// TestRestoreFlushes: what Restore has made needs no replay.
+func TestRestoreFlushes(t *testing.T) {
+	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
+	b := db.NewBatch()
+	for i := range 100 {
+		b.Set(fmt.Append(nil, i), []byte("value"))
+	}
+	mustDo(t, db.Apply(t.Context(), b))
+	var backup bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &backup))
+	for round := range 10 {
+		dir := filepath.Join(t.TempDir(), fmt.Sprint(round))
+		mustDo(t, kv.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kv.Options{NoSync: true}))
+		wantFlushed(t, dir)
+	}
+}
