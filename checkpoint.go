@@ -3,6 +3,8 @@ package kivaloo
 import (
 	"context"
 	"errors"
+
+	"kivaloo/disk"
 )
 
 // Checkpoint makes a copy of the store, as it is now, in dir, which must be missing or empty. The copy is a store
@@ -14,15 +16,15 @@ func (db *DB) Checkpoint(ctx context.Context, dir string) error {
 		return err
 	}
 	defer s.Close()
-	if err := build(dir, func(temp string) error { return s.copyTo(ctx, temp) }); err != nil {
+	if err := build(dir, func(fsys disk.FS, temp string) error { return s.copyTo(ctx, fsys, temp) }); err != nil {
 		return db.opError("checkpoint", false, err)
 	}
 	return nil
 }
 
-// copyTo makes a store in dir of the pairs of s.
-func (s *Snapshot) copyTo(ctx context.Context, dir string) (err error) {
-	copied, err := Open(dir, Options{BlockSize: s.db.store.Info().BlockSize, MaxKey: s.db.limits.MaxKey, MaxValue: s.db.limits.MaxValue})
+// copyTo makes a store in dir, which is in fsys, of the pairs of s.
+func (s *Snapshot) copyTo(ctx context.Context, fsys disk.FS, dir string) (err error) {
+	copied, err := open(fsys, dir, Options{BlockSize: s.db.store.Info().BlockSize, MaxKey: s.db.limits.MaxKey, MaxValue: s.db.limits.MaxValue})
 	if err != nil {
 		return err
 	}

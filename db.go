@@ -86,18 +86,19 @@ var _ Store = (*DB)(nil)
 // Open opens the store in dir, or makes a new one there, and the directory too if it is missing. The error
 // wraps ErrLocked if another process has the store open.
 func Open(dir string, o Options) (*DB, error) {
-	db, err := open(dir, o)
+	db, err := open(nil, dir, o)
 	if err != nil {
 		return nil, &OpError{Op: "open", Addr: dir, Err: corruption(err)}
 	}
 	return db, nil
 }
 
-func open(dir string, o Options) (*DB, error) {
+// open is Open of a directory in fsys, in which it must exist. A nil fsys means that dir is a path like any other.
+func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	blockSize, err := o.blockSize(dir)
+	blockSize, err := o.blockSize(fsys, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +106,13 @@ func open(dir string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !o.ReadOnly {
+	if fsys == nil && !o.ReadOnly {
 		if err := disk.MakeDir(dir); err != nil {
 			return nil, err
 		}
 	}
 	events := &actors.Events{}
-	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, Log: o.Log,
+	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, FS: fsys, Log: o.Log,
 		OnSync: func(took time.Duration) { disk.NoteStall(events, took) }})
 	if err != nil {
 		return nil, err
@@ -137,11 +138,11 @@ func open(dir string, o Options) (*DB, error) {
 }
 
 // blockSize returns the length of the pages in dir, or of those that will be there. It changes nothing.
-func (o *Options) blockSize(dir string) (int, error) {
+func (o *Options) blockSize(fsys disk.FS, dir string) (int, error) {
 	if o.BlockSize != 0 && (o.BlockSize < disk.MinBlockSize || o.BlockSize > disk.MaxBlockSize) {
 		return 0, fmt.Errorf("block size %d is not within %d to %d", o.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
 	}
-	found, err := tree.DetectBlockSize(nil, dir)
+	found, err := tree.DetectBlockSize(fsys, dir)
 	missing := errors.Is(err, fs.ErrNotExist) || err == nil && found == 0
 	switch {
 	case missing && o.ReadOnly:

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strconv"
+
+	"golang.org/x/sys/unix"
 
 	"kivaloo/disk"
 	"kivaloo/wire"
@@ -44,39 +47,65 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 	if err != nil {
 		return err
 	}
-	return build(dir, func(temp string) error { return load(ctx, in, temp, o, bo) })
+	return build(dir, func(fsys disk.FS, temp string) error { return load(ctx, in, fsys, temp, o, bo) })
 }
 
-// build makes a directory of what fill puts into a temporary one beside it. It must be missing or empty, and gets
-// all or nothing.
-func build(dir string, fill func(temp string) error) (err error) {
+// build makes a directory of what fill puts into a temporary one beside it, whose name in fsys it is told. dir must be
+// missing or empty, and gets all or nothing. The directory that both are in is opened once: another one that takes its
+// place meanwhile gets nothing.
+func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
 	if dir, err = realPath(dir); err != nil {
 		return err
 	}
-	parent := filepath.Dir(dir)
-	if err := disk.MakeDir(parent); err != nil {
+	if err := disk.MakeDir(filepath.Dir(dir)); err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp(parent, filepath.Base(dir)+".restore-*") // for its owner only
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	temp, err := makeTemp(parent, filepath.Base(dir)+".restore-")
 	if err != nil {
 		return fmt.Errorf("make a directory beside the one to restore to: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(temp)
+			parent.RemoveAll(temp)
 		}
 	}()
-	if err := fill(temp); err != nil {
+	if err := fill(disk.OSFS{Root: parent}, temp); err != nil {
 		return err
 	}
-	// Unlike os.Rename this takes the place of a directory that is still empty.
-	if err := syscall.Rename(temp, dir); err != nil {
-		return fmt.Errorf("rename %s to %s: %w", temp, dir, err)
+	return replaceEmpty(parent, temp, filepath.Base(dir))
+}
+
+// makeTemp makes a directory in parent, for its owner only, and returns its name.
+func makeTemp(parent *os.Root, prefix string) (name string, err error) {
+	for range 100 {
+		name = prefix + strconv.FormatUint(uint64(rand.Uint32()), 10)
+		if err = parent.Mkdir(name, 0o700); !errors.Is(err, fs.ErrExist) {
+			break
+		}
 	}
-	return disk.OSFS{}.SyncDir(parent)
+	return name, err
+}
+
+// replaceEmpty durably gives the directory from the name to, which nothing has or an empty directory.
+func replaceEmpty(parent *os.Root, from, to string) error {
+	d, err := parent.Open(".")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	// Unlike os.Root.Rename this takes the place of a directory that is still empty.
+	if err := unix.Renameat(int(d.Fd()), from, int(d.Fd()), to); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", from, filepath.Join(parent.Name(), to), err)
+	}
+	return d.Sync()
 }
 
 // realPath returns the absolute path of dir, which may be a link, or be missing.
@@ -110,9 +139,9 @@ func checkEmpty(dir string) error {
 	}
 }
 
-// load makes a store in dir of what in has.
-func load(ctx context.Context, in *backupReader, dir string, o Options, bo backupOptions) (err error) {
-	db, err := Open(dir, o)
+// load makes a store in dir, which is in fsys, of what in has.
+func load(ctx context.Context, in *backupReader, fsys disk.FS, dir string, o Options, bo backupOptions) (err error) {
+	db, err := open(fsys, dir, o)
 	if err != nil {
 		return err
 	}

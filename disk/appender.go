@@ -107,13 +107,13 @@ func (c *chain) extend(pages [][]byte, offset int64) error {
 
 // startFile makes a new last file of pages.
 func (c *chain) startFile(f *file, pages [][]byte) error {
-	opened, err := c.opts.FS.Create(f.path)
+	opened, err := c.dir.Create(f.name)
 	if err != nil {
 		return c.takeBack(err, func() error { return nil })
 	}
 	if err := c.write(opened, pages, 0); err != nil {
 		return c.takeBack(errors.Join(err, opened.Close()), func() error {
-			if err := c.opts.FS.Remove(f.path); err != nil || c.opts.NoSync {
+			if err := c.dir.Remove(f.name); err != nil || c.opts.NoSync {
 				return err
 			}
 			return c.syncDir()
@@ -124,7 +124,7 @@ func (c *chain) startFile(f *file, pages [][]byte) error {
 	if previous != nil {
 		// Everything in it is durable, or was never promised to be.
 		if err := previous.Close(); err != nil {
-			c.opts.Log.Warn("closing a sealed block file failed", "dir", c.dir, "error", err)
+			c.opts.Log.Warn("closing a sealed block file failed", "dir", c.path, "error", err)
 		}
 	}
 	if c.opts.NoSync {

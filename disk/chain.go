@@ -3,7 +3,6 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -16,7 +15,8 @@ import (
 // file is one block file. Where it ends is in the table.
 type file struct {
 	first uint64 // number of its first block
-	path  string
+	name  string // in the directory
+	path  string // for people
 	sums  fileSums
 
 	// wantSums says that the file was sealed in this run, at the moment sealed, and has no checksums
@@ -104,9 +104,9 @@ func (t *table) needsFile(n uint64, blockSize int) bool {
 // read may be called by many goroutines at once, append by one at a time, and tidy by
 // one at a time; all three can run together.
 type chain struct {
-	dir  string
+	path string  // of the directory, for people
+	dir  Dir     // the directory itself, locked: every access goes through it
 	opts Options // with every default filled in
-	lock io.Closer
 
 	table       atomic.Pointer[table]
 	descriptors *descriptors
@@ -136,7 +136,7 @@ func (c *chain) fail(err error) error {
 	failure := fmt.Errorf("%w: %w", ErrFailed, err)
 	if c.failure.CompareAndSwap(nil, &failure) {
 		c.opts.Log.Error("block store is read-only from now on, restart when the cause is gone",
-			"dir", c.dir, "error", err)
+			"dir", c.path, "error", err)
 	}
 	return c.failed()
 }
@@ -163,7 +163,8 @@ func (c *chain) replace(change func(t *table) *table) {
 
 // newFile returns the file that starts with a block, without touching the disk.
 func (c *chain) newFile(first uint64) *file {
-	return &file{first: first, path: filepath.Join(c.dir, blocksName(first))}
+	name := blocksName(first)
+	return &file{first: first, name: name, path: filepath.Join(c.path, name)}
 }
 
 // syncDir makes changes of the directory durable. Failure is permanent whoever runs into
@@ -176,8 +177,8 @@ func (c *chain) syncDir() error {
 		return err
 	}
 	removals := c.removals.Load()
-	if err := c.opts.FS.SyncDir(c.dir); err != nil {
-		return c.fail(fmt.Errorf("sync directory %s: %w", c.dir, err))
+	if err := c.dir.Sync(); err != nil {
+		return c.fail(fmt.Errorf("sync directory %s: %w", c.path, err))
 	}
 	c.removalsSynced.Store(removals)
 	return nil
@@ -189,7 +190,7 @@ func (c *chain) close() error {
 	if c.tail != nil {
 		err = errors.Join(err, c.tail.Close())
 	}
-	return errors.Join(err, c.lock.Close())
+	return errors.Join(err, c.dir.Close())
 }
 
 // isNoSpace reports whether err is about a full disk, an exhausted quota, or a lack of file

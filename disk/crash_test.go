@@ -263,7 +263,7 @@ func TestDamagedChainIsRefused(t *testing.T) {
 		}
 		victim := infos[1+rng.IntN(len(infos)-2)]
 		if rng.IntN(2) == 0 {
-			if err := fsys.Remove(dir + "/" + victim.Name); err != nil {
+			if err := fsys.Remove(victim.Name); err != nil {
 				t.Fatal(err)
 			}
 		} else {

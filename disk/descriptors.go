@@ -11,7 +11,7 @@ import (
 // descriptors keeps block files open for reading: the limit most recently used ones,
 // and whatever else is being read at the moment.
 type descriptors struct {
-	fs    FS
+	dir   Dir
 	limit int
 
 	mu     sync.Mutex
@@ -40,8 +40,8 @@ func MaxOpenFiles() int {
 	return int(min(r.Cur/openFilesShare, openFilesMax))
 }
 
-func newDescriptors(fsys FS, limit int) *descriptors {
-	return &descriptors{fs: fsys, limit: limit, open: make(map[*file]*descriptor)}
+func newDescriptors(dir Dir, limit int) *descriptors {
+	return &descriptors{dir: dir, limit: limit, open: make(map[*file]*descriptor)}
 }
 
 // acquire returns a descriptor for f, which stays open until it is released.
@@ -52,7 +52,7 @@ func (ds *descriptors) acquire(f *file) (*descriptor, error) {
 	if d != nil {
 		return d, nil
 	}
-	opened, err := ds.fs.Open(f.path, false)
+	opened, err := ds.dir.Open(f.name, false)
 	if err != nil {
 		return nil, err
 	}

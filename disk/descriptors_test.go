@@ -10,20 +10,20 @@ import (
 	"testing"
 )
 
-// countingFS opens files that check how they are used.
-type countingFS struct {
-	FS
+// countingDir opens files that check how they are used.
+type countingDir struct {
+	Dir
 	open atomic.Int64
 }
 
 type countingFile struct {
 	File
-	fs     *countingFS
+	fs     *countingDir
 	closed atomic.Bool
 }
 
-func (c *countingFS) Open(path string, write bool) (File, error) {
-	if path == "missing" {
+func (c *countingDir) Open(name string, write bool) (File, error) {
+	if name == "missing" {
 		return nil, fs.ErrNotExist
 	}
 	c.open.Add(1)
@@ -55,9 +55,9 @@ func mustAcquire(t *testing.T, ds *descriptors, f *file) *descriptor {
 }
 
 func TestDescriptorsLimit(t *testing.T) {
-	fsys := &countingFS{}
-	ds := newDescriptors(fsys, 2)
-	files := []*file{{path: "a"}, {path: "b"}, {path: "c"}}
+	dir := &countingDir{}
+	ds := newDescriptors(dir, 2)
+	files := []*file{{name: "a"}, {name: "b"}, {name: "c"}}
 	a := mustAcquire(t, ds, files[0])
 	if again := mustAcquire(t, ds, files[0]); again != a {
 		t.Error("opened twice")
@@ -66,15 +66,15 @@ func TestDescriptorsLimit(t *testing.T) {
 	b := mustAcquire(t, ds, files[1])
 	ds.release(b)
 	ds.release(mustAcquire(t, ds, files[2])) // pushes a out, which is in use
-	if fsys.open.Load() != 3 {
-		t.Errorf("%d files open, want 3", fsys.open.Load())
+	if dir.open.Load() != 3 {
+		t.Errorf("%d files open, want 3", dir.open.Load())
 	}
 	if _, err := a.ReadAt(nil, 0); err != io.EOF {
 		t.Error("closed while in use")
 	}
 	ds.release(a)
-	if fsys.open.Load() != 2 {
-		t.Errorf("%d files open, want 2", fsys.open.Load())
+	if dir.open.Load() != 2 {
+		t.Errorf("%d files open, want 2", dir.open.Load())
 	}
 	if mustAcquire(t, ds, files[1]) != b {
 		t.Error("the most recently used was not kept")
@@ -87,23 +87,23 @@ func TestDescriptorsLimit(t *testing.T) {
 	ds.release(b)
 	// Whoever comes late gets it, but it is not kept.
 	ds.release(mustAcquire(t, ds, files[1]))
-	if fsys.open.Load() != 1 {
-		t.Errorf("%d files open, want 1", fsys.open.Load())
+	if dir.open.Load() != 1 {
+		t.Errorf("%d files open, want 1", dir.open.Load())
 	}
-	if err := ds.close(); err != nil || fsys.open.Load() != 0 {
-		t.Errorf("%d files open, %v", fsys.open.Load(), err)
+	if err := ds.close(); err != nil || dir.open.Load() != 0 {
+		t.Errorf("%d files open, %v", dir.open.Load(), err)
 	}
-	if _, err := ds.acquire(&file{path: "missing"}); err != fs.ErrNotExist {
+	if _, err := ds.acquire(&file{name: "missing"}); err != fs.ErrNotExist {
 		t.Errorf("error %v", err)
 	}
 }
 
 func TestDescriptorsConcurrently(t *testing.T) {
-	fsys := &countingFS{}
-	ds := newDescriptors(fsys, 3)
+	dir := &countingDir{}
+	ds := newDescriptors(dir, 3)
 	files := make([]*file, 8)
 	for i := range files {
-		files[i] = &file{path: fmt.Sprint(i)}
+		files[i] = &file{name: fmt.Sprint(i)}
 	}
 	var users sync.WaitGroup
 	for i := range 4 {
@@ -128,10 +128,10 @@ func TestDescriptorsConcurrently(t *testing.T) {
 		})
 	}
 	users.Wait()
-	if n := fsys.open.Load(); n > 3 {
+	if n := dir.open.Load(); n > 3 {
 		t.Errorf("%d files open, the limit is 3", n)
 	}
-	if err := ds.close(); err != nil || fsys.open.Load() != 0 {
-		t.Errorf("%d files open, %v", fsys.open.Load(), err)
+	if err := ds.close(); err != nil || dir.open.Load() != 0 {
+		t.Errorf("%d files open, %v", dir.open.Load(), err)
 	}
 }

@@ -203,7 +203,7 @@ func TestReadFailures(t *testing.T) {
 			t.Errorf("after that: ok %v, %v", ok, err)
 		}
 	}
-	f, err := fsys.Open(dir+"/blks_0000000000000014", true)
+	f, err := fsys.Open("blks_0000000000000014", true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -60,7 +59,17 @@ func ScanDir(fsys FS, dir string) ([]FileInfo, error) {
 	if fsys == nil {
 		fsys = OSFS{}
 	}
-	found, err := listDir(fsys, dir)
+	d, err := fsys.OpenDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list block files: %w", err)
+	}
+	defer d.Close()
+	return ListBlocks(d)
+}
+
+// ListBlocks is ScanDir of a directory that is open.
+func ListBlocks(dir Dir) ([]FileInfo, error) {
+	found, err := listDir(dir)
 	return found.blocks, err
 }
 
@@ -71,9 +80,9 @@ type listing struct {
 	leftover []string   // names of checksum files that were never finished
 }
 
-func listDir(fsys FS, dir string) (listing, error) {
+func listDir(dir Dir) (listing, error) {
 	var l listing
-	names, err := fsys.ReadDir(dir)
+	names, err := dir.ReadDir()
 	if err != nil {
 		return l, fmt.Errorf("list block files: %w", err)
 	}
@@ -84,7 +93,7 @@ func listDir(fsys FS, dir string) (listing, error) {
 		if !isBlocks && !isSums {
 			continue
 		}
-		stat, err := fsys.Lstat(filepath.Join(dir, name))
+		stat, err := dir.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed since by somebody who does not ask for the lock
 		}

@@ -141,7 +141,7 @@ func TestReadOfRemovedFile(t *testing.T) {
 	s := openInline(t, fsys, 512)
 	defer closeStore(t, s)
 	add(t, s, 20)
-	if err := fsys.Remove(dir + "/blks_0000000000000000"); err != nil {
+	if err := fsys.Remove("blks_0000000000000000"); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := disk.ReadBlock(s, 3, make([]byte, 512)); ok || err != nil {

@@ -1,32 +1,44 @@
 package disk
 
-import "io"
+import (
+	"io"
+)
 
-// FS is what this package asks of a file system. OSFS is the real one;
-// kivaloo/disk/simfs has one that can be crashed between, and inside, any two calls.
+// FS is a file system. OSFS is the real one; kivaloo/disk/simfs has one that can be
+// crashed between, and inside, any two calls.
+type FS interface {
+	// OpenDir opens an existing directory.
+	OpenDir(path string) (Dir, error)
+}
+
+// Dir is an open directory, and what this package asks of one. It stays the same directory
+// whatever becomes of the path that it was opened by: a store uses that path once. Names
+// are those of entries, without a slash.
 //
 // A missing file gives an error that wraps fs.ErrNotExist, a full disk one that wraps
-// ENOSPC or EDQUOT. All methods may be called from any goroutine.
-type FS interface {
-	// ReadDir returns the names in dir, in no particular order.
-	ReadDir(dir string) ([]string, error)
-	// Lstat describes what is at path, without following a symbolic link.
-	Lstat(path string) (Stat, error)
+// ENOSPC or EDQUOT. All methods but Close may be called from any goroutine.
+type Dir interface {
+	// ReadDir returns the names in the directory, in no particular order.
+	ReadDir() ([]string, error)
+	// Lstat describes an entry, without following a symbolic link.
+	Lstat(name string) (Stat, error)
 	// Open opens an existing file, for reading or for reading and writing.
-	Open(path string, write bool) (File, error)
-	// Create makes a file for reading and writing, mode 0600. It fails if path exists
+	Open(name string, write bool) (File, error)
+	// Create makes a file for reading and writing, mode 0600. It fails if the name exists
 	// already, as whatever.
-	Create(path string) (File, error)
+	Create(name string) (File, error)
 	// Rename gives a file another name, replacing what had it.
 	Rename(from, to string) error
 	// Remove takes a name away.
-	Remove(path string) error
-	// SyncDir makes every Create, Rename and Remove in dir up to now durable.
-	SyncDir(dir string) error
-	// Lock takes hold of dir until the result is closed or the process ends, for itself
+	Remove(name string) error
+	// Sync makes every Create, Rename and Remove up to now durable.
+	Sync() error
+	// Lock takes hold of the directory until Close or the end of the process, for itself
 	// alone or shared with others who want it shared. It does not wait: the error
 	// wraps ErrLocked if somebody else is in the way. It leaves no trace on disk.
-	Lock(dir string, exclusive bool) (io.Closer, error)
+	Lock(exclusive bool) error
+	// Close lets go of the directory. Files that are open stay so.
+	Close() error
 }
 
 // Stat describes a directory entry.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"time"
 )
 
@@ -71,13 +70,12 @@ func (c *chain) freeOne() bool {
 // discard removes a file that is no longer in the table from the disk. An error is
 // permanent: going on could leave a gap in the chain.
 func (c *chain) discard(f *file) error {
-	if err := c.opts.FS.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := c.dir.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c.fail(fmt.Errorf("discard old blocks: %w", err))
 	}
 	c.removals.Add(1)
 	// A companion that is left behind is swept away by the next start.
-	companion := filepath.Join(c.dir, sumsName(f.first))
-	if err := c.opts.FS.Remove(companion); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := c.dir.Remove(sumsName(f.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.opts.Log.Warn("removing the checksums of discarded blocks failed", "error", err)
 	}
 	return nil

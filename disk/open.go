@@ -52,11 +52,14 @@ func open(dir string, o Options) (*chain, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open block store %s: %w", dir, err)
 	}
-	lock, err := o.FS.Lock(dir, !o.ReadOnly)
+	d, err := o.FS.OpenDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open block store: %w", err)
 	}
-	c := &chain{dir: dir, opts: o, lock: lock, descriptors: newDescriptors(o.FS, MaxOpenFiles())}
+	if err := d.Lock(!o.ReadOnly); err != nil {
+		return nil, errors.Join(fmt.Errorf("open block store: %w", err), d.Close())
+	}
+	c := &chain{path: dir, dir: d, opts: o, descriptors: newDescriptors(d, MaxOpenFiles())}
 	c.removals.Store(1) // perhaps, by the process before this one
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), c.close())
@@ -66,7 +69,7 @@ func open(dir string, o Options) (*chain, error) {
 
 // load fills in the table from the directory.
 func (c *chain) load() error {
-	found, err := listDir(c.opts.FS, c.dir)
+	found, err := listDir(c.dir)
 	if err != nil {
 		return err
 	}
@@ -97,20 +100,20 @@ func (c *chain) load() error {
 // answered from now on, and every file that is added, builds on it.
 func (c *chain) repair(found listing, whole int64, stale []string) error {
 	for _, name := range stale {
-		if err := c.opts.FS.Remove(filepath.Join(c.dir, name)); err != nil {
+		if err := c.dir.Remove(name); err != nil {
 			return fmt.Errorf("remove useless checksums: %w", err)
 		}
 	}
 	if n := len(found.blocks); n > 0 {
 		last := found.blocks[n-1]
-		tail, err := c.opts.FS.Open(filepath.Join(c.dir, last.Name), true)
+		tail, err := c.dir.Open(last.Name, true)
 		if err != nil {
 			return fmt.Errorf("open the last block file: %w", err)
 		}
 		c.tail = tail
 		if whole != last.Size {
 			c.opts.Log.Warn("cutting off an incomplete block, left by an append that was interrupted",
-				"file", filepath.Join(c.dir, last.Name), "bytes", last.Size, "kept", whole)
+				"file", filepath.Join(c.path, last.Name), "bytes", last.Size, "kept", whole)
 			if err := tail.Truncate(whole); err != nil {
 				return fmt.Errorf("cut off an incomplete block: %w", err)
 			}
@@ -123,7 +126,7 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 	}
 	// Stale checksums must not come back when the file has grown to what they describe.
 	if !c.opts.NoSync || len(stale) > 0 {
-		if err := c.opts.FS.SyncDir(c.dir); err != nil {
+		if err := c.dir.Sync(); err != nil {
 			return fmt.Errorf("sync the directory: %w", err)
 		}
 	}
@@ -149,7 +152,7 @@ func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []strin
 		}
 		if err != nil {
 			c.opts.Log.Warn("checksums are not usable, blocks go unchecked",
-				"file", filepath.Join(c.dir, info.Name), "error", err)
+				"file", filepath.Join(c.path, info.Name), "error", err)
 			continue
 		}
 		if int64(s.blockSize()) != int64(c.opts.BlockSize) {

@@ -12,80 +12,119 @@ import (
 )
 
 // OSFS is the operating system's file system.
-type OSFS struct{}
+type OSFS struct {
+	// Root, if not nil, is the directory that paths are relative to, and do not lead out of.
+	Root *os.Root
+}
 
 var _ FS = OSFS{}
 
-func (OSFS) ReadDir(dir string) ([]string, error) {
-	d, err := os.Open(dir)
+// OpenDir implements FS.
+func (s OSFS) OpenDir(path string) (Dir, error) {
+	open := os.OpenFile
+	if s.Root != nil {
+		open = s.Root.OpenFile
+	}
+	d, err := open(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
-	return d.Readdirnames(-1)
+	return &osDir{d, int(d.Fd())}, nil
 }
 
-func (OSFS) Lstat(path string) (Stat, error) {
-	info, err := os.Lstat(path)
+// osDir reaches its entries through its descriptor, never by a path.
+type osDir struct {
+	*os.File
+	fd int
+}
+
+var _ Dir = (*osDir)(nil)
+
+func (d *osDir) ReadDir() ([]string, error) {
+	list, err := d.openat(".", unix.O_RDONLY|unix.O_DIRECTORY) // with a position of its own
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	return list.Readdirnames(-1)
+}
+
+func (d *osDir) Lstat(name string) (Stat, error) {
+	var st unix.Stat_t
+	err := d.call("lstat", name, func() error {
+		return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	})
 	if err != nil {
 		return Stat{}, err
 	}
-	return Stat{Size: info.Size(), Regular: info.Mode().IsRegular()}, nil
+	return Stat{Size: st.Size, Regular: st.Mode&unix.S_IFMT == unix.S_IFREG}, nil
 }
 
-func (OSFS) Open(path string, write bool) (File, error) {
-	flag := os.O_RDONLY
+func (d *osDir) Open(name string, write bool) (File, error) {
 	if write {
-		flag = os.O_RDWR
+		return d.openFile(name, unix.O_RDWR)
 	}
-	return openFile(path, flag)
+	return d.openFile(name, unix.O_RDONLY)
 }
 
-func (OSFS) Create(path string) (File, error) {
-	return openFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+func (d *osDir) Create(name string) (File, error) {
+	return d.openFile(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 }
 
-func openFile(path string, flag int) (File, error) {
+func (d *osDir) openFile(name string, flags int) (File, error) {
 	// The scan has judged the entry without following links, so this does not
 	// follow one either.
-	f, err := os.OpenFile(path, flag|unix.O_NOFOLLOW, 0o600)
+	f, err := d.openat(name, flags|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
 	}
 	return &osFile{File: f, fd: int(f.Fd())}, nil
 }
 
-func (OSFS) Rename(from, to string) error { return os.Rename(from, to) }
-
-func (OSFS) Remove(path string) error { return os.Remove(path) }
-
-func (OSFS) SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
+func (d *osDir) openat(name string, flags int) (*os.File, error) {
+	var fd int
+	err := d.call("open", name, func() (err error) {
+		fd, err = unix.Openat(d.fd, name, flags|unix.O_CLOEXEC, 0o600)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return os.NewFile(uintptr(fd), filepath.Join(d.Name(), name)), nil
+}
+
+func (d *osDir) Rename(from, to string) error {
+	return d.call("rename", from, func() error { return unix.Renameat(d.fd, from, d.fd, to) })
+}
+
+func (d *osDir) Remove(name string) error {
+	return d.call("remove", name, func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
 // Lock uses flock on the directory itself: no lock file is left behind, and a process
 // that dies lets go by dying.
-func (OSFS) Lock(dir string, exclusive bool) (io.Closer, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
+func (d *osDir) Lock(exclusive bool) error {
 	how := unix.LOCK_SH
 	if exclusive {
 		how = unix.LOCK_EX
 	}
-	if err := unix.Flock(int(d.Fd()), how|unix.LOCK_NB); err != nil {
-		d.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrLocked
-		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	err := d.call("lock", "", func() error { return unix.Flock(d.fd, how|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("lock %s: %w", d.Name(), ErrLocked)
 	}
-	return d, nil
+	return err
+}
+
+// call makes a system call on an entry, again if a signal interrupts it.
+func (d *osDir) call(what, name string, do func() error) error {
+	for {
+		switch err := do(); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EINTR):
+			return &os.PathError{Op: what, Path: filepath.Join(d.Name(), name), Err: err}
+		}
+	}
 }
 
 // osFile adds the calls that os.File lacks.
@@ -143,8 +182,8 @@ func (f *osFile) failed(what string, err error) error {
 	return &os.PathError{Op: what, Path: f.Name(), Err: err}
 }
 
-// MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a power
-// cut does not take it with all that will be in it.
+// MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a
+// power cut does not take it with all that will be in it.
 func MakeDir(dir string) error {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -153,8 +192,22 @@ func MakeDir(dir string) error {
 	if err := MakeDir(parent); err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	d, err := os.OpenRoot(parent)
+	if err != nil {
 		return err
 	}
-	return OSFS{}.SyncDir(parent)
+	defer d.Close()
+	if err := d.Mkdir(filepath.Base(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncRoot(d)
+}
+
+// SyncRoot makes the names in a directory durable.
+func SyncRoot(root *os.Root) error {
+	d, err := root.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

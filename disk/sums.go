@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 )
@@ -111,8 +110,7 @@ func (c *chain) loadedSums(f *file) sums {
 
 // readSums reads the first size bytes of a checksum file.
 func (c *chain) readSums(name string, size int64) (sums, error) {
-	path := filepath.Join(c.dir, name)
-	f, err := c.opts.FS.Open(path, false)
+	f, err := c.dir.Open(name, false)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +118,7 @@ func (c *chain) readSums(name string, size int64) (sums, error) {
 	s := make(sums, size)
 	if n, err := f.ReadAt(s, 0); n < len(s) {
 		if err == nil || errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%s is too short: %w", path, ErrCorrupt)
+			err = fmt.Errorf("%s is too short: %w", name, ErrCorrupt)
 		}
 		return nil, err
 	}
@@ -130,9 +128,9 @@ func (c *chain) readSums(name string, size int64) (sums, error) {
 // writeSums puts s on disk, durably and all at once: under a name that means nothing
 // until it is complete.
 func (c *chain) writeSums(s sums) error {
-	path := filepath.Join(c.dir, sumsName(s.first()))
-	tmp := path + tmpSuffix
-	f, err := c.opts.FS.Create(tmp)
+	name := sumsName(s.first())
+	tmp := name + tmpSuffix
+	f, err := c.dir.Create(tmp)
 	if err != nil {
 		return err
 	}
@@ -142,10 +140,10 @@ func (c *chain) writeSums(s sums) error {
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = c.opts.FS.Rename(tmp, path)
+		err = c.dir.Rename(tmp, name)
 	}
 	if err != nil {
-		return errors.Join(err, c.opts.FS.Remove(tmp))
+		return errors.Join(err, c.dir.Remove(tmp))
 	}
 	if c.opts.NoSync {
 		return nil

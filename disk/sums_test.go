@@ -154,7 +154,7 @@ func TestSumsAtOpen(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			fsys, s := threeFiles(t)
 			closeStore(t, s)
-			if err := fsys.Remove(dir + "/" + sums20); err != nil {
+			if err := fsys.Remove(sums20); err != nil {
 				t.Fatal(err)
 			}
 			fsys.Put(test.as, test.content)
@@ -218,7 +218,7 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 	closeStore(t, s)
 	// The second file is lost, as it can be with NoSync, and the first one, which has
 	// checksums, is the last again.
-	if err := fsys.Remove(dir + "/blks_0000000000000014"); err != nil {
+	if err := fsys.Remove("blks_0000000000000014"); err != nil {
 		t.Fatal(err)
 	}
 	fsys.Put("blks_0000000000000000", slices.Concat(pages(0, 19, 512)...))

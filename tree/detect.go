@@ -3,9 +3,9 @@ package tree
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
-	"path/filepath"
 
 	"kivaloo/disk"
 )
@@ -18,7 +18,21 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
 		fsys = disk.OSFS{}
 	}
-	files, err := disk.ScanDir(fsys, dir)
+	d, err := fsys.OpenDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("find out the block size: %w", err)
+	}
+	defer d.Close()
+	size, err := detectIn(d)
+	if err != nil {
+		return 0, fmt.Errorf("the store in %s: %w", dir, err)
+	}
+	return size, nil
+}
+
+// detectIn is DetectBlockSize of a directory that is open.
+func detectIn(dir disk.Dir) (int, error) {
+	files, err := disk.ListBlocks(dir)
 	if err != nil {
 		return 0, err
 	}
@@ -27,7 +41,7 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 		if f.Size == 0 {
 			continue
 		}
-		start, err := readStart(fsys, filepath.Join(dir, f.Name), f.Size)
+		start, err := readStart(dir, f)
 		if err != nil {
 			return 0, err
 		}
@@ -49,19 +63,19 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if empty && len(files) < 2 && (len(files) == 0 || files[0].First == 0) {
 		return 0, nil
 	}
-	return 0, fmt.Errorf("cannot tell the block size of the store in %s: no page in it can be recognised", dir)
+	return 0, errors.New("cannot tell the block size: no page in it can be recognised")
 }
 
 // readStart returns the beginning of a file: two blocks of any size.
-func readStart(fsys disk.FS, path string, size int64) ([]byte, error) {
-	f, err := fsys.Open(path, false)
+func readStart(dir disk.Dir, info disk.FileInfo) ([]byte, error) {
+	f, err := dir.Open(info.Name, false)
 	if err != nil {
 		return nil, fmt.Errorf("find out the block size: %w", err)
 	}
 	defer f.Close()
-	start := make([]byte, min(size, 2*disk.MaxBlockSize))
+	start := make([]byte, min(info.Size, 2*disk.MaxBlockSize))
 	if _, err := f.ReadAt(start, 0); err != nil {
-		return nil, fmt.Errorf("find out the block size: read %s: %w", path, err)
+		return nil, fmt.Errorf("find out the block size: read %s: %w", info.Name, err)
 	}
 	return start, nil
 }

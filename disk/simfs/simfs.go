@@ -2,7 +2,6 @@ package simfs
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -146,7 +145,7 @@ func (s *FS) Rot(name string, offset int64, bits byte) {
 	n.durable[offset] ^= bits
 }
 
-// Handles returns how many files are open.
+// Handles returns how many files are open, and how often the directory is.
 func (s *FS) Handles() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,90 +184,71 @@ func (s *FS) fault(op Op) (err error) {
 	return err
 }
 
-// name returns the name of a path in the directory.
-func (s *FS) name(op Op, path string) (string, error) {
-	dir, name := filepath.Split(path)
-	if filepath.Clean(dir) != s.dir {
-		return "", failed(op, path, fs.ErrNotExist)
-	}
-	return name, nil
-}
-
 func failed(op Op, name string, err error) error {
 	return &os.PathError{Op: string(op), Path: name, Err: err}
 }
 
-// start announces a call on path and takes mu if it is to be carried out.
-func (s *FS) start(op Op, path string) (name string, err error) {
-	if name, err = s.name(op, path); err != nil {
-		return "", err
-	}
+// start announces a call on an entry and takes mu if it is to be carried out.
+func (s *FS) start(op Op, name string) error {
 	if err := s.before(Call{Op: op, Name: name}); err != nil {
-		return "", failed(op, path, err)
-	}
-	s.mu.Lock()
-	return name, nil
-}
-
-// startDir is start for a call on the directory itself.
-func (s *FS) startDir(op Op, dir string) error {
-	if filepath.Clean(dir) != s.dir {
-		return failed(op, dir, fs.ErrNotExist)
-	}
-	if err := s.before(Call{Op: op}); err != nil {
-		return failed(op, dir, err)
+		return failed(op, name, err)
 	}
 	s.mu.Lock()
 	return nil
 }
 
-// ReadDir implements disk.FS.
-func (s *FS) ReadDir(dir string) ([]string, error) {
-	if err := s.startDir(ReadDir, dir); err != nil {
+// OpenDir implements disk.FS. What it returns counts as an open file.
+func (s *FS) OpenDir(path string) (disk.Dir, error) {
+	if filepath.Clean(path) != s.dir {
+		return nil, failed("opendir", path, fs.ErrNotExist)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handles++
+	return &opened{FS: s}, nil
+}
+
+// ReadDir is that of disk.Dir, like the methods after it: the directory needs no handle, but to lock it.
+func (s *FS) ReadDir() ([]string, error) {
+	if err := s.start(ReadDir, ""); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.names)), nil
 }
 
-// Lstat implements disk.FS.
-func (s *FS) Lstat(path string) (disk.Stat, error) {
-	name, err := s.start(Lstat, path)
-	if err != nil {
+func (s *FS) Lstat(name string) (disk.Stat, error) {
+	if err := s.start(Lstat, name); err != nil {
 		return disk.Stat{}, err
 	}
 	defer s.mu.Unlock()
 	n := s.names[name]
 	if n == nil {
-		return disk.Stat{}, failed(Lstat, path, fs.ErrNotExist)
+		return disk.Stat{}, failed(Lstat, name, fs.ErrNotExist)
 	}
 	return disk.Stat{Size: int64(len(n.data)), Regular: true}, nil
 }
 
-// Open implements disk.FS.
-func (s *FS) Open(path string, write bool) (disk.File, error) {
-	name, err := s.start(Open, path)
-	if err != nil {
+func (s *FS) Open(name string, write bool) (disk.File, error) {
+	if err := s.start(Open, name); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
 	n := s.names[name]
 	if n == nil {
-		return nil, failed(Open, path, fs.ErrNotExist)
+		return nil, failed(Open, name, fs.ErrNotExist)
 	}
 	s.handles++
 	return &file{fs: s, node: n, name: name, writable: write}, nil
 }
 
-// Create implements disk.FS.
-func (s *FS) Create(path string) (disk.File, error) {
-	name, err := s.start(Create, path)
-	if err != nil {
+func (s *FS) Create(name string) (disk.File, error) {
+	if err := s.start(Create, name); err != nil {
 		return nil, err
 	}
 	defer s.mu.Unlock()
 	if s.names[name] != nil {
-		return nil, failed(Create, path, fs.ErrExist)
+		return nil, failed(Create, name, fs.ErrExist)
 	}
 	n := &inode{}
 	s.change(change{add: name, node: n})
@@ -276,34 +256,26 @@ func (s *FS) Create(path string) (disk.File, error) {
 	return &file{fs: s, node: n, name: name, writable: true}, nil
 }
 
-// Rename implements disk.FS.
 func (s *FS) Rename(from, to string) error {
-	target, err := s.name(Rename, to)
-	if err != nil {
-		return err
-	}
-	name, err := s.start(Rename, from)
-	if err != nil {
+	if err := s.start(Rename, from); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	n := s.names[name]
+	n := s.names[from]
 	if n == nil {
 		return failed(Rename, from, fs.ErrNotExist)
 	}
-	s.change(change{remove: name, add: target, node: n})
+	s.change(change{remove: from, add: to, node: n})
 	return nil
 }
 
-// Remove implements disk.FS.
-func (s *FS) Remove(path string) error {
-	name, err := s.start(Remove, path)
-	if err != nil {
+func (s *FS) Remove(name string) error {
+	if err := s.start(Remove, name); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
 	if s.names[name] == nil {
-		return failed(Remove, path, fs.ErrNotExist)
+		return failed(Remove, name, fs.ErrNotExist)
 	}
 	s.change(change{remove: name})
 	return nil
@@ -324,9 +296,8 @@ func (c change) apply(names map[string]*inode) {
 	}
 }
 
-// SyncDir implements disk.FS.
-func (s *FS) SyncDir(dir string) error {
-	if err := s.startDir(SyncDir, dir); err != nil {
+func (s *FS) Sync() error {
+	if err := s.start(SyncDir, ""); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.lost = append(s.lost, s.unsynced...)
@@ -341,32 +312,39 @@ func (s *FS) SyncDir(dir string) error {
 	return nil
 }
 
-// Lock implements disk.FS.
-func (s *FS) Lock(dir string, exclusive bool) (io.Closer, error) {
-	if err := s.startDir(Lock, dir); err != nil {
-		return nil, err
+// opened is the directory, opened once.
+type opened struct {
+	*FS
+	locked bool
+	once   sync.Once
+}
+
+var _ disk.Dir = (*opened)(nil)
+
+func (d *opened) Lock(exclusive bool) error {
+	if err := d.start(Lock, ""); err != nil {
+		return err
 	}
-	defer s.mu.Unlock()
-	if s.shared < 0 || exclusive && s.shared > 0 {
-		return nil, fmt.Errorf("lock %s: %w", dir, disk.ErrLocked)
+	defer d.mu.Unlock()
+	if d.shared < 0 || exclusive && d.shared > 0 {
+		return fmt.Errorf("lock %s: %w", d.dir, disk.ErrLocked)
 	}
-	s.shared++
+	d.locked = true
+	d.shared++
 	if exclusive {
-		s.shared = -1
+		d.shared = -1
 	}
-	return &lock{fs: s}, nil
+	return nil
 }
 
-type lock struct {
-	fs   *FS
-	once sync.Once
-}
-
-func (l *lock) Close() error {
-	l.once.Do(func() {
-		l.fs.mu.Lock()
-		defer l.fs.mu.Unlock()
-		l.fs.shared = max(l.fs.shared-1, 0)
+func (d *opened) Close() error {
+	d.once.Do(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.handles--
+		if d.locked {
+			d.shared = max(d.shared-1, 0)
+		}
 	})
 	return nil
 }

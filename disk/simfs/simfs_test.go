@@ -32,7 +32,7 @@ func must(t *testing.T, err error) {
 
 func create(t *testing.T, s *simfs.FS, name, content string) disk.File {
 	t.Helper()
-	f, err := s.Create(dir + "/" + name)
+	f, err := s.Create(name)
 	must(t, err)
 	_, err = f.WriteAt([][]byte{[]byte(content)}, 0)
 	must(t, err)
@@ -54,7 +54,7 @@ func TestSyncedSurvives(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "hello")
 	must(t, f.Sync())
-	must(t, s.SyncDir(dir))
+	must(t, s.Sync())
 	for what := range outcomes(s, func(s *simfs.FS) string { return string(s.Content("a")) }) {
 		if what != "hello" {
 			t.Errorf("left with %q", what)
@@ -67,10 +67,10 @@ func TestNamesAfterCrash(t *testing.T) {
 	s := simfs.New(dir)
 	must(t, create(t, s, "old", "1").Sync())
 	must(t, create(t, s, "gone", "2").Sync())
-	must(t, s.SyncDir(dir))
+	must(t, s.Sync())
 	create(t, s, "new", "3")
-	must(t, s.Remove(dir+"/gone"))
-	must(t, s.Rename(dir+"/old", dir+"/renamed"))
+	must(t, s.Remove("gone"))
+	must(t, s.Rename("old", "renamed"))
 	seen := outcomes(s, names)
 	want := []string{
 		"gone new old", "gone new renamed", "gone old", "gone renamed",
@@ -89,7 +89,7 @@ func TestTornWrite(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", strings.Repeat("o", 512))
 	must(t, f.Sync())
-	must(t, s.SyncDir(dir))
+	must(t, s.Sync())
 	_, err := f.WriteAt([][]byte{bytes.Repeat([]byte("n"), 1000), bytes.Repeat([]byte("n"), 536)}, 0)
 	must(t, err)
 	lengths := make(map[int]bool)
@@ -139,7 +139,7 @@ func TestCrashIsDeterministic(t *testing.T) {
 func TestFailedSyncLoses(t *testing.T) {
 	s := simfs.New(dir)
 	s.Put("a", nil)
-	f, err := s.Open(dir+"/a", true)
+	f, err := s.Open("a", true)
 	must(t, err)
 	_, err = f.WriteAt([][]byte{[]byte("lost")}, 0)
 	must(t, err)
@@ -149,14 +149,14 @@ func TestFailedSyncLoses(t *testing.T) {
 	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
-	if err := s.SyncDir(dir); !errors.Is(err, syscall.EIO) {
+	if err := s.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
 	_, err = f.WriteAt([][]byte{[]byte("kept")}, 4)
 	must(t, err)
 	create(t, s, "c", "")
 	must(t, f.Sync())
-	must(t, s.SyncDir(dir))
+	must(t, s.Sync())
 	seen := outcomes(s, func(s *simfs.FS) string { return fmt.Sprintf("%q %s", s.Content("a"), names(s)) })
 	if seen[`"\x00\x00\x00\x00kept" a c`] == 0 || seen[`"lostkept" a b c`] == 0 {
 		t.Errorf("left with %v", seen)
@@ -210,20 +210,17 @@ func TestDropCache(t *testing.T) {
 func TestKill(t *testing.T) {
 	s := simfs.New(dir)
 	create(t, s, "a", "written")
-	_, err := s.Lock(dir, true)
-	must(t, err)
+	lock(t, s, true)
 	after := s.Kill()
 	if got := after.Content("a"); string(got) != "written" {
 		t.Errorf("left with %q", got)
 	}
-	if _, err := after.Lock(dir, true); err != nil {
-		t.Errorf("lock: %v", err)
-	}
+	lock(t, after, true)
 	if seen := outcomes(after, names); seen[""] == 0 || seen["a"] == 0 {
 		t.Errorf("after another crash: %v", seen)
 	}
 	// The two have nothing in common any more.
-	f, err := after.Open(dir+"/a", true)
+	f, err := after.Open("a", true)
 	must(t, err)
 	must(t, f.Truncate(0))
 	if got := s.Content("a"); string(got) != "written" {
@@ -257,7 +254,7 @@ func TestHook(t *testing.T) {
 		}
 		return nil
 	})
-	f, err := s.Create(dir + "/a")
+	f, err := s.Create("a")
 	must(t, err)
 	if n, err := f.WriteAt([][]byte{[]byte("123"), []byte("456")}, 2); n != 3 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("wrote %d, %v", n, err)
@@ -288,18 +285,17 @@ func TestMisuse(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "x")
 	must(t, f.Close())
-	reader, err := s.Open(dir+"/a", false)
+	reader, err := s.Open("a", false)
 	must(t, err)
 	for what, test := range map[string]struct{ got, want error }{
 		"close twice":          {f.Close(), fs.ErrClosed},
 		"sync after close":     {f.Sync(), fs.ErrClosed},
 		"write for reading":    {reader.Truncate(0), fs.ErrPermission},
-		"open what is missing": {second(s.Open(dir+"/b", false)), fs.ErrNotExist},
-		"open elsewhere":       {second(s.Open("/e/a", false)), fs.ErrNotExist},
-		"create what is there": {second(s.Create(dir + "/a")), fs.ErrExist},
-		"remove what is not":   {s.Remove(dir + "/b"), fs.ErrNotExist},
-		"rename what is not":   {s.Rename(dir+"/b", dir+"/c"), fs.ErrNotExist},
-		"list elsewhere":       {second(s.ReadDir("/e")), fs.ErrNotExist},
+		"open what is missing": {second(s.Open("b", false)), fs.ErrNotExist},
+		"open elsewhere":       {second(s.OpenDir("/e")), fs.ErrNotExist},
+		"create what is there": {second(s.Create("a")), fs.ErrExist},
+		"remove what is not":   {s.Remove("b"), fs.ErrNotExist},
+		"rename what is not":   {s.Rename("b", "c"), fs.ErrNotExist},
 	} {
 		if !errors.Is(test.got, test.want) {
 			t.Errorf("%s: %v, want %v", what, test.got, test.want)
@@ -312,27 +308,39 @@ func TestMisuse(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+// tryLock opens the directory and locks it.
+func tryLock(t *testing.T, s *simfs.FS, exclusive bool) (disk.Dir, error) {
+	t.Helper()
+	d, err := s.OpenDir(dir)
+	must(t, err)
+	return d, d.Lock(exclusive)
+}
+
+func lock(t *testing.T, s *simfs.FS, exclusive bool) disk.Dir {
+	t.Helper()
+	d, err := tryLock(t, s, exclusive)
+	must(t, err)
+	return d
+}
+
 func TestLock(t *testing.T) {
 	s := simfs.New(dir)
-	one, err := s.Lock(dir, false)
-	must(t, err)
-	two, err := s.Lock(dir, false)
-	must(t, err)
-	if _, err := s.Lock(dir, true); !errors.Is(err, disk.ErrLocked) {
+	one, two := lock(t, s, false), lock(t, s, false)
+	refused, err := tryLock(t, s, true)
+	if !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("exclusive beside shared: %v", err)
 	}
+	refused.Close() // which takes no lock away
 	one.Close()
 	one.Close()
-	if _, err := s.Lock(dir, true); !errors.Is(err, disk.ErrLocked) {
+	if _, err := tryLock(t, s, true); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("exclusive beside the other: %v", err)
 	}
 	two.Close()
-	three, err := s.Lock(dir, true)
-	must(t, err)
-	if _, err := s.Lock(dir, false); !errors.Is(err, disk.ErrLocked) {
+	three := lock(t, s, true)
+	if _, err := tryLock(t, s, false); !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("shared beside exclusive: %v", err)
 	}
 	three.Close()
-	_, err = s.Lock(dir, false)
-	must(t, err)
+	lock(t, s, false)
 }

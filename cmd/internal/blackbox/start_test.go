@@ -107,7 +107,7 @@ func TestServeRefuses(t *testing.T) {
 		{name: "damaged", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
-		}, says: "cannot tell the block size of the store in d: no page in it can be recognised; if you know it, give --block-size"},
+		}, says: "the store in d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
