@@ -118,6 +118,17 @@ func (t *Tree) putMark() {
 	a.pages = append(a.pages, a.mark)
 }
 
+// marked takes account of the mark in an append that is in the store now, if there is one: replay of the committed tree
+// starts behind it.
+func (t *Tree) marked() {
+	if a := &t.appends; a.logged > 0 {
+		t.committed.logged += a.logged
+		t.committed.next = t.next
+		t.tip = t.committed
+		a.logged = 0
+	}
+}
+
 // number adds a page to the append at hand, of which the children have their numbers.
 func (t *Tree) number(id nodeID, nd *node) {
 	a, c := &t.appends, t.cache
@@ -159,8 +170,7 @@ func (t *Tree) appended(op *disk.Op) {
 	if w != nil {
 		t.publish(w)
 	} else {
-		t.committed.logged += a.logged
-		a.logged = 0
+		t.marked()
 	}
 	t.afterAppend(len(a.pages))
 	if w != nil {

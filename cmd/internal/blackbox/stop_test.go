@@ -41,7 +41,7 @@ func TestServeStops(t *testing.T) {
 			if _, err := os.Lstat(s.addr()); !os.IsNotExist(err) {
 				t.Errorf("the socket is left: %v", err)
 			}
-			checkStore(t, s.dir())
+			wantNoJournal(t, s.dir())
 			s.start(t)
 			found := readAll(t, s.addr())
 			for _, l := range loads {
@@ -81,6 +81,34 @@ func TestNobodyReadsWhatServeSays(t *testing.T) {
 				t.Errorf("the socket is left: %v", err)
 			}
 			checkStore(t, s.dir())
+		})
+	}
+}
+
+// wantNoJournal has kivaloo check find no fault in a store that was stopped in order, and nothing to replay.
+func wantNoJournal(t *testing.T, dir string) {
+	t.Helper()
+	if report := checkStore(t, dir); strings.Contains(report, "journal") {
+		t.Errorf("after a stop in order check says\n%s", report)
+	}
+}
+
+// A stop right after a change leaves nothing in the journal only.
+func TestStopFlushes(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]system{"serve": newServe(t), "daemons": newDaemons(t, 512, "--journal", "1M")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for round := range 3 {
+				s.start(t)
+				c := connect(t, s.addr())
+				for i := range 20 {
+					must(t, c.Set(fmt.Sprint(i), fmt.Sprint(round)))
+				}
+				must(t, c.Close())
+				s.stop(t)
+				wantNoJournal(t, s.dir())
+			}
 		})
 	}
 }
