@@ -3,8 +3,6 @@ package kivaloo
 import (
 	"context"
 	"io"
-
-	"kivaloo/tree"
 )
 
 // Backup writes the store, as it is now, to w in a form that Restore reads. Changes go on meanwhile; what they replace is
@@ -26,10 +24,9 @@ func (s *Snapshot) backup(ctx context.Context, w io.Writer, o backupOptions) err
 	if err != nil {
 		return err
 	}
-	var p tree.Piece
-	var chunk []byte // the pairs of p, as they are on the wire
-	for from, first := []byte(nil), true; first || len(from) > 0; first = false {
-		if err := s.db.fill(ctx, s.at, &p, from, nil, lastPieceBytes); err != nil {
+	var chunk []byte // the pairs of a piece, as they are on the wire
+	for p, err := range s.db.pieces(ctx, s.at, nil, nil, lastPieceBytes) {
+		if err != nil {
 			return err
 		}
 		chunk = chunk[:0]
@@ -41,7 +38,6 @@ func (s *Snapshot) backup(ctx context.Context, w io.Writer, o backupOptions) err
 			return err
 		}
 		o.progress(int64(b.pairs), b.bytes)
-		from = p.Next
 	}
 	if err := b.finish(); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -27,7 +28,8 @@ type dbCall struct {
 
 	found bool   // Get: the key is there. A change: it was made
 	value []byte // Get: the value. Range: the pairs
-	next  []byte // Range: where to go on, empty for nowhere
+	last  bool   // Range: there is no more
+	next  []byte // Range: where to go on
 	err   error  // of any of the requests
 
 	done    chan struct{} // the tree is done with it; has room for one
@@ -105,7 +107,8 @@ func (c *dbCall) Value(_ *tree.Request, value []byte, found bool) {
 
 func (c *dbCall) Done(_ *tree.Request, done bool) { c.found = done }
 
-func (c *dbCall) Pairs(_ *tree.Request, _ int, next, pairs []byte) {
+func (c *dbCall) Pairs(r *tree.Request, _ int, next, pairs []byte) {
+	c.last = bytes.Equal(next, r.End)
 	c.next, c.value = append(c.next, next...), append(c.value, pairs...)
 }
 

@@ -3,6 +3,7 @@ package kivaloo
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"iter"
 
 	"kivaloo/tree"
@@ -84,10 +85,8 @@ func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) it
 			yield(Pair{}, db.opError("range", false, err))
 			return
 		}
-		var p tree.Piece
-		size := firstPieceBytes
-		for from := start; len(end) == 0 || bytes.Compare(from, end) < 0; from = p.Next {
-			if err := db.fill(ctx, at, &p, from, end, size); err != nil {
+		for p, err := range db.pieces(ctx, at, start, end, firstPieceBytes) {
+			if err != nil {
 				yield(Pair{}, db.opError("range", false, err))
 				return
 			}
@@ -96,7 +95,24 @@ func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) it
 					return
 				}
 			}
-			if len(p.Next) == 0 {
+		}
+	}
+}
+
+// pieces returns the pairs from start to end in pieces, of about size bytes at first. Each is valid until the loop goes on. It
+// ends with the piece that says that it is the last, or with an error.
+func (db *DB) pieces(ctx context.Context, at *tree.Snapshot, start, end []byte, size int) iter.Seq2[*tree.Piece, error] {
+	return func(yield func(*tree.Piece, error) bool) {
+		if len(end) > 0 && bytes.Compare(start, end) >= 0 {
+			return
+		}
+		var p tree.Piece
+		for from := start; ; from = p.Next {
+			if err := db.fill(ctx, at, &p, from, end, size); err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(&p, nil) || p.Last {
 				return
 			}
 			size = min(pieceGrowth*size, lastPieceBytes)
@@ -104,7 +120,7 @@ func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) it
 	}
 }
 
-// fill puts pairs from a key on into p, about size bytes of them, and where to go on.
+// fill puts pairs from a key on into p, about size bytes of them, and where to go on. from may be p.Next.
 func (db *DB) fill(ctx context.Context, at *tree.Snapshot, p *tree.Piece, from, end []byte, size int) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -118,6 +134,9 @@ func (db *DB) fill(ctx context.Context, at *tree.Snapshot, p *tree.Piece, from, 
 		return err
 	}
 	defer c.release()
+	if !c.last && bytes.Compare(c.next, from) <= 0 {
+		return fmt.Errorf("the range from %q has come to no end, and goes on at %q", from, c.next)
+	}
 	p.Keys, p.Values = p.Keys[:0], p.Values[:0]
 	for rest := c.value; len(rest) > 0; {
 		k := 1 + int(rest[0])
@@ -125,6 +144,7 @@ func (db *DB) fill(ctx context.Context, at *tree.Snapshot, p *tree.Piece, from, 
 		p.Keys, p.Values = append(p.Keys, rest[:k]...), append(p.Values, rest[k:v]...)
 		rest = rest[v:]
 	}
+	p.Last = c.last
 	p.Next = append(p.Next[:0], c.next...)
 	return nil
 }

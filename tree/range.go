@@ -1,6 +1,11 @@
 package tree
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+
+	"kivaloo/disk"
+)
 
 // rangeRun is a Range, or a Backup, that is being carried out.
 type rangeRun struct {
@@ -22,19 +27,24 @@ func (t *Tree) runRange(run *rangeRun) {
 	}
 	s := scan{cache: t.cache, start: req.Key, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: t.pairs[:0]}
 	if len(req.End) > 0 && bytes.Compare(req.Key, req.End) >= 0 {
-		s.next = req.End
+		s.stop = scanComplete
 	} else {
 		s.walk(t.cache.node(v.root), nil)
 	}
-	if s.missing != nil && (run.tries < rangeTries || s.next == nil) {
+	if s.stop == scanMissing && (run.tries < rangeTries || s.next == nil) {
 		if err := t.fetchForRange(run, v, &s); err != nil {
 			t.failRange(run, err)
 		}
 		return
 	}
+	next, err := s.rest()
+	if err != nil {
+		t.failRange(run, err)
+		return
+	}
 	t.pairs = s.pairs
-	run.b.Client.Pairs(req, s.count, s.next, s.pairs)
-	last := len(s.next) == 0
+	run.b.Client.Pairs(req, s.count, next, s.pairs)
+	last := len(next) == 0
 	t.answered(run.ref, StatusOK)
 	if run.lease != nil {
 		t.backedUp(run.lease, last)
@@ -73,6 +83,16 @@ func (t *Tree) rangePageCame(run *rangeRun) {
 	}
 }
 
+// scanStop is why a scan has stopped. Only scanComplete says that there is nothing left.
+type scanStop uint8
+
+const (
+	scanRunning  scanStop = iota
+	scanComplete          // every pair up to the end is there
+	scanFull              // the limit was met: the rest begins at next
+	scanMissing           // a page is not in memory: the rest begins at next, or at start if that is nil
+)
+
 // scan gathers the pairs of one Range.
 type scan struct {
 	cache   *cache
@@ -84,8 +104,9 @@ type scan struct {
 	count   int
 	pairs   []byte // or keys alone
 	values  []byte
-	next    []byte   // where the next Range has to start; set when the walk ends
-	missing [][]byte // a key in each page that is wanted and not in memory
+	stop    scanStop // why the walk has ended
+	next    []byte   // everything before it is there; nil: nothing is
+	missing [][]byte // a key in each page that is wanted and not in memory; not for a reader
 	touched uint64   // keeps loads that are only there to warm the caches from being optimised away
 }
 
@@ -109,7 +130,10 @@ func (s *scan) walk(nd *node, hi []byte) bool {
 			kidHi = c.key(nd, i)
 		}
 		if kid == nil {
-			s.wantFrom(nd, i)
+			s.stop = scanMissing
+			if !s.reader { // pages come and go under a reader, which has the tree fetch them
+				s.wantFrom(nd, i)
+			}
 			return false
 		}
 		if !s.walk(kid, kidHi) {
@@ -149,7 +173,8 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	p := c.page(nd)
 	if s.next != nil && s.split && s.whole(hi) {
 		if len(s.pairs)+len(s.values)+int(nd.size) > s.limit && s.count > 0 {
-			return false // s.next is where the leaf begins
+			s.stop = scanFull // s.next is where the leaf begins
+			return false
 		}
 		s.pairs = append(s.pairs, p[nd.first:nd.second]...)
 		s.values = append(s.values, p[nd.second:nd.size]...)
@@ -167,11 +192,11 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 			keyEnd, valueEnd := keyAt+1+int(p[keyAt]), valueAt+1+int(p[valueAt])
 			key := p[keyAt+1 : keyEnd]
 			if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
-				s.next = s.end
+				s.stop = scanComplete
 				return false
 			}
 			if s.count > 0 && len(s.pairs)+len(s.values)+keyEnd-keyAt+valueEnd-valueAt > s.limit {
-				s.next = key
+				s.stop, s.next = scanFull, key
 				return false
 			}
 			s.pairs = append(s.pairs, p[keyAt:keyEnd]...)
@@ -186,11 +211,25 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	}
 	// Everything up to the leaf's upper bound has been returned.
 	if hi == nil || len(s.end) > 0 && bytes.Compare(hi, s.end) >= 0 {
-		s.next = s.end
+		s.stop = scanComplete
 		return false
 	}
 	s.next = hi
 	return true
+}
+
+// rest returns where the next Range has to start: at the end, if this one is complete, and else between start and end. The
+// error says that the tree does not ascend, so that nobody is led in a circle, or to an end that is none.
+func (s *scan) rest() ([]byte, error) {
+	switch {
+	case s.stop == scanComplete:
+		return s.end, nil
+	case s.stop == scanRunning,
+		bytes.Compare(s.next, s.start) <= 0,
+		len(s.end) > 0 && bytes.Compare(s.next, s.end) >= 0:
+		return nil, fmt.Errorf("%w: the range from %q to %q goes on at %q", disk.ErrCorrupt, s.start, s.end, s.next)
+	}
+	return s.next, nil
 }
 
 // whole reports whether all keys below hi are before the end.
@@ -210,8 +249,8 @@ func (s *scan) wantFrom(nd *node, i int) {
 	if bytes.Compare(s.next, key) > 0 {
 		key = s.next
 	}
-	for ; pages > 0; pages-- {
-		if s.child(nd, i) == nil {
+	for first := i; pages > 0; pages-- {
+		if i == first || s.child(nd, i) == nil {
 			s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
 		}
 		if i == int(nd.keys) {

@@ -180,46 +180,44 @@ func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 // of length and the bytes.
 type Piece struct {
 	Keys, Values []byte
-	Next         []byte // where the rest begins; empty: there is none
-	from         []byte // where it begins
+	Last         bool   // there is no more
+	Next         []byte // where the rest begins, unless Last
 }
 
 // Range puts pairs from start on, and before end if that is not empty, into p, of which it uses the memory. It
 // stops after limit bytes, but not before the first pair, and where a page is not in memory. It returns false if there
-// is nothing new, and the tree has to be asked. Otherwise it is like Get. start may be p.Next.
+// is nothing new, and the tree has to be asked: then Last and Next are as they were. Otherwise it is like Get.
 func (r *Readers) Range(at *Snapshot, p *Piece, start, end []byte, limit int) bool {
 	in, ok := r.enter()
 	if !ok {
 		return false
 	}
 	defer r.leave(in)
-	next := append(p.from[:0], start...) // start may be p.Next
-	p.from = next
 	for range rereads {
 		before := r.writes.Load()
-		ok := r.fill(in, at, p, next, end, limit)
-		if !ok || at != nil || before&1 == 0 && r.writes.Load() == before {
-			return ok
+		v := r.seen(at)
+		if v == nil {
+			return false
+		}
+		s := scan{cache: r.cache, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0], reader: true}
+		s.walk(r.cache.node(v.root), nil)
+		p.Keys, p.Values = s.pairs, s.values
+		if at != nil || before&1 == 0 && r.writes.Load() == before {
+			return s.finish(p)
 		}
 		runtime.Gosched()
 	}
 	return false
 }
 
-// fill is Range, but for values that are overwritten meanwhile.
-func (r *Readers) fill(in reading, at *Snapshot, p *Piece, start, end []byte, limit int) bool {
-	v := r.seen(at)
-	if v == nil {
-		return false
+// finish says in p how a reader's scan has ended. It returns false if the tree has to be asked.
+func (s *scan) finish(p *Piece) bool {
+	next, err := s.rest()
+	if err != nil || s.stop == scanMissing && s.next == nil {
+		return false // the tree fetches the page, and says what is wrong
 	}
-	c := r.cache
-	s := scan{cache: c, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0], reader: true}
-	s.walk(c.node(v.root), nil)
-	p.Keys, p.Values = s.pairs, s.values
-	if s.missing != nil && s.next == nil {
-		return false
-	}
-	p.Next = append(p.Next[:0], s.next...)
+	p.Last = s.stop == scanComplete
+	p.Next = append(p.Next[:0], next...)
 	return true
 }
 

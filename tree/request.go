@@ -80,8 +80,8 @@ type Client interface {
 	// hold. It is called after the change is durable.
 	Done(r *Request, done bool)
 	// Pairs answers a Range or a Backup: n pairs, each as length byte, key, length byte, value;
-	// everything from r.Key up to next has been returned. An empty next means
-	// that there is nothing left.
+	// everything from r.Key up to next has been returned. A next that equals r.End, empty if that is, means
+	// that there is nothing left; any other is between r.Key and r.End.
 	Pairs(r *Request, n int, next, pairs []byte)
 	// Failed answers a request that could not be carried out. Whether a modifying one
 	// took effect is unknown unless err says so.
