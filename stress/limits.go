@@ -45,14 +45,16 @@ const (
 
 // Limits of loads with measured latency.
 const (
-	// maxWorkers is how many operations can be in flight.
-	maxWorkers = 4096
+	// MaxWorkers is how many operations can be in flight.
+	MaxWorkers = 4096
 	// maxRecorders is how many sets of histograms the workers share. More of them than processors are enough that
 	// they hardly meet; each takes 29 KB and, every interval, 7 us for each histogram, so that one for each of
 	// thousands of workers would make the generator late.
 	maxRecorders = 32
 	// maxRecords is how many records a load can have, those that it inserts included.
 	maxRecords = ledgerChunks * ledgerChunkLen
+	// MaxLoaded is how many of them can be there at the start.
+	MaxLoaded = maxRecords / 2
 	// maxScan is the most records that a range asks for, as in YCSB.
 	maxScan = 100
 
@@ -82,8 +84,19 @@ const (
 	// maxViolations is how many findings of --verify are kept word for word.
 	maxViolations = 10
 
-	// maxRate is the highest rate of an open loop: one operation in 100 ns.
-	maxRate = 10_000_000
+	// MinRate and MaxRate are the rates per second that an open loop can have: from an operation in a quarter of an
+	// hour to one in 100 ns.
+	MinRate = 0.001
+	MaxRate = 10_000_000
+
+	// MinInterval is the least time between reports, and MaxTime the longest that a load can be told to take. The
+	// sum of a few of these is a time too.
+	MinInterval = time.Millisecond
+	MaxTime     = 30 * 24 * time.Hour
+
+	// MaxPairs and MaxRounds are how many pairs and rounds a comparison can have. The pairs are kept in memory.
+	MaxPairs  = 1 << 30
+	MaxRounds = 1000
 
 	// loadWorkers is how many SETs are in flight while records are loaded.
 	loadWorkers = 2048

@@ -25,8 +25,8 @@ type Answered struct {
 //
 // Next and Check of w are called on two goroutines. A Check may only look at what Next has not written for later requests.
 func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Duration) (all []Answered, begin time.Time, err error) {
-	if !(rate > 0 && rate <= maxRate) {
-		return nil, begin, fmt.Errorf("a rate of %v per second is not within 0 to %d", rate, int(maxRate))
+	if !(rate >= MinRate && rate <= MaxRate) {
+		return nil, begin, fmt.Errorf("a rate of %v per second is not within %g to %d", rate, MinRate, MaxRate)
 	}
 	wait, err := newWaiter()
 	if err != nil {

@@ -31,8 +31,8 @@ func (p *Plan) Open() bool { return p.Rate > 0 }
 // checkRecords says why a store cannot have records like these.
 func checkRecords(records uint64, valueSize int, store kivaloo.Params) error {
 	switch {
-	case records == 0 || records > maxRecords/2:
-		return fmt.Errorf("%d records: 1 to %d are possible", records, uint64(maxRecords/2))
+	case records == 0 || records > MaxLoaded:
+		return fmt.Errorf("%d records: 1 to %d are possible", records, uint64(MaxLoaded))
 	case store.MaxKey < recordKeyLen:
 		return fmt.Errorf("the store takes keys of up to %d bytes, and those of a load have %d", store.MaxKey, recordKeyLen)
 	case valueSize < valueHeaderLen || valueSize > store.MaxValue:
@@ -41,19 +41,29 @@ func checkRecords(records uint64, valueSize int, store kivaloo.Params) error {
 	return nil
 }
 
-// check says what makes a plan impossible with a store.
-func (p *Plan) check(store kivaloo.Params) error {
+// Check says what makes a plan impossible, with any store.
+func (p *Plan) Check() error {
 	switch {
 	case len(p.Mix.ops()) == 0:
 		return fmt.Errorf("a mix of no operations")
-	case p.Workers < 1 || p.Workers > maxWorkers:
-		return fmt.Errorf("%d operations in flight: 1 to %d are possible", p.Workers, maxWorkers)
-	case p.Rate < 0 || p.Rate > maxRate:
-		return fmt.Errorf("a rate of %g per second: up to %d is possible", p.Rate, maxRate)
-	case p.Duration < 0 || p.Warmup < 0 || p.Duration == 0 && p.Count == 0:
+	case p.Workers < 1 || p.Workers > MaxWorkers:
+		return fmt.Errorf("%d operations in flight: 1 to %d are possible", p.Workers, MaxWorkers)
+	case p.Rate != 0 && !(p.Rate >= MinRate && p.Rate <= MaxRate):
+		return fmt.Errorf("a rate of %g per second: %g to %d is possible", p.Rate, MinRate, MaxRate)
+	case p.Duration < 0 || p.Duration > MaxTime || p.Warmup < 0 || p.Warmup > MaxTime:
+		return fmt.Errorf("a load of %v after a warm-up of %v: up to %v is possible for each", p.Duration, p.Warmup, MaxTime)
+	case p.Duration == 0 && p.Count == 0:
 		return fmt.Errorf("neither a duration nor a number of operations to end the load")
-	case p.Interval < time.Millisecond:
-		return fmt.Errorf("intervals of %v: at least 1 ms is possible", p.Interval)
+	case p.Interval < MinInterval || p.Interval > MaxTime:
+		return fmt.Errorf("intervals of %v: %v to %v is possible", p.Interval, MinInterval, MaxTime)
+	}
+	return nil
+}
+
+// check says what makes a plan impossible with a store.
+func (p *Plan) check(store kivaloo.Params) error {
+	if err := p.Check(); err != nil {
+		return err
 	}
 	return checkRecords(p.Records, p.ValueSize, store)
 }

@@ -29,6 +29,8 @@ const (
 	keyPrefix      = "user"
 	recordKeyLen   = len(keyPrefix) + 16
 	valueHeaderLen = 20
+	// MinValueLen is the least number of bytes in the value of a record.
+	MinValueLen = valueHeaderLen
 )
 
 // ErrVerify is wrapped by what a load finds wrong when it verifies.
@@ -85,7 +87,7 @@ type keyspace struct {
 }
 
 func newKeyspace(records uint64) *keyspace {
-	k := &keyspace{loaded: records, acked: make(map[uint64]struct{}, maxWorkers)}
+	k := &keyspace{loaded: records, acked: make(map[uint64]struct{}, MaxWorkers)}
 	k.next.Store(records)
 	k.limit.Store(records)
 	return k

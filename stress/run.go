@@ -14,7 +14,8 @@ import (
 
 // Run carries out a plan on a store, which may be reached in several ways at once (connections):
 // the workers are spread over them. watch is told of every interval that has passed, on one
-// goroutine; the interval is valid during the call. Run takes note of operations that fail, and goes on.
+// goroutine; the interval is valid during the call. Run takes note of operations that fail, and goes on. Once the load
+// has begun there is an outcome, also if there is an error.
 //
 //	open:    schedule --due--> worker --> store        closed:  worker --> store
 //	                             |                                |
@@ -68,12 +69,9 @@ func runWith(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*In
 		workers.Wait()
 	}()
 	r.collect(until, abandon, done, watch)
-	if scheduling != nil {
-		return nil, scheduling
-	}
 	o := r.outcome(all)
 	o.Due, o.Overdue = due, overdue+r.overdue.Load()
-	return o, nil
+	return o, scheduling
 }
 
 // run is a load in progress. Times are since base.

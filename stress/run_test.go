@@ -367,6 +367,66 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
+// An open loop lasts as long as its schedule says, and so its rate is the one that was asked for.
+func TestOpenLoopLastsAsLongAsItsSchedule(t *testing.T) {
+	const s = time.Second
+	for _, c := range []struct {
+		rate     float64
+		duration time.Duration
+		count    uint64
+		poisson  bool
+		done     int64
+		length   time.Duration
+	}{
+		{rate: 1, duration: 3 * s, done: 3, length: 3 * s},
+		{rate: 0.3, duration: 10 * s, done: 3, length: 10 * s}, // at 3.3, 6.7 and 10 s; the warm-up is over at 2 s
+		{rate: 1, count: 3, done: 3, length: 3 * s},
+		{rate: 1, duration: 100 * s, count: 3, done: 3, length: 3 * s},
+		{rate: 1, duration: 3 * s, poisson: true, done: -1, length: 3 * s},
+		{rate: 7, duration: 1500 * time.Millisecond, done: 11, length: 1500 * time.Millisecond},
+	} {
+		p := testPlan(t, "get=1")
+		p.Warmup, p.Duration, p.Count, p.Rate, p.Poisson, p.Workers, p.Interval = 2*s, c.duration, c.count, c.rate, c.poisson, 4, s
+		o, lengths := simulate(t, p, func() func() error { return func() error { return nil } })
+		if off := o.Total.Length - c.length; off < 0 || off > minPause || c.done >= 0 && o.Total.All.Done != c.done || o.Due != o.Total.All.Done {
+			t.Errorf("%+v: %d of %d done in %v", c, o.Total.All.Done, o.Due, o.Total.Length)
+		}
+		sum := time.Duration(0)
+		for _, l := range lengths {
+			sum += l
+		}
+		if sum != o.Total.Length {
+			t.Errorf("%+v: intervals of %v in %v", c, lengths, o.Total.Length)
+		}
+	}
+}
+
+// What has been measured until the schedule fails is not lost.
+func TestFailedScheduleKeepsTheOutcome(t *testing.T) {
+	p := testPlan(t, "get=1")
+	p.Rate, p.Duration, p.Workers = 1000, time.Second, 2
+	left := 20
+	o, err := runWith(t.Context(), []kivaloo.Store{loaded(t, p)}, p, func(*Interval) {}, failingPauser{&left})
+	if !errors.Is(err, errNoTimer) || o == nil || o.Total.All.Done == 0 {
+		t.Fatalf("%v, %v", o, err)
+	}
+}
+
+var errNoTimer = errors.New("no timer")
+
+// failingPauser fails after so many waits.
+type failingPauser struct{ left *int }
+
+func (p failingPauser) wait(d time.Duration) error {
+	if *p.left--; *p.left < 0 {
+		return errNoTimer
+	}
+	time.Sleep(d)
+	return nil
+}
+
+func (failingPauser) close() {}
+
 func TestSchedule(t *testing.T) {
 	s := newSchedule(1000, nil)
 	for i := range 5 {

@@ -54,6 +54,8 @@ func TestRefusedStarts(t *testing.T) {
 		{p.args("-t", "/other"), "given twice -- -t\n" + usage},
 		{p.args("-n", "65536"), "option -n: "},
 		{p.args("-n", "-1"), "option -n: "},
+		{p.args("-n", "NaN"), "option -n: "},
+		{p.args("-n", "inf"), "option -n: "},
 		{p.args("--protocol", "lbs"), "option --protocol: \"lbs\" is neither"},
 		{p.args("--allow", "get,put"), "option --allow: \"put\" is not a type of request"},
 		{p.args("--allow", "get", "--allow", "set"), "option --allow: \"set\": that was said already"},

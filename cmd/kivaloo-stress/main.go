@@ -5,15 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/number"
 	"kivaloo/cmd/internal/outcheck"
+	"kivaloo/disk"
 	"kivaloo/stress"
 )
+
+// maxStorageCost is the most that "kivaloo serve" takes.
+const maxStorageCost = 1e12
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -44,13 +50,7 @@ func run(args []string) error {
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 
-	root := &cobra.Command{
-		Use:           "kivaloo-stress",
-		Short:         "Measure what a kivaloo store does under load",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), redisCommand(), settingsCommand())
+	root := newRootCommand()
 	root.SetArgs(args)
 	out := outcheck.New(os.Stdout)
 	root.SetOut(out)
@@ -58,8 +58,19 @@ func run(args []string) error {
 	return out.Check(root.ExecuteContext(ctx))
 }
 
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "kivaloo-stress",
+		Short:         "Measure what a kivaloo store does under load",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), redisCommand(), settingsCommand())
+	return root
+}
+
 func redisCommand() *cobra.Command {
-	o := stress.RedisOptions{}
+	o := stress.RedisOptions{Pairs: 1 << 20, Rounds: 3, Seed: 1}
 	cmd := &cobra.Command{
 		Use:   "redis",
 		Short: "Compare kivaloo serve with Redis on this machine",
@@ -77,14 +88,14 @@ and are gone afterwards. Nothing else should be running meanwhile.`,
 	f.StringVar(&o.Serve, "serve-bin", "", "the kivaloo program to measure (default: build it from this module)")
 	f.StringVar(&o.Server, "redis-server", "redis-server", "the Redis server")
 	f.StringVar(&o.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
-	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "number of pairs, and of requests in a round")
-	f.IntVar(&o.Rounds, "rounds", 3, "rounds of random GETs on each side")
-	f.Uint64Var(&o.Seed, "seed", 1, "seed of the choice of keys")
+	number.Uint64(f, &o.Pairs, "pairs", "", 1, stress.MaxPairs, "number of pairs, and of requests in a round")
+	number.Int(f, &o.Rounds, "rounds", "", 1, stress.MaxRounds, "rounds of random GETs on each side")
+	number.Uint64(f, &o.Seed, "seed", "", 0, math.MaxUint64, "seed of the choice of keys")
 	return cmd
 }
 
 func settingsCommand() *cobra.Command {
-	o := stress.SettingsOptions{}
+	o := stress.SettingsOptions{Pairs: 1 << 20, Overwrites: 2, Seed: 1, BlockSizes: []int{1024, 2048, 4096, 8192}, StorageCosts: []float64{10000}}
 	cmd := &cobra.Command{
 		Use:   "settings",
 		Short: "Compare settings of kivaloo serve on this machine",
@@ -98,10 +109,10 @@ with it.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Serve, "serve-bin", "", "the kivaloo program to measure (default: build it from this module)")
-	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "number of pairs, and of requests in a round")
-	f.IntVar(&o.Overwrites, "overwrites", 2, "rounds of random SETs")
-	f.Uint64Var(&o.Seed, "seed", 1, "seed of the choice of keys")
-	f.IntSliceVar(&o.BlockSizes, "block-sizes", []int{1024, 2048, 4096, 8192}, "block sizes in bytes")
-	f.Float64SliceVar(&o.StorageCosts, "storage-costs", []float64{10000}, "storage costs")
+	number.Uint64(f, &o.Pairs, "pairs", "", 1, stress.MaxPairs, "number of pairs, and of requests in a round")
+	number.Int(f, &o.Overwrites, "overwrites", "", 1, stress.MaxRounds, "rounds of random SETs")
+	number.Uint64(f, &o.Seed, "seed", "", 0, math.MaxUint64, "seed of the choice of keys")
+	number.Ints(f, &o.BlockSizes, "block-sizes", "", disk.MinBlockSize, disk.MaxBlockSize, "block sizes in bytes")
+	number.Float64s(f, &o.StorageCosts, "storage-costs", "", 0, maxStorageCost, "storage costs")
 	return cmd
 }

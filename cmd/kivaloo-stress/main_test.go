@@ -104,7 +104,7 @@ func TestUsage(t *testing.T) {
 		want string
 	}{
 		{[]string{"redis", "--redis-server", "no-such-server"}, "apt install redis-server"},
-		{[]string{"redis", "--rounds", "0"}, "0 rounds: at least one of each is needed"},
+		{[]string{"redis", "--rounds", "0"}, `invalid argument "0" for "--rounds" flag`},
 		{[]string{"redis", "surplus"}, `unknown command "surplus"`},
 		{[]string{"nonsense"}, `unknown command "nonsense"`},
 		{[]string{"redis", "--nonsense"}, "unknown flag: --nonsense"},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +17,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/number"
+	"kivaloo/disk"
 	"kivaloo/stress"
 	"kivaloo/stress/results"
 )
@@ -29,6 +33,7 @@ const (
 // target says where the store is, and what its records are.
 type target struct {
 	addr, dir   string
+	existing    bool // dir may hold a store
 	connections int
 	records     uint64
 	valueSize   int
@@ -38,10 +43,12 @@ type target struct {
 func (t *target) flags(f *pflag.FlagSet) {
 	f.StringVarP(&t.addr, "target", "t", "", "address of the server: the path of a unix socket, host:port or [ip]:port")
 	f.StringVar(&t.dir, "dir", "", "open the store in this directory, in this process, instead")
-	f.IntVarP(&t.connections, "connections", "c", 4, "connections to the server")
-	f.Uint64VarP(&t.records, "records", "n", 100_000, "number of records")
-	f.IntVar(&t.valueSize, "value-size", 100, "bytes in a value")
-	f.Uint64Var(&t.seed, "seed", 1, "seed of all that is chosen at random")
+	f.BoolVar(&t.existing, "existing", false, "--dir may hold a store: its records are changed")
+	t.connections, t.records, t.valueSize, t.seed = 4, 100_000, 100, 1
+	number.Int(f, &t.connections, "connections", "c", 1, maxConnections, "connections to the server")
+	number.Uint64(f, &t.records, "records", "n", 1, stress.MaxLoaded, "number of records")
+	number.Int(f, &t.valueSize, "value-size", "", stress.MinValueLen, kivaloo.MaxLen, "bytes in a value")
+	number.Uint64(f, &t.seed, "seed", "", 0, math.MaxUint64, "seed of all that is chosen at random")
 }
 
 func (t *target) String() string { return t.addr + t.dir }
@@ -52,13 +59,14 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	case (t.addr == "") == (t.dir == ""):
 		return nil, errors.New("either -t with an address or --dir with a directory is needed")
 	case t.dir != "":
+		if err := t.checkDir(); err != nil {
+			return nil, err
+		}
 		db, err := kivaloo.Open(t.dir, kivaloo.Options{})
 		if err != nil {
 			return nil, err
 		}
 		return []kivaloo.Store{db}, nil
-	case t.connections < 1 || t.connections > maxConnections:
-		return nil, fmt.Errorf("%d connections: 1 to %d are possible", t.connections, maxConnections)
 	}
 	var stores []kivaloo.Store
 	for range t.connections {
@@ -69,6 +77,28 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 		stores = append(stores, c)
 	}
 	return stores, nil
+}
+
+// checkDir refuses a directory that somebody else uses: with a store in it, unless that is what is meant, or with
+// anything else.
+func (t *target) checkDir() error {
+	names, err := os.ReadDir(t.dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	files, err := disk.ScanDir(disk.OSFS{}, t.dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("--dir: %w", err)
+	case len(files) == 0:
+		return fmt.Errorf("--dir %s is not empty, and there is no store in it: name a new directory", t.dir)
+	case !t.existing:
+		return fmt.Errorf("--dir %s holds a store, and a load changes it: name a new directory, or say --existing if that is meant", t.dir)
+	}
+	return nil
 }
 
 // maxConnections is as many as a process can have without asking for more files.
@@ -137,7 +167,7 @@ type load struct {
 }
 
 func runCommand() *cobra.Command {
-	l := load{}
+	l := load{warmup: 2 * time.Second, duration: 10 * time.Second, interval: time.Second}
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Load a store, and measure how long it takes to answer",
@@ -165,16 +195,16 @@ could not be had, 2 --verify has found something wrong.`,
 	f.StringVarP(&l.workload, "workload", "w", "a", "workload of YCSB: a (half updates), b (mostly reads), c (reads), d (latest), e (ranges), f (read-modify-write)")
 	f.StringVar(&l.mix, "mix", "", "a mix of one's own, such as get=90,set=10; also insert, range, rmw, cas, add, modify, delete")
 	f.StringVar(&l.distribution, "distribution", "", "how records are chosen: uniform, zipfian[:THETA], latest, hotspot[:SET:OPS], sequential (default: that of the workload, uniform for a mix)")
-	f.IntVarP(&l.inFlight, "in-flight", "P", 0, fmt.Sprintf("operations in flight on each connection (default %d, open loop %d)", closedInFlight, openInFlight))
-	f.Float64VarP(&l.rate, "rate", "R", 0, "operations per second, of an open loop")
+	number.Int(f, &l.inFlight, "in-flight", "P", 1, stress.MaxWorkers, fmt.Sprintf("operations in flight on each connection (default %d, open loop %d)", closedInFlight, openInFlight))
+	number.Float64(f, &l.rate, "rate", "R", stress.MinRate, stress.MaxRate, "operations per second, of an open loop")
 	f.StringVar(&l.sweep, "sweep", "", "open loops at rates FROM:TO:STEP, such as 10k:100k:10k, to find the one up to which the store keeps up")
 	f.StringVar(&l.arrivals, "arrivals", "constant", "of an open loop: constant or poisson")
-	f.DurationVar(&l.warmup, "warmup", 2*time.Second, "time before the measured time")
-	f.DurationVar(&l.duration, "duration", 10*time.Second, "measured time")
-	f.Uint64Var(&l.count, "count", 0, "number of operations to measure, instead of a duration")
-	f.DurationVar(&l.interval, "interval", time.Second, "between lines of progress, and in intervals.csv")
+	number.Duration(f, &l.warmup, "warmup", "", 0, stress.MaxTime, "time before the measured time")
+	number.Duration(f, &l.duration, "duration", "", time.Millisecond, stress.MaxTime, "measured time")
+	number.Uint64(f, &l.count, "count", "", 1, math.MaxUint64, "number of operations to measure, instead of a duration")
+	number.Duration(f, &l.interval, "interval", "", stress.MinInterval, stress.MaxTime, "between lines of progress, and in intervals.csv")
 	f.BoolVar(&l.verify, "verify", false, "check every read against what was written; two writes of one record then wait for each other")
-	f.StringVarP(&l.out, "output", "o", "", "directory for the results (default: a new one below $TMPDIR)")
+	f.StringVarP(&l.out, "output", "o", "", "directory for the results, new or empty (default: a new one below $TMPDIR)")
 	l.looking.flags(f)
 	f.BoolVar(&l.originalOutput, "original-output", false, "of the original's benchmarks: print exactly its lines")
 	return cmd
@@ -205,6 +235,14 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 	if err != nil {
 		return err
 	}
+	_, missing := os.Stat(l.out)
+	dir, err := l.makeResultsDir()
+	if err != nil {
+		return err
+	}
+	if missing != nil {
+		defer os.Remove(dir) // unless there is something in it
+	}
 	stores, err := l.open(ctx)
 	if err != nil {
 		return err
@@ -221,12 +259,6 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 	if err != nil {
 		return err
 	}
-	dir := l.out
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "kivaloo-stress-"+l.workload+"-"); err != nil {
-			return fmt.Errorf("make a directory for results: %w", err)
-		}
-	}
 	if len(rates) > 0 {
 		return l.sweepRates(ctx, stores, plan, rates, dir, out, progress)
 	}
@@ -235,6 +267,29 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 		return err
 	}
 	return errors.Join(s.Table(out), l.draw(dir, out), err, o.Err())
+}
+
+// makeResultsDir makes the directory for the results. Nothing else has been done by then: a load whose results have no
+// place is not begun.
+func (l *load) makeResultsDir() (string, error) {
+	if l.out == "" {
+		dir, err := os.MkdirTemp("", "kivaloo-stress-"+l.workload+"-")
+		if err != nil {
+			err = fmt.Errorf("make a directory for results: %w", err)
+		}
+		return dir, err
+	}
+	if err := results.MakeDir(l.out); err != nil {
+		return "", err
+	}
+	out, err := os.Stat(l.out)
+	if err != nil {
+		return "", err
+	}
+	if store, err := os.Stat(l.dir); err == nil && os.SameFile(out, store) {
+		return "", fmt.Errorf("-o and --dir are both %s: results and the store need a directory each", l.out)
+	}
+	return l.out, nil
 }
 
 // measure runs a plan, and writes its results to a directory. After a load there is an outcome even if there is an error.
@@ -260,20 +315,21 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 		seen.interval(v)
 	})
 	m.stop()
-	if err != nil {
+	if o == nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
 	s := results.Summarize(config, host, o)
-	err = seen.found(s)
-	return o, s, errors.Join(err, w.Finish(s))
+	return o, s, errors.Join(err, seen.found(s), w.Finish(s))
 }
 
-// draw makes the page, and tells where it is.
+// draw makes the page, and tells where it is. Without one it tells where the results are nevertheless.
 func (l *load) draw(dir string, out io.Writer) error {
 	path, err := results.Report(dir)
-	if err == nil {
-		_, err = fmt.Fprintf(out, "\nResults are in %s, drawn in %s\n", dir, path)
+	if err != nil {
+		_, printed := fmt.Fprintf(out, "\nResults are in %s, not drawn\n", dir)
+		return errors.Join(err, printed)
 	}
+	_, err = fmt.Fprintf(out, "\nResults are in %s, drawn in %s\n", dir, path)
 	return err
 }
 
@@ -314,7 +370,7 @@ func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
 	p.Rate, p.Poisson = l.rate, l.arrivals == "poisson"
 	p.Warmup, p.Duration, p.Count, p.Interval = l.warmup, l.duration, l.count, l.interval
 	p.Seed, p.Verify = l.seed, l.verify
-	return p, nil
+	return p, p.Check()
 }
 
 // config is what the results say was asked for.

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/number/numbertest"
 	"kivaloo/stress"
 )
 
@@ -60,7 +62,7 @@ func TestRunAndCompare(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	text, err = output(t, "run", "--dir", at("store"), "-n", "500", "--warmup", "0s", "--duration", "300ms", "--interval", "50ms",
+	text, err = output(t, "run", "--dir", at("store"), "--existing", "-n", "500", "--warmup", "0s", "--duration", "300ms", "--interval", "50ms",
 		"--mix", "get=9,range=1", "-R", "1000", "--arrivals", "poisson", "-o", at("open"))
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +100,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("report of %s: %q %v", rate, path, err)
 		}
 	}
-	for _, text := range []string{"", "1:2", "1:2:0", "2:1:1", "k:2:1", "1:1m:1", "1:100000:1"} {
+	for _, text := range []string{"", "1:2", "1:2:0", "2:1:1", "k:2:1", "1:1m:1", "1:100000:1", "1:2:Inf", "1:NaN:1", "NaN:2:1", "-1:2:1", "1:1e300:1e299", "0.0001:1:0.1"} {
 		if rates, err := parseSweep(text); err == nil {
 			t.Errorf("sweep %q is taken for %v", text, rates)
 		}
@@ -132,6 +134,125 @@ func TestLoadCommand(t *testing.T) {
 	}
 }
 
+// A flag that takes a number refuses what is none, and what cannot be meant, before anything is done.
+func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "seed", "count") }
+
+// filesIn returns what is in a directory.
+func filesIn(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Neither records nor results go where something else is, and then nothing at all has been done.
+func TestRunKeepsOutOfOtherDirectories(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	if _, err := output(t, "load", "--dir", at("theirs"), "-n", "20"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"etc", "empty"} {
+		if err := os.Mkdir(at(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(at("etc/passwd"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := fmt.Sprint(filesIn(t, at("theirs")))
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"load", "--dir", at("theirs")}, "holds a store, and a load changes it"},
+		{[]string{"run", "--dir", at("theirs"), "-o", at("out")}, "say --existing if that is meant"},
+		{[]string{"load", "--dir", at("etc")}, "is not empty, and there is no store in it"},
+		{[]string{"load", "--dir", at("etc"), "--existing"}, "is not empty, and there is no store in it"},
+		{[]string{"run", "--dir", at("etc"), "--existing", "-o", at("out")}, "is not empty, and there is no store in it"},
+		{[]string{"load", "--dir", at("etc/passwd")}, "not a directory"},
+		{[]string{"run", "--dir", at("new"), "-o", at("etc")}, "etc is not empty: name a new directory"},
+		{[]string{"run", "--dir", at("new"), "-o", at("theirs")}, "theirs is not empty: name a new directory"},
+		{[]string{"run", "--dir", at("new"), "-o", at("etc"), "--sweep", "1:2:1"}, "etc is not empty: name a new directory"},
+		{[]string{"run", "--dir", at("empty"), "-o", at("empty")}, "results and the store need a directory each"},
+		{[]string{"run", "--dir", at("new"), "-c", "1000", "-P", "1000"}, "1000000 operations in flight"},
+	} {
+		if err := run(c.args); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v: %v, want an error with: %s", c.args, err, c.want)
+		}
+		if got := fmt.Sprint(filesIn(t, dir)); got != "[empty etc theirs]" {
+			t.Fatalf("%v has left %s", c.args, got)
+		}
+	}
+	if fmt.Sprint(filesIn(t, at("theirs"))) != before || len(filesIn(t, at("etc"))) != 1 || len(filesIn(t, at("empty"))) != 0 {
+		t.Error("something has been made in a directory of somebody else")
+	}
+	// What is empty may be used.
+	if _, err := output(t, "run", "--dir", at("empty"), "-n", "10", "--count", "5", "--warmup", "0s", "-o", at("out")); err != nil {
+		t.Error(err)
+	}
+}
+
+// "Achieved" is of the time that the schedule takes, not of that until its last answer.
+func TestAchievedAtALowRate(t *testing.T) {
+	dir := t.TempDir()
+	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "10", "-w", "c", "-R", "10", "--warmup", "0s", "--count", "3", "-o", filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(t, text, "of 10 (100.00 % of what was due)")
+	var achieved float64
+	_, line, _ := strings.Cut(text, "Achieved ")
+	if _, err := fmt.Sscanf(line, "%g per second", &achieved); err != nil || achieved > 10 { // less on a busy machine
+		t.Errorf("achieved %g, %v", achieved, err)
+	}
+}
+
+// What has been measured stays, and is named, if something fails afterwards.
+func TestResultsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	t.Run("a page that cannot be drawn", func(t *testing.T) {
+		l := load{}
+		var out strings.Builder
+		err := l.draw(at("nothing"), &out)
+		if err == nil {
+			t.Error("no error")
+		}
+		contains(t, out.String(), "Results are in "+at("nothing")+", not drawn")
+	})
+	t.Run("the second rate of a sweep fails", func(t *testing.T) {
+		if err := os.MkdirAll(at("out/2000"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at("out/2000/intervals.csv"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		db, err := kivaloo.Open(at("store"), kivaloo.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		mix, distribution, err := stress.YCSB("c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := stress.Plan{Mix: mix, Distribution: distribution, Records: 10, ValueSize: 100, Workers: 2, Duration: 20 * time.Millisecond, Interval: time.Second}
+		l := load{target: target{dir: at("store"), connections: 1, records: 10}, workload: "c"}
+		var out strings.Builder
+		err = l.sweepRates(t.Context(), []kivaloo.Store{db}, plan, []float64{1000, 2000, 3000}, at("out"), &out, io.Discard)
+		if !errors.Is(err, os.ErrExist) || !strings.Contains(err.Error(), "at 2000 per second") {
+			t.Error(err)
+		}
+		contains(t, out.String(), "kept up with all of 1000 per second", "drawn in "+at("out/report.html"))
+	})
+}
+
 // A number of operations ends a load too, and nothing has to be said of where its results go.
 func TestRunCount(t *testing.T) {
 	tmp := t.TempDir()
@@ -157,7 +278,7 @@ func TestRunVerificationFails(t *testing.T) {
 	if _, err := output(t, "load", "--dir", store, "-n", "20"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := output(t, "run", "--dir", store, "-n", "20", "--mix", "delete=1", "--distribution", "hotspot:0.5:0.5", "--count", "7", "--warmup", "0s", "-o", filepath.Join(dir, "a")); err != nil {
+	if _, err := output(t, "run", "--dir", store, "--existing", "-n", "20", "--mix", "delete=1", "--distribution", "hotspot:0.5:0.5", "--count", "7", "--warmup", "0s", "-o", filepath.Join(dir, "a")); err != nil {
 		t.Fatal(err)
 	}
 	db, err := kivaloo.Open(store, kivaloo.Options{})
@@ -168,7 +289,7 @@ func TestRunVerificationFails(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	text, err := output(t, "run", "--dir", store, "-n", "20", "--mix", "get=1", "--count", "500", "--warmup", "0s", "--verify", "-o", filepath.Join(dir, "b"))
+	text, err := output(t, "run", "--dir", store, "--existing", "-n", "20", "--mix", "get=1", "--count", "500", "--warmup", "0s", "--verify", "-o", filepath.Join(dir, "b"))
 	if !errors.Is(err, stress.ErrVerify) || exitStatus(err) != 2 {
 		t.Errorf("%v: exit status %d", err, exitStatus(err))
 	}
@@ -208,13 +329,13 @@ func TestRunUsage(t *testing.T) {
 		{[]string{"run"}, "either -t with an address or --dir"},
 		{[]string{"run", "-t", missing, "--dir", "x"}, "either -t with an address or --dir"},
 		{[]string{"run", "-t", missing}, "no such file or directory"},
-		{[]string{"run", "-t", missing, "-c", "0"}, "0 connections"},
+		{[]string{"run", "-t", missing, "-c", "0"}, `invalid argument "0" for "-c, --connections" flag`},
 		{[]string{"run", "-w", "z"}, `no workload "z"`},
 		{[]string{"run", "-w", "a", "--mix", "get=1"}, "not both"},
 		{[]string{"run", "--mix", "peek=1"}, `no operation "peek"`},
 		{[]string{"run", "--distribution", "odd"}, `distribution "odd"`},
 		{[]string{"run", "--arrivals", "odd"}, `arrivals "odd"`},
-		{[]string{"run", "--dir", t.TempDir(), "--value-size", "1"}, "values of 1 bytes"},
+		{[]string{"run", "--dir", t.TempDir(), "--value-size", "1"}, `invalid argument "1" for "--value-size" flag: want a number from 20 to 255`},
 		{[]string{"run", "--original-output"}, "--original-output is for the workloads bulk-extract,"},
 		{[]string{"run", "-w", "tokyo"}, "-t with the address of a server"},
 		{[]string{"run", "-w", "tokyo", "-t", missing, "-c", "3"}, "--connections has no meaning for tokyo"},

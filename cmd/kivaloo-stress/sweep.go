@@ -30,10 +30,10 @@ func parseSweep(text string) ([]float64, error) {
 			part, scale = digits, 1000
 		}
 		v, err := strconv.ParseFloat(part, 64)
-		if err != nil || !(v > 0) {
-			return nil, fmt.Errorf("sweep %q: %q is not a rate", text, parts[i])
-		}
 		of[i] = v * scale
+		if err != nil || !(of[i] >= stress.MinRate && of[i] <= stress.MaxRate) {
+			return nil, fmt.Errorf("sweep %q: %q is not a rate from %v to %d per second", text, parts[i], stress.MinRate, stress.MaxRate)
+		}
 	}
 	n := (of[1]-of[0])/of[2] + 1
 	if !(n >= 1 && n <= maxSteps) {
@@ -47,19 +47,21 @@ func parseSweep(text string) ([]float64, error) {
 }
 
 // sweepRates measures at one rate after the other, each with results of its own below dir, and then prints and draws
-// all of them together. An interruption ends it with those that are done.
+// all of them together. An interruption or an error ends it with those that are done.
 func (l *load) sweepRates(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, rates []float64, dir string, out, progress io.Writer) error {
 	w := results.Sweep{Format: results.Format, Config: l.config(plan), Host: results.ThisHost()}
 	w.Config.Arrivals = l.arrivals
+	var failed error
 	for _, rate := range rates {
 		plan.Rate = rate
 		name := strconv.FormatFloat(rate, 'f', -1, 64)
 		o, s, err := l.measure(ctx, stores, plan, filepath.Join(dir, name), progress)
-		if err != nil {
-			return err
+		if o != nil {
+			err = errors.Join(err, o.Err())
 		}
-		if err := o.Err(); err != nil {
-			return fmt.Errorf("at %s per second: %w", name, err)
+		if err != nil {
+			failed = fmt.Errorf("at %s per second: %w", name, err)
+			break
 		}
 		if o.Cut {
 			break
@@ -67,13 +69,10 @@ func (l *load) sweepRates(ctx context.Context, stores []kivaloo.Store, plan stre
 		w.Add(s)
 	}
 	if len(w.Steps) == 0 {
-		return errors.New("interrupted before the first rate was done")
+		if failed == nil {
+			failed = errors.New("interrupted before the first rate was done")
+		}
+		return failed
 	}
-	if err := w.Write(dir); err != nil {
-		return err
-	}
-	if err := w.Table(out); err != nil {
-		return err
-	}
-	return l.draw(dir, out)
+	return errors.Join(w.Write(dir), w.Table(out), l.draw(dir, out), failed)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/number"
 	"kivaloo/disk"
 	"kivaloo/tree"
 )
@@ -48,7 +49,7 @@ Exit status 1 if anything is wrong, with one line for each fault.`,
 
 // addBlockSizeFlag adds the flag of the commands that look into a directory.
 func addBlockSizeFlag(cmd *cobra.Command, blockSize *int) {
-	cmd.Flags().IntVar(blockSize, "block-size", 0, "bytes in a block, if it cannot be told from what is in them")
+	number.Int(cmd.Flags(), blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, "bytes in a block, if it cannot be told from what is in them")
 }
 
 // openToRead opens the block store in dir so that nothing in it is changed.

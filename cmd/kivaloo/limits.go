@@ -17,4 +17,20 @@ const (
 	// progressPairs is how many pairs pass between two updates of the progress bar,
 	// each of which costs as much as several pairs do.
 	progressPairs = 1024
+
+	// maxStorageCost is the most that --storage-cost takes: at a tenth of it all garbage is gone in a second.
+	maxStorageCost = 1e12
+
+	// maxMinCommit is the most that --min-commit takes, far above what waits for a commit.
+	maxMinCommit = 1 << 20
+
+	// maxConnections is the most that --max-connections takes. Descriptors are the limit that is met.
+	maxConnections = 1 << 20
+
+	// maxTopEvery and maxTopCount are the most that the flags of top take.
+	maxTopEvery = 24 * time.Hour
+	maxTopCount = 1 << 30
+
+	// maxSize is the most that a number of bytes in a flag can be. Sums of a few do not overflow.
+	maxSize = 1 << 50
 )

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/number/numbertest"
 	"kivaloo/wire"
 )
 
@@ -229,3 +230,6 @@ func TestVersion(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// A flag that takes a number refuses what is none, and what cannot be meant, before anything is done.
+func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "limit") }

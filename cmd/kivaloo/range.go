@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/number"
 )
 
 // rangeOptions are the flags of range.
@@ -50,7 +52,7 @@ in which a key or a value that is not UTF-8, or with --hex each, goes by the nam
 	}
 	o.connectionFlags(cmd)
 	o.codingFlags(cmd)
-	cmd.Flags().Uint64VarP(&o.limit, "limit", "n", 0, "print at most this many pairs (0: all)")
+	number.Uint64(cmd.Flags(), &o.limit, "limit", "n", 0, math.MaxUint64, "print at most this many pairs (0: all)")
 	cmd.Flags().BoolVarP(&o.keysOnly, "keys-only", "k", false, "print no values")
 	cmd.Flags().BoolVarP(&o.json, "json", "j", false, "print JSON objects, one a line")
 	return cmd

@@ -15,6 +15,8 @@ import (
 
 	"kivaloo"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/number"
+	"kivaloo/disk"
 )
 
 func newRestoreCommand() *cobra.Command {
@@ -41,7 +43,7 @@ and all is durable: after an error DIR is as it was.`,
 			return restore(ctx, in, args[1], blockSize, cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().IntVar(&blockSize, "block-size", 0, fmt.Sprintf("bytes in a block of the new store, 512 to 131072 (default %d)", kivaloo.DefaultBlockSize))
+	number.Int(cmd.Flags(), &blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, fmt.Sprintf("bytes in a block of the new store, 512 to 131072 (default %d)", kivaloo.DefaultBlockSize))
 	return cmd
 }
 

@@ -18,6 +18,7 @@ import (
 	"kivaloo"
 	"kivaloo/actors"
 	"kivaloo/cmd/internal/debug"
+	"kivaloo/cmd/internal/number"
 	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
@@ -58,7 +59,7 @@ type serveOptions struct {
 }
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{cache: defaultServeCacheBytes, journal: tree.DefaultJournalBytes}
+	o := serveOptions{cache: defaultServeCacheBytes, journal: tree.DefaultJournalBytes, maxKey: -1, maxValue: -1, storageCost: kivaloo.DefaultStorageCost}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Keep a store and serve it",
@@ -79,15 +80,15 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 	f.StringVar(&o.dir, "dir", defaultDir, "directory of the store; made if it is missing")
 	f.StringArrayVar(&o.listen, "listen", nil, "listen here too: /path/of.sock, host:port or [ip]:port (repeatable)")
 	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen on addresses that other machines can reach")
-	f.IntVar(&o.blockSize, "block-size", 0, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", kivaloo.DefaultBlockSize))
+	number.Int(f, &o.blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", kivaloo.DefaultBlockSize))
 	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
-	f.IntVar(&o.maxKey, "max-key", -1, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
-	f.IntVar(&o.maxValue, "max-value", -1, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
+	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
+	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
 	f.Var(&o.journal, "journal", "how long the journal of changes may become before pages are written; 0: each commit writes its pages")
-	f.Float64Var(&o.storageCost, "storage-cost", kivaloo.DefaultStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
-	f.DurationVar(&o.commitDelay, "commit-delay", 0, "how long a change may wait for others to be committed with, up to 1s")
-	f.IntVar(&o.minCommit, "min-commit", 0, "so many waiting changes are committed without waiting any longer")
-	f.IntVar(&o.maxConnections, "max-connections", 0, "connections open at once; 0: as many as file descriptors allow")
+	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
+	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to be committed with, up to 1s")
+	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "so many waiting changes are committed without waiting any longer")
+	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "connections open at once; 0: as many as file descriptors allow")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut can lose acknowledged changes")
 	f.StringVar(&o.debug.Addr, "debug-addr", "", "let people look inside at this host:port, over HTTP: a live page, metrics, profiles")
 	f.BoolVar(&o.debug.Insecure, "insecure-debug", false, "allow a --debug-addr that other machines can reach")
@@ -98,20 +99,9 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 // check refuses what can be refused before anything is touched, and returns the addresses
 // of --listen.
 func (o *serveOptions) check() ([]wire.Addr, error) {
-	switch {
-	case o.blockSize != 0 && (o.blockSize < disk.MinBlockSize || o.blockSize > disk.MaxBlockSize):
-		return nil, fmt.Errorf("--block-size %d is not within %d to %d", o.blockSize, disk.MinBlockSize, disk.MaxBlockSize)
-	case o.commitDelay < 0 || o.commitDelay > time.Second:
-		return nil, fmt.Errorf("--commit-delay %v is not within 0 to 1s", o.commitDelay)
-	case o.minCommit < 0:
-		return nil, fmt.Errorf("--min-commit %d is negative", o.minCommit)
-	case o.maxConnections < 0:
-		return nil, fmt.Errorf("--max-connections %d is negative", o.maxConnections)
-	case !(o.storageCost >= 0):
-		return nil, fmt.Errorf("--storage-cost %v is not 0 or more", o.storageCost)
-	case len(socketIn(o.dir).Address) > wire.MaxUnixPathLen:
+	if n := len(socketIn(o.dir).Address); n > wire.MaxUnixPathLen {
 		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, the longest possible has %d; "+
-			"go there and give a relative path", o.dir, len(socketIn(o.dir).Address), wire.MaxUnixPathLen)
+			"go there and give a relative path", o.dir, n, wire.MaxUnixPathLen)
 	}
 	var addrs []wire.Addr
 	for _, s := range o.listen {

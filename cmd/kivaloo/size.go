@@ -27,7 +27,7 @@ func (b *byteSize) Set(s string) error {
 		}
 	}
 	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil || n > 1<<62/unit {
+	if err != nil || n > maxSize/unit {
 		return fmt.Errorf("want a number of bytes such as 512M or 4Gi")
 	}
 	*b = byteSize(n * unit)

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kivaloo/cmd/internal/debug"
+	"kivaloo/cmd/internal/number"
 )
 
 const (
@@ -40,7 +41,7 @@ type topOptions struct {
 }
 
 func newTopCommand() *cobra.Command {
-	o := topOptions{}
+	o := topOptions{every: minTopEvery}
 	cmd := &cobra.Command{
 		Use:   "top [url]",
 		Short: "Watch what a server does",
@@ -53,17 +54,14 @@ On a terminal the numbers stay in place, until Ctrl-C; elsewhere they follow eac
   kivaloo top 127.0.0.1:6061 --count 1`,
 		Args: arguments(0, "url"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.every < minTopEvery {
-				return fmt.Errorf("--every %v is less than %v", o.every, minTopEvery)
-			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
 			return top(ctx, cmd.OutOrStdout(), reportURL(append(args, defaultDebugURL)[0]), o)
 		},
 	}
 	f := cmd.Flags()
-	f.DurationVar(&o.every, "every", minTopEvery, "how often to look")
-	f.IntVarP(&o.count, "count", "n", 0, "how often to look before ending; 0: until Ctrl-C")
+	number.Duration(f, &o.every, "every", "", minTopEvery, maxTopEvery, "how often to look")
+	number.Int(f, &o.count, "count", "n", 0, maxTopCount, "how often to look before ending; 0: until Ctrl-C")
 	return cmd
 }
 

@@ -159,6 +159,20 @@ func TestWriterKeepsTheFirstError(t *testing.T) {
 	}
 }
 
+// What could not be written after the load is refused before it.
+func TestCreateRefusesWhatCannotBeWritten(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "results")
+	c := testConfig
+	c.Rate = math.NaN()
+	if w, err := Create(dir, c, testHost); err == nil {
+		w.Close()
+		t.Error("a rate that is no number")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the directory has been made")
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	for name, spoil := range map[string]struct{ file, from, to, want string }{
 		"format":       {summaryFile, `"format": 1`, `"format": 2`, "format 2"},

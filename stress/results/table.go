@@ -84,8 +84,8 @@ func (s *Summary) Notes() []string {
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if s.Config.Open() {
 		all := s.All()
-		say("Achieved %.0f per second of %g (%.2f %%). Response time counts from when an operation was to start, service time from when it was sent.",
-			all.PerSec, s.Config.Rate, 100*all.PerSec/s.Config.Rate)
+		say("Achieved %.0f per second of %g (%.2f %% of what was due). Response time counts from when an operation was to start, service time from when it was sent.",
+			all.PerSec, s.Config.Rate, 100*float64(all.Done)/float64(max(s.Due, 1)))
 	} else {
 		say("A closed loop sends nothing while it waits, so a stall of the server counts as a few slow operations however long it is: " +
 			"what users would have waited for is not in these times. An open loop (-R) shows it.")

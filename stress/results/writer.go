@@ -39,8 +39,27 @@ type Writer struct {
 	err    error // the first one; nothing is written after it
 }
 
+// MakeDir makes a directory for results, or takes an empty one.
+func MakeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make a directory for results: %w", err)
+	}
+	names, err := os.ReadDir(dir)
+	if err == nil && len(names) > 0 {
+		err = fmt.Errorf("%s is not empty: name a new directory", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("a directory for results: %w", err)
+	}
+	return nil
+}
+
 // Create makes the directory, or takes an existing one without results in it.
 func Create(dir string, c Config, h Host) (*Writer, error) {
+	// What cannot be written in the end is refused now, not after the load.
+	if _, err := json.Marshal(Summary{Config: c, Host: h}); err != nil {
+		return nil, fmt.Errorf("results of this load could not be written: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make a directory for results: %w", err)
 	}

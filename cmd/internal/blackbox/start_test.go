@@ -129,16 +129,16 @@ func TestServeRefuses(t *testing.T) {
 		{name: "no address", options: []string{"--listen", "nonsense"}, says: "--listen nonsense: "},
 		{name: "unknown flag", options: []string{"--what"}, says: "unknown flag: --what; see `kivaloo serve --help`"},
 		{name: "an argument", options: []string{"what"}, says: `there is an argument too many, "what"`},
-		{name: "block size", options: []string{"--block-size", "511"}, says: "--block-size 511 is not within 512 to 131072"},
+		{name: "block size", options: []string{"--block-size", "511"}, says: `invalid argument "511" for "--block-size" flag: want a number from 512 to 131072`},
 		{name: "no number", options: []string{"--block-size", "many"}, says: "--block-size"},
 		{name: "cache", options: []string{"--cache", "1Mi"}, says: "--cache 1Mi is 512 pages of 2048 bytes, which is not within 1024 to"},
 		{name: "no cache", options: []string{"--cache", "0"}, says: "--cache 0"},
-		{name: "max key", options: []string{"--max-key", "256"}, says: "longest key 256"},
+		{name: "max key", options: []string{"--max-key", "256"}, says: `invalid argument "256" for "--max-key" flag: want a number from 0 to 255`},
 		{name: "max value", options: []string{"--block-size", "512", "--max-value", "105"}, says: "more than a third of a block"},
-		{name: "commit delay", options: []string{"--commit-delay", "2s"}, says: "--commit-delay 2s is not within 0 to 1s"},
-		{name: "min commit", options: []string{"--min-commit", "-1"}, says: "--min-commit -1 is negative"},
-		{name: "max connections", options: []string{"--max-connections", "-1"}, says: "--max-connections -1 is negative"},
-		{name: "storage cost", options: []string{"--storage-cost", "NaN"}, says: "--storage-cost NaN is not 0 or more"},
+		{name: "commit delay", options: []string{"--commit-delay", "2s"}, says: `invalid argument "2s" for "--commit-delay" flag: want a duration from 0s to 1s`},
+		{name: "min commit", options: []string{"--min-commit", "-1"}, says: `invalid argument "-1" for "--min-commit" flag`},
+		{name: "max connections", options: []string{"--max-connections", "-1"}, says: `invalid argument "-1" for "--max-connections" flag`},
+		{name: "storage cost", options: []string{"--storage-cost", "NaN"}, says: `invalid argument "NaN" for "--storage-cost" flag`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

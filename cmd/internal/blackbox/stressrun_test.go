@@ -51,7 +51,7 @@ func TestStressOfAServedStore(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	stressed(t, 1, run("old", "--duration", "100ms"), "earlier results are not overwritten")
+	stressed(t, 1, run("old", "--duration", "100ms"), "is not empty: name a new directory")
 	s.stop(t)
 	stressed(t, 1, run("none", "--duration", "100ms"), s.addr())
 }
