@@ -3,236 +3,269 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"kivaloo/disk"
+	"kivaloo/tree/journal"
+	"kivaloo/tree/memtable"
+	"kivaloo/tree/page"
 )
 
-// appender hands to the store what is to become durable. What that is depends on how the tree commits:
+// appender hands to the store what is to become durable. An append is
 //
-//	journal   a batch:       its pieces ... [pages of the checkpoint under way ...]
-//	          a checkpoint:  pages ...      as often as it takes
-//	          its end:       pages ... [seal] checkpoint record, root, [mark]
-//	pages     a batch:       pages ... [seal] root
+//	[pages of a flush step ... seal, flush record, root] [journal blocks of a commit ...]
 //
-// While one append is under way, what goes into the next is built.
+// either part or both. While one append is under way, requests are decided for the next.
 type appender struct {
-	busy    bool // an append is under way; writes.syncing is the batch in it, if there is one
+	busy    bool // an append is under way
 	op      disk.Op
 	since   time.Duration // when it was handed to the store
 	pages   [][]byte
-	saved   []nodeID // the tree's pages among them
-	root    bool     // a root is among them, and all of its tree is in the store then
-	journal journalWriter
-	logged  uint64 // blocks of the journal in it
+	step    *pageCommit // in it, or nil
+	commit  bool        // journal blocks are in it
+	answers bool        // it makes durable what requests wait for
+	whole   bool        // it ends with a root that holds everything
+	restart start       // of its root
+
+	next    uint64 // block number for the next append
+	last    uint64 // last block that belongs to anything; noBlock: there is none
+	seq     uint64 // of the last commit in the journal
+	clean   bool   // the last block is a root that holds everything
+	starts  []start
+	durable start // where the journal is replayed from on the last root
+	blocks  uint64
+
+	journal journal.Writer
 	seal    []byte
 	record  []byte
-	mark    []byte
-	seq     uint64 // of the last batch in the journal
 }
 
-// logs reports whether batches become durable by the journal.
-func (t *Tree) logs() bool { return t.cfg.JournalBytes > 0 }
-
-// append hands w, if it is not nil, to the store, and what is next of the checkpoint under way.
-func (t *Tree) append(w *write) {
-	a, cp := &t.appends, &t.checkpoint
-	a.pages, a.saved, a.logged, a.root = a.pages[:0], a.saved[:0], 0, false
-	chunk := max(1, checkpointChunkBytes/t.cache.blockSize)
-	switch {
-	case w == nil:
-		if t.save(&cp.saving, chunk) {
-			t.putRoot(&cp.saving, true)
-			if t.replaying || t.committed.logged != cp.saving.version.logged {
-				t.putMark()
-			}
-		}
-	case t.logs():
-		a.seq++
-		blocks := a.journal.writeBatch(t.cache.blockSize, a.seq, t.next, w.outcomes, w.overwrites)
-		a.pages, a.logged = append(a.pages, blocks...), uint64(len(blocks))
-		if cp.running {
-			t.save(&cp.saving, chunk)
-		}
-	default:
-		w.saving.begin(w.result)
-		t.save(&w.saving, len(w.fresh))
-		t.putRoot(&w.saving, false)
-	}
-	if w != nil {
-		t.payDebt(w)
-		t.tip = w.result
-		t.writes.syncing = w
-	}
-	a.busy, a.since = true, t.now
-	a.op = disk.Op{Kind: disk.Append, Block: t.next, Pages: a.pages}
-	t.submit(&a.op)
+// start is where the journal has the first commit of a memtable. A seq of 0 means that it has none.
+// appender.starts are those of the tables in the view.
+type start struct {
+	seq, block uint64
+	before     uint64 // journal blocks that came before it since the store was opened
 }
 
-// putRoot adds the root of s, of which all other pages are numbered, to the append at hand: behind a checkpoint record, if
-// there is to be one.
-func (t *Tree) putRoot(s *saving, withRecord bool) {
-	a, size := &t.appends, t.cache.blockSize
-	root := t.cache.node(s.version.root)
-	putNodes(t.cache.page(root), s.version.nodes)
-	sealAt := -1
-	if sealed(size) {
-		if a.seal == nil {
-			a.seal = make([]byte, size)
-		}
-		sealAt = len(a.pages)
-		a.pages = append(a.pages, a.seal)
-	}
-	if withRecord {
-		if a.record == nil {
-			a.record = make([]byte, size)
-		}
-		writeCheckpoint(a.record, a.seq, t.next+uint64(len(a.pages)), s.version.next)
-		a.pages = append(a.pages, a.record)
-	}
-	t.number(s.version.root, root)
-	if sealAt >= 0 {
-		putSeal(a.pages, sealAt, t.next)
-	}
-	if invariants {
-		t.checkSaved(s.version.root, root, nil, nil)
-	}
-	a.root = true
-}
-
-// putMark adds a batch of the journal that changes nothing, behind a root that is not the last word: other batches, before it, have
-// been acknowledged. Without it the original would open the store, and miss them.
-func (t *Tree) putMark() {
+// append hands what is ready to the store, and reports whether there was something.
+func (t *Tree) append() bool {
 	a := &t.appends
-	if a.mark == nil {
-		a.mark = make([]byte, t.cache.blockSize)
+	if a.busy || t.refusal != nil || t.cfg.ReadOnly {
+		return false
 	}
-	block, pieces := t.next+uint64(len(a.pages)), 1
-	if t.replaying {
-		pieces = 2 // which number would be next is not known yet: a batch that is never whole is passed over
-	} else {
-		a.seq++
-		a.logged = 1
+	a.commit, a.step = t.logs() && t.active().Pending(), nil
+	if t.flush.ready() && !(t.cramped && a.commit) { // a full disk takes the smaller part first
+		a.step = t.flush.step
 	}
-	finishJournal(a.mark, journalPiece, a.seq, block, 0, pieces, 0)
-	a.pages = append(a.pages, a.mark)
+	if a.step == nil && !a.commit {
+		return false
+	}
+	first := a.next
+	a.pages, a.whole = a.pages[:0], false
+	if a.step != nil {
+		t.putStep(first)
+	}
+	if a.commit {
+		t.putCommit(first)
+	}
+	a.answers = a.commit || a.step != nil && t.flush.committing()
+	a.busy, a.since = true, t.now
+	a.op = disk.Op{Kind: disk.Append, Block: first, Pages: a.pages}
+	t.submit(&a.op)
+	return true
 }
 
-// marked takes account of the mark in an append that is in the store now, if there is one: replay of the committed tree
-// starts behind it.
-func (t *Tree) marked() {
-	if a := &t.appends; a.logged > 0 {
-		t.committed.logged += a.logged
-		t.committed.next = t.next
-		t.tip = t.committed
-		a.logged = 0
+// putStep adds the pages of a flush step to the append at hand, its root last.
+func (t *Tree) putStep(first uint64) {
+	a, f, size := &t.appends, &t.flush, t.cache.blockSize
+	f.state = flushAppending
+	a.restart = a.restartFrom(f.last && f.table != nil)
+	a.whole = !a.commit && a.restart.seq == 0
+	reserve := 0
+	if page.Sealed(size) {
+		reserve++
+	}
+	withRecord := t.logs() || !a.whole
+	if withRecord {
+		reserve++
+	}
+	a.step.number(first, reserve)
+	a.pages = append(a.pages, a.step.pages...)
+	root := len(a.pages) - 1
+	if a.restart.seq == 0 {
+		a.restart = start{a.seq + 1, first + uint64(root) + 1, a.blocks}
+	}
+	page.PutRoot(a.pages[root], a.step.result.nodes, !a.whole)
+	if withRecord {
+		a.record = sized(a.record, size)
+		a.pages[root-1] = a.record
+		journal.PutFlush(a.record, journal.Block{Seq: a.restart.seq, Number: first + uint64(root) - 1, First: first, Previous: a.last}, a.restart.block)
+	}
+	if page.Sealed(size) {
+		a.seal = sized(a.seal, size)
+		at := root - reserve
+		a.pages[at] = a.seal
+		page.PutSeal(a.pages, at, first)
+	}
+	t.clean.payDebt(a.step.replaced)
+	if invariants {
+		a.step.check(a.step.result.root, nil, nil)
 	}
 }
 
-// number adds a page to the append at hand, of which the children have their numbers.
-func (t *Tree) number(id nodeID, nd *node) {
-	a, c := &t.appends, t.cache
-	block := t.next + uint64(len(a.pages))
-	nd.oldest = block
-	if nd.height > 0 {
-		for i := range int(nd.keys) + 1 {
-			nd.oldest = min(nd.oldest, c.record(nd, i).oldest)
+func sized(p []byte, size int) []byte {
+	if p == nil {
+		p = make([]byte, size)
+	}
+	return p
+}
+
+// restartFrom returns where the journal has the first change that the tree lacks, if it has the
+// oldest table or not; a seq of 0 if it lacks none.
+func (a *appender) restartFrom(hasOldest bool) start {
+	starts := a.starts
+	if hasOldest {
+		starts = starts[:len(starts)-1]
+	}
+	for _, s := range slices.Backward(starts) {
+		if s.seq != 0 {
+			return s
 		}
 	}
-	nd.setBlock(block)
-	c.table[block] = id
-	c.setState(nd, frameSaved)
-	a.saved = append(a.saved, id)
-	a.pages = append(a.pages, c.page(nd))
+	return start{}
 }
 
-// appended takes in the outcome of an append.
+// putCommit adds the journal blocks of a commit to the append at hand.
+func (t *Tree) putCommit(first uint64) {
+	a, active := &t.appends, t.active()
+	b := journal.Block{Seq: a.seq + 1, Number: first + uint64(len(a.pages)), First: first, Previous: a.last}
+	a.journal.Begin(t.cache.blockSize)
+	changes := 0
+	active.EachPending(func(c memtable.Change) {
+		changes++
+		if c.Deleted {
+			a.journal.Delete(c.Key)
+		} else {
+			a.journal.Set(c.Key, c.Value)
+		}
+	})
+	if a.starts[0].seq == 0 {
+		a.starts[0] = start{b.Seq, b.Number, a.blocks}
+	}
+	blocks := a.journal.Finish(b)
+	a.pages = append(a.pages, blocks...)
+	a.blocks += uint64(len(blocks))
+	active.Append()
+	t.writer.committing()
+	t.noteCommit(changes)
+}
+
+// appended takes the outcome of an append.
 func (t *Tree) appended(op *disk.Op) {
-	a, w := &t.appends, t.writes.syncing
-	a.busy, t.writes.syncing = false, nil
-	t.wasOut(a.since)
+	a := &t.appends
+	a.busy = false
+	t.noteDisk(t.now - a.since)
 	switch {
 	case op.Err != nil:
-		t.appendFailed(w, fmt.Errorf("append %d blocks at block %d: %w", len(a.pages), op.Block, op.Err))
+		t.appendFailed(fmt.Errorf("append %d blocks at block %d: %w", len(a.pages), op.Block, op.Err))
 		return
 	case !op.OK:
-		t.appendFailed(w, fmt.Errorf("append at block %d: refused: something else writes to the store", op.Block))
+		t.appendFailed(fmt.Errorf("append at block %d: refused: something else writes to the store", op.Block))
 		return
 	}
-	t.next = op.Next
-	if a.root {
-		t.torn = t.replaying || a.logged > 0 // then a mark is behind it
+	if op.Next != op.Block+uint64(len(a.pages)) {
+		t.clean.disable() // block numbers have gaps, so distances say nothing about garbage
 	}
+	a.next, a.last = op.Next, op.Block+uint64(len(a.pages))-1
+	a.clean = a.whole
 	t.counts.written += uint64(len(a.pages))
-	if t.checkpoint.running && len(a.saved) > 0 {
-		t.chunkSaved()
+	if a.step != nil {
+		t.publishStep()
 	}
-	if w != nil {
-		t.publish(w)
-	} else {
-		t.marked()
+	if a.commit {
+		a.seq++
+		t.active().Commit()
 	}
+	if a.answers {
+		t.counts.commits++
+		t.changed = t.now
+	}
+	if a.step != nil {
+		t.flush.stepDurable()
+	}
+	t.limitCache()
 	t.afterAppend(len(a.pages))
-	if w != nil {
-		t.settle(w)
+	if a.answers {
+		t.noteDurable()
+		t.writer.committed()
 	}
 }
 
-// appendFailed gives up w, if it is not nil, the batch that was built behind it, and the checkpoint under way. Nothing of
-// them is acknowledged, and no more is made durable until the store can be trusted again.
-func (t *Tree) appendFailed(w *write, err error) {
-	ws := &t.writes
-	ws.refusal = fmt.Errorf("%w: %w", ErrReadOnly, err)
-	ws.retryAt = 0
-	if errors.Is(err, disk.ErrNoSpace) {
-		ws.retryAt = t.now + noSpaceRetry
+// publishStep makes the tree of a durable step the committed one.
+func (t *Tree) publishStep() {
+	a := &t.appends
+	before := t.view.tree
+	t.view.tree = a.step.result
+	a.durable = a.restart
+	a.step.publish(len(t.snapshotList) > 0)
+	t.cache.node(before.root).pins--
+	t.publishView()
+}
+
+// appendFailed gives up everything that is not durable, and refuses changes until the store can be
+// trusted again: for a full disk that is soon.
+func (t *Tree) appendFailed(err error) {
+	a := &t.appends
+	full := errors.Is(err, disk.ErrNoSpace)
+	t.cramped = full
+	if a.commit && a.starts[0].seq == a.seq+1 {
+		a.starts[0] = start{}
+	}
+	committing := t.flush.committing()
+	if a.step != nil {
+		t.flush.dropStep()
+	}
+	if full && !a.commit && !committing {
+		t.flush.putOff(err)
+		return // changes may still find room in the journal
+	}
+	t.refusal, t.retryAt = fmt.Errorf("%w: %w", ErrReadOnly, err), 0
+	if full {
+		t.retryAt = t.now + noSpaceRetry
 	}
 	t.cfg.Log.Error("store is read-only", "err", err)
-	t.tip = t.committed
-	t.unnumber()
-	if w != nil {
-		t.abandon(w, err)
-	}
-	if next := ws.building; next != nil {
-		ws.building = nil
-		t.abandon(next, ws.refusal)
-	}
-	t.checkpointFailed(ws.refusal)
-	t.cfg.OnFault(ws.refusal)
+	t.abandon(err)
+	t.cfg.OnFault(t.refusal)
 }
 
-// unnumber takes the numbers of an append that failed off its pages, and out of their parents.
-func (t *Tree) unnumber() {
-	a, c := &t.appends, t.cache
-	if a.logged > 0 {
-		a.seq, a.logged = a.seq-1, 0
+// abandon fails all requests that wait for something to become durable, and takes out of the
+// memtables what they did: those of the append that failed with err, the others with the refusal.
+func (t *Tree) abandon(err error) {
+	t.active().Truncate()
+	if t.flush.committing() {
+		t.flush.state, t.flush.table = flushIdle, nil
+		tables := t.view.tables
+		t.view.tables = slices.Clone(tables[:1])
+		t.appends.starts = t.appends.starts[:1]
+		t.publishView()
+		t.retire(tables[1])
 	}
-	for _, id := range a.saved {
-		nd := c.node(id)
-		delete(c.table, nd.block)
-		nd.setBlock(nd.born)
-		c.setState(nd, frameFresh)
-	}
-	for _, id := range a.saved {
-		t.forgetNumbers(c.node(id))
-	}
-	for _, s := range t.checkpoint.saving.stack {
-		t.forgetNumbers(c.node(s.id))
-	}
-	a.saved = a.saved[:0]
+	t.writer.failed(err, t.refusal)
+	t.flush.failWaiters(t.refusal)
 }
 
-// forgetNumbers puts back the provisional numbers of children that were in an append that failed.
-func (t *Tree) forgetNumbers(nd *node) {
-	if nd.height == 0 {
+// stepFailed takes account of a page commit that could not be built.
+func (t *Tree) stepFailed(err error) {
+	committing := t.flush.committing()
+	t.flush.dropStep()
+	if committing {
+		t.cfg.Log.Error("a commit failed", "err", err)
+		refusal := t.refusal
+		t.refusal = err
+		t.abandon(err)
+		t.refusal = refusal
 		return
 	}
-	c := t.cache
-	for i, id := range c.children(nd) {
-		if r := c.record(nd, i); !provisional(r.block) && r.block >= t.next {
-			kid := c.node(id)
-			r.block, r.oldest = kid.born, noBlock
-			c.putRecord(nd, i, r)
-		}
-	}
+	t.flush.putOff(err)
 }

@@ -1,31 +1,24 @@
 package tree
 
-import (
-	"math"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // cache holds pages in frames outside the Go heap. It is owned by the tree's
 // goroutine; nothing in it is locked. Readers on other goroutines see pages, and keep frames from
 // being used again.
 //
 // Invariants:
-//  1. table maps the block of every clean and every reading frame, and of every fresh one that
-//     has its number, to that frame; it holds nothing else.
-//  2. A frame is evicted only while it is clean and has no pins. So what the table says
-//     can be forgotten at any time, but never be wrong.
-//  3. More frames than limit are in use only while all that were looked at were pinned or fresh, or so many are unsaved that
-//     less than a part of limit would be left for what requests read.
+//  1. table maps the block of every clean and every reading frame to that frame, and nothing else.
+//  2. Only clean frames without pins are evicted. So what the table says can be forgotten at any
+//     time, but is never wrong.
+//  3. More frames than limit are in use only while all that were looked at were pinned.
 type cache struct {
 	blockSize int // bytes
 	limit     int // pages
 	inUse     int // frames that are not free
-	unsaved   int // of those, fresh ones and saved ones
 	leaves    *slab
 	parents   *slab
 	table     map[uint64]nodeID
 	hand      nodeID // where the clock hand stands: a leaf or a parent frame
-	serial    uint64 // of provisional block numbers
 
 	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
 
@@ -54,7 +47,7 @@ func newCache(blockSize, pages int) (*cache, error) {
 			c.close()
 			return nil, err
 		}
-		s.at(0).block, s.at(0).born = noBlock, neverBorn
+		s.at(0).block = noBlock
 	}
 	return c, nil
 }
@@ -75,7 +68,7 @@ func (c *cache) node(id nodeID) *node {
 // alloc returns a frame for a page of the given height, evicting another page if
 // the cache is full.
 func (c *cache) alloc(height int) (nodeID, *node, error) {
-	for tries := 0; c.inUse >= c.limit && c.inUse-c.unsaved > c.limit/readShare && tries < 2 && c.evict(); tries++ {
+	for tries := 0; c.inUse >= c.limit && tries < 2 && c.evict(); tries++ {
 	}
 	s, tag := c.leaves, nodeID(0)
 	if height > 0 {
@@ -90,9 +83,9 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	}
 	c.inUse++
 	nd := s.at(i)
-	nd.forget()
+	nd.setBlock(noBlock)
 	nd.stride, nd.height, nd.state = 1, uint8(height), frameReading
-	nd.pins, nd.batch, nd.waiter, nd.written = 0, 0, 0, 0
+	nd.pins, nd.waiter = 0, 0
 	atomic.StoreUint32(&nd.used, 0)
 	return nodeID(i) | tag, nd, nil
 }
@@ -100,36 +93,17 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 // free gives a frame back: at once, or when no reader can look at it any more.
 func (c *cache) free(id nodeID) {
 	nd := c.node(id)
-	if !provisional(nd.block) && c.table[nd.block] == id {
+	if nd.block != noBlock && c.table[nd.block] == id {
 		delete(c.table, nd.block)
 	}
-	nd.forget()
-	c.setState(nd, frameFree)
+	nd.setBlock(noBlock)
+	nd.state = frameFree
 	c.inUse--
 	if c.readers != nil {
 		c.limbo = append(c.limbo, freed{id, c.readers.epoch.Load()})
 		return
 	}
 	c.reuse(id)
-}
-
-// forget makes nd no page, for all who look at it from now on.
-func (nd *node) forget() {
-	atomic.StoreUint64(&nd.born, neverBorn)
-	nd.setBlock(noBlock)
-}
-
-// setState changes the state of a frame that is in use.
-func (c *cache) setState(nd *node, to frameState) {
-	c.unsaved += unsavedIn(to) - unsavedIn(nd.state)
-	nd.state = to
-}
-
-func unsavedIn(s frameState) int {
-	if s == frameFresh || s == frameSaved {
-		return 1
-	}
-	return 0
 }
 
 // reclaim makes the frames in limbo that no reader can look at any more available.
@@ -158,8 +132,7 @@ func (c *cache) reuse(id nodeID) {
 // pinned pages grows instead of being searched over and over.
 const handSteps = 4096
 
-// handAhead is how many leaf frames before it comes to one the hand has it fetched: where most pages are fresh, it passes over
-// many.
+// handAhead is how many frames before the hand comes to one it has the processor fetch it.
 const handAhead = 8
 
 // evict frees the first page the clock hand comes to that has not been used since it last passed.
@@ -195,45 +168,14 @@ func (c *cache) advanceHand() nodeID {
 	return next
 }
 
-// child returns child i of a parent if its page is in memory, or noNode.
+// child returns child i of a parent if the hint leads to its page, else noNode: then descend has to
+// look for it.
 func (c *cache) child(nd *node, i int) nodeID {
-	block := c.blockOf(nd, i)
-	hint := c.children(nd)[i]
-	if c.node(hint).is(block) { // of id 0, too, there is a frame
+	if hint := c.children(nd)[i]; c.node(hint).is(c.blockOf(nd, i)) { // of id 0, too, there is a frame
 		return hint
 	}
-	id := c.resident(block)
-	if id != hint {
-		c.setChild(nd, i, id)
-	}
-	return id
+	return noNode
 }
-
-// find returns the frame that holds the page of a block, or noNode if none does. hint is where it may be. Pages without a
-// number are found only by it.
-func (c *cache) find(hint nodeID, block uint64) nodeID {
-	if c.node(hint).is(block) {
-		return hint
-	}
-	return c.resident(block)
-}
-
-// resident returns the frame that holds the page of a block, or noNode if none does.
-func (c *cache) resident(block uint64) nodeID {
-	if id, ok := c.table[block]; ok && c.node(id).block == block {
-		return id
-	}
-	return noNode // not here, or still on the way
-}
-
-// provisional returns a block number for a page that has none yet.
-func (c *cache) provisional() uint64 {
-	c.serial++
-	return c.lastBorn()
-}
-
-// lastBorn is the last number that provisional has returned.
-func (c *cache) lastBorn() uint64 { return provisionalBit | c.serial&(math.MaxUint64>>1) }
 
 // poison overwrites a page that nobody may read any more.
 func poison(p []byte) {

@@ -9,38 +9,42 @@ import (
 	"kivaloo/disk"
 )
 
-// cleaner rewrites old leaves, so that the blocks before them can be freed.
+// cleaner has old leaves rewritten, so that the blocks before them can be freed.
 //
-// It owes work in proportion to the garbage there is: debt, in pages. What clients
-// rewrite pays debt too, an old page more than a young one. While it owes more
-// leaves than are waiting, it looks for the oldest ones and has them wait; they are
-// rewritten together with the next batch, or after five seconds without one by themselves. The rules
-// and the rate are the original's.
+// It owes work in proportion to the garbage there is: debt, in pages. What clients rewrite pays debt
+// too, an old page more than a young one. While it owes more leaves than are waiting, it looks for
+// the oldest ones and has them wait; they are rewritten together with the next flush step, or after
+// five seconds without one by themselves. The rules and the rate are the original's.
 //
-// That rate weighs the price of storage against that of writing, over months. It does not bound the space
-// that a burst of random writes takes, each of which leaves a few pages of garbage. With Config.MaxSpread every
-// commit adds to the debt in proportion to what it has written, the more the closer the tree comes to
-// being spread over MaxSpread times the blocks that it consists of.
+// That rate weighs the price of storage against that of writing, over months. It does not bound the
+// space that a burst of random writes takes, each of which leaves a few pages of garbage. With
+// Config.MaxSpread every append adds to the debt in proportion to what it has written, the more the
+// closer the tree comes to being spread over MaxSpread times the blocks that it consists of.
+//
+// A leaf that cannot be read cannot be moved. It is left out of the debt: otherwise everything else
+// would be rewritten again and again for the sake of it.
 type cleaner struct {
+	t *Tree
+
+	off      bool // block numbers have gaps: distances say nothing about garbage
 	nextTick time.Duration
-	debt     float64         // pages
-	waiting  []*oldLeaf      // to be rewritten
-	marked   map[uint64]bool // blocks of waiting, and of pages that cannot be had
-	ready    int             // of waiting, those in memory
-	rewrote  bool            // since the last tick, leaves that had waited
-	used     uint64          // blocks from the oldest that a restart needs to the end, as of the last append
+	debt     float64                  // pages
+	waiting  []oldLeaf                // to be rewritten
+	marked   map[uint64]bool          // blocks of waiting
+	taken    []oldLeaf                // in the step that is being built
+	lost     map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
+	rewrote  bool                     // since the last tick, leaves that had waited
+	used     uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
+	ran      time.Duration            // when old leaves were last rewritten
 
 	free    disk.Op
 	freeing bool
 }
 
-// oldLeaf is a leaf that waits to be rewritten, its page pinned once it is there; or a parent that a
-// search for old leaves has to read on its way.
+// oldLeaf is a leaf that waits to be rewritten.
 type oldLeaf struct {
-	block  uint64
-	key    []byte // falls into it
-	id     nodeID
-	parent bool
+	block uint64
+	key   []byte // falls into it
 }
 
 // cleaningRate is how many pages a second are cleaned for each block of garbage.
@@ -49,10 +53,12 @@ func cleaningRate(blockSize int, storageCost float64) float64 {
 	return float64(blockSize) / 1e9 / monthSeconds * storageCost * 1e6
 }
 
-// tick does what is done every second: cleaning, and freeing what the committed tree does
-// not need.
+// tick does what is done every second: cleaning, and freeing what the committed tree does not need.
 func (t *Tree) tick() {
 	cl := &t.clean
+	if t.limbo != nil {
+		t.freeTables()
+	}
 	if cl.nextTick == 0 {
 		cl.nextTick = t.now + tickEvery
 	}
@@ -64,12 +70,24 @@ func (t *Tree) tick() {
 	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // a missed tick is not made up for
 		cl.nextTick = t.now + tickEvery
 	}
-	if t.cfg.StorageCost > 0 {
-		t.accrueDebt()
-		t.findOldLeaves()
+	if cl.on() {
+		cl.accrueDebt()
+		cl.findOldLeaves()
 	}
 	t.noteCleaning()
 	t.freeOld() // also when nothing is to be freed: it shows that the store is still there
+}
+
+// on reports whether old leaves are rewritten at all.
+func (cl *cleaner) on() bool {
+	return !cl.off && cl.t.cfg.StorageCost > 0 && !cl.t.cfg.ReadOnly
+}
+
+// disable ends cleaning for good.
+func (cl *cleaner) disable() {
+	cl.off = true
+	cl.waiting, cl.taken = nil, nil
+	clear(cl.marked)
 }
 
 // freeOld tells the store which blocks nobody needs.
@@ -91,199 +109,216 @@ func (t *Tree) freed(op *disk.Op) {
 	}
 }
 
-func (t *Tree) accrueDebt() {
-	cl, nodes := &t.clean, float64(t.committed.nodes)
-	if cl.used >= t.committed.nodes {
-		cl.debt += (float64(cl.used) - nodes) * cleaningRate(t.cache.blockSize, t.cfg.StorageCost)
+func (cl *cleaner) accrueDebt() {
+	t := cl.t
+	used, nodes := float64(t.appends.next-cl.oldestMovable()), float64(t.view.tree.nodes)
+	if used >= nodes {
+		cl.debt += (used - nodes) * cleaningRate(t.cache.blockSize, t.cfg.StorageCost)
 	}
 	cl.debt = max(-nodes, min(nodes, cl.debt))
 }
 
-// payDebt takes off the debt what the pages that w rewrites are worth.
-func (t *Tree) payDebt(w *write) {
-	if t.clean.used == 0 {
+// oldestMovable returns the first block that a restart would need, but for leaves that cannot be
+// read.
+func (cl *cleaner) oldestMovable() uint64 {
+	if len(cl.lost) == 0 {
+		return cl.t.oldestOfRestart()
+	}
+	return min(cl.t.appends.durable.block, cl.oldestBelow(cl.t.view.tree.root))
+}
+
+// oldestBelow returns the lowest block of a leaf below a page that can be read, as far as pages in
+// memory tell.
+func (cl *cleaner) oldestBelow(id nodeID) uint64 {
+	c := cl.t.cache
+	nd := c.node(id)
+	if _, lost := cl.lost[nd.oldest]; !lost {
+		return nd.oldest
+	}
+	oldest := cl.t.appends.next
+	if nd.height == 0 {
+		return oldest
+	}
+	for i := range int(nd.keys) + 1 {
+		r := c.record(nd, i)
+		if _, lost := cl.lost[r.Oldest]; !lost {
+			oldest = min(oldest, r.Oldest)
+		} else if kid := c.child(nd, i); kid != noNode {
+			oldest = min(oldest, cl.oldestBelow(kid))
+		}
+	}
+	return oldest
+}
+
+// payDebt takes off the debt what the pages that a page commit replaces are worth.
+func (cl *cleaner) payDebt(replaced []nodeID) {
+	if cl.used == 0 {
 		return
 	}
-	for _, id := range w.replaced {
-		if nd := t.cache.node(id); nd.block&provisionalBit == 0 {
-			t.clean.debt -= float64(t.next-nd.block) / float64(t.clean.used)
+	for _, id := range replaced {
+		if nd := cl.t.cache.node(id); nd.state == frameClean {
+			cl.debt -= float64(cl.t.appends.next-nd.block) / float64(cl.used)
 		}
 	}
 }
 
 // oldestOfRestart is the first block that a restart would need.
 func (t *Tree) oldestOfRestart() uint64 {
-	saved := &t.checkpoint.saved
-	return min(t.cache.node(saved.root).oldest, saved.next)
+	return min(t.cache.node(t.view.tree.root).oldest, t.appends.durable.block)
 }
 
-// spreadTooFar reports whether the store takes more space than it may, because of the journal among other things.
+// journalBytes is how much of the journal a restart would replay.
+func (t *Tree) journalBytes() int64 {
+	return int64(t.appends.blocks-t.appends.durable.before) * int64(t.cache.blockSize)
+}
+
+// spreadTooFar reports whether the store takes more space than it may, because of the journal among
+// other things.
 func (t *Tree) spreadTooFar() bool {
-	return t.cfg.MaxSpread > 0 && float64(t.clean.used) > t.cfg.MaxSpread*float64(t.committed.nodes) &&
-		t.journalBytes() >= minJournalBytes/journalShare
+	return t.cfg.MaxSpread > 0 && !t.clean.off && t.journalBytes() >= minMemtableBytes/memtableTreeShare &&
+		float64(t.clean.used) > t.cfg.MaxSpread*float64(t.view.tree.nodes)
 }
 
 // afterAppend takes account of an append of so many blocks.
 func (t *Tree) afterAppend(written int) {
 	cl := &t.clean
-	cl.used = t.next - t.oldestOfRestart()
-	if t.cfg.MaxSpread == 0 {
+	cl.used = t.appends.next - cl.oldestMovable()
+	if t.cfg.MaxSpread == 0 || !cl.on() {
 		return
 	}
-	nodes := float64(t.committed.nodes)
+	nodes := float64(t.view.tree.nodes)
 	soft := nodes * (1 + t.cfg.MaxSpread) / 2
-	// The next commit takes as much again before this one's garbage can go.
+	// The next append takes as much again before this one's garbage can go.
 	if over := (float64(cl.used) + float64(written) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
 		cl.debt = min(nodes, max(cl.debt, 0)+float64(written)*min(over, 1)*cleanShare)
-		t.findOldLeaves()
+		cl.findOldLeaves()
 	}
-	if t.oldestNeeded() > cl.free.Block+t.committed.nodes/freeShare {
+	if t.oldestNeeded() > cl.free.Block+t.view.tree.nodes/freeShare {
 		t.freeOld() // a second of such writes would leave too much lying about
 	}
 }
 
-// findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes
-// all old leaves below one parent together: its page is rewritten once for all of them.
-func (t *Tree) findOldLeaves() {
-	cl := &t.clean
-	if t.committed.nodes/2 >= t.next {
+// findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes all
+// old leaves below one parent together: its page is rewritten once for all of them.
+func (cl *cleaner) findOldLeaves() {
+	t := cl.t
+	if t.view.tree.nodes/2 >= t.appends.next {
 		return
 	}
-	young := t.next - t.committed.nodes/2
+	young := t.appends.next - t.view.tree.nodes/2
 	todo := oldHeap{}
-	if root := t.cache.node(t.committed.root); root.oldest < young {
-		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, hint: t.committed.root})
+	if root := t.cache.node(t.view.tree.root); root.oldest < young {
+		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, height: int(root.height)})
 	}
 	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
-		id := t.cache.find(sub.hint, sub.block)
-		switch {
-		case id == noNode && cl.marked[sub.block]:
+		if until, lost := cl.lost[sub.block]; lost && t.now < until {
 			continue
-		case id == noNode:
-			// Go on there in a later tick; what is next in age has to wait for it.
-			_ = t.fetch(t.committed.root, sub.lo, waiter{leaf: &oldLeaf{block: sub.block, key: sub.lo, parent: true}})
-			return
 		}
-		t.openOld(&todo, id, sub.lo, young)
+		if sub.height == 0 { // a root
+			cl.await(sub.block, sub.lo)
+			continue
+		}
+		id, err := t.pager.want(t.view.tree.root, sub.lo, sub.height, waiter{other: cl})
+		switch {
+		case err != nil:
+			cl.unreadable(sub.block)
+		case id == noNode:
+			return // go on there in a later tick; what is next in age has to wait for it
+		default:
+			cl.open(&todo, id, sub.lo, young)
+		}
 	}
 }
 
-// openOld puts the children of a page that have leaves from before young into todo, or, where they
-// are leaves, has them wait. lo is the lower bound of the page.
-func (t *Tree) openOld(todo *oldHeap, id nodeID, lo []byte, young uint64) {
-	c := t.cache
-	nd := c.node(id)
-	if nd.height == 0 {
-		t.waitToClean(id, nd.block, lo)
-		return
+// pageArrived: the next search finds the page in memory, or asks again.
+func (cl *cleaner) pageArrived(block uint64, _ nodeID, err error) {
+	if err != nil {
+		cl.unreadable(block)
 	}
-	nd.pins++ // fetching a leaf may evict others
-	defer func() { nd.pins-- }()
+}
+
+// open puts the children of a parent that have leaves from before young into todo or, where they are
+// leaves, has them wait. lo is the lower bound of the page.
+func (cl *cleaner) open(todo *oldHeap, id nodeID, lo []byte, young uint64) {
+	c := cl.t.cache
+	nd := c.node(id)
 	for i := range int(nd.keys) + 1 {
 		if i > 0 {
 			lo = c.key(nd, i-1)
 		}
 		r := c.record(nd, i)
 		switch {
-		case r.oldest >= young:
+		case r.Oldest >= young:
 		case nd.height == 1:
-			t.waitToClean(c.child(nd, i), r.block, lo)
+			cl.await(r.Block, lo)
 		default:
-			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, hint: c.children(nd)[i], lo: bytes.Clone(lo)})
+			heap.Push(todo, oldSubtree{oldest: r.Oldest, block: r.Block, height: int(nd.height) - 1, lo: bytes.Clone(lo)})
 		}
 	}
 }
 
-// waitToClean has a leaf wait, of which the page is in id or, if that is noNode, has to be fetched.
-func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
-	cl := &t.clean
-	if cl.marked[block] {
+// await has a leaf wait to be rewritten.
+func (cl *cleaner) await(block uint64, key []byte) {
+	if until, lost := cl.lost[block]; cl.marked[block] || lost && cl.t.now < until {
 		return
-	}
-	leaf := &oldLeaf{block: block, key: bytes.Clone(key)}
-	if id == noNode {
-		if t.fetch(t.committed.root, leaf.key, waiter{leaf: leaf}) != nil {
-			return
-		}
 	}
 	cl.marked[block] = true
-	cl.waiting = append(cl.waiting, leaf)
-	if id != noNode {
-		t.cleanPageCame(leaf, id, nil)
-	}
+	cl.waiting = append(cl.waiting, oldLeaf{block: block, key: bytes.Clone(key)})
 }
 
-// cleanPageCame pins the page of a leaf that waits.
-func (t *Tree) cleanPageCame(leaf *oldLeaf, id nodeID, err error) {
-	if err != nil {
-		t.cleanPageLost(leaf, err)
-		return
+// unreadable notes a page that cannot be had. It is tried again later, because a disk may only have
+// been busy.
+func (cl *cleaner) unreadable(block uint64) {
+	if len(cl.lost) >= maxFaults {
+		clear(cl.lost)
 	}
-	if leaf.parent {
-		return
-	}
-	if t.cache.node(id).block != leaf.block {
-		// Only a page on the way to it, which had been evicted. The next search comes to the leaf again.
-		t.forgetOldLeaf(leaf)
-		return
-	}
-	leaf.id = id
-	t.cache.node(id).pins++
-	t.clean.ready++
+	cl.lost[block] = cl.t.now + lostRetry
 }
 
-// cleanPageLost gives up a page that cannot be had. If it has not merely been replaced
-// meanwhile, it stays marked, so that cleaning goes on elsewhere and does not read it for ever.
-func (t *Tree) cleanPageLost(leaf *oldLeaf, err error) {
-	cl := &t.clean
-	t.forgetOldLeaf(leaf)
-	if w, gone := t.missing(t.committed.root, leaf.key); gone && w.block == leaf.block && len(cl.marked) < t.cache.limit {
-		cl.marked[leaf.block] = true
-		t.fault(leaf.block, err)
+// due reports whether a step is to be made for the sake of cleaning alone.
+func (cl *cleaner) due() bool {
+	return len(cl.waiting) > 0 && cl.on() && cl.t.now-max(cl.ran, cl.t.changed) >= cleanAfter
+}
+
+// takeReady takes up to n of the leaves that wait for a step that is being built. The touches are in
+// the order of their keys.
+func (cl *cleaner) takeReady(n int) []change {
+	n = min(n, len(cl.waiting))
+	if n == 0 {
+		return nil
 	}
+	cl.taken = append(cl.taken[:0], cl.waiting[:n]...)
+	cl.waiting = slices.Delete(cl.waiting, 0, n)
+	touches := make([]change, 0, n)
+	for _, leaf := range cl.taken {
+		touches = append(touches, change{key: leaf.key, action: touch, block: leaf.block})
+	}
+	slices.SortFunc(touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
+	cl.ran, cl.rewrote = cl.t.now, true
+	return touches
 }
 
-// forgetOldLeaf takes a leaf out of those that wait.
-func (t *Tree) forgetOldLeaf(leaf *oldLeaf) {
-	cl := &t.clean
-	cl.waiting = slices.DeleteFunc(cl.waiting, func(l *oldLeaf) bool { return l == leaf })
-	delete(cl.marked, leaf.block)
-}
-
-// cleaningDue reports whether a batch is to be run for the sake of cleaning alone.
-func (t *Tree) cleaningDue() bool {
-	return t.clean.ready > 0 && t.now-t.writes.lastBatch >= cleanAfter
-}
-
-// addOldLeaves moves the leaves that wait and are in memory to the items of a batch.
-func (t *Tree) addOldLeaves(items []item) []item {
-	cl := &t.clean
-	keep := cl.waiting[:0]
-	for _, leaf := range cl.waiting {
-		if leaf.id == noNode {
-			keep = append(keep, leaf)
-			continue
-		}
+// finish forgets the leaves that were taken: they have been rewritten, or cannot be. Those that were
+// cut off the step are found again.
+func (cl *cleaner) finish() {
+	for _, leaf := range cl.taken {
 		delete(cl.marked, leaf.block)
-		// If a client has had it rewritten meanwhile, the frame holds something else now.
-		if nd := t.cache.node(leaf.id); nd.block == leaf.block {
-			nd.pins--
-			cl.rewrote = true
-			items = append(items, item{key: leaf.key, req: touchLeaf, leaf: leaf.block})
-		}
 	}
-	clear(cl.waiting[len(keep):])
-	cl.waiting = keep
-	cl.ready = 0
-	return items
+	cl.taken = cl.taken[:0]
+}
+
+// giveBack has the leaves that were taken wait again, because the step failed.
+func (cl *cleaner) giveBack() {
+	cl.waiting = append(cl.waiting, cl.taken...)
+	cl.taken = cl.taken[:0]
 }
 
 // oldSubtree is a subtree of the committed tree with old leaves.
 type oldSubtree struct {
 	oldest uint64
 	block  uint64
-	hint   nodeID // where it may be
+	height int
 	lo     []byte // lower bound of its keys
 }
 

@@ -5,64 +5,96 @@ import (
 	"time"
 
 	"kivaloo/disk"
+	"kivaloo/tree/page"
 )
+
+// pager brings pages into the cache. Whoever needs the same page waits for the same read.
+type pager struct {
+	cache  *cache
+	submit func(*disk.Op)
+	fault  func(block uint64, err error)
+
+	now      time.Duration // of the step
+	inFlight []*fetch      // by Op.Tag; nil where free
+	spare    []uint64      // free places in inFlight
+	waiters  []waiter
+	unused   uint32 // first free one of waiters, plus 1
+	underWay int    // reads submitted and not back
+	pages    uint64 // read since the store was opened
+	failed   failure
+}
 
 // fetch is one page on its way in.
 type fetch struct {
 	op     disk.Op
 	since  time.Duration // when the page was asked for
 	id     nodeID
-	want   want
-	bounds [2 * MaxStringBytes]byte // what want.lo and want.hi point to
+	want   page.Want
+	bounds [2 * page.MaxString]byte // what want.Lo and want.Hi point to
 }
 
-// waiter is one of those who wait for a page: one of get, scan, write and leaf.
+// waiter is one of those who wait for a page: a Get, or something else.
 type waiter struct {
 	get   ref
-	scan  *rangeRun
-	write *write
-	leaf  *oldLeaf
-	cost  int    // of a get, to be taken back from reader.cost
-	next  uint32 // of those who wait for the same page, plus 1
+	cost  int        // of a Get: pages it may bring in
+	other pageWaiter // nil: a Get
+	next  uint32     // of those who wait for the same page, plus 1
 }
 
-// lost is a block that could not be had, while those who waited for it are told.
-type lost struct {
+// pageWaiter is told that a page has come, or why it cannot be had.
+type pageWaiter interface {
+	pageArrived(block uint64, id nodeID, err error)
+}
+
+// failure is a block that could not be had, while those who waited for it are told. Whoever asks for
+// the block meanwhile gets the error at once, instead of another read.
+type failure struct {
 	block uint64
 	err   error
 }
 
-// missing returns what is known of the first page on the way from root to key that is
-// not in memory, and whether there is one.
-func (t *Tree) missing(root nodeID, key []byte) (want, bool) {
-	c := t.cache
-	w := want{}
+// descend walks from root to the page of a height that is responsible for key, and returns it. If a
+// page on the way is not in memory it returns noNode and what is known of that page. The error says
+// that the tree is damaged.
+func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, page.Want, error) {
+	w := page.Want{}
 	for id := root; ; {
 		nd := c.node(id)
-		if nd.height == 0 {
-			return w, false
+		if int(nd.height) <= height {
+			return id, w, nil
 		}
 		i := c.childFor(nd, key)
-		if i > 0 {
-			w.lo = c.key(nd, i-1)
+		c.narrow(&w, nd, i)
+		kid, err := c.adopt(nd, i, &w)
+		if kid == noNode || err != nil {
+			return noNode, w, err
 		}
-		if i < int(nd.keys) {
-			w.hi = c.key(nd, i)
-		}
-		if id = c.child(nd, i); id == noNode {
-			r := c.record(nd, i)
-			w.block, w.oldest, w.size, w.height = r.block, r.oldest, r.size, int(nd.height)-1
-			return w, true
-		}
+		id = kid
 	}
 }
 
-// fetch makes who wait for the page at which the way from root to key ends, and
-// asks for the page if that has not been done. It fails if the page has just turned
-// out not to be had.
-func (t *Tree) fetch(root nodeID, key []byte, who waiter) error {
-	want, _ := t.missing(root, key) // the caller has just found it missing
-	return t.fetchWanted(want, who)
+// narrow makes w what a parent says of its child i. The bounds in it are those of the parent.
+func (c *cache) narrow(w *page.Want, nd *node, i int) {
+	w.Lo, w.Hi = c.kidBounds(nd, i, w.Lo, w.Hi)
+	r := c.record(nd, i)
+	w.Block, w.Oldest, w.Size, w.Height = r.Block, r.Oldest, r.Size, int(nd.height)-1
+}
+
+// adopt returns child i of a parent, or noNode if its page is not in memory. A page that came into
+// memory by another parent is checked against what this one says: on disk two may claim it.
+func (c *cache) adopt(nd *node, i int, w *page.Want) (nodeID, error) {
+	if id := c.child(nd, i); id != noNode {
+		return id, nil
+	}
+	id := c.table[w.Block]
+	if id == noNode || !c.node(id).is(w.Block) {
+		return noNode, nil // not here, or on its way
+	}
+	if kid := c.node(id); int(kid.height) != w.Height || kid.size != w.Size || kid.oldest != w.Oldest || kid.root || kid.bounds != boundsHash(w.Lo, w.Hi) {
+		return noNode, &BlockError{w.Block, fmt.Errorf("%w: two pages refer to it, and one of them, block %d, must be wrong", disk.ErrCorrupt, nd.block)}
+	}
+	c.setChild(nd, i, id)
+	return id, nil
 }
 
 // gap is where a page is missing: child kid of a parent.
@@ -72,158 +104,148 @@ type gap struct {
 	kid    int
 }
 
-// wantAt returns what is known of the page missing at g, if g still is what it was, and the parent knows all of it.
-func (t *Tree) wantAt(g gap) (want, bool) {
-	c, nd, i := t.cache, g.parent, g.kid
-	if nd.block != g.block || i == 0 || i == int(nd.keys) {
-		return want{}, false // a bound is that of the parent
+// want returns the page of a height that is responsible for key, or makes who wait for the page that
+// is missing on the way to it, and returns noNode. It fails if that page cannot be had.
+func (p *pager) want(root nodeID, key []byte, height int, who waiter) (nodeID, error) {
+	id, w, err := p.cache.descend(root, key, height)
+	if id == noNode && err == nil {
+		err = p.fetch(w, who)
 	}
-	r := c.record(nd, i)
-	return want{block: r.block, oldest: r.oldest, size: r.size, height: int(nd.height) - 1, lo: c.key(nd, i-1), hi: c.key(nd, i)}, true
+	if err != nil {
+		p.fault(w.Block, err)
+	}
+	return id, err
 }
 
-// fetchWanted is fetch when it is known what is missing.
-func (t *Tree) fetchWanted(want want, who waiter) error {
-	if t.reads.lost.err != nil && t.reads.lost.block == want.block {
-		t.fault(want.block, t.reads.lost.err)
-		return t.reads.lost.err
+// wantAt is want for a leaf that is missing at a gap, where that says all that has to be known.
+func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, error) {
+	c, nd, i := p.cache, g.parent, g.kid
+	if nd.block == g.block && nd.height == 1 && i > 0 && i < int(nd.keys) { // else a bound is that of the parent
+		var w page.Want
+		c.narrow(&w, nd, i)
+		if _, ok := c.table[w.Block]; !ok {
+			return noNode, p.fetch(w, who)
+		}
 	}
-	id, ok := t.cache.table[want.block]
+	return p.want(root, key, 0, who)
+}
+
+// fetch makes who wait for a page that is not in memory, and asks for the page if that has not been
+// done. It fails if the page has just turned out not to be had.
+func (p *pager) fetch(want page.Want, who waiter) error {
+	if p.failed.err != nil && p.failed.block == want.Block {
+		return p.failed.err
+	}
+	id, ok := p.cache.table[want.Block]
 	if !ok {
 		var err error
-		if id, err = t.startFetch(want); err != nil {
+		if id, err = p.start(want); err != nil {
 			return err
 		}
 	}
-	t.tally.misses++
-	nd := t.cache.node(id)
-	nd.waiter = t.addWaiter(who, nd.waiter)
+	nd := p.cache.node(id)
+	nd.waiter = p.addWaiter(who, nd.waiter)
 	return nil
 }
 
-func (t *Tree) startFetch(want want) (nodeID, error) {
-	f := t.newFetch()
-	n := copy(f.bounds[:], want.lo) // before the page that they are in can be evicted
-	want.lo = f.bounds[:n]
-	if want.hi != nil {
-		want.hi = f.bounds[n : n+copy(f.bounds[n:], want.hi)]
+func (p *pager) start(want page.Want) (nodeID, error) {
+	f := p.newFetch()
+	n := copy(f.bounds[:], want.Lo) // before the page that they are in can be evicted
+	want.Lo = f.bounds[:n]
+	if want.Hi != nil {
+		want.Hi = f.bounds[n : n+copy(f.bounds[n:], want.Hi)]
 	}
-	id, nd, err := t.cache.alloc(want.height)
+	id, nd, err := p.cache.alloc(want.Height)
 	if err != nil {
-		t.reads.spare = append(t.reads.spare, f.op.Tag)
+		p.spare = append(p.spare, f.op.Tag)
 		return noNode, err
 	}
-	t.cache.table[want.block] = id
-	f.id, f.want, f.since = id, want, t.now
-	f.op = disk.Op{Kind: disk.Read, Block: want.block, Buf: t.cache.page(nd), Tag: f.op.Tag}
-	t.submit(&f.op)
-	t.reads.underWay++
+	p.cache.table[want.Block] = id
+	f.id, f.want, f.since = id, want, p.now
+	f.op = disk.Op{Kind: disk.Read, Block: want.Block, Buf: p.cache.page(nd), Tag: f.op.Tag}
+	p.submit(&f.op)
+	p.underWay++
 	return id, nil
 }
 
 // newFetch returns an unused fetch whose op's tag is its place in inFlight.
-func (t *Tree) newFetch() *fetch {
-	r := &t.reads
-	if n := len(r.spare); n > 0 {
-		f := r.inFlight[r.spare[n-1]]
-		r.spare = r.spare[:n-1]
+func (p *pager) newFetch() *fetch {
+	if n := len(p.spare); n > 0 {
+		f := p.inFlight[p.spare[n-1]]
+		p.spare = p.spare[:n-1]
 		return f
 	}
 	f := &fetch{}
-	f.op.Tag = uint64(len(r.inFlight))
-	r.inFlight = append(r.inFlight, f)
+	f.op.Tag = uint64(len(p.inFlight))
+	p.inFlight = append(p.inFlight, f)
 	return f
 }
 
 // addWaiter puts who before the waiters from first on and returns the new first.
-func (t *Tree) addWaiter(who waiter, first uint32) uint32 {
-	r := &t.reads
+func (p *pager) addWaiter(who waiter, first uint32) uint32 {
 	who.next = first
-	if r.unused == 0 {
-		r.waiters = append(r.waiters, who)
-		return uint32(len(r.waiters))
+	if p.unused == 0 {
+		p.waiters = append(p.waiters, who)
+		return uint32(len(p.waiters))
 	}
-	slot := r.unused
-	r.unused = r.waiters[slot-1].next
-	r.waiters[slot-1] = who
+	slot := p.unused
+	p.unused = p.waiters[slot-1].next
+	p.waiters[slot-1] = who
 	return slot
 }
 
-// arrived takes in a page that has been read, and goes on with those who wait for it; but Gets from the committed tree
-// it leaves to getAgain.
-func (t *Tree) arrived(op *disk.Op) {
-	r := &t.reads
-	f := r.inFlight[op.Tag]
-	r.spare = append(r.spare, op.Tag)
-	r.underWay--
-	t.counts.read++
-	t.wasOut(f.since)
-	nd := t.cache.node(f.id)
+// arrived takes a page that has been read, and calls each who waited for it. It returns how long the
+// read took.
+func (p *pager) arrived(op *disk.Op, tell func(who waiter, err error)) time.Duration {
+	f := p.inFlight[op.Tag]
+	p.spare = append(p.spare, op.Tag)
+	p.underWay--
+	p.pages++
+	block, id := f.want.Block, f.id
+	nd := p.cache.node(id)
 	slot := nd.waiter
-	if err := t.takeIn(f, nd); err != nil {
-		delete(t.cache.table, f.want.block)
-		t.cache.free(f.id)
-		r.lost = lost{f.want.block, err}
+	if err := p.admit(f, nd); err != nil {
+		delete(p.cache.table, block)
+		p.cache.free(id)
+		p.failed = failure{block, err}
 	}
 	for slot != 0 {
-		w := &r.waiters[slot-1]
+		w := &p.waiters[slot-1]
 		who, next := *w, w.next
-		*w = waiter{next: r.unused}
-		r.unused = slot
+		*w = waiter{next: p.unused}
+		p.unused = slot
 		slot = next
-		switch {
-		case who.write != nil:
-			t.pageCameForWrite(who.write, f, r.lost.err)
-		case who.scan != nil:
-			t.rangePageCame(who.scan)
-		case who.leaf != nil:
-			t.cleanPageCame(who.leaf, f.id, r.lost.err)
-		case who.get.request().At != nil:
-			r.cost -= who.cost
-			t.getAt(who.get)
-		case r.lost.err != nil:
-			r.cost -= who.cost
-			t.getMany([]ref{who.get})
-		default:
-			r.cost -= who.cost
-			r.again = append(r.again, who.get)
+		if who.other != nil {
+			who.other.pageArrived(block, id, p.failed.err)
+		} else {
+			tell(who, p.failed.err)
 		}
 	}
-	r.lost = lost{}
+	p.failed = failure{}
+	return p.now - f.since
 }
 
-// getAgain goes on with the Gets whose pages have come, many at a time.
-func (t *Tree) getAgain() {
-	for again := t.reads.again; len(again) > 0; {
-		n := min(len(again), getGroup)
-		t.getMany(again[:n])
-		again = again[n:]
-	}
-	clear(t.reads.again)
-	t.reads.again = t.reads.again[:0]
-}
-
-// takeIn checks the page that f has brought and makes it part of the cache.
-func (t *Tree) takeIn(f *fetch, nd *node) error {
-	var l layout
+// admit checks the page that f has brought and makes it part of the cache.
+func (p *pager) admit(f *fetch, nd *node) error {
+	var l page.Layout
 	err := f.op.Err
 	switch {
 	case err != nil:
 	case !f.op.OK:
-		// If it is not part of the tree any more, it may have been freed meanwhile. Those who wait
-		// find out: they start anew, and come to the same block again or not.
+		// If it is no longer part of the tree it may have been freed meanwhile. Those who wait start
+		// anew, and come to the same block again or not.
 		err = fmt.Errorf("%w: the tree refers to it, but it does not exist", disk.ErrCorrupt)
 	default:
-		l, err = f.want.verify(t.cache.page(nd))
+		l, err = f.want.Verify(p.cache.page(nd))
 	}
 	if err != nil {
-		return &BlockError{f.want.block, err}
+		return &BlockError{f.want.Block, err}
 	}
-	t.cache.index(nd, l)
-	nd.oldest = f.want.oldest
+	p.cache.index(nd, l)
+	nd.oldest, nd.bounds = f.want.Oldest, boundsHash(f.want.Lo, f.want.Hi)
 	nd.state = frameClean
 	nd.waiter = 0
 	nd.use()
-	nd.setBlock(f.want.block)
+	nd.setBlock(f.want.Block)
 	return nil
 }

@@ -1,123 +1,208 @@
 package tree
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// reader is the part of a tree that serves requests that change nothing.
+	"kivaloo/tree/memtable"
+)
+
+// reader is the part of a tree that answers requests that change nothing.
 type reader struct {
-	queue    []ref    // not yet started, in the order they came
-	cost     int      // pages that the requests that wait for pages may need
-	underWay int      // reads submitted and not back
-	toSave   int      // requests that wait for a checkpoint
-	inFlight []*fetch // by Op.Tag; nil where free
-	spare    []uint64 // free places in inFlight
-	waiters  []waiter
-	unused   uint32 // first free one of waiters, plus 1
-	again    []ref  // Gets whose page has come in this step
-	lost     lost
-	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
+	cache   *cache
+	pager   *pager
+	replies *replies
+	view    *view // what is committed
+
+	queue   []ref  // not yet started, in the order they came
+	cost    int    // pages that the requests that wait for pages may need
+	again   []ref  // Gets whose page has come in this step
+	pairs   []byte // scratch: the pairs of one Range
+	overlay memtable.Cursor
+	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
 }
 
-// runReads starts the requests that are waiting, in order. Those that find their
-// pages in memory are answered at once; the others are bounded by the pages that
-// they may bring in: a quarter of the cache, as in the original.
-func (t *Tree) runReads() {
-	q := t.reads.queue
-	for len(q) > 0 && t.reads.cost < t.cache.limit/4 {
+// ref is one request of a batch of a client.
+type ref struct {
+	b *Batch
+	i int32
+}
+
+func (r ref) request() *Request { return &r.b.Requests[r.i] }
+
+// run starts the requests that are waiting, in order. Those that find their pages in memory are
+// answered at once; the others are bounded by the pages that they may bring in: a quarter of the
+// cache, as in the original. backup is called with each Backup.
+func (rd *reader) run(backup func(ref)) {
+	q := rd.queue
+	for len(q) > 0 && rd.cost < rd.cache.limit/4 {
 		n := 0
 		for n < len(q) && n < getGroup && q[n].request().Op == Get && q[n].request().At == nil {
 			n++
 		}
-		if n == 0 {
-			t.runRead(q[0])
-			n = 1
-		} else {
-			t.tally.hits += uint64(t.getMany(q[:n]))
+		switch op := q[0].request().Op; {
+		case n > 0:
+			rd.replies.tally.hits += uint64(rd.getMany(q[:n]))
+		case op == Get:
+			if rd.getAt(q[0]) {
+				rd.replies.tally.hits++
+			}
+		case op == Backup:
+			backup(q[0])
+		default:
+			rd.runRange(&rangeRun{reader: rd, ref: q[0]})
 		}
-		q = q[n:]
+		q = q[max(n, 1):]
 	}
-	n := copy(t.reads.queue, q)
-	clear(t.reads.queue[n:])
-	t.reads.queue = t.reads.queue[:n]
+	n := copy(rd.queue, q)
+	clear(rd.queue[n:])
+	rd.queue = rd.queue[:n]
 }
 
-// runRead starts one request that cannot be started together with others.
-func (t *Tree) runRead(r ref) {
-	switch r.request().Op {
-	case Get:
-		if t.getAt(r) {
-			t.tally.hits++
-		}
-	case Backup:
-		t.runBackup(r)
-	default:
-		t.runRange(&rangeRun{ref: r})
+// seen returns what a request is to see.
+func (rd *reader) seen(r *Request) (*view, error) {
+	if r.At == nil {
+		return rd.view, nil
 	}
+	if v := r.At.view.Load(); v != nil {
+		return v, nil
+	}
+	return nil, ErrSnapshotGone
 }
 
 // getAt answers a Get from a snapshot. It returns false if that has to wait for a page.
-func (t *Tree) getAt(r ref) bool {
+func (rd *reader) getAt(r ref) bool {
 	key := r.request().Key
-	v, err := t.seen(r.request())
+	v, err := rd.seen(r.request())
 	if err != nil {
-		t.fail(r, err)
+		rd.replies.fail(r, err)
+		return true
+	}
+	if len(v.tables) > 0 {
+		if value, found := v.get(v.tables[0].Hash(key), key); found != memtable.Unknown {
+			rd.replies.value(r, value, found == memtable.Present)
+			return true
+		}
+	}
+	cost := v.tree.height + 1
+	id, err := rd.pager.want(v.tree.root, key, 0, waiter{get: r, cost: cost})
+	switch {
+	case err != nil:
+		rd.replies.fail(r, err)
+		return true
+	case id == noNode:
+		rd.replies.tally.misses++
+		rd.cost += cost
 		return false
 	}
-	c := t.cache
-	nd := c.node(v.root)
-	for nd.height > 0 {
-		id := c.child(nd, c.childFor(nd, key))
-		if id == noNode {
-			t.waitForGet(r, v)
-			return false
-		}
-		nd = c.node(id)
-		nd.use()
-	}
-	value, found := c.lookup(nd, key)
-	r.b.Client.Value(r.request(), value, found)
-	t.answered(r, outcomeOf(found))
+	nd := rd.cache.node(id)
+	nd.use()
+	value, found := rd.cache.lookup(nd, key)
+	rd.replies.value(r, value, found)
 	return true
 }
 
-// getMany answers up to getGroup Gets from the committed tree. They go down level by level
-// together, in passes that each do little per Get before they look at new memory: so the processor
-// waits for the memory of many Gets at a time instead of for one after the other. It returns how many it has answered: the others wait for pages.
-func (t *Tree) getMany(refs []ref) (hits int) {
+// arrived goes on with a Get whose page has come, or cannot be had.
+func (rd *reader) arrived(who waiter, err error) {
+	rd.cost -= who.cost
+	if err != nil {
+		rd.replies.fail(who.get, err)
+		return
+	}
+	rd.again = append(rd.again, who.get)
+}
+
+// goOn answers the Gets whose pages have come, many at a time.
+func (rd *reader) goOn() {
+	for again := rd.again; len(again) > 0; {
+		n := 0
+		for n < len(again) && n < getGroup && again[n].request().At == nil {
+			n++
+		}
+		if n == 0 {
+			rd.getAt(again[0])
+		} else {
+			rd.getMany(again[:n])
+		}
+		again = again[max(n, 1):]
+	}
+	clear(rd.again)
+	rd.again = rd.again[:0]
+}
+
+// getMany answers up to getGroup Gets from what is committed. They go down level by level together,
+// in passes that each do little per Get before they look at new memory: so the processor waits for
+// the memory of many Gets at a time instead of for one after the other. It returns how many it has
+// answered: the others wait for pages.
+func (rd *reader) getMany(refs []ref) (hits int) {
+	var rest [getGroup]ref
+	refs, hits = rd.getFromTables(refs, rest[:0])
+	if len(refs) == 0 {
+		return hits
+	}
 	var at [getGroup]*node // where each Get stands; nil where its page is not in memory
-	root := t.cache.node(t.committed.root)
+	root := rd.cache.node(rd.view.tree.root)
 	for i := range refs {
 		at[i] = root
 	}
 	var gaps [getGroup]gap
-	for range t.committed.height {
-		t.descend(refs, &at, &gaps)
+	for range rd.view.tree.height {
+		rd.descend(refs, &at, &gaps)
 	}
 	var slots [getGroup]slot
-	t.locateSlots(refs, &at, &slots)
+	rd.locateSlots(refs, &at, &slots)
+	missed := 0
 	for i, r := range refs {
 		if at[i] == nil {
+			missed++
 			continue
 		}
-		hits++
-		value, found := t.cache.valueIn(at[i], r.request().Key, slots[i])
-		r.b.Client.Value(r.request(), value, found)
-		t.answered(r, outcomeOf(found))
+		value, found := rd.cache.valueIn(at[i], r.request().Key, slots[i])
+		rd.replies.value(r, value, found)
 	}
-	if hits == len(refs) {
-		return hits
+	if missed == 0 {
+		return hits + len(refs)
 	}
 	// Last, because fetching a page can evict one that has just been found.
 	for i, r := range refs {
 		if at[i] == nil {
-			t.waitForGetAt(r, gaps[i])
+			rd.waitForPage(r, gaps[i])
 		}
 	}
-	return hits
+	return hits + len(refs) - missed
+}
+
+// getFromTables answers the Gets whose keys are in a memtable, and returns the others in rest.
+func (rd *reader) getFromTables(refs []ref, rest []ref) ([]ref, int) {
+	tables := rd.view.tables
+	for len(tables) > 0 && tables[0].Empty() {
+		tables = tables[1:]
+	}
+	if len(tables) == 0 {
+		return refs, 0
+	}
+	var hashes [getGroup]uint64
+	touched := uint64(0)
+	for i, r := range refs {
+		hashes[i] = tables[0].Hash(r.request().Key)
+		for _, t := range tables {
+			touched += t.Touch(hashes[i])
+		}
+	}
+	rd.touched += touched
+	for i, r := range refs {
+		value, found := rd.view.get(hashes[i], r.request().Key)
+		if found == memtable.Unknown {
+			rest = append(rest, r)
+			continue
+		}
+		rd.replies.value(r, value, found == memtable.Present)
+	}
+	return rest, len(refs) - len(rest)
 }
 
 // descend takes Gets from parents to their children, or notes where those are missing.
-func (t *Tree) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
-	c := t.cache
+func (rd *reader) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
+	c := rd.cache
 	var ids [getGroup]nodeID
 	var blocks [getGroup]uint64
 	for i, r := range refs {
@@ -140,18 +225,13 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
 			continue
 		}
 		if !at[i].is(blocks[i]) {
-			id := c.resident(blocks[i])
-			if id == noNode {
-				at[i] = nil
-				continue
-			}
-			at[i] = c.node(id)
-			c.setChild(gaps[i].parent, gaps[i].kid, id)
+			at[i] = nil
+			continue
 		}
 		at[i].use()
 		touched += at[i].middleHead()
 	}
-	t.reads.touched = touched
+	rd.touched += touched
 }
 
 // slot is where in a leaf a key is, if it is there.
@@ -166,8 +246,8 @@ const (
 )
 
 // locateSlots finds the slots of Gets that stand at their leaves, and touches the key and the value.
-func (t *Tree) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slot) {
-	c := t.cache
+func (rd *reader) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slot) {
+	c := rd.cache
 	for i, r := range refs {
 		if at[i] != nil {
 			slots[i].number = at[i].slotOf(r.request().Key)
@@ -185,7 +265,7 @@ func (t *Tree) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slo
 			touched += int(p[s.key]) + int(p[s.value])
 		}
 	}
-	t.reads.touched += uint64(touched)
+	rd.touched += uint64(touched)
 }
 
 // use tells the clock hand that the page is wanted.
@@ -195,29 +275,19 @@ func (nd *node) use() {
 	}
 }
 
-// waitForGet has the page fetched at which a Get stands in v.
-func (t *Tree) waitForGet(r ref, v *version) {
-	cost := v.height + 1
-	err := t.fetch(v.root, r.request().Key, waiter{get: r, cost: cost})
-	t.waitsForPage(r, cost, err)
-}
-
-// waitForGetAt is waitForGet in the committed tree, with what is known of where the Get stands.
-func (t *Tree) waitForGetAt(r ref, g gap) {
-	want, ok := t.wantAt(g)
-	if !ok {
-		t.waitForGet(r, &t.committed)
-		return
+// waitForPage has a Get that stands at a gap wait for the page, or answers it if the page was in
+// memory all the same.
+func (rd *reader) waitForPage(r ref, g gap) {
+	key, cost := r.request().Key, rd.view.tree.height+1
+	id, err := rd.pager.wantAt(rd.view.tree.root, key, g, waiter{get: r, cost: cost})
+	switch {
+	case err != nil:
+		rd.replies.fail(r, err)
+	case id == noNode:
+		rd.replies.tally.misses++
+		rd.cost += cost
+	default:
+		value, found := rd.cache.lookup(rd.cache.node(id), key)
+		rd.replies.value(r, value, found)
 	}
-	cost := t.committed.height + 1
-	t.waitsForPage(r, cost, t.fetchWanted(want, waiter{get: r, cost: cost}))
-}
-
-// waitsForPage counts a Get among those that wait, unless its page cannot be had.
-func (t *Tree) waitsForPage(r ref, cost int, err error) {
-	if err != nil {
-		t.fail(r, err)
-		return
-	}
-	t.reads.cost += cost
 }

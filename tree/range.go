@@ -5,85 +5,96 @@ import (
 	"fmt"
 
 	"kivaloo/disk"
+	"kivaloo/tree/memtable"
+	"kivaloo/tree/page"
 )
 
 // rangeRun is a Range, or a Backup, that is being carried out.
 type rangeRun struct {
+	*reader
 	ref
-	lease   *lease // of a Backup
-	waiting int    // pages
-	tries   int    // times it has waited
-	cost    int    // taken from reader.cost while it waits
+	answered func(last bool) // of a Backup: called when it has been answered; last says it was the last one
+	waiting  int             // pages
+	tries    int             // times it has waited
+	cost     int             // taken from reader.cost while it waits
 }
 
-// runRange answers a Range from the committed tree if the pages are in memory, and else has
-// them fetched. It is run anew, from its start, when they have come.
-func (t *Tree) runRange(run *rangeRun) {
+// runRange answers a Range if the pages are in memory, and else has them fetched. It is run anew,
+// from its start, when they have come.
+func (rd *reader) runRange(run *rangeRun) {
 	req := run.request()
-	v, err := t.seen(req)
-	if err != nil {
-		t.failRange(run, err)
-		return
-	}
-	s := scan{cache: t.cache, start: req.Key, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: t.pairs[:0]}
-	if len(req.End) > 0 && bytes.Compare(req.Key, req.End) >= 0 {
-		s.stop = scanComplete
-	} else {
-		s.walk(t.cache.node(v.root), nil)
-	}
-	if s.stop == scanMissing && (run.tries < rangeTries || s.next == nil) {
-		if err := t.fetchForRange(run, v, &s); err != nil {
-			t.failRange(run, err)
+	for {
+		v, err := rd.seen(req)
+		if err != nil {
+			run.fail(err)
+			return
+		}
+		s := scan{cache: rd.cache, start: req.Key, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: rd.pairs[:0], adopt: true}
+		s.run(v, &rd.overlay)
+		rd.pairs = s.pairs
+		if s.stop == scanMissing && (run.tries < rangeTries || s.next == nil) {
+			switch err := run.fetch(v, &s); {
+			case err != nil:
+				run.fail(err)
+				return
+			case run.waiting > 0:
+				return
+			}
+			continue // they were in memory all the same
+		}
+		next, err := s.rest()
+		if err != nil {
+			run.fail(err)
+			return
+		}
+		last := len(next) == 0
+		run.b.Client.Pairs(req, s.count, next, s.pairs)
+		rd.replies.answered(run.ref, StatusOK)
+		if run.answered != nil {
+			run.answered(last)
 		}
 		return
 	}
-	next, err := s.rest()
-	if err != nil {
-		t.failRange(run, err)
-		return
-	}
-	t.pairs = s.pairs
-	run.b.Client.Pairs(req, s.count, next, s.pairs)
-	last := len(next) == 0
-	t.answered(run.ref, StatusOK)
-	if run.lease != nil {
-		t.backedUp(run.lease, last)
+}
+
+func (run *rangeRun) fail(err error) {
+	run.replies.fail(run.ref, err)
+	if run.answered != nil {
+		run.answered(false)
 	}
 }
 
-func (t *Tree) failRange(run *rangeRun, err error) {
-	t.fail(run.ref, err)
-	if run.lease != nil {
-		t.backedUp(run.lease, false)
-	}
-}
-
-// fetchForRange asks for the page that s came to, and for those after it that it will
-// come to, in v.
-func (t *Tree) fetchForRange(run *rangeRun, v *version, s *scan) error {
-	run.tries++
+// fetch asks for the page that s came to, and for those after it that it will come to.
+func (run *rangeRun) fetch(v *view, s *scan) error {
 	for _, key := range s.missing {
-		if err := t.fetch(v.root, key, waiter{scan: run}); err != nil {
-			if run.waiting == 0 {
-				return err
-			}
+		id, err := run.pager.want(v.tree.root, key, 0, waiter{other: run})
+		switch {
+		case err != nil && run.waiting == 0:
+			return err
+		case err == nil && id == noNode:
+			run.replies.tally.misses++
+			run.waiting++
+		}
+		if err != nil {
 			break // it will be met again, if it matters
 		}
-		run.waiting++
 	}
-	run.cost = run.waiting + v.height
-	t.reads.cost += run.cost
+	if run.waiting > 0 {
+		run.tries++
+		run.cost = run.waiting + v.tree.height
+		run.reader.cost += run.cost
+	}
 	return nil
 }
 
-func (t *Tree) rangePageCame(run *rangeRun) {
+func (run *rangeRun) pageArrived(uint64, nodeID, error) {
 	if run.waiting--; run.waiting == 0 {
-		t.reads.cost -= run.cost
-		t.runRange(run)
+		run.reader.cost -= run.cost
+		run.runRange(run)
 	}
 }
 
-// scanStop is why a scan has stopped. Only scanComplete says that there is nothing left.
+// scanStop is why a scan has stopped. Only scanComplete says that nothing is left.
 type scanStop uint8
 
 const (
@@ -98,45 +109,64 @@ type scan struct {
 	cache   *cache
 	start   []byte // first key wanted
 	end     []byte // first key not wanted; empty for no end
-	reader  bool   // it is not on the tree's goroutine: see Readers
+	adopt   bool   // it is on the tree's goroutine, and may look for pages that hints do not lead to
 	limit   int    // bytes of pairs
 	split   bool   // values go to values
+	overlay *memtable.Cursor
+
 	count   int
 	pairs   []byte // or keys alone
 	values  []byte
-	stop    scanStop // why the walk has ended
+	stop    scanStop
 	next    []byte   // everything before it is there; nil: nothing is
-	missing [][]byte // a key in each page that is wanted and not in memory; not for a reader
+	missing [][]byte // a key in each page that is wanted and not in memory
 	touched uint64   // keeps loads that are only there to warm the caches from being optimised away
 }
 
-// walk gathers what is wanted from the subtree of nd, of which hi is the upper bound. It
-// returns false when the scan has come to its end.
-func (s *scan) walk(nd *node, hi []byte) bool {
+// run gathers what is wanted. overlay is scratch.
+func (s *scan) run(v *view, overlay *memtable.Cursor) {
+	if len(s.end) > 0 && bytes.Compare(s.start, s.end) >= 0 {
+		s.stop = scanComplete
+		return
+	}
+	overlay.Reset()
+	for _, t := range v.tables {
+		if t.Empty() {
+			continue
+		}
+		end := t.Durable()
+		for !t.Sort(end, sortItems) {
+		}
+		overlay.Add(t, end, s.start)
+	}
+	s.overlay = overlay
+	s.walk(s.cache.node(v.tree.root), nil, nil)
+}
+
+// walk gathers what is wanted from the subtree of nd, whose bounds are lo and hi. It returns false
+// when the scan has stopped.
+func (s *scan) walk(nd *node, lo, hi []byte) bool {
 	c := s.cache
 	nd.use()
 	if nd.height == 0 {
 		return s.takeLeaf(nd, hi)
 	}
 	i := c.childFor(nd, s.start)
-	for kid := s.child(nd, i); i <= int(nd.keys); i++ {
-		var next *node
-		if i < int(nd.keys) {
-			next = s.child(nd, i+1)
-			s.touch(next)
-		}
-		kidHi := hi
-		if i < int(nd.keys) {
-			kidHi = c.key(nd, i)
-		}
+	for kid := s.child(nd, i, lo, hi); i <= int(nd.keys); i++ {
 		if kid == nil {
 			s.stop = scanMissing
-			if !s.reader { // pages come and go under a reader, which has the tree fetch them
-				s.wantFrom(nd, i)
+			if s.adopt {
+				s.wantFrom(nd, i, lo, hi)
 			}
 			return false
 		}
-		if !s.walk(kid, kidHi) {
+		var next *node
+		if i < int(nd.keys) {
+			next = s.child(nd, i+1, lo, hi)
+			s.touch(next)
+		}
+		kidLo, kidHi := c.kidBounds(nd, i, lo, hi)
+		if !s.walk(kid, kidLo, kidHi) {
 			return false
 		}
 		kid = next
@@ -146,7 +176,7 @@ func (s *scan) walk(nd *node, hi []byte) bool {
 
 // touch has a page on its way to the processor while another one is copied. It may be nil.
 func (s *scan) touch(nd *node) {
-	if nd == nil {
+	if nd == nil || raceEnabled {
 		return
 	}
 	p := s.cache.page(nd)
@@ -155,59 +185,33 @@ func (s *scan) touch(nd *node) {
 	}
 }
 
-// child returns child i of a parent, if its page is in memory.
-func (s *scan) child(nd *node, i int) *node {
-	if s.reader {
+// child returns child i of a parent, if its page is in memory. lo and hi are the bounds of the
+// parent.
+func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
+	if !s.adopt {
 		return s.cache.peek(nd, i, &s.touched)
 	}
-	if id := s.cache.child(nd, i); id != noNode {
-		return s.cache.node(id)
+	id := s.cache.child(nd, i)
+	if id == noNode {
+		w := page.Want{Lo: lo, Hi: hi}
+		s.cache.narrow(&w, nd, i)
+		id, _ = s.cache.adopt(nd, i, &w) // an error is met again when the page is asked for
 	}
-	return nil
+	if id == noNode {
+		return nil
+	}
+	return s.cache.node(id)
 }
 
-// takeLeaf takes the pairs of a leaf. It leaves in s.next where a Range that
-// ends here has to go on.
+// takeLeaf takes the pairs of a leaf, and the changes that belong between them. It leaves in s.next
+// where a Range that ends here has to go on, and returns false when the scan has stopped.
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
-	c := s.cache
-	p := c.page(nd)
-	if s.next != nil && s.split && s.whole(hi) {
-		if len(s.pairs)+len(s.values)+int(nd.size) > s.limit && s.count > 0 {
-			s.stop = scanFull // s.next is where the leaf begins
+	if s.changesBefore(hi) {
+		if !s.mergeLeaf(nd, hi) {
 			return false
 		}
-		s.pairs = append(s.pairs, p[nd.first:nd.second]...)
-		s.values = append(s.values, p[nd.second:nd.size]...)
-		s.count += int(nd.keys)
-		s.next = hi
-		return true
-	}
-	i := 0
-	if s.next == nil { // of the leaves after the first, all is wanted
-		i, _ = c.position(nd, s.start)
-	}
-	if i < int(nd.keys) {
-		keyAt, valueAt := c.keyAt(nd, i), c.valueAt(nd, i)
-		for ; i < int(nd.keys); i++ {
-			keyEnd, valueEnd := keyAt+1+int(p[keyAt]), valueAt+1+int(p[valueAt])
-			key := p[keyAt+1 : keyEnd]
-			if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
-				s.stop = scanComplete
-				return false
-			}
-			if s.count > 0 && len(s.pairs)+len(s.values)+keyEnd-keyAt+valueEnd-valueAt > s.limit {
-				s.stop, s.next = scanFull, key
-				return false
-			}
-			s.pairs = append(s.pairs, p[keyAt:keyEnd]...)
-			if s.split {
-				s.values = append(s.values, p[valueAt:valueEnd]...)
-			} else {
-				s.pairs = append(s.pairs, p[valueAt:valueEnd]...)
-			}
-			s.count++
-			keyAt, valueAt = keyEnd, valueEnd
-		}
+	} else if !s.copyLeaf(nd, hi) {
+		return false
 	}
 	// Everything up to the leaf's upper bound has been returned.
 	if hi == nil || len(s.end) > 0 && bytes.Compare(hi, s.end) >= 0 {
@@ -218,8 +222,9 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	return true
 }
 
-// rest returns where the next Range has to start: at the end, if this one is complete, and else between start and end. The
-// error says that the tree does not ascend, so that nobody is led in a circle, or to an end that is none.
+// rest returns where the next Range has to start: at the end, if this one is complete, and else
+// between start and end. The error says that the tree does not ascend, so that nobody is led in a
+// circle, or to an end that is none.
 func (s *scan) rest() ([]byte, error) {
 	switch {
 	case s.stop == scanComplete:
@@ -232,6 +237,119 @@ func (s *scan) rest() ([]byte, error) {
 	return s.next, nil
 }
 
+// changesBefore reports whether there are changes of keys before hi that have not been passed.
+func (s *scan) changesBefore(hi []byte) bool {
+	return !s.overlay.Done() && (hi == nil || bytes.Compare(s.overlay.Key(), hi) < 0)
+}
+
+// room reports whether so many bytes more are within the limit. The first pair always is.
+func (s *scan) room(bytes int) bool {
+	return s.count == 0 || len(s.pairs)+len(s.values)+bytes <= s.limit
+}
+
+// first returns the number of the first key of a leaf that is wanted.
+func (s *scan) first(nd *node) int {
+	if s.next != nil { // of the leaves after the first, all is wanted
+		return 0
+	}
+	i, _ := s.cache.position(nd, s.start)
+	return i
+}
+
+// copyLeaf takes the pairs of a leaf as they are. It returns false where the scan ends in it.
+func (s *scan) copyLeaf(nd *node, hi []byte) bool {
+	c := s.cache
+	p := c.page(nd)
+	if s.next != nil && s.split && s.whole(hi) {
+		if !s.room(int(nd.size)) {
+			s.stop = scanFull // s.next is where the leaf begins
+			return false
+		}
+		s.pairs = append(s.pairs, p[nd.first:nd.second]...)
+		s.values = append(s.values, p[nd.second:nd.size]...)
+		s.count += int(nd.keys)
+		return true
+	}
+	i := s.first(nd)
+	if i == int(nd.keys) {
+		return true
+	}
+	keyAt, valueAt := c.keyAt(nd, i), c.valueAt(nd, i)
+	for ; i < int(nd.keys); i++ {
+		keyEnd, valueEnd := keyAt+1+int(p[keyAt]), valueAt+1+int(p[valueAt])
+		if !s.take(p[keyAt:keyEnd], p[valueAt:valueEnd]) {
+			return false
+		}
+		keyAt, valueAt = keyEnd, valueEnd
+	}
+	return true
+}
+
+// take takes a pair, given as key and value with their length bytes. It returns false if the scan
+// stops before it.
+func (s *scan) take(key, value []byte) bool {
+	switch {
+	case len(s.end) > 0 && bytes.Compare(key[1:], s.end) >= 0:
+		s.stop = scanComplete
+		return false
+	case !s.room(len(key) + len(value)):
+		s.stop, s.next = scanFull, key[1:]
+		return false
+	}
+	s.pairs = append(s.pairs, key...)
+	if s.split {
+		s.values = append(s.values, value...)
+	} else {
+		s.pairs = append(s.pairs, value...)
+	}
+	s.count++
+	return true
+}
+
+// mergeLeaf takes the pairs of a leaf and the changes before hi, in the order of the keys. It returns
+// false where the scan ends among them.
+func (s *scan) mergeLeaf(nd *node, hi []byte) bool {
+	c := s.cache
+	p := c.page(nd)
+	i := s.first(nd)
+	keyAt, valueAt := 0, 0
+	if i < int(nd.keys) {
+		keyAt, valueAt = c.keyAt(nd, i), c.valueAt(nd, i)
+	}
+	var room [2 * (page.MaxString + 1)]byte
+	for changes := true; ; {
+		changes = changes && s.changesBefore(hi)
+		order := -1 // of the leaf's key and that of the change
+		switch left := i < int(nd.keys); {
+		case !left && !changes:
+			return true
+		case !left:
+			order = 1
+		case changes:
+			order = bytes.Compare(page.String(p, keyAt), s.overlay.Key())
+		}
+		if order >= 0 {
+			if ch := s.overlay.Change(); !ch.Deleted {
+				key := append(append(room[:0], byte(len(ch.Key))), ch.Key...)
+				value := append(append(room[len(key):len(key)], byte(len(ch.Value))), ch.Value...)
+				if !s.take(key, value) {
+					s.next = bytes.Clone(s.next)
+					return false
+				}
+			}
+			s.overlay.Next()
+		}
+		if order > 0 {
+			continue
+		}
+		keyEnd, valueEnd := keyAt+1+int(p[keyAt]), valueAt+1+int(p[valueAt])
+		if order < 0 && !s.take(p[keyAt:keyEnd], p[valueAt:valueEnd]) {
+			return false
+		}
+		i, keyAt, valueAt = i+1, keyEnd, valueEnd
+	}
+}
+
 // whole reports whether all keys below hi are before the end.
 func (s *scan) whole(hi []byte) bool {
 	return hi != nil && (len(s.end) == 0 || bytes.Compare(hi, s.end) < 0)
@@ -239,7 +357,7 @@ func (s *scan) whole(hi []byte) bool {
 
 // wantFrom notes that child i of nd, where the scan stands, is missing, and which of the children
 // after it the rest of the scan will need too, as far as that can be known.
-func (s *scan) wantFrom(nd *node, i int) {
+func (s *scan) wantFrom(nd *node, i int, lo, hi []byte) {
 	c := s.cache
 	pages := 1
 	if nd.height == 1 {
@@ -249,17 +367,14 @@ func (s *scan) wantFrom(nd *node, i int) {
 	if bytes.Compare(s.next, key) > 0 {
 		key = s.next
 	}
-	for first := i; pages > 0; pages-- {
-		if i == first || s.child(nd, i) == nil {
-			s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
-		}
-		if i == int(nd.keys) {
-			return
-		}
+	s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
+	for ; pages > 1 && i < int(nd.keys); pages-- {
 		key = c.key(nd, i) // where the next child begins
 		if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
 			return
 		}
-		i++
+		if i++; s.child(nd, i, lo, hi) == nil {
+			s.missing = append(s.missing, bytes.Clone(key))
+		}
 	}
 }

@@ -6,34 +6,37 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"kivaloo/tree/memtable"
 )
 
 // Readers lets any goroutine read pages that are in memory, without asking the tree's.
 //
-// Pages do not change, but for values that are written over: see overwrite.go. So what there is to do is to keep a frame from
-// being used for another page while somebody looks at it. Time is counted in epochs. A reader notes in a slot the epoch in which it came, and
-// clears that when it leaves; it must not keep anything that it has seen. A frame that the tree has freed is used
-// again when all who came in the epoch in which it was freed, or before, have left:
+// No page and no change that a reader can see ever changes. All that is needed is to keep the memory
+// from being used for something else while somebody looks at it. Time is counted in epochs. A reader
+// notes in a slot the epoch in which it came, and clears that when it leaves; it must not keep
+// anything that it has seen. What the tree has freed is used again when all who came in the epoch in
+// which it was freed, or before, have left:
 //
 //	reader   slot = epoch          view, child, child ...      slot = 0
 //	tree           publish view 8; free old frames (epoch 41)  -> limbo; epoch 42; any slot <= 41? ... use again
 //
-// One who comes after the tree has looked at the slots comes after the freeing too: it finds a view in which the
-// frame does not occur, or, by a child hint, a frame that is no longer the page of that block.
+// Whoever comes after the tree has looked at the slots comes after the freeing too: it finds a view
+// in which the frame does not occur, or, by a child hint, a frame that is no longer the page of that
+// block.
 //
 // Invariants:
-//  1. view is a committed tree; its root is in memory.
+//  1. view is what is committed; the root of its tree is in memory.
 //  2. A frame is in limbo, or is used again, only after it has lost its block.
 //  3. epoch is never 0, and does not fall.
 type Readers struct {
 	cache  *cache
-	view   atomic.Pointer[version]
+	view   atomic.Pointer[view]
 	epoch  atomic.Uint64
-	writes atomic.Uint64 // odd while values are overwritten; see overwrite.go
 	closed atomic.Bool
 	slots  [readerSlots]readerSlot
-	free   sync.Pool     // of *int: where a goroutine on this processor best looks for a slot
-	next   atomic.Uint32 // slot that the next one in free begins with
+	free   sync.Pool     // of *place
+	next   atomic.Uint32 // slot that the next place begins with
 }
 
 // readerSlot is the place of one reader, alone on its cache lines.
@@ -43,18 +46,20 @@ type readerSlot struct {
 	_       [112]byte
 }
 
-// Readers has the tree keep frames from reuse for readers on other goroutines, from now on. It is called
-// once, before the first step.
+// place is what a goroutine on this processor reads with: where it best looks for a slot, and scratch.
+type place struct {
+	start   int
+	overlay memtable.Cursor
+}
+
+// Readers has the tree keep memory from reuse for readers on other goroutines, from now on. It is
+// called once, before the first step.
 func (t *Tree) Readers() *Readers {
 	r := &Readers{cache: t.cache}
 	r.epoch.Store(1)
-	r.free.New = func() any {
-		start := int(r.next.Add(1)) % readerSlots
-		return &start
-	}
-	v := t.committed
-	r.view.Store(&v)
+	r.free.New = func() any { return &place{start: int(r.next.Add(1)) % readerSlots} }
 	t.cache.readers = r
+	t.publishView()
 	return r
 }
 
@@ -82,15 +87,15 @@ func (r *Readers) oldest() uint64 {
 // reading is a stay of one reader.
 type reading struct {
 	slot  *readerSlot
-	start *int
+	place *place
 }
 
 // enter begins to read. It returns false when there are too many readers at this moment, or no more
 // are let in.
 func (r *Readers) enter() (reading, bool) {
-	start := r.free.Get().(*int)
+	p := r.free.Get().(*place)
 	for i := range readerSlots {
-		n := (*start + i) % readerSlots
+		n := (p.start + i) % readerSlots
 		s := &r.slots[n]
 		if s.since.Load() != 0 || !s.since.CompareAndSwap(0, r.epoch.Load()) {
 			continue
@@ -99,58 +104,51 @@ func (r *Readers) enter() (reading, bool) {
 			s.since.Store(0)
 			break
 		}
-		*start = n
-		return reading{s, start}, true
+		p.start = n
+		return reading{s, p}, true
 	}
-	r.free.Put(start)
+	r.free.Put(p)
 	return reading{}, false
 }
 
 func (r *Readers) leave(in reading) {
+	in.place.overlay.Reset()
 	in.slot.since.Store(0)
-	r.free.Put(in.start)
+	r.free.Put(in.place)
 }
 
-// seen returns the tree that a reader sees, which has entered; nil if it is a snapshot that has been
-// released.
-func (r *Readers) seen(at *Snapshot) *version {
-	switch {
-	case at == nil:
+// seen returns what a reader sees, which has entered; nil if it is a snapshot that has been released.
+func (r *Readers) seen(at *Snapshot) *view {
+	if at == nil {
 		return r.view.Load()
-	case at.released.Load():
-		return nil
 	}
-	return &at.version
+	return at.view.Load()
 }
 
-// Get appends the value of key to dst, as it is in the committed tree or, if at is not nil, in a
-// snapshot. ok is false if the tree has to be asked: a page is not in memory, or the snapshot has been
-// released. It may be called from any goroutine.
+// Get appends the value of key to dst, as it is committed or, if at is not nil, in a snapshot. ok is
+// false if the tree has to be asked: a page is not in memory, or the snapshot has been released. It
+// may be called from any goroutine.
 func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bool) {
 	in, ok := r.enter()
 	if !ok {
 		return dst, false, false
 	}
 	defer r.leave(in)
-	for range rereads {
-		before := r.writes.Load()
-		value, found, ok = r.get(in, at, dst, key)
-		if !ok || at != nil || before&1 == 0 && r.writes.Load() == before {
-			return value, found, ok
-		}
-		runtime.Gosched()
-	}
-	return dst, false, false
-}
-
-// get is Get, but for values that are overwritten meanwhile.
-func (r *Readers) get(in reading, at *Snapshot, dst, key []byte) (value []byte, found, ok bool) {
 	v := r.seen(at)
 	if v == nil {
 		return dst, false, false
 	}
+	for i, hash := 0, uint64(0); i < len(v.tables); i++ {
+		if i == 0 {
+			hash = v.tables[0].Hash(key)
+		}
+		t := v.tables[i]
+		if value, found := t.Get(hash, key, t.Durable()); found != memtable.Unknown {
+			return append(dst, value...), found == memtable.Present, true
+		}
+	}
 	c := r.cache
-	nd := c.node(v.root)
+	nd := c.node(v.tree.root)
 	for nd.height > 0 {
 		if nd = c.peek(nd, c.childFor(nd, key), &in.slot.touched); nd == nil {
 			return dst, false, false
@@ -161,63 +159,54 @@ func (r *Readers) get(in reading, at *Snapshot, dst, key []byte) (value []byte, 
 	return append(dst, value...), found, true
 }
 
-// peek returns child i of a parent, if its page is in memory and can be found without the table. It
-// touches its index, so that what a search will need of it comes all at once.
+// peek returns child i of a parent, if a hint leads to its page. It touches the index of the child,
+// so that what a search will need of it comes all at once.
 func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 	id := nodeID(atomic.LoadUint32((*uint32)(&c.children(nd)[i])))
 	if id == noNode {
 		return nil
 	}
 	kid := c.node(id)
-	*touched += kid.touchIndex()
+	if !raceEnabled { // it may be another page by now, which is being built
+		*touched += kid.touchIndex()
+	}
 	if !kid.is(c.blockOf(nd, i)) {
 		return nil
 	}
 	return kid
 }
 
-// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf, each a byte
-// of length and the bytes.
+// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf, each
+// a byte of length and the bytes.
 type Piece struct {
 	Keys, Values []byte
 	Last         bool   // there is no more
 	Next         []byte // where the rest begins, unless Last
 }
 
-// Range puts pairs from start on, and before end if that is not empty, into p, of which it uses the memory. It
-// stops after limit bytes, but not before the first pair, and where a page is not in memory. It returns false if there
-// is nothing new, and the tree has to be asked: then Last and Next are as they were. Otherwise it is like Get.
+// Range puts pairs from start on, and before end if that is not empty, into p, whose memory it uses.
+// It stops after limit bytes, but not before the first pair, and where a page is not in memory. It
+// returns false if there is nothing new, and the tree has to be asked: then Last and Next are as they
+// were. Otherwise it is like Get. start may be p.Next.
 func (r *Readers) Range(at *Snapshot, p *Piece, start, end []byte, limit int) bool {
 	in, ok := r.enter()
 	if !ok {
 		return false
 	}
 	defer r.leave(in)
-	for range rereads {
-		before := r.writes.Load()
-		v := r.seen(at)
-		if v == nil {
-			return false
-		}
-		s := scan{cache: r.cache, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0], reader: true}
-		s.walk(r.cache.node(v.root), nil)
-		p.Keys, p.Values = s.pairs, s.values
-		if at != nil || before&1 == 0 && r.writes.Load() == before {
-			return s.finish(p)
-		}
-		runtime.Gosched()
+	v := r.seen(at)
+	if v == nil {
+		return false
 	}
-	return false
-}
-
-// finish says in p how a reader's scan has ended. It returns false if the tree has to be asked.
-func (s *scan) finish(p *Piece) bool {
+	s := scan{cache: r.cache, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0]}
+	s.run(v, &in.place.overlay)
+	p.Keys, p.Values = s.pairs, s.values
 	next, err := s.rest()
 	if err != nil || s.stop == scanMissing && s.next == nil {
 		return false // the tree fetches the page, and says what is wrong
 	}
 	p.Last = s.stop == scanComplete
-	p.Next = append(p.Next[:0], next...)
+	p.Next = append(p.Next[:0], next...) // the last look at start
 	return true
 }
 

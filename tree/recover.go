@@ -1,29 +1,22 @@
 package tree
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"hash/maphash"
+	"slices"
+	"time"
 
-	"kivaloo/actors"
 	"kivaloo/disk"
+	"kivaloo/tree/journal"
+	"kivaloo/tree/memtable"
+	"kivaloo/tree/page"
 )
 
-// Opening a store means finding the last tree that was completely written.
-//
-// A root is the last page of an append. If the machine stopped during it, any of its
-// blocks may be missing or hold rubbish, the root included; but the append before it had been
-// synced. So: scan back for a root; check every page of its tree that can be of the same append: those behind the root
-// before it or, where there is a seal, behind what that says; if one is bad, nobody was told that
-// this tree is durable, and the root before it is the one. What the journal says since that tree
-// was made is then replayed on it: see replay.go.
-
-// errNoRoot: a store that has blocks, but no tree.
-var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
-
-// Open reads the tree in a store, making an empty one if the store has never been
-// written. The store stays the caller's to close.
+// Open opens the tree in a store, making an empty one if the store has never been written: it finds
+// the last root, and reads what the journal says since into a memtable. It reads no other page and
+// writes nothing. The store stays the caller's to close.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
 	info := store.Info()
 	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
@@ -36,55 +29,60 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ReadOnly {
-		cfg.StorageCost = 0
-	}
 	if cfg.StorageCost == 0 {
 		cfg.MaxSpread = 0 // no cleaning means none
 	}
-	found, err := FindRoot(store, cfg.Log)
-	if !errors.Is(err, errNoRoot) {
-		if err != nil {
-			return nil, err
-		}
-		t, err := newTree(cfg, info.BlockSize, info.Next, found)
-		if err != nil {
-			return nil, err
-		}
-		t.torn = info.Next != found.Block+1 && cfg.JournalBytes > 0
-		if err := t.replay(store); err != nil {
-			t.Close()
-			return nil, err
-		}
-		return t, nil
+	root, err := FindRoot(store, cfg.Log)
+	if errors.Is(err, errNoRoot) {
+		root, err = createRoot(store, cfg, err)
 	}
-	if info.Next > 0 {
-		blank, blankErr := isBlank(store)
-		if blankErr != nil {
-			return nil, blankErr
-		}
-		if !blank || !cfg.AdoptBlank {
-			return nil, err
-		}
-	}
-	if cfg.ReadOnly {
-		return nil, err
-	}
-	pages := firstPages(info)
-	next, err := createRoot(store, info.Next, pages)
 	if err != nil {
 		return nil, err
 	}
-	block := info.Next + uint64(len(pages)) - 1
-	found = Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1], ReplayFrom: next}
-	if next != block+1 {
-		cfg.StorageCost, cfg.MaxSpread = 0, 0 // block numbers are sparse: distances say nothing about garbage
+	t, err := newTree(cfg, store.Info(), root)
+	if err != nil {
+		return nil, err
 	}
-	return newTree(cfg, info.BlockSize, next, found)
+	if err := t.replay(store, root.commits); err != nil {
+		t.Close()
+		return nil, fmt.Errorf("replay the journal: %w", err)
+	}
+	return t, nil
 }
 
-// isBlank reports whether a store has only a few blocks, all zeros: what power cuts during the very first append,
-// of one page, can leave. Nothing was ever acknowledged in it.
+// createRoot writes the first page of a store that has none, if there was nothing else in it.
+func createRoot(store disk.Store, cfg Config, noRoot error) (Root, error) {
+	info := store.Info()
+	if info.Next > 0 {
+		if blank, err := isBlank(store); err != nil || !blank || !cfg.AdoptBlank {
+			return Root{}, errors.Join(err, noRoot)
+		}
+	}
+	if cfg.ReadOnly {
+		return Root{}, noRoot
+	}
+	root := page.EmptyRoot(info.BlockSize) // all of it is in one sector
+	pages := [][]byte{root}
+	if info.Next > 0 && page.Sealed(info.BlockSize) {
+		// Behind blocks of zeros it would be taken for a part of the append that left them.
+		pages = [][]byte{make([]byte, info.BlockSize), root}
+		page.PutSeal(pages, 0, info.Next)
+	}
+	_, ok, err := disk.AppendPages(store, info.Next, pages)
+	switch {
+	case err != nil:
+		return Root{}, fmt.Errorf("write the first page: %w", err)
+	case !ok:
+		return Root{}, errors.New("write the first page: refused: something else writes to the store")
+	}
+	at := info.Next + uint64(len(pages)) - 1
+	r, err := readRoot(at, root)
+	r.start = start{seq: 1, block: at + 1}
+	return r, err
+}
+
+// isBlank reports whether a store has only a few blocks, all zeros: what power cuts during the very
+// first append, of one page, can leave. Nothing was ever acknowledged in it.
 func isBlank(store disk.Store) (bool, error) {
 	info := store.Info()
 	if info.Next > maxBlankBlocks {
@@ -96,369 +94,203 @@ func isBlank(store disk.Store) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("read block %d: %w", n, err)
 		}
-		if !ok || !allZero(p) {
+		if !ok || !page.AllZero(p) {
 			return false, nil
 		}
 	}
 	return true, nil
 }
 
-func allZero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
-
 // newTree returns a tree of which the root is given.
-func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
-	c, err := newCache(blockSize, cfg.CachePages)
+func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
+	c, err := newCache(info.BlockSize, cfg.CachePages)
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{cfg: cfg, cache: c, next: next, faults: make(map[uint64]bool)}
-	t.clean.marked = make(map[uint64]bool)
-	t.leases = make(map[uint64]*lease)
+	t := &Tree{cfg: cfg, cache: c, faults: make(map[uint64]bool), leases: make(map[uint64]*lease), seed: maphash.MakeSeed()}
+	t.pager = pager{cache: c, submit: t.submit, fault: t.fault}
+	t.reader = reader{cache: c, pager: &t.pager, replies: &t.replies, view: &t.view}
+	t.writer = writer{t: t, head: noBlock}
+	t.flush.t = t
+	t.clean = cleaner{t: t, marked: make(map[uint64]bool), lost: make(map[uint64]time.Duration)}
 	if cfg.ReadOnly {
-		t.writes.refusal = ErrReadOnly
+		t.refusal = ErrReadOnly
 	}
-	l, err := parseLayout(root.Page)
-	if err != nil {
+	if t.view.tree, err = c.addRoot(root); err != nil {
+		c.close()
 		return nil, err
 	}
-	id, nd, err := c.alloc(l.height)
+	table, err := memtable.New(t.memtableBytes(), t.seed)
 	if err != nil {
 		c.close()
 		return nil, err
 	}
-	copy(c.page(nd), root.Page)
-	c.index(nd, l)
-	nd.oldest, nd.state = root.Oldest, frameClean
-	nd.setBlock(root.Block)
-	nd.pins += 2 // as the root of the committed tree, and of the saved one
-	c.table[nd.block] = id
-	t.committed = version{root: id, nodes: l.nodes, height: l.height, next: root.ReplayFrom}
-	t.tip, t.checkpoint.saved = t.committed, t.committed
-	t.clean.used = t.next - t.oldestOfRestart()
+	t.view.tables = []*memtable.Table{table}
+	a := &t.appends
+	a.starts, a.durable = []start{{}}, root.start
+	a.next, a.last, a.seq = info.Next, root.last, root.lastSeq
+	a.clean = info.Next == root.Block+1 && !root.Partial
+	if info.Last != disk.NoBlock && info.Next != info.Last+1 {
+		t.clean.disable()
+	} else {
+		t.clean.used = a.next - t.oldestOfRestart()
+	}
+	t.limitCache()
 	return t, nil
 }
 
-func emptyRoot(blockSize int) []byte {
-	p := make([]byte, blockSize)
-	putHead(p, 0, 0, 0, true)
-	putNodes(p, 1)
-	return p
-}
-
-// firstPages returns the pages of a new store: an empty root, all of it in one sector. Behind blocks
-// of zeros it needs a seal, or it would be taken for a part of the append that left them.
-func firstPages(info disk.Info) [][]byte {
-	root := emptyRoot(info.BlockSize)
-	if info.Next == 0 || !sealed(info.BlockSize) {
-		return [][]byte{root}
-	}
-	pages := [][]byte{make([]byte, info.BlockSize), root}
-	putSeal(pages, 0, info.Next)
-	return pages
-}
-
-func createRoot(store disk.Store, at uint64, pages [][]byte) (next uint64, err error) {
-	next, ok, err := disk.AppendPages(store, at, pages)
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("write the first page: %w", err)
-	case !ok:
-		return 0, errors.New("write the first page: refused: something else writes to the store")
-	}
-	return next, nil
-}
-
-// Root is the root page of a tree in a store.
-type Root struct {
-	Block  uint64
-	Oldest uint64 // lowest block of any leaf
-	Nodes  uint64 // pages of the tree
-	Height int
-	Page   []byte
-
-	// ReplayFrom is the first block that may have to be replayed on the tree.
-	ReplayFrom uint64
-	record     bool // the block before it is a checkpoint record
-
-	// Skipped is what FindRoot had to pass over: damage behind the root, or newer trees that are not
-	// whole. It is what a crash can leave, but not what a clean stop does.
-	Skipped []Fault
-}
-
-// FindRoot returns the root of the last tree that is whole. What it has to pass over
-// is said in log.
-func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
-	info := store.Info()
-	if info.Last == disk.NoBlock {
-		return Root{}, errNoRoot
-	}
-	s := rootSearch{store: store}
-	root, ok, err := s.scanBack(info.Last)
-	for err == nil && ok {
-		var before Root
-		if root.Block > 0 {
-			before, ok, err = s.scanBack(root.Block - 1)
-		} else {
-			ok = false
-		}
-		if err != nil {
-			break
-		}
-		since := uint64(0)
-		if ok {
-			since = before.Block + 1
-		}
-		bad := checkSince(store, root, since)
-		if bad == nil {
-			bad = checkRecord(store, root, before.ReplayFrom) // from the first block on, if there was no root before
-		}
-		if bad == nil {
-			root.Skipped = s.behind(root.Block)
-			logSkipped(root.Skipped, log)
-			return root, nil
-		}
-		if !errors.Is(bad, disk.ErrCorrupt) {
-			return Root{}, fmt.Errorf("check the last commit: %w", bad) // which says nothing about what was written
-		}
-		s.skip(root.Block, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", bad))
-		root = before
-	}
+// addRoot puts the root of a tree into the cache, pinned.
+func (c *cache) addRoot(root Root) (version, error) {
+	l, err := page.Parse(root.Page)
 	if err != nil {
-		return Root{}, err
+		return version{}, err
 	}
-	logSkipped(s.skipped, log)
-	return Root{}, fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
-		errNoRoot, info.Last+1, info.Last, info.BlockSize)
-}
-
-// rootSearch is the search for the last root.
-type rootSearch struct {
-	store   disk.Store
-	skipped []Fault // what was passed over, from the end of the store backwards
-}
-
-// skip notes that something cannot be used.
-func (s *rootSearch) skip(block uint64, why error) {
-	if len(s.skipped) < maxReportedFaults {
-		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the root", Err: why})
+	id, nd, err := c.alloc(l.Height)
+	if err != nil {
+		return version{}, err
 	}
+	copy(c.page(nd), root.Page)
+	c.index(nd, l)
+	nd.oldest, nd.state, nd.pins = root.Oldest, frameClean, 1
+	nd.bounds = boundsHash(nil, nil)
+	nd.setBlock(root.Block)
+	c.table[nd.block] = id
+	return version{root: id, nodes: l.Nodes, height: l.Height}, nil
 }
 
-// behind returns what was passed over behind a root. What is before it has been dealt
-// with by an earlier start.
-func (s *rootSearch) behind(root uint64) []Fault {
-	n := 0
-	for n < len(s.skipped) && s.skipped[n].Block > root {
-		n++
-	}
-	return s.skipped[:n]
-}
-
-func logSkipped(skipped []Fault, log *slog.Logger) {
-	for _, f := range skipped {
-		log.Warn("passed over while looking for the root", "block", f.Block, "why", f.Err)
-	}
-}
-
-// scanBack returns the first root at or before block from. Pages that are none are
-// left over from an append that was cut short; each is passed over.
-func (s *rootSearch) scanBack(from uint64) (Root, bool, error) {
-	window := newWindow(s.store)
-	gap := 0
-	for at := from; ; {
-		n := int(min(uint64(len(window.ops)), at+1))
-		window.read(at+1-uint64(n), n)
-		for i := n - 1; i >= 0; i-- {
-			op := &window.ops[i]
-			switch {
-			case op.Err != nil && !errors.Is(op.Err, disk.ErrCorrupt):
-				return Root{}, false, fmt.Errorf("look for the root: %w", op.Err)
-			case op.Err == nil && !op.OK:
-				if gap++; gap > maxScanGap {
-					return Root{}, false, nil
-				}
-				continue
-			}
-			gap = 0
-			root, isRoot, err := rootIn(op)
-			switch {
-			case err != nil:
-				s.skip(op.Block, err)
-			case isRoot:
-				err := s.readRecord(&root)
-				return root, err == nil, err
-			}
-		}
-		if at < uint64(n) {
-			return Root{}, false, nil
-		}
-		at -= uint64(n)
-		window.grow()
-	}
-}
-
-// readRecord notes in root what the checkpoint record before it says, if there is one.
-func (s *rootSearch) readRecord(root *Root) error {
-	root.ReplayFrom = root.Block + 1
-	if root.Block == 0 {
+// replay puts what commits say into the newest memtable. All of it was acknowledged.
+func (t *Tree) replay(store disk.Store, commits []commitAt) error {
+	if len(commits) == 0 {
 		return nil
 	}
-	p := make([]byte, s.store.Info().BlockSize)
-	ok, err := disk.ReadBlock(s.store, root.Block-1, p)
-	if err != nil && !errors.Is(err, disk.ErrCorrupt) {
-		return fmt.Errorf("look for a checkpoint record: %w", err)
+	a, active := &t.appends, t.active()
+	changes := 0
+	err := readCommits(context.Background(), store, commits, func(r journal.Record) error {
+		changes++
+		if r.Deleted {
+			return active.Delete(active.Hash(r.Key), r.Key)
+		}
+		return active.Set(active.Hash(r.Key), r.Key, r.Value)
+	})
+	if err != nil {
+		return err
 	}
-	if err != nil || !ok || !isJournal(p) {
-		return nil // whether it has to be something else is for checkSince
+	active.Append()
+	active.Commit()
+	a.starts[0] = start{seq: commits[0].seq, block: commits[0].block}
+	a.durable = a.starts[0]
+	for _, c := range commits {
+		a.blocks += c.pieces
 	}
-	j, err := parseJournal(root.Block-1, p)
-	if err == nil && j.kind == journalCheckpoint && j.replayFrom() <= root.Block {
-		root.ReplayFrom, root.record = j.replayFrom(), true
+	t.limitCache()
+	t.cfg.Log.Debug("replayed the journal", "commits", len(commits), "changes", changes, "blocks", a.blocks)
+	if !t.logs() && !t.cfg.ReadOnly {
+		return t.freezeRecovered()
 	}
 	return nil
 }
 
-// rootIn returns the root that op has read, if it is one.
-func rootIn(op *disk.Op) (Root, bool, error) {
-	if op.Err != nil {
-		return Root{}, false, op.Err
-	}
-	if isJournal(op.Buf) {
-		_, err := parseJournal(op.Block, op.Buf)
-		return Root{}, false, err
-	}
-	h, err := parseHead(op.Buf)
-	if err != nil || !h.root {
-		return Root{}, false, err
-	}
-	root, err := readRoot(op.Block, op.Buf)
-	return root, err == nil, err
-}
-
-// readRoot checks a root page by itself.
-func readRoot(block uint64, p []byte) (Root, error) {
-	w := want{block: block, root: true}
-	l, err := w.verify(p)
+// freezeRecovered has what the journal said flushed before anything is committed: commits that write
+// pages know nothing of a journal, which must not come before their first root.
+func (t *Tree) freezeRecovered() error {
+	table, err := memtable.New(t.memtableBytes(), t.seed)
 	if err != nil {
-		return Root{}, err
-	}
-	r := Root{Block: block, Oldest: block, Nodes: l.nodes, Height: l.height, Page: bytes.Clone(p)}
-	if l.height > 0 {
-		for i := range l.keys + 1 {
-			r.Oldest = min(r.Oldest, getRecord(p[l.keysEnd+i*recordBytes:]).oldest)
-		}
-	}
-	return r, nil
-}
-
-// checkSince verifies the pages of a tree that are at block since or behind it, and their seal, and
-// that its oldest leaf is still there.
-func checkSince(store disk.Store, root Root, since uint64) error {
-	var bad error
-	if first, ok, err := sealOf(store, root); err != nil {
 		return err
-	} else if ok && first >= since && first < root.Block {
-		since = first // what is before was of appends that had been synced
 	}
-	walk := walker{
-		store: store,
-		since: since,
-		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
-	}
-	walk.tree(root)
-	if bad == nil {
-		bad = checkSeal(store, root, since)
-	}
-	if bad != nil || root.Oldest >= since {
-		return bad
-	}
-	ok, err := disk.ReadBlock(store, root.Oldest, make([]byte, store.Info().BlockSize))
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
-	}
-	return err
+	t.active().Freeze()
+	t.view.tables = slices.Insert(t.view.tables, 0, table)
+	t.appends.starts = slices.Insert(t.appends.starts, 0, start{})
+	return nil
 }
 
-// errHasBatch ends a look for batches at the first.
-var errHasBatch = fmt.Errorf("%w: the checkpoint record before the root is damaged, and there are batches that it may tell to replay", disk.ErrCorrupt)
-
-// checkRecord returns an error if a root that has no checkpoint record must have had one. A crash can have left the root and not
-// the record; that shows by the block in which it should be, and matters if there are batches that the tree may not know: those from
-// block first on, where replay would start if the root were not there.
-func checkRecord(store disk.Store, root Root, first uint64) error {
-	if root.record || root.Block <= first {
-		return nil
+// readCommits calls f with each record of commits, in order, until ctx is done.
+func readCommits(ctx context.Context, store disk.Store, commits []commitAt, f func(journal.Record) error) error {
+	w := newWindow(store)
+	w.resize(scanWindow)
+	var payload []byte
+	for len(commits) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// Commits that follow each other are read together.
+		n, blocks := 1, commits[0].pieces
+		for n < len(commits) && commits[n].block == commits[0].block+blocks && blocks < scanWindow {
+			blocks += commits[n].pieces
+			n++
+		}
+		run := commits[:n]
+		at, have := commits[0].block, 0
+		for _, c := range run {
+			payload = payload[:0]
+			for piece := range c.pieces {
+				block := c.block + piece
+				if block >= at+uint64(have) {
+					at = block
+					have = int(min(uint64(len(w.ops)), commits[0].block+blocks-block))
+					w.read(at, have)
+				}
+				op := &w.ops[block-at]
+				if op.Err != nil {
+					return fmt.Errorf("block %d: %w", block, op.Err)
+				}
+				b, err := journal.ParseAt(block, op.Buf)
+				if err == nil && (!op.OK || b.Kind != journal.Piece || b.Seq != c.seq || b.Piece != uint32(piece)) {
+					err = fmt.Errorf("%w: not piece %d of commit %d", disk.ErrCorrupt, piece+1, c.seq)
+				}
+				if err != nil {
+					return &BlockError{block, err}
+				}
+				payload = append(payload, b.Payload...)
+			}
+			for rest := payload; len(rest) > 0; {
+				r, after, err := journal.Next(rest)
+				if err == nil {
+					err = f(r)
+				}
+				if err != nil {
+					return fmt.Errorf("commit %d, block %d: %w", c.seq, c.block, err)
+				}
+				rest = after
+			}
+		}
+		commits = commits[n:]
 	}
-	p := make([]byte, store.Info().BlockSize)
-	ok, err := disk.ReadBlock(store, root.Block-1, p)
-	switch {
-	case err != nil && !errors.Is(err, disk.ErrCorrupt):
+	return nil
+}
+
+// Journal is what a store holds behind its last root.
+type Journal struct {
+	From    uint64 // the first block that is to be replayed
+	Commits int    // that the tree of the root lacks
+	Changes int    // in them
+	Blocks  uint64 // that they take
+	Cut     int    // blocks of an append that was cut short, and never acknowledged
+}
+
+// CheckJournal reads the commits that an opening would replay on the tree of root, which FindRoot has
+// found. It changes nothing.
+func CheckJournal(ctx context.Context, store disk.Store, root Root) (Journal, error) {
+	j := Journal{From: root.start.block, Commits: len(root.commits), Cut: len(root.Skipped)}
+	for _, c := range root.commits {
+		j.Blocks += c.pieces
+	}
+	err := readCommits(ctx, store, root.commits, func(journal.Record) error {
+		j.Changes++
+		return nil
+	})
+	return j, err
+}
+
+// Fold writes what only the journal of a store says into pages, so that the last block is a root, as
+// after a stop in order: then those who know nothing of a journal can open it. Nothing else may write
+// to the store.
+func Fold(ctx context.Context, store disk.Store, cfg Config) error {
+	t, err := Open(store, cfg)
+	if err != nil {
 		return err
-	case err == nil && !ok:
-		return nil // blocks are numbered with gaps
-	case err == nil && isJournal(p):
-		_, err = parseJournal(root.Block-1, p)
-	case err == nil:
-		_, err = parseHead(p)
 	}
-	if err == nil {
-		return nil
-	}
-	r := journalReader{store: store, batch: func(payload []byte) error {
-		if len(payload) > 0 {
-			return errHasBatch
-		}
-		return nil
-	}}
-	return r.read(first, root.Block)
-}
-
-// window reads several blocks of a store at once. It starts with one, for most often that is
-// the root.
-type window struct {
-	store disk.Store
-	ops   []disk.Op
-	bell  *actors.Waiter
-	done  *disk.Completions
-}
-
-func newWindow(store disk.Store) *window {
-	w := &window{store: store, bell: actors.NewWaiter()}
-	w.done = disk.NewCompletions(&w.bell.Doorbell)
-	w.resize(1)
-	return w
-}
-
-func (w *window) resize(n int) {
-	size := w.store.Info().BlockSize
-	buf := make([]byte, n*size)
-	w.ops = make([]disk.Op, n)
-	for i := range w.ops {
-		w.ops[i].Buf = buf[i*size : (i+1)*size]
-	}
-}
-
-func (w *window) grow() {
-	if n := len(w.ops); n < scanWindow {
-		w.resize(2 * n)
-	}
-}
-
-// read reads n blocks from first on into the first n of ops.
-func (w *window) read(first uint64, n int) {
-	for i := range n {
-		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done}
-		if i > 0 {
-			w.ops[i-1].SetNext(&w.ops[i])
-		}
-	}
-	w.store.Submit(&w.ops[0], &w.ops[n-1])
-	for back := 0; back < n; {
-		for op := w.done.Drain(); op != nil; op = op.Link.Next() {
-			back++
-		}
-		if back < n {
-			w.bell.Wait(-1, w.done.Empty)
-		}
-	}
+	defer t.Close()
+	ctx, stop := context.WithCancel(ctx)
+	stop()
+	return NewActor(t, store).Run(ctx)
 }

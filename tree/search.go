@@ -1,6 +1,11 @@
 package tree
 
-import "bytes"
+import (
+	"bytes"
+
+	"kivaloo/tree/keys"
+	"kivaloo/tree/page"
+)
 
 // countBelow returns how many of heads are less than h. The loop has no branch that
 // depends on the data, so the processor can run ahead into the next search.
@@ -27,7 +32,7 @@ func (c *cache) position(nd *node, key []byte) (int, bool) {
 	}
 	common := int(nd.common)
 	if common > 0 {
-		prefix := stringAt(c.page(nd), int(nd.first))[:common]
+		prefix := page.String(c.page(nd), int(nd.first))[:common]
 		if len(key) < common || !bytes.Equal(key[:common], prefix) {
 			if bytes.Compare(key, prefix) < 0 {
 				return 0, false
@@ -35,7 +40,7 @@ func (c *cache) position(nd *node, key []byte) (int, bool) {
 			return int(nd.keys), false
 		}
 	}
-	sample, exact := c.sample(nd, key, keyHead(key[common:]))
+	sample, exact := c.sample(nd, key, keys.Head(key[common:]))
 	if nd.stride == 1 || exact {
 		return sample * int(nd.stride), exact
 	}
@@ -60,7 +65,7 @@ func (c *cache) sample(nd *node, key []byte, h uint64) (int, bool) {
 	}
 	for lo < hi {
 		mid := (lo + hi) / 2
-		switch order := bytes.Compare(stringAt(p, int(offsets[mid])), key); {
+		switch order := bytes.Compare(page.String(p, int(offsets[mid])), key); {
 		case order == 0:
 			return mid, true
 		case order < 0:
@@ -83,8 +88,8 @@ func (c *cache) scan(nd *node, key []byte, sample int) (int, bool) {
 	p := c.page(nd)
 	at := int(c.keyOffsets(nd)[sample-1])
 	for i++; i < end; i++ {
-		at = skipStrings(p, at, 1)
-		if order := bytes.Compare(stringAt(p, at), key); order >= 0 {
+		at = page.Skip(p, at, 1)
+		if order := bytes.Compare(page.String(p, at), key); order >= 0 {
 			return i, order == 0
 		}
 	}
@@ -113,7 +118,7 @@ func (c *cache) valueOffset(nd *node, key []byte) (at int, found bool) {
 		}
 		return c.valueAt(nd, i), true
 	}
-	return s.value, bytes.Equal(stringAt(c.page(nd), s.key), key)
+	return s.value, bytes.Equal(page.String(c.page(nd), s.key), key)
 }
 
 // lookup returns the value of key in a leaf, aliasing the page.
@@ -130,7 +135,7 @@ func (nd *node) slotOf(key []byte) int {
 	case len(key) < int(nd.common):
 		return slotNone
 	}
-	heads, h := nd.heads(), keyHead(key[nd.common:])
+	heads, h := nd.heads(), keys.Head(key[nd.common:])
 	i := countBelow(heads, h)
 	switch {
 	case i == len(heads) || heads[i] != h:
@@ -163,8 +168,8 @@ func (c *cache) valueIn(nd *node, key []byte, s slot) ([]byte, bool) {
 		return c.value(nd, i), true
 	}
 	p := c.page(nd)
-	if !bytes.Equal(stringAt(p, s.key), key) {
+	if !bytes.Equal(page.String(p, s.key), key) {
 		return nil, false
 	}
-	return stringAt(p, s.value), true
+	return page.String(p, s.value), true
 }

@@ -1,12 +1,13 @@
 package tree
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"kivaloo/tree/memtable"
 )
 
 // Errors of requests that read a snapshot.
@@ -17,102 +18,135 @@ var (
 	ErrTooManySnapshots = errors.New("too many snapshots")
 )
 
-// Snapshot is a committed tree that stays readable while later ones take its place: its blocks are not freed, its
-// root stays in memory, and so does what has not been saved of it. It costs the space of what is replaced meanwhile.
+// Snapshot is what is committed at one moment. It stays readable: its blocks are not freed. When it
+// is taken the memtable is frozen, so that after a flush the snapshot is a root alone. Then it costs
+// disk space, for what is replaced meanwhile, and no memory.
 type Snapshot struct {
-	name     string // for the log
-	version  version
-	taken    time.Duration // when
-	released atomic.Bool
-	complain time.Duration // when the log is told next that it is still there
+	name     string               // for the log
+	tree     version              // as in view; the tree's goroutine owns it
+	view     atomic.Pointer[view] // nil: it has been dropped
+	taken    time.Duration        // when
+	complain time.Duration        // when the log is told next that it is still there
 }
 
-// Drop makes all reads of the snapshot fail from now on, those under way included. It may be called from any
-// goroutine, any number of times; Release has to follow.
-func (s *Snapshot) Drop() { s.released.Store(true) }
+// Drop makes all reads of the snapshot fail from now on, including those under way. It may be called
+// from any goroutine, any number of times. Release has to follow.
+func (s *Snapshot) Drop() { s.view.Store(nil) }
 
-// TakeSnapshot calls got with a snapshot of the committed tree: at once, or when batches are done that are under way. It is to be
-// released; the log names those that are not for long.
+// TakeSnapshot calls got with a snapshot of what is committed: at once, or when the commit under way
+// is done. The snapshot has to be released; the log names those that are not for long.
 func (t *Tree) TakeSnapshot(name string, got func(*Snapshot)) {
-	t.whenStill(func() { got(t.snapshotOf(t.committed, name)) })
+	t.snapshotsWanted = append(t.snapshotsWanted, func() { got(t.snapshotNow(name)) })
+	t.takeSnapshots()
 }
 
-// TakeSaved calls got with a snapshot of all that is committed now, or more, of which all pages are in the store: when they
-// are there. It is like one from TakeSnapshot. With an error there is none.
-func (t *Tree) TakeSaved(name string, got func(*Snapshot, error)) {
-	t.whenSaved(func(err error) {
+// takeSnapshots takes those that are wanted, if the newest memtable has nothing that the snapshot
+// would share with later changes.
+func (t *Tree) takeSnapshots() {
+	if len(t.snapshotsWanted) == 0 || t.logs() && !t.active().Empty() {
+		return
+	}
+	wanted := t.snapshotsWanted
+	t.snapshotsWanted = nil
+	for _, take := range wanted {
+		take()
+	}
+}
+
+// TakeFlushed calls got with a snapshot of all that is committed now, or more, when its tree holds
+// all of it and is durable. It is like one from TakeSnapshot. With an error there is none.
+func (t *Tree) TakeFlushed(name string, got func(*Snapshot, error)) {
+	t.whenFlushed(func(err error) {
 		if err != nil {
 			got(nil, err)
 			return
 		}
-		got(t.snapshotOf(t.checkpoint.saved, name), nil)
+		got(t.snapshotOf(view{tree: t.view.tree}, name), nil)
 	})
 }
 
-func (t *Tree) snapshotOf(v version, name string) *Snapshot {
-	s := &Snapshot{name: name, version: v, taken: t.now, complain: t.now + snapshotComplaint}
-	t.cache.node(s.version.root).pins++
-	t.snapshots = append(t.snapshots, s)
-	slices.SortStableFunc(t.snapshots, func(a, b *Snapshot) int { return cmp.Compare(t.born(&a.version), t.born(&b.version)) })
+// snapshotNow returns a snapshot of the view. The newest memtable must be empty, or not be durable.
+func (t *Tree) snapshotNow(name string) *Snapshot {
+	v := view{tree: t.view.tree}
+	for _, table := range t.view.tables {
+		if table.Settled() && !table.Empty() {
+			v.tables = append(v.tables, table)
+		}
+	}
+	return t.snapshotOf(v, name)
+}
+
+func (t *Tree) snapshotOf(v view, name string) *Snapshot {
+	s := &Snapshot{name: name, tree: v.tree, taken: t.now, complain: t.now + snapshotComplaint}
+	s.view.Store(&v)
+	t.cache.node(v.tree.root).pins++
+	t.snapshotList = append(t.snapshotList, s)
 	return s
+}
+
+// flushedUnder makes a snapshot one of the tree alone, or with one memtable less, when a memtable has
+// been flushed. all is false if some of its changes are not in the tree: then the snapshot is lost.
+func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, all bool) {
+	v := s.view.Load()
+	if v == nil || len(v.tables) == 0 || v.tables[len(v.tables)-1] != table {
+		return
+	}
+	if !all {
+		s.Drop()
+		t.cfg.Log.Error("a snapshot is lost, because a page that its changes belong into cannot be read", "snapshot", s.name)
+		return
+	}
+	next := &view{tree: t.view.tree, tables: v.tables[:len(v.tables)-1]}
+	if s.view.CompareAndSwap(v, next) { // else it has been dropped meanwhile
+		t.cache.node(s.tree.root).pins--
+		s.tree = next.tree
+		t.cache.node(s.tree.root).pins++
+	}
 }
 
 // Release gives a snapshot up.
 func (t *Tree) Release(s *Snapshot) {
-	i := slices.Index(t.snapshots, s)
+	i := slices.Index(t.snapshotList, s)
 	if i < 0 {
 		return
 	}
 	s.Drop()
-	t.snapshots = slices.Delete(t.snapshots, i, i+1)
+	t.snapshotList = slices.Delete(t.snapshotList, i, i+1)
 	t.events.Mark(EventSnapshot, t.now-s.taken)
-	t.cache.node(s.version.root).pins-- // the clock hand takes it, or the next commit
-	t.reviewHeld()
+	t.cache.node(s.tree.root).pins-- // the clock hand takes it
 }
 
 // checkSnapshots tells the log of snapshots that may have been forgotten.
 func (t *Tree) checkSnapshots() {
-	for _, s := range t.snapshots {
+	for _, s := range t.snapshotList {
 		if t.now >= s.complain {
 			t.cfg.Log.Warn("a snapshot has been open for long, and keeps disk space from being freed",
-				"snapshot", s.name, "blocks", t.next-t.cache.node(s.version.root).oldest)
+				"snapshot", s.name, "blocks", t.appends.next-t.cache.node(s.tree.root).oldest)
 			s.complain = t.now + snapshotComplaint
 		}
 	}
 }
 
-// Root returns what Check needs to know of a snapshot that was taken by TakeSaved.
+// Root returns what Check needs to know of a snapshot that was taken by TakeFlushed.
 func (t *Tree) Root(s *Snapshot) Root {
-	root := t.cache.node(s.version.root)
-	page := t.cache.page(root)
+	root := t.cache.node(s.tree.root)
 	return Root{
-		Block: root.block, Oldest: root.oldest, Nodes: s.version.nodes, Height: s.version.height,
-		Page: slices.Clone(page),
+		Block: root.block, Oldest: root.oldest, Nodes: s.tree.nodes, Height: s.tree.height,
+		Page: slices.Clone(t.cache.page(root)),
 	}
 }
 
 // oldestNeeded returns the first block that a restart or a snapshot needs.
 func (t *Tree) oldestNeeded() uint64 {
 	oldest := t.oldestOfRestart()
-	for _, s := range t.snapshots {
-		oldest = min(oldest, t.cache.node(s.version.root).oldest)
+	for _, s := range t.snapshotList {
+		oldest = min(oldest, t.cache.node(s.tree.root).oldest)
 	}
 	return oldest
 }
 
-// seen returns the tree that a request that changes nothing is to see.
-func (t *Tree) seen(r *Request) (*version, error) {
-	switch {
-	case r.At == nil:
-		return &t.committed, nil
-	case r.At.released.Load():
-		return nil, ErrSnapshotGone
-	}
-	return &r.At.version, nil
-}
-
-// lease is a snapshot that clients elsewhere read in several requests. Nobody can be relied on to give it
-// up, so it ends by itself.
+// lease is a snapshot that clients elsewhere read in several requests. Nobody can be relied on to
+// give it up, so it ends by itself.
 type lease struct {
 	snapshot *Snapshot
 	users    int           // Backups that have begun and not come to their end
@@ -120,24 +154,25 @@ type lease struct {
 	until    time.Duration // it may end then
 }
 
-// The id of a lease is one more than the block of the root: so it means the same tree after a restart, and is never 0.
+// The id of a lease is one more than the block of the root: so it means the same tree after a
+// restart, and is never 0.
 func (t *Tree) leaseID(v *version) uint64 { return t.cache.node(v.root).block + 1 }
 
 // lease returns the lease that a Backup asks for, or makes it.
 func (t *Tree) lease(id uint64) (*lease, error) {
 	isNew := id == 0
 	if isNew {
-		id = t.leaseID(&t.checkpoint.saved)
+		id = t.leaseID(&t.view.tree)
 	}
 	l := t.leases[id]
 	switch {
 	case l != nil:
-	case id != t.leaseID(&t.checkpoint.saved):
+	case id != t.leaseID(&t.view.tree):
 		return nil, ErrSnapshotGone
 	case len(t.leases) >= maxLeases:
 		return nil, fmt.Errorf("%w: there are %d already", ErrTooManySnapshots, len(t.leases))
 	default:
-		l = &lease{snapshot: t.snapshotOf(t.checkpoint.saved, "backup"), users: 1}
+		l = &lease{snapshot: t.snapshotOf(view{tree: t.view.tree}, "backup"), users: 1}
 		t.leases[id] = l
 		return l, nil
 	}
@@ -147,18 +182,16 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is of a tree that has been saved,
-// so that it can be found again after a restart.
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is of a
+// tree that holds everything, so that it can be found again after a restart.
 func (t *Tree) runBackup(r ref) {
 	if r.request().Snapshot != 0 {
 		t.runLeased(r)
 		return
 	}
-	t.reads.toSave++
-	t.whenSaved(func(err error) {
-		t.reads.toSave--
+	t.whenFlushed(func(err error) {
 		if err != nil {
-			t.fail(r, err)
+			t.replies.fail(r, err)
 			return
 		}
 		t.runLeased(r)
@@ -169,12 +202,12 @@ func (t *Tree) runLeased(r ref) {
 	req := r.request()
 	l, err := t.lease(req.Snapshot)
 	if err != nil {
-		t.fail(r, err)
+		t.replies.fail(r, err)
 		return
 	}
 	l.busy++
-	req.Snapshot, req.At = t.leaseID(&l.snapshot.version), l.snapshot
-	t.runRange(&rangeRun{ref: r, lease: l})
+	req.Snapshot, req.At = t.leaseID(&l.snapshot.tree), l.snapshot
+	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.backedUp(l, last) }})
 }
 
 // backedUp notes that a request that l was for is answered, and whether that was the last one.
@@ -202,37 +235,44 @@ func (t *Tree) endLease(l *lease) {
 	if l.busy > 0 {
 		return
 	}
-	delete(t.leases, t.leaseID(&l.snapshot.version))
+	delete(t.leases, t.leaseID(&l.snapshot.tree))
 	t.Release(l.snapshot)
 }
 
 // Stats describes a tree at one moment. Counts are since it was opened.
 type Stats struct {
-	BlockSize   int    // bytes
-	Height      int    // of the tree; 0 is a single leaf
-	Pages       uint64 // of the tree
-	Blocks      uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
-	CachedPages int    // pages in memory
-	CacheLimit  int    // pages
-	Snapshots   int
-	Commits     uint64 // batches that have changed something
-	Written     uint64 // blocks
-	Read        uint64 // pages
-	Unsaved     int    // pages in memory that are not in the store
-	Journal     int64  // bytes of the journal that a restart would replay
-	Checkpoints uint64 // that came to their end
-	Refusal     error  // why nothing can be made durable now, or nil
+	BlockSize     int    // bytes
+	Height        int    // of the tree; 0 is a single leaf
+	Pages         uint64 // of the tree
+	Blocks        uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
+	CachedPages   int    // pages in memory
+	CacheLimit    int    // pages
+	Snapshots     int
+	Commits       uint64 // that have changed something
+	Written       uint64 // blocks
+	Read          uint64 // pages
+	Memtables     int    // that hold changes
+	MemtableBytes int64  // memory that memtables take
+	Journal       int64  // bytes of the journal that a restart would replay
+	Flushes       uint64 // of memtables, that came to their end
+	Refusal       error  // why nothing can be made durable now, or nil
 }
 
 // Stats returns the state of the tree.
 func (t *Tree) Stats() Stats {
-	return Stats{
-		BlockSize: t.cache.blockSize, Height: t.committed.height, Pages: t.committed.nodes, Blocks: t.next - t.oldestNeeded(),
-		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshots),
-		Commits: t.counts.commits, Written: t.counts.written, Read: t.counts.read,
-		Unsaved: t.cache.unsaved, Journal: t.journalBytes(), Checkpoints: t.counts.checkpoints,
-		Refusal: t.writes.refusal,
+	s := Stats{
+		BlockSize: t.cache.blockSize, Height: t.view.tree.height, Pages: t.view.tree.nodes, Blocks: t.appends.next - t.oldestNeeded(),
+		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshotList),
+		Commits: t.counts.commits, Written: t.counts.written, Read: t.pager.pages,
+		Journal: t.journalBytes(), Flushes: t.counts.flushes, Refusal: t.refusal,
 	}
+	for _, table := range t.view.tables {
+		if !table.Empty() {
+			s.Memtables++
+		}
+		s.MemtableBytes += int64(table.Bytes())
+	}
+	return s
 }
 
 // BlockError says which block something is wrong with.
@@ -244,3 +284,4 @@ type BlockError struct {
 func (e *BlockError) Error() string { return fmt.Sprintf("page at block %d: %v", e.Block, e.Err) }
 
 func (e *BlockError) Unwrap() error { return e.Err }
+

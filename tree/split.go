@@ -1,59 +1,64 @@
 package tree
 
-// Where a page that has become too long is cut. The original closes a part once it is
-// longer than two thirds of a block, which leaves room for keys that arrive in any
-// order. Where all that is new came in at the end, more of the same is to be expected:
-// parts are filled to nine tenths and the last one takes what follows.
+import (
+	"kivaloo/tree/keys"
+	"kivaloo/tree/page"
+)
+
+// Where a page that has become too long is cut. The original closes a part once it is longer than
+// two thirds of a block, which leaves room for keys that arrive in any order. Where everything new
+// came in at the end, more of the same is to be expected: parts are filled nearly to the end, and
+// the last one takes what follows.
 
 // fillTarget is the length in bytes at which a part is closed.
 func fillTarget(blockSize int, ascending bool) int {
 	if ascending {
-		return blockSize * 9 / 10
+		return blockSize * 95 / 100
 	}
 	return mergeLimit(blockSize) + 1
 }
 
 // splitLeaf writes w.pairs, which take size bytes as one page, as one leaf if that is within
 // limit, else as several.
-func (t *Tree) splitLeaf(w *write, size int, lo, hi []byte, limit int) []branch {
+func (w *pageCommit) splitLeaf(size int, lo, hi []byte, limit int) []branch {
 	level := w.level(0)
 	level.parts = level.parts[:0]
 	if size <= limit {
-		level.parts = append(level.parts, t.writeLeaf(w, w.pairs, lo, hi, false))
+		level.parts = append(level.parts, w.writeLeaf(w.pairs, lo, hi, false))
 		return level.parts
 	}
-	target := fillTarget(t.cache.blockSize, w.ascending)
-	start, used := 0, leafBase
+	target := fillTarget(w.cache.blockSize, w.ascending)
+	start, used := 0, page.LeafBase
 	for i, p := range w.pairs {
 		if i > start && (used >= target || used+p.size() > limit) {
-			sep := shortestSeparator(w.pairs[i-1].key, p.key)
-			level.parts = append(level.parts, t.writeLeaf(w, w.pairs[start:i], lo, sep, false))
-			lo, start, used = sep, i, leafBase
+			sep := keys.ShortestSeparator(w.pairs[i-1].key, p.key)
+			level.parts = append(level.parts, w.writeLeaf(w.pairs[start:i], lo, sep, false))
+			lo, start, used = sep, i, page.LeafBase
 		}
 		used += p.size()
 	}
-	level.parts = append(level.parts, t.writeLeaf(w, w.pairs[start:], lo, hi, false))
+	level.parts = append(level.parts, w.writeLeaf(w.pairs[start:], lo, hi, false))
 	w.added += len(level.parts) - 1
 	return level.parts
 }
 
 // splitParent appends to parts one parent of kids if that is within limit bytes, else
 // several. The separator of the first kid of each becomes its own.
-func (t *Tree) splitParent(w *write, kids []branch, limit int, ascending bool, parts []branch) []branch {
+func (w *pageCommit) splitParent(kids []branch, limit int, ascending bool, parts []branch) []branch {
 	size := kidsSize(kids)
 	if size <= limit {
 		return append(parts, parentOf(kids))
 	}
-	target := fillTarget(t.cache.blockSize, ascending)
-	start, used := 0, parentBase
+	target := fillTarget(w.cache.blockSize, ascending)
+	start, used := 0, page.ParentBase
 	for i, k := range kids {
 		if i == start {
 			continue
 		}
-		more := 1 + len(k.sep) + recordBytes
+		more := 1 + len(k.sep) + page.ChildBytes
 		if used >= target || used+more > limit {
 			parts = append(parts, parentOf(kids[start:i:i]))
-			start, used = i, parentBase
+			start, used = i, page.ParentBase
 			continue
 		}
 		used += more
@@ -65,7 +70,7 @@ func (t *Tree) splitParent(w *write, kids []branch, limit int, ascending bool, p
 func parentOf(kids []branch) branch {
 	return branch{
 		sep:   kids[0].sep,
-		rec:   record{size: uint32(kidsSize(kids))},
+		rec:   page.Child{Size: uint32(kidsSize(kids))},
 		kids:  kids,
 		fresh: true,
 	}
@@ -73,9 +78,9 @@ func parentOf(kids []branch) branch {
 
 // kidsSize is the size in bytes of a page with kids as children.
 func kidsSize(kids []branch) int {
-	size := parentBase
+	size := page.ParentBase
 	for _, k := range kids[1:] {
-		size += 1 + len(k.sep) + recordBytes
+		size += 1 + len(k.sep) + page.ChildBytes
 	}
 	return size
 }

@@ -1,26 +1,31 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"kivaloo/actors"
 	"kivaloo/disk"
+	"kivaloo/tree/memtable"
+	"kivaloo/tree/page"
 )
 
 // Config says how a tree is to behave. The zero value of a field means its default.
 type Config struct {
-	CachePages   int           // pages held in memory; default DefaultCacheBytes worth
+	CachePages   int           // memory for pages, their indexes and memtables, in pages; default DefaultCacheBytes worth
 	MaxKey       int           // longest key that is accepted, bytes; negative: the default of the block size
 	MaxValue     int           // longest value that is accepted, bytes; negative: the default of the block size
 	StorageCost  float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
 	MaxSpread    float64       // see cleaner; 0: no such limit
-	CommitDelay  time.Duration // how long the first request of a batch waits for others
-	JournalBytes int64         // how long the journal may become; 0: there is none, each batch writes its pages
-	MinCommit    int           // so many waiting requests start a batch at once; 0: no such number
+	CommitDelay  time.Duration // how long the first request of a commit waits for others
+	JournalBytes int64         // how long the journal may become; 0: there is none, each commit writes its pages
+	MinCommit    int           // commit as soon as this many requests are waiting; 0: no such number
 	ReadOnly     bool          // nothing is changed; the store may be open for reading only
 	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
 	Log          *slog.Logger  // default: nothing is logged
@@ -47,15 +52,15 @@ func DefaultMaxLengths(blockSize int) (key, value int) {
 	case blockSize < 2048:
 		return 128, 192
 	}
-	return MaxStringBytes, MaxStringBytes
+	return page.MaxString, page.MaxString
 }
 
 // CheckMaxLengths refuses limits at which a page could not hold enough pairs or children for the
 // tree to work. The rules are the original's.
 func CheckMaxLengths(blockSize, key, value int) error {
 	switch {
-	case key < 0 || key > MaxStringBytes || value < 0 || value > MaxStringBytes:
-		return fmt.Errorf("longest key %d and value %d must be within 0 to %d bytes", key, value, MaxStringBytes)
+	case key < 0 || key > page.MaxString || value < 0 || value > page.MaxString:
+		return fmt.Errorf("longest key %d and value %d must be within 0 to %d bytes", key, value, page.MaxString)
 	case key+value+2 > blockSize/3:
 		return fmt.Errorf("longest key %d and value %d together take more than a third of a block of %d bytes", key, value, blockSize)
 	case 3*key+3+80+10 > 2*blockSize/3:
@@ -105,56 +110,47 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	return cfg, nil
 }
 
-// version is one whole tree: what a commit makes.
-type version struct {
-	root   nodeID
-	nodes  uint64 // pages, root included
-	height int
-	next   uint64 // replaying the journal from this block on makes what came after it
-	logged uint64 // blocks of the journal that went into it, since the store was opened
-}
-
-// Tree is the store's state machine. It has no goroutine and no clock of
-// its own: Step is told what happened and says what is to be done. It must not be
-// used from two goroutines at once.
+// Tree is the store's state machine. It has no goroutine and no clock of its own: Step is told what
+// happened and says what is to be done. It must not be used from two goroutines at once.
 //
 // Invariants:
-//  1. committed is a tree of which all changes are durable. Gets and Ranges see it and no other.
-//  2. tip is committed, or the tree that the append under way will make durable.
-//  3. At most one append is under way; at most one batch is being built, on tip.
-//  4. A modifying request is answered only after the tree in which its effect can be seen is committed.
+//  1. Gets and Ranges see view, and nothing that is not durable.
+//  2. At most one append is under way.
+//  3. A modifying request is answered after what it did, and what it saw, is durable and in view.
 type Tree struct {
 	cfg   Config
 	cache *cache
 	now   time.Duration // of the step, since any fixed moment
-	next  uint64        // block number for the next append
 
-	committed version
-	tip       version
+	view    view // what is committed
+	reader  reader
+	writer  writer
+	flush   flusher
+	appends appender
+	clean   cleaner
+	pager   pager
+	replies replies
 
-	reads      reader
-	writes     writer
-	appends    appender
-	checkpoint checkpointer
-	clean      cleaner
-	torn       bool // the last block is no root, and is to be one
-	replaying  bool // the batches at hand are from the journal
+	snapshotList    []*Snapshot // oldest first
+	snapshotsWanted []func() // called when a snapshot can be taken
+	leases          map[uint64]*lease // by id
 
-	snapshots []*Snapshot       // oldest first
-	leases    map[uint64]*lease // by id
-	counts    struct{ commits, written, read, checkpoints uint64 }
-	tally     tally
-	metrics   *Metrics       // nil: nothing is measured
-	events    *actors.Events // nil: nobody wants to know
+	seed     maphash.Seed
+	changed  time.Duration // when something was last committed
+	refusal  error         // why nothing can be made durable
+	retryAt  time.Duration // when to try again all the same; 0: never
+	cramped  bool          // the last append failed for lack of space
+	stopping bool
+	stuck    bool // the last flush had to carry changes over
 
-	touched   []Client // clients with answers in this step
-	first     *disk.Op // operations to be submitted after this step
-	last      *disk.Op
-	waitStill []func()                         // see whenStill
-	late      func() (*disk.Op, time.Duration) // Inputs.Late
-	deferred  *disk.Op                         // operations that have come back during the step
-	faults    map[uint64]bool                  // blocks already reported
-	pairs     []byte                           // scratch: the pairs of one Range
+	counts  struct{ commits, written, flushes uint64 }
+	metrics *Metrics       // nil: nothing is measured
+	events  *actors.Events // nil: nobody wants to know
+	faults  map[uint64]bool
+	limbo   []freedTable // memtables that readers may still look at
+	spare   []*pageCommit
+	first   *disk.Op // operations to be submitted after this step
+	last    *disk.Op
 }
 
 // Inputs is what has happened since the last step.
@@ -162,10 +158,6 @@ type Inputs struct {
 	Now      time.Duration // monotonic, since any fixed moment; never goes back
 	Requests *Batch        // chain, oldest first
 	Done     *disk.Op      // chain of operations that have come back
-
-	// Late returns a chain of those that have come back since, and what Now is then, or nil. If it is not nil, a step that takes
-	// long asks it now and then, so that nobody waits for the answer to a change that has become durable meanwhile.
-	Late func() (*disk.Op, time.Duration)
 }
 
 // Effects is what is to be done after a step.
@@ -174,11 +166,11 @@ type Effects struct {
 	Wake        time.Duration // when the next step is due at the latest
 }
 
-// Step takes in what has happened, does all that can be done now, and says what the
-// world outside has to do. Answers are given during the call.
+// Step takes what has happened, does all that can be done now, and says what the world outside has
+// to do. Answers are given during the call.
 func (t *Tree) Step(in Inputs) Effects {
-	t.now, t.late = in.Now, in.Late
-	t.finishAll(in.Done)
+	t.now, t.pager.now = in.Now, in.Now
+	t.takeBack(in.Done)
 	for b := in.Requests; b != nil; {
 		next := b.Next()
 		b.SetNext(nil)
@@ -186,17 +178,10 @@ func (t *Tree) Step(in Inputs) Effects {
 		b = next
 	}
 	t.tick()
-	t.sweep()
-	t.runReads()
+	t.reader.run(t.runBackup)
 	t.advance()
-	for t.deferred != nil {
-		done := t.deferred
-		t.deferred = nil
-		t.finishAll(done)
-		t.advance()
-	}
 	t.publishTally()
-	t.flush()
+	t.replies.flush()
 
 	out := Effects{First: t.first, Last: t.last, Wake: t.wake()}
 	t.first, t.last = nil, nil
@@ -205,7 +190,7 @@ func (t *Tree) Step(in Inputs) Effects {
 
 // accept queues the requests of b.
 func (t *Tree) accept(b *Batch) {
-	t.tookIn(b)
+	t.noteQueued(b)
 	if b.Call != nil {
 		b.Call(t)
 	}
@@ -217,14 +202,168 @@ func (t *Tree) accept(b *Batch) {
 	for i := range b.Requests {
 		r := ref{b, int32(i)}
 		if !b.Requests[i].Op.Modifies() {
-			t.reads.queue = append(t.reads.queue, r)
+			t.reader.queue = append(t.reader.queue, r)
 			continue
 		}
-		t.writes.queue = append(t.writes.queue, r)
-		if t.cfg.MinCommit > 0 {
-			t.advance() // a batch starts with the request that makes it long enough
+		t.writer.queue = append(t.writer.queue, r)
+		if t.cfg.MinCommit > 0 && !b.Atomic {
+			t.advance() // a commit begins with the request that makes it long enough
 		}
 	}
+}
+
+// advance takes writes as far as they can go now.
+func (t *Tree) advance() {
+	for {
+		t.writer.decide()
+		froze := t.freeze()
+		t.flush.advance()
+		if !t.append() && !froze {
+			break
+		}
+	}
+	t.writer.answerSettled()
+	t.takeSnapshots()
+}
+
+// active returns the memtable that takes changes.
+func (t *Tree) active() *memtable.Table { return t.view.tables[0] }
+
+// logs reports whether commits become durable by the journal.
+func (t *Tree) logs() bool { return t.cfg.JournalBytes > 0 }
+
+// holdsChanges reports whether no changes are to be decided, because the newest memtable is to be
+// frozen at the end of the commit under way.
+func (t *Tree) holdsChanges() bool {
+	return t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
+}
+
+// freezeWanted reports whether the newest memtable is to be frozen.
+func (t *Tree) freezeWanted() bool {
+	return !t.active().Empty() && (len(t.snapshotsWanted) > 0 || t.flush.wanted())
+}
+
+// freeze puts an empty memtable before the newest one, if that is to be flushed, and reports whether
+// it did. With a journal it does so between two commits: then the frozen one holds whole commits. Without,
+// the frozen one is a commit.
+func (t *Tree) freeze() bool {
+	active := t.active()
+	switch {
+	case !t.logs():
+		if !active.Pending() || len(t.view.tables) > 1 || t.appends.busy {
+			return false
+		}
+		t.writer.committing()
+	case !t.freezeWanted() || !active.Settled() || len(t.view.tables) > maxFrozen:
+		return false
+	}
+	table, err := memtable.New(t.memtableBytes(), t.seed)
+	if err != nil {
+		t.cfg.Log.Error("no memory for a memtable", "err", err) // the old one takes more, and memory may come back
+		return false
+	}
+	active.Freeze()
+	t.view.tables = append([]*memtable.Table{table}, t.view.tables...) // views never change
+	t.appends.starts = append([]start{{}}, t.appends.starts...)
+	t.publishView()
+	return true
+}
+
+// dropTable takes the oldest memtable out of the view: its changes are in pages, or were carried
+// over. Snapshots are of the tree alone then, if it has all of their changes.
+func (t *Tree) dropTable(table *memtable.Table, all bool) {
+	n := len(t.view.tables) - 1
+	t.view.tables = slices.Clone(t.view.tables[:n])
+	t.appends.starts = t.appends.starts[:n]
+	for _, s := range t.snapshotList {
+		t.flushedUnder(s, table, all)
+	}
+	t.publishView()
+	t.retire(table)
+}
+
+// retire frees a memtable when no reader can look at it any more.
+func (t *Tree) retire(table *memtable.Table) {
+	if t.cache.readers == nil {
+		table.Free()
+		return
+	}
+	t.limbo = append(t.limbo, freedTable{table, t.cache.readers.epoch.Load()})
+	t.freeTables()
+}
+
+// freedTable is a memtable that was dropped in an epoch.
+type freedTable struct {
+	table *memtable.Table
+	epoch uint64
+}
+
+// freeTables frees dropped memtables that no reader can look at any more.
+func (t *Tree) freeTables() {
+	if len(t.limbo) == 0 {
+		return
+	}
+	since := t.cache.readers.oldest()
+	t.limbo = slices.DeleteFunc(t.limbo, func(f freedTable) bool {
+		if f.epoch >= since {
+			return false
+		}
+		f.table.Free()
+		return true
+	})
+}
+
+// publishView shows what is committed to readers on other goroutines.
+func (t *Tree) publishView() {
+	t.limitCache()
+	if r := t.cache.readers; r != nil {
+		v := t.view
+		r.view.Store(&v)
+	}
+}
+
+// memtableBytes is how much the next memtable may hold: no more than it is worth for so small a
+// tree, so that the journal does not take more space than that.
+func (t *Tree) memtableBytes() int {
+	tree := int64(t.view.tree.nodes) * int64(t.cache.blockSize)
+	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/memtableTreeShare))
+	return int(min(limit, t.memory()/memtableMemoryShare))
+}
+
+// memory is how many bytes pages, their indexes and memtables may take together.
+func (t *Tree) memory() int64 { return int64(t.cfg.CachePages) * int64(t.cache.blockSize) }
+
+// limitCache leaves pages what memtables do not take.
+func (t *Tree) limitCache() {
+	left := t.memory()
+	for _, table := range t.view.tables {
+		left -= int64(table.Bytes())
+	}
+	frame := int64(t.cache.leaves.geo.frame)
+	t.cache.limit = int(max(left/frame, t.memory()/frame/minCacheShare))
+}
+
+// idleSince is how long nothing has been committed, and nothing waits to be.
+func (t *Tree) idleSince() time.Duration {
+	if len(t.writer.queue)+len(t.writer.waiting) > 0 || t.active().Pending() || t.appends.busy {
+		return 0
+	}
+	return t.now - t.changed
+}
+
+// rootDue reports whether the root is to be written once more, with nothing to flush: so that it is the last block, where
+// the original looks for it.
+func (t *Tree) rootDue() bool {
+	return !t.appends.clean && t.active().Empty() && (t.stopping || t.logs() && t.idleSince() >= flushIdleAfter)
+}
+
+// writable returns nil if changes can be made durable, or why they cannot. A full disk is tried again
+// now and then.
+func (t *Tree) writable() error {
+	if t.refusal != nil && t.retryAt > 0 && t.now >= t.retryAt {
+		t.refusal = nil
+	}
+	return t.refusal
 }
 
 // submit adds an operation to the effects of this step.
@@ -237,78 +376,22 @@ func (t *Tree) submit(op *disk.Op) {
 	t.last = op
 }
 
-// finishAll takes back a chain of operations.
-func (t *Tree) finishAll(ops *disk.Op) {
+// takeBack takes operations that have come back.
+func (t *Tree) takeBack(ops *disk.Op) {
 	for op := ops; op != nil; {
 		next := op.Link.Next()
 		op.SetNext(nil)
-		t.finished(op)
-		op = next
-	}
-	t.getAgain()
-}
-
-// lookUp is called now and then while a batch is built. It takes in an append that has come back, and answers the batch in
-// it: the one that is built, on the tree which that leaves, is not touched by it. All else is left for the end of the step.
-func (t *Tree) lookUp() {
-	if t.late == nil || t.writes.syncing == nil {
-		return
-	}
-	op, now := t.late()
-	if op != nil {
-		t.now = now
-	}
-	for op != nil {
-		next := op.Link.Next()
-		op.SetNext(nil)
-		if op.Kind == disk.Append && op.Err == nil && op.OK {
+		switch op.Kind {
+		case disk.Read:
+			t.noteDisk(t.pager.arrived(op, t.reader.arrived))
+		case disk.Append:
 			t.appended(op)
-			t.flush()
-		} else {
-			op.SetNext(t.deferred)
-			t.deferred = op
+		case disk.Free:
+			t.freed(op)
 		}
 		op = next
 	}
-}
-
-// finished takes back an operation.
-func (t *Tree) finished(op *disk.Op) {
-	switch op.Kind {
-	case disk.Read:
-		t.arrived(op)
-	case disk.Append:
-		t.appended(op)
-	case disk.Free:
-		t.freed(op)
-	}
-}
-
-// answered notes that one request of r.b has had its answer.
-func (t *Tree) answered(r ref, s Status) {
-	t.tally.requests[r.request().Op][s]++
-	c := r.b.Client
-	if n := len(t.touched); n == 0 || t.touched[n-1] != c {
-		t.touched = append(t.touched, c)
-	}
-	if r.b.unanswered--; r.b.unanswered == 0 {
-		c.Release(r.b)
-	}
-}
-
-// flush ends the step for the clients that had answers.
-func (t *Tree) flush() {
-	for i, c := range t.touched {
-		c.Flush()
-		t.touched[i] = nil
-	}
-	t.touched = t.touched[:0]
-}
-
-// fail answers a request that could not be carried out.
-func (t *Tree) fail(r ref, err error) {
-	r.b.Client.Failed(r.request(), err)
-	t.answered(r, StatusFailed)
+	t.reader.goOn()
 }
 
 // fault reports something wrong with a block, once.
@@ -327,16 +410,49 @@ func (t *Tree) fault(block uint64, err error) {
 // wake is when the next step is due even if nothing happens.
 func (t *Tree) wake() time.Duration {
 	at := t.clean.nextTick
-	if t.writes.timing {
-		at = min(at, t.writes.deadline)
+	if t.writer.timing {
+		at = min(at, t.writer.deadline)
 	}
-	switch cp := &t.checkpoint; {
-	case cp.sweeping:
-		at = t.now
-	case t.idle() && !cp.running && t.writes.refusal == nil && !t.cfg.ReadOnly && !t.isSaved(&t.committed):
-		at = min(at, cp.changed+checkpointIdle)
+	if t.refusal != nil || t.cfg.ReadOnly {
+		return at
+	}
+	if t.flush.state == flushSorting {
+		return t.now
+	}
+	if t.logs() && (!t.active().Empty() && !t.stuck || !t.appends.clean) && t.idleSince() > 0 {
+		at = min(at, t.changed+flushIdleAfter)
 	}
 	return at
+}
+
+// Stop has the tree flush what only the journal holds, as soon as nothing else is to be done: after
+// that the directory is as the original would have left it. A disk that was full gets one more try.
+func (t *Tree) Stop() {
+	if !t.stopping && t.retryAt > 0 {
+		t.retryAt = t.now
+		_ = t.writable()
+	}
+	t.stopping = true
+}
+
+// flushed reports whether the last block is a root that holds everything.
+func (t *Tree) flushed() bool { return t.cfg.ReadOnly || t.appends.clean }
+
+// Unflushed returns an error if a tree that was stopped, and is no longer busy, could not write all
+// of the last flush.
+func (t *Tree) Unflushed() error {
+	if t.flushed() {
+		return nil
+	}
+	return fmt.Errorf("the last flush failed; the journal holds what it was to write, and the next start replays it: %w",
+		cmp.Or(t.refusal, errLeafLost))
+}
+
+// Busy reports whether requests are waiting or operations under way.
+func (t *Tree) Busy() bool {
+	return t.appends.busy || len(t.writer.queue)+len(t.writer.waiting) > 0 || len(t.reader.queue) > 0 ||
+		t.pager.underWay > 0 || t.clean.freeing || len(t.flush.waiters)+len(t.snapshotsWanted) > 0 ||
+		t.stopping && t.refusal == nil && !t.stuck && !t.flushed()
 }
 
 // MaxKey and MaxValue are the longest key and value, in bytes, that may be stored.
@@ -346,17 +462,14 @@ func (t *Tree) MaxValue() int { return t.cfg.MaxValue }
 // BlockSize is the length of a page in bytes.
 func (t *Tree) BlockSize() int { return t.cache.blockSize }
 
-// Busy reports whether requests are waiting or operations under way.
-func (t *Tree) Busy() bool {
-	return t.writes.building != nil || t.writes.syncing != nil || len(t.writes.queue) > 0 ||
-		len(t.reads.queue) > 0 || t.reads.underWay > 0 || t.reads.toSave > 0 || t.clean.freeing || t.appends.busy ||
-		len(t.checkpoint.waiting) > 0 || len(t.waitStill) > 0 || t.stillToSave()
+// Close gives all memory back. Nothing may be under way, and readers must have been closed.
+func (t *Tree) Close() {
+	t.cache.close()
+	for _, table := range t.view.tables {
+		table.Free()
+	}
+	for _, f := range t.limbo {
+		f.table.Free()
+	}
+	t.view.tables, t.limbo = nil, nil
 }
-
-// stillToSave reports whether Stop has been called and has not come to its end.
-func (t *Tree) stillToSave() bool {
-	return t.checkpoint.stopping && t.writes.refusal == nil && !t.flushed()
-}
-
-// Close gives the memory of the page cache back. Nothing may be under way.
-func (t *Tree) Close() { t.cache.close() }

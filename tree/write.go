@@ -1,59 +1,66 @@
 package tree
 
-import "fmt"
+import (
+	"fmt"
 
-// Pages are built directly in the form in which they are stored, in the frames
-// in which they will be read.
+	"kivaloo/tree/page"
+)
+
+// Pages are built directly in the form in which they are stored, in the frames in which they will be
+// read. Until it is numbered a fresh page has no block number, and its parent's record of it has
+// none either.
 
 // newNode returns a frame for a fresh page.
-func (t *Tree) newNode(w *write, height int) (nodeID, *node) {
-	id, nd, err := t.cache.alloc(height)
+func (w *pageCommit) newNode(height int) (nodeID, *node) {
+	id, nd, err := w.cache.alloc(height)
 	if err != nil {
 		w.err = err
 		id = noNode // the frame that is never used: see newCache
 		if height > 0 {
 			id = parentBit
 		}
-		nd = t.cache.node(id)
+		nd = w.cache.node(id)
 		nd.height = uint8(height)
 		return id, nd
 	}
-	t.cache.setState(nd, frameFresh)
-	nd.born = t.cache.provisional()
-	nd.setBlock(nd.born)
-	nd.oldest = noBlock
+	nd.state, nd.oldest = frameBuilding, noBlock
 	w.fresh = append(w.fresh, id)
 	return id, nd
 }
 
+// freshBranch is the branch of a page that has just been built.
+func freshBranch(sep []byte, id nodeID, nd *node) branch {
+	return branch{sep: sep, rec: page.Child{Block: noBlock, Oldest: noBlock, Size: nd.size}, id: id, fresh: true}
+}
+
 // writeLeaf writes a leaf of pairs, which fit into a page.
-func (t *Tree) writeLeaf(w *write, pairs []pair, lo, hi []byte, root bool) branch {
-	id, nd := t.newNode(w, 0)
-	p := t.cache.page(nd)
-	prefix := boundsPrefix(lo, hi)
-	at := putHead(p, len(pairs), 0, prefix, root)
-	l := layout{head: head{keys: len(pairs), root: root, body: at}}
+func (w *pageCommit) writeLeaf(pairs []pair, lo, hi []byte, root bool) branch {
+	id, nd := w.newNode(0)
+	p := w.cache.page(nd)
+	at := page.PutHead(p, len(pairs), 0, page.BoundsPrefix(lo, hi), root)
+	l := page.Layout{Keys: len(pairs), Root: root, Body: at}
 	for i := range pairs {
-		at = putString(p, at, pairs[i].key)
+		at = page.PutString(p, at, pairs[i].key)
 	}
-	l.keysEnd = at
+	l.Second = at
 	for i := range pairs {
-		at = putString(p, at, pairs[i].value)
+		at = page.PutString(p, at, pairs[i].value)
 	}
-	l.end = at
+	l.End = at
 	clear(p[at:])
-	t.cache.index(nd, l)
-	return branch{sep: lo, rec: record{size: nd.size}, id: id, fresh: true}
+	w.cache.index(nd, l)
+	nd.bounds = boundsHash(lo, hi)
+	return freshBranch(lo, id, nd)
 }
 
 // finish writes the pages of b, a subtree of the given height, that are not written yet, and returns
 // the node of its root.
-func (t *Tree) finish(w *write, b branch, height int, lo, hi []byte, root bool) nodeID {
+func (w *pageCommit) finish(b branch, height int, lo, hi []byte, root bool) nodeID {
 	switch {
 	case b.kids != nil:
-		return t.writeParent(w, b.kids, height, lo, hi, root)
+		return w.writeParent(b.kids, height, lo, hi, root)
 	case root: // a leaf, written as one that is not a root
-		leaf := t.writeLeaf(w, t.appendPairs(w.pairs[:0], b.id), nil, nil, true)
+		leaf := w.writeLeaf(w.appendPairs(w.pairs[:0], b.id), nil, nil, true)
 		w.replace(b.id)
 		return leaf.id
 	}
@@ -61,7 +68,8 @@ func (t *Tree) finish(w *write, b branch, height int, lo, hi []byte, root bool) 
 }
 
 // writeParent writes a parent and what below it is not written yet.
-func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, root bool) nodeID {
+func (w *pageCommit) writeParent(kids []branch, height int, lo, hi []byte, root bool) nodeID {
+	c := w.cache
 	for i := range kids {
 		k := &kids[i]
 		if !k.fresh {
@@ -74,42 +82,118 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 		if i+1 < len(kids) {
 			kidHi = kids[i+1].sep
 		}
-		k.id = t.finish(w, *k, height-1, kidLo, kidHi, false)
-		// Until it is numbered, a fresh page is known by its provisional block.
-		kid := t.cache.node(k.id)
-		k.rec.block, k.rec.oldest = kid.block, kid.oldest
+		k.id = w.finish(*k, height-1, kidLo, kidHi, false)
+		k.rec = page.Child{Block: noBlock, Oldest: noBlock, Size: c.node(k.id).size}
 	}
-	id, nd := t.newNode(w, height)
-	p := t.cache.page(nd)
-	at := putHead(p, len(kids)-1, height, boundsPrefix(lo, hi), root)
-	l := layout{head: head{keys: len(kids) - 1, height: height, root: root, body: at}}
+	id, nd := w.newNode(height)
+	p := c.page(nd)
+	at := page.PutHead(p, len(kids)-1, height, page.BoundsPrefix(lo, hi), root)
+	l := page.Layout{Keys: len(kids) - 1, Height: height, Root: root, Body: at}
 	for _, k := range kids[1:] {
-		at = putString(p, at, k.sep)
+		at = page.PutString(p, at, k.sep)
 	}
-	l.keysEnd = at
+	l.Second = at
 	for _, k := range kids {
-		putRecord(p[at:], k.rec)
-		at += recordBytes
+		page.PutChild(p[at:], k.rec)
+		at += page.ChildBytes
 	}
-	l.end = at
+	l.End = at
 	clear(p[at:])
-	t.cache.index(nd, l)
+	c.index(nd, l)
+	nd.bounds = boundsHash(lo, hi)
 	for i, k := range kids {
-		t.cache.setChild(nd, i, k.id)
-		nd.oldest = min(nd.oldest, k.rec.oldest)
+		c.setChild(nd, i, k.id)
 	}
 	return id
 }
 
-// checkSaved verifies the pages of a subtree that have just been numbered as strictly as those of somebody else
-// would be. Only test builds pay for it.
-func (t *Tree) checkSaved(id nodeID, nd *node, lo, hi []byte) {
-	c := t.cache
-	w := want{
-		block: nd.block, oldest: nd.oldest, size: nd.size,
-		root: nd.root, height: int(nd.height), lo: lo, hi: hi, exact: true,
+// number gives the new pages their block numbers, from first on, and leaves them in w.pages: the
+// root last, and before it reserve blocks for what else goes there.
+func (w *pageCommit) number(first uint64, reserve int) {
+	w.pages, w.numbered = w.pages[:0], w.numbered[:0]
+	w.numberBelow(w.cache.node(w.result.root), first)
+	for range reserve {
+		w.pages = append(w.pages, nil)
 	}
-	if _, err := w.verify(c.page(nd)); err != nil {
+	w.numberOne(w.result.root, first)
+}
+
+// numberBelow numbers the fresh pages below nd.
+func (w *pageCommit) numberBelow(nd *node, first uint64) {
+	if nd.height == 0 {
+		return
+	}
+	c := w.cache
+	for i := range int(nd.keys) + 1 {
+		r := c.record(nd, i)
+		if r.Block != noBlock {
+			continue
+		}
+		id := c.children(nd)[i]
+		kid := c.node(id)
+		w.numberBelow(kid, first)
+		w.numberOne(id, first)
+		c.putRecord(nd, i, page.Child{Block: kid.block, Oldest: kid.oldest, Size: kid.size})
+	}
+}
+
+// numberOne numbers a page whose children have their numbers.
+func (w *pageCommit) numberOne(id nodeID, first uint64) {
+	c := w.cache
+	nd := c.node(id)
+	block := first + uint64(len(w.pages))
+	nd.oldest = block
+	if nd.height > 0 {
+		for i := range int(nd.keys) + 1 {
+			nd.oldest = min(nd.oldest, c.record(nd, i).Oldest)
+		}
+	}
+	nd.setBlock(block)
+	w.pages = append(w.pages, c.page(nd))
+	w.numbered = append(w.numbered, id)
+}
+
+// publish makes the new pages part of the cache, and frees what they replace; keepOld leaves that
+// to eviction, because a snapshot may still read it. The root gets a pin, for the caller.
+func (w *pageCommit) publish(keepOld bool) {
+	c := w.cache
+	for _, id := range w.numbered {
+		nd := c.node(id)
+		nd.state = frameClean
+		nd.use()
+		c.table[nd.block] = id
+	}
+	c.node(w.result.root).pins++
+	for _, id := range w.pinned {
+		c.node(id).pins--
+	}
+	w.pinned = w.pinned[:0]
+	for _, id := range w.fresh {
+		if c.node(id).block == noBlock { // built, and merged into another
+			c.free(id)
+		}
+	}
+	w.fresh = w.fresh[:0]
+	if !keepOld {
+		for _, id := range w.replaced {
+			if nd := c.node(id); nd.state == frameClean && nd.pins == 0 {
+				c.free(id)
+			}
+		}
+	}
+	w.end()
+}
+
+// check verifies the new pages as strictly as those of somebody else would be. Only test builds pay
+// for it.
+func (w *pageCommit) check(id nodeID, lo, hi []byte) {
+	c := w.cache
+	nd := c.node(id)
+	want := page.Want{
+		Block: nd.block, Oldest: nd.oldest, Size: nd.size,
+		Root: nd.root, Height: int(nd.height), Lo: lo, Hi: hi, Exact: true,
+	}
+	if _, err := want.Verify(c.page(nd)); err != nil {
 		panic(fmt.Sprintf("page built for block %d, height %d: %v", nd.block, nd.height, err))
 	}
 	if nd.height == 0 {
@@ -121,8 +205,8 @@ func (t *Tree) checkSaved(id nodeID, nd *node, lo, hi []byte) {
 		if i < int(nd.keys) {
 			kidHi = c.key(nd, i)
 		}
-		if kid := c.child(nd, i); kid != noNode && c.node(kid).state == frameSaved {
-			t.checkSaved(kid, c.node(kid), kidLo, kidHi)
+		if kid := c.child(nd, i); kid != noNode && c.node(kid).state == frameBuilding {
+			w.check(kid, kidLo, kidHi)
 		}
 		kidLo = kidHi
 	}

@@ -1,0 +1,346 @@
+package tree
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"slices"
+	"time"
+
+	"kivaloo/tree/memtable"
+)
+
+// flusher writes frozen memtables into pages, the oldest first and each in the order of its keys, as
+// page commits of bounded size:
+//
+//	idle --> sorting --> preparing --> built --> appending --+
+//	  ^                      ^                               |
+//	  |                      +----------- not the last ------+
+//	  +---------------------------------- the last ----------+
+//
+// Each step's root is a root to recover from, together with the journal from the first commit of the
+// table on. Until its last step is durable the table keeps answering for all of its keys, so a table
+// that is half flushed needs no special case.
+//
+// A step may also have no table: it rewrites old leaves, or only the root, so that the root is the
+// last block.
+type flusher struct {
+	t *Tree
+
+	state   flushState
+	table   *memtable.Table // the one that is being flushed; nil for a step without
+	cursor  memtable.Cursor
+	ahead   []change // the next changes of the table
+	done    int      // changes of the table that are durable in pages, or left out
+	step    *pageCommit
+	taken   int  // of ahead, in the step
+	last    bool // the step is the last one of its table
+	leaves  int  // that a step may rewrite
+	started time.Duration
+
+	notBefore time.Duration // after a failure it is not tried before
+	why       error         // it failed
+
+	// Changes whose leaf cannot be had are carried into the newest memtable. The last step goes out
+	// only after they are durable there.
+	carried   int // of the table at hand
+	carriedTo *memtable.Table
+	carriedAt memtable.Pos
+
+	waiters []flushWaiter
+}
+
+type flushState uint8
+
+const (
+	flushIdle      flushState = iota
+	flushSorting              // the table is being sorted, a part of it in each step of the tree
+	flushPreparing            // pages are on their way that the step needs
+	flushBuilt                // the step goes out with the next append
+	flushAppending            // it is in the append under way
+)
+
+// errLeafLost: a change could not be put into a page, because the page cannot be read. The log names
+// the block.
+var errLeafLost = errors.New("a page that has to be rewritten cannot be read")
+
+// flushWaiter waits until a table has been flushed.
+type flushWaiter struct {
+	table *memtable.Table
+	f     func(error)
+}
+
+// wanted reports whether the newest memtable, which is not empty, is to be flushed.
+func (f *flusher) wanted() bool {
+	t := f.t
+	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore {
+		return false
+	}
+	active := t.active()
+	if active.Full() || t.spreadTooFar() || slices.ContainsFunc(f.waiters, func(w flushWaiter) bool { return w.table == active }) {
+		return true
+	}
+	return !t.stuck && (t.stopping || t.idleSince() >= flushIdleAfter)
+}
+
+// putOff has the flush tried again later. Whoever waits for it waits no longer.
+func (f *flusher) putOff(err error) {
+	t := f.t
+	f.notBefore, f.why = t.now+noSpaceRetry, err
+	t.cfg.Log.Error("flush put off", "err", err)
+	f.failWaiters(err)
+}
+
+// urgent reports whether somebody waits for the flush.
+func (f *flusher) urgent() bool {
+	t := f.t
+	return t.stopping || len(f.waiters) > 0 || len(t.snapshotsWanted) > 0 || len(t.view.tables) > 2 ||
+		t.active().Full() || t.idleSince() >= flushIdleAfter
+}
+
+// committing reports whether the table at hand is a commit that nothing else makes durable, because
+// there is no journal.
+func (f *flusher) committing() bool { return f.table != nil && !f.table.Settled() }
+
+// ready reports whether a step is to go out with the next append.
+func (f *flusher) ready() bool {
+	return f.state == flushBuilt && (!f.last || f.carriedTo == nil || f.carriedTo.Durable() >= f.carriedAt)
+}
+
+// advance goes on with the flush as far as that is possible now.
+func (f *flusher) advance() {
+	t := f.t
+	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore {
+		return
+	}
+	if f.state == flushIdle && !f.begin() {
+		return
+	}
+	if f.state == flushSorting {
+		for !f.table.Sort(f.table.Tip(), sortItems) {
+			if !f.committing() {
+				return
+			}
+		}
+		f.cursor.Reset()
+		f.cursor.Add(f.table, f.table.Tip(), nil)
+		f.state = flushPreparing
+	}
+	if f.state == flushPreparing && (f.step != nil || f.beginStep()) && f.step.prepare(f.leaves) {
+		f.built()
+	}
+}
+
+// begin begins with the oldest frozen table, if there is one, or with a step that has none.
+func (f *flusher) begin() bool {
+	t := f.t
+	f.ahead, f.done, f.started = f.ahead[:0], 0, t.now
+	f.carried, f.carriedTo = 0, nil
+	if n := len(t.view.tables); n > 1 {
+		f.table, f.state = t.view.tables[n-1], flushSorting
+		t.events.Begin(EventFlush)
+		return true
+	}
+	if !t.clean.due() && !t.rootDue() {
+		return false
+	}
+	f.table, f.state = nil, flushPreparing
+	return true
+}
+
+// inTime reports whether the next step should not be put off: steps are spread over the time in which
+// the next table fills, so that the flush ends when that is half full.
+func (f *flusher) inTime() bool {
+	if f.table == nil || f.committing() || f.urgent() {
+		return true
+	}
+	return float64(f.done) <= float64(f.table.Len())*(2*f.t.active().Fill()+flushLead)
+}
+
+// beginStep gathers the changes of the next step.
+func (f *flusher) beginStep() bool {
+	if !f.inTime() {
+		return false
+	}
+	t := f.t
+	f.leaves = max(1, flushStepBytes/t.cache.blockSize)
+	if t.cramped {
+		f.leaves = max(1, f.leaves/crampedShare)
+	}
+	touches := t.clean.takeReady(max(1, f.leaves/4))
+	whole := f.committing() // a commit goes out in one append, whatever its size
+	for f.table != nil && !f.cursor.Done() && (whole || len(f.ahead) < flushStepChanges) {
+		c := f.cursor.Change()
+		ch := change{key: c.Key, value: c.Value, action: put}
+		if c.Deleted {
+			ch.action = remove
+		}
+		f.ahead = append(f.ahead, ch)
+		f.cursor.Next()
+	}
+	if whole {
+		f.leaves = math.MaxInt
+	}
+	f.step = t.newPageCommit()
+	f.step.begin(t.view.tree, mergeChanges(f.ahead, touches))
+	return true
+}
+
+// mergeChanges merges changes and touches of leaves, both in the order of their keys, but for
+// touches of keys that change anyway.
+func mergeChanges(changes, touches []change) []change {
+	if len(touches) == 0 {
+		return changes
+	}
+	all := make([]change, 0, len(changes)+len(touches))
+	for _, ch := range changes {
+		for len(touches) > 0 && bytes.Compare(touches[0].key, ch.key) < 0 {
+			all, touches = append(all, touches[0]), touches[1:]
+		}
+		if len(touches) > 0 && bytes.Equal(touches[0].key, ch.key) {
+			touches = touches[1:]
+		}
+		all = append(all, ch)
+	}
+	return append(all, touches...)
+}
+
+// built notes that the pages of a step are there, or why they cannot be.
+func (f *flusher) built() {
+	if f.step.err != nil {
+		f.t.stepFailed(f.step.err)
+		return
+	}
+	f.taken = 0 // the step may have cut them off
+	for _, ch := range f.step.changes {
+		if ch.action != touch {
+			f.taken++
+		}
+	}
+	for _, ch := range f.step.leftOut {
+		if ch.action == touch {
+			f.t.clean.unreadable(ch.block)
+			continue
+		}
+		f.taken++
+		if err := f.carry(ch); err != nil {
+			f.t.stepFailed(err)
+			return
+		}
+	}
+	f.last = f.table == nil || f.cursor.Done() && f.taken == len(f.ahead)
+	f.state = flushBuilt
+}
+
+// carry puts a change whose leaf cannot be had into the newest memtable again, unless a newer one of
+// its key is there: so the journal keeps it, and it can be read.
+func (f *flusher) carry(ch change) error {
+	if f.committing() {
+		return errLeafLost // its requests fail
+	}
+	t := f.t
+	active := t.active()
+	hash := active.Hash(ch.key)
+	for _, table := range t.view.tables {
+		if table == f.table {
+			break
+		}
+		if _, found := table.Get(hash, ch.key, table.Tip()); found != memtable.Unknown {
+			return nil
+		}
+	}
+	f.carried++
+	add := active.Set
+	if ch.action == remove {
+		add = func(hash uint64, key, _ []byte) error { return active.Delete(hash, key) }
+	}
+	if err := add(hash, ch.key, ch.value); err != nil {
+		return err
+	}
+	f.carriedTo, f.carriedAt = active, active.Tip()
+	return nil
+}
+
+// dropStep gives up a step whose append failed or that cannot be built. It is tried again.
+func (f *flusher) dropStep() {
+	if f.step == nil {
+		return
+	}
+	f.t.clean.giveBack()
+	f.step.drop()
+	f.t.spareCommit(f.step)
+	f.step = nil
+	if f.state = flushPreparing; f.table == nil {
+		f.state = flushIdle
+	}
+}
+
+// stepDurable takes account of a step whose pages are durable, and published.
+func (f *flusher) stepDurable() {
+	t := f.t
+	t.cramped = false
+	t.clean.finish()
+	f.done += f.taken
+	f.ahead = f.ahead[:copy(f.ahead, f.ahead[f.taken:])]
+	t.spareCommit(f.step)
+	f.step = nil
+	if f.state = flushPreparing; !f.last {
+		return
+	}
+	f.state = flushIdle
+	if f.table == nil {
+		return
+	}
+	flushed := f.table
+	f.table = nil
+	f.cursor.Reset()
+	t.stuck = f.carried > 0
+	t.dropTable(flushed, f.carried == 0)
+	t.events.End(EventFlush)
+	t.counts.flushes++
+	if t.metrics != nil {
+		t.metrics.Flush.Add(t.now - f.started)
+	}
+	f.tell(flushed)
+}
+
+// whenFlushed calls f once everything that is committed now is in pages that are durable, or with an
+// error if that cannot be.
+func (t *Tree) whenFlushed(f func(error)) {
+	switch fl := &t.flush; {
+	case t.cfg.ReadOnly || len(t.view.tables) == 1 && t.active().Empty():
+		f(nil)
+	case t.refusal != nil:
+		f(t.refusal)
+	case t.active().Empty():
+		fl.waiters = append(fl.waiters, flushWaiter{t.view.tables[1], f})
+	default:
+		fl.waiters = append(fl.waiters, flushWaiter{t.active(), f})
+	}
+}
+
+// tell tells those who wait for a table that it has been flushed.
+func (f *flusher) tell(table *memtable.Table) {
+	var err error
+	if f.carried > 0 {
+		err = errLeafLost
+	}
+	waiters := f.waiters
+	f.waiters = nil
+	for _, w := range waiters {
+		if w.table != table {
+			f.waiters = append(f.waiters, w)
+			continue
+		}
+		w.f(err)
+	}
+}
+
+// failWaiters tells all who wait that nothing can be flushed.
+func (f *flusher) failWaiters(err error) {
+	waiters := f.waiters
+	f.waiters = nil
+	for _, w := range waiters {
+		w.f(err)
+	}
+}

@@ -1,0 +1,161 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+
+	"kivaloo/disk"
+)
+
+// A commit is a piece of the journal: the changes that one append made durable. It takes one or more
+// blocks that follow each other. Before the root of a flush step comes one flush record. A block is
+//
+//	offset size
+//	0      6    "KVJRN\0"
+//	6      1    version, 2
+//	7      1    kind: 0 piece of a commit, 1 flush record
+//	8      4    CRC32C of everything else in the block
+//	12     8    sequence number: of the commit, or of the first commit that a flush lacks
+//	20     8    number of this block
+//	28     8    first block of this append
+//	36     8    last block of the append before it; 2^64-1 if there is none
+//	44     4    piece, from 0
+//	48     4    pieces in the commit; 0 in a flush record
+//	52     2    length of the payload
+//	54          payload, then zeros
+//
+// Integers are big-endian. The payloads of a commit, one behind the other, are its records. The
+// payload of a flush record is 8 bytes: the first block of the first commit that the root behind it
+// lacks, or of the next append if it lacks none.
+//
+// The last block of every append is the last piece of a commit or a root, so whoever reads it knows
+// where the append began and where the one before ended. Numbers between appends may be missing.
+const (
+	magic   = "KVJRN\x00"
+	version = 2
+
+	versionAt  = 6
+	kindAt     = 7
+	sumAt      = 8
+	seqAt      = 12
+	blockAt    = 20
+	firstAt    = 28
+	previousAt = 36
+	pieceAt    = 44
+	piecesAt   = 48
+	lengthAt   = 52
+
+	// HeaderBytes is how much of a block is not payload.
+	HeaderBytes = 54
+
+	flushBytes = 8 // payload of a flush record
+)
+
+// Kind says what a block holds.
+type Kind uint8
+
+const (
+	Piece Kind = iota // of a commit
+	Flush             // record before a root
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Block is a block of the journal, taken apart.
+type Block struct {
+	Kind     Kind
+	Seq      uint64 // of the commit, or of the first that the flush lacks
+	Number   uint64 // where the block says it was written
+	First    uint64 // block of the append
+	Previous uint64 // last block of the append before; disk.NoBlock for none
+	Piece    uint32
+	Pieces   uint32
+	Payload  []byte // aliases the block
+}
+
+// Is reports whether a block says that it is one of the journal.
+func Is(p []byte) bool { return string(p[:len(magic)]) == magic }
+
+// Sum returns the checksum that a block of the journal should have, over everything but itself.
+func Sum(p []byte) uint32 {
+	return crc32.Update(crc32.Checksum(p[:sumAt], castagnoli), castagnoli, p[sumAt+4:])
+}
+
+// Recorded returns the checksum that a block of the journal has.
+func Recorded(p []byte) uint32 { return binary.BigEndian.Uint32(p[sumAt:]) }
+
+// ParseAt takes apart a block that was read at a number, and refuses one that was written at another.
+func ParseAt(number uint64, p []byte) (Block, error) {
+	b, err := Parse(p)
+	if err == nil && b.Number != number {
+		return b, fmt.Errorf("%w: a journal block that was written at %d", disk.ErrCorrupt, b.Number)
+	}
+	return b, err
+}
+
+// Parse takes apart a block of at least disk.MinBlockSize bytes. It trusts nothing in it.
+func Parse(p []byte) (Block, error) {
+	bad := func(format string, args ...any) (Block, error) {
+		return Block{}, fmt.Errorf("%w: journal: "+format, append([]any{disk.ErrCorrupt}, args...)...)
+	}
+	switch {
+	case !Is(p):
+		return bad("the block does not begin with %q", magic[:5])
+	case Recorded(p) != Sum(p):
+		return bad("wrong checksum")
+	case p[versionAt] != version:
+		return bad("version %d, but this program knows version %d", p[versionAt], version)
+	}
+	b := Block{
+		Kind:     Kind(p[kindAt]),
+		Seq:      binary.BigEndian.Uint64(p[seqAt:]),
+		Number:   binary.BigEndian.Uint64(p[blockAt:]),
+		First:    binary.BigEndian.Uint64(p[firstAt:]),
+		Previous: binary.BigEndian.Uint64(p[previousAt:]),
+		Piece:    binary.BigEndian.Uint32(p[pieceAt:]),
+		Pieces:   binary.BigEndian.Uint32(p[piecesAt:]),
+	}
+	length := int(binary.BigEndian.Uint16(p[lengthAt:]))
+	switch {
+	case length > len(p)-HeaderBytes:
+		return bad("a payload of %d bytes runs past the block", length)
+	case b.Kind > Flush:
+		return bad("kind %d", b.Kind)
+	case b.Kind == Piece && b.Piece >= b.Pieces:
+		return bad("piece %d of %d", b.Piece, b.Pieces)
+	case b.Kind == Flush && (b.Pieces != 0 || length != flushBytes):
+		return bad("a flush record of %d bytes, %d pieces", length, b.Pieces)
+	case b.First > b.Number || b.Kind == Piece && uint64(b.Piece) > b.Number-b.First:
+		return bad("block %d, piece %d, of an append at block %d", b.Number, b.Piece, b.First)
+	case b.Previous != disk.NoBlock && b.Previous >= b.First:
+		return bad("an append at block %d that follows block %d", b.First, b.Previous)
+	}
+	b.Payload = p[HeaderBytes : HeaderBytes+length]
+	return b, nil
+}
+
+// ReplayFrom is what a flush record says: the block from which on the journal is to be replayed.
+func (b *Block) ReplayFrom() uint64 { return binary.BigEndian.Uint64(b.Payload) }
+
+// put writes the header of a block whose payload is in place, and its checksum.
+func (b *Block) put(p []byte, length int) {
+	copy(p, magic)
+	p[versionAt], p[kindAt] = version, byte(b.Kind)
+	binary.BigEndian.PutUint64(p[seqAt:], b.Seq)
+	binary.BigEndian.PutUint64(p[blockAt:], b.Number)
+	binary.BigEndian.PutUint64(p[firstAt:], b.First)
+	binary.BigEndian.PutUint64(p[previousAt:], b.Previous)
+	binary.BigEndian.PutUint32(p[pieceAt:], b.Piece)
+	binary.BigEndian.PutUint32(p[piecesAt:], b.Pieces)
+	binary.BigEndian.PutUint16(p[lengthAt:], uint16(length))
+	binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
+}
+
+// PutFlush writes a flush record into p. b says its sequence number, its own number, and its append.
+func PutFlush(p []byte, b Block, replayFrom uint64) {
+	clear(p)
+	binary.BigEndian.PutUint64(p[HeaderBytes:], replayFrom)
+	b.Kind, b.Piece, b.Pieces = Flush, 0, 0
+	b.put(p, flushBytes)
+}

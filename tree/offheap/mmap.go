@@ -1,0 +1,31 @@
+//go:build !race
+
+package offheap
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// hugePageBytes is the size of a huge page on amd64 and arm64. Mappings of whole huge pages get them.
+const hugePageBytes = 2 << 20
+
+// Alloc returns size bytes of zeros, 1 or more. It fails if the system has no more memory to map.
+func Alloc(size int) (Memory, error) {
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return Memory{}, fmt.Errorf("map %d bytes of memory: %w", size, err)
+	}
+	if size >= hugePageBytes {
+		_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // only a wish: without it memory is slower
+	}
+	return Memory{b}, nil
+}
+
+// Free gives m back to the system. A read of it afterwards crashes the process.
+func Free(m Memory) {
+	if m.bytes != nil {
+		_ = unix.Munmap(m.bytes)
+	}
+}

@@ -1,0 +1,64 @@
+package page
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// A page carries no checksum, and a power cut during an append can leave any of its sectors
+// unwritten. Not all of that shows in a page: nothing records the size of a root, and zeros are good
+// values. So, where a page is longer than a sector, an append of pages has a seal before its root: a
+// leaf that no tree refers to, with one pair,
+//
+//	key    "kivaloo seal"
+//	value  8  first block of the append
+//	       4  CRC32C of its other pages up to and with the root, in order
+//
+// The original looks at such a page only to see that it is no root. Its own appends have no seals
+// and are judged by their content alone.
+
+// sectorBytes is what a disk writes all of or nothing.
+const sectorBytes = 512
+
+const sealValueBytes = 12
+
+var (
+	sealKey    = []byte("kivaloo seal")
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// Sealed reports whether appends of pages of this size, in bytes, have seals.
+func Sealed(blockSize int) bool { return blockSize > sectorBytes }
+
+// PutSeal writes the seal of an append into pages[at]. The root is the last of pages; first is the
+// block of pages[0].
+func PutSeal(pages [][]byte, at int, first uint64) {
+	var value [sealValueBytes]byte
+	binary.BigEndian.PutUint64(value[:], first)
+	sum := Sum(0, pages[:at]...)
+	binary.BigEndian.PutUint32(value[8:], Sum(sum, pages[at+1:]...))
+	p := pages[at]
+	end := PutString(p, PutHead(p, 1, 0, 0, false), sealKey)
+	clear(p[PutString(p, end, value[:]):])
+}
+
+// Sum adds pages to the sum that a seal has of them; it begins with 0.
+func Sum(sum uint32, pages ...[]byte) uint32 {
+	for _, p := range pages {
+		sum = crc32.Update(sum, castagnoli, p)
+	}
+	return sum
+}
+
+// ParseSeal returns the first block of the append and the sum of its pages, if p is a seal.
+func ParseSeal(p []byte) (first uint64, sum uint32, ok bool) {
+	l, err := Parse(p)
+	if err != nil || l.Root || l.Height > 0 || l.Keys != 1 || string(String(p, l.Body)) != string(sealKey) {
+		return 0, 0, false
+	}
+	value := String(p, l.Second)
+	if len(value) != sealValueBytes {
+		return 0, 0, false
+	}
+	return binary.BigEndian.Uint64(value), binary.BigEndian.Uint32(value[8:]), true
+}

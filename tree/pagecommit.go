@@ -1,0 +1,418 @@
+package tree
+
+import (
+	"bytes"
+	"slices"
+
+	"kivaloo/tree/page"
+)
+
+// pageCommit builds the pages that take a tree to the next one: those that changes touch, and all
+// above them. It is the only way in which pages come to be:
+//
+//	gather    every page that the changes touch is in memory, and stays
+//	build     the new pages, bottom-up, in frames of their own
+//	number    they get their block numbers, children before parents, the root last
+//	[append]  they become durable
+//	publish   the root is swapped in; the frames of the old pages are released
+//
+// Nothing of the base tree changes, so a pageCommit can be dropped at any time before publish.
+type pageCommit struct {
+	cache   *cache
+	pager   *pager
+	base    version
+	changes []change // in the order of the keys, one for each key
+	result  version
+
+	waiting int              // pages asked for
+	bad     map[uint64]error // blocks that could not be had
+	leftOut []change         // those whose leaf could not be had
+	err     error            // why the whole cannot be built
+	dropped bool             // it was given up; pages may still come for it
+
+	pinned   []nodeID // pages of base that must stay
+	fresh    []nodeID // frames taken for new pages
+	replaced []nodeID // frames that nobody needs once the result is committed
+	pages    [][]byte // the new pages, in the order of their blocks
+	numbered []nodeID // their frames
+
+	// While the tree is being built:
+	levels    []*level // by height
+	pairs     []pair   // of the leaf at hand
+	added     int      // nodes that result has more than base
+	ascending bool     // what the last subtree got came in at its right end
+}
+
+// change is what a page commit makes of one key.
+type change struct {
+	key    []byte
+	value  []byte
+	action action
+	block  uint64 // touch: only if the leaf is still this one
+}
+
+type action uint8
+
+const (
+	put    action = iota // key gets value
+	remove               // key goes, if it is there
+	touch                // nothing changes but the place of the leaf that key falls into
+)
+
+// level is the scratch of one height while a tree is being built.
+type level struct {
+	arena []branch // the kids of all parents of this height
+	parts []branch // what the last subtree of this height became
+
+	changed []branch // what the children of the parent at hand became that have changed
+	changes []kidChange
+}
+
+// kidChange is a child of a parent that has changed: what became of it ends before end in
+// level.changed, and begins where the one before it ends.
+type kidChange struct {
+	kid, end int
+}
+
+// branch is a subtree of the tree that is being built.
+//
+// It is one of three: clean, a page of the base tree that stays (kids nil, fresh false); a fresh
+// page that has been written into a frame (kids nil, fresh true, id set); or a fresh parent whose
+// page is not written yet, so that it can still be merged (kids set).
+type branch struct {
+	sep   []byte     // separator to its left; without meaning for the first child of a parent
+	rec   page.Child // for its parent; of a fresh branch only the size is known
+	id    nodeID     // its page; of a clean branch only a hint, as in node, until it is held
+	kids  []branch
+	fresh bool
+}
+
+// pair is a key and its value, aliasing a page or a change.
+type pair struct{ key, value []byte }
+
+func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
+
+// begin starts a page commit on a tree. The changes stay the caller's; their strings must not change
+// before the commit has ended.
+func (w *pageCommit) begin(base version, changes []change) {
+	w.base, w.changes = base, changes
+	w.result, w.err, w.bad = version{}, nil, nil
+	w.leftOut = w.leftOut[:0]
+}
+
+// prepare gathers and builds, as far as pages are in memory. It returns false while it waits for
+// some; then it is to be called again when they have come. After true w.err says whether it failed.
+func (w *pageCommit) prepare(maxLeaves int) bool {
+	if w.waiting > 0 {
+		return false
+	}
+	return w.gather(maxLeaves) && w.build()
+}
+
+// pageArrived tells w that a page it has asked for is there, or why it is not.
+func (w *pageCommit) pageArrived(block uint64, id nodeID, err error) {
+	w.waiting--
+	switch {
+	case w.dropped:
+	case err == nil: // in a small cache it could be gone again before it is used
+		w.pin(id)
+	default:
+		if w.bad == nil {
+			w.bad = make(map[uint64]error)
+		}
+		w.bad[block] = err
+	}
+}
+
+// pin keeps a page in memory until w ends. A page may be pinned several times.
+func (w *pageCommit) pin(id nodeID) {
+	w.cache.node(id).pins++
+	w.pinned = append(w.pinned, id)
+}
+
+// want returns the page of the base that is responsible for key at a height. If it is not in memory
+// w waits for what is missing on the way, and want returns noNode. It fails if that cannot be had.
+func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
+	id, want, err := w.cache.descend(w.base.root, key, height)
+	if id != noNode || err != nil {
+		return id, err
+	}
+	if err := w.bad[want.Block]; err != nil {
+		return noNode, err
+	}
+	if err := w.pager.fetch(want, waiter{other: w}); err != nil {
+		return noNode, err
+	}
+	w.waiting++
+	return noNode, nil
+}
+
+// gather finds the leaves that the changes fall into, pins them and the pages above, and asks for
+// those that are not in memory. It cuts the changes off behind maxLeaves leaves, and takes out those
+// whose leaf cannot be had. It returns false if pages are on their way.
+func (w *pageCommit) gather(maxLeaves int) bool {
+	g := gathering{pageCommit: w, leaves: maxLeaves}
+	rest := g.walk(w.base.root, w.changes)
+	w.changes = w.changes[:len(w.changes)-len(rest)]
+	if w.waiting > 0 {
+		return false
+	}
+	if len(g.lost) > 0 {
+		w.leftOut = append(w.leftOut, g.lost...)
+		w.changes = slices.DeleteFunc(slices.Clone(w.changes), func(c change) bool {
+			_, found := slices.BinarySearchFunc(g.lost, c.key, func(l change, key []byte) int { return bytes.Compare(l.key, key) })
+			return found
+		})
+	}
+	return true
+}
+
+// gathering is one walk of gather.
+type gathering struct {
+	*pageCommit
+	leaves int      // that may still be taken
+	lost   []change // in the order of the keys
+}
+
+// walk gathers the leaves below a page, and returns the changes that are beyond the last leaf that
+// may be taken.
+func (g *gathering) walk(id nodeID, changes []change) (rest []change) {
+	c := g.cache
+	nd := c.node(id)
+	g.pin(id)
+	nd.use()
+	if nd.height == 0 {
+		g.leaves--
+		return nil
+	}
+	for len(changes) > 0 && g.leaves > 0 {
+		i := c.childFor(nd, changes[0].key)
+		n := len(changes)
+		if i < int(nd.keys) {
+			n = countBefore(changes, c.key(nd, i))
+		}
+		mine := changes[:n]
+		child, err := c.child(nd, i), error(nil)
+		if child == noNode {
+			child, err = g.want(mine[0].key, int(nd.height)-1)
+		}
+		switch {
+		case err != nil:
+			g.lost = append(g.lost, mine...)
+			g.leaves--
+		case child == noNode: // on its way
+			g.leaves--
+		default:
+			if left := g.walk(child, mine); len(left) > 0 {
+				return changes[n-len(left):]
+			}
+		}
+		changes = changes[n:]
+	}
+	return changes
+}
+
+// countBefore returns how many of changes, of which the first is, are before key.
+func countBefore(changes []change, key []byte) int {
+	// Most often it is one, or few: gallop.
+	step, n := 1, 1
+	for n+step <= len(changes) && bytes.Compare(changes[n+step-1].key, key) < 0 {
+		n += step
+		step *= 2
+	}
+	for ; step > 0; step /= 2 {
+		if n+step <= len(changes) && bytes.Compare(changes[n+step-1].key, key) < 0 {
+			n += step
+		}
+	}
+	return n
+}
+
+// build makes the pages, and leaves the new tree in w.result. It returns false when a merge needs
+// pages that are not in memory: they have been asked for, and the pages built so far are dropped.
+func (w *pageCommit) build() bool {
+	w.startBuild()
+	parts := w.rebuild(w.base.root, w.changes, nil, nil, w.cache.blockSize-page.RootExtra)
+	height := w.base.height
+	ascending := w.ascending
+	for len(parts) > 1 {
+		height++
+		kids := append([]branch(nil), parts...)
+		parts = w.splitParent(kids, w.cache.blockSize-page.RootExtra, ascending, parts[:0:0])
+		w.added += len(parts)
+	}
+	root, height := w.pruneRoot(parts[0], height)
+	w.result = version{
+		root:   w.finish(root, height, nil, nil, true),
+		nodes:  uint64(int64(w.base.nodes) + int64(w.added)),
+		height: height,
+	}
+	if w.waiting == 0 && w.err == nil {
+		return true
+	}
+	w.freeFresh()
+	return w.waiting == 0
+}
+
+func (w *pageCommit) level(height int) *level {
+	for len(w.levels) <= height {
+		w.levels = append(w.levels, &level{})
+	}
+	return w.levels[height]
+}
+
+func (w *pageCommit) startBuild() {
+	w.fresh, w.replaced, w.err = w.fresh[:0], w.replaced[:0], nil
+	w.added = 0
+	for _, l := range w.levels {
+		clear(l.arena)
+		clear(l.changed)
+		l.arena, l.parts, l.changed = l.arena[:0], l.parts[:0], l.changed[:0]
+	}
+}
+
+// replace notes that the page in id will not be part of the result.
+func (w *pageCommit) replace(id nodeID) { w.replaced = append(w.replaced, id) }
+
+// freeFresh frees the pages that were built.
+func (w *pageCommit) freeFresh() {
+	for _, id := range w.fresh {
+		w.cache.free(id)
+	}
+	w.fresh, w.replaced, w.result = w.fresh[:0], w.replaced[:0], version{}
+}
+
+// drop gives up what has been done. Nothing of the base tree has changed.
+func (w *pageCommit) drop() {
+	w.freeFresh()
+	w.end()
+}
+
+// end releases what w has held. It can be used again unless pages are on their way to it.
+func (w *pageCommit) end() {
+	for _, id := range w.pinned {
+		w.cache.node(id).pins--
+	}
+	w.pinned = w.pinned[:0]
+	clear(w.pairs)
+	clear(w.pages)
+	w.pairs, w.pages, w.numbered, w.fresh, w.replaced = w.pairs[:0], w.pages[:0], w.numbered[:0], w.fresh[:0], w.replaced[:0]
+	w.changes = nil
+	w.dropped = w.waiting > 0
+}
+
+// rebuild applies changes to the subtree of id, whose bounds are lo and hi, and returns the branches
+// that take its place: one, or several where it had to be split. A page may take up to limit bytes.
+// The result is valid until the next call for the same height.
+func (w *pageCommit) rebuild(id nodeID, changes []change, lo, hi []byte, limit int) []branch {
+	w.replace(id)
+	nd := w.cache.node(id)
+	if nd.height == 0 {
+		return w.rebuildLeaf(nd, changes, lo, hi, limit)
+	}
+	level := w.level(int(nd.height))
+	ascending := w.rebuildKids(nd, changes, lo, hi)
+	if w.canPatch(nd, level) {
+		level.parts = append(level.parts[:0], w.patchParent(nd, level, lo, hi))
+	} else {
+		kids := w.mergeKids(w.gatherKids(nd, level, lo), int(nd.height), lo, hi)
+		level.parts = w.splitParent(kids, limit, ascending, level.parts[:0])
+	}
+	w.ascending = ascending
+	w.added += len(level.parts) - 1
+	return level.parts
+}
+
+// rebuildKids leaves in the level of nd what becomes of the children that changes are for. It
+// reports whether all that is new came in at the right end.
+func (w *pageCommit) rebuildKids(nd *node, changes []change, lo, hi []byte) (ascending bool) {
+	c, level := w.cache, w.level(int(nd.height))
+	level.changed, level.changes = level.changed[:0], level.changes[:0]
+	ascending = true
+	for n := int(nd.keys); len(changes) > 0; {
+		i := c.childFor(nd, changes[0].key)
+		childLo, childHi := c.kidBounds(nd, i, lo, hi)
+		mine := changes
+		if childHi != nil {
+			mine = changes[:countBefore(changes, childHi)]
+		}
+		parts := w.rebuild(c.child(nd, i), mine, childLo, childHi, c.blockSize)
+		parts[0].sep = childLo
+		level.changed = append(level.changed, parts...)
+		level.changes = append(level.changes, kidChange{i, len(level.changed)})
+		ascending = ascending && w.ascending && i == n
+		changes = changes[len(mine):]
+	}
+	return ascending
+}
+
+// gatherKids returns all children of a parent, those that have changed and the others.
+func (w *pageCommit) gatherKids(nd *node, level *level, lo []byte) []branch {
+	c := w.cache
+	start, hints := len(level.arena), c.children(nd)
+	from, changes := 0, level.changes
+	for i := range int(nd.keys) + 1 {
+		if len(changes) > 0 && changes[0].kid == i {
+			level.arena = append(level.arena, level.changed[from:changes[0].end]...)
+			from, changes = changes[0].end, changes[1:]
+			continue
+		}
+		sep := lo
+		if i > 0 {
+			sep = c.key(nd, i-1)
+		}
+		level.arena = append(level.arena, branch{sep: sep, rec: c.record(nd, i), id: hints[i]})
+	}
+	return level.arena[start:len(level.arena):len(level.arena)]
+}
+
+// rebuildLeaf merges a leaf with its changes into one or more new leaves.
+func (w *pageCommit) rebuildLeaf(nd *node, changes []change, lo, hi []byte, limit int) []branch {
+	c := w.cache
+	if part, ok := w.patchLeaf(nd, changes, lo); ok {
+		level := w.level(0)
+		level.parts = append(level.parts[:0], part)
+		return level.parts
+	}
+	w.pairs = w.pairs[:0]
+	size := page.LeafBase
+	add := func(p pair) {
+		w.pairs = append(w.pairs, p)
+		size += p.size()
+	}
+	p := c.page(nd)
+	keyAt, valueAt, left := int(nd.first), int(nd.second), int(nd.keys)
+	next := func() pair {
+		key, value := page.String(p, keyAt), page.String(p, valueAt)
+		keyAt += 1 + len(key)
+		valueAt += 1 + len(value)
+		left--
+		return pair{key, value}
+	}
+	w.ascending = true // until a change comes before the end of what was there
+	for _, ch := range changes {
+		if ch.action == touch {
+			continue
+		}
+		order := 1
+		for left > 0 {
+			if order = bytes.Compare(page.String(p, keyAt), ch.key); order >= 0 {
+				break
+			}
+			add(next())
+		}
+		if ch.action == put {
+			add(pair{ch.key, ch.value})
+		}
+		if left > 0 {
+			w.ascending = false
+			if order == 0 {
+				next() // replaced or removed
+			}
+		}
+	}
+	for left > 0 {
+		add(next())
+	}
+	return w.splitLeaf(size, lo, hi, limit)
+}

@@ -1,0 +1,616 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+	"kivaloo/tree/journal"
+	"kivaloo/tree/page"
+)
+
+// The tail of a store is its last root and the commits of the journal that it lacks. It is found from
+// the end backwards. Every append of ours ends in the last piece of a commit or in a root, and says
+// where it began and which block ended the append before:
+//
+//	[pages seal record ROOT] <-- [pieces of 7] <-- [pieces of 8] <-- [pages seal record ROOT][pieces of 9] <-- [pieces of 10]
+//	                                                                      lacks 8 and later
+//
+// One append can be torn: the last one. It was never acknowledged. Whatever another append says came
+// before it was acknowledged, and has to be there.
+
+// Root is the root page of a tree in a store.
+type Root struct {
+	Block   uint64
+	Oldest  uint64 // lowest block of any leaf
+	Nodes   uint64 // pages of the tree
+	Height  int
+	Partial bool // the journal holds changes that the tree does not
+	Page    []byte
+
+	// Skipped is what FindRoot had to pass over behind the last append that is whole. It is what a
+	// crash can leave, but not what a stop in order does.
+	Skipped []Fault
+
+	recorded bool       // there is a flush record before it
+	start    start      // where the journal has the first commit that the tree lacks
+	previous uint64     // last block of the append before, if recorded
+	commits  []commitAt // that the tree lacks, in order
+	last     uint64     // last block that belongs to anything
+	lastSeq  uint64     // of the last commit; 0 if there is none
+}
+
+// commitAt is where a commit is.
+type commitAt struct {
+	seq    uint64
+	block  uint64 // of its first piece
+	pieces uint64
+}
+
+// errNoRoot: a store that has blocks, but no tree.
+var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
+
+// FindRoot returns the last root that is whole, and where the commits are that its tree lacks. It
+// says in log what it passes over. An error that is disk.ErrCorrupt means that something acknowledged
+// cannot be had.
+func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
+	info := store.Info()
+	if info.Last == disk.NoBlock {
+		return Root{}, errNoRoot
+	}
+	s := newTailSearch(store)
+	end, err := s.findEnd()
+	if err != nil {
+		return Root{}, err
+	}
+	root, err := s.follow(end)
+	if err != nil {
+		return Root{}, err
+	}
+	root.Skipped = s.skipped
+	for _, f := range s.skipped {
+		log.Warn("passed over behind the last whole append", "block", f.Block, "why", f.Err)
+	}
+	return root, nil
+}
+
+// tailSearch is the search for a tail.
+type tailSearch struct {
+	blocks  *blockReader
+	store   disk.Store
+	skipped []Fault // passed over, from the end of the store backwards
+	claims  []claim // what journal blocks among them say of the append before theirs
+}
+
+// claim is what a block that was passed over says.
+type claim struct{ block, previous, seq uint64 }
+
+// appendAt is an append, as far as its last block tells.
+type appendAt struct {
+	last     uint64
+	previous uint64 // last block of the append before; noBlock: not known, or there is none
+	commit   commitAt
+	root     Root // a Page of nil: there is none
+}
+
+func newTailSearch(store disk.Store) *tailSearch {
+	return &tailSearch{store: store, blocks: newBlockReader(store)}
+}
+
+// errTorn: an append is not whole.
+type tornError struct {
+	previous uint64 // last block of the append before, if known, else noBlock
+	err      error
+}
+
+func (e *tornError) Error() string { return e.err.Error() }
+
+// findEnd returns the last append that is whole.
+func (s *tailSearch) findEnd() (appendAt, error) {
+	gap := 0
+	for at := s.store.Info().Last; ; at-- {
+		a, err := s.appendEndingAt(at, true)
+		var torn *tornError
+		switch {
+		case err == nil:
+			return a, s.checkClaims(&a)
+		case errors.Is(err, errNoBlock):
+			if gap++; gap > maxScanGap {
+				return a, s.noRoot()
+			}
+		case errors.As(err, &torn):
+			gap = 0
+			s.skip(at, torn.err)
+			if torn.previous != noBlock {
+				a, err := s.appendEndingAt(torn.previous, true)
+				if err != nil {
+					return a, s.unreachable(torn.previous, at, err)
+				}
+				return a, nil
+			}
+		case !errors.Is(err, disk.ErrCorrupt):
+			return a, fmt.Errorf("look for the last append: %w", err)
+		default:
+			gap = 0
+			s.skip(at, err)
+		}
+		if at == 0 {
+			return a, s.noRoot()
+		}
+	}
+}
+
+func (s *tailSearch) noRoot() error {
+	info := s.store.Info()
+	return fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
+		errNoRoot, info.Last+1, info.Last, info.BlockSize)
+}
+
+// unreachable is the error for an append that was acknowledged, since the one at block by came after
+// it.
+func (s *tailSearch) unreachable(block, by uint64, err error) error {
+	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) {
+		return fmt.Errorf("read block %d: %w", block, err)
+	}
+	return &BlockError{block, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but %v", disk.ErrCorrupt, by, err)}
+}
+
+// skip notes that something cannot be used.
+func (s *tailSearch) skip(block uint64, why error) {
+	if len(s.skipped) < maxReportedFaults {
+		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the last whole append", Err: why})
+	}
+}
+
+// checkClaims makes sure that journal blocks which were passed over belong to one append, the one
+// after a. If they do not, something between was acknowledged.
+func (s *tailSearch) checkClaims(a *appendAt) error {
+	for _, c := range s.claims {
+		if c.previous != a.last && c.previous != noBlock {
+			return &BlockError{c.previous, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but it cannot be read", disk.ErrCorrupt, c.block)}
+		}
+	}
+	return nil
+}
+
+// errNoBlock: there is no block with that number.
+var errNoBlock = errors.New("there is no such block")
+
+// appendEndingAt returns the append of which block at is the last. It fails with a *tornError if that
+// is not whole, and with another error if at is not the last block of an append. The pages before a
+// root are checked only if it may have been torn: an append that another one followed was acknowledged.
+func (s *tailSearch) appendEndingAt(at uint64, mayBeTorn bool) (appendAt, error) {
+	a := appendAt{last: at, previous: noBlock}
+	p, err := s.blocks.read(at)
+	if err != nil {
+		return a, err
+	}
+	if !journal.Is(p) {
+		err := s.rootAt(at, p, &a, mayBeTorn)
+		return a, err
+	}
+	b, err := journal.ParseAt(at, p)
+	if err != nil {
+		return a, err
+	}
+	s.claims = append(s.claims, claim{at, b.Previous, b.Seq})
+	a.previous = b.Previous
+	if b.Kind == journal.Flush {
+		return a, &tornError{b.Previous, fmt.Errorf("%w: a flush record without its root", disk.ErrCorrupt)}
+	}
+	a.commit = commitAt{seq: b.Seq, block: at - uint64(b.Piece), pieces: uint64(b.Pieces)}
+	rest := s.wholeCommit(&a, b)
+	if b.First < a.commit.block {
+		// Its root may be whole although the commit is not: it holds only what was durable before.
+		rootAt := a.commit.block - 1
+		err := s.rootBefore(rootAt, &a, mayBeTorn)
+		switch {
+		case err != nil && mayBeTorn:
+			return a, &tornError{b.Previous, fmt.Errorf("the root at block %d: %w", rootAt, err)}
+		case err != nil:
+			return a, err
+		case rest != nil:
+			s.skip(at, rest)
+			a.commit, a.last = commitAt{}, rootAt
+			return a, nil
+		}
+	}
+	if rest != nil {
+		return a, &tornError{b.Previous, rest}
+	}
+	return a, nil
+}
+
+// wholeCommit checks the pieces of a commit, of which b is to be the last.
+func (s *tailSearch) wholeCommit(a *appendAt, b journal.Block) error {
+	if b.Piece != b.Pieces-1 {
+		return fmt.Errorf("%w: commit %d ends with piece %d of %d", disk.ErrCorrupt, b.Seq, b.Piece+1, b.Pieces)
+	}
+	for i := range a.commit.pieces - 1 {
+		at := a.commit.block + i
+		p, err := s.blocks.read(at)
+		if err != nil {
+			return fmt.Errorf("piece %d of commit %d, block %d: %w", i+1, b.Seq, at, err)
+		}
+		o, err := journal.ParseAt(at, p)
+		switch {
+		case err != nil:
+			return fmt.Errorf("piece %d of commit %d, block %d: %w", i+1, b.Seq, at, err)
+		case o.Kind != journal.Piece || o.Seq != b.Seq || o.Piece != uint32(i) || o.Pieces != b.Pieces || o.First != b.First || o.Previous != b.Previous:
+			return fmt.Errorf("%w: block %d is not piece %d of commit %d", disk.ErrCorrupt, at, i+1, b.Seq)
+		}
+	}
+	return nil
+}
+
+// rootBefore reads the root at a block, before the journal blocks of the same append.
+func (s *tailSearch) rootBefore(at uint64, a *appendAt, mayBeTorn bool) error {
+	p, err := s.blocks.read(at)
+	if err != nil {
+		return err
+	}
+	before := appendAt{last: at, previous: noBlock}
+	if err := s.rootAt(at, p, &before, mayBeTorn); err != nil {
+		return err
+	}
+	if !before.root.recorded || before.previous != a.previous {
+		return fmt.Errorf("%w: it has no flush record", disk.ErrCorrupt)
+	}
+	a.root = before.root
+	return nil
+}
+
+// rootAt takes page p, at a block, for the root that an append ends in.
+func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) error {
+	l, err := page.ParseHead(p)
+	if err != nil {
+		return err
+	}
+	if !l.Root {
+		return fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
+	}
+	root, err := readRoot(at, p)
+	if err != nil {
+		return err
+	}
+	if err := s.readRecord(&root); err != nil {
+		return err
+	}
+	if root.Partial && !root.recorded {
+		return fmt.Errorf("%w: a root that lacks changes, without a flush record that says which", disk.ErrCorrupt)
+	}
+	a.root, a.previous = root, root.previous
+	if !mayBeTorn {
+		return nil
+	}
+	if root.recorded {
+		err = s.checkSeal(&root)
+	} else {
+		err = s.checkUnrecorded(&root)
+	}
+	if err != nil {
+		return s.torn(&root, err)
+	}
+	return nil
+}
+
+func (s *tailSearch) torn(root *Root, err error) error {
+	if !errors.Is(err, disk.ErrCorrupt) && !errors.Is(err, errNoBlock) {
+		return fmt.Errorf("check the last append: %w", err) // which says nothing about what was written
+	}
+	return &tornError{root.previous, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", err)}
+}
+
+// readRoot checks a root page by itself.
+func readRoot(block uint64, p []byte) (Root, error) {
+	w := page.Want{Block: block, Root: true}
+	l, err := w.Verify(p)
+	if err != nil {
+		return Root{}, err
+	}
+	return Root{
+		Block: block, Oldest: l.Oldest(p, block), Nodes: l.Nodes, Height: l.Height, Partial: l.Partial,
+		Page: slices.Clone(p), previous: noBlock, last: block,
+	}, nil
+}
+
+// readRecord notes in root what the flush record before it says, if there is one. Where block numbers
+// have gaps, a root that is a leaf may be an append by itself: then what is before it must not be
+// read.
+func (s *tailSearch) readRecord(root *Root) error {
+	root.start = start{seq: 1, block: root.Block + 1}
+	if root.Block == 0 || root.Height == 0 && !root.Partial && s.blocks.sparse {
+		return nil
+	}
+	p, err := s.blocks.read(root.Block - 1)
+	switch {
+	case errors.Is(err, disk.ErrCorrupt) || errors.Is(err, errNoBlock):
+		return nil // the seal, or the pages, tell what has to be there
+	case err != nil:
+		return err
+	case !journal.Is(p):
+		return nil
+	}
+	b, err := journal.ParseAt(root.Block-1, p)
+	if err == nil && b.Kind == journal.Flush {
+		s.claims = append(s.claims, claim{root.Block, b.Previous, b.Seq})
+		root.recorded, root.previous = true, b.Previous
+		root.start = start{seq: b.Seq, block: b.ReplayFrom()}
+	}
+	return nil
+}
+
+// checkSeal checks the blocks of an append that ends in a root with a flush record.
+func (s *tailSearch) checkSeal(root *Root) error {
+	size := s.store.Info().BlockSize
+	if !page.Sealed(size) {
+		return s.checkUnrecorded(root)
+	}
+	at := root.Block - 2
+	if root.Block < 2 {
+		return fmt.Errorf("%w: there is no room for its seal", disk.ErrCorrupt)
+	}
+	p, err := s.blocks.read(at)
+	if err != nil {
+		return fmt.Errorf("the seal, block %d: %w", at, err)
+	}
+	first, want, ok := page.ParseSeal(p)
+	if !ok || first > at {
+		return fmt.Errorf("%w: block %d, before the flush record, is no seal", disk.ErrCorrupt, at)
+	}
+	return s.checkSum(first, at, root, want)
+}
+
+// checkSum compares the sum of an append with that in its seal, which is at a block.
+func (s *tailSearch) checkSum(first, seal uint64, root *Root, want uint32) error {
+	var sum uint32
+	for block := first; block < root.Block; block++ {
+		if block == seal {
+			continue
+		}
+		p, err := s.blocks.read(block)
+		if err != nil {
+			return fmt.Errorf("block %d: %w", block, err)
+		}
+		sum = page.Sum(sum, p)
+	}
+	if page.Sum(sum, root.Page) != want {
+		return fmt.Errorf("%w: the append of blocks %d to %d does not have the checksum in its seal", disk.ErrCorrupt, first, root.Block)
+	}
+	return nil
+}
+
+// checkUnrecorded checks an append that ends in a root without a flush record, or has no seal. That
+// of a commit without a journal has a seal. The original's has not: it is judged by its pages, those
+// behind the root before it, which may be of the same append.
+func (s *tailSearch) checkUnrecorded(root *Root) error {
+	if root.Height > 0 {
+		if err := lastChildBefore(root); err != nil {
+			return err
+		}
+	}
+	if s.blocks.sparse {
+		return nil // such a store keeps all of an append or nothing
+	}
+	since := uint64(0)
+	if root.Block > 0 && !root.recorded {
+		p, err := s.blocks.read(root.Block - 1)
+		if err != nil && !errors.Is(err, errNoBlock) {
+			return fmt.Errorf("block %d, before the root: %w", root.Block-1, err)
+		}
+		if err == nil {
+			if first, want, ok := page.ParseSeal(p); ok {
+				if first >= root.Block {
+					return fmt.Errorf("%w: the seal at block %d is of an append at block %d", disk.ErrCorrupt, root.Block-1, first)
+				}
+				return s.checkSum(first, root.Block-1, root, want)
+			}
+			if !journal.Is(p) {
+				if _, err := page.ParseHead(p); err != nil {
+					return fmt.Errorf("block %d, before the root: %w", root.Block-1, err)
+				}
+			}
+		}
+	}
+	if before, ok, err := s.rootBehind(root.Block); err != nil {
+		return err
+	} else if ok {
+		since = before + 1
+	}
+	return checkSince(s.store, *root, since)
+}
+
+// lastChildBefore checks that one of the children of a root was written just before it, as in every
+// append. A root that was copied to where it does not belong fails.
+func lastChildBefore(root *Root) error {
+	l, err := page.Parse(root.Page)
+	if err != nil {
+		return err
+	}
+	newest := uint64(0)
+	for i := range l.Keys + 1 {
+		newest = max(newest, l.Child(root.Page, i).Block)
+	}
+	if newest+maxBehindChild < root.Block {
+		return fmt.Errorf("%w: its newest child is block %d, so it was not written here", disk.ErrCorrupt, newest)
+	}
+	return nil
+}
+
+// rootBehind returns the last root before a block.
+func (s *tailSearch) rootBehind(block uint64) (uint64, bool, error) {
+	gap := 0
+	for at := block; at > 0; at-- {
+		p, err := s.blocks.read(at - 1)
+		switch {
+		case errors.Is(err, errNoBlock):
+			if gap++; gap > maxScanGap {
+				return 0, false, nil
+			}
+			continue
+		case errors.Is(err, disk.ErrCorrupt):
+			continue
+		case err != nil:
+			return 0, false, err
+		}
+		gap = 0
+		if l, err := page.ParseHead(p); err == nil && l.Root {
+			if _, err := readRoot(at-1, p); err == nil {
+				return at - 1, true, nil
+			}
+		}
+	}
+	return 0, false, nil
+}
+
+// checkSince verifies the pages of a tree that are at block since or behind it, and that its oldest
+// leaf is still there.
+func checkSince(store disk.Store, root Root, since uint64) error {
+	var bad error
+	walk := walker{
+		store: store,
+		since: since,
+		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
+	}
+	walk.tree(root)
+	if bad != nil || root.Oldest >= since {
+		return bad
+	}
+	ok, err := disk.ReadBlock(store, root.Oldest, make([]byte, store.Info().BlockSize))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
+	}
+	return err
+}
+
+// follow goes from the last append back to the last root and to the first commit that its tree lacks.
+func (s *tailSearch) follow(end appendAt) (Root, error) {
+	var root Root
+	var commits []commitAt // the newest first
+	for a := end; ; {
+		if c := a.commit; c.pieces > 0 {
+			if n := len(commits); n > 0 && commits[n-1].seq != c.seq+1 {
+				return root, &BlockError{c.block, fmt.Errorf("%w: commit %d comes before commit %d", disk.ErrCorrupt, c.seq, commits[n-1].seq)}
+			}
+			commits = append(commits, c)
+		}
+		if root.Page == nil {
+			root = a.root
+		}
+		if root.Page != nil && !root.lacksBefore(commits) {
+			break
+		}
+		if a.previous == noBlock {
+			return root, s.noRoot()
+		}
+		before, err := s.appendEndingAt(a.previous, false)
+		if err != nil {
+			return root, s.unreachable(a.previous, a.last, err)
+		}
+		a = before
+	}
+	slices.Reverse(commits)
+	root.commits = slices.DeleteFunc(commits, func(c commitAt) bool { return c.seq < root.start.seq })
+	root.last, root.lastSeq = end.last, root.start.seq-1
+	if n := len(root.commits); n > 0 {
+		root.lastSeq = root.commits[n-1].seq
+		if first := root.commits[0]; first.seq != root.start.seq || root.lacksBefore(nil) && first.block != root.start.block {
+			return root, &BlockError{first.block, fmt.Errorf("%w: the tree of block %d lacks commit %d, but the first commit there is, is %d",
+				disk.ErrCorrupt, root.Block, root.start.seq, first.seq)}
+		}
+	}
+	return root, nil
+}
+
+// lacksBefore reports whether the tree lacks commits that came before it, and that are not among
+// commits, the newest first.
+func (r *Root) lacksBefore(commits []commitAt) bool {
+	n := len(commits)
+	return r.Partial && r.start.block < r.Block && (n == 0 || commits[n-1].seq > r.start.seq)
+}
+
+// blockReader reads blocks of a store, most often downwards. It keeps what it has read last.
+type blockReader struct {
+	window *window
+	sparse bool // block numbers have gaps: a block that may not exist must not be asked for
+	first  uint64
+	n      int
+}
+
+func newBlockReader(store disk.Store) *blockReader {
+	info := store.Info()
+	return &blockReader{window: newWindow(store), sparse: info.Last != disk.NoBlock && info.Next != info.Last+1}
+}
+
+// read returns a block, which is valid until the next call. It fails with errNoBlock if there is
+// none.
+func (r *blockReader) read(block uint64) ([]byte, error) {
+	if r.n == 0 || block < r.first || block >= r.first+uint64(r.n) {
+		if !r.sparse && r.n > 0 {
+			r.window.grow() // most often the first block is enough
+		}
+		r.n = int(min(uint64(len(r.window.ops)), block+1))
+		r.first = block + 1 - uint64(r.n)
+		r.window.read(r.first, r.n)
+	}
+	op := &r.window.ops[block-r.first]
+	switch {
+	case op.Err != nil:
+		return nil, op.Err
+	case !op.OK:
+		return nil, fmt.Errorf("block %d: %w", block, errNoBlock)
+	}
+	return op.Buf, nil
+}
+
+// window reads several blocks of a store at once.
+type window struct {
+	store disk.Store
+	ops   []disk.Op
+	bell  *actors.Waiter
+	done  *disk.Completions
+}
+
+func newWindow(store disk.Store) *window {
+	w := &window{store: store, bell: actors.NewWaiter()}
+	w.done = disk.NewCompletions(&w.bell.Doorbell)
+	w.resize(1)
+	return w
+}
+
+func (w *window) resize(n int) {
+	size := w.store.Info().BlockSize
+	buf := make([]byte, n*size)
+	w.ops = make([]disk.Op, n)
+	for i := range w.ops {
+		w.ops[i].Buf = buf[i*size : (i+1)*size]
+	}
+}
+
+func (w *window) grow() {
+	if n := len(w.ops); n < scanWindow {
+		w.resize(2 * n)
+	}
+}
+
+// read reads n blocks from first on into the first n of ops.
+func (w *window) read(first uint64, n int) {
+	for i := range n {
+		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done}
+		if i > 0 {
+			w.ops[i-1].SetNext(&w.ops[i])
+		}
+	}
+	w.store.Submit(&w.ops[0], &w.ops[n-1])
+	for back := 0; back < n; {
+		for op := w.done.Drain(); op != nil; op = op.Link.Next() {
+			back++
+		}
+		if back < n {
+			w.bell.Wait(-1, w.done.Empty)
+		}
+	}
+}
