@@ -43,12 +43,6 @@ func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 // what could not be flushed.
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
-	late := func() (*disk.Op, time.Duration) {
-		if op := a.done.Drain(); op != nil {
-			return op, a.Now()
-		}
-		return nil, 0
-	}
 	for {
 		// Read once a turn, before the requests are taken: a turn that stops has all of them, and the
 		// tree knows that it stops.
@@ -56,7 +50,7 @@ func (a *Actor) Run(ctx context.Context) error {
 		if stopping {
 			a.tree.Stop()
 		}
-		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain(), Late: late}
+		in := Inputs{Now: a.Now(), Requests: a.requests.Drain(), Done: a.done.Drain()}
 		busy := in.Requests != nil || in.Done != nil
 		out := a.tree.Step(in)
 		if m := a.tree.metrics; m != nil && busy {

@@ -86,7 +86,7 @@ func (t *Tree) putStep(first uint64) {
 	if page.Sealed(size) {
 		reserve++
 	}
-	withRecord := t.logs() || !a.whole
+	withRecord := t.logs() || !a.whole || len(a.step.changes) == 0 // the root alone is written anew
 	if withRecord {
 		reserve++
 	}

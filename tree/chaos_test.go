@@ -87,8 +87,8 @@ func (c *chaos) request() Request {
 func (c *chaos) step() {
 	c.now += time.Duration(c.rng.IntN(60)) * time.Millisecond
 	n := c.rng.IntN(12)
-	if c.rng.IntN(100) == 0 && len(c.tree.writes.queue) < batchWindow {
-		n = 2*batchWindow + c.rng.IntN(100)
+	if c.rng.IntN(100) == 0 && len(c.tree.writer.queue) < 2048 {
+		n = 2*2048 + c.rng.IntN(100)
 	}
 	batch := make([]Request, n)
 	for i := range batch {
@@ -174,10 +174,10 @@ func (c *chaos) askForBackup(snapshot uint64, start string) {
 	c.stepFor(b.recorder, nil, b.request...)
 }
 
-// trouble makes the next operation fail, at times, and more often while a checkpoint is made.
+// trouble makes the next operation fail, at times, and more often while a memtable is flushed.
 func (c *chaos) trouble() {
 	odds := 20
-	if c.tree.checkpoint.running {
+	if c.tree.flush.state != flushIdle {
 		odds = 10
 	}
 	if !c.noise || c.rng.IntN(odds) > 0 {
@@ -203,13 +203,13 @@ func (c *chaos) end() {
 		c.settle()
 		c.tree.Release(s.Snapshot)
 	}
-	c.pass(leaseTime + 2*tickEvery)   // those of backups that have failed go
-	if c.tree.writes.refusal != nil { // a change that goes through shows that there is space again
+	c.pass(leaseTime + 2*tickEvery) // those of backups that have failed go
+	if c.tree.refusal != nil {      // a change that goes through shows that there is space again
 		c.now += noSpaceRetry
 		c.do(set("a", "b"))
 	}
 	c.tree.Stop()
-	for wakes := 0; c.tree.Busy() || c.tree.checkpoint.sweeping; wakes++ {
+	for wakes := 0; c.tree.Busy(); wakes++ {
 		if wakes > 10000 {
 			c.t.Fatal("does not come to rest")
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"kivaloo/disk"
+	"kivaloo/tree/page"
 )
 
 // Fault is one thing that is wrong with a store.
@@ -79,15 +80,15 @@ func Check(ctx context.Context, store disk.Store, root Root) *Report {
 }
 
 // count adds one good page to the sums of r.
-func (r *Report) count(l layout) {
-	r.UsedBytes += uint64(l.end)
-	if l.height > 0 {
+func (r *Report) count(l page.Layout) {
+	r.UsedBytes += uint64(l.End)
+	if l.Height > 0 {
 		r.Parents++
 		return
 	}
 	r.Leaves++
-	r.Pairs += uint64(l.keys)
-	r.PairBytes += uint64(l.end - l.body)
+	r.Pairs += uint64(l.Keys)
+	r.PairBytes += uint64(l.End - l.Body)
 }
 
 // walker visits the pages of a tree, parents before children, left to right.
@@ -97,57 +98,57 @@ type walker struct {
 	since uint64 // pages before this block are left out, with all below them
 	exact bool
 	fault func(block uint64, path string, err error) bool // false ends the walk
-	page  func(l layout)                                  // a good page; may be nil
+	page  func(l page.Layout)                                  // a good page; may be nil
 	stop  bool
 }
 
 // tree visits the tree under root and returns the lowest block of any leaf that it
 // saw.
 func (v *walker) tree(root Root) (oldest uint64) {
-	w := want{block: root.Block, root: true, exact: v.exact}
+	w := page.Want{Block: root.Block, Root: true, Exact: v.exact}
 	return v.checked(&w, root.Page, "root")
 }
 
 // visit reads and checks a page and all below it.
-func (v *walker) visit(w *want, path string) (oldest uint64) {
+func (v *walker) visit(w *page.Want, path string) (oldest uint64) {
 	p := make([]byte, v.store.Info().BlockSize)
-	ok, err := disk.ReadBlock(v.store, w.block, p)
+	ok, err := disk.ReadBlock(v.store, w.Block, p)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: does not exist", disk.ErrCorrupt)
 	}
 	if err != nil {
-		v.stop = !v.fault(w.block, path, err)
+		v.stop = !v.fault(w.Block, path, err)
 		return noBlock
 	}
 	return v.checked(w, p, path)
 }
 
-func (v *walker) checked(w *want, p []byte, path string) (oldest uint64) {
-	l, err := w.verify(p)
+func (v *walker) checked(w *page.Want, p []byte, path string) (oldest uint64) {
+	l, err := w.Verify(p)
 	if err != nil {
-		v.stop = !v.fault(w.block, path, err)
+		v.stop = !v.fault(w.Block, path, err)
 		return noBlock
 	}
 	if v.page != nil {
 		v.page(l)
 	}
-	if l.height == 0 {
-		return w.block
+	if l.Height == 0 {
+		return w.Block
 	}
 	oldest = noBlock
-	kidLo, at := w.lo, l.body
+	kidLo, at := w.Lo, l.Body
 	v.stop = v.stop || v.ctx != nil && v.ctx.Err() != nil
-	for i := 0; i <= l.keys && !v.stop; i++ {
-		kidHi := w.hi
-		if i < l.keys {
-			kidHi = stringAt(p, at)
+	for i := 0; i <= l.Keys && !v.stop; i++ {
+		kidHi := w.Hi
+		if i < l.Keys {
+			kidHi = page.String(p, at)
 			at += 1 + len(kidHi)
 		}
-		r := getRecord(p[l.keysEnd+i*recordBytes:])
-		if r.block >= v.since {
-			kid := want{
-				block: r.block, height: l.height - 1, size: r.size, oldest: r.oldest,
-				lo: bytes.Clone(kidLo), hi: bytes.Clone(kidHi), exact: v.exact,
+		r := l.Child(p, i)
+		if r.Block >= v.since {
+			kid := page.Want{
+				Block: r.Block, Height: l.Height - 1, Size: r.Size, Oldest: r.Oldest,
+				Lo: bytes.Clone(kidLo), Hi: bytes.Clone(kidHi), Exact: v.exact,
 			}
 			oldest = min(oldest, v.visit(&kid, fmt.Sprintf("%s/%d", path, i)))
 		}

@@ -1,13 +1,12 @@
 package tree
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 
 	"kivaloo/disk"
+	"kivaloo/tree/journal"
+	"kivaloo/tree/page"
 )
 
 // DetectBlockSize finds out the block size, in bytes, of the store of pages in dir, which is not
@@ -45,7 +44,7 @@ func detectIn(dir disk.Dir) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if f.Size <= disk.MaxBlockSize && allZero(start) {
+		if f.Size <= disk.MaxBlockSize && page.AllZero(start) {
 			continue // what a power cut can leave of the very first append
 		}
 		empty = false
@@ -92,11 +91,11 @@ func evenly(size int64, count uint64) (int, bool) {
 // be one of that length too, or to the end of the file. A block that a power cut has left as zeros looks like padding: taken
 // for some, it would make the length of a page a multiple of what it is. A block of the journal says itself where it ends.
 func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
-	if len(start) >= disk.MinBlockSize && isJournal(start) {
-		return journalLength(start, first)
+	if len(start) >= disk.MinBlockSize && journal.Is(start) {
+		return journal.Length(start, first, disk.MinBlockSize, disk.MaxBlockSize)
 	}
 	for at := disk.MinBlockSize; at <= disk.MaxBlockSize && at < len(start); at++ {
-		next := nextMagic(start[at:])
+		next := nextStart(start[at:])
 		if next < 0 {
 			break
 		}
@@ -110,33 +109,13 @@ func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	return 0, false
 }
 
-// nextMagic returns where in p the next page or block of the journal may begin, or -1.
-func nextMagic(p []byte) int {
-	page, journal := bytes.Index(p, []byte(magic)), bytes.Index(p, []byte(journalMagic))
-	if page < 0 || journal < 0 {
-		return max(page, journal)
+// nextStart returns where in p the next page or block of the journal may begin, or -1.
+func nextStart(p []byte) int {
+	i, j := page.Index(p), journal.Index(p)
+	if i < 0 || j < 0 {
+		return max(i, j)
 	}
-	return min(page, journal)
-}
-
-// journalLength returns the length of the block of the journal, number first, that start begins with: the only one at which
-// its checksum is right.
-func journalLength(start []byte, first uint64) (int, bool) {
-	want := binary.BigEndian.Uint32(start[journalSumAt:])
-	sum := crc32.Checksum(start[journalSummedAt:disk.MinBlockSize], castagnoli)
-	found := 0
-	for size := disk.MinBlockSize; ; size++ {
-		if sum == want && plausible(start, size, first) {
-			if found != 0 {
-				return 0, false
-			}
-			found = size
-		}
-		if size == disk.MaxBlockSize || size == len(start) {
-			return found, found != 0
-		}
-		sum = crc32.Update(sum, castagnoli, start[size:size+1])
-	}
+	return min(i, j)
 }
 
 // plausible reports whether start begins with a page or a block of the journal of size bytes, written at a number.
@@ -144,10 +123,10 @@ func plausible(start []byte, size int, block uint64) bool {
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
 		return false
 	}
-	if isJournal(start) {
-		_, err := parseJournal(block, start[:size])
+	if journal.Is(start) {
+		_, err := journal.ParseAt(block, start[:size])
 		return err == nil
 	}
-	_, err := parseLayout(start[:size])
+	_, err := page.Parse(start[:size])
 	return err == nil
 }

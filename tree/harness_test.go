@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kivaloo/disk"
+	"kivaloo/tree/page"
 )
 
 // tester is what the harness needs of *testing.T, *testing.B or *rapid.T.
@@ -132,8 +133,8 @@ func (h *harness) do(requests ...Request) {
 }
 
 // oldest is the oldest leaf of the committed tree, and rootBlock where its root is.
-func (h *harness) oldest() uint64    { return h.tree.cache.node(h.tree.committed.root).oldest }
-func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.committed.root).block }
+func (h *harness) oldest() uint64    { return h.tree.cache.node(h.tree.view.tree.root).oldest }
+func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.view.tree.root).block }
 
 // snapshot takes one, while no batch is under way.
 func (h *harness) snapshot(name string) (taken *Snapshot) {
@@ -238,7 +239,7 @@ func (h *harness) checkFrames() {
 				continue
 			case nd.state != frameClean:
 				h.t.Errorf("block %d: state %d at rest", nd.block, nd.state)
-			case nd.pins > 0 && nd.block != h.rootBlock() && !h.tree.clean.marked[nd.block]:
+			case nd.pins > 0 && nd.block != h.rootBlock():
 				h.t.Errorf("block %d has %d pins", nd.block, nd.pins)
 			}
 			used++
@@ -363,8 +364,8 @@ func (r *recorder) Pairs(q *Request, n int, next, pairs []byte) {
 	r.note(q)
 	a := rangeAnswer{next: string(next)}
 	for range n {
-		k := stringAt(pairs, 0)
-		v := stringAt(pairs, 1+len(k))
+		k := page.String(pairs, 0)
+		v := page.String(pairs, 1+len(k))
 		pairs = pairs[2+len(k)+len(v):]
 		a.keys, a.values = append(a.keys, string(k)), append(a.values, string(v))
 	}
@@ -480,4 +481,11 @@ func sameContent(t tester, got map[string]string, want model) {
 			t.Fatalf("key %q is there, but should not be", k)
 		}
 	}
+}
+
+// journalConfig is testConfig with a journal.
+func journalConfig() Config {
+	cfg := testConfig()
+	cfg.JournalBytes = 1 << 20
+	return cfg
 }

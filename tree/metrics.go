@@ -35,11 +35,11 @@ func (s Status) String() string  { return statusNames[s] }
 // The counts that would have to be changed with every request are kept apart in the tree, as plain
 // numbers, and published once a step.
 type Metrics struct {
-	Batch      actors.Histogram // modifying requests in a batch that was started
-	Commit     actors.Durations // from the start of a batch that changed something until its effects were durable
-	Queue      actors.Durations // from when a client's batch was pushed, if it says so, until a step took it in
+	CommitSize actors.Histogram // changes in a commit
+	Commit     actors.Durations // from when an append with a commit began until it was durable
+	Queue      actors.Durations // from when a client's requests were pushed, if it says so, until a step took them
 	Step       actors.Durations // a step that had requests or completed operations
-	Checkpoint actors.Durations // from the start of a checkpoint until its root was durable
+	Flush      actors.Durations // from the start of a memtable's flush until its last root was durable
 	Disk       actors.Durations // from the step that made an append or a read of a page until that in which it was back
 
 	requests [OpCodes][Statuses]atomic.Uint64
@@ -48,13 +48,13 @@ type Metrics struct {
 }
 
 // Measure has the tree count in m from now on, or, if that is nil, no more. It is called where Step may be.
-func (t *Tree) Measure(m *Metrics) { t.metrics, t.tally = m, tally{} }
+func (t *Tree) Measure(m *Metrics) { t.metrics, t.replies.tally = m, tally{} }
 
 // Kinds of events that a tree tells of.
 const (
-	EventCleaning   = "cleaning"   // old leaves wait to be rewritten, or have been, as of the last tick
-	EventSnapshot   = "snapshot"   // it was open, and has been released
-	EventCheckpoint = "checkpoint" // what was in memory only is saved
+	EventCleaning = "cleaning" // old leaves wait to be rewritten, or have been, as of the last tick
+	EventSnapshot = "snapshot" // it was open, and has been released
+	EventFlush    = "flush"    // a memtable is written into pages
 )
 
 // Note has the tree tell e from now on of what happens now and then. It is called where Step may be.
@@ -99,42 +99,42 @@ func (t *Tree) publishTally() {
 	if m == nil {
 		return
 	}
-	for op := range t.tally.requests {
-		for s, n := range t.tally.requests[op] {
+	for op := range t.replies.tally.requests {
+		for s, n := range t.replies.tally.requests[op] {
 			if n > 0 {
 				m.requests[op][s].Add(uint64(n))
 			}
 		}
 	}
-	m.hits.Add(t.tally.hits)
-	m.misses.Add(t.tally.misses)
-	t.tally = tally{}
+	m.hits.Add(t.replies.tally.hits)
+	m.misses.Add(t.replies.tally.misses)
+	t.replies.tally = tally{}
 }
 
-// tookIn notes when a client's batch was taken in.
-func (t *Tree) tookIn(b *Batch) {
+// noteQueued notes how long the requests of a client have waited in the mailbox.
+func (t *Tree) noteQueued(b *Batch) {
 	if t.metrics != nil && b.Pushed > 0 {
 		t.metrics.Queue.Add(t.now - b.Pushed)
 	}
 }
 
-// batchStarted notes the size of a batch. One that is there to reclaim space only has no size.
-func (t *Tree) batchStarted(requests int) {
-	if t.metrics != nil && requests > 0 {
-		t.metrics.Batch.Add(uint64(requests))
+// noteCommit notes how many changes are in a commit.
+func (t *Tree) noteCommit(changes int) {
+	if t.metrics != nil {
+		t.metrics.CommitSize.Add(uint64(changes))
 	}
 }
 
-// committedNow notes that the effects of a batch are durable.
-func (t *Tree) committedNow(w *write) {
+// noteDurable notes that a commit is durable.
+func (t *Tree) noteDurable() {
 	if t.metrics != nil {
-		t.metrics.Commit.Add(t.now - w.started)
+		t.metrics.Commit.Add(t.now - t.appends.since)
 	}
 }
 
-// wasOut notes that an operation of the step at since is back.
-func (t *Tree) wasOut(since time.Duration) {
+// noteDisk notes how long an operation took.
+func (t *Tree) noteDisk(took time.Duration) {
 	if t.metrics != nil {
-		t.metrics.Disk.Add(t.now - since)
+		t.metrics.Disk.Add(took)
 	}
 }

@@ -157,12 +157,13 @@ func (w *pageCommit) gather(maxLeaves int) bool {
 	if w.waiting > 0 {
 		return false
 	}
-	if len(g.lost) > 0 {
+	if len(g.lost)+len(g.stale) > 0 {
 		w.leftOut = append(w.leftOut, g.lost...)
-		w.changes = slices.DeleteFunc(slices.Clone(w.changes), func(c change) bool {
-			_, found := slices.BinarySearchFunc(g.lost, c.key, func(l change, key []byte) int { return bytes.Compare(l.key, key) })
-			return found
-		})
+		out := make(map[string]bool)
+		for _, ch := range append(g.lost, g.stale...) {
+			out[string(ch.key)] = true
+		}
+		w.changes = slices.DeleteFunc(slices.Clone(w.changes), func(ch change) bool { return out[string(ch.key)] })
 	}
 	return true
 }
@@ -171,7 +172,13 @@ func (w *pageCommit) gather(maxLeaves int) bool {
 type gathering struct {
 	*pageCommit
 	leaves int      // that may still be taken
-	lost   []change // in the order of the keys
+	lost   []change // whose leaf cannot be had, in the order of the keys
+	stale  []change // touches of leaves that have been rewritten meanwhile
+}
+
+// stale reports whether changes, all for one leaf, only touch one that was at another block.
+func stale(changes []change, block uint64) bool {
+	return !slices.ContainsFunc(changes, func(ch change) bool { return ch.action != touch || ch.block == block })
 }
 
 // walk gathers the leaves below a page, and returns the changes that are beyond the last leaf that
@@ -192,6 +199,11 @@ func (g *gathering) walk(id nodeID, changes []change) (rest []change) {
 			n = countBefore(changes, c.key(nd, i))
 		}
 		mine := changes[:n]
+		if nd.height == 1 && stale(mine, c.blockOf(nd, i)) {
+			g.stale = append(g.stale, mine...)
+			changes = changes[n:]
+			continue
+		}
 		child, err := c.child(nd, i), error(nil)
 		if child == noNode {
 			child, err = g.want(mine[0].key, int(nd.height)-1)

@@ -1,6 +1,9 @@
 package tree
 
-import "kivaloo/disk"
+import (
+	"kivaloo/disk"
+	"kivaloo/tree/page"
+)
 
 // parts is a page taken apart.
 type parts struct {
@@ -9,31 +12,31 @@ type parts struct {
 	root    bool
 	nodes   uint64
 	keys    []string
-	values  []string // of a leaf
-	records []record // of a parent
+	values  []string     // of a leaf
+	records []page.Child // of a parent
 }
 
 // decode takes a page apart.
 func decode(t tester, p []byte) parts {
 	t.Helper()
-	l, err := parseLayout(p)
+	l, err := page.Parse(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := parts{height: l.height, prefix: l.prefix, root: l.root, nodes: l.nodes}
-	at := l.body
-	for range l.keys {
-		a.keys = append(a.keys, string(stringAt(p, at)))
+	a := parts{height: l.Height, prefix: l.Prefix, root: l.Root, nodes: l.Nodes}
+	at := l.Body
+	for range l.Keys {
+		a.keys = append(a.keys, string(page.String(p, at)))
 		at += 1 + int(p[at])
 	}
-	if l.height > 0 {
-		for i := range l.keys + 1 {
-			a.records = append(a.records, getRecord(p[l.keysEnd+i*recordBytes:]))
+	if l.Height > 0 {
+		for i := range l.Keys + 1 {
+			a.records = append(a.records, page.GetChild(p[l.Second+i*page.ChildBytes:]))
 		}
 		return a
 	}
-	for range l.keys {
-		a.values = append(a.values, string(stringAt(p, at)))
+	for range l.Keys {
+		a.values = append(a.values, string(page.String(p, at)))
 		at += 1 + int(p[at])
 	}
 	return a
@@ -42,19 +45,19 @@ func decode(t tester, p []byte) parts {
 // encode puts a page together.
 func (a parts) encode(blockSize int) []byte {
 	p := make([]byte, blockSize)
-	at := putHead(p, len(a.keys), a.height, a.prefix, a.root)
+	at := page.PutHead(p, len(a.keys), a.height, a.prefix, a.root)
 	if a.root {
-		putNodes(p, a.nodes)
+		page.PutRoot(p, a.nodes, false)
 	}
 	for _, k := range a.keys {
-		at = putString(p, at, []byte(k))
+		at = page.PutString(p, at, []byte(k))
 	}
 	for _, v := range a.values {
-		at = putString(p, at, []byte(v))
+		at = page.PutString(p, at, []byte(v))
 	}
 	for _, r := range a.records {
-		putRecord(p[at:], r)
-		at += recordBytes
+		page.PutChild(p[at:], r)
+		at += page.ChildBytes
 	}
 	return p
 }
@@ -102,7 +105,7 @@ func walkStore(t tester, s disk.Store, visit func(v visited)) {
 			if i < len(v.keys) {
 				kidHi = v.keys[i]
 			}
-			walk(r.block, lo, kidHi)
+			walk(r.Block, lo, kidHi)
 			lo = kidHi
 		}
 	}

@@ -24,8 +24,8 @@ func TestRangeContract(t *testing.T) {
 		for _, k := range strings.Split("abcdeklmno", "") {
 			h.do(set(k, pad))
 		}
-		if h.tree.committed.height != height {
-			t.Fatalf("height %d, want %d", h.tree.committed.height, height)
+		if h.tree.view.tree.height != height {
+			t.Fatalf("height %d, want %d", h.tree.view.tree.height, height)
 		}
 		for _, test := range []struct {
 			what       string
@@ -196,8 +196,8 @@ func TestRangeReadsAhead(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	warm.do(sets(0, 250, "some value")...)
 	h := newHarness(t, warm.store, testConfig())
-	if h.tree.committed.height != 1 {
-		t.Fatalf("height %d", h.tree.committed.height)
+	if h.tree.view.tree.height != 1 {
+		t.Fatalf("height %d", h.tree.view.tree.height)
 	}
 	before, reads := h.store.reads, 0
 	h.step(nil, Request{Op: Range, Max: 2000})
@@ -233,7 +233,7 @@ func TestReadsAreBounded(t *testing.T) {
 	h.step(nil, batch...)
 	most := 0
 	for len(h.held) > 0 {
-		most = max(most, h.tree.reads.underWay)
+		most = max(most, h.tree.pager.underWay)
 		h.finish(0)
 	}
 	if len(h.client.values) != len(batch) {
@@ -242,7 +242,7 @@ func TestReadsAreBounded(t *testing.T) {
 	if limit := h.tree.cache.limit / 4; most > limit || most < 8 {
 		t.Errorf("%d reads were under way at once, limit %d", most, limit)
 	}
-	if n := h.tree.reads.cost; n != 0 {
+	if n := h.tree.reader.cost; n != 0 {
 		t.Errorf("cost %d is left", n)
 	}
 }

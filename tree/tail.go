@@ -100,7 +100,7 @@ func newTailSearch(store disk.Store) *tailSearch {
 	return &tailSearch{store: store, blocks: newBlockReader(store)}
 }
 
-// errTorn: an append is not whole.
+// tornError: an append is not whole.
 type tornError struct {
 	previous uint64 // last block of the append before, if known, else noBlock
 	err      error
@@ -112,10 +112,12 @@ func (e *tornError) Error() string { return e.err.Error() }
 func (s *tailSearch) findEnd() (appendAt, error) {
 	gap := 0
 	for at := s.store.Info().Last; ; at-- {
+		claims := len(s.claims)
 		a, err := s.appendEndingAt(at, true)
 		var torn *tornError
 		switch {
 		case err == nil:
+			s.claims = s.claims[:claims]
 			return a, s.checkClaims(&a)
 		case errors.Is(err, errNoBlock):
 			if gap++; gap > maxScanGap {

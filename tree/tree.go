@@ -327,7 +327,7 @@ func (t *Tree) publishView() {
 func (t *Tree) memtableBytes() int {
 	tree := int64(t.view.tree.nodes) * int64(t.cache.blockSize)
 	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/memtableTreeShare))
-	return int(min(limit, t.memory()/memtableMemoryShare))
+	return int(min(limit, t.memory()/memtableMemoryShare, maxMemtableBytes))
 }
 
 // memory is how many bytes pages, their indexes and memtables may take together.
@@ -364,6 +364,24 @@ func (t *Tree) writable() error {
 		t.refusal = nil
 	}
 	return t.refusal
+}
+
+// newPageCommit returns a page commit that has not begun.
+func (t *Tree) newPageCommit() *pageCommit {
+	if n := len(t.spare); n > 0 {
+		w := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		return w
+	}
+	return &pageCommit{cache: t.cache, pager: &t.pager}
+}
+
+// spareCommit keeps a page commit that has ended for the next one, unless pages will still come for
+// it.
+func (t *Tree) spareCommit(w *pageCommit) {
+	if !w.dropped {
+		t.spare = append(t.spare, w)
+	}
 }
 
 // submit adds an operation to the effects of this step.
@@ -415,6 +433,9 @@ func (t *Tree) wake() time.Duration {
 	}
 	if t.refusal != nil || t.cfg.ReadOnly {
 		return at
+	}
+	if t.now < t.flush.notBefore {
+		return min(at, t.flush.notBefore)
 	}
 	if t.flush.state == flushSorting {
 		return t.now

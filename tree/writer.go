@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 
 	"kivaloo/tree/memtable"
@@ -55,6 +56,10 @@ func (w *writer) decide() {
 	}
 	if err := w.t.writable(); err != nil {
 		w.failQueue(err)
+		return
+	}
+	if w.t.active().Full() && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
+		w.failQueue(fmt.Errorf("%w: %w", ErrReadOnly, w.t.flush.why))
 		return
 	}
 	n, hold := 0, w.t.holdsChanges()

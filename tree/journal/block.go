@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -158,4 +159,27 @@ func PutFlush(p []byte, b Block, replayFrom uint64) {
 	binary.BigEndian.PutUint64(p[HeaderBytes:], replayFrom)
 	b.Kind, b.Piece, b.Pieces = Flush, 0, 0
 	b.put(p, flushBytes)
+}
+
+// Index returns where in p a block of the journal may begin, or -1.
+func Index(p []byte) int { return bytes.Index(p, []byte(magic)) }
+
+// Length returns the length of the block that start begins with, which was written at a number: the
+// only one from lo to hi bytes at which its checksum is right.
+func Length(start []byte, number uint64, lo, hi int) (length int, ok bool) {
+	sum := Sum(start[:lo])
+	for size := lo; ; size++ {
+		if sum == Recorded(start) {
+			if _, err := ParseAt(number, start[:size]); err == nil {
+				if length != 0 {
+					return 0, false
+				}
+				length = size
+			}
+		}
+		if size == hi || size == len(start) {
+			return length, length != 0
+		}
+		sum = crc32.Update(sum, castagnoli, start[size:size+1])
+	}
 }

@@ -140,6 +140,15 @@ func stringsEnd(p []byte, at, n int, what string) (int, error) {
 // AllZero reports whether p has only zeros.
 func AllZero(p []byte) bool { return len(bytes.TrimLeft(p, "\x00")) == 0 }
 
+// Index returns where in p a page may begin, or -1.
+func Index(p []byte) int {
+	i, partial := bytes.Index(p, []byte(magic)), bytes.Index(p, []byte(partialMagic))
+	if i < 0 || partial >= 0 && partial < i {
+		return partial
+	}
+	return i
+}
+
 // PutHead writes the fixed part of a page and returns the offset of the body. Of a root the node
 // count is left to PutRoot.
 func PutHead(p []byte, keys, height, prefix int, root bool) (body int) {
