@@ -76,7 +76,7 @@ func (d *driver) dump() model {
 // also while it is being opened after the cut before, when the disk is full, and when it has failed. Every change
 // that was acknowledged is there afterwards, and a batch that was not is there as a whole or not at all.
 func TestPowerCuts(t *testing.T) {
-	for seed := range torture(60, 4000) {
+	for seed := range torture(60, 1500) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 3))
@@ -172,12 +172,13 @@ func (c *crashRun) stop(d *driver, cut func() bool) {
 	d.tree.Stop()
 	for wakes := 0; d.tree.Busy(); wakes++ {
 		if wakes > 1000 {
-			c.t.Fatal("does not come to rest")
+			c.t.Fatalf("does not come to rest: %s", restState(d.tree))
 		}
 		d.now += tickEvery
 		d.do()
 	}
-	if cut() || d.tree.Stats().Refusal != nil {
+	if err := d.tree.Unflushed(); cut() || err != nil {
+		c.failed(err)
 		return
 	}
 	root, err := FindRoot(d.store, quiet)
@@ -211,7 +212,7 @@ func (c *crashRun) spoil(kill bool) {
 // failed takes an error that there may only be when something was broken.
 func (c *crashRun) failed(err error) {
 	c.t.Helper()
-	if !c.broken || errors.Is(err, disk.ErrCorrupt) {
+	if err != nil && !c.broken || errors.Is(err, disk.ErrCorrupt) {
 		c.t.Fatal(err)
 	}
 }
@@ -258,4 +259,11 @@ func (c *crashRun) batch(d *driver) bool {
 		}
 	}
 	return true
+}
+
+// restState says what a tree still waits for.
+func restState(t *Tree) string {
+	return fmt.Sprintf("flush %d, append under way %t, queue %d, waiting %d, reads %d, free %t, waiters %d, refusal %v, stuck %t, clean %t, active empty %t, tables %d",
+		t.flush.state, t.appends.busy, len(t.writer.queue), len(t.writer.waiting), t.pager.underWay, t.clean.freeing, len(t.flush.waiters),
+		t.refusal, t.stuck, t.appends.clean, t.active().Empty(), len(t.view.tables))
 }

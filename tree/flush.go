@@ -312,6 +312,8 @@ func (t *Tree) whenFlushed(f func(error)) {
 		f(nil)
 	case t.refusal != nil:
 		f(t.refusal)
+	case t.now < fl.notBefore:
+		f(fl.why)
 	case t.active().Empty():
 		fl.waiters = append(fl.waiters, flushWaiter{t.view.tables[1], f})
 	default:

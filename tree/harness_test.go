@@ -240,7 +240,7 @@ func (h *harness) checkFrames() {
 			case nd.state != frameClean:
 				h.t.Errorf("block %d: state %d at rest", nd.block, nd.state)
 			case nd.pins > 0 && nd.block != h.rootBlock():
-				h.t.Errorf("block %d has %d pins", nd.block, nd.pins)
+				h.t.Errorf("block %d, height %d, root %t, has %d pins", nd.block, nd.height, nd.root, nd.pins)
 			}
 			used++
 		}

@@ -398,29 +398,25 @@ func (s *tailSearch) checkUnrecorded(root *Root) error {
 		return nil // such a store keeps all of an append or nothing
 	}
 	since := uint64(0)
-	if root.Block > 0 && !root.recorded {
-		p, err := s.blocks.read(root.Block - 1)
-		if err != nil && !errors.Is(err, errNoBlock) {
-			return fmt.Errorf("block %d, before the root: %w", root.Block-1, err)
-		}
-		if err == nil {
-			if first, want, ok := page.ParseSeal(p); ok {
-				if first >= root.Block {
-					return fmt.Errorf("%w: the seal at block %d is of an append at block %d", disk.ErrCorrupt, root.Block-1, first)
-				}
-				return s.checkSum(first, root.Block-1, root, want)
-			}
-			if !journal.Is(p) {
-				if _, err := page.ParseHead(p); err != nil {
-					return fmt.Errorf("block %d, before the root: %w", root.Block-1, err)
-				}
-			}
-		}
-	}
 	if before, ok, err := s.rootBehind(root.Block); err != nil {
 		return err
 	} else if ok {
 		since = before + 1
+	}
+	if at := root.Block - 1; !root.recorded && root.Block > since && page.Sealed(s.store.Info().BlockSize) {
+		p, err := s.blocks.read(at)
+		switch {
+		case errors.Is(err, errNoBlock):
+		case err != nil:
+			return fmt.Errorf("block %d, before the root: %w", at, err)
+		case !journal.Is(p):
+			if first, want, ok := page.ParseSeal(p); ok && first >= since && first < root.Block {
+				return s.checkSum(first, at, root, want)
+			}
+			if _, err := page.ParseHead(p); err != nil {
+				return fmt.Errorf("block %d, before the root: %w", at, err)
+			}
+		}
 	}
 	return checkSince(s.store, *root, since)
 }

@@ -449,9 +449,11 @@ func (t *Tree) wake() time.Duration {
 // Stop has the tree flush what only the journal holds, as soon as nothing else is to be done: after
 // that the directory is as the original would have left it. A disk that was full gets one more try.
 func (t *Tree) Stop() {
-	if !t.stopping && t.retryAt > 0 {
-		t.retryAt = t.now
-		_ = t.writable()
+	if !t.stopping {
+		t.flush.notBefore = 0
+		if t.retryAt > 0 {
+			t.refusal, t.retryAt = nil, 0
+		}
 	}
 	t.stopping = true
 }
@@ -466,14 +468,14 @@ func (t *Tree) Unflushed() error {
 		return nil
 	}
 	return fmt.Errorf("the last flush failed; the journal holds what it was to write, and the next start replays it: %w",
-		cmp.Or(t.refusal, errLeafLost))
+		cmp.Or(t.refusal, t.flush.why, errLeafLost))
 }
 
 // Busy reports whether requests are waiting or operations under way.
 func (t *Tree) Busy() bool {
 	return t.appends.busy || len(t.writer.queue)+len(t.writer.waiting) > 0 || len(t.reader.queue) > 0 ||
 		t.pager.underWay > 0 || t.clean.freeing || len(t.flush.waiters)+len(t.snapshotsWanted) > 0 ||
-		t.stopping && t.refusal == nil && !t.stuck && !t.flushed()
+		t.stopping && t.refusal == nil && !t.stuck && !t.flushed() && t.now >= t.flush.notBefore
 }
 
 // MaxKey and MaxValue are the longest key and value, in bytes, that may be stored.
