@@ -14,6 +14,7 @@ type Stats struct {
 	Height       int   // of the tree: how many pages lead to a leaf
 	Pages        int64 // of the tree
 	DiskBytes    int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
+	StuckBytes   int64 // of DiskBytes, what cannot be reclaimed because an old page cannot be read
 	CachedPages  int   // pages in memory
 	CacheLimit   int   // pages that may be in memory
 	Snapshots    int   // open ones
@@ -31,6 +32,7 @@ func (db *DB) Stats() Stats {
 	_ = db.on(func(t *tree.Tree) { s = t.Stats() })
 	return Stats{
 		BlockSize: s.BlockSize, Height: s.Height, Pages: int64(s.Pages), DiskBytes: int64(s.Blocks) * int64(s.BlockSize),
+		StuckBytes:  int64(s.Stuck) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
 		Unsaved: s.Unsaved, JournalBytes: s.Journal, Checkpoints: int64(s.Checkpoints),

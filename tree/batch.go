@@ -127,17 +127,17 @@ func (t *Tree) locateIn(w *write, id nodeID, items []item) bool {
 		} else if child := c.child(nd, i); child != noNode {
 			complete = t.locateIn(w, child, items[:n]) && complete
 		} else {
-			complete = t.waitToLocate(w, items[:n]) && complete
+			complete = t.waitToLocate(w, nd, i, items[:n]) && complete
 		}
 		items = items[n:]
 	}
 	return complete
 }
 
-// waitToLocate has the page fetched at which the way to items ends. It returns true if that cannot be had: then the items
-// are refused.
-func (t *Tree) waitToLocate(w *write, items []item) bool {
-	err := t.fetchForWrite(w, items[0].key)
+// waitToLocate has child kid of a parent fetched, where the way to items ends. It returns true if that cannot be had: then the
+// items are refused.
+func (t *Tree) waitToLocate(w *write, parent *node, kid int, items []item) bool {
+	err := t.fetchForWrite(w, t.cache.wantChild(parent, kid))
 	if err != nil {
 		w.refuse(items, err)
 	}
@@ -160,7 +160,7 @@ func (t *Tree) holdLeaves(w *write, leaves []leafItems) bool {
 			continue
 		}
 		if l.id = c.child(l.parent, l.kid); l.id == noNode {
-			complete = t.waitToLocate(w, l.items) && complete
+			complete = t.waitToLocate(w, l.parent, l.kid, l.items) && complete
 			continue
 		}
 		t.pin(w, l.id, c.node(l.id))

@@ -1,8 +1,11 @@
 package tree
 
 import (
+	"fmt"
 	"math"
 	"sync/atomic"
+
+	"kivaloo/disk"
 )
 
 // cache holds pages in frames outside the Go heap. It is owned by the tree's
@@ -94,12 +97,18 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	nd.stride, nd.height, nd.state = 1, uint8(height), frameReading
 	nd.pins, nd.batch, nd.waiter, nd.written = 0, 0, 0, 0
 	atomic.StoreUint32(&nd.used, 0)
+	if height > 0 {
+		c.setBounds(nd, nil, nil)
+	}
 	return nodeID(i) | tag, nd, nil
 }
 
 // free gives a frame back: at once, or when no reader can look at it any more.
 func (c *cache) free(id nodeID) {
 	nd := c.node(id)
+	if nd.state == frameFree {
+		return // a damaged store can have a page, an empty one, in two places
+	}
 	if !provisional(nd.block) && c.table[nd.block] == id {
 		delete(c.table, nd.block)
 	}
@@ -195,27 +204,63 @@ func (c *cache) advanceHand() nodeID {
 	return next
 }
 
-// child returns child i of a parent if its page is in memory, or noNode.
+// child returns child i of a parent if its page is in memory and is what the parent says, or noNode.
 func (c *cache) child(nd *node, i int) nodeID {
-	block := c.blockOf(nd, i)
 	hint := c.children(nd)[i]
-	if c.node(hint).is(block) { // of id 0, too, there is a frame
+	if c.node(hint).is(c.blockOf(nd, i)) { // of id 0, too, there is a frame
 		return hint
 	}
-	id := c.resident(block)
+	want := c.wantChild(nd, i)
+	id := c.find(hint, &want)
 	if id != hint {
 		c.setChild(nd, i, id)
 	}
 	return id
 }
 
-// find returns the frame that holds the page of a block, or noNode if none does. hint is where it may be. Pages without a
-// number are found only by it.
-func (c *cache) find(hint nodeID, block uint64) nodeID {
-	if c.node(hint).is(block) {
+// wantChild returns what a parent says of child i. The bounds alias the parent's frame.
+func (c *cache) wantChild(nd *node, i int) want {
+	lo, hi := c.bounds(nd)
+	lo, hi = c.kidBounds(nd, i, lo, hi)
+	r := c.record(nd, i)
+	return want{block: r.block, oldest: r.oldest, size: r.size, height: int(nd.height) - 1, lo: lo, hi: hi}
+}
+
+// find returns the frame that holds the page that w describes, or noNode if none does. hint is where it may be, known from a
+// parent of which it was a child. Pages without a number are found only by it. Any other page in memory was checked
+// against what some parent says, but not against w: two may name the same block, and one of them is wrong.
+func (c *cache) find(hint nodeID, w *want) nodeID {
+	if c.node(hint).is(w.block) {
 		return hint
 	}
-	return c.resident(block)
+	id := c.resident(w.block)
+	if id == noNode || c.matches(w, c.node(id)) != nil {
+		return noNode
+	}
+	return id
+}
+
+// matches returns an error if a page in memory is not what w says. The page by itself is good.
+func (c *cache) matches(w *want, nd *node) error {
+	switch {
+	case nd.root:
+		return fmt.Errorf("%w: root bit is true, want false", disk.ErrCorrupt)
+	case int(nd.height) != w.height:
+		return fmt.Errorf("%w: height %d, want %d", disk.ErrCorrupt, nd.height, w.height)
+	case nd.size != w.size:
+		return fmt.Errorf("%w: size %d, but its parent records %d", disk.ErrCorrupt, nd.size, w.size)
+	case nd.oldest != w.oldest:
+		return fmt.Errorf("%w: oldest leaf below it is %d, but its parent records %d", disk.ErrCorrupt, nd.oldest, w.oldest)
+	}
+	p := c.page(nd)
+	h, err := parseHead(p)
+	if err == nil {
+		err = w.verifyKeys(p, layout{head: h})
+	}
+	if err == nil {
+		err = w.verifyPrefix(h)
+	}
+	return err
 }
 
 // resident returns the frame that holds the page of a block, or noNode if none does.

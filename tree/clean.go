@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"container/heap"
+	"errors"
 	"slices"
 	"time"
 
@@ -21,14 +22,19 @@ import (
 // that a burst of random writes takes, each of which leaves a few pages of garbage. With Config.MaxSpread every
 // commit adds to the debt in proportion to what it has written, the more the closer the tree comes to
 // being spread over MaxSpread times the blocks that it consists of.
+//
+// Blocks are freed from the oldest on, so a leaf that cannot be read, and so not moved, holds all blocks behind it. Rewriting
+// those would only add to them. Such a leaf ends the cleaning: what is behind it is no garbage, and is left where it is. The
+// cleaner reads it again from time to time.
 type cleaner struct {
 	nextTick time.Duration
 	debt     float64         // pages
 	waiting  []*oldLeaf      // to be rewritten
-	marked   map[uint64]bool // blocks of waiting, and of pages that cannot be had
+	marked   map[uint64]bool // blocks of waiting
+	stuck    *stuckPage      // nil: there is none
 	ready    int             // of waiting, those in memory
 	rewrote  bool            // since the last tick, leaves that had waited
-	used     uint64          // blocks from the oldest that a restart needs to the end, as of the last append
+	used     uint64          // blocks from the oldest that a restart needs to those that cleaning ends at, as of the last append
 
 	free    disk.Op
 	freeing bool
@@ -38,9 +44,19 @@ type cleaner struct {
 // search for old leaves has to read on its way.
 type oldLeaf struct {
 	block  uint64
+	oldest uint64 // lowest block of any leaf below; its own for a leaf
 	key    []byte // falls into it
 	id     nodeID
 	parent bool
+}
+
+// stuckPage is a page that cleaning could not read: the oldest one.
+type stuckPage struct {
+	oldLeaf
+	err     error
+	delay   time.Duration // before it is read again
+	retryAt time.Duration
+	reading bool
 }
 
 // cleaningRate is how many pages a second are cleaned for each block of garbage.
@@ -65,6 +81,7 @@ func (t *Tree) tick() {
 		cl.nextTick = t.now + tickEvery
 	}
 	if t.cfg.StorageCost > 0 {
+		t.retryStuck()
 		t.accrueDebt()
 		t.findOldLeaves()
 	}
@@ -117,6 +134,15 @@ func (t *Tree) oldestOfRestart() uint64 {
 	return min(t.cache.node(saved.root).oldest, saved.next)
 }
 
+// cleanable returns how many blocks there are from the oldest that a restart needs to those that cleaning ends at.
+func (t *Tree) cleanable() uint64 {
+	end := t.next
+	if t.clean.stuck != nil {
+		end = t.clean.stuck.oldest
+	}
+	return end - min(end, t.oldestOfRestart())
+}
+
 // spreadTooFar reports whether the store takes more space than it may, because of the journal among other things.
 func (t *Tree) spreadTooFar() bool {
 	return t.cfg.MaxSpread > 0 && float64(t.clean.used) > t.cfg.MaxSpread*float64(t.committed.nodes) &&
@@ -126,7 +152,7 @@ func (t *Tree) spreadTooFar() bool {
 // afterAppend takes account of an append of so many blocks.
 func (t *Tree) afterAppend(written int) {
 	cl := &t.clean
-	cl.used = t.next - t.oldestOfRestart()
+	cl.used = t.cleanable()
 	if t.cfg.MaxSpread == 0 {
 		return
 	}
@@ -150,19 +176,19 @@ func (t *Tree) findOldLeaves() {
 		return
 	}
 	young := t.next - t.committed.nodes/2
+	if cl.stuck != nil {
+		young = min(young, cl.stuck.oldest)
+	}
 	todo := oldHeap{}
 	if root := t.cache.node(t.committed.root); root.oldest < young {
-		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, hint: t.committed.root})
+		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, id: t.committed.root})
 	}
 	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
-		id := t.cache.find(sub.hint, sub.block)
-		switch {
-		case id == noNode && cl.marked[sub.block]:
-			continue
-		case id == noNode:
+		id := sub.id
+		if id == noNode || t.cache.node(id).block != sub.block {
 			// Go on there in a later tick; what is next in age has to wait for it.
-			_ = t.fetch(t.committed.root, sub.lo, waiter{leaf: &oldLeaf{block: sub.block, key: sub.lo, parent: true}})
+			t.fetchOld(&oldLeaf{block: sub.block, oldest: sub.oldest, key: sub.lo, parent: true})
 			return
 		}
 		t.openOld(&todo, id, sub.lo, young)
@@ -190,7 +216,7 @@ func (t *Tree) openOld(todo *oldHeap, id nodeID, lo []byte, young uint64) {
 		case nd.height == 1:
 			t.waitToClean(c.child(nd, i), r.block, lo)
 		default:
-			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, hint: c.children(nd)[i], lo: bytes.Clone(lo)})
+			heap.Push(todo, oldSubtree{oldest: r.oldest, block: r.block, id: c.child(nd, i), lo: bytes.Clone(lo)})
 		}
 	}
 }
@@ -201,11 +227,9 @@ func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
 	if cl.marked[block] {
 		return
 	}
-	leaf := &oldLeaf{block: block, key: bytes.Clone(key)}
-	if id == noNode {
-		if t.fetch(t.committed.root, leaf.key, waiter{leaf: leaf}) != nil {
-			return
-		}
+	leaf := &oldLeaf{block: block, oldest: block, key: bytes.Clone(key)}
+	if id == noNode && !t.fetchOld(leaf) {
+		return
 	}
 	cl.marked[block] = true
 	cl.waiting = append(cl.waiting, leaf)
@@ -214,8 +238,20 @@ func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
 	}
 }
 
+// fetchOld has the page of a leaf fetched. It returns false if that cannot be had.
+func (t *Tree) fetchOld(leaf *oldLeaf) bool {
+	err := t.fetch(t.committed.root, leaf.key, waiter{leaf: leaf})
+	if err != nil {
+		t.cleanPageLost(leaf, err)
+	}
+	return err == nil
+}
+
 // cleanPageCame pins the page of a leaf that waits.
 func (t *Tree) cleanPageCame(leaf *oldLeaf, id nodeID, err error) {
+	if s := t.clean.stuck; s != nil && leaf == &s.oldLeaf {
+		s.reading = false
+	}
 	if err != nil {
 		t.cleanPageLost(leaf, err)
 		return
@@ -233,15 +269,46 @@ func (t *Tree) cleanPageCame(leaf *oldLeaf, id nodeID, err error) {
 	t.clean.ready++
 }
 
-// cleanPageLost gives up a page that cannot be had. If it has not merely been replaced
-// meanwhile, it stays marked, so that cleaning goes on elsewhere and does not read it for ever.
+// cleanPageLost gives up a page that cannot be had. If it has not merely been replaced meanwhile, cleaning ends at it.
 func (t *Tree) cleanPageLost(leaf *oldLeaf, err error) {
 	cl := &t.clean
 	t.forgetOldLeaf(leaf)
-	if w, gone := t.missing(t.committed.root, leaf.key); gone && w.block == leaf.block && len(cl.marked) < t.cache.limit {
-		cl.marked[leaf.block] = true
-		t.fault(leaf.block, err)
+	w, gone := t.missing(t.committed.root, leaf.key)
+	var of *BlockError
+	if !gone || !errors.As(err, &of) || of.Block != w.block {
+		return
 	}
+	t.fault(w.block, err)
+	switch s := cl.stuck; {
+	case s != nil && s.oldest < w.oldest:
+		return
+	case s != nil && s.block == w.block:
+		s.delay = min(2*s.delay, maxStuckRetry)
+		s.retryAt = t.now + s.delay
+		return
+	}
+	cl.stuck = &stuckPage{err: err, delay: stuckRetry, retryAt: t.now + stuckRetry}
+	cl.stuck.oldLeaf = oldLeaf{block: w.block, oldest: w.oldest, key: leaf.key, parent: true}
+	cl.used = t.cleanable()
+	cl.debt = min(cl.debt, float64(cl.used))
+	t.cfg.Log.Error("an old page cannot be read, so it cannot be moved: no space is reclaimed from there on; "+
+		"restore the store from a backup if this lasts", "block", w.block, "from", w.oldest, "err", err)
+}
+
+// retryStuck reads the page again at which cleaning ends, now and then, and goes on if it is there or has been replaced.
+func (t *Tree) retryStuck() {
+	cl := &t.clean
+	s := cl.stuck
+	if s == nil || s.reading || t.now < s.retryAt {
+		return
+	}
+	if w, gone := t.missing(t.committed.root, s.key); gone && w.oldest <= s.oldest {
+		s.reading = t.fetchOld(&s.oldLeaf) // it may be a page on the way to it; then the next tick comes to the page itself
+		return
+	}
+	t.cfg.Log.Info("a page that could not be read is there, or has been replaced: space is reclaimed again", "block", s.block)
+	cl.stuck = nil
+	cl.used = t.cleanable()
 }
 
 // forgetOldLeaf takes a leaf out of those that wait.
@@ -283,7 +350,7 @@ func (t *Tree) addOldLeaves(items []item) []item {
 type oldSubtree struct {
 	oldest uint64
 	block  uint64
-	hint   nodeID // where it may be
+	id     nodeID // noNode if it was not in memory
 	lo     []byte // lower bound of its keys
 }
 

@@ -360,8 +360,8 @@ func TestFreeIsNotRepeated(t *testing.T) {
 	}
 }
 
-// TestCleaningDamage: an old page that cannot be had is left where it is, reported once and not read for ever; the
-// others are cleaned.
+// TestCleaningDamage: an old page that cannot be had is left where it is, reported once and not read for ever. Leaves before
+// it are cleaned, those behind it are not: nothing there can be freed. When the page is back, all are cleaned.
 func TestCleaningDamage(t *testing.T) {
 	for what, damage := range damages {
 		for _, height := range []int{0, 1} {
@@ -386,13 +386,26 @@ func TestCleaningDamage(t *testing.T) {
 				if n := s.reads - reads; n > 120 {
 					t.Errorf("%d blocks have been read in 20 seconds", n)
 				}
-				if h.oldest() > bad.block {
-					t.Errorf("oldest leaf is %d, after what is damaged: %d", h.oldest(), bad.block)
+				stuck := bad.block
+				for _, r := range bad.records {
+					stuck = min(stuck, r.oldest)
+				}
+				if h.oldest() != stuck || h.tree.Stats().Stuck != h.tree.next-stuck {
+					t.Errorf("oldest leaf is %d, stuck are %d blocks of %d; want %d", h.oldest(), h.tree.Stats().Stuck, h.tree.next, stuck)
+				}
+				if next := s.next(); true {
+					if h.pass(time.Hour); s.next() != next {
+						t.Errorf("%d blocks have been written in an hour, and nothing can be freed", s.next()-next)
+					}
 				}
 				delete(s.unread, bad.block)
 				copy(s.page(bad.block), before.page(bad.block))
+				h.pass(maxStuckRetry + 20*time.Second)
+				if n := h.tree.Stats().Stuck; n != 0 {
+					t.Errorf("%d blocks are stuck when all can be read", n)
+				}
 				for _, leaf := range leavesOf(t, s) {
-					if leaf.block < young && !bad.has(leaf.lo) {
+					if leaf.block < young {
 						t.Errorf("leaf at block %d, %q, is still where it was, all before %d were old", leaf.block, leaf.lo, young)
 					}
 				}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"slices"
 	"time"
 )
@@ -43,10 +44,10 @@ type write struct {
 	after    bool // the batch before has to be published first
 	collided bool // a page that would be overwritten has to be copied
 	built    bool
-	waiting  int              // pages
-	over     bool             // it was given up while it waited
-	bad      map[uint64]error // blocks that could not be had
-	err      error            // why the batch as a whole cannot be carried out
+	waiting  int    // pages
+	over     bool   // it was given up while it waited
+	bad      []lost // pages that could not be had
+	err      error  // why the batch as a whole cannot be carried out
 
 	pinned   []nodeID // pages of base that must stay
 	fresh    []nodeID // frames taken for new pages
@@ -280,15 +281,15 @@ func (t *Tree) pin(w *write, id nodeID, nd *node) {
 	}
 }
 
-// fetchForWrite makes w wait for the page of its base at which the way to key ends. It
-// fails if the page cannot be had.
-func (t *Tree) fetchForWrite(w *write, key []byte) error {
-	want, _ := t.missing(w.base.root, key)
-	if err := w.bad[want.block]; err != nil {
-		t.fault(want.block, err)
-		return err
+// fetchForWrite makes w wait for a page of its base. It fails if the page cannot be had.
+func (t *Tree) fetchForWrite(w *write, want want) error {
+	for i := range w.bad {
+		if bad := &w.bad[i]; bad.want.same(&want) {
+			t.fault(want.block, bad.err)
+			return bad.err
+		}
 	}
-	if err := t.fetch(w.base.root, key, waiter{write: w}); err != nil {
+	if err := t.fetchWanted(want, waiter{write: w}); err != nil {
 		return err
 	}
 	w.waiting++
@@ -297,19 +298,16 @@ func (t *Tree) fetchForWrite(w *write, key []byte) error {
 
 // pageCameForWrite tells w that a page is there, or why it is not. The page stays until w is done:
 // in a small cache it could be gone again before w comes to it, time after time.
-func (t *Tree) pageCameForWrite(w *write, f *fetch, err error) {
+func (t *Tree) pageCameForWrite(w *write, id nodeID, bad lost) {
 	w.waiting--
-	if w.over {
-		return
+	switch {
+	case w.over:
+	case bad.err == nil:
+		t.pin(w, id, t.cache.node(id))
+	default:
+		bad.want.lo, bad.want.hi = bytes.Clone(bad.want.lo), bytes.Clone(bad.want.hi)
+		w.bad = append(w.bad, bad)
 	}
-	if err == nil {
-		t.pin(w, f.id, t.cache.node(f.id))
-		return
-	}
-	if w.bad == nil {
-		w.bad = make(map[uint64]error)
-	}
-	w.bad[f.want.block] = err
 }
 
 // publish makes the result of w, which is durable, the committed tree.

@@ -26,33 +26,24 @@ type waiter struct {
 	next  uint32 // of those who wait for the same page, plus 1
 }
 
-// lost is a block that could not be had, while those who waited for it are told.
+// lost is a page that could not be had as a parent describes it. Another parent may describe it otherwise.
 type lost struct {
-	block uint64
-	err   error
+	want want
+	err  error
 }
 
 // missing returns what is known of the first page on the way from root to key that is
-// not in memory, and whether there is one.
+// not in memory, or not what its parent says, and whether there is one.
 func (t *Tree) missing(root nodeID, key []byte) (want, bool) {
 	c := t.cache
-	w := want{}
 	for id := root; ; {
 		nd := c.node(id)
 		if nd.height == 0 {
-			return w, false
+			return want{}, false
 		}
 		i := c.childFor(nd, key)
-		if i > 0 {
-			w.lo = c.key(nd, i-1)
-		}
-		if i < int(nd.keys) {
-			w.hi = c.key(nd, i)
-		}
 		if id = c.child(nd, i); id == noNode {
-			r := c.record(nd, i)
-			w.block, w.oldest, w.size, w.height = r.block, r.oldest, r.size, int(nd.height)-1
-			return w, true
+			return c.wantChild(nd, i), true
 		}
 	}
 }
@@ -72,19 +63,9 @@ type gap struct {
 	kid    int
 }
 
-// wantAt returns what is known of the page missing at g, if g still is what it was, and the parent knows all of it.
-func (t *Tree) wantAt(g gap) (want, bool) {
-	c, nd, i := t.cache, g.parent, g.kid
-	if nd.block != g.block || i == 0 || i == int(nd.keys) {
-		return want{}, false // a bound is that of the parent
-	}
-	r := c.record(nd, i)
-	return want{block: r.block, oldest: r.oldest, size: r.size, height: int(nd.height) - 1, lo: c.key(nd, i-1), hi: c.key(nd, i)}, true
-}
-
 // fetchWanted is fetch when it is known what is missing.
 func (t *Tree) fetchWanted(want want, who waiter) error {
-	if t.reads.lost.err != nil && t.reads.lost.block == want.block {
+	if t.reads.lost.err != nil && t.reads.lost.want.same(&want) {
 		t.fault(want.block, t.reads.lost.err)
 		return t.reads.lost.err
 	}
@@ -95,8 +76,13 @@ func (t *Tree) fetchWanted(want want, who waiter) error {
 			return err
 		}
 	}
-	t.tally.misses++
 	nd := t.cache.node(id)
+	if nd.state != frameReading { // it is here, so it was not found because it is not what is wanted
+		err := error(&BlockError{want.block, t.cache.matches(&want, nd)})
+		t.fault(want.block, err)
+		return err
+	}
+	t.tally.misses++
 	nd.waiter = t.addWaiter(who, nd.waiter)
 	return nil
 }
@@ -154,7 +140,6 @@ func (t *Tree) addWaiter(who waiter, first uint32) uint32 {
 func (t *Tree) arrived(op *disk.Op) {
 	r := &t.reads
 	f := r.inFlight[op.Tag]
-	r.spare = append(r.spare, op.Tag)
 	r.underWay--
 	t.counts.read++
 	t.wasOut(f.since)
@@ -163,7 +148,7 @@ func (t *Tree) arrived(op *disk.Op) {
 	if err := t.takeIn(f, nd); err != nil {
 		delete(t.cache.table, f.want.block)
 		t.cache.free(f.id)
-		r.lost = lost{f.want.block, err}
+		r.lost = lost{f.want, err}
 	}
 	for slot != 0 {
 		w := &r.waiters[slot-1]
@@ -173,7 +158,7 @@ func (t *Tree) arrived(op *disk.Op) {
 		slot = next
 		switch {
 		case who.write != nil:
-			t.pageCameForWrite(who.write, f, r.lost.err)
+			t.pageCameForWrite(who.write, f.id, r.lost)
 		case who.scan != nil:
 			t.rangePageCame(who.scan)
 		case who.leaf != nil:
@@ -190,6 +175,7 @@ func (t *Tree) arrived(op *disk.Op) {
 		}
 	}
 	r.lost = lost{}
+	r.spare = append(r.spare, op.Tag) // f may be used again
 }
 
 // getAgain goes on with the Gets whose pages have come, many at a time.
@@ -223,6 +209,9 @@ func (t *Tree) takeIn(f *fetch, nd *node) error {
 	nd.oldest = f.want.oldest
 	nd.state = frameClean
 	nd.waiter = 0
+	if l.height > 0 {
+		t.cache.setBounds(nd, f.want.lo, f.want.hi)
+	}
 	nd.use()
 	nd.setBlock(f.want.block)
 	return nil

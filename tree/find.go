@@ -140,13 +140,12 @@ func (t *Tree) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
 			continue
 		}
 		if !at[i].is(blocks[i]) {
-			id := c.resident(blocks[i])
+			id := c.child(gaps[i].parent, gaps[i].kid)
 			if id == noNode {
 				at[i] = nil
 				continue
 			}
 			at[i] = c.node(id)
-			c.setChild(gaps[i].parent, gaps[i].kid, id)
 		}
 		at[i].use()
 		touched += at[i].middleHead()
@@ -204,13 +203,12 @@ func (t *Tree) waitForGet(r ref, v *version) {
 
 // waitForGetAt is waitForGet in the committed tree, with what is known of where the Get stands.
 func (t *Tree) waitForGetAt(r ref, g gap) {
-	want, ok := t.wantAt(g)
-	if !ok {
+	if g.parent.block != g.block { // it has been evicted meanwhile
 		t.waitForGet(r, &t.committed)
 		return
 	}
 	cost := t.committed.height + 1
-	t.waitsForPage(r, cost, t.fetchWanted(want, waiter{get: r, cost: cost}))
+	t.waitsForPage(r, cost, t.fetchWanted(t.cache.wantChild(g.parent, g.kid), waiter{get: r, cost: cost}))
 }
 
 // waitsForPage counts a Get among those that wait, unless its page cannot be had.

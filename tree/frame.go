@@ -34,7 +34,7 @@ func provisional(block uint64) bool { return block&provisionalBit != 0 }
 // same frame, are the index of the page and the page itself:
 //
 //	leaf:   node | heads | key offsets | value offsets | page
-//	parent: node | heads | key offsets | children      | child blocks | page
+//	parent: node | heads | key offsets | children      | child blocks | page | bounds
 //
 // The index has an entry for every stride-th key: the offset of the key, and
 // its head, the first 8 bytes after what all keys of the page share. The stride is 1
@@ -44,8 +44,8 @@ func provisional(block uint64) bool { return block&provisionalBit != 0 }
 //  1. A node whose block is not noBlock has been verified, or was built here.
 //  2. The page and the index of such a node do not change, but for: children, which are
 //     hints; block numbers, once, when the node and its children get theirs.
-//  3. children[i] names a frame that holds, or once held, child i. It holds it still
-//     if, and only if, that frame is what the block in the child record says: see is.
+//  3. children[i] names a frame that holds, or once held, child i, and the page in it was checked against the child
+//     record and the separators. It holds it still if, and only if, that frame is what the block in the record says: see is.
 //  4. A page is in memory as long as any parent knows it by its provisional number.
 //
 // The tree's goroutine owns all of it. Readers look at nodes too, at any time: what changes under them
@@ -92,27 +92,32 @@ type geometry struct {
 	second  uintptr // value offsets or children
 	blocks  uintptr // of children
 	page    uintptr
+	bounds  uintptr // of the keys below a parent: two strings
 	frame   uintptr // length of a frame
 }
+
+// boundsBytes is the room for the bounds of a parent.
+const boundsBytes = 2 * (1 + MaxStringBytes)
 
 func leafGeometry(blockSize int) geometry {
 	// Enough for one entry per pair of 40+40 bytes, and at 2048 bytes no frame has a byte to spare.
 	samples := max(minSamples, (blockSize-leafBase)/82)
-	return newGeometry(samples, samples, 0, blockSize)
+	return newGeometry(samples, samples, 0, blockSize, 0)
 }
 
 func parentGeometry(blockSize int) geometry {
 	samples := (blockSize-parentBase)/minChildBytes + 2
-	return newGeometry(samples, samples+1, samples+1, blockSize)
+	return newGeometry(samples, samples+1, samples+1, blockSize, boundsBytes)
 }
 
-func newGeometry(samples, second, blocks, blockSize int) geometry {
+func newGeometry(samples, second, blocks, blockSize, bounds int) geometry {
 	g := geometry{samples: samples}
 	g.keys = nodeBytes + 8*uintptr(samples)
 	g.second = g.keys + 4*uintptr(samples)
 	g.blocks = (g.second + 4*uintptr(second) + 7) &^ 7
 	g.page = g.blocks + 8*uintptr(blocks)
-	g.frame = (g.page + uintptr(blockSize) + 63) &^ 63
+	g.bounds = g.page + uintptr(blockSize)
+	g.frame = (g.bounds + uintptr(bounds) + 63) &^ 63
 	return g
 }
 
@@ -183,6 +188,27 @@ func (s *slab) close() {
 // page returns the page in nd's frame.
 func (c *cache) page(nd *node) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nd), c.geo(nd).page)), c.blockSize)
+}
+
+// boundsRoom returns where the bounds of a parent are.
+func (c *cache) boundsRoom(nd *node) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(nd), c.parents.geo.bounds)), boundsBytes)
+}
+
+// setBounds notes between which keys all keys below a parent are. An empty hi is no bound.
+func (c *cache) setBounds(nd *node, lo, hi []byte) {
+	p := c.boundsRoom(nd)
+	putString(p, putString(p, 0, lo), hi)
+}
+
+// bounds returns what setBounds has noted. hi is nil if there is no bound.
+func (c *cache) bounds(nd *node) (lo, hi []byte) {
+	p := c.boundsRoom(nd)
+	lo = stringAt(p, 0)
+	if hi = stringAt(p, 1+len(lo)); len(hi) == 0 {
+		hi = nil
+	}
+	return lo, hi
 }
 
 func (c *cache) geo(nd *node) *geometry {

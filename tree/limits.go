@@ -130,6 +130,10 @@ const (
 	// of what one block file holds.
 	freeShare = 32
 
+	// stuckRetry is how long after a page could not be read the cleaner reads it again. The delay doubles up to maxStuckRetry.
+	stuckRetry    = 5 * time.Second
+	maxStuckRetry = 10 * time.Minute
+
 	// cleanAfter is how long without a batch before one is run just to clean, from the
 	// original.
 	cleanAfter = 5 * time.Second

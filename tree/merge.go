@@ -60,7 +60,14 @@ func (t *Tree) groupStart(kids []branch, height int) int {
 // built again) or cannot be had (then they stay apart).
 func (t *Tree) mergeRun(w *write, run []branch, height int, lo, hi []byte) (branch, bool) {
 	for i := range run {
-		if t.hold(w, &run[i]) != nil {
+		kidLo, kidHi := lo, hi
+		if i > 0 {
+			kidLo = run[i].sep
+		}
+		if i+1 < len(run) {
+			kidHi = run[i+1].sep
+		}
+		if t.hold(w, &run[i], height, kidLo, kidHi) != nil {
 			return branch{}, false
 		}
 	}
@@ -86,14 +93,15 @@ func (t *Tree) mergeRun(w *write, run []branch, height int, lo, hi []byte) (bran
 var errMissing = errors.New("page is not in memory")
 
 // hold makes sure that the page of b, if it is a clean branch, is in memory and stays there
-// until w is done.
-func (t *Tree) hold(w *write, b *branch) error {
+// until w is done. Its height and the bounds of its keys are given.
+func (t *Tree) hold(w *write, b *branch, height int, lo, hi []byte) error {
 	if b.fresh {
 		return nil
 	}
-	b.id = t.cache.find(b.id, b.rec.block) // it may have been evicted since b was made
+	want := want{block: b.rec.block, oldest: b.rec.oldest, size: b.rec.size, height: height, lo: lo, hi: hi}
+	b.id = t.cache.find(b.id, &want) // it may have been evicted since b was made
 	if b.id == noNode {
-		if err := t.fetchForWrite(w, b.sep); err != nil {
+		if err := t.fetchForWrite(w, want); err != nil {
 			return err
 		}
 		return errMissing
@@ -158,7 +166,7 @@ func (t *Tree) kidsOf(w *write, b branch) []branch {
 func (t *Tree) pruneRoot(w *write, root branch, height int) (branch, int) {
 	for height > 0 && len(root.kids) == 1 {
 		kid := root.kids[0]
-		if err := t.hold(w, &kid); err != nil {
+		if err := t.hold(w, &kid, height-1, nil, nil); err != nil {
 			if err != errMissing {
 				w.err = err // as a root it would have to be rewritten
 			}

@@ -136,6 +136,12 @@ type want struct {
 	exact bool
 }
 
+// same reports whether w and v say the same.
+func (w *want) same(v *want) bool {
+	return w.block == v.block && w.height == v.height && w.size == v.size && w.oldest == v.oldest &&
+		bytes.Equal(w.lo, v.lo) && bytes.Equal(w.hi, v.hi)
+}
+
 // layout says where the parts of a page are.
 type layout struct {
 	head
@@ -215,6 +221,8 @@ func (w *want) verifyKeys(p []byte, l layout) error {
 	for i, at := 0, l.body; i < l.keys; i++ {
 		key := stringAt(p, at)
 		switch { // in order, all are between the bounds if the outer two are
+		case l.height > 0 && len(key) == 0:
+			return fmt.Errorf("%w: separator %d is empty", disk.ErrCorrupt, i)
 		case i == 0 && bytes.Compare(key, w.lo) < 0:
 			return fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.lo)
 		case i > 0 && bytes.Compare(last, key) >= 0:

@@ -47,6 +47,7 @@ func (t *Tree) patchParent(w *write, old *node, level *level, lo, hi []byte) bra
 	}
 	id, nd := t.newNode(w, int(old.height))
 	t.copyPage(nd, old)
+	c.setBounds(nd, lo, hi)
 	copy(nd.heads(), old.heads())
 	copy(c.keyOffsets(nd), c.keyOffsets(old))
 	copy(c.children(nd), c.children(old))

@@ -212,6 +212,7 @@ type Stats struct {
 	Height      int    // of the tree; 0 is a single leaf
 	Pages       uint64 // of the tree
 	Blocks      uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
+	Stuck       uint64 // of these, blocks that cannot be reclaimed because the first page in them cannot be read
 	CachedPages int    // pages in memory
 	CacheLimit  int    // pages
 	Snapshots   int
@@ -226,7 +227,12 @@ type Stats struct {
 
 // Stats returns the state of the tree.
 func (t *Tree) Stats() Stats {
+	stuck := uint64(0)
+	if t.clean.stuck != nil {
+		stuck = t.next - t.clean.stuck.oldest
+	}
 	return Stats{
+		Stuck:     stuck,
 		BlockSize: t.cache.blockSize, Height: t.committed.height, Pages: t.committed.nodes, Blocks: t.next - t.oldestNeeded(),
 		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshots),
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.counts.read,

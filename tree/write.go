@@ -94,6 +94,7 @@ func (t *Tree) writeParent(w *write, kids []branch, height int, lo, hi []byte, r
 	l.end = at
 	clear(p[at:])
 	t.cache.index(nd, l)
+	t.cache.setBounds(nd, lo, hi)
 	for i, k := range kids {
 		t.cache.setChild(nd, i, k.id)
 		nd.oldest = min(nd.oldest, k.rec.oldest)
