@@ -161,7 +161,8 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	s := newPlace(t).start(t, 512)
 	before := s.memory(t)
 	c := s.connect(t)
-	packet := wire.AppendHeader(nil, 1, math.MaxUint32)
+	const longest = math.MaxUint32 - (math.MaxUint32-wire.LBSAppendHeadLen)%512
+	packet := wire.AppendHeader(nil, 1, longest)
 	packet = append(packet, request(wire.TypeLBSAppend)...)
 	packet = append(packet, make([]byte, 1<<20)...)
 	if err := c.sendRaw(packet); err != nil {

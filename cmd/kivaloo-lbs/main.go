@@ -98,7 +98,7 @@ func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.St
 	}
 	server := lbs.NewServer(loop, store, lo)
 	gate := eventloop.NewGate(1)
-	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, New: server.Handle})
+	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, Judge: server.Judge, New: server.Handle})
 	dbg.Ready(debug.Serving{Gate: gate, Counts: lo.Counts})
 	defer context.AfterFunc(ctx, func() {
 		dbg.Stopping()

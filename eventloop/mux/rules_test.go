@@ -3,7 +3,9 @@ package mux_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -106,6 +108,35 @@ func TestBlindness(t *testing.T) {
 		c.send(packet(1, record))
 		r.target.send(packet(r.target.expect(record), record))
 		c.expectAnswer(1, record)
+	}
+}
+
+// Where records are not looked at, one that is too long for its type is refused before it has come; others
+// of any length and type pass.
+func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
+	r := newRig(t, nil)
+	r.echoing()
+	a := r.source(mux.Source{})
+	for _, test := range []struct {
+		typ    uint32
+		length uint32
+		closed bool
+	}{
+		{typ: 0x12345678, length: 1_500_000_000, closed: true},
+		{typ: wire.TypeGet, length: 1_500_000_000, closed: true},
+		{typ: wire.TypeLBSGet, length: 100_000, closed: true},
+		{typ: wire.TypeDDBPut, length: 300_000, closed: true},
+		{typ: wire.TypeLBSAppend, length: math.MaxUint32},
+		{typ: wire.TypeS3Put, length: 1_500_000_000},
+		{typ: 0x12345678, length: 60_000},
+	} {
+		c := dial(t, a)
+		c.send(binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, test.length), test.typ))
+		if test.closed {
+			c.expectEnd()
+		} else {
+			c.expectSilence()
+		}
 	}
 }
 
