@@ -74,8 +74,9 @@ type DB struct {
 	readers *tree.Readers
 	group   *actors.Group
 
-	pushing sync.RWMutex // held for reading by those who give the actor something
-	closed  bool         // with pushing held for writing
+	using  sync.RWMutex   // held for reading by those who give the actor something, or join checks
+	closed bool           // with using held for writing
+	checks sync.WaitGroup // those who read the block store themselves
 
 	closing  sync.Once
 	closeErr error
@@ -203,11 +204,12 @@ func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 // Close ends the DB. Changes that are under way are finished; operations that come later fail with ErrClosed.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
-		db.pushing.Lock()
+		db.using.Lock()
 		db.closed = true
-		db.pushing.Unlock()
+		db.using.Unlock()
 		db.group.Stop()
 		err := db.group.Wait()
+		db.checks.Wait() // their contexts have ended with the group's
 		db.readers.Close()
 		db.tree.Close()
 		if err = errors.Join(err, db.store.Close()); err != nil {
@@ -222,13 +224,18 @@ func (db *DB) Params(ctx context.Context) (Params, error) {
 	if err := ctx.Err(); err != nil {
 		return Params{}, db.opError("params", false, err)
 	}
+	db.using.RLock()
+	defer db.using.RUnlock()
+	if db.closed {
+		return Params{}, db.opError("params", false, ErrClosed)
+	}
 	return db.limits, nil
 }
 
 // push gives the actor a batch.
 func (db *DB) push(b *tree.Batch) error {
-	db.pushing.RLock()
-	defer db.pushing.RUnlock()
+	db.using.RLock()
+	defer db.using.RUnlock()
 	if db.closed {
 		return ErrClosed
 	}

@@ -59,8 +59,8 @@ func (db *DB) Verify(ctx context.Context) error {
 		return db.opError("verify", false, err)
 	}
 	defer db.release(at)
-	report := tree.Check(ctx, db.store, root)
-	if err := ctx.Err(); err != nil {
+	report, err := db.checkTree(ctx, root)
+	if err != nil {
 		return db.opError("verify", false, err)
 	}
 	if len(report.Faults) == 0 {
@@ -72,6 +72,30 @@ func (db *DB) Verify(ctx context.Context) error {
 		err = fmt.Errorf("%w (and %d more faults)", err, more)
 	}
 	return db.opError("verify", false, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)})
+}
+
+// checkTree reads every page under root. It returns ErrClosed if the DB is closed meanwhile, which waits for it.
+func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, error) {
+	db.using.RLock()
+	if db.closed {
+		db.using.RUnlock()
+		return nil, ErrClosed
+	}
+	db.checks.Add(1)
+	db.using.RUnlock()
+	defer db.checks.Done()
+	open := db.group.Context() // ends with the DB
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(open, cancel)()
+	report := tree.Check(ctx, db.store, root)
+	switch {
+	case open.Err() != nil:
+		return nil, ErrClosed
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return report, nil
 }
 
 // saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
