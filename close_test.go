@@ -119,7 +119,7 @@ func storeMethods(s kivaloo.Store, key, value []byte) methods {
 // TestDBCloseAmid: whatever is under way when a DB is closed.
 func TestDBCloseAmid(t *testing.T) {
 	const keys = 3000
-	for range rounds(6) {
+	for range rounds(4) {
 		db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, NoSync: true})
 		fillPresent(t, db, keys)
 		copies, closed := t.TempDir(), make(chan struct{})
