@@ -60,6 +60,9 @@ func (t *Tree) append(w *write) {
 		t.putRoot(&w.saving, false)
 	}
 	if w != nil {
+		if w.changes() {
+			t.clean.changed = t.next
+		}
 		t.payDebt(w)
 		t.tip = w.result
 		t.writes.syncing = w

@@ -23,6 +23,9 @@ import (
 // commit adds to the debt in proportion to what it has written, the more the closer the tree comes to
 // being spread over MaxSpread times the blocks that it consists of.
 //
+// A leaf is rewritten only if it was appended before the last change of a client, or before the store was opened. What
+// cleaning itself appends is behind that, so it comes to an end when there are no more changes: then an idle store does nothing.
+//
 // Blocks are freed from the oldest on, so a leaf that cannot be read, and so not moved, holds all blocks behind it. Rewriting
 // those would only add to them. Such a leaf ends the cleaning: what is behind it is no garbage, and is left where it is. The
 // cleaner reads it again from time to time.
@@ -32,6 +35,7 @@ type cleaner struct {
 	waiting  []*oldLeaf      // to be rewritten
 	marked   map[uint64]bool // blocks of waiting
 	stuck    *stuckPage      // nil: there is none
+	changed  uint64          // block behind those before the append of the last change of a client
 	ready    int             // of waiting, those in memory
 	rewrote  bool            // since the last tick, leaves that had waited
 	used     uint64          // blocks from the oldest that a restart needs to those that cleaning ends at, as of the last append
@@ -110,6 +114,9 @@ func (t *Tree) freed(op *disk.Op) {
 
 func (t *Tree) accrueDebt() {
 	cl, nodes := &t.clean, float64(t.committed.nodes)
+	if t.cache.node(t.committed.root).oldest >= t.cleaningEnd() {
+		return // nothing can be done about the garbage
+	}
 	if cl.used >= t.committed.nodes {
 		cl.debt += (float64(cl.used) - nodes) * cleaningRate(t.cache.blockSize, t.cfg.StorageCost)
 	}
@@ -168,6 +175,14 @@ func (t *Tree) afterAppend(written int) {
 	}
 }
 
+// cleaningEnd is the block before which leaves may be rewritten, once they are old.
+func (t *Tree) cleaningEnd() uint64 {
+	if s := t.clean.stuck; s != nil {
+		return min(s.oldest, t.clean.changed)
+	}
+	return t.clean.changed
+}
+
 // findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes
 // all old leaves below one parent together: its page is rewritten once for all of them.
 func (t *Tree) findOldLeaves() {
@@ -175,10 +190,7 @@ func (t *Tree) findOldLeaves() {
 	if t.committed.nodes/2 >= t.next {
 		return
 	}
-	young := t.next - t.committed.nodes/2
-	if cl.stuck != nil {
-		young = min(young, cl.stuck.oldest)
-	}
+	young := min(t.next-t.committed.nodes/2, t.cleaningEnd())
 	todo := oldHeap{}
 	if root := t.cache.node(t.committed.root); root.oldest < young {
 		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, id: t.committed.root})

@@ -147,10 +147,12 @@ func (t *Tree) nextBuilt() *write {
 // nothingToLog reports whether w changes nothing that the journal would have to say: it has only rewritten old leaves,
 // or is a part of the journal itself.
 func (t *Tree) nothingToLog(w *write) bool {
-	if t.replaying {
-		return true
-	}
-	return t.logs() && len(w.overwrites) == 0 && !slices.ContainsFunc(w.outcomes, outcome.logged)
+	return t.replaying || t.logs() && !w.changes()
+}
+
+// changes reports whether w changes a pair.
+func (w *write) changes() bool {
+	return len(w.overwrites) > 0 || slices.ContainsFunc(w.outcomes, outcome.logged)
 }
 
 // startBatch makes a batch of the waiting requests, if it is time for one.

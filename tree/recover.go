@@ -134,6 +134,7 @@ func newTree(cfg Config, blockSize int, next uint64, root Root) (*Tree, error) {
 	c.table[nd.block] = id
 	t.committed = version{root: id, nodes: l.nodes, height: l.height, next: root.ReplayFrom}
 	t.tip, t.checkpoint.saved = t.committed, t.committed
+	t.clean.changed = t.next
 	t.clean.used = t.next - t.oldestOfRestart()
 	return t, nil
 }
