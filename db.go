@@ -95,7 +95,7 @@ func Open(dir string, o Options) (*DB, error) {
 }
 
 // open is Open of a directory in fsys, in which it must exist. A nil fsys means that dir is a path like any other.
-func open(fsys disk.FS, dir string, o Options) (*DB, error) {
+func open(fsys disk.FS, dir string, o Options) (db *DB, err error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -108,9 +108,15 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 		return nil, err
 	}
 	if fsys == nil && !o.ReadOnly {
-		if err := disk.MakeDir(dir); err != nil {
+		undo, err := disk.MakeDir(dir)
+		if err != nil {
 			return nil, err
 		}
+		defer func() {
+			if db == nil {
+				undo()
+			}
+		}()
 	}
 	events := &actors.Events{}
 	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, FS: fsys, Log: o.Log,
@@ -123,7 +129,7 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 		return nil, errors.Join(err, store.Close())
 	}
 	t.Note(events)
-	db := &DB{
+	db = &DB{
 		dir:     dir,
 		log:     o.Log,
 		events:  events,

@@ -43,7 +43,15 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
-	in, err := newBackupReader(r) // before anything is made
+	// Before anything is made.
+	blockSize, err := o.blockSize(nil, dir)
+	if err != nil {
+		return err
+	}
+	if _, err := o.treeConfig(blockSize); err != nil {
+		return err
+	}
+	in, err := newBackupReader(r)
 	if err != nil {
 		return err
 	}
@@ -60,9 +68,15 @@ func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	if dir, err = realPath(dir); err != nil {
 		return err
 	}
-	if err := disk.MakeDir(filepath.Dir(dir)); err != nil {
+	undo, err := disk.MakeDir(filepath.Dir(dir))
+	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
 	parent, err := os.OpenRoot(filepath.Dir(dir))
 	if err != nil {
 		return err

@@ -194,3 +194,29 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 		t.Errorf("%q became %q, beside %q", before, after, names(t, place))
 	}
 }
+
+// Directories on the way to a store that was not made are not left either.
+func TestNoStoreNoDirectories(t *testing.T) {
+	db, _ := filled(t, 10)
+	var backup bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &backup))
+	place := t.TempDir()
+	dir := filepath.Join(place, "a", "b", "c")
+	for _, o := range []kivaloo.Options{{BlockSize: 511}, {CacheBytes: 1}, {MaxKey: 256}} {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, o); err == nil {
+			t.Errorf("restored with %+v", o)
+		}
+		if db, err := kivaloo.Open(dir, o); err == nil {
+			db.Close()
+			t.Errorf("opened with %+v", o)
+		}
+	}
+	for n := range backup.Len() {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()[:n]), dir, kivaloo.Options{}); !errors.Is(err, kivaloo.ErrBadBackup) {
+			t.Errorf("restored %d bytes: %v", n, err)
+		}
+	}
+	if left := names(t, place); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}

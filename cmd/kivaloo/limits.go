@@ -5,7 +5,7 @@ import "time"
 const (
 	// connectTimeout bounds connecting and the first answer. A local server answers in
 	// microseconds; one that takes this long is busy with somebody else.
-	connectTimeout = 10 * time.Second
+	connectTimeout = 5 * time.Second
 
 	// maxStdinValueBytes bounds what is read from standard input for one value: the
 	// longest value in hex, with generous white space.

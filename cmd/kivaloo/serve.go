@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +29,6 @@ import (
 
 const (
 	defaultDir = "./kivaloo-data"
-	socketName = "kivaloo.sock"
 
 	// defaultServeCacheBytes holds two million pairs of 40+40 bytes.
 	defaultServeCacheBytes = 256 << 20
@@ -67,7 +67,7 @@ func newServeCommand() *cobra.Command {
 by SIGTERM, SIGHUP or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
 lost either way.
 
-It listens at the unix socket ` + socketName + ` in the directory, and at every --listen.`,
+It listens at the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
 		Example: `  kivaloo serve
   kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G`,
 		Args: arguments(0),
@@ -97,13 +97,13 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 }
 
 // check refuses what can be refused before anything is touched, and returns the addresses
-// of --listen.
+// to listen at: that of the socket in the directory, and those of --listen.
 func (o *serveOptions) check() ([]wire.Addr, error) {
 	if n := len(socketIn(o.dir).Address); n > wire.MaxUnixPathLen {
 		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, the longest possible has %d; "+
 			"go there and give a relative path", o.dir, n, wire.MaxUnixPathLen)
 	}
-	var addrs []wire.Addr
+	addrs := []wire.Addr{socketIn(o.dir)}
 	for _, s := range o.listen {
 		resolved, err := wire.ResolveAddr(s)
 		if err != nil {
@@ -116,6 +116,9 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 			}
 		}
 		addrs = append(addrs, resolved...)
+	}
+	if err := wire.CheckDistinct(addrs); err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	return addrs, nil
 }
@@ -134,14 +137,13 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer dbg.Close()
-	store, t, err := o.open(dbg, log)
+	store, t, err := o.open(addrs, dbg, log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	defer t.Close()
 
-	addrs = append([]wire.Addr{socketIn(o.dir)}, addrs...)
 	listeners, err := listenAll(addrs)
 	if err != nil {
 		return err
@@ -175,9 +177,9 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	return err
 }
 
-// open opens the store and the tree in it, or makes them. It touches nothing unless all that can
-// be known before is in order.
-func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+// open opens the store, to be served at addrs, and the tree in it, or makes them. It touches nothing
+// unless all that can be known before is in order.
+func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (store *disk.Local, t *tree.Tree, err error) {
 	blockSize, err := o.findBlockSize()
 	if err != nil {
 		return nil, nil, err
@@ -185,14 +187,26 @@ func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *
 	if err := o.checkFor(blockSize); err != nil {
 		return nil, nil, err
 	}
-	if err := disk.MakeDir(o.dir); err != nil {
+	undo, err := disk.MakeDir(o.dir)
+	if err != nil {
 		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
 	}
-	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log, OnSync: dbg.OnSync()})
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	store, err = disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log, OnSync: dbg.OnSync()})
 	if err != nil {
 		return nil, nil, err
 	}
-	t, err := tree.Open(store, tree.Config{
+	for _, a := range addrs {
+		if err := eventloop.CheckListen(a); err != nil {
+			store.Close()
+			return nil, nil, err
+		}
+	}
+	t, err = tree.Open(store, tree.Config{
 		CachePages:   o.cachePages(blockSize),
 		MaxKey:       o.maxKey,
 		MaxValue:     o.maxValue,
@@ -267,7 +281,7 @@ func (o *serveOptions) connections(log *slog.Logger) int {
 
 // socketIn is the address of the socket in the directory of a store.
 func socketIn(dir string) wire.Addr {
-	path := filepath.Join(dir, socketName)
+	path := filepath.Join(dir, wire.SocketName)
 	return wire.Addr{Name: path, Network: "unix", Address: path}
 }
 
@@ -307,11 +321,22 @@ func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listen
 
 // tryCommand is the one command to try next.
 func (o *serveOptions) tryCommand(socket string) string {
-	if o.dir == defaultDir {
+	if o.dir == defaultDir && os.Getenv(addrVariable) == "" {
 		return "kivaloo set greeting hello"
 	}
-	return fmt.Sprintf("kivaloo set --addr %s greeting hello", socket)
+	return fmt.Sprintf("kivaloo set --addr %s greeting hello", shellWord(socket))
 }
+
+// shellWord returns s as a shell takes it for one word.
+func shellWord(s string) string {
+	if strings.Trim(s, shellSafe) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// shellSafe are characters that mean themselves to every shell, wherever they are.
+const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%"
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails; then it has the loop answer what is owed, and the tree finish.

@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -156,6 +157,92 @@ func TestServeRefuses(t *testing.T) {
 				t.Error("something has been changed")
 			}
 		})
+	}
+}
+
+// A start that fails before there is a store leaves none behind, nor anything else.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	for _, options := range [][]string{
+		{"--listen", taken.Addr().String()},
+		{"--listen", "./free.sock", "--listen", taken.Addr().String()},
+		{"--listen", "./absent/x.sock"},
+		{"--listen", "./file"},
+		{"--listen", "./file/x.sock"},
+		{"--listen", "./taken.sock"},
+		{"--listen", "./d/free.sock", "--listen", "./taken.sock"},
+		{"--dir", "a/b/c", "--listen", "./taken.sock"},
+		{"--dir", "occupied"},
+		{"--debug-addr", taken.Addr().String()},
+		{"--debug-addr", "nonsense"},
+		{"--journal", "many"},
+		{"--max-key", "256"},
+		{"--cache", "1"},
+		{"--block-size", "511"},
+	} {
+		t.Run(strings.Join(options, " "), func(t *testing.T) {
+			place := daemontest.Place(t)
+			must(t, os.WriteFile(filepath.Join(place, "file"), nil, 0o600))
+			must(t, os.Mkdir(filepath.Join(place, "occupied"), 0o700))
+			for _, path := range []string{"taken.sock", "occupied/kivaloo.sock"} {
+				ln, err := net.Listen("unix", filepath.Join(place, path))
+				must(t, err)
+				defer ln.Close()
+			}
+			before := everythingIn(t, place)
+			r := runCommand(t, serveIn(place, append([]string{"--dir", "d"}, options...)...))
+			if r.status.ExitStatus() != 1 || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("status %#x, said %q", r.status, r.stderr)
+			}
+			if after := everythingIn(t, place); after != before {
+				t.Errorf("left behind: %s", after)
+			}
+		})
+	}
+}
+
+// everythingIn returns the names of all that is in a directory, and below it.
+func everythingIn(t *testing.T, dir string) (names string) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		names += path + "\n"
+		return err
+	}))
+	return names
+}
+
+// The original's daemons: a pid file that cannot be written, or a socket that cannot be had, is known before a store is made.
+func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
+	t.Parallel()
+	d := newDaemons(t, 512)
+	d.start(t)
+	d.stop(t)
+	before := blockFiles(t, d.dir())
+
+	place := daemontest.Place(t)
+	must(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
+	lbs := filepath.Join(place, "lbs")
+	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
+	for _, options := range [][]string{
+		{"-s", "./kvlds", "-p", "absent/pid"},
+		{"-s", "absent/kvlds"},
+		{"-s", "./kvlds1", "-k", "200"},
+		{"-s", "./kvlds2", "-C", "1"},
+		{"-s", "./kvlds3", "-c", "1"},
+	} {
+		r := daemontest.Run(t, place, daemontest.Program("kivaloo-kvlds"), append(options, "-l", lbs)...)
+		if r.Status.ExitStatus() != 1 {
+			t.Errorf("%q: status %v, %s", options, r.Status, r.Output)
+		}
+		if files := blockFiles(t, filepath.Join(place, "blocks")); len(files) > 0 {
+			t.Errorf("%q: left behind: %v", options, files)
+		}
+	}
+	if len(before) == 0 {
+		t.Error("a start that succeeds makes no store")
 	}
 }
 
