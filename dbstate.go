@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kivaloo/actors"
+	"kivaloo/disk"
 	"kivaloo/tree"
 )
 
@@ -51,27 +52,47 @@ func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.
 // Verify has what is in memory only saved, reads every page of the store as it is then from the disk, and checks all that is
 // known of it. Changes go on meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
 func (db *DB) Verify(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if _, err := db.verify(ctx); err != nil {
 		return db.opError("verify", false, err)
+	}
+	return nil
+}
+
+// verify is Verify, and returns how many pairs there are.
+func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
 	}
 	at, root, err := db.saved("verify")
 	if err != nil {
-		return db.opError("verify", false, err)
+		return 0, err
 	}
 	defer db.release(at)
 	report, err := db.checkTree(ctx, root)
 	if err != nil {
-		return db.opError("verify", false, err)
+		return 0, err
 	}
 	if len(report.Faults) == 0 {
-		return nil
+		return report.Pairs, nil
 	}
 	first := report.Faults[0]
 	err = first.Err
 	if more := len(report.Faults) + report.More - 1; more > 0 {
 		err = fmt.Errorf("%w (and %d more faults)", err, more)
 	}
-	return db.opError("verify", false, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)})
+	return 0, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)}
+}
+
+// verifyCopy verifies a store that has been made of so many pairs, all of which must be there.
+func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
+	n, err := db.verify(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the new store again: %w", err)
+	case n != pairs:
+		return fmt.Errorf("%w: the new store was made of %d pairs, and has %d of them", disk.ErrCorrupt, pairs, n)
+	}
+	return nil
 }
 
 // checkTree reads every page under root. It returns ErrClosed if the DB is closed meanwhile, which waits for it.

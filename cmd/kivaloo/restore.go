@@ -26,8 +26,9 @@ func newRestoreCommand() *cobra.Command {
 		Short: "Make a store of a backup",
 		Long: `Make a store in DIR, which must be missing or empty, of what "kivaloo backup" has
 written to FILE; "-" stands for standard input. The store is built in a directory beside
-DIR, with the name DIR.restore-..., and takes its place when every checksum was right
-and all is durable: after an error DIR is as it was.`,
+DIR, with the name DIR.restore-... When every checksum was right and all is durable, every
+page is read again and the pairs are counted. Only then does it take its place: after an
+error DIR is as it was.`,
 		Example: `  kivaloo restore store.backup ./new-data
   zstd -dc store.backup.zst | kivaloo restore - ./new-data
   kivaloo serve --dir ./new-data`,
