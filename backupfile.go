@@ -59,6 +59,12 @@ func appendBackupHeader(dst []byte, snapshot uint64) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
+// IsBackup reports whether what begins with head is a backup of any version, whole or not. A dump begins so
+// only if its first key is one of 75 bytes that begins with the rest of the name and three zeros.
+func IsBackup(head []byte) bool {
+	return bytes.HasPrefix(head, []byte(backupMagic+"\x00\x00\x00"))
+}
+
 // parseBackupHeader reads the header in b, which has its length.
 func parseBackupHeader(b []byte) (snapshot uint64, err error) {
 	version := binary.BigEndian.Uint32(b[8:])

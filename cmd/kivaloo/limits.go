@@ -11,6 +11,9 @@ const (
 	// longest value in hex, with generous white space.
 	maxStdinValueBytes = 4096
 
+	// dumpHeadBytes is how much of an input tells whether it is a dump: several of the longest pairs.
+	dumpHeadBytes = 4096
+
 	// outputBufferBytes is how much of a listing is written at a time.
 	outputBufferBytes = 64 << 10
 

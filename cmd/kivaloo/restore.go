@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,13 @@ error DIR is as it was.`,
 func restore(ctx context.Context, in io.Reader, dir string, blockSize int, stderr io.Writer) error {
 	var done dumpstream.Count
 	start, m := time.Now(), newMeter(stderr, "restore", fileSize(in))
+	buffered := bufio.NewReaderSize(in, dumpHeadBytes)
+	if head, _ := buffered.Peek(dumpHeadBytes); !kivaloo.IsBackup(head) && dumpstream.IsDump(head) {
+		m.stop()
+		return errors.New("the input is a dump, not a backup: `kivaloo load` gives its pairs to a server")
+	}
 	o := kivaloo.Options{BlockSize: blockSize, Log: slog.New(slog.NewTextHandler(stderr, nil))}
-	err := kivaloo.Restore(ctx, in, dir, o, kivaloo.WithProgress(func(pairs, bytes int64) {
+	err := kivaloo.Restore(ctx, buffered, dir, o, kivaloo.WithProgress(func(pairs, bytes int64) {
 		done = dumpstream.Count{Pairs: pairs, Bytes: bytes}
 		m.show(done)
 	}))
