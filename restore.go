@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,11 +46,7 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 		return err
 	}
 	// Before anything is made.
-	blockSize, err := o.blockSize(nil, dir)
-	if err != nil {
-		return err
-	}
-	if _, err := o.treeConfig(blockSize); err != nil {
+	if _, err := o.treeConfig(cmp.Or(o.BlockSize, DefaultBlockSize)); err != nil {
 		return err
 	}
 	in, err := newBackupReader(r)

@@ -11,13 +11,18 @@ import (
 
 // Options says how to open a directory.
 type Options struct {
-	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required
+	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required without Recognise
 	Readers   int           // reads carried out at once, 1 to MaxReaders; 0: DefaultReaders
 	ReadDelay time.Duration // added to every successful read, 0 to MaxReadDelay; not by Inline
 	NoSync    bool          // appends do not wait for the disk: a power cut can take any of them
 	ReadOnly  bool          // change nothing; others may read at the same time
 	FS        FS            // nil: OSFS
 	Log       *slog.Logger  // nil: slog.Default()
+	// Recognise and Accept, if not nil, see what there is before anything is changed, with the directory locked. An error of
+	// theirs is that of Open, and leaves the directory as it is. Recognise looks at the files and returns the block size. Accept
+	// reads the blocks.
+	Recognise func(dir Dir) (blockSize int, err error)
+	Accept    func(s Store) error
 	// OnSync, if not nil, is told how long each sync of a block file took that an append waited for. It is called
 	// on the goroutine that carries the append out.
 	OnSync func(took time.Duration)
@@ -35,14 +40,20 @@ func (o Options) checked() (Options, error) {
 		o.Log = slog.Default()
 	}
 	switch {
-	case o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize:
-		return o, fmt.Errorf("block size %d is not between %d and %d", o.BlockSize, MinBlockSize, MaxBlockSize)
+	case o.Recognise == nil && !validBlockSize(o.BlockSize):
+		return o, errBlockSize(o.BlockSize)
 	case o.Readers < 1 || o.Readers > MaxReaders:
 		return o, fmt.Errorf("number of readers %d is not between 1 and %d", o.Readers, MaxReaders)
 	case o.ReadDelay < 0 || o.ReadDelay > MaxReadDelay:
 		return o, fmt.Errorf("read delay %v is not between 0 and %v", o.ReadDelay, MaxReadDelay)
 	}
 	return o, nil
+}
+
+func validBlockSize(size int) bool { return size >= MinBlockSize && size <= MaxBlockSize }
+
+func errBlockSize(size int) error {
+	return fmt.Errorf("block size %d is not between %d and %d", size, MinBlockSize, MaxBlockSize)
 }
 
 // open locks dir, checks that its block files make a store, and repairs what an interrupted
@@ -69,6 +80,16 @@ func open(dir string, o Options) (*chain, error) {
 
 // load fills in the table from the directory.
 func (c *chain) load() error {
+	if c.opts.Recognise != nil {
+		size, err := c.opts.Recognise(c.dir)
+		if err != nil {
+			return err
+		}
+		if !validBlockSize(size) {
+			return errBlockSize(size)
+		}
+		c.opts.BlockSize = size
+	}
 	found, err := listDir(c.dir)
 	if err != nil {
 		return err
@@ -89,10 +110,21 @@ func (c *chain) load() error {
 		t.files = append(t.files, f)
 	}
 	c.table.Store(t)
-	if c.opts.ReadOnly {
-		return nil
+	if err := c.accepted(); err != nil || c.opts.ReadOnly {
+		return err
 	}
 	return c.repair(found, whole, stale)
+}
+
+// accepted asks Accept about what has been loaded.
+func (c *chain) accepted() error {
+	if c.opts.Accept == nil {
+		return nil
+	}
+	readOnly := c.opts.ReadOnly
+	c.opts.ReadOnly = true
+	defer func() { c.opts.ReadOnly = readOnly }()
+	return c.opts.Accept(&Inline{c})
 }
 
 // repair makes the directory what load has decided that it is, and durable: what is in

@@ -115,6 +115,11 @@ func (d *osDir) Lock(exclusive bool) error {
 	return err
 }
 
+// Close lets go of the lock at once, also if a process that was just forked has not closed its copy of the descriptor yet.
+func (d *osDir) Close() error {
+	return errors.Join(unix.Flock(d.fd, unix.LOCK_UN), d.File.Close())
+}
+
 // call makes a system call on an entry, again if a signal interrupts it.
 func (d *osDir) call(what, name string, do func() error) error {
 	for {

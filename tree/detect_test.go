@@ -57,7 +57,7 @@ func TestDetectDamaged(t *testing.T) {
 		"half a page":          {map[string][]byte{"blks_0000000000000000": page[:511]}, -1},
 		"two pages":            {map[string][]byte{"blks_0000000000000000": full}, 1024},
 		"a page and a bit":     {map[string][]byte{"blks_0000000000000000": full[:1500]}, -1},
-		"a page lost":          {map[string][]byte{"blks_0000000000000000": bytes.Join([][]byte{page, make([]byte, 1024), full}, nil)}, -1},
+		"a page lost":          {map[string][]byte{"blks_0000000000000000": bytes.Join([][]byte{page, make([]byte, 1024), full}, nil)}, 1024},
 		"a page and a letter":  {map[string][]byte{"blks_0000000000000000": full[:1025]}, -1},
 		"no pages":             {map[string][]byte{"blks_0000000000000000": bytes.Repeat([]byte("text"), 1000)}, -1},
 		"empty file at 7":      {map[string][]byte{"blks_0000000000000007": {}}, -1},

@@ -133,8 +133,24 @@ func Fold(store disk.Store, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	return t.fold(store)
+}
+
+// FoldDir is Fold of the store in a directory, which there has to be. See OpenDir.
+func FoldDir(dir string, o disk.Options, cfg Config) error {
+	cfg.JournalBytes = 0
+	store, t, err := OpenDir(dir, o, 0, func(int) (Config, error) { return cfg, nil })
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.fold(store), store.Close())
+}
+
+// fold ends t, which has just been opened, so that the last block is a root.
+func (t *Tree) fold(store disk.Store) error {
+	log := t.cfg.Log
 	t.Close()
-	root, err := FindRoot(store, cfg.Log)
+	root, err := FindRoot(store, log)
 	next := store.Info().Next
 	if err != nil || root.Block+1 == next {
 		return err

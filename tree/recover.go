@@ -25,58 +25,88 @@ var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
 // Open reads the tree in a store, making an empty one if the store has never been
 // written. The store stays the caller's to close.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
-	info := store.Info()
-	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
-		return nil, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
-	}
-	if info.Next >= maxBlock {
-		return nil, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
-	}
-	cfg, err := cfg.withDefaults(info.BlockSize)
+	s, err := look(store, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.ReadOnly {
-		cfg.StorageCost = 0
+	return s.open(store)
+}
+
+// start is what a tree starts from.
+type start struct {
+	cfg   Config // with every default filled in
+	root  Root
+	fresh bool // there is no root, because nothing was ever stored
+}
+
+// look finds out what there is in a store. It changes nothing.
+func look(store disk.Store, cfg Config) (start, error) {
+	s := start{cfg: cfg}
+	info := store.Info()
+	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
+		return s, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
 	}
-	if cfg.StorageCost == 0 {
-		cfg.MaxSpread = 0 // no cleaning means none
+	if info.Next >= maxBlock {
+		return s, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
 	}
-	found, err := FindRoot(store, cfg.Log)
+	var err error
+	if s.cfg, err = cfg.withDefaults(info.BlockSize); err != nil {
+		return s, err
+	}
+	if s.cfg.ReadOnly {
+		s.cfg.StorageCost = 0
+	}
+	if s.cfg.StorageCost == 0 {
+		s.cfg.MaxSpread = 0 // no cleaning means none
+	}
+	s.root, err = FindRoot(store, s.cfg.Log)
 	if !errors.Is(err, errNoRoot) {
-		if err != nil {
-			return nil, err
-		}
-		t, err := newTree(cfg, info.BlockSize, info.Next, found)
-		if err != nil {
-			return nil, err
-		}
-		t.torn = info.Next != found.Block+1 && cfg.JournalBytes > 0
-		if err := t.replay(store); err != nil {
-			t.Close()
-			return nil, err
-		}
-		return t, nil
+		return s, err
 	}
 	if info.Next > 0 {
 		blank, blankErr := isBlank(store)
 		if blankErr != nil {
-			return nil, blankErr
+			return s, blankErr
 		}
-		if !blank || !cfg.AdoptBlank {
-			return nil, err
+		if !blank || !s.cfg.AdoptBlank {
+			return s, err
 		}
 	}
-	if cfg.ReadOnly {
+	if s.cfg.ReadOnly {
+		return s, err
+	}
+	s.fresh = true
+	return s, nil
+}
+
+// open makes the tree that starts from s.
+func (s *start) open(store disk.Store) (*Tree, error) {
+	info := store.Info()
+	if s.fresh {
+		return s.create(store)
+	}
+	t, err := newTree(s.cfg, info.BlockSize, info.Next, s.root)
+	if err != nil {
 		return nil, err
 	}
+	t.torn = info.Next != s.root.Block+1 && s.cfg.JournalBytes > 0
+	if err := t.replay(store); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// create writes the first root.
+func (s *start) create(store disk.Store) (*Tree, error) {
+	info, cfg := store.Info(), s.cfg
 	pages := firstPages(info)
 	next, err := createRoot(store, info.Next, pages)
 	if err != nil {
 		return nil, err
 	}
 	block := info.Next + uint64(len(pages)) - 1
-	found = Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1], ReplayFrom: next}
+	found := Root{Block: block, Oldest: block, Nodes: 1, Page: pages[len(pages)-1], ReplayFrom: next}
 	if next != block+1 {
 		cfg.StorageCost, cfg.MaxSpread = 0, 0 // block numbers are sparse: distances say nothing about garbage
 	}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -179,70 +177,37 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 
 // open opens the store, to be served at addrs, and the tree in it, or makes them. It touches nothing
 // unless all that can be known before is in order.
-func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (store *disk.Local, t *tree.Tree, err error) {
-	blockSize, err := o.findBlockSize()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := o.checkFor(blockSize); err != nil {
-		return nil, nil, err
-	}
-	undo, err := disk.MakeDir(o.dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			undo()
+func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+	canListen := func(disk.Store) error {
+		for _, a := range addrs {
+			if err := eventloop.CheckListen(a); err != nil {
+				return err
+			}
 		}
-	}()
-	store, err = disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log, OnSync: dbg.OnSync()})
-	if err != nil {
-		return nil, nil, err
+		return nil
 	}
-	for _, a := range addrs {
-		if err := eventloop.CheckListen(a); err != nil {
-			store.Close()
-			return nil, nil, err
-		}
-	}
-	t, err = tree.Open(store, tree.Config{
-		CachePages:   o.cachePages(blockSize),
-		MaxKey:       o.maxKey,
-		MaxValue:     o.maxValue,
-		StorageCost:  o.storageCost,
-		MaxSpread:    tree.DefaultMaxSpread,
-		AdoptBlank:   true,
-		JournalBytes: int64(o.journal),
-		CommitDelay:  o.commitDelay,
-		MinCommit:    o.minCommit,
-		Log:          log,
-	})
+	store, t, err := tree.OpenDir(o.dir, disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, Accept: canListen, Log: log, OnSync: dbg.OnSync()},
+		kivaloo.DefaultBlockSize, func(blockSize int) (tree.Config, error) {
+			return tree.Config{
+				CachePages:   o.cachePages(blockSize),
+				MaxKey:       o.maxKey,
+				MaxValue:     o.maxValue,
+				StorageCost:  o.storageCost,
+				MaxSpread:    tree.DefaultMaxSpread,
+				AdoptBlank:   true,
+				JournalBytes: int64(o.journal),
+				CommitDelay:  o.commitDelay,
+				MinCommit:    o.minCommit,
+				Log:          log,
+			}, o.checkFor(blockSize)
+		})
 	if err != nil {
-		store.Close()
-		return nil, nil, fmt.Errorf("open the store in %s: %w", o.dir, err)
+		return nil, nil, explainBlockSize(err)
 	}
 	if journal := t.Stats().Journal; journal > 0 {
 		log.Info("the store was not closed in order; its journal has been replayed", "bytes", journal)
 	}
 	return store, t, nil
-}
-
-// findBlockSize returns the size of the blocks that the store has, or, if it is yet to be made, will
-// have. It changes nothing.
-func (o *serveOptions) findBlockSize() (int, error) {
-	found, err := tree.DetectBlockSize(nil, o.dir)
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && o.blockSize == 0:
-		return 0, explainDetect(err)
-	case found != 0 && o.blockSize != 0 && found != o.blockSize:
-		return 0, fmt.Errorf("the store in %s has blocks of %d bytes, not %d: leave --block-size out, or choose another --dir", o.dir, found, o.blockSize)
-	case found != 0:
-		return found, nil
-	case o.blockSize != 0:
-		return o.blockSize, nil
-	}
-	return kivaloo.DefaultBlockSize, nil
 }
 
 // checkFor refuses what does not go with the block size.

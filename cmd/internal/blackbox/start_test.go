@@ -101,14 +101,18 @@ func TestServeRefuses(t *testing.T) {
 		}, user: true, says: ": permission denied"},
 		{name: "another block size", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"), "--block-size", "512")
-		}, options: []string{"--block-size", "1024"}, says: "has blocks of 512 bytes, not 1024: leave --block-size out"},
+		}, options: []string{"--block-size", "1024"}, says: "has blocks of 512 bytes, not 1024: open it with that size"},
 		{name: "another block size, of one block", prepare: func(t *testing.T, place string) {
 			copyGolden(t, "s512-empty", filepath.Join(place, "d"))
-		}, options: []string{"--block-size", "700"}, says: "has blocks of 512 bytes, not 700: leave --block-size out"},
+		}, options: []string{"--block-size", "700"}, says: "has blocks of 512 bytes, not 700: open it with that size"},
 		{name: "damaged", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
-		}, says: "the store in d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
+		}, says: "no root of a tree in it"},
+		{name: "no pages", prepare: func(t *testing.T, place string) {
+			must(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
+			must(t, os.WriteFile(filepath.Join(place, "d/blks_0000000000000000"), []byte(strings.Repeat("text", 1000)), 0o600))
+		}, says: "d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
