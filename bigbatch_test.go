@@ -1,6 +1,7 @@
 package kivaloo_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -51,10 +52,39 @@ func TestLargestBatchInSmallCache(t *testing.T) {
 	err := db.Apply(t.Context(), b)
 	cancel()
 	readers.Wait()
+	t.Log(err, db.Stats())
 	var op *kv.OpError
 	refused := errors.Is(err, kv.ErrTooLong) && errors.As(err, &op) && !op.Sent
 	if err != nil && !refused {
 		t.Errorf("a batch of %d changes: %v", kv.MaxBatch, err)
 	}
 	mustDo(t, db.Verify(t.Context()))
+}
+
+// TestBatchTooLargeForCache: if a batch fails because the cache is too small for it, it has certainly not been made.
+func TestBatchTooLargeForCache(t *testing.T) {
+	const pairs = 20_000
+	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: 1024 * kv.DefaultBlockSize, NoSync: true})
+	key := func(i int) []byte { return fmt.Appendf(nil, "%0*d", kv.MaxLen, i) }
+	b := db.NewBatch()
+	for i := range pairs {
+		if b.Set(key(i), make([]byte, kv.MaxLen)); b.Len() == 500 {
+			mustDo(t, db.Apply(t.Context(), b))
+		}
+	}
+	for i := range pairs {
+		b.Set(key(i), bytes.Repeat([]byte("n"), kv.MaxLen))
+	}
+	err := db.Apply(t.Context(), b)
+	var op *kv.OpError
+	if errors.As(err, &op) && op.Sent {
+		t.Errorf("it says that it may have been made: %v", err)
+	}
+	for _, i := range []int{0, 1, pairs / 2, pairs - 1} {
+		value, getErr := db.Get(t.Context(), key(i))
+		mustDo(t, getErr)
+		if made := value[0] == 'n'; made != (err == nil) {
+			t.Errorf("key %d has been changed: %t; %v", i, made, err)
+		}
+	}
 }

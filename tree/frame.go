@@ -146,8 +146,8 @@ func newSlab(geo geometry, frames int) *slab {
 	return s
 }
 
-// errCacheFull: a batch is too large for the cache, or readers keep too many pages.
-var errCacheFull = errors.New("all of the page cache is in use")
+// ErrCacheFull: a batch is too large for the cache, and was not begun, or readers keep too many pages.
+var ErrCacheFull = errors.New("all of the page cache is in use")
 
 // alloc returns the number of an unused frame.
 func (s *slab) alloc() (uint32, error) {
@@ -158,7 +158,7 @@ func (s *slab) alloc() (uint32, error) {
 	}
 	if int(s.next>>s.shift) == len(s.mappings) {
 		if len(s.mappings) == len(s.segments) {
-			return 0, errCacheFull
+			return 0, ErrCacheFull
 		}
 		size := (int(s.geo.frame)<<s.shift + hugePageBytes - 1) &^ (hugePageBytes - 1)
 		m, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
