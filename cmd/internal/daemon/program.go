@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -129,6 +130,8 @@ func (p *Program) checkPidFile() error {
 	path, mode := p.pidPath(), uint32(unix.W_OK)
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && p.pidFile == "" && strings.Contains(p.Socket, "/"):
+		return nil // the socket goes there too, and it is the socket that people know of
 	case errors.Is(err, fs.ErrNotExist):
 		err = unix.Access(filepath.Dir(path), mode|unix.X_OK)
 	case err == nil && info.IsDir():
