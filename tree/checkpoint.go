@@ -379,6 +379,6 @@ func (t *Tree) Unflushed() error {
 	if t.flushed() {
 		return nil
 	}
-	return fmt.Errorf("the last flush failed: the journal still holds what it was to write, and the next start replays it: %w",
-		t.writes.refusal)
+	return fmt.Errorf("the last flush failed: %d bytes of changes are in the journal only, and the next start replays them: %w",
+		t.journalBytes(), t.writes.refusal)
 }
