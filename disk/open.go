@@ -26,7 +26,14 @@ type Options struct {
 	// OnSync, if not nil, is told how long each sync of a block file took that an append waited for. It is called
 	// on the goroutine that carries the append out.
 	OnSync func(took time.Duration)
+	// Doubtful, if not nil, is asked before blocks that an earlier run has left without checksums get some: which of the
+	// blocks from first on and before next, all in one file, are not what was written, as far as their content tells. read
+	// gets any of them. It is called on the janitor's goroutine.
+	Doubtful func(blockSize int, first, next uint64, read func(block uint64, buf []byte) error) ([]Stretch, error)
 }
+
+// Stretch is the blocks from First on and before Next.
+type Stretch struct{ First, Next uint64 }
 
 // checked returns o with the defaults filled in.
 func (o Options) checked() (Options, error) {
@@ -104,12 +111,20 @@ func (c *chain) load() error {
 	}
 
 	t := &table{next: next}
-	for _, info := range found.blocks {
+	for i, info := range found.blocks {
 		f := c.newFile(info.First)
-		f.sums.size, f.sums.onDisk = usable[info.First]
+		f.sums.size = usable[info.First]
+		sealed := i < len(found.blocks)-1
+		covered := max(f.sums.size-sumsHeaderBytes, 0) / 4
+		count := info.Size / int64(c.opts.BlockSize)
+		f.unproven.from, f.unproven.to = uint64(covered), uint64(count)
+		f.wantSums, f.sealed = sealed && covered < count, time.Now()
 		t.files = append(t.files, f)
 	}
 	c.table.Store(t)
+	if found.failed {
+		c.showNote()
+	}
 	if err := c.accepted(); err != nil || c.opts.ReadOnly {
 		return err
 	}
@@ -154,6 +169,14 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 			if err := tail.Sync(); err != nil {
 				return fmt.Errorf("sync the last block file: %w", err)
 			}
+			if err := c.renew(c.table.Load().last()); err != nil {
+				return err
+			}
+		}
+	}
+	if found.failed {
+		if err := c.dir.Remove(failedName); err != nil {
+			return fmt.Errorf("remove the note of a failure: %w", err)
 		}
 	}
 	// Stale checksums must not come back when the file has grown to what they describe.
@@ -165,8 +188,8 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 	return nil
 }
 
-// judgeSums divides the checksum files into those that fit a sealed file (usable: their
-// lengths by the number of the first block) and those that describe something that is
+// judgeSums divides the checksum files into those that fit the first blocks of a file, or all (usable:
+// their lengths by the number of the first block) and those that describe something that is
 // not there (stale). The rest is damaged, and ignored. Checksums for another block size
 // mean that the whole store has it: opening it with this one would destroy it.
 func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []string, err error) {
@@ -191,9 +214,8 @@ func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []strin
 			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
 				c.opts.BlockSize, s.blockSize(), info.Name)
 		}
-		count := found.blocks[i].Size / int64(c.opts.BlockSize)
-		sealed := i < len(found.blocks)-1
-		if sealed && s.first() == info.First && s.count() == uint64(count) && info.Size == sumsHeaderBytes+4*count {
+		count := uint64(found.blocks[i].Size / int64(c.opts.BlockSize))
+		if s.first() == info.First && s.count() <= count && uint64(info.Size) == sumsHeaderBytes+4*s.count() {
 			usable[info.First] = info.Size
 		} else {
 			stale = append(stale, info.Name)

@@ -183,6 +183,10 @@ func (f *osFile) Sync() error {
 	}
 }
 
+func (f *osFile) Forget(offset, size int64) {
+	unix.Fadvise(f.fd, offset, size, unix.FADV_DONTNEED) // advice that is not taken does no harm
+}
+
 func (f *osFile) failed(what string, err error) error {
 	return &os.PathError{Op: what, Path: f.Name(), Err: err}
 }
