@@ -39,6 +39,7 @@ func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 		return size, err
 	}
 	var found start
+	o.Doubtful = Doubtful
 	accept := o.Accept
 	o.Accept = func(s disk.Store) (err error) {
 		if accept != nil {

@@ -65,6 +65,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		NoSync:    o.noSync,
 		Log:       p.Log,
 		OnSync:    dbg.OnSync(),
+		Doubtful:  tree.Doubtful,
 	})
 	if err != nil {
 		return nil, err
