@@ -246,3 +246,22 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 		t.Errorf("ok %v, %v", ok, err)
 	}
 }
+
+// A store that is opened for reading only gets no checksums, though it lacks some.
+func TestReadOnlyMakesNoSums(t *testing.T) {
+	fsys, s := threeFiles(t)
+	closeStore(t, s)
+	if err := fsys.Remove(sums20); err != nil {
+		t.Fatal(err)
+	}
+	before := fsys.Names()
+	r, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantBlocks(t, r, 0, 41)
+	closeStore(t, r)
+	if after := fsys.Names(); !slices.Equal(after, before) {
+		t.Errorf("files %v, were %v", after, before)
+	}
+}
