@@ -63,7 +63,7 @@ func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	at, root, err := db.saved("verify")
+	at, root, err := db.saved(ctx, "verify")
 	if err != nil {
 		return 0, err
 	}
@@ -120,25 +120,10 @@ func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, erro
 }
 
 // saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
-func (db *DB) saved(name string) (*tree.Snapshot, tree.Root, error) {
-	type result struct {
-		at   *tree.Snapshot
-		root tree.Root
-		err  error
+func (db *DB) saved(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
+	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeSaved(name, got) })
+	if err == nil {
+		err = db.on(func(t *tree.Tree) { root = t.Root(at) })
 	}
-	done := make(chan result, 1)
-	err := db.on(func(t *tree.Tree) {
-		t.TakeSaved(name, func(s *tree.Snapshot, err error) {
-			if err != nil {
-				done <- result{err: err}
-				return
-			}
-			done <- result{at: s, root: t.Root(s)}
-		})
-	})
-	if err != nil {
-		return nil, tree.Root{}, err
-	}
-	r := <-done // a checkpoint comes to its end, or fails
-	return r.at, r.root, r.err
+	return at, root, err
 }
