@@ -28,7 +28,8 @@
 // The poller is edge-triggered, so what is paused costs nothing.
 //
 // An idle connection owns no buffer. One that has sent a part of a packet owns
-// at most twice that part, whatever the packet's header announces.
+// at most twice that part, whatever the packet's header announces. Only of a very long record the
+// buffer has room for four times that part, and then no more is touched than what has come.
 //
 // Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go,
 // accept.go, gate.go and attach.go (how connections come to be); conn.go (the

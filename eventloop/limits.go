@@ -57,6 +57,10 @@ const (
 	smallestBufferBytes = 1 << 10
 	largestSpareBytes   = readBufferBytes
 
+	// hugeBytes is the size from which a buffer for input left over grows to what it needs at once, and
+	// is given back to the system at once.
+	hugeBytes = 16 << 20
+
 	// sparesPerSize is how many unused buffers a loop keeps of each size.
 	sparesPerSize = 16
 

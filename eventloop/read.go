@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -220,8 +221,12 @@ func (c *Conn) release() {
 
 // setInput replaces the input buffer.
 func (c *Conn) setInput(b []byte) {
-	c.window.addInput(cap(b) - cap(c.in))
+	before := cap(c.in)
+	c.window.addInput(cap(b) - before)
 	c.in = b
+	if before >= hugeBytes && cap(b) != before {
+		debug.FreeOSMemory() // the collector would let as much again become garbage before it comes
+	}
 }
 
 // discard reads what the peer has sent already, and forgets it.

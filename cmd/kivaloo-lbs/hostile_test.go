@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/wire"
 )
 
@@ -172,6 +173,21 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	s.connect(t).mustNext(t, 0, noBlock) // by now it has read all that came
 	if after := s.memory(t); after > before+128<<20 {
 		t.Errorf("grew from %d to %d bytes", before, after)
+	}
+}
+
+// Long appends take little more memory than they are long, also one after the other.
+func TestLongAppendsTakeTheirLength(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 131072, "-L")
+	before := s.memory(t)
+	c := s.connect(t)
+	const blocks = 64 << 20 / 131072
+	for i := range 3 {
+		c.mustAppend(t, uint64(i*blocks), blocks, 131072)
+	}
+	if grown := s.memory(t) - before; grown > 144<<20 && !daemontest.Race {
+		t.Errorf("grew by %d bytes", grown)
 	}
 }
 

@@ -2,6 +2,7 @@ package lbs
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"kivaloo/actors"
 	"kivaloo/disk"
@@ -169,6 +170,9 @@ func (s *Server) readDone(op *disk.Op) {
 func (s *Server) appendDone(op *disk.Op) {
 	c := s.appender
 	s.appender, s.append.Pages = nil, nil
+	if s.appendCharge > 0 {
+		debug.FreeOSMemory() // or the next one would come while this one is garbage
+	}
 	s.opts.Counts.Add(opAppend, outcome(op), 1)
 	out := c.conn.NewOutput()
 	out.Answered, out.Reserved = 1, s.appendCharge
