@@ -206,3 +206,25 @@ func TestActorSaysWhatIsNotFlushed(t *testing.T) {
 		sameContent(t, newHarness(t, store, journalConfig()).dump(), model{"k": "v"})
 	}
 }
+
+// TestActorTriesAFullDiskAgain: a stop does not wait until changes would be let through again after the disk was full.
+func TestActorTriesAFullDiskAgain(t *testing.T) {
+	store := newMemStore(512)
+	tree, err := Open(store, journalConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := NewActor(tree, store)
+	refused := stopper{newRecorder(), cancel}
+	made := stopper{newRecorder(), func() {
+		store.fail = disk.ErrNoSpace
+		a.Requests().PushOne(&Batch{Client: refused, Requests: []Request{set("l", "w")}})
+	}}
+	a.Requests().PushOne(&Batch{Client: made, Requests: []Request{set("k", "v")}})
+	if err := a.Run(ctx); err != nil || len(refused.failed) != 1 || !endsInRoot(store) {
+		t.Errorf("%v; refused: %v; the last block is a root: %t", err, refused.failed, endsInRoot(store))
+	}
+}
