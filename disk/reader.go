@@ -39,7 +39,7 @@ func (c *chain) readBlock(block uint64, buf []byte) (bool, error) {
 	}
 	if !c.loadedSums(f).match(index, buf) {
 		return false, fmt.Errorf("%s does not have the content that was written, offset %d: %w",
-			f.path, index*uint64(len(buf)), ErrCorrupt)
+			f.path, index*uint64(len(buf)), ErrRot)
 	}
 	return true, nil
 }

@@ -18,6 +18,12 @@ import (
 // before it or, where there is a seal, behind what that says; if one is bad, nobody was told that
 // this tree is durable, and the root before it is the one. What the journal says since that tree
 // was made is then replayed on it: see replay.go.
+//
+// Nobody was told, unless there is evidence that the append was durable; then a bad page is damage that came later. The root
+// stays, and only those who need the page fail. Evidence is
+//
+//	a checksum that does not fit       the block store takes checksums of what is durable
+//	the tree before it has been freed  that happens when the root is durable
 
 // errNoRoot: a store that has blocks, but no tree.
 var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
@@ -239,17 +245,24 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 		if ok {
 			since = before.Block + 1
 		}
-		bad := checkSince(store, root, since)
+		bad := s.checkSince(root, since)
 		if bad == nil {
 			bad = checkRecord(store, root, before.ReplayFrom) // from the first block on, if there was no root before
 		}
+		if bad != nil && s.acknowledged(bad, root, before) {
+			log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", root.Block, "err", bad)
+			bad = nil
+		}
 		if bad == nil {
+			if err := s.checkBehind(root); err != nil {
+				return Root{}, err
+			}
 			root.Skipped = s.behind(root.Block)
 			logSkipped(root.Skipped, log)
 			return root, nil
 		}
 		if !errors.Is(bad, disk.ErrCorrupt) {
-			return Root{}, fmt.Errorf("check the last commit: %w", bad) // which says nothing about what was written
+			return Root{}, fmt.Errorf("check the last commit, of root %d: %w", root.Block, bad) // which says nothing about what was written
 		}
 		s.skip(root.Block, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", bad))
 		root = before
@@ -258,18 +271,76 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 		return Root{}, err
 	}
 	logSkipped(s.skipped, log)
-	return Root{}, fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
+	err = fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
 		errNoRoot, info.Last+1, info.Last, info.BlockSize)
+	if len(s.skipped) > 0 {
+		err = fmt.Errorf("%w If so, restore it from a backup; the last block that is no good: %w", err, s.skipped[0])
+	}
+	return Root{}, err
 }
 
 // rootSearch is the search for the last root.
 type rootSearch struct {
 	store   disk.Store
-	skipped []Fault // what was passed over, from the end of the store backwards
+	skipped []Fault  // what was passed over, from the end of the store backwards
+	rotten  []uint64 // blocks among it of which the checksum does not fit
+}
+
+// acknowledged reports whether the tree of root, in which bad was found, is known to have been durable: the tree before it, of which
+// the root is given if it was found, has been freed.
+func (s *rootSearch) acknowledged(bad error, root, before Root) bool {
+	if !errors.As(bad, new(*BlockError)) || !errors.Is(bad, disk.ErrCorrupt) || len(s.behind(root.Block)) > 0 {
+		return false
+	}
+	first := uint64(0) // of the tree before: where a store begins
+	if before.Page != nil {
+		first = before.Oldest
+	}
+	return s.isGone(first) && !s.isGone(root.Oldest)
+}
+
+// isGone reports whether a block does not exist any more.
+func (s *rootSearch) isGone(block uint64) bool {
+	ok, err := disk.ReadBlock(s.store, block, make([]byte, s.store.Info().BlockSize))
+	return err == nil && !ok
+}
+
+// checkBehind returns an error if there is a block behind the root that was durable, and may have been a root, or a batch that
+// was acknowledged.
+func (s *rootSearch) checkBehind(root Root) error {
+	for _, block := range s.rotten {
+		if block < root.Block {
+			continue
+		}
+		at := Root{Block: block}
+		if err := s.readRecord(&at); err != nil {
+			return err
+		}
+		if at.record {
+			continue // it was a root, and the journal has all that was in its tree
+		}
+		before, err := hasBatch(s.store, root.ReplayFrom, block)
+		if err != nil {
+			return err
+		}
+		after, err := hasBatch(s.store, block+1, s.store.Info().Next)
+		if err != nil {
+			return err
+		}
+		if before && after {
+			continue // replaying finds out if a batch is missing
+		}
+		return fmt.Errorf("%w, and what was in it is not known; the last root before it is block %d: "+
+			"restore the store from a backup", &BlockError{block, disk.ErrRot}, root.Block)
+	}
+	return nil
 }
 
 // skip notes that something cannot be used.
 func (s *rootSearch) skip(block uint64, why error) {
+	if errors.Is(why, disk.ErrRot) {
+		s.rotten = append(s.rotten, block)
+	}
 	if len(s.skipped) < maxReportedFaults {
 		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the root", Err: why})
 	}
@@ -383,10 +454,11 @@ func readRoot(block uint64, p []byte) (Root, error) {
 }
 
 // checkSince verifies the pages of a tree that are at block since or behind it, and their seal, and
-// that its oldest leaf is still there.
-func checkSince(store disk.Store, root Root, since uint64) error {
+// that its oldest leaf is still there. A block that was whole once is no sign of a commit that was cut short.
+func (s *rootSearch) checkSince(root Root, since uint64) error {
+	store := s.store
 	var bad error
-	if first, ok, err := sealOf(store, root); err != nil {
+	if first, ok, err := sealOf(store, root); err != nil && !errors.Is(err, disk.ErrRot) {
 		return err
 	} else if ok && first >= since && first < root.Block {
 		since = first // what is before was of appends that had been synced
@@ -394,20 +466,29 @@ func checkSince(store disk.Store, root Root, since uint64) error {
 	walk := walker{
 		store: store,
 		since: since,
-		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
+		fault: func(block uint64, _ string, err error) bool {
+			if errors.Is(err, disk.ErrRot) {
+				return true // it was there
+			}
+			bad = &BlockError{block, err}
+			return false
+		},
 	}
 	walk.tree(root)
 	if bad == nil {
 		bad = checkSeal(store, root, since)
 	}
+	if errors.Is(bad, disk.ErrRot) {
+		bad = nil // the append with this block in it was durable
+	}
 	if bad != nil || root.Oldest >= since {
 		return bad
 	}
-	ok, err := disk.ReadBlock(store, root.Oldest, make([]byte, store.Info().BlockSize))
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
+	// Whether it can be read, and is good, matters only to those who need it.
+	if s.isGone(root.Oldest) {
+		return fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
 	}
-	return err
+	return nil
 }
 
 // errHasBatch ends a look for batches at the first.
@@ -435,13 +516,26 @@ func checkRecord(store disk.Store, root Root, first uint64) error {
 	if err == nil {
 		return nil
 	}
+	has, err := hasBatch(store, first, root.Block)
+	if has {
+		err = errHasBatch
+	}
+	return err
+}
+
+// hasBatch reports whether there is a whole batch that changes something in the blocks from first on and before end.
+func hasBatch(store disk.Store, first, end uint64) (bool, error) {
 	r := journalReader{store: store, batch: func(payload []byte) error {
 		if len(payload) > 0 {
 			return errHasBatch
 		}
 		return nil
 	}}
-	return r.read(first, root.Block)
+	err := r.read(first, end)
+	if errors.Is(err, errHasBatch) {
+		return true, nil
+	}
+	return false, err
 }
 
 // window reads several blocks of a store at once. It starts with one, for most often that is

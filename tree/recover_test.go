@@ -229,6 +229,103 @@ func TestUnreadableStore(t *testing.T) {
 	}
 }
 
+// TestRotIsNoTear: a block of the last commit that was durable, as its checksum shows, and has changed since, does not make the
+// commit one that was never acknowledged. If it is the root, nothing older is served instead.
+func TestRotIsNoTear(t *testing.T) {
+	for _, size := range []int{512, 600} { // without a seal, and with one
+		h := newHarness(t, newMemStore(size), testConfig())
+		for i := 0; i < 600; i += 60 {
+			h.do(sets(i, 60, "some value")...)
+		}
+		h.do(sets(200, 200, "another")...)
+		from, root := h.store.lastAppend(), h.rootBlock()
+		if root-from < 3 {
+			t.Fatalf("the last append has %d pages", root-from+1)
+		}
+		pages := map[uint64]bool{}
+		walkStore(t, h.store, func(v visited) { pages[v.block] = true })
+		for b := from; b <= root; b++ {
+			s := h.store.clone()
+			s.unread[b] = disk.ErrRot
+			found, err := FindRoot(s, quiet)
+			if b == root {
+				if !errors.Is(err, disk.ErrRot) || !strings.Contains(err.Error(), fmt.Sprintf("block %d", b)) {
+					t.Errorf("the root is rotten: root %d, %v", found.Block, err)
+				}
+				continue
+			}
+			if err != nil || found.Block != root {
+				t.Errorf("block %d is rotten: root %d, %v; want %d", b, found.Block, err, root)
+				continue
+			}
+			if r := Check(t.Context(), s, found); pages[b] && (len(r.Faults) != 1 || r.Faults[0].Block != b) {
+				t.Errorf("block %d is rotten: found %v", b, r.Faults)
+			}
+		}
+	}
+}
+
+// TestRottenRootOfCheckpoint: the journal has all that is in a tree whose root has rotted, as long as the tree before it is there.
+func TestRottenRootOfCheckpoint(t *testing.T) {
+	for _, size := range []int{512, 600} {
+		s, m := savedAtOnce(t, size)
+		root, err := FindRoot(s, quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.unread[root.Block] = disk.ErrRot
+		opened(t, s, journalConfig(), m)
+
+		// A batch is another matter: the first, one between others, the last.
+		h := newHarness(t, newMemStore(size), journalConfig())
+		for i := range 3 {
+			h.do(set("key", fmt.Sprint(i)))
+		}
+		for block := h.rootBlock() + 1; block < h.store.next(); block++ {
+			s := h.store.clone()
+			s.unread[block] = disk.ErrRot
+			if tr, err := Open(s, journalConfig()); !errors.Is(err, disk.ErrCorrupt) {
+				t.Errorf("batch at block %d of %d is rotten: %v", block, s.next(), err)
+				tr.Close()
+			}
+		}
+	}
+}
+
+// TestFreedMeansDurable: where the tree before the last has been freed, the last was durable, and a bad page of it is no sign of
+// a commit that was cut short.
+func TestFreedMeansDurable(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
+	last := len(l.ends) - 1
+	before, err := FindRoot(l.cut(l.ends[last-1]), quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := FindRoot(l.store, quiet)
+	if err != nil || whole.Oldest <= before.Oldest {
+		t.Fatalf("oldest leaf %d, and then %d; %v", before.Oldest, whole.Oldest, err)
+	}
+	bad := uint64(0)
+	walkStore(t, l.store, func(v visited) {
+		if v.height == 0 && v.block >= l.start(last) {
+			bad = v.block
+		}
+	})
+	for _, freed := range []uint64{before.Oldest, before.Oldest + 1} {
+		s := l.store.clone()
+		clear(s.page(bad))
+		s.run(&disk.Op{Kind: disk.Free, Block: freed})
+		root, err := FindRoot(s, quiet)
+		want := l.ends[last-1] - 1
+		if freed > before.Oldest {
+			want = l.ends[last] - 1
+		}
+		if err != nil || root.Block != want {
+			t.Errorf("freed before %d: root %d, %v; want %d", freed, root.Block, err, want)
+		}
+	}
+}
+
 // TestGapsAtTheTop: block numbers at the end without a block are passed over, up to a limit.
 func TestGapsAtTheTop(t *testing.T) {
 	for gap, found := range map[int]bool{1: true, 63: true, 64: true, 1000: true, maxScanGap: true, maxScanGap + 1: false} {

@@ -102,6 +102,9 @@ func check(ctx context.Context, dir string, blockSize int, stdout io.Writer, log
 		fmt.Fprintf(stdout, "journal: %v\n", journalErr)
 	} else if len(root.Skipped) > 0 {
 		fmt.Fprintf(stdout, "a start will go back to the root at block %d\n", root.Block)
+	} else if n > 0 {
+		fmt.Fprintf(stdout, "a start will use the root at block %d; requests that need a block above, or what is below it, will fail: "+
+			"back up what can be read, and restore the store from a backup\n", root.Block)
 	}
 	if n > 0 {
 		return fmt.Errorf("check %s: faults: %d", dir, n)
