@@ -17,7 +17,7 @@ func TestAllocations(t *testing.T) {
 	near, far := net.Pipe()
 	go answerGets(far, []byte("a value of some bytes"))
 	c := &Client{addr: "test"}
-	c.start(newSession("test", near, 16))
+	c.start(newSession("test", near, 16, Params{MaxLen, MaxLen}))
 	defer c.Close()
 
 	canEnd, cancel := context.WithCancel(context.Background())

@@ -59,6 +59,12 @@ func appendBackupHeader(dst []byte, snapshot uint64) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
+// IsBackup reports whether what begins with head is a backup of any version, whole or not. A dump begins so
+// only if its first key is one of 75 bytes that begins with the rest of the name and three zeros.
+func IsBackup(head []byte) bool {
+	return bytes.HasPrefix(head, []byte(backupMagic+"\x00\x00\x00"))
+}
+
 // parseBackupHeader reads the header in b, which has its length.
 func parseBackupHeader(b []byte) (snapshot uint64, err error) {
 	version := binary.BigEndian.Uint32(b[8:])
@@ -80,6 +86,7 @@ type backupWriter struct {
 	sum   hash.Hash // of all that has been written
 	pairs uint64    // written
 	bytes int64     // written
+	last  []byte    // the last key written
 	chunk []byte    // room for one
 }
 
@@ -91,7 +98,8 @@ func newBackupWriter(w io.Writer, snapshot uint64) (*backupWriter, error) {
 
 // newBackupWriterAt goes on with the backup that p was found in, and takes its sum.
 func newBackupWriterAt(w io.Writer, p *BackupPosition) *backupWriter {
-	return &backupWriter{w: w, sum: p.sum, pairs: p.pairs, bytes: p.offset}
+	_, last, _ := countPairs(p.chunk, nil, true) // it has been read without an error
+	return &backupWriter{w: w, sum: p.sum, pairs: p.pairs, bytes: p.offset, last: bytes.Clone(last)}
 }
 
 func (b *backupWriter) write(p []byte) error {
@@ -103,18 +111,15 @@ func (b *backupWriter) write(p []byte) error {
 	return nil
 }
 
-// put writes a chunk of pairs, of at most maxBackupChunkBytes, which come after all others. What is
-// not well formed it does not write.
+// put writes a chunk of pairs, of at most maxBackupChunkBytes. What is not well formed, or does not come after all
+// others, it does not write.
 func (b *backupWriter) put(pairs []byte) error {
 	if len(pairs) == 0 {
 		return nil
 	}
-	n := uint64(0)
-	for rest := pairs; len(rest) > 0; n++ {
-		var err error
-		if _, _, rest, err = wire.CutPair(rest); err != nil {
-			return err
-		}
+	n, last, err := countPairs(pairs, b.last, b.pairs == 0)
+	if err != nil {
+		return err
 	}
 	b.chunk = binary.BigEndian.AppendUint32(b.chunk[:0], uint32(len(pairs)))
 	b.chunk = append(b.chunk, pairs...)
@@ -122,8 +127,25 @@ func (b *backupWriter) put(pairs []byte) error {
 	if err := b.write(b.chunk); err != nil {
 		return err
 	}
-	b.pairs += n
+	b.pairs += uint64(n)
+	b.last = append(b.last[:0], last...)
 	return nil
+}
+
+// countPairs returns how many pairs there are, which must ascend from the key last on, or from any if they are the first, and
+// the key of the last one.
+func countPairs(pairs, last []byte, first bool) (n int, end []byte, err error) {
+	for rest := pairs; len(rest) > 0; n++ {
+		key, _, tail, err := wire.CutPair(rest)
+		switch {
+		case err != nil:
+			return 0, nil, err
+		case !first && bytes.Compare(key, last) <= 0:
+			return 0, nil, fmt.Errorf("key %q out of order", key)
+		}
+		last, first, rest = key, false, tail
+	}
+	return n, last, nil
 }
 
 // finish writes the trailer.
@@ -199,30 +221,15 @@ func (b *backupReader) next() (pairs []byte, n int, err error) {
 		return nil, 0, fmt.Errorf("%w: wrong checksum of the chunk at byte %d", ErrBadBackup, b.bytes)
 	}
 	pairs = body[4:]
-	if n, err = b.checkPairs(pairs); err != nil {
-		return nil, 0, err
+	n, last, err := countPairs(pairs, b.last, b.pairs == 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: chunk at byte %d: %w", ErrBadBackup, b.bytes, err)
 	}
+	b.last = append(b.last[:0], last...)
 	b.sum.Write(b.chunk)
 	b.pairs += uint64(n)
 	b.bytes += int64(len(b.chunk))
 	return pairs, n, nil
-}
-
-// checkPairs counts the pairs of a chunk, which are to go on in order.
-func (b *backupReader) checkPairs(pairs []byte) (n int, err error) {
-	last, first := b.last, b.pairs == 0
-	for rest := pairs; len(rest) > 0; n++ {
-		key, _, tail, err := wire.CutPair(rest)
-		switch {
-		case err != nil:
-			return 0, fmt.Errorf("%w: chunk at byte %d: %w", ErrBadBackup, b.bytes, err)
-		case !first && bytes.Compare(key, last) <= 0:
-			return 0, fmt.Errorf("%w: chunk at byte %d: key %q out of order", ErrBadBackup, b.bytes, key)
-		}
-		last, first, rest = key, false, tail
-	}
-	b.last = append(b.last[:0], last...)
-	return n, nil
 }
 
 // end reads the trailer, of which the first four bytes have been read, and returns io.EOF if it is right.

@@ -126,8 +126,13 @@ func (cl *call) made(record []byte) (bool, error) {
 
 // params takes the answer to a PARAMS out of record.
 func (cl *call) params(record []byte) (Params, error) {
+	p, err := parseParams(record)
+	return p, cl.bad(err)
+}
+
+func parseParams(record []byte) (Params, error) {
 	maxKey, maxValue, err := wire.ParseKVParams(record)
-	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}, cl.bad(err)
+	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}, err
 }
 
 // bad makes an *OpError of what is wrong with an answer, if anything is.

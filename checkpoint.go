@@ -29,16 +29,20 @@ func (s *Snapshot) copyTo(ctx context.Context, fsys disk.FS, dir string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, copied.Close()) }()
-	b := copied.NewBatch()
+	b, pairs := copied.NewBatch(), uint64(0)
 	for p, err := range s.Range(ctx, nil, nil) {
 		if err != nil {
 			return err
 		}
+		pairs++
 		if b.Set(p.Key, p.Value); b.Len() == restoreBatch {
 			if err := copied.Apply(ctx, b); err != nil {
 				return err
 			}
 		}
 	}
-	return copied.Apply(ctx, b)
+	if err := copied.Apply(ctx, b); err != nil {
+		return err
+	}
+	return copied.verifyCopy(ctx, pairs)
 }

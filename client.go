@@ -37,10 +37,11 @@ type Params struct {
 	MaxValue int // longest value, in bytes
 }
 
-// Dial connects to the server at addr: the path of a unix socket, which must begin
-// with "/", "./" or "../", or host:port, or [ip]:port. It asks for the server's limits
+// Dial connects to the server at addr: the path of a unix socket or of the directory that
+// it is in, which has a slash in it, or host:port, or [ip]:port. It asks for the server's limits
 // before it returns, which shows that the other end understands the protocol and
-// lets the Client refuse what the server would hang up on.
+// lets the Client refuse what the server would hang up on. The error is ErrNotKivaloo
+// if something else answers.
 //
 // ctx bounds only the connecting. The daemon kivaloo-kvlds serves one connection
 // at a time unless told otherwise: until it turns to this one, Dial waits.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -74,8 +73,9 @@ type DB struct {
 	readers *tree.Readers
 	group   *actors.Group
 
-	pushing sync.RWMutex // held for reading by those who give the actor something
-	closed  bool         // with pushing held for writing
+	using  sync.RWMutex   // held for reading by those who give the actor something, or join checks
+	closed bool           // with using held for writing
+	checks sync.WaitGroup // those who read the block store themselves
 
 	closing  sync.Once
 	closeErr error
@@ -98,28 +98,24 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	blockSize, err := o.blockSize(fsys, dir)
-	if err != nil {
-		return nil, err
-	}
-	cfg, err := o.treeConfig(blockSize)
-	if err != nil {
-		return nil, err
-	}
-	if fsys == nil && !o.ReadOnly {
-		if err := disk.MakeDir(dir); err != nil {
-			return nil, err
-		}
+	fresh := DefaultBlockSize
+	if o.ReadOnly {
+		fresh = 0
 	}
 	events := &actors.Events{}
-	store, err := disk.Open(dir, disk.Options{BlockSize: blockSize, NoSync: o.NoSync, ReadOnly: o.ReadOnly, FS: fsys, Log: o.Log,
-		OnSync: func(took time.Duration) { disk.NoteStall(events, took) }})
-	if err != nil {
+	store, t, err := tree.OpenDir(dir, disk.Options{
+		BlockSize: o.BlockSize,
+		NoSync:    o.NoSync,
+		ReadOnly:  o.ReadOnly,
+		FS:        fsys,
+		Log:       o.Log,
+		OnSync:    func(took time.Duration) { disk.NoteStall(events, took) },
+	}, fresh, o.treeConfig)
+	switch {
+	case errors.Is(err, tree.ErrUnknownBlockSize):
+		return nil, fmt.Errorf("%w; if you know the block size, set Options.BlockSize", err)
+	case err != nil:
 		return nil, err
-	}
-	t, err := tree.Open(store, cfg)
-	if err != nil {
-		return nil, errors.Join(err, store.Close())
 	}
 	t.Note(events)
 	db := &DB{
@@ -137,32 +133,10 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// blockSize returns the length of the pages in dir, or of those that will be there. It changes nothing.
-func (o *Options) blockSize(fsys disk.FS, dir string) (int, error) {
-	if o.BlockSize != 0 && (o.BlockSize < disk.MinBlockSize || o.BlockSize > disk.MaxBlockSize) {
-		return 0, fmt.Errorf("block size %d is not within %d to %d", o.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
-	}
-	found, err := tree.DetectBlockSize(fsys, dir)
-	missing := errors.Is(err, fs.ErrNotExist) || err == nil && found == 0
-	switch {
-	case missing && o.ReadOnly:
-		return 0, errors.New("there is no store to be read")
-	case err != nil && !missing && o.BlockSize == 0:
-		return 0, fmt.Errorf("%w; if you know the block size, set Options.BlockSize", err)
-	case found != 0 && o.BlockSize != 0 && found != o.BlockSize:
-		return 0, fmt.Errorf("the store has blocks of %d bytes, not %d", found, o.BlockSize)
-	case found != 0:
-		return found, nil
-	case o.BlockSize != 0:
-		return o.BlockSize, nil
-	}
-	return DefaultBlockSize, nil
-}
-
 // treeConfig returns what the options say about the tree, and refuses what cannot be.
 func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 	cfg := tree.Config{
-		CachePages:   o.CacheBytes / blockSize,
+		CachePages:   o.CacheBytes / max(1, blockSize),
 		MaxKey:       o.MaxKey,
 		MaxValue:     o.MaxValue,
 		StorageCost:  max(0, o.StorageCost),
@@ -187,6 +161,8 @@ func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 		cfg.JournalBytes = tree.DefaultJournalBytes
 	}
 	switch {
+	case blockSize < disk.MinBlockSize || blockSize > disk.MaxBlockSize:
+		return cfg, fmt.Errorf("block size %d is not within %d to %d", blockSize, disk.MinBlockSize, disk.MaxBlockSize)
 	case o.CacheBytes != 0 && cfg.CachePages < tree.MinCachePages:
 		return cfg, fmt.Errorf("a cache of %d bytes has %d pages of %d bytes: there must be at least %d",
 			o.CacheBytes, cfg.CachePages, blockSize, tree.MinCachePages)
@@ -203,11 +179,12 @@ func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 // Close ends the DB. Changes that are under way are finished; operations that come later fail with ErrClosed.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
-		db.pushing.Lock()
+		db.using.Lock()
 		db.closed = true
-		db.pushing.Unlock()
+		db.using.Unlock()
 		db.group.Stop()
 		err := db.group.Wait()
+		db.checks.Wait() // their contexts have ended with the group's
 		db.readers.Close()
 		db.tree.Close()
 		if err = errors.Join(err, db.store.Close()); err != nil {
@@ -222,13 +199,18 @@ func (db *DB) Params(ctx context.Context) (Params, error) {
 	if err := ctx.Err(); err != nil {
 		return Params{}, db.opError("params", false, err)
 	}
+	db.using.RLock()
+	defer db.using.RUnlock()
+	if db.closed {
+		return Params{}, db.opError("params", false, ErrClosed)
+	}
 	return db.limits, nil
 }
 
 // push gives the actor a batch.
 func (db *DB) push(b *tree.Batch) error {
-	db.pushing.RLock()
-	defer db.pushing.RUnlock()
+	db.using.RLock()
+	defer db.using.RUnlock()
 	if db.closed {
 		return ErrClosed
 	}

@@ -515,6 +515,8 @@ func TestOpenRefuses(t *testing.T) {
 	store := t.TempDir()
 	db := openDB(t, store, kv.Options{BlockSize: 1024})
 	mustDo(t, db.Set(t.Context(), []byte("k"), []byte("v")))
+	other := t.TempDir()
+	mustDo(t, openDB(t, other, kv.Options{BlockSize: 1024}).Close())
 	empty := filepath.Join(t.TempDir(), "empty")
 	for _, test := range []struct {
 		dir  string
@@ -524,7 +526,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{dir: store, is: kv.ErrLocked},
 		{dir: store, o: kv.Options{ReadOnly: true}, is: kv.ErrLocked},
-		{dir: store, o: kv.Options{BlockSize: 2048}, says: "has blocks of 1024 bytes, not 2048"},
+		{dir: other, o: kv.Options{BlockSize: 2048}, says: "has blocks of 1024 bytes, not 2048"},
 		{dir: empty, o: kv.Options{ReadOnly: true}, says: "no store"},
 		{dir: empty, o: kv.Options{BlockSize: 500}, says: "500 is not within 512 to 131072"},
 		{dir: empty, o: kv.Options{CacheBytes: 1}, says: "a cache of 1 bytes"},

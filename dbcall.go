@@ -137,7 +137,7 @@ func (nobody) Abandoned() bool                          { return false }
 // certain reports whether a change that has failed with err has certainly not been made. Only a failed append leaves
 // that open.
 func certain(err error) bool {
-	for _, e := range []error{tree.ErrReadOnly, tree.ErrStopped, tree.ErrSnapshotGone, disk.ErrNoSpace} {
+	for _, e := range []error{tree.ErrReadOnly, tree.ErrStopped, tree.ErrSnapshotGone, tree.ErrCacheFull, disk.ErrNoSpace} {
 		if errors.Is(err, e) {
 			return true
 		}

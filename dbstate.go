@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"kivaloo/actors"
+	"kivaloo/disk"
 	"kivaloo/tree"
 )
 
@@ -14,6 +15,7 @@ type Stats struct {
 	Height       int   // of the tree: how many pages lead to a leaf
 	Pages        int64 // of the tree
 	DiskBytes    int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
+	StuckBytes   int64 // of DiskBytes, what cannot be reclaimed because an old page cannot be read
 	CachedPages  int   // pages in memory
 	CacheLimit   int   // pages that may be in memory
 	Snapshots    int   // open ones
@@ -31,6 +33,7 @@ func (db *DB) Stats() Stats {
 	_ = db.on(func(t *tree.Tree) { s = t.Stats() })
 	return Stats{
 		BlockSize: s.BlockSize, Height: s.Height, Pages: int64(s.Pages), DiskBytes: int64(s.Blocks) * int64(s.BlockSize),
+		StuckBytes:  int64(s.Stuck) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
 		Unsaved: s.Unsaved, JournalBytes: s.Journal, Checkpoints: int64(s.Checkpoints),
@@ -49,49 +52,78 @@ func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.
 // Verify has what is in memory only saved, reads every page of the store as it is then from the disk, and checks all that is
 // known of it. Changes go on meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
 func (db *DB) Verify(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if _, err := db.verify(ctx); err != nil {
 		return db.opError("verify", false, err)
 	}
-	at, root, err := db.saved("verify")
+	return nil
+}
+
+// verify is Verify, and returns how many pairs there are.
+func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	at, root, err := db.saved(ctx, "verify")
 	if err != nil {
-		return db.opError("verify", false, err)
+		return 0, err
 	}
 	defer db.release(at)
-	report := tree.Check(ctx, db.store, root)
-	if err := ctx.Err(); err != nil {
-		return db.opError("verify", false, err)
+	report, err := db.checkTree(ctx, root)
+	if err != nil {
+		return 0, err
 	}
 	if len(report.Faults) == 0 {
-		return nil
+		return report.Pairs, nil
 	}
 	first := report.Faults[0]
 	err = first.Err
 	if more := len(report.Faults) + report.More - 1; more > 0 {
 		err = fmt.Errorf("%w (and %d more faults)", err, more)
 	}
-	return db.opError("verify", false, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)})
+	return 0, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)}
+}
+
+// verifyCopy verifies a store that has been made of so many pairs, all of which must be there.
+func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
+	n, err := db.verify(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the new store again: %w", err)
+	case n != pairs:
+		return fmt.Errorf("%w: the new store was made of %d pairs, and has %d of them", disk.ErrCorrupt, pairs, n)
+	}
+	return nil
+}
+
+// checkTree reads every page under root. It returns ErrClosed if the DB is closed meanwhile, which waits for it.
+func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, error) {
+	db.using.RLock()
+	if db.closed {
+		db.using.RUnlock()
+		return nil, ErrClosed
+	}
+	db.checks.Add(1)
+	db.using.RUnlock()
+	defer db.checks.Done()
+	open := db.group.Context() // ends with the DB
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(open, cancel)()
+	report := tree.Check(ctx, db.store, root)
+	switch {
+	case open.Err() != nil:
+		return nil, ErrClosed
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return report, nil
 }
 
 // saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
-func (db *DB) saved(name string) (*tree.Snapshot, tree.Root, error) {
-	type result struct {
-		at   *tree.Snapshot
-		root tree.Root
-		err  error
+func (db *DB) saved(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
+	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeSaved(name, got) })
+	if err == nil {
+		err = db.on(func(t *tree.Tree) { root = t.Root(at) })
 	}
-	done := make(chan result, 1)
-	err := db.on(func(t *tree.Tree) {
-		t.TakeSaved(name, func(s *tree.Snapshot, err error) {
-			if err != nil {
-				done <- result{err: err}
-				return
-			}
-			done <- result{at: s, root: t.Root(s)}
-		})
-	})
-	if err != nil {
-		return nil, tree.Root{}, err
-	}
-	r := <-done // a checkpoint comes to its end, or fails
-	return r.at, r.root, r.err
+	return at, root, err
 }

@@ -17,18 +17,32 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, &OpError{Op: "dial", Addr: c.addr, Err: err}
 	}
-	s := newSession(c.addr, conn, c.options.window)
-	s.limits, err = s.params(ctx)
+	limits, err := hello(ctx, conn)
 	if err != nil {
-		s.close()
-		return nil, err
+		conn.Close()
+		return nil, &OpError{Op: "dial", Addr: c.addr, Err: err}
 	}
-	return s, nil
+	return newSession(c.addr, conn, c.options.window, limits), nil
+}
+
+// hello asks for the limits, which shows whether the other end is a server. It reads nothing that
+// comes after the answer.
+func hello(ctx context.Context, conn net.Conn) (Params, error) {
+	request := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeParams})
+	answer, err := wire.Ask(ctx, conn, request, maxHelloBytes)
+	if err != nil {
+		return Params{}, err
+	}
+	p, err := parseParams(answer)
+	if err != nil {
+		return Params{}, fmt.Errorf("%w: %w", ErrNotKivaloo, err)
+	}
+	return p, nil
 }
 
 // dial connects to addr, with TLS unless config is nil.
 func dial(ctx context.Context, addr string, config *tls.Config) (net.Conn, error) {
-	addrs, err := resolve(ctx, addr)
+	addrs, err := wire.ResolveAddrContext(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -40,17 +54,6 @@ func dial(ctx context.Context, addr string, config *tls.Config) (net.Conn, error
 		return conn, err
 	}
 	return handshake(ctx, conn, addr, config)
-}
-
-func resolve(ctx context.Context, addr string) ([]wire.Addr, error) {
-	if !strings.HasPrefix(addr, "./") && !strings.HasPrefix(addr, "../") {
-		return wire.ResolveAddrContext(ctx, addr)
-	}
-	// Not made absolute, because a socket's path may not be long.
-	if len(addr) > wire.MaxUnixPathLen {
-		return nil, fmt.Errorf("the path has %d bytes, a unix socket's at most %d", len(addr), wire.MaxUnixPathLen)
-	}
-	return []wire.Addr{{Name: addr, Network: "unix", Address: addr}}, nil
 }
 
 // handshake puts TLS on conn, which leads to addr. It closes conn if that fails.

@@ -19,6 +19,8 @@ var (
 	ErrTooLong = errors.New("too long")
 	// ErrLocked: another process has the store open.
 	ErrLocked = disk.ErrLocked
+	// ErrNotKivaloo: what answers at the address is no server of pairs. The error says what it seems to be.
+	ErrNotKivaloo = wire.ErrNotKivaloo
 	// ErrReadOnly: the change was not made, because the store was opened for reading
 	// only, or because nothing can be made durable any more.
 	ErrReadOnly = tree.ErrReadOnly

@@ -25,6 +25,9 @@ const (
 	// and the next key. Nothing legal reaches the round number.
 	maxAnswerBytes = rangeMaxBytes + 1024
 
+	// maxHelloBytes bounds the record of the first answer, that to PARAMS: two numbers.
+	maxHelloBytes = 64
+
 	// backupChunkBytes is how much one BACKUP asks for. It becomes a chunk of the backup, which is
 	// what is lost, or read again, when that is interrupted.
 	backupChunkBytes = rangeMaxBytes

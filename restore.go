@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,9 +27,10 @@ var ErrNotEmpty = errors.New("directory is not empty")
 // Restore makes a store in dir of the backup that r has, which may be from a server or from a DB. dir must be missing or
 // empty. The options are those of Open: nothing of them is in the backup.
 //
-// The store is built, and checked, in a directory beside dir that takes its name in the end. So dir has either all of
-// what was backed up, durable, or is as it was; after a crash the other directory, of which the name begins
-// with that of dir and has "restore" in it, may be left. The error wraps ErrBadBackup if the backup is incomplete or damaged.
+// The store is built in a directory beside dir. Every page of it is read again, and the pairs in them counted: there must
+// be as many as the backup says. Then that directory takes the name. So dir has either all of what was backed up, durable,
+// or is as it was; after a crash the other directory, of which the name begins with that of dir and has "restore" in it,
+// may be left. The error wraps ErrBadBackup if the backup is incomplete or damaged.
 func Restore(ctx context.Context, r io.Reader, dir string, o Options, opts ...BackupOption) error {
 	if err := restore(ctx, r, dir, o, newBackupOptions(opts)); err != nil {
 		return &OpError{Op: "restore", Addr: dir, Err: corruption(err)}
@@ -43,7 +45,11 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
-	in, err := newBackupReader(r) // before anything is made
+	// Before anything is made.
+	if _, err := o.treeConfig(cmp.Or(o.BlockSize, DefaultBlockSize)); err != nil {
+		return err
+	}
+	in, err := newBackupReader(r)
 	if err != nil {
 		return err
 	}
@@ -60,9 +66,15 @@ func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	if dir, err = realPath(dir); err != nil {
 		return err
 	}
-	if err := disk.MakeDir(filepath.Dir(dir)); err != nil {
+	undo, err := disk.MakeDir(filepath.Dir(dir))
+	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
 	parent, err := os.OpenRoot(filepath.Dir(dir))
 	if err != nil {
 		return err
@@ -172,5 +184,5 @@ func load(ctx context.Context, in *backupReader, fsys disk.FS, dir string, o Opt
 		return err
 	}
 	bo.progress(int64(in.pairs), in.bytes)
-	return ctx.Err()
+	return db.verifyCopy(ctx, in.pairs)
 }

@@ -194,3 +194,63 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 		t.Errorf("%q became %q, beside %q", before, after, names(t, place))
 	}
 }
+
+// Directories on the way to a store that was not made are not left either.
+func TestNoStoreNoDirectories(t *testing.T) {
+	db, _ := filled(t, 10)
+	var backup bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &backup))
+	place := t.TempDir()
+	dir := filepath.Join(place, "a", "b", "c")
+	for _, o := range []kivaloo.Options{{BlockSize: 511}, {CacheBytes: 1}, {MaxKey: 256}} {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, o); err == nil {
+			t.Errorf("restored with %+v", o)
+		}
+		if db, err := kivaloo.Open(dir, o); err == nil {
+			db.Close()
+			t.Errorf("opened with %+v", o)
+		}
+	}
+	for n := 0; n < backup.Len(); n += 61 {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()[:n]), dir, kivaloo.Options{}); !errors.Is(err, kivaloo.ErrBadBackup) {
+			t.Errorf("restored %d bytes: %v", n, err)
+		}
+	}
+	if left := names(t, place); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+}
+
+// What is on the disk is read again before it takes the name: a store that does not have all of the backup is none.
+func TestRestoreReadsAgain(t *testing.T) {
+	db, want := filled(t, 11_000)
+	var backup bytes.Buffer
+	mustDo(t, db.Backup(t.Context(), &backup))
+	place := t.TempDir()
+	damage := func(pairs, _ int64) {
+		if pairs < int64(len(want)) {
+			return
+		}
+		files, err := filepath.Glob(place + "/store.restore-*/blks_*")
+		mustDo(t, err)
+		if len(files) == 0 {
+			t.Fatalf("no files of blocks in %s", place)
+		}
+		for _, name := range files {
+			f, err := os.OpenFile(name, os.O_WRONLY, 0)
+			mustDo(t, err)
+			info, err := f.Stat()
+			mustDo(t, err)
+			_, err = f.WriteAt(make([]byte, info.Size()/2), 0)
+			mustDo(t, errors.Join(err, f.Close()))
+		}
+	}
+	o := kivaloo.Options{JournalBytes: -1, NoSync: true} // so that the pages are there
+	err := kivaloo.Restore(t.Context(), &backup, place+"/store", o, kivaloo.WithProgress(damage))
+	if !errors.As(err, new(*kivaloo.CorruptionError)) {
+		t.Errorf("%v", err)
+	}
+	if left := names(t, place); len(left) != 0 {
+		t.Errorf("left: %q", left)
+	}
+}

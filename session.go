@@ -14,7 +14,7 @@ import (
 	"kivaloo/wire"
 )
 
-// session is one connection, from its first request to its end. A Client uses one
+// session is one connection, from the first request after hello to its end. A Client uses one
 // at a time.
 //
 // Invariants, with mu held:
@@ -26,7 +26,7 @@ import (
 type session struct {
 	addr   string // as given to Dial, for errors
 	conn   net.Conn
-	limits Params // of the server; constant once the session is given to a Client
+	limits Params // of the server; constant
 
 	free     chan int      // numbers of the slots that are not busy; full when idle
 	failed   chan struct{} // closed when err is set
@@ -57,11 +57,11 @@ type slot struct {
 // request has not become a part of it, and could go to another.
 var errEnded = errors.New("session ended")
 
-func newSession(addr string, conn net.Conn, window int) *session {
+func newSession(addr string, conn net.Conn, window int, limits Params) *session {
 	s := &session{
 		addr:     addr,
 		conn:     conn,
-		limits:   Params{MaxKey: MaxLen, MaxValue: MaxLen},
+		limits:   limits,
 		free:     make(chan int, window),
 		failed:   make(chan struct{}),
 		replaced: make(chan struct{}),
@@ -75,22 +75,6 @@ func newSession(addr string, conn net.Conn, window int) *session {
 	s.ended.Go(s.write)
 	s.ended.Go(s.read)
 	return s
-}
-
-// params asks for the limits, before the session is given to a Client.
-func (s *session) params(ctx context.Context) (Params, error) {
-	cl := newCall(wire.TypeParams)
-	defer cl.recycle()
-	switch err := s.issue(ctx, &wire.KVRequest{Type: wire.TypeParams}, cl); {
-	case err == errEnded:
-		return Params{}, s.opError(wire.TypeParams, false, s.reason())
-	case err != nil:
-		return Params{}, err
-	}
-	if err := cl.wait(ctx); err != nil {
-		return Params{}, err
-	}
-	return cl.params(cl.record)
 }
 
 // close ends the session. It returns when all that it had started has ended.

@@ -56,7 +56,7 @@ func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
 	near, far := net.Pipe()
 	g := &gatedConn{Conn: near, writes: make(chan []byte), result: make(chan gateResult), closed: make(chan struct{})}
 	c := &Client{addr: "test"}
-	c.start(newSession("test", g, MaxOutstanding))
+	c.start(newSession("test", g, MaxOutstanding, Params{MaxLen, MaxLen}))
 	t.Cleanup(func() {
 		c.Close()
 		far.Close()

@@ -28,24 +28,57 @@ func (db *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
 }
 
 func (db *DB) snapshot(ctx context.Context, name string) (*Snapshot, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, db.opError("snapshot", false, err)
-	}
-	s := &Snapshot{db: db, name: name}
-	taken := make(chan *tree.Snapshot, 1)
-	err := db.on(func(t *tree.Tree) {
-		t.TakeSnapshot(name, func(at *tree.Snapshot) { taken <- at })
+	at, err := db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) {
+		t.TakeSnapshot(name, func(at *tree.Snapshot) { got(at, nil) })
 	})
 	if err != nil {
 		return nil, db.opError("snapshot", false, err)
 	}
-	at := <-taken // a batch or two come to their end
-	s.at = at
+	s := &Snapshot{db: db, at: at, name: name}
 	s.cleanup = runtime.AddCleanup(s, func(at *tree.Snapshot) {
 		db.log.Warn("a snapshot was dropped without being closed", "snapshot", name, "dir", db.dir)
 		db.release(at)
 	}, at)
 	return s, nil
+}
+
+// take returns the snapshot that ask gets from the tree. If ctx ends before that comes, it is released when it does.
+func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Snapshot, error))) (*tree.Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	type result struct {
+		at  *tree.Snapshot
+		err error
+	}
+	taken := make(chan result, 1)
+	var left bool // the tree's
+	err := db.on(func(t *tree.Tree) {
+		ask(t, func(at *tree.Snapshot, err error) {
+			if left && err == nil {
+				t.Release(at)
+			}
+			taken <- result{at, err}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-taken: // batches, or a checkpoint, come to their end first
+		return r.at, r.err
+	case <-ctx.Done():
+	}
+	err = db.on(func(*tree.Tree) { left = true })
+	select {
+	case r := <-taken: // it came meanwhile
+		return r.at, r.err
+	default:
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, ctx.Err()
 }
 
 // callerLine is where in the program the method was called that calls this.

@@ -32,7 +32,7 @@ func wantFlushed(t testing.TB, dir string) {
 // TestCloseFlushes: Close right after Apply leaves the root as the last block, every time. The longest batch gives
 // Close the most time to come while the step that has answered it is not over.
 func TestCloseFlushes(t *testing.T) {
-	rounds := 4
+	rounds := 2
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		rounds = 100
 	}

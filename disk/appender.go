@@ -43,10 +43,11 @@ func (c *chain) appendPages(pages [][]byte) error {
 	t := c.table.Load()
 	n := uint64(len(pages))
 	if !t.needsFile(n, c.opts.BlockSize) {
-		_, count := t.last()
+		f, count := t.last()
 		if err := c.extend(pages, int64(count)*int64(c.opts.BlockSize)); err != nil {
 			return err
 		}
+		c.addSums(f, count, pages)
 		c.replace(func(t *table) *table { return &table{t.files, t.next + n} })
 		return nil
 	}
@@ -58,6 +59,7 @@ func (c *chain) appendPages(pages [][]byte) error {
 	if err := c.startFile(f, pages); err != nil {
 		return err
 	}
+	c.addSums(f, 0, pages)
 	if previous, _ := t.last(); previous != nil {
 		previous.wantSums, previous.sealed = true, time.Now()
 	}

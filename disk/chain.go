@@ -19,11 +19,15 @@ type file struct {
 	path  string // for people
 	sums  fileSums
 
-	// wantSums says that the file was sealed in this run, at the moment sealed, and has no checksums
-	// yet. The appender sets both before it publishes the table in which the file is no longer the
-	// last; from then on they are the janitor's.
+	// wantSums says that the file is sealed, since the moment sealed or, if it was found so, since the
+	// start, and lacks checksums on disk. Whoever publishes the first table in which the file is not
+	// the last sets both; from then on they are the janitor's.
 	wantSums bool
 	sealed   time.Time
+	// unproven is the blocks that were found without checksums when the store was opened, by their
+	// indexes in the file. What has become of them since they were written is not known. It is the
+	// janitor's.
+	unproven struct{ from, to uint64 }
 	// dropped says that the file is no longer part of the store.
 	dropped atomic.Bool
 }
@@ -58,11 +62,10 @@ func (t *table) last() (f *file, count uint64) {
 	return f, t.next - f.first
 }
 
-// find returns the file that a block is in, nil if there is no such block, and whether
-// the file is sealed.
-func (t *table) find(block uint64) (f *file, sealed bool) {
+// find returns the file that a block is in, nil if there is no such block.
+func (t *table) find(block uint64) *file {
 	if block >= t.next || block < t.min() {
-		return nil, false
+		return nil
 	}
 	i, exact := slices.BinarySearchFunc(t.files, block, func(f *file, block uint64) int {
 		switch {
@@ -76,7 +79,7 @@ func (t *table) find(block uint64) (f *file, sealed bool) {
 	if !exact {
 		i-- // the file before the first one that starts later
 	}
-	return t.files[i], i < len(t.files)-1
+	return t.files[i]
 }
 
 // removable reports whether the first file can go when all blocks before keep may be discarded.
@@ -115,6 +118,9 @@ type chain struct {
 	appending atomic.Bool // an append has been accepted and has not finished
 	tail      File        // the last file, for writing; the appender's; nil if there is none
 
+	stopping atomic.Bool   // what the next run can do as well is left to it
+	rest     time.Duration // between parts of work that nobody waits for
+
 	freeBefore atomic.Uint64 // the janitor has been asked to discard all blocks before; never falls
 
 	freeing        sync.Mutex    // held while a file is removed
@@ -137,6 +143,7 @@ func (c *chain) fail(err error) error {
 	if c.failure.CompareAndSwap(nil, &failure) {
 		c.opts.Log.Error("block store is read-only from now on, restart when the cause is gone",
 			"dir", c.path, "error", err)
+		c.leaveNote(err)
 	}
 	return c.failed()
 }

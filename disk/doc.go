@@ -26,14 +26,15 @@
 // On disk a store is a directory of files blks_<number of the first block, 16
 // hex digits>, each a plain run of blocks, forming one unbroken chain. A file
 // that has been followed by another is sealed: it never changes again, and gets
-// a companion sums_<same digits> with one checksum for each block.
+// a companion sums_<same digits> with one checksum for each block. The last file gets
+// one at a stop, for the blocks that it has by then.
 //
 // Local runs the goroutines above. Inline is the same store without any: it
 // does each operation inside Submit, so that a test can run a whole store from
 // a seed on the crashable file system of kivaloo/disk/simfs.
 //
 // Reading order: store.go (the interface), fs.go (what is asked of a file
-// system), files.go and open.go (what a directory must look like), chain.go
+// system), files.go, open.go and renew.go (what a start finds and does), chain.go
 // (the state), appender.go, reader.go, janitor.go, sums.go; then descriptors.go,
 // local.go, inline.go, await.go, osfs.go, stall.go, limits.go.
 package disk

@@ -13,8 +13,9 @@ import (
 // Names in the directory. Everything else in it is somebody else's and ignored.
 //
 //	blks_00000000000000ab        blocks from number 0xab on
-//	sums_00000000000000ab        their checksums, once the file is sealed
+//	sums_00000000000000ab        checksums of the first of them, or all
 //	sums_00000000000000ab.tmp    ... while they are being written
+//	kivaloo.failed               a note that a write or a sync has failed
 const (
 	blocksPrefix = "blks_"
 	sumsPrefix   = "sums_"
@@ -78,6 +79,7 @@ type listing struct {
 	blocks   []FileInfo // by block number
 	sums     []FileInfo // by block number
 	leftover []string   // names of checksum files that were never finished
+	failed   bool       // there is a note of a failure
 }
 
 func listDir(dir Dir) (listing, error) {
@@ -90,7 +92,7 @@ func listDir(dir Dir) (listing, error) {
 		base, unfinished := strings.CutSuffix(name, tmpSuffix)
 		blocksFirst, isBlocks := parseName(name, blocksPrefix)
 		sumsFirst, isSums := parseName(base, sumsPrefix)
-		if !isBlocks && !isSums {
+		if !isBlocks && !isSums && name != failedName {
 			continue
 		}
 		stat, err := dir.Lstat(name)
@@ -102,6 +104,8 @@ func listDir(dir Dir) (listing, error) {
 		}
 		switch {
 		case !stat.Regular:
+		case name == failedName:
+			l.failed = true
 		case isBlocks:
 			l.blocks = append(l.blocks, FileInfo{name, blocksFirst, stat.Size})
 		case unfinished:

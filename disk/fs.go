@@ -62,4 +62,6 @@ type File interface {
 	// changes of the length. After an error nothing is known about what is durable, and
 	// a second Sync can succeed without having written anything.
 	Sync() error
+	// Forget advises the system that what it has in memory of a stretch, and has written, is of no use.
+	Forget(offset, size int64)
 }

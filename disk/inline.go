@@ -42,4 +42,7 @@ func (s *Inline) submit(op *Op) {
 }
 
 // Close implements Store.
-func (s *Inline) Close() error { return s.chain.close() }
+func (s *Inline) Close() error {
+	s.chain.sealTail()
+	return s.chain.close()
+}

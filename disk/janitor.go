@@ -33,7 +33,7 @@ func (c *chain) tidy(minAge time.Duration) {
 		if f == nil {
 			return
 		}
-		c.seal(f, count)
+		c.seal(f, count, c.goOn)
 	}
 }
 
@@ -81,42 +81,77 @@ func (c *chain) discard(f *file) error {
 	return nil
 }
 
-// nextToSeal returns a file that was sealed in this run, minAge ago or earlier, and has no checksums yet,
-// and how many blocks it has; nil if there is none.
-//
-// Files that were sealed before this run and have none, such as those of the original
-// or of a process that was killed, do not get any: their checksums would declare whatever
-// has become of the blocks by now to be right.
+// nextToSeal returns a file that is sealed, since minAge ago or earlier, and lacks checksums on disk, and how many
+// blocks it has; nil if there is none.
 func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
+	if c.opts.ReadOnly {
+		return nil, 0
+	}
 	t := c.table.Load()
 	for i := range len(t.files) - 1 {
-		if f := t.files[i]; f.wantSums && time.Since(f.sealed) >= minAge {
+		f := t.files[i]
+		if c.stopping.Load() && f.unproven.from < f.unproven.to {
+			continue // takes time: the next run will do it
+		}
+		if f.wantSums && time.Since(f.sealed) >= minAge {
 			return f, t.files[i+1].first - f.first
 		}
 	}
 	return nil, 0
 }
 
-// seal gives f, of count blocks, its checksums. If that fails it stays without: they are a
-// safeguard, and not needed to read the blocks.
-func (c *chain) seal(f *file, count uint64) {
+// seal gives f, of count blocks, its checksums, unless goOn stops it. If that fails it stays without until the next
+// start: they are a safeguard, and not needed to read the blocks.
+func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 	f.wantSums = false
-	s, err := c.computeSums(f, count)
-	if err == nil && s != nil {
+	s, err := c.completeSums(f, count, goOn)
+	if errors.Is(err, errStopped) {
+		return
+	}
+	if err == nil {
 		err = c.writeSums(s)
 	}
 	if err != nil {
 		c.opts.Log.Warn("block file stays without checksums", "file", f.path, "error", err)
 		return
 	}
-	if s != nil {
-		f.sums.loaded.Store(&s)
+	f.sums.onDisk = count
+	f.sums.known.Store(&s)
+}
+
+// sealTail gives the last file checksums of the blocks that it has so far. Nothing else may be running.
+func (c *chain) sealTail() {
+	f, count := c.table.Load().last()
+	// They are a promise that the blocks are durable.
+	if count == 0 || c.opts.ReadOnly || c.opts.NoSync || c.failed() != nil {
+		return
+	}
+	if c.loadedSums(f).covers() < count || f.sums.onDisk < count {
+		c.seal(f, count, func(*file) bool { return true })
 	}
 }
 
-// computeSums reads f back. It returns nil if f has been discarded meanwhile, for which it
-// makes time between chunks.
-func (c *chain) computeSums(f *file, count uint64) (sums, error) {
+// errStopped: work that can be left out has been left out.
+var errStopped = errors.New("stopped")
+
+// goOn is called now and then during work that takes long. It discards what may be discarded, rests, so that others
+// get at the disk, and reports whether to go on with f.
+func (c *chain) goOn(f *file) bool {
+	c.free()
+	if f.dropped.Load() || c.stopping.Load() {
+		return false
+	}
+	time.Sleep(c.rest)
+	return true
+}
+
+// completeSums returns the checksums of all count blocks of f. Those of blocks that were found without are made of what
+// is there now, unless Options.Doubtful says that it is not what was written.
+func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums, error) {
+	known := c.loadedSums(f)
+	if known.covers() == count && f.unproven.from == f.unproven.to {
+		return known, nil
+	}
 	d, err := c.descriptors.acquire(f)
 	if err != nil {
 		return nil, err
@@ -124,23 +159,55 @@ func (c *chain) computeSums(f *file, count uint64) (sums, error) {
 	defer c.descriptors.release(d)
 
 	s := newSums(c.opts.BlockSize, f.first, count)
+	if known != nil {
+		s = append(s, known[sumsHeaderBytes:]...)
+	}
 	size := c.opts.BlockSize
 	chunk := make([]byte, max(sealChunkBytes/size, 1)*size)
-	for done := uint64(0); done < count; {
-		n := min(uint64(len(chunk)/size), count-done)
+	for s.covers() < count {
+		n := min(uint64(len(chunk)/size), count-s.covers())
 		part := chunk[:int(n)*size]
-		if err := readFull(d, f.path, part, int64(done)*int64(size)); err != nil {
+		if err := readFull(d, f.path, part, int64(s.covers())*int64(size)); err != nil {
 			return nil, err
 		}
-		for i := range n {
-			s.set(done+i, part[int(i)*size:int(i+1)*size])
+		for ; len(part) > 0; part = part[size:] {
+			s = s.with(part[:size])
 		}
-		done += n
-		c.free()
-		if f.dropped.Load() {
-			return nil, nil
+		if !goOn(f) {
+			return nil, errStopped
 		}
 	}
-	s.finish()
-	return s, nil
+	return s, c.leaveOutDoubtful(f, d, s, goOn)
+}
+
+// leaveOutDoubtful takes out of s the checksums of blocks of which Options.Doubtful says that they are not what was
+// written.
+func (c *chain) leaveOutDoubtful(f *file, d *descriptor, s sums, goOn func(*file) bool) error {
+	if c.opts.Doubtful == nil || f.unproven.from == f.unproven.to {
+		return nil
+	}
+	size := c.opts.BlockSize
+	left := sealChunkBytes
+	read := func(block uint64, buf []byte) error {
+		if left -= size; left <= 0 {
+			left = sealChunkBytes
+			if !goOn(f) {
+				return errStopped
+			}
+		}
+		return readFull(d, f.path, buf, int64(block-f.first)*int64(size))
+	}
+	doubtful, err := c.opts.Doubtful(size, f.first+f.unproven.from, f.first+f.unproven.to, read)
+	if err != nil {
+		return err
+	}
+	for _, r := range doubtful {
+		c.opts.Log.Warn("blocks do not fit the checksum that was written with them, and stay without another: "+
+			"they are damaged, or of an append that was cut short", "file", f.path, "first", r.First, "last", r.Next-1)
+		for block := r.First; block < r.Next; block++ {
+			s.leaveOut(block - f.first)
+		}
+	}
+	f.unproven.from = f.unproven.to
+	return nil
 }

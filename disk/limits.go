@@ -52,6 +52,10 @@ const (
 	// again and again, most files are discarded before, and the disk has better things to do.
 	sumsAfter = 2 * time.Second
 
+	// sealRest is how long the janitor rests after each sealChunkBytes of a file that an earlier run has left without
+	// checksums: it reads at most 100 MiB/s.
+	sealRest = 10 * time.Millisecond
+
 	// stallTime is how long a sync may take before it counts as a stall: several times what a busy disk needs, so
 	// that there are few, and what a user would notice.
 	stallTime = 50 * time.Millisecond

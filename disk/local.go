@@ -43,6 +43,7 @@ func Open(dir string, o Options) (*Local, error) {
 		appends: make(chan *Op, 1),
 		untidy:  make(chan struct{}, 1),
 	}
+	c.rest = sealRest
 	l.janitor.Go("disk janitor", l.runJanitor)
 	l.workers.Go("disk appender", l.runAppender)
 	for i := range c.opts.Readers {
@@ -178,14 +179,16 @@ func (l *Local) runJanitor(context.Context) error {
 	return nil
 }
 
-// Close implements Store. Files that were sealed get their checksums first.
+// Close implements Store. Files that were sealed, and the last one, get their checksums first.
 func (l *Local) Close() error {
 	l.closing.Do(func() {
+		l.chain.stopping.Store(true)
 		close(l.reads)
 		close(l.appends)
 		l.workers.Wait()
 		close(l.untidy)
 		l.janitor.Wait()
+		l.chain.sealTail()
 		l.closeErr = l.chain.close()
 	})
 	return l.closeErr

@@ -3,10 +3,12 @@ package disk_test
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kivaloo/disk"
@@ -61,32 +63,40 @@ func TestNothingWaitsForAppend(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A file is read back for its checksums without making a Free wait.
+// A file that was found without checksums is read for them without making a Free wait.
 func TestFreeWhileSealing(t *testing.T) {
 	const size = disk.MaxBlockSize
-	fsys := simfs.New(dir)
-	s := openLocal(t, dir, disk.Options{BlockSize: size, FS: fsys, Log: quiet})
-	add(t, s, 20)
-	add(t, s, 20)
-	reading, goOn := make(chan bool), make(chan bool)
-	var once sync.Once
-	fsys.SetHook(func(c simfs.Call) error {
-		if c.Op == simfs.Read && c.Offset == 0 {
-			once.Do(func() { reading <- true; <-goOn })
+	synctest.Test(t, func(t *testing.T) {
+		fsys := simfs.New(dir)
+		inline := openInline(t, fsys, size)
+		for _, n := range []int{20, 20, 1} {
+			add(t, inline, n)
 		}
-		return nil
+		closeStore(t, inline)
+		for _, name := range []string{sums0, sums20} {
+			if err := fsys.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := openLocal(t, dir, disk.Options{BlockSize: size, FS: fsys, Log: quiet})
+		reading, goOn := make(chan bool), make(chan bool)
+		var once sync.Once
+		fsys.SetHook(func(c simfs.Call) error {
+			if c.Op == simfs.Read && c.Offset == 0 {
+				once.Do(func() { reading <- true; <-goOn })
+			}
+			return nil
+		})
+		<-reading
+		free(t, s, 40) // both files, the one that is being read too
+		close(goOn)
+		closeStore(t, s)
+		fsys.SetHook(nil)
+		want := []string{"blks_0000000000000028", sums40}
+		if got := fsys.Names(); !slices.Equal(got, want) {
+			t.Errorf("files %v, want %v", got, want)
+		}
 	})
-	add(t, s, 1) // seals the file of 20..39
-	<-reading
-	free(t, s, 40) // both files, the one that is being read too
-	close(goOn)
-	closeStore(t, s)
-	fsys.SetHook(nil)
-	for _, name := range fsys.Names() {
-		if name != "blks_0000000000000028" {
-			t.Errorf("%s is left over", name)
-		}
-	}
 }
 
 // Closing waits for all that was submitted, more than fits the queue.

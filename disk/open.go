@@ -11,17 +11,29 @@ import (
 
 // Options says how to open a directory.
 type Options struct {
-	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required
+	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required without Recognise
 	Readers   int           // reads carried out at once, 1 to MaxReaders; 0: DefaultReaders
 	ReadDelay time.Duration // added to every successful read, 0 to MaxReadDelay; not by Inline
 	NoSync    bool          // appends do not wait for the disk: a power cut can take any of them
 	ReadOnly  bool          // change nothing; others may read at the same time
 	FS        FS            // nil: OSFS
 	Log       *slog.Logger  // nil: slog.Default()
+	// Recognise and Accept, if not nil, see what there is before anything is changed, with the directory locked. An error of
+	// theirs is that of Open, and leaves the directory as it is. Recognise looks at the files and returns the block size. Accept
+	// reads the blocks.
+	Recognise func(dir Dir) (blockSize int, err error)
+	Accept    func(s Store) error
 	// OnSync, if not nil, is told how long each sync of a block file took that an append waited for. It is called
 	// on the goroutine that carries the append out.
 	OnSync func(took time.Duration)
+	// Doubtful, if not nil, is asked before blocks that an earlier run has left without checksums get some: which of the
+	// blocks from first on and before next, all in one file, are not what was written, as far as their content tells. read
+	// gets any of them. It is called on the janitor's goroutine.
+	Doubtful func(blockSize int, first, next uint64, read func(block uint64, buf []byte) error) ([]Stretch, error)
 }
+
+// Stretch is the blocks from First on and before Next.
+type Stretch struct{ First, Next uint64 }
 
 // checked returns o with the defaults filled in.
 func (o Options) checked() (Options, error) {
@@ -35,14 +47,20 @@ func (o Options) checked() (Options, error) {
 		o.Log = slog.Default()
 	}
 	switch {
-	case o.BlockSize < MinBlockSize || o.BlockSize > MaxBlockSize:
-		return o, fmt.Errorf("block size %d is not between %d and %d", o.BlockSize, MinBlockSize, MaxBlockSize)
+	case o.Recognise == nil && !validBlockSize(o.BlockSize):
+		return o, errBlockSize(o.BlockSize)
 	case o.Readers < 1 || o.Readers > MaxReaders:
 		return o, fmt.Errorf("number of readers %d is not between 1 and %d", o.Readers, MaxReaders)
 	case o.ReadDelay < 0 || o.ReadDelay > MaxReadDelay:
 		return o, fmt.Errorf("read delay %v is not between 0 and %v", o.ReadDelay, MaxReadDelay)
 	}
 	return o, nil
+}
+
+func validBlockSize(size int) bool { return size >= MinBlockSize && size <= MaxBlockSize }
+
+func errBlockSize(size int) error {
+	return fmt.Errorf("block size %d is not between %d and %d", size, MinBlockSize, MaxBlockSize)
 }
 
 // open locks dir, checks that its block files make a store, and repairs what an interrupted
@@ -69,6 +87,16 @@ func open(dir string, o Options) (*chain, error) {
 
 // load fills in the table from the directory.
 func (c *chain) load() error {
+	if c.opts.Recognise != nil {
+		size, err := c.opts.Recognise(c.dir)
+		if err != nil {
+			return err
+		}
+		if !validBlockSize(size) {
+			return errBlockSize(size)
+		}
+		c.opts.BlockSize = size
+	}
 	found, err := listDir(c.dir)
 	if err != nil {
 		return err
@@ -83,16 +111,35 @@ func (c *chain) load() error {
 	}
 
 	t := &table{next: next}
-	for _, info := range found.blocks {
+	for i, info := range found.blocks {
 		f := c.newFile(info.First)
-		f.sums.size, f.sums.onDisk = usable[info.First]
+		f.sums.size = usable[info.First]
+		sealed := i < len(found.blocks)-1
+		covered := max(f.sums.size-sumsHeaderBytes, 0) / 4
+		count := info.Size / int64(c.opts.BlockSize)
+		f.unproven.from, f.unproven.to = uint64(covered), uint64(count)
+		f.wantSums, f.sealed = sealed && covered < count, time.Now()
 		t.files = append(t.files, f)
 	}
 	c.table.Store(t)
-	if c.opts.ReadOnly {
-		return nil
+	if found.failed {
+		c.showNote()
+	}
+	if err := c.accepted(); err != nil || c.opts.ReadOnly {
+		return err
 	}
 	return c.repair(found, whole, stale)
+}
+
+// accepted asks Accept about what has been loaded.
+func (c *chain) accepted() error {
+	if c.opts.Accept == nil {
+		return nil
+	}
+	readOnly := c.opts.ReadOnly
+	c.opts.ReadOnly = true
+	defer func() { c.opts.ReadOnly = readOnly }()
+	return c.opts.Accept(&Inline{c})
 }
 
 // repair makes the directory what load has decided that it is, and durable: what is in
@@ -122,6 +169,14 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 			if err := tail.Sync(); err != nil {
 				return fmt.Errorf("sync the last block file: %w", err)
 			}
+			if err := c.renew(c.table.Load().last()); err != nil {
+				return err
+			}
+		}
+	}
+	if found.failed {
+		if err := c.dir.Remove(failedName); err != nil {
+			return fmt.Errorf("remove the note of a failure: %w", err)
 		}
 	}
 	// Stale checksums must not come back when the file has grown to what they describe.
@@ -133,8 +188,8 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 	return nil
 }
 
-// judgeSums divides the checksum files into those that fit a sealed file (usable: their
-// lengths by the number of the first block) and those that describe something that is
+// judgeSums divides the checksum files into those that fit the first blocks of a file, or all (usable:
+// their lengths by the number of the first block) and those that describe something that is
 // not there (stale). The rest is damaged, and ignored. Checksums for another block size
 // mean that the whole store has it: opening it with this one would destroy it.
 func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []string, err error) {
@@ -159,9 +214,8 @@ func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []strin
 			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
 				c.opts.BlockSize, s.blockSize(), info.Name)
 		}
-		count := found.blocks[i].Size / int64(c.opts.BlockSize)
-		sealed := i < len(found.blocks)-1
-		if sealed && s.first() == info.First && s.count() == uint64(count) && info.Size == sumsHeaderBytes+4*count {
+		count := uint64(found.blocks[i].Size / int64(c.opts.BlockSize))
+		if s.first() == info.First && s.count() <= count && uint64(info.Size) == sumsHeaderBytes+4*s.count() {
 			usable[info.First] = info.Size
 		} else {
 			stale = append(stale, info.Name)

@@ -115,6 +115,11 @@ func (d *osDir) Lock(exclusive bool) error {
 	return err
 }
 
+// Close lets go of the lock at once, also if a process that was just forked has not closed its copy of the descriptor yet.
+func (d *osDir) Close() error {
+	return errors.Join(unix.Flock(d.fd, unix.LOCK_UN), d.File.Close())
+}
+
 // call makes a system call on an entry, again if a signal interrupts it.
 func (d *osDir) call(what, name string, do func() error) error {
 	for {
@@ -178,29 +183,47 @@ func (f *osFile) Sync() error {
 	}
 }
 
+func (f *osFile) Forget(offset, size int64) {
+	unix.Fadvise(f.fd, offset, size, unix.FADV_DONTNEED) // advice that is not taken does no harm
+}
+
 func (f *osFile) failed(what string, err error) error {
 	return &os.PathError{Op: what, Path: f.Name(), Err: err}
 }
 
 // MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a
-// power cut does not take it with all that will be in it.
-func MakeDir(dir string) error {
+// power cut does not take it with all that will be in it. undo removes those that it has made and
+// that are still empty. After an error none of them is left.
+func MakeDir(dir string) (undo func(), err error) {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return func() {}, err
 	}
 	parent := filepath.Dir(dir)
-	if err := MakeDir(parent); err != nil {
-		return err
+	undo, err = MakeDir(parent)
+	if err != nil {
+		return undo, err
 	}
 	d, err := os.OpenRoot(parent)
 	if err != nil {
-		return err
+		undo()
+		return undo, err
 	}
 	defer d.Close()
-	if err := d.Mkdir(filepath.Base(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	switch err = d.Mkdir(filepath.Base(dir), 0o700); {
+	case err == nil:
+		undoParent := undo
+		undo = func() {
+			os.Remove(dir)
+			undoParent()
+		}
+		err = SyncRoot(d)
+	case errors.Is(err, fs.ErrExist):
+		err = nil // somebody else was faster
 	}
-	return SyncRoot(d)
+	if err != nil {
+		undo()
+	}
+	return undo, err
 }
 
 // SyncRoot makes the names in a directory durable.

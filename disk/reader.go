@@ -20,7 +20,7 @@ func (c *chain) readBlock(block uint64, buf []byte) (bool, error) {
 	if len(buf) != c.opts.BlockSize {
 		return false, fmt.Errorf("buffer of %d bytes for a block of %d", len(buf), c.opts.BlockSize)
 	}
-	f, sealed := c.table.Load().find(block)
+	f := c.table.Load().find(block)
 	if f == nil {
 		return false, nil
 	}
@@ -37,11 +37,9 @@ func (c *chain) readBlock(block uint64, buf []byte) (bool, error) {
 	if err := readFull(d, f.path, buf, int64(index)*int64(len(buf))); err != nil {
 		return false, err
 	}
-	if sealed {
-		if sums := c.loadedSums(f); sums != nil && !sums.match(index, buf) {
-			return false, fmt.Errorf("%s does not have the content that was written, offset %d: %w",
-				f.path, index*uint64(len(buf)), ErrCorrupt)
-		}
+	if !c.loadedSums(f).match(index, buf) {
+		return false, fmt.Errorf("%s does not have the content that was written, offset %d: %w",
+			f.path, index*uint64(len(buf)), ErrRot)
 	}
 	return true, nil
 }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 
 	"kivaloo/actors"
 )
@@ -90,6 +91,8 @@ var (
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be what was written.
 	ErrCorrupt = errors.New("corrupt")
+	// ErrRot: a block was durable, as its checksum shows, and is not what it was. It is an ErrCorrupt.
+	ErrRot = fmt.Errorf("%w: it was whole once", ErrCorrupt)
 	// ErrNoSpace: an Append failed because the disk is full, or there are no file
 	// descriptors, and the store has been put back to the state before it. A later
 	// Append may succeed.

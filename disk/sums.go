@@ -11,53 +11,79 @@ import (
 	"sync/atomic"
 )
 
-// sums is the content of a checksum file, one CRC32C (the standard one) for each block
-// of a sealed file. Integers are big-endian.
+// sums is the content of a checksum file, one CRC32C (the standard one) for each of the first
+// blocks of a file. Integers are big-endian.
 //
 //	offset  size
 //	     0     6  "KVSUMS"
-//	     6     2  version, 1
+//	     6     2  version, 2; in version 1 no sum is left out
 //	     8     4  block size in bytes
 //	    12     8  number of the first block
-//	    20     8  count of blocks
+//	    20     8  count of blocks that it covers, n
 //	    28     4  CRC32C of everything from offset 36 on
 //	    32     4  CRC32C of bytes 0 to 31
-//	    36   4*n  CRC32C of each block
+//	    36   4*n  CRC32C of each block; 0: it goes unchecked
 //
-// It stays in memory once it has been needed: 4 bytes a block, which is 1/1000 of a
-// store with 4 KiB blocks.
+// The blocks it covers were durable when it was written, and never change. The file may have grown since.
+//
+// It is made of what is appended, while it is. It stays in memory once it has been needed: 4
+// bytes a block, which is 1/1000 of a store with 4 KiB blocks.
 type sums []byte
 
 const (
-	sumsMagic       = "KVSUMS\x00\x01" // and version
+	sumsMagic       = "KVSUMS"
+	sumsVersion     = 2
 	sumsHeaderBytes = 36
+	noSum           = 0 // for a block that goes unchecked
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// newSums returns a checksum file with room for count blocks.
+// newSums returns a checksum file that covers nothing, with room for count blocks.
 func newSums(blockSize int, first, count uint64) sums {
-	s := make(sums, sumsHeaderBytes+4*count)
+	s := make(sums, sumsHeaderBytes, sumsHeaderBytes+4*count)
 	copy(s, sumsMagic)
+	binary.BigEndian.PutUint16(s[6:], sumsVersion)
 	binary.BigEndian.PutUint32(s[8:], uint32(blockSize))
 	binary.BigEndian.PutUint64(s[12:], first)
-	binary.BigEndian.PutUint64(s[20:], count)
 	return s
 }
 
-// finish fills in the checksums of the file itself, after every block has been set.
+// with returns s with the checksum of the next block. Like append it leaves s as it is, and can be called once on it.
+func (s sums) with(block []byte) sums {
+	return binary.BigEndian.AppendUint32(s, crc32.Checksum(block, castagnoli))
+}
+
+// withNone is with for a block that is to go unchecked.
+func (s sums) withNone() sums { return binary.BigEndian.AppendUint32(s, noSum) }
+
+// leaveOut has a block go unchecked. Nobody else may be using s.
+func (s sums) leaveOut(index uint64) { binary.BigEndian.PutUint32(s[sumsHeaderBytes+4*index:], noSum) }
+
+// covers returns how many blocks s has checksums of.
+func (s sums) covers() uint64 {
+	if s == nil {
+		return 0
+	}
+	return uint64(len(s)-sumsHeaderBytes) / 4
+}
+
+// finish fills in the count and the checksums of the file itself.
 func (s sums) finish() {
+	binary.BigEndian.PutUint16(s[6:], sumsVersion)
+	binary.BigEndian.PutUint64(s[20:], s.covers())
 	binary.BigEndian.PutUint32(s[28:], crc32.Checksum(s[sumsHeaderBytes:], castagnoli))
 	binary.BigEndian.PutUint32(s[32:], crc32.Checksum(s[:32], castagnoli))
 }
 
+func (s sums) version() uint16   { return binary.BigEndian.Uint16(s[6:]) }
 func (s sums) blockSize() uint32 { return binary.BigEndian.Uint32(s[8:]) }
 func (s sums) first() uint64     { return binary.BigEndian.Uint64(s[12:]) }
-func (s sums) count() uint64     { return binary.BigEndian.Uint64(s[20:]) }
+func (s sums) count() uint64     { return binary.BigEndian.Uint64(s[20:]) } // when it was finished
 
 // headerIntact reports whether the first sumsHeaderBytes are what was once written.
 func (s sums) headerIntact() bool {
-	return bytes.HasPrefix(s, []byte(sumsMagic)) &&
+	return bytes.HasPrefix(s, []byte(sumsMagic)) && 1 <= s.version() && s.version() <= sumsVersion &&
 		binary.BigEndian.Uint32(s[32:]) == crc32.Checksum(s[:32], castagnoli)
 }
 
@@ -67,29 +93,28 @@ func (s sums) intact() bool {
 		binary.BigEndian.Uint32(s[28:]) == crc32.Checksum(s[sumsHeaderBytes:], castagnoli)
 }
 
-// set records the checksum of the block at an index in the file.
-func (s sums) set(index uint64, block []byte) {
-	binary.BigEndian.PutUint32(s[sumsHeaderBytes+4*index:], crc32.Checksum(block, castagnoli))
-}
-
-// match reports whether block is what was at an index in the file when it was sealed.
+// match reports whether block is what was at an index in the file when its checksum was taken, if that is known.
 func (s sums) match(index uint64, block []byte) bool {
-	return binary.BigEndian.Uint32(s[sumsHeaderBytes+4*index:]) == crc32.Checksum(block, castagnoli)
+	if index >= s.covers() {
+		return true
+	}
+	sum := binary.BigEndian.Uint32(s[sumsHeaderBytes+4*index:])
+	return sum == noSum || sum == crc32.Checksum(block, castagnoli)
 }
 
 // fileSums is the checksums of one block file, as far as they are known.
 type fileSums struct {
-	onDisk bool      // there were some when the store was opened, with a good header
-	size   int64     // ... of this many bytes
-	load   sync.Once // does so when they are first needed
-	loaded atomic.Pointer[sums]
+	size   int64     // bytes of the checksum file found when the store was opened, with a good header; 0: none
+	load   sync.Once // reads it when it is first needed
+	known  atomic.Pointer[sums]
+	onDisk uint64 // how many blocks the checksum file covers
 }
 
 // loadedSums returns the checksums of f, nil if it has none. Those that turn out to be
 // damaged are announced and ignored: the blocks may still be good.
 func (c *chain) loadedSums(f *file) sums {
 	f.sums.load.Do(func() {
-		if !f.sums.onDisk {
+		if f.sums.size == 0 {
 			return
 		}
 		s, err := c.readSums(sumsName(f.first), f.sums.size)
@@ -100,12 +125,29 @@ func (c *chain) loadedSums(f *file) sums {
 			c.opts.Log.Warn("checksums are not usable, blocks go unchecked", "file", f.path, "error", err)
 			return
 		}
-		f.sums.loaded.Store(&s)
+		f.sums.known.Store(&s)
+		f.sums.onDisk = s.covers()
 	})
-	if s := f.sums.loaded.Load(); s != nil {
+	if s := f.sums.known.Load(); s != nil {
 		return *s
 	}
 	return nil
+}
+
+// addSums takes down the checksums of blocks that have been appended to f at an index, if those of all blocks before
+// are known.
+func (c *chain) addSums(f *file, index uint64, pages [][]byte) {
+	s := c.loadedSums(f)
+	if s.covers() != index {
+		return
+	}
+	if s == nil {
+		s = newSums(c.opts.BlockSize, f.first, uint64(len(pages)))
+	}
+	for _, page := range pages {
+		s = s.with(page)
+	}
+	f.sums.known.Store(&s)
 }
 
 // readSums reads the first size bytes of a checksum file.
@@ -128,6 +170,7 @@ func (c *chain) readSums(name string, size int64) (sums, error) {
 // writeSums puts s on disk, durably and all at once: under a name that means nothing
 // until it is complete.
 func (c *chain) writeSums(s sums) error {
+	s.finish()
 	name := sumsName(s.first())
 	tmp := name + tmpSuffix
 	f, err := c.dir.Create(tmp)

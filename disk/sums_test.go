@@ -25,7 +25,7 @@ func sumsOf(size int, first, next uint64) []byte {
 	for n := first; n < next; n++ {
 		sums = binary.BigEndian.AppendUint32(sums, crc32.Checksum(block(n, 0, size), table))
 	}
-	b := []byte("KVSUMS\x00\x01")
+	b := []byte("KVSUMS\x00\x02")
 	b = binary.BigEndian.AppendUint32(b, uint32(size))
 	b = binary.BigEndian.AppendUint64(b, first)
 	b = binary.BigEndian.AppendUint64(b, next-first)
@@ -67,12 +67,12 @@ func TestSumsLater(t *testing.T) {
 func TestSumsFormat(t *testing.T) {
 	fsys, s := threeFiles(t)
 	closeStore(t, s)
-	want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums0, sums20}
+	want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums0, sums20, sums40}
 	if got := fsys.Names(); !slices.Equal(got, want) {
 		t.Fatalf("files %v, want %v", got, want)
 	}
-	for first, name := range map[uint64]string{0: sums0, 20: sums20} {
-		if got := fsys.Content(name); !bytes.Equal(got, sumsOf(512, first, first+20)) {
+	for first, name := range map[uint64]string{0: sums0, 20: sums20, 40: sums40} {
+		if got := fsys.Content(name); !bytes.Equal(got, sumsOf(512, first, min(first+20, 41))) {
 			t.Errorf("%s: %x", name, got)
 		}
 	}
@@ -91,8 +91,7 @@ func TestSumsOfLongFile(t *testing.T) {
 	}
 }
 
-// Any rotten bit in any block of a sealed file is found, in the run that sealed the file
-// and in later ones.
+// Any rotten bit in any block is found, also of the last file, in the run that wrote it and in later ones.
 func TestSumsFindRot(t *testing.T) {
 	fsys, s := threeFiles(t)
 	buf := make([]byte, 512)
@@ -101,7 +100,7 @@ func TestSumsFindRot(t *testing.T) {
 			closeStore(t, s)
 			s = openInline(t, fsys, 512)
 		}
-		for n := uint64(0); n < 40; n++ {
+		for n := uint64(0); n < 41; n++ {
 			name := fmt.Sprintf("blks_%016x", n/20*20)
 			offset, bit := int64(n%20*512+n*7%512), byte(1)<<(n%8)
 			fsys.Rot(name, offset, bit)
@@ -115,6 +114,14 @@ func TestSumsFindRot(t *testing.T) {
 		wantBlocks(t, s, 0, 41)
 	}
 	closeStore(t, s)
+}
+
+// version1 returns a checksum file as it was written before a checksum could be left out.
+func version1(sums []byte) []byte {
+	b := slices.Clone(sums)
+	b[7] = 1
+	binary.BigEndian.PutUint32(b[32:], crc32.Checksum(b[:32], crc32.MakeTable(crc32.Castagnoli)))
+	return b
 }
 
 // What happens to checksum files at the start.
@@ -135,18 +142,22 @@ func TestSumsAtOpen(t *testing.T) {
 		refused string // in the error
 	}{
 		{name: "intact", as: sums20, content: intact, checks: true},
-		{name: "of the last file", as: sums40, content: sumsOf(512, 40, 41), gone: true},
-		{name: "of no file", as: "sums_0000000000000016", content: sumsOf(512, 0x16, 40), gone: true},
-		{name: "of no file, another block size", as: "sums_0000000000000016", content: sumsOf(1024, 0x16, 40), gone: true},
-		{name: "of fewer blocks", as: sums20, content: sumsOf(512, 20, 39), gone: true},
-		{name: "of another file", as: sums20, content: sumsOf(512, 0, 20), gone: true},
-		{name: "too long", as: sums20, content: append(slices.Clone(intact), 0), gone: true},
-		{name: "unfinished", as: sums20 + ".tmp", content: intact, gone: true},
-		{name: "empty", as: sums20, content: nil, says: "not usable"},
-		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "not usable"},
-		{name: "damaged header", as: sums20, content: changed(9), says: "not usable"},
-		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "not usable"},
-		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "not usable"},
+		{name: "none", as: "kivaloo", checks: true},
+		{name: "intact, version 1", as: sums20, content: version1(intact), checks: true},
+		{name: "of the last file", as: sums40, content: sumsOf(512, 40, 41), checks: true},
+		{name: "of the last file, more than it has", as: sums40, content: sumsOf(512, 40, 42), gone: true, checks: true},
+		{name: "of no file", as: "sums_0000000000000016", content: sumsOf(512, 0x16, 40), gone: true, checks: true},
+		{name: "of no file, another block size", as: "sums_0000000000000016", content: sumsOf(1024, 0x16, 40), gone: true, checks: true},
+		{name: "of fewer blocks", as: sums20, content: sumsOf(512, 20, 22), checks: true},
+		{name: "of more blocks", as: sums20, content: sumsOf(512, 20, 41), gone: true, checks: true},
+		{name: "of another file", as: sums20, content: sumsOf(512, 0, 20), gone: true, checks: true},
+		{name: "too long", as: sums20, content: append(slices.Clone(intact), 0), gone: true, checks: true},
+		{name: "unfinished", as: sums20 + ".tmp", content: intact, gone: true, checks: true},
+		{name: "empty", as: sums20, content: nil, says: "not usable", checks: true},
+		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "not usable", checks: true},
+		{name: "damaged header", as: sums20, content: changed(9), says: "not usable", checks: true},
+		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "not usable", checks: true},
+		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "not usable", checks: true},
 		{name: "damaged checksum", as: sums20, content: changed(36), says: "not usable"},
 		{name: "another block size", as: sums20, content: sumsOf(1024, 20, 40), refused: "not 512 but 1024"},
 	}
@@ -182,11 +193,11 @@ func TestSumsAtOpen(t *testing.T) {
 			if !strings.Contains(log.String(), test.says) || test.says == "" && log.Len() > 0 {
 				t.Errorf("log: %q", log.String())
 			}
-			// Another start must not be disturbed by what this one has left, and a file that was
-			// sealed before does not get checksums now.
+			// The file that was found without checksums has all of them now.
+			fsys.Rot("blks_0000000000000014", 5*512, 1)
 			add(t, s, 30)
-			if test.gone && test.as == sums20 && slices.Contains(fsys.Names(), sums20) {
-				t.Error("checksums have been made of a file sealed in an earlier run")
+			if got := fsys.Content(sums20); test.checks && test.name != "intact, version 1" && !bytes.Equal(got, intact) {
+				t.Errorf("in the end: %x", got)
 			}
 		})
 	}
@@ -194,15 +205,15 @@ func TestSumsAtOpen(t *testing.T) {
 
 // Checksums that cannot be written are done without.
 func TestSumsNotWritten(t *testing.T) {
-	for _, op := range []simfs.Op{simfs.Read, simfs.Rename} {
+	for _, op := range []simfs.Op{simfs.Create, simfs.Rename} {
 		fsys := simfs.New(dir)
 		s := openInline(t, fsys, 512)
 		add(t, s, 20)
-		fsys.Fail(op, 1, syscall.EIO)
+		fsys.Fail(op, map[simfs.Op]int{simfs.Create: 2, simfs.Rename: 1}[op], syscall.EIO)
 		add(t, s, 20)
 		add(t, s, 1)
 		closeStore(t, s)
-		want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums20}
+		want := []string{"blks_0000000000000000", "blks_0000000000000014", "blks_0000000000000028", sums20, sums40}
 		if got := fsys.Names(); !slices.Equal(got, want) {
 			t.Errorf("%s fails: files %v, want %v", op, got, want)
 		}
@@ -233,5 +244,24 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 	buf := make([]byte, 512)
 	if ok, err := disk.ReadBlock(s, 19, buf); !ok || err != nil || !bytes.Equal(buf, block(99, 7, 512)) {
 		t.Errorf("ok %v, %v", ok, err)
+	}
+}
+
+// A store that is opened for reading only gets no checksums, though it lacks some.
+func TestReadOnlyMakesNoSums(t *testing.T) {
+	fsys, s := threeFiles(t)
+	closeStore(t, s)
+	if err := fsys.Remove(sums20); err != nil {
+		t.Fatal(err)
+	}
+	before := fsys.Names()
+	r, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantBlocks(t, r, 0, 41)
+	closeStore(t, r)
+	if after := fsys.Names(); !slices.Equal(after, before) {
+		t.Errorf("files %v, were %v", after, before)
 	}
 }

@@ -17,6 +17,9 @@ type ServeOptions struct {
 	// MaxRecord is the longest record in bytes. A connection on which the header
 	// of a longer one arrives is closed before any of it is kept.
 	MaxRecord uint32
+	// Judge, if not nil, is asked about a record that has not come as a whole, as soon as its type has: length
+	// is in bytes. An error closes the connection before any more of it is kept.
+	Judge func(typ, length uint32) error
 	// Via, if not nil, puts something between an accepted socket and the loop, TLS for
 	// example. It is called by the loop, takes over the socket fd, also when it fails, and
 	// returns one that is served in its place. The connection has its place at
@@ -94,6 +97,7 @@ func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
 	c := &Conn{loop: a.loop, fd: fd, peer: peer, maxRecord: a.opts.MaxRecord, gate: a.opts.Gate}
+	c.window.all, c.judge = &a.loop.together, a.opts.Judge
 	if a.opts.Via != nil {
 		served, err := a.opts.Via(fd, c.Peer(), a.opts.Gate.leave)
 		if err != nil {

@@ -25,7 +25,7 @@ func (l *Loop) Attach(nc net.Conn, maxRecord uint32, handle func(*Conn) Handler)
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection to %s: %w", nc.RemoteAddr(), err)
 	}
-	c := &Conn{loop: l, fd: fd, maxRecord: maxRecord, attached: true, window: window{unlimited: true}}
+	c := &Conn{loop: l, fd: fd, maxRecord: maxRecord, attached: true}
 	c.handler = handle(c)
 	if !l.Post(c.start) {
 		unix.Close(fd)

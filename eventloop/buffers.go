@@ -40,13 +40,18 @@ func (s *spares) put(b []byte) {
 }
 
 // grow returns b with room for n bytes more, in at least twice its capacity but
-// no more than whole bytes if it has to move. It puts the old one back.
+// no more than whole bytes if it has to move. It puts the old one back. A very long one moves once more only,
+// when a quarter of it is there: the room that it does not use yet is not touched.
 func (s *spares) grow(b []byte, n int, whole int64) []byte {
 	need := len(b) + n
 	if need <= cap(b) {
 		return b
 	}
-	grown := s.get(max(need, int(min(whole, 2*int64(cap(b))))))
+	size := 2 * int64(cap(b))
+	if size >= hugeBytes && 2*size >= whole {
+		size = whole
+	}
+	grown := s.get(max(need, int(min(whole, size))))
 	grown = append(grown, b...)
 	s.put(b)
 	return grown

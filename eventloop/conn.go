@@ -39,7 +39,8 @@ type Handler interface {
 //	   +------> broken: the peer takes nothing more; answers are dropped
 //
 // Invariants:
-//  1. While the window is shut, or after ended, the socket is not read from.
+//  1. While the window is shut, while a long record has to wait (see long), and after ended,
+//     the socket is not read from.
 //  2. in holds less than one packet, unless held: then the window was shut
 //     before all of one read was cut, and in holds what was left of it.
 //  3. readable is set if the socket may have input for which no event will come.
@@ -51,8 +52,9 @@ type Conn struct {
 	fd        int
 	peer      unix.Sockaddr // of an accepted connection
 	handler   Handler
-	maxRecord uint32 // bytes
-	gate      *Gate  // to be left in the end; nil if that is not for the loop to do
+	maxRecord uint32                         // bytes
+	judge     func(typ, length uint32) error // see ServeOptions
+	gate      *Gate                          // to be left in the end; nil if that is not for the loop to do
 	window    window
 
 	in       []byte // input that has not been cut, in a buffer of our own, or nil
@@ -79,11 +81,21 @@ type Conn struct {
 // counts as unsent until taken back by Reserved.
 func (c *Conn) Owe(requests, bytes int) { c.window.add(requests, bytes) }
 
+// Room returns how many bytes the answer to one more request should take at most. It is less than
+// usual when all connections together have much, but always enough to be of use.
+func (c *Conn) Room() int {
+	if c.window.all == nil {
+		return maxUnsentBytes
+	}
+	return c.window.all.bytesLimit()
+}
+
 // Keep makes the record that Packet has got the handler's own. It is copied,
 // unless it has a buffer to itself, as long ones do.
 func (c *Conn) Keep(record []byte) []byte {
 	if c.alone && len(record) >= cap(c.in)/2 {
-		c.in, c.kept = nil, true
+		c.setInput(nil)
+		c.kept = true
 		return record
 	}
 	return append([]byte(nil), record...)
@@ -219,6 +231,7 @@ func (c *Conn) close() {
 	}
 	unix.Close(c.fd)
 	c.handler.Closed()
+	c.window.close()
 	if c.gate != nil {
 		c.gate.leave()
 	}

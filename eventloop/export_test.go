@@ -6,7 +6,14 @@ import "time"
 const (
 	MaxOwed        = maxOwed
 	MaxUnsentBytes = maxUnsentBytes
+
+	MaxOwedTogether  = maxOwedTogether
+	MaxBytesTogether = maxBytesTogether
+	LeastOwed        = leastOwed
+	LeastBytes       = leastBytes
 )
 
 // SetClocks shortens what would keep tests waiting. It must be called before Run.
-func (l *Loop) SetClocks(tick, linger time.Duration) { l.tickEvery, l.lingerFor = tick, linger }
+func (l *Loop) SetClocks(tick, linger time.Duration) {
+	l.tickEvery, l.lingerFor, l.longFor = tick, linger, linger
+}

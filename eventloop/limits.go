@@ -13,6 +13,32 @@ const (
 	// can take before it is no longer read from. One answer may pass it alone.
 	maxUnsentBytes = 1 << 20
 
+	// maxOwedTogether is the same for all connections together: it is how many requests one that
+	// comes now finds in front of it. The eighth above maxOwed is what one connection leaves to the others.
+	maxOwedTogether = maxOwed + maxOwed/owedShare
+
+	// owedShare is how many times what is left of maxOwedTogether one connection may be owed. With n that
+	// ask for all they can get, one part in 8n+1 is left for the next.
+	owedShare = 8
+
+	// leastOwed is how many answers a connection may be owed whatever the others are: as many as the
+	// smallest batch of the key-value glue has room for.
+	leastOwed = 4
+
+	// maxBytesTogether is how much memory all connections together can take for answers, sent and promised,
+	// and for input. Beyond it each has leastBytes and one read.
+	maxBytesTogether = 64 << 20
+
+	// leastBytes is how much memory a connection's answers may take whatever those of the others take: enough
+	// that a RANGE, asked again and again, gets on. Ten thousand connections take 160 MiB then.
+	leastBytes = 16 << 10
+
+	// leastReadBytes is what one read takes when there is little room: some dozens of requests.
+	leastReadBytes = 4 << 10
+
+	// usualRequestBytes is about as long as the shortest usual request.
+	usualRequestBytes = 64
+
 	// readBufferBytes is the size of a loop's one read buffer, and so the most
 	// that a closed window can leave lying uncut. One of 256 KiB measured hardly faster.
 	readBufferBytes = 64 << 10
@@ -31,6 +57,10 @@ const (
 	smallestBufferBytes = 1 << 10
 	largestSpareBytes   = readBufferBytes
 
+	// hugeBytes is the size from which a buffer for input left over grows to what it needs at once, and
+	// is given back to the system at once.
+	hugeBytes = 16 << 20
+
 	// sparesPerSize is how many unused buffers a loop keeps of each size.
 	sparesPerSize = 16
 
@@ -45,6 +75,9 @@ const (
 	// that has to wait anyway and has room. So a peer that never reads cannot
 	// make us keep many large buffers with little in each.
 	joinBytes = 4 << 10
+
+	// wasteBytes is how much more room than it needs the buffer of an answer may have when it has to wait.
+	wasteBytes = 8 << 10
 
 	// outputBytes is what a queued Output takes besides its buffers, rounded up.
 	outputBytes = 256
@@ -67,6 +100,10 @@ const (
 	// tick is how often paused listeners are tried again and
 	// lingering connections looked at, while there are any.
 	tick = time.Second
+
+	// longTimeout is how long the one connection that may receive a record beyond all limits may send
+	// nothing of it while others wait.
+	longTimeout = 10 * time.Second
 
 	// lingerTimeout is how long a connection that only has to be flushed is kept
 	// although its peer takes nothing. It would hold a descriptor for ever.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -38,58 +39,101 @@ func Listen(a wire.Addr, backlog int) (*Listener, error) {
 // take over one path at the same moment are not kept apart by this.
 func ListenTakingOver(a wire.Addr, backlog int) (*Listener, error) {
 	if a.Network == "unix" {
-		if err := removeStale(a.Address); err != nil {
+		stale, err := findStale(a.Address)
+		if err == nil && stale {
+			err = os.Remove(a.Address)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("listen on %s: %w", a, err)
 		}
 	}
 	return Listen(a, backlog)
 }
 
-// removeStale removes the unix socket at path if nobody listens to it any more.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// CheckListen returns an error if ListenTakingOver would, as things are. It changes nothing.
+func CheckListen(a wire.Addr) error {
+	if err := checkListen(a); err != nil {
+		return fmt.Errorf("listen on %s: %w", a, err)
+	}
+	return nil
+}
+
+func checkListen(a wire.Addr) error {
+	if a.Network == "unix" {
+		if _, err := findStale(a.Address); err != nil {
+			return err
+		}
+		dir := filepath.Dir(a.Address)
+		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+			return &fs.PathError{Op: "make a socket in", Path: dir, Err: err}
+		}
 		return nil
 	}
+	ln, sa, err := newSocket(a)
 	if err != nil {
 		return err
 	}
+	defer ln.Close()
+	return ln.bind(sa)
+}
+
+// findStale reports whether there is a unix socket at path to which nobody listens any more. It
+// is an error if there is anything else.
+func findStale(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("there is something else than a socket at this path; remove it, or choose another path")
+		return false, errors.New("there is something else than a socket at this path; remove it, or choose another path")
 	}
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return false, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
 	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); {
 	case err == nil, errors.Is(err, unix.EAGAIN):
-		return errors.New("another process is listening here; stop it, or choose another path")
+		return false, errors.New("another process is listening here; stop it, or choose another path")
 	case errors.Is(err, unix.ECONNREFUSED):
-		return os.Remove(path)
+		return true, nil
 	default:
-		return os.NewSyscallError("connect", err)
+		return false, os.NewSyscallError("connect", err)
 	}
 }
 
 func listen(a wire.Addr, backlog int) (*Listener, error) {
-	sa, family, err := sockaddr(a)
+	ln, sa, err := newSocket(a)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("socket", err)
+	if err = ln.bind(sa); err == nil {
+		err = ln.listen(backlog)
 	}
-	ln := &Listener{addr: a, fd: fd}
-	if err := ln.bind(sa, backlog); err != nil {
-		unix.Close(fd)
+	if err != nil {
+		ln.Close()
 		return nil, err
 	}
 	return ln, nil
 }
 
-func (ln *Listener) bind(sa unix.Sockaddr, backlog int) error {
+// newSocket returns a socket that is yet to be bound to a, and a as bind takes it.
+func newSocket(a wire.Addr) (*Listener, unix.Sockaddr, error) {
+	sa, family, err := sockaddr(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socket", err)
+	}
+	return &Listener{addr: a, fd: fd}, sa, nil
+}
+
+func (ln *Listener) bind(sa unix.Sockaddr) error {
 	if err := unix.SetsockoptInt(ln.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return os.NewSyscallError("setsockopt SO_REUSEADDR", err)
 	}
@@ -99,6 +143,10 @@ func (ln *Listener) bind(sa unix.Sockaddr, backlog int) error {
 		}
 		return os.NewSyscallError("bind", err)
 	}
+	return nil
+}
+
+func (ln *Listener) listen(backlog int) error {
 	if err := unix.Listen(ln.fd, backlog); err != nil {
 		return os.NewSyscallError("listen", err)
 	}

@@ -47,6 +47,9 @@ type Loop struct {
 	ended   bool     // under mu: Run is over, the poller closed
 	posted  atomic.Bool
 
+	together together
+	long     long
+
 	table    []source
 	open     int // how many of table are not nil
 	attached int // how many of them are attached connections
@@ -66,7 +69,7 @@ type Loop struct {
 	grace    *time.Timer
 
 	// Copies of constants, so that tests need not wait.
-	tickEvery, lingerFor time.Duration
+	tickEvery, lingerFor, longFor time.Duration
 }
 
 // source is what a descriptor in the table belongs to. All methods are called
@@ -92,7 +95,7 @@ func New(log *slog.Logger) (*Loop, error) {
 	}
 	l := &Loop{
 		log: log, poller: poller, buf: make([]byte, readBufferBytes),
-		tickEvery: tick, lingerFor: lingerTimeout,
+		tickEvery: tick, lingerFor: lingerTimeout, longFor: longTimeout,
 	}
 	l.chores = l.doChores
 	l.bell = actors.NewDoorbell(l.wake)
@@ -185,6 +188,7 @@ func (l *Loop) doChores(any) error {
 	l.bell.Disarm()
 	l.settle()
 	l.reap()
+	l.long.pass(l)
 	if l.stopping && l.open == l.attached {
 		l.stopAttached()
 	}
@@ -225,6 +229,7 @@ func (l *Loop) deliver() {
 	}
 	clear(l.touched)
 	l.touched = l.touched[:0]
+	l.long.pass(l)
 }
 
 func (l *Loop) runPosts() {
@@ -315,6 +320,7 @@ func (l *Loop) onTick() {
 	l.ticking = false
 	l.retryStarved()
 	now, kept := time.Now(), l.linger[:0]
+	l.long.watch(l, now)
 	for _, c := range l.linger {
 		if c.stillLingers(now) {
 			kept = append(kept, c)

@@ -91,6 +91,28 @@ func (o *Output) join(next *Output) bool {
 	return true
 }
 
+// shrink has Buf leave a buffer that is much too large for what is yet to be written of it, but keeps
+// room for others to join.
+func (o *Output) shrink() {
+	start := len(o.Buf)
+	if o.part == 0 {
+		start = o.offset
+	}
+	rest := o.Buf[start:]
+	if cap(o.Buf)-len(rest) <= wasteBytes {
+		return
+	}
+	large := o.Buf
+	o.Buf = append(make([]byte, 0, len(rest)+joinBytes), rest...)
+	if o.part == 0 {
+		o.offset = 0
+	}
+	if cap(large) <= maxPooledBytes {
+		mangle(large[:cap(large)])
+		outputs.Put(&Output{Buf: large[:0]})
+	}
+}
+
 // gather appends what is to be written of o to iov, as far as that has room.
 func (o *Output) gather(iov []unix.Iovec) []unix.Iovec {
 	offset := o.offset

@@ -1,9 +1,11 @@
 package eventloop
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -11,10 +13,10 @@ import (
 )
 
 // input reads, and gives packets to the handler, until the socket is empty, the
-// window shuts, or the connection has had its turn.
+// window shuts, or the connection has had its turn. The window bounds a turn in requests.
 func (c *Conn) input() {
 	for range readsPerTurn {
-		if c.ended || c.window.shut {
+		if c.ended || c.window.shut || !c.mayGrow() {
 			return
 		}
 		if !c.turn() {
@@ -65,9 +67,12 @@ func (c *Conn) endInput(err error) {
 // nothing can be read until the next event.
 func (c *Conn) readOnce() (more bool, err error) {
 	dst, own := c.loop.buf, false
+	if c.window.all != nil {
+		dst = dst[:c.window.all.readBytes()]
+	}
 	if len(c.in) >= readBufferBytes && c.lacking() >= readBufferBytes {
 		// A long record: spare it the way through the shared buffer.
-		c.in = c.loop.spares.grow(c.in, 1, c.want)
+		c.setInput(c.loop.spares.grow(c.in, 1, c.want))
 		dst, own = c.in[len(c.in):min(int64(cap(c.in)), c.want)], true
 	}
 	n, err := unix.Read(c.fd, dst)
@@ -106,7 +111,7 @@ func (c *Conn) take(b []byte) error {
 	if err != nil || len(b) == 0 {
 		return err
 	}
-	c.in = append(c.loop.spares.get(len(b)), b...)
+	c.setInput(append(c.loop.spares.get(len(b)), b...))
 	c.held = c.window.shut
 	return nil
 }
@@ -117,7 +122,7 @@ func (c *Conn) complete(b []byte) (rest []byte, err error) {
 	for {
 		lacking := c.lacking()
 		n := int(min(lacking, int64(len(b))))
-		c.in = append(c.loop.spares.grow(c.in, n, c.want), b[:n]...)
+		c.setInput(append(c.loop.spares.grow(c.in, n, c.want), b[:n]...))
 		b = b[n:]
 		if int64(n) < lacking {
 			return nil, nil
@@ -150,7 +155,9 @@ func (c *Conn) cut(b []byte) (rest []byte, err error) {
 			return nil, err
 		}
 		if n == 0 {
-			c.want = want
+			if c.want, err = c.expect(b, want); err != nil {
+				return nil, err
+			}
 			break
 		}
 		c.unpushed, c.kept = true, false
@@ -163,6 +170,20 @@ func (c *Conn) cut(b []byte) (rest []byte, err error) {
 		b = b[n:]
 	}
 	return b, nil
+}
+
+// expect returns how many bytes there must be before b is looked at again, which is the start of a
+// packet of want bytes, or 0 while that is unknown. A record has to have been judged before
+// more than its type is kept.
+func (c *Conn) expect(b []byte, want int64) (int64, error) {
+	const judged = wire.HeaderSize + 4
+	switch {
+	case c.judge == nil || want < judged+wire.TrailerSize:
+		return want, nil
+	case len(b) < judged:
+		return judged, nil
+	}
+	return want, c.judge(binary.BigEndian.Uint32(b[wire.HeaderSize:]), uint32(want-wire.Overhead))
 }
 
 // resume goes on after the window has opened. It cuts what was held back, but
@@ -193,7 +214,19 @@ func (c *Conn) resume() {
 // release gives the input buffer back.
 func (c *Conn) release() {
 	c.loop.spares.put(c.in)
-	c.in, c.want, c.held = nil, 0, false
+	c.setInput(nil)
+	c.want, c.held = 0, false
+	c.loop.long.leave(c)
+}
+
+// setInput replaces the input buffer.
+func (c *Conn) setInput(b []byte) {
+	before := cap(c.in)
+	c.window.addInput(cap(b) - before)
+	c.in = b
+	if before >= hugeBytes && cap(b) != before {
+		debug.FreeOSMemory() // the collector would let as much again become garbage before it comes
+	}
 }
 
 // discard reads what the peer has sent already, and forgets it.

@@ -28,8 +28,18 @@ func (c *Conn) queue(o *Output) bool {
 			c.last.SetNext(o)
 		}
 		c.last = o
+		if c.blocked {
+			c.trim(o)
+		}
 	}
 	return true
+}
+
+// trim has o, which has to wait, take no more memory than it needs.
+func (c *Conn) trim(o *Output) {
+	o.shrink()
+	c.window.add(0, o.memory()-o.charged)
+	o.charged = o.memory()
 }
 
 // pop drops the first output.
@@ -53,6 +63,9 @@ func (c *Conn) flush() {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
 			c.blocked = true
+			for o := c.first; o != nil; o = o.Next() {
+				c.trim(o)
+			}
 			c.loop.rearm(c.fd, true)
 		default:
 			c.giveUp()

@@ -189,7 +189,7 @@ func (t *Tree) appended(op *disk.Op) {
 	}
 	if a.answers {
 		t.counts.commits++
-		t.changed = t.now
+		t.changed, t.clean.changed = t.now, a.next
 	}
 	if a.step != nil {
 		t.flush.stepDurable()

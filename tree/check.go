@@ -98,7 +98,7 @@ type walker struct {
 	since uint64 // pages before this block are left out, with all below them
 	exact bool
 	fault func(block uint64, path string, err error) bool // false ends the walk
-	page  func(l page.Layout)                                  // a good page; may be nil
+	page  func(l page.Layout)                             // a good page; may be nil
 	stop  bool
 }
 

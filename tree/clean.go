@@ -21,6 +21,9 @@ import (
 // Config.MaxSpread every append adds to the debt in proportion to what it has written, the more the
 // closer the tree comes to being spread over MaxSpread times the blocks that it consists of.
 //
+// Only what was there at the last change of a client is rewritten. Otherwise what cleaning writes
+// would be cleaned in its turn, and an idle store would never come to rest.
+//
 // A leaf that cannot be read cannot be moved. It is left out of the debt: otherwise everything else
 // would be rewritten again and again for the sake of it.
 type cleaner struct {
@@ -34,6 +37,7 @@ type cleaner struct {
 	taken    []oldLeaf                // in the step that is being built
 	lost     map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
 	rewrote  bool                     // since the last tick, leaves that had waited
+	changed  uint64                   // block behind the last commit of a client, or where the store ended when it was opened
 	used     uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
 	ran      time.Duration            // when old leaves were last rewritten
 
@@ -205,7 +209,7 @@ func (cl *cleaner) findOldLeaves() {
 	if t.view.tree.nodes/2 >= t.appends.next {
 		return
 	}
-	young := t.appends.next - t.view.tree.nodes/2
+	young := min(t.appends.next-t.view.tree.nodes/2, cl.changed)
 	todo := oldHeap{}
 	if root := t.cache.node(t.view.tree.root); root.oldest < young {
 		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, height: int(root.height)})

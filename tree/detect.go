@@ -1,6 +1,8 @@
 package tree
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -8,6 +10,9 @@ import (
 	"kivaloo/tree/journal"
 	"kivaloo/tree/page"
 )
+
+// ErrUnknownBlockSize: there are blocks, but what is in them does not show how long they are.
+var ErrUnknownBlockSize = errors.New("cannot tell the block size: no page in it can be recognised")
 
 // DetectBlockSize finds out the block size, in bytes, of the store of pages in dir, which is not
 // recorded anywhere: from the numbers of the files where there are several, else from where
@@ -55,14 +60,70 @@ func detectIn(dir disk.Dir) (int, error) {
 			}
 			continue
 		}
-		if size, ok := blockLength(start, f.Size, f.First); ok {
+		if size, ok := someBlockLength(start, f.Size, f.First); ok {
 			return size, nil
 		}
 	}
 	if empty && len(files) < 2 && (len(files) == 0 || files[0].First == 0) {
 		return 0, nil
 	}
-	return 0, errors.New("cannot tell the block size: no page in it can be recognised")
+	return 0, ErrUnknownBlockSize
+}
+
+// Recognise returns what disk.Options.Recognise has to be for a store of pages. asked is the block size
+// that it must have, or 0: any. fresh is that of a store that is yet to be made, if asked is 0; if fresh is 0 too there has to be one.
+func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
+	return func(dir disk.Dir) (int, error) {
+		found, err := detectIn(dir)
+		switch {
+		case errors.Is(err, ErrUnknownBlockSize) && asked != 0:
+			return asked, checkFragment(dir, asked)
+		case err != nil:
+			return 0, err
+		case found == 0 && fresh == 0:
+			return 0, ErrNoStore
+		case found == 0:
+			return cmp.Or(asked, fresh), nil
+		}
+		return found, checkSize(found, asked)
+	}
+}
+
+// ErrNoStore: there is no store in the directory, and there has to be one.
+var ErrNoStore = errors.New("there is no store")
+
+// CheckBlockSize returns an error if the blocks in dir can be seen to be pages of another size.
+func CheckBlockSize(dir disk.Dir, asked int) error {
+	found, err := detectIn(dir)
+	if errors.Is(err, ErrUnknownBlockSize) {
+		return nil
+	}
+	if err != nil || found == 0 {
+		return err
+	}
+	return checkSize(found, asked)
+}
+
+func checkSize(found, asked int) error {
+	if asked != 0 && asked != found {
+		return fmt.Errorf("the store has blocks of %d bytes, not %d: open it with that size, or choose another directory", found, asked)
+	}
+	return nil
+}
+
+// checkFragment returns an error if there is less than one block of a size, and it is not the beginning of the first page: if
+// another size is meant it could be all of a store, and opening the store would cut it off.
+func checkFragment(dir disk.Dir, blockSize int) error {
+	files, err := disk.ListBlocks(dir)
+	if err != nil || len(files) != 1 || files[0].Size >= int64(blockSize) {
+		return err
+	}
+	start, err := readStart(dir, files[0])
+	if err != nil || bytes.HasPrefix(page.EmptyRoot(blockSize), start) {
+		return err
+	}
+	return fmt.Errorf("%s has %d bytes, less than one block of %d, and is not what is left of the first write: is the block size right?",
+		files[0].Name, files[0].Size, blockSize)
 }
 
 // readStart returns the beginning of a file: two blocks of any size.
@@ -85,6 +146,23 @@ func evenly(size int64, count uint64) (int, bool) {
 		return 0, false
 	}
 	return int(uint64(size) / count), true
+}
+
+// someBlockLength is blockLength of the first block, or of the first of the pages behind it if that is damaged.
+func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
+	size, ok := blockLength(start, fileSize, first)
+	for at := 0; !ok || at%size != 0; {
+		next := -1
+		if at+1 < len(start) {
+			next = page.Index(start[at+1:])
+		}
+		if next < 0 {
+			return 0, false
+		}
+		at += 1 + next
+		size, ok = blockLength(start[at:], fileSize-int64(at), first)
+	}
+	return size, true
 }
 
 // blockLength returns the length of the block, number first, that a file begins with: up to the next one, which must

@@ -61,6 +61,7 @@
 //	journalread.go the batches of a journal; checking it, folding it
 //	replay.go      carrying them out
 //	check.go       checking all of it
+//	doubtful.go    which blocks are not what was written, by the journal's checksums and the seals
 //	describe.go    one page for people
 //	detect.go      the block size of a directory
 //	actor.go       the goroutine

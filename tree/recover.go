@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,28 +19,63 @@ import (
 // the last root, and reads what the journal says since into a memtable. It reads no other page and
 // writes nothing. The store stays the caller's to close.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
+	o, err := look(store, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return o.open(store)
+}
+
+// opening is what a tree starts from.
+type opening struct {
+	cfg   Config // with every default filled in
+	root  Root
+	fresh bool // there is no root, because nothing was ever stored
+}
+
+// look finds out what there is in a store. It changes nothing.
+func look(store disk.Store, cfg Config) (opening, error) {
+	o := opening{}
 	info := store.Info()
 	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
-		return nil, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
+		return o, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
 	}
 	if info.Next >= maxBlock {
-		return nil, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
+		return o, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
 	}
-	cfg, err := cfg.withDefaults(info.BlockSize)
-	if err != nil {
-		return nil, err
+	var err error
+	if o.cfg, err = cfg.withDefaults(info.BlockSize); err != nil {
+		return o, err
 	}
-	if cfg.StorageCost == 0 {
-		cfg.MaxSpread = 0 // no cleaning means none
+	if o.cfg.StorageCost == 0 {
+		o.cfg.MaxSpread = 0 // no cleaning means none
 	}
-	root, err := FindRoot(store, cfg.Log)
-	if errors.Is(err, errNoRoot) {
-		root, err = createRoot(store, cfg, err)
+	o.root, err = FindRoot(store, o.cfg.Log)
+	if !errors.Is(err, errNoRoot) {
+		return o, err
 	}
-	if err != nil {
-		return nil, err
+	if info.Next > 0 {
+		if blank, blankErr := isBlank(store); blankErr != nil || !blank || !cfg.AdoptBlank {
+			return o, cmp.Or(blankErr, err)
+		}
 	}
-	t, err := newTree(cfg, store.Info(), root)
+	if o.cfg.ReadOnly {
+		return o, err
+	}
+	o.fresh = true
+	return o, nil
+}
+
+// open makes the tree that starts from o.
+func (o *opening) open(store disk.Store) (*Tree, error) {
+	root := o.root
+	if o.fresh {
+		var err error
+		if root, err = createRoot(store); err != nil {
+			return nil, err
+		}
+	}
+	t, err := newTree(o.cfg, store.Info(), root)
 	if err != nil {
 		return nil, err
 	}
@@ -50,17 +86,9 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// createRoot writes the first page of a store that has none, if there was nothing else in it.
-func createRoot(store disk.Store, cfg Config, noRoot error) (Root, error) {
+// createRoot writes the first page of a store that has none.
+func createRoot(store disk.Store) (Root, error) {
 	info := store.Info()
-	if info.Next > 0 {
-		if blank, err := isBlank(store); err != nil || !blank || !cfg.AdoptBlank {
-			return Root{}, errors.Join(err, noRoot)
-		}
-	}
-	if cfg.ReadOnly {
-		return Root{}, noRoot
-	}
 	root := page.EmptyRoot(info.BlockSize) // all of it is in one sector
 	pages := [][]byte{root}
 	if info.Next > 0 && page.Sealed(info.BlockSize) {
@@ -129,6 +157,7 @@ func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
 	a := &t.appends
 	a.starts, a.durable = []start{{}}, root.start
 	a.next, a.last, a.seq = info.Next, root.last, root.lastSeq
+	t.clean.changed = info.Next
 	a.clean = info.Next == root.Block+1 && !root.Partial
 	if info.Last != disk.NoBlock && info.Next != info.Last+1 {
 		t.clean.disable()
@@ -279,18 +308,4 @@ func CheckJournal(ctx context.Context, store disk.Store, root Root) (Journal, er
 		return nil
 	})
 	return j, err
-}
-
-// Fold writes what only the journal of a store says into pages, so that the last block is a root, as
-// after a stop in order: then those who know nothing of a journal can open it. Nothing else may write
-// to the store.
-func Fold(ctx context.Context, store disk.Store, cfg Config) error {
-	t, err := Open(store, cfg)
-	if err != nil {
-		return err
-	}
-	defer t.Close()
-	ctx, stop := context.WithCancel(ctx)
-	stop()
-	return NewActor(t, store).Run(ctx)
 }

@@ -284,4 +284,3 @@ type BlockError struct {
 func (e *BlockError) Error() string { return fmt.Sprintf("page at block %d: %v", e.Block, e.Err) }
 
 func (e *BlockError) Unwrap() error { return e.Err }
-

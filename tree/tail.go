@@ -61,7 +61,7 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 	if info.Last == disk.NoBlock {
 		return Root{}, errNoRoot
 	}
-	s := newTailSearch(store)
+	s := &tailSearch{store: store, blocks: newBlockReader(store), log: log}
 	end, err := s.findEnd()
 	if err != nil {
 		return Root{}, err
@@ -81,6 +81,7 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 type tailSearch struct {
 	blocks  *blockReader
 	store   disk.Store
+	log     *slog.Logger
 	skipped []Fault // passed over, from the end of the store backwards
 	claims  []claim // what journal blocks among them say of the append before theirs
 }
@@ -96,13 +97,10 @@ type appendAt struct {
 	root     Root // a Page of nil: there is none
 }
 
-func newTailSearch(store disk.Store) *tailSearch {
-	return &tailSearch{store: store, blocks: newBlockReader(store)}
-}
-
 // tornError: an append is not whole.
 type tornError struct {
 	previous uint64 // last block of the append before, if known, else noBlock
+	root     *Root  // of the append, or nil
 	err      error
 }
 
@@ -125,14 +123,21 @@ func (s *tailSearch) findEnd() (appendAt, error) {
 			}
 		case errors.As(err, &torn):
 			gap = 0
-			s.skip(at, torn.err)
 			if torn.previous != noBlock {
-				a, err := s.appendEndingAt(torn.previous, true)
+				before, err := s.appendEndingAt(torn.previous, true)
 				if err != nil {
 					return a, s.unreachable(torn.previous, at, err)
 				}
-				return a, nil
+				if s.wasDurable(torn.root, &before) {
+					s.log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", at, "err", torn.err)
+					return a, nil
+				}
+				s.skip(at, torn.err)
+				return before, nil
 			}
+			s.skip(at, torn.err)
+		case errors.Is(err, disk.ErrRot): // it was durable
+			return a, &BlockError{at, fmt.Errorf("%w: what was in it is not known: restore the store from a backup", err)}
 		case !errors.Is(err, disk.ErrCorrupt):
 			return a, fmt.Errorf("look for the last append: %w", err)
 		default:
@@ -165,6 +170,18 @@ func (s *tailSearch) skip(block uint64, why error) {
 	if len(s.skipped) < maxReportedFaults {
 		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the last whole append", Err: why})
 	}
+}
+
+// wasDurable reports whether a root is known to have been durable although its append is not whole:
+// the tree before it has been freed.
+func (s *tailSearch) wasDurable(root *Root, before *appendAt) bool {
+	return root != nil && before.root.Page != nil && s.isGone(before.root.Oldest) && !s.isGone(root.Oldest)
+}
+
+// isGone reports whether a block does not exist any more.
+func (s *tailSearch) isGone(block uint64) bool {
+	_, err := s.blocks.read(block)
+	return errors.Is(err, errNoBlock)
 }
 
 // checkClaims makes sure that journal blocks which were passed over belong to one append, the one
@@ -201,17 +218,20 @@ func (s *tailSearch) appendEndingAt(at uint64, mayBeTorn bool) (appendAt, error)
 	s.claims = append(s.claims, claim{at, b.Previous, b.Seq})
 	a.previous = b.Previous
 	if b.Kind == journal.Flush {
-		return a, &tornError{b.Previous, fmt.Errorf("%w: a flush record without its root", disk.ErrCorrupt)}
+		return a, &tornError{previous: b.Previous, err: fmt.Errorf("%w: a flush record without its root", disk.ErrCorrupt)}
 	}
 	a.commit = commitAt{seq: b.Seq, block: at - uint64(b.Piece), pieces: uint64(b.Pieces)}
 	rest := s.wholeCommit(&a, b)
+	if errors.Is(rest, disk.ErrRot) {
+		return a, rest
+	}
 	if b.First < a.commit.block {
 		// Its root may be whole although the commit is not: it holds only what was durable before.
 		rootAt := a.commit.block - 1
 		err := s.rootBefore(rootAt, &a, mayBeTorn)
 		switch {
-		case err != nil && mayBeTorn:
-			return a, &tornError{b.Previous, fmt.Errorf("the root at block %d: %w", rootAt, err)}
+		case err != nil && mayBeTorn && !errors.Is(err, disk.ErrRot):
+			return a, &tornError{previous: b.Previous, err: fmt.Errorf("the root at block %d: %w", rootAt, err)}
 		case err != nil:
 			return a, err
 		case rest != nil:
@@ -221,7 +241,7 @@ func (s *tailSearch) appendEndingAt(at uint64, mayBeTorn bool) (appendAt, error)
 		}
 	}
 	if rest != nil {
-		return a, &tornError{b.Previous, rest}
+		return a, &tornError{previous: b.Previous, err: rest}
 	}
 	return a, nil
 }
@@ -293,17 +313,16 @@ func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) er
 	} else {
 		err = s.checkUnrecorded(&root)
 	}
-	if err != nil {
-		return s.torn(&root, err)
+	if err == nil && s.isGone(root.Oldest) {
+		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
 	}
-	return nil
-}
-
-func (s *tailSearch) torn(root *Root, err error) error {
-	if !errors.Is(err, disk.ErrCorrupt) && !errors.Is(err, errNoBlock) {
+	switch {
+	case err == nil, errors.Is(err, disk.ErrRot): // a block that was durable is evidence that its append was
+		return nil
+	case !errors.Is(err, disk.ErrCorrupt) && !errors.Is(err, errNoBlock):
 		return fmt.Errorf("check the last append: %w", err) // which says nothing about what was written
 	}
-	return &tornError{root.previous, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", err)}
+	return &tornError{root.previous, &root, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", err)}
 }
 
 // readRoot checks a root page by itself.
@@ -464,24 +483,23 @@ func (s *tailSearch) rootBehind(block uint64) (uint64, bool, error) {
 	return 0, false, nil
 }
 
-// checkSince verifies the pages of a tree that are at block since or behind it, and that its oldest
-// leaf is still there.
+// checkSince verifies the pages of a tree that are at block since or behind it. A block that was
+// durable once is no sign of an append that was cut short.
 func checkSince(store disk.Store, root Root, since uint64) error {
 	var bad error
 	walk := walker{
 		store: store,
 		since: since,
-		fault: func(_ uint64, _ string, err error) bool { bad = err; return false },
+		fault: func(block uint64, _ string, err error) bool {
+			if errors.Is(err, disk.ErrRot) {
+				return true
+			}
+			bad = &BlockError{block, err}
+			return false
+		},
 	}
 	walk.tree(root)
-	if bad != nil || root.Oldest >= since {
-		return bad
-	}
-	ok, err := disk.ReadBlock(store, root.Oldest, make([]byte, store.Info().BlockSize))
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
-	}
-	return err
+	return bad
 }
 
 // follow goes from the last append back to the last root and to the first commit that its tree lacks.

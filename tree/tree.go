@@ -131,8 +131,8 @@ type Tree struct {
 	pager   pager
 	replies replies
 
-	snapshotList    []*Snapshot // oldest first
-	snapshotsWanted []func() // called when a snapshot can be taken
+	snapshotList    []*Snapshot       // oldest first
+	snapshotsWanted []func()          // called when a snapshot can be taken
 	leases          map[uint64]*lease // by id
 
 	seed     maphash.Seed

@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
+
+// SocketName is what the socket of a server is called, in the directory of its store.
+const SocketName = "kivaloo.sock"
 
 // Addr is one address to listen on or connect to.
 type Addr struct {
@@ -28,6 +33,32 @@ func (a Addr) String() string {
 	return a.Address + " (" + a.Name + ")"
 }
 
+// CheckDistinct returns an error if two of addrs are the same.
+func CheckDistinct(addrs []Addr) error {
+	seen := make(map[string]Addr)
+	for _, a := range addrs {
+		place := a.place()
+		if b, twice := seen[place]; twice {
+			return fmt.Errorf("%s is given twice: %s is the same", a, b)
+		}
+		seen[place] = a
+	}
+	return nil
+}
+
+// place returns the address in one form of all that it can have.
+func (a Addr) place() string {
+	path, err := filepath.Abs(a.Address)
+	if a.Network != "unix" || err != nil {
+		return a.Address
+	}
+	// What is not there yet has no links in it.
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		path = filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
 // Loopback reports whether only this machine can connect to a.
 func (a Addr) Loopback() bool {
 	if a.Network == "unix" {
@@ -39,11 +70,13 @@ func (a Addr) Loopback() bool {
 
 // ResolveAddr returns the addresses that s stands for, at least one:
 //
-//	/path           a unix stream socket
-//	[addr]:port     a literal IPv4 or IPv6 address, and a decimal port
-//	host:port       a name, or a bare IPv4 address; the port may be a service name
+//	/path, ./path, dir/path   a unix stream socket: whatever has a slash
+//	[addr]:port               a literal IPv4 or IPv6 address, and a decimal port
+//	host:port                 a name, or a bare IPv4 address; the port may be a service name
+//	name                      without a slash or a colon: a path, if there is something
 //
-// Names are resolved by the system, in the order it gives.
+// A path that is a directory stands for the socket called SocketName in it. Names of hosts are
+// resolved by the system, in the order it gives.
 func ResolveAddr(s string) ([]Addr, error) {
 	return ResolveAddrContext(context.Background(), s)
 }
@@ -58,21 +91,44 @@ func ResolveAddrContext(ctx context.Context, s string) ([]Addr, error) {
 	return addrs, nil
 }
 
-var errSyntax = errors.New("write it as /path, [address]:port or host:port")
+var errSyntax = errors.New("write it as /path, ./path, [address]:port or host:port")
 
 func resolve(ctx context.Context, s string) ([]Addr, error) {
 	switch {
 	case s == "":
 		return nil, fmt.Errorf("it is empty; %w", errSyntax)
-	case s[0] == '/':
-		if len(s) > MaxUnixPathLen {
-			return nil, fmt.Errorf("the path has %d bytes, a unix socket's at most %d; use a shorter one", len(s), MaxUnixPathLen)
-		}
-		return []Addr{{Name: s, Network: "unix", Address: s}}, nil
+	case isPath(s):
+		return resolvePath(s)
 	case s[0] == '[':
 		return resolveLiteral(s)
 	}
 	return resolveName(ctx, s)
+}
+
+// isPath reports whether s is a path. No host's name, address or port has a slash in it; every
+// address of a host has a colon.
+func isPath(s string) bool {
+	if strings.ContainsRune(s, '/') {
+		return true
+	}
+	if strings.ContainsRune(s, ':') {
+		return false
+	}
+	_, err := os.Stat(s)
+	return err == nil
+}
+
+// resolvePath returns the socket at a path, or in the directory at that path. A relative path stays
+// relative, because a socket's path may not be long.
+func resolvePath(s string) ([]Addr, error) {
+	path := s
+	if info, err := os.Stat(s); err == nil && info.IsDir() {
+		path = filepath.Join(s, SocketName)
+	}
+	if len(path) > MaxUnixPathLen {
+		return nil, fmt.Errorf("the path has %d bytes, a unix socket's at most %d; use a shorter one", len(path), MaxUnixPathLen)
+	}
+	return []Addr{{Name: s, Network: "unix", Address: path}}, nil
 }
 
 // resolveLiteral reads [addr]:port.
@@ -148,6 +204,16 @@ func tcpAddr(name string, ip netip.Addr, port uint16) Addr {
 	return Addr{Name: name, Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}
 }
 
+// DialError is the error of an address that nothing could be connected to at.
+type DialError struct {
+	Addr Addr
+	Err  error
+}
+
+func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Addr, e.Err) }
+
+func (e *DialError) Unwrap() error { return e.Err }
+
 // Dial connects to the first of addrs, in their order, that accepts. One whose
 // queue of connections is full is waited for. What is written to a TCP connection is
 // sent at once (TCP_NODELAY).
@@ -159,7 +225,7 @@ func Dial(ctx context.Context, addrs []Addr) (net.Conn, error) {
 		if err == nil {
 			return nc, nil // a TCP connection of this library has TCP_NODELAY set
 		}
-		err = fmt.Errorf("connect to %s: %w", a, cause(err))
+		err = &DialError{Addr: a, Err: cause(err)}
 	}
 	return nil, err
 }

@@ -16,6 +16,10 @@ import (
 )
 
 func TestResolveAddr(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	longest := "/" + strings.Repeat("p", wire.MaxUnixPathLen-1)
 	for _, c := range []struct {
 		in       string
@@ -23,7 +27,17 @@ func TestResolveAddr(t *testing.T) {
 		address  string
 		loopback bool
 	}{
-		{"/", "unix", "/", true},
+		{"/", "unix", "/kivaloo.sock", true},
+		{"/absent/", "unix", "/absent/", true},
+		{"./relative.sock", "unix", "./relative.sock", true},
+		{"../relative.sock", "unix", "../relative.sock", true},
+		{"absent/relative.sock", "unix", "absent/relative.sock", true},
+		{"[odd]/name:80", "unix", "[odd]/name:80", true},
+		{":/", "unix", ":/", true},
+		{".", "unix", "kivaloo.sock", true},
+		{dir, "unix", dir + "/kivaloo.sock", true},
+		{dir + "/", "unix", dir + "/kivaloo.sock", true},
+		{dir + "/file", "unix", dir + "/file", true},
 		{"/run/kivaloo.sock", "unix", "/run/kivaloo.sock", true},
 		{"/odd:80", "unix", "/odd:80", true},
 		{longest, "unix", longest, true},
@@ -48,6 +62,38 @@ func TestResolveAddr(t *testing.T) {
 		if addrs[0].Loopback() != c.loopback {
 			t.Errorf("%s: loopback %v", c.in, !c.loopback)
 		}
+	}
+}
+
+// Without a slash, a port or a colon a name is a path if there is something.
+func TestResolveNameInDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, err := range []error{os.Mkdir("store", 0o700), os.Mkdir("host:80", 0o700), os.WriteFile("file", nil, 0o600)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for in, want := range map[string]string{"store": "store/kivaloo.sock", "file": "file", "./host:80": "host:80/kivaloo.sock"} {
+		addrs, err := wire.ResolveAddr(in)
+		if err != nil || len(addrs) != 1 || addrs[0] != (wire.Addr{Name: in, Network: "unix", Address: want}) {
+			t.Errorf("%s: %v, %v", in, addrs, err)
+		}
+	}
+	if addrs, err := wire.ResolveAddr("localhost:80"); err != nil || addrs[0].Network != "tcp" {
+		t.Errorf("%v, %v", addrs, err)
+	}
+	deep := strings.Repeat("d", wire.MaxUnixPathLen-len("/kivaloo.sock"))
+	if err := os.Mkdir(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if addrs, err := wire.ResolveAddr(deep); err != nil || len(addrs[0].Address) != wire.MaxUnixPathLen {
+		t.Errorf("%v, %v", addrs, err)
+	}
+	if err := os.Mkdir(deep+"d", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wire.ResolveAddr(deep + "d"); err == nil || !strings.Contains(err.Error(), "108 bytes") {
+		t.Error(err)
 	}
 }
 

@@ -5,7 +5,7 @@
 //	bytes to send <--Begin .. End-- record <--AppendKVValue-- an answer
 //
 // It has no state, starts no goroutine and does no input or output of its own
-// except Dial. What is parsed aliases the record it came from, which aliases the
+// except Dial and Ask. What is parsed aliases the record it came from, which aliases the
 // buffer that was cut: it is valid for as long as that buffer is left alone.
 // Append functions append to what they are given and return it, as append does.
 // Neither allocates, except to describe an error.
@@ -15,5 +15,6 @@
 // server's knowledge (its block size, its limits on keys) are the server's.
 //
 // Reading order: packet.go, checksum.go, limits.go, types.go, fields.go, then the
-// services kvlds.go, backup.go, lbs.go, s3.go, dynamodb.go; addr.go stands alone.
+// services kvlds.go, backup.go, lbs.go, s3.go, dynamodb.go; addr.go and
+// ask.go (how a connection begins).
 package wire

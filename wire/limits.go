@@ -29,6 +29,10 @@ const (
 	// MaxUnixPathLen is what struct sockaddr_un holds on Linux with its final NUL.
 	MaxUnixPathLen = 107
 
+	// askPatience is how long the answer to a first request takes at least before it is looked whether
+	// the server's process is stopped. One that is not busy answers in far less.
+	askPatience = time.Second
+
 	// queueRetry is how long after finding the queue of a unix socket full another attempt
 	// to connect is made: short beside the time that a client which is served takes.
 	queueRetry = 5 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/wire"
 )
 
@@ -53,7 +54,7 @@ func (m model) apply(r *wire.KVRequest) {
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	rounds := crashes
-	if os.Getenv("KIVALOO_TORTURE") != "" {
+	if daemontest.Torture() {
 		rounds = crashesLong
 	}
 	for name, journal := range map[string]string{"pages": "0", "journal": "1048576", "checkpoints all the time": "4096"} {
@@ -65,9 +66,7 @@ func TestCrashes(t *testing.T) {
 }
 
 func crashOften(t *testing.T, rounds int, options ...string) {
-	seed := rand.Uint64()
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	t.Logf("seed %d", seed)
+	rnd := daemontest.Seeded(t)
 	s := startStack(t, 512, options...)
 	state := make(model)
 	serial := 0

@@ -1,11 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+
+	"kivaloo"
 )
 
 // mustRange checks the answer to one RANGE.
@@ -125,4 +133,73 @@ func TestRangeAnswerIsBounded(t *testing.T) {
 	if want := fill(pairs, 1<<20); err != nil || len(got) != want || next != number(want) {
 		t.Errorf("%d pairs, next %q, %v; want %d", len(got), next, err, want)
 	}
+}
+
+// Ranges and backups of a client are complete while others write, and read what does not fit into the cache: what is there
+// throughout is in all of them.
+func TestRangesAreComplete(t *testing.T) {
+	t.Parallel()
+	const keys, readers = 20_000, 6
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	p := startStack(t, 512, "-C", "1024", "-n", strconv.Itoa(readers+2))
+	key := func(n int) []byte { return fmt.Appendf(nil, "%055d", n) }
+	value := func(n, version int) []byte { return fmt.Appendf(nil, "%d=%09d", n, version) }
+	c, err := kivaloo.Dial(ctx, p.socket())
+	must(t, err)
+	defer c.Close()
+	filling := c.Pipeline(ctx)
+	for n := range keys {
+		filling.Set(key(n), value(n, 0))
+	}
+	must(t, filling.Wait())
+
+	check := func(c *kivaloo.Client, first, end int) error {
+		next := first
+		for p, err := range c.Range(ctx, key(first), key(end)) {
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(p.Key, key(next)) || !bytes.HasPrefix(p.Value, fmt.Appendf(nil, "%d=", next)) {
+				return fmt.Errorf("the pair %q, %q comes where key %d is due", p.Key, p.Value, next)
+			}
+			next++
+		}
+		if next != end {
+			return fmt.Errorf("the range from %d ends before %d of %d", first, next, end)
+		}
+		return nil
+	}
+	var group sync.WaitGroup
+	for reader := range readers {
+		group.Go(func() {
+			own, err := kivaloo.Dial(ctx, p.socket())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer own.Close()
+			for round := 0; ctx.Err() == nil; round++ {
+				first := round * 50 % keys
+				err := check(own, first, first+50)
+				if reader == 0 && err == nil {
+					err = own.Set(ctx, key(first), value(first, round))
+				}
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		must(t, check(c, 0, keys))
+		pairs := int64(0)
+		must(t, c.Backup(ctx, io.Discard, kivaloo.WithProgress(func(n, _ int64) { pairs = n })))
+		if pairs != keys {
+			t.Errorf("a backup has %d pairs of %d", pairs, keys)
+		}
+	}
+	stop()
+	group.Wait()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/wire"
 )
 
@@ -161,7 +162,8 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	s := newPlace(t).start(t, 512)
 	before := s.memory(t)
 	c := s.connect(t)
-	packet := wire.AppendHeader(nil, 1, math.MaxUint32)
+	const longest = math.MaxUint32 - (math.MaxUint32-wire.LBSAppendHeadLen)%512
+	packet := wire.AppendHeader(nil, 1, longest)
 	packet = append(packet, request(wire.TypeLBSAppend)...)
 	packet = append(packet, make([]byte, 1<<20)...)
 	if err := c.sendRaw(packet); err != nil {
@@ -171,6 +173,21 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	s.connect(t).mustNext(t, 0, noBlock) // by now it has read all that came
 	if after := s.memory(t); after > before+128<<20 {
 		t.Errorf("grew from %d to %d bytes", before, after)
+	}
+}
+
+// Long appends take little more memory than they are long, also one after the other.
+func TestLongAppendsTakeTheirLength(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).start(t, 131072, "-L")
+	before := s.memory(t)
+	c := s.connect(t)
+	const blocks = 64 << 20 / 131072
+	for i := range 3 {
+		c.mustAppend(t, uint64(i*blocks), blocks, 131072)
+	}
+	if grown := s.memory(t) - before; grown > 144<<20 && !daemontest.Race {
+		t.Errorf("grew by %d bytes", grown)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/lbs"
+	"kivaloo/tree"
 )
 
 const usage = "-s <socket> -d <dir> -b <block size> [-n <readers>] [-l <read delay in ns>]\n" +
@@ -58,12 +59,13 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		return nil, err
 	}
 	store, err := disk.Open(o.dir, disk.Options{
-		BlockSize: o.blockSize,
+		Recognise: o.recognise,
 		Readers:   o.readers,
 		ReadDelay: time.Duration(o.delay),
 		NoSync:    o.noSync,
 		Log:       p.Log,
 		OnSync:    dbg.OnSync(),
+		Doubtful:  tree.Doubtful,
 	})
 	if err != nil {
 		return nil, err
@@ -77,6 +79,12 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		defer dbg.Close()
 		return serve(ctx, o, ln, store, loop, dbg)
 	}, nil
+}
+
+// recognise returns the block size that was asked for, unless the blocks can be seen to have another. Blocks need not be
+// pages, so those that are unknown are left to who asks.
+func (o options) recognise(dir disk.Dir) (int, error) {
+	return o.blockSize, tree.CheckBlockSize(dir, o.blockSize)
 }
 
 // serve serves one connection at a time, until ctx is done, the store fails, or
@@ -98,7 +106,7 @@ func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.St
 	}
 	server := lbs.NewServer(loop, store, lo)
 	gate := eventloop.NewGate(1)
-	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, New: server.Handle})
+	loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: lbs.MaxRecord, Judge: server.Judge, New: server.Handle})
 	dbg.Ready(debug.Serving{Gate: gate, Counts: lo.Counts})
 	defer context.AfterFunc(ctx, func() {
 		dbg.Stopping()

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/wire"
 )
@@ -369,4 +370,44 @@ func (p place) snapshot(t *testing.T) string {
 		fmt.Fprintf(&b, "%s %d %x\n", e.Name(), len(content), bytes.TrimRight(content, "\x00"))
 	}
 	return b.String()
+}
+
+// Where the blocks can be seen to be pages of another size, the option -b is wrong: it is refused, and nothing is cut off.
+// A torn end that fits is, as ever.
+func TestWrongBlockSize(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	db, err := kivaloo.Open(p.path("d"), kivaloo.Options{BlockSize: 2048})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := p.snapshot(t)
+	for _, size := range []int{512, 1024, 4096, 8192} {
+		r := p.run(t, p.args(size)...)
+		if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, fmt.Sprintf("has blocks of 2048 bytes, not %d", size)) {
+			t.Errorf("-b %d: status %v, said %q", size, r.Status, r.Output)
+		}
+		if after := p.snapshot(t); after != before {
+			t.Fatalf("-b %d changed\n%s to\n%s", size, before, after)
+		}
+		os.Remove(p.socket())
+	}
+	first := p.path("d/blks_0000000000000000")
+	page, err := os.ReadFile(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(first, append(page, page[:700]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.run(t, p.args(2048)...); r.Status != 0 { // and it says that it cuts
+		t.Fatalf("status %v, said %q", r.Status, r.Output)
+	}
+	p.take(t)
+	if after := p.snapshot(t); after != before {
+		t.Errorf("after a torn append there is\n%s, want\n%s", after, before)
+	}
 }

@@ -77,14 +77,16 @@ type source struct {
 // resolve finds the addresses of all sources.
 func (o *options) resolve(names []string) ([]source, error) {
 	var sources []source
+	var all []wire.Addr
 	for _, name := range names {
 		addrs, err := wire.ResolveAddr(name)
 		if err != nil {
 			return nil, err
 		}
 		sources = append(sources, source{name, addrs})
+		all = append(all, addrs...)
 	}
-	return sources, nil
+	return sources, wire.CheckDistinct(all)
 }
 
 // certificates loads what the options name; nil if they name nothing.

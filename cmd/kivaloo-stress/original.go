@@ -5,14 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"kivaloo/stress"
-	"kivaloo/wire"
 )
 
 // Those that count in windows wait so long before the first, as the original does.
@@ -46,18 +43,7 @@ func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) er
 	if l.workload == "tokyo" && !f.Changed("records") {
 		o.Pairs = stress.TokyoSets
 	}
-	addr := l.addr
-	if strings.HasPrefix(addr, "./") || strings.HasPrefix(addr, "../") { // as kivaloo.Dial takes them
-		var err error
-		if addr, err = filepath.Abs(addr); err != nil {
-			return err
-		}
-	}
-	addrs, err := wire.ResolveAddr(addr)
-	if err != nil {
-		return err
-	}
-	nc, err := wire.Dial(ctx, addrs)
+	nc, err := connect(ctx, l.addr)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ type target struct {
 }
 
 func (t *target) flags(f *pflag.FlagSet) {
-	f.StringVarP(&t.addr, "target", "t", "", "address of the server: the path of a unix socket, host:port or [ip]:port")
+	f.StringVarP(&t.addr, "target", "t", "", "address of the server: the path of a unix socket or of its directory, host:port or [ip]:port")
 	f.StringVar(&t.dir, "dir", "", "open the store in this directory, in this process, instead")
 	f.BoolVar(&t.existing, "existing", false, "--dir may hold a store: its records are changed")
 	t.connections, t.records, t.valueSize, t.seed = 4, 100_000, 100, 1
@@ -70,7 +70,7 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	}
 	var stores []kivaloo.Store
 	for range t.connections {
-		c, err := kivaloo.Dial(ctx, t.addr, kivaloo.WithReconnect())
+		c, err := dial(ctx, t.addr)
 		if err != nil {
 			return nil, errors.Join(err, closeAll(stores))
 		}

@@ -32,14 +32,14 @@ it is of one moment, shortly after the start, and is protected by checksums, so 
 backup that is damaged or cut off anywhere is never taken for a whole one.
 
 The store is that of a running server, at a socket's path or host:port, which can be
-used meanwhile; or, if it is a directory, one that is not running.
+used meanwhile; or that in a directory, whether or not a server is running there.
 
 The backup grows in FILE` + partialSuffix + `, which takes the name FILE, readable only by
 you, when it is complete and safely on disk. If it is interrupted, running the same
 command again within a minute goes on with it: so long does the server keep what
 it has changed since. Later it starts anew, unless nothing has changed.`,
-		Example: `  kivaloo backup ./kivaloo-data/kivaloo.sock store.backup
-  kivaloo backup ./kivaloo-data/kivaloo.sock - | zstd > store.backup.zst
+		Example: `  kivaloo backup ./kivaloo-data store.backup
+  kivaloo backup ./kivaloo-data - | zstd > store.backup.zst
   kivaloo restore store.backup ./new-data`,
 		Args: arguments(2, "ADDR|DIR", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -78,16 +78,11 @@ type backup struct {
 // from opens the store where, and runs f.
 func (b *backup) from(cmd *cobra.Command, where string, f func() error) error {
 	if info, err := os.Stat(where); err != nil || !info.IsDir() {
-		o := clientOptions{addr: where}
-		return o.with(cmd, func(_ context.Context, c *kivaloo.Client) error {
-			b.source = c
-			return f()
-		})
+		return b.fromServer(cmd, where, f)
 	}
 	db, err := kivaloo.Open(where, kivaloo.Options{ReadOnly: true, Log: slog.New(slog.NewTextHandler(b.stderr, nil))})
 	if errors.Is(err, kivaloo.ErrLocked) {
-		return fmt.Errorf("the store in %s is in use: back it up through its server's socket, %s if that is `kivaloo serve`",
-			where, socketIn(where).Address)
+		return b.fromServer(cmd, where, f)
 	}
 	if err != nil {
 		return err
@@ -95,6 +90,15 @@ func (b *backup) from(cmd *cobra.Command, where string, f func() error) error {
 	defer db.Close()
 	b.source, b.resume = db, false
 	return f()
+}
+
+// fromServer connects to the server at addr, and runs f.
+func (b *backup) fromServer(cmd *cobra.Command, addr string, f func() error) error {
+	o := clientOptions{addr: addr}
+	return o.with(cmd, func(_ context.Context, c *kivaloo.Client) error {
+		b.source = c
+		return f()
+	})
 }
 
 // run writes the backup, or what is missing of it after at, to w. Progress and a summary go to stderr.

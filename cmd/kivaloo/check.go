@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -52,41 +51,25 @@ func addBlockSizeFlag(cmd *cobra.Command, blockSize *int) {
 	number.Int(cmd.Flags(), blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, "bytes in a block, if it cannot be told from what is in them")
 }
 
-// openToRead opens the block store in dir so that nothing in it is changed.
+// openToRead opens the block store in dir, which there has to be, so that nothing in it is changed. blockSize 0 means
+// the one that it has.
 func openToRead(dir string, blockSize int, log *slog.Logger) (*disk.Local, error) {
-	return openDir(dir, disk.Options{BlockSize: blockSize, ReadOnly: true, Log: log})
+	store, err := disk.Open(dir, disk.Options{Recognise: tree.Recognise(blockSize, 0), ReadOnly: true, Log: log})
+	return store, explainBlockSize(err)
 }
 
-// openDir opens the block store in dir, which there has to be. It finds out the block size if that is 0.
-func openDir(dir string, options disk.Options) (*disk.Local, error) {
-	found, err := tree.DetectBlockSize(nil, dir)
-	switch {
-	case err != nil && (options.BlockSize == 0 || errors.Is(err, fs.ErrNotExist)):
-		return nil, explainDetect(err)
-	case err == nil && found == 0:
-		return nil, fmt.Errorf("there is no store in %s", dir)
-	case options.BlockSize == 0:
-		options.BlockSize = found
+// explainBlockSize says what to do where the pages do not tell their size.
+func explainBlockSize(err error) error {
+	if errors.Is(err, tree.ErrUnknownBlockSize) {
+		return fmt.Errorf("%w; if you know it, give --block-size", err)
 	}
-	return disk.Open(dir, options)
-}
-
-// explainDetect says what to do where the pages do not tell their size.
-func explainDetect(err error) error {
-	if errors.As(err, new(*fs.PathError)) {
-		return err // they could not be looked at
-	}
-	return fmt.Errorf("%w; if you know it, give --block-size", err)
+	return err
 }
 
 // fold has the journal of the store in dir replayed and saved.
 func fold(dir string, blockSize int, log *slog.Logger) error {
-	store, err := openDir(dir, disk.Options{BlockSize: blockSize, Log: log})
-	if err != nil {
-		return err
-	}
-	err = tree.Fold(store, tree.Config{MaxKey: -1, MaxValue: -1, Log: log})
-	return errors.Join(err, store.Close())
+	err := tree.FoldDir(dir, disk.Options{BlockSize: blockSize, Log: log}, tree.Config{MaxKey: -1, MaxValue: -1, Log: log})
+	return explainBlockSize(err)
 }
 
 func check(ctx context.Context, dir string, blockSize int, stdout io.Writer, log *slog.Logger) error {
@@ -119,6 +102,9 @@ func check(ctx context.Context, dir string, blockSize int, stdout io.Writer, log
 		fmt.Fprintf(stdout, "journal: %v\n", journalErr)
 	} else if len(root.Skipped) > 0 {
 		fmt.Fprintf(stdout, "a start will go back to the root at block %d\n", root.Block)
+	} else if n > 0 {
+		fmt.Fprintf(stdout, "a start will use the root at block %d; requests that need a block above, or what is below it, will fail: "+
+			"back up what can be read, and restore the store from a backup\n", root.Block)
 	}
 	if n > 0 {
 		return fmt.Errorf("check %s: faults: %d", dir, n)

@@ -33,7 +33,7 @@ type clientOptions struct {
 
 // connectionFlags adds the flags that say where the server is.
 func (o *clientOptions) connectionFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.addr, "addr", "a", "", "`ADDRESS` of the server: /path, ./path, host:port or [ip]:port\n(default $"+addrVariable+", else "+defaultAddr+")")
+	cmd.Flags().StringVarP(&o.addr, "addr", "a", "", "`ADDRESS` of the server: the directory of its store, /path, ./path,\nhost:port or [ip]:port (default $"+addrVariable+", else "+defaultAddr+")")
 }
 
 // codingFlags adds the flags that say how keys and values are written.
@@ -62,22 +62,27 @@ func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *
 
 // explainDial says in one line why there is no connection and what to do.
 func explainDial(addr string, err error) error {
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer from %s within %v: it may be busy with another client (kivaloo-kvlds serves one at a time unless started with -n)", addr, connectTimeout)
-	case errors.Is(err, wire.ErrHeaderSum), errors.Is(err, wire.ErrBadRecord):
-		return fmt.Errorf("what answers at %s is not a kivaloo server; give the right address with --addr or %s", addr, addrVariable)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot connect to %s: permission denied; run this as the user that the server runs as", addr)
-	case errors.As(err, &errno):
-		return fmt.Errorf("cannot connect to %s: %w: is `kivaloo serve` running? (--addr or %s names another server)", addr, errno, addrVariable)
-	}
 	var op *kivaloo.OpError
 	if errors.As(err, &op) {
 		err = op.Err
 	}
-	return fmt.Errorf("cannot connect to %s: %w", addr, err)
+	where, dial := addr, (*wire.DialError)(nil)
+	if errors.As(err, &dial) {
+		where, err = dial.Addr.String(), dial.Err // which names the socket, if addr is a directory
+	}
+	var errno syscall.Errno
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer from %s within %v: the server is busy with another client (kivaloo-kvlds serves one at a time unless started with -n) "+
+			"or stopped, or it is not a kivaloo server", where, connectTimeout)
+	case errors.Is(err, kivaloo.ErrNotKivaloo):
+		return fmt.Errorf("%s: %w; give the right address with --addr or %s", where, err, addrVariable)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("cannot connect to %s: permission denied; run this as the user that the server runs as", where)
+	case dial != nil && errors.As(err, &errno):
+		return fmt.Errorf("cannot connect to %s: %w: is `kivaloo serve` running? (--addr or %s names another server)", where, errno, addrVariable)
+	}
+	return fmt.Errorf("cannot connect to %s: %w", where, err)
 }
 
 // decode reads an argument called name.

@@ -5,11 +5,14 @@ import "time"
 const (
 	// connectTimeout bounds connecting and the first answer. A local server answers in
 	// microseconds; one that takes this long is busy with somebody else.
-	connectTimeout = 10 * time.Second
+	connectTimeout = 5 * time.Second
 
 	// maxStdinValueBytes bounds what is read from standard input for one value: the
 	// longest value in hex, with generous white space.
 	maxStdinValueBytes = 4096
+
+	// dumpHeadBytes is how much of an input tells whether it is a dump: several of the longest pairs.
+	dumpHeadBytes = 4096
 
 	// outputBufferBytes is how much of a listing is written at a time.
 	outputBufferBytes = 64 << 10

@@ -167,10 +167,11 @@ func TestExplainDial(t *testing.T) {
 		err  error
 		want string
 	}{
-		{context.DeadlineExceeded, "no answer from ADDR within 10s: it may be busy"},
-		{wire.ErrHeaderSum, "what answers at ADDR is not a kivaloo server"},
+		{context.DeadlineExceeded, "no answer from ADDR within 5s: the server is busy with another client"},
+		{kivaloo.ErrNotKivaloo, "ADDR: detail: this is not a kivaloo server; give the right address with --addr"},
 		{syscall.EACCES, "cannot connect to ADDR: permission denied; run this as the user"},
-		{syscall.ECONNREFUSED, "cannot connect to ADDR: connection refused: is `kivaloo serve` running?"},
+		{&wire.DialError{Addr: wire.Addr{Name: "d", Address: "d/s"}, Err: syscall.ECONNREFUSED}, "cannot connect to d/s (d): connection refused: is `kivaloo serve` running?"},
+		{syscall.ECONNRESET, "cannot connect to ADDR: detail: connection reset by peer"},
 		{errors.New("anything else"), "cannot connect to ADDR: anything else"},
 	} {
 		err := explainDial("ADDR", &kivaloo.OpError{Op: "dial", Addr: "ADDR", Err: fmt.Errorf("detail: %w", tc.err)})

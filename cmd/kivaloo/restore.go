@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -26,8 +27,9 @@ func newRestoreCommand() *cobra.Command {
 		Short: "Make a store of a backup",
 		Long: `Make a store in DIR, which must be missing or empty, of what "kivaloo backup" has
 written to FILE; "-" stands for standard input. The store is built in a directory beside
-DIR, with the name DIR.restore-..., and takes its place when every checksum was right
-and all is durable: after an error DIR is as it was.`,
+DIR, with the name DIR.restore-... When every checksum was right and all is durable, every
+page is read again and the pairs are counted. Only then does it take its place: after an
+error DIR is as it was.`,
 		Example: `  kivaloo restore store.backup ./new-data
   zstd -dc store.backup.zst | kivaloo restore - ./new-data
   kivaloo serve --dir ./new-data`,
@@ -51,8 +53,13 @@ and all is durable: after an error DIR is as it was.`,
 func restore(ctx context.Context, in io.Reader, dir string, blockSize int, stderr io.Writer) error {
 	var done dumpstream.Count
 	start, m := time.Now(), newMeter(stderr, "restore", fileSize(in))
+	buffered := bufio.NewReaderSize(in, dumpHeadBytes)
+	if head, _ := buffered.Peek(dumpHeadBytes); !kivaloo.IsBackup(head) && dumpstream.IsDump(head) {
+		m.stop()
+		return errors.New("the input is a dump, not a backup: `kivaloo load` gives its pairs to a server")
+	}
 	o := kivaloo.Options{BlockSize: blockSize, Log: slog.New(slog.NewTextHandler(stderr, nil))}
-	err := kivaloo.Restore(ctx, in, dir, o, kivaloo.WithProgress(func(pairs, bytes int64) {
+	err := kivaloo.Restore(ctx, buffered, dir, o, kivaloo.WithProgress(func(pairs, bytes int64) {
 		done = dumpstream.Count{Pairs: pairs, Bytes: bytes}
 		m.show(done)
 	}))

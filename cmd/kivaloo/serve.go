@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,7 +27,6 @@ import (
 
 const (
 	defaultDir = "./kivaloo-data"
-	socketName = "kivaloo.sock"
 
 	// defaultServeCacheBytes holds two million pairs of 40+40 bytes.
 	defaultServeCacheBytes = 256 << 20
@@ -67,7 +65,7 @@ func newServeCommand() *cobra.Command {
 by SIGTERM, SIGHUP or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
 lost either way.
 
-It listens at the unix socket ` + socketName + ` in the directory, and at every --listen.`,
+It listens at the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
 		Example: `  kivaloo serve
   kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G`,
 		Args: arguments(0),
@@ -97,13 +95,13 @@ It listens at the unix socket ` + socketName + ` in the directory, and at every 
 }
 
 // check refuses what can be refused before anything is touched, and returns the addresses
-// of --listen.
+// to listen at: that of the socket in the directory, and those of --listen.
 func (o *serveOptions) check() ([]wire.Addr, error) {
 	if n := len(socketIn(o.dir).Address); n > wire.MaxUnixPathLen {
 		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, the longest possible has %d; "+
 			"go there and give a relative path", o.dir, n, wire.MaxUnixPathLen)
 	}
-	var addrs []wire.Addr
+	addrs := []wire.Addr{socketIn(o.dir)}
 	for _, s := range o.listen {
 		resolved, err := wire.ResolveAddr(s)
 		if err != nil {
@@ -116,6 +114,9 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 			}
 		}
 		addrs = append(addrs, resolved...)
+	}
+	if err := wire.CheckDistinct(addrs); err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
 	}
 	return addrs, nil
 }
@@ -134,14 +135,13 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer dbg.Close()
-	store, t, err := o.open(dbg, log)
+	store, t, err := o.open(addrs, dbg, log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	defer t.Close()
 
-	addrs = append([]wire.Addr{socketIn(o.dir)}, addrs...)
 	listeners, err := listenAll(addrs)
 	if err != nil {
 		return err
@@ -175,60 +175,39 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	return err
 }
 
-// open opens the store and the tree in it, or makes them. It touches nothing unless all that can
-// be known before is in order.
-func (o *serveOptions) open(dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
-	blockSize, err := o.findBlockSize()
+// open opens the store, to be served at addrs, and the tree in it, or makes them. It touches nothing
+// unless all that can be known before is in order.
+func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+	canListen := func(disk.Store) error {
+		for _, a := range addrs {
+			if err := eventloop.CheckListen(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	store, t, err := tree.OpenDir(o.dir, disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, Accept: canListen, Log: log, OnSync: dbg.OnSync()},
+		kivaloo.DefaultBlockSize, func(blockSize int) (tree.Config, error) {
+			return tree.Config{
+				CachePages:   o.cachePages(blockSize),
+				MaxKey:       o.maxKey,
+				MaxValue:     o.maxValue,
+				StorageCost:  o.storageCost,
+				MaxSpread:    tree.DefaultMaxSpread,
+				AdoptBlank:   true,
+				JournalBytes: int64(o.journal),
+				CommitDelay:  o.commitDelay,
+				MinCommit:    o.minCommit,
+				Log:          log,
+			}, o.checkFor(blockSize)
+		})
 	if err != nil {
-		return nil, nil, err
-	}
-	if err := o.checkFor(blockSize); err != nil {
-		return nil, nil, err
-	}
-	if err := disk.MakeDir(o.dir); err != nil {
-		return nil, nil, fmt.Errorf("make the directory of the store: %w", err)
-	}
-	store, err := disk.Open(o.dir, disk.Options{BlockSize: blockSize, NoSync: o.noSync, Log: log, OnSync: dbg.OnSync()})
-	if err != nil {
-		return nil, nil, err
-	}
-	t, err := tree.Open(store, tree.Config{
-		CachePages:   o.cachePages(blockSize),
-		MaxKey:       o.maxKey,
-		MaxValue:     o.maxValue,
-		StorageCost:  o.storageCost,
-		MaxSpread:    tree.DefaultMaxSpread,
-		AdoptBlank:   true,
-		JournalBytes: int64(o.journal),
-		CommitDelay:  o.commitDelay,
-		MinCommit:    o.minCommit,
-		Log:          log,
-	})
-	if err != nil {
-		store.Close()
-		return nil, nil, fmt.Errorf("open the store in %s: %w", o.dir, err)
+		return nil, nil, explainBlockSize(err)
 	}
 	if journal := t.Stats().Journal; journal > 0 {
 		log.Info("the store was not closed in order; its journal has been replayed", "bytes", journal)
 	}
 	return store, t, nil
-}
-
-// findBlockSize returns the size of the blocks that the store has, or, if it is yet to be made, will
-// have. It changes nothing.
-func (o *serveOptions) findBlockSize() (int, error) {
-	found, err := tree.DetectBlockSize(nil, o.dir)
-	switch {
-	case err != nil && !errors.Is(err, fs.ErrNotExist) && o.blockSize == 0:
-		return 0, explainDetect(err)
-	case found != 0 && o.blockSize != 0 && found != o.blockSize:
-		return 0, fmt.Errorf("the store in %s has blocks of %d bytes, not %d: leave --block-size out, or choose another --dir", o.dir, found, o.blockSize)
-	case found != 0:
-		return found, nil
-	case o.blockSize != 0:
-		return o.blockSize, nil
-	}
-	return kivaloo.DefaultBlockSize, nil
 }
 
 // checkFor refuses what does not go with the block size.
@@ -267,7 +246,7 @@ func (o *serveOptions) connections(log *slog.Logger) int {
 
 // socketIn is the address of the socket in the directory of a store.
 func socketIn(dir string) wire.Addr {
-	path := filepath.Join(dir, socketName)
+	path := filepath.Join(dir, wire.SocketName)
 	return wire.Addr{Name: path, Network: "unix", Address: path}
 }
 
@@ -307,11 +286,22 @@ func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listen
 
 // tryCommand is the one command to try next.
 func (o *serveOptions) tryCommand(socket string) string {
-	if o.dir == defaultDir {
+	if o.dir == defaultDir && os.Getenv(addrVariable) == "" {
 		return "kivaloo set greeting hello"
 	}
-	return fmt.Sprintf("kivaloo set --addr %s greeting hello", socket)
+	return fmt.Sprintf("kivaloo set --addr %s greeting hello", shellWord(socket))
 }
+
+// shellWord returns s as a shell takes it for one word.
+func shellWord(s string) string {
+	if strings.Trim(s, shellSafe) == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// shellSafe are characters that mean themselves to every shell, wherever they are.
+const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%"
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails; then it has the loop answer what is owed, and the tree finish.

@@ -112,6 +112,6 @@ func (s *FS) DropCache() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.names {
-		n.dropCache()
+		n.dropCache(0, len(n.data))
 	}
 }

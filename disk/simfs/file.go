@@ -71,16 +71,22 @@ func (n *inode) sync() {
 	n.clean()
 }
 
-// dropCache replaces what is not dirty by what is on disk. The length stays.
-func (n *inode) dropCache() {
-	data := make([]byte, len(n.data))
-	copy(data, n.durable)
+// dropCache replaces what is not dirty in a stretch by what is on disk. The length stays.
+func (n *inode) dropCache(from, to int) {
+	to = min(to, len(n.data))
+	if from >= to {
+		return
+	}
+	old := slices.Clone(n.data)
+	clear(n.data[from:to])
+	if from < len(n.durable) {
+		copy(n.data[from:to], n.durable[from:])
+	}
 	for _, d := range n.dirty {
-		if to := min(d.to, len(data)); d.from < to {
-			copy(data[d.from:to], n.data[d.from:to])
+		if end := min(d.to, len(n.data)); d.from < end {
+			copy(n.data[d.from:end], old[d.from:end])
 		}
 	}
-	n.data = data
 }
 
 // file is an open file. Using it after it was closed is an error, which the real thing
@@ -186,6 +192,13 @@ func (f *file) Sync() error {
 	defer f.fs.mu.Unlock()
 	f.node.sync()
 	return nil
+}
+
+// Forget drops the stretch from the cache, which the real thing may do or leave.
+func (f *file) Forget(offset, size int64) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.node.dropCache(int(offset), int(offset+size))
 }
 
 func (f *file) Close() error {

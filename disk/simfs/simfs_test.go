@@ -192,7 +192,7 @@ func TestDropCache(t *testing.T) {
 			must(t, err)
 		}
 		after := s.Kill()
-		g, err := after.Open(dir+"/a", true)
+		g, err := after.Open("a", true)
 		must(t, err)
 		must(t, g.Sync())
 		after.DropCache()

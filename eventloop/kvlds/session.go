@@ -55,7 +55,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 		return err
 	}
 	b := s.room(len(record))
-	r := tree.Request{ID: id, Op: op, Max: q.Max, Snapshot: q.Snapshot, Key: b.keep(q.Key)}
+	r := tree.Request{ID: id, Op: op, Max: min(q.Max, uint32(s.conn.Room())), Snapshot: q.Snapshot, Key: b.keep(q.Key)}
 	switch op {
 	case tree.Range:
 		r.End = b.keep(q.End)

@@ -2,6 +2,7 @@ package lbs
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"kivaloo/actors"
 	"kivaloo/disk"
@@ -43,9 +44,10 @@ type Server struct {
 	reads   []read // slots; an Op's Tag is the index
 	idle    []int  // those not in use
 
-	append   disk.Op
-	appender *session // whose append is running, or nil
-	appendID uint64   // the request's
+	append       disk.Op
+	appender     *session // whose append is running, or nil
+	appendID     uint64   // the request's
+	appendCharge int      // bytes in the window of the appender's connection
 
 	free    disk.Op
 	freeing bool
@@ -77,6 +79,17 @@ func NewServer(loop *eventloop.Loop, store disk.Store, opts Options) *Server {
 // Handle serves a connection: it is the New of eventloop.ServeOptions.
 func (s *Server) Handle(c *eventloop.Conn) eventloop.Handler {
 	return &session{server: s, conn: c}
+}
+
+// Judge refuses a record that cannot be a request: it is the Judge of eventloop.ServeOptions.
+func (s *Server) Judge(typ, length uint32) error {
+	if typ > wire.TypeLBSParams2 {
+		return fmt.Errorf("%w: requests of type %#x are not for a block store", wire.ErrBadRecord, typ)
+	}
+	if blocks := int64(length) - wire.LBSAppendHeadLen; typ == wire.TypeLBSAppend && (blocks <= 0 || blocks%int64(s.blockSize) != 0) {
+		return fmt.Errorf("%w: APPEND of %d bytes, which are not blocks of %d bytes", wire.ErrBadRecord, length, s.blockSize)
+	}
+	return wire.CheckRequestLen(typ, length)
 }
 
 // startReads gives the store the reads that have waited longest.
@@ -157,9 +170,12 @@ func (s *Server) readDone(op *disk.Op) {
 func (s *Server) appendDone(op *disk.Op) {
 	c := s.appender
 	s.appender, s.append.Pages = nil, nil
+	if s.appendCharge > 0 {
+		debug.FreeOSMemory() // or the next one would come while this one is garbage
+	}
 	s.opts.Counts.Add(opAppend, outcome(op), 1)
 	out := c.conn.NewOutput()
-	out.Answered = 1
+	out.Answered, out.Reserved = 1, s.appendCharge
 	if op.Err == nil {
 		out.Buf = wire.Begin(out.Buf, s.appendID)
 		if op.OK {

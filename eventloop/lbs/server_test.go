@@ -3,6 +3,7 @@ package lbs_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -64,7 +65,7 @@ func serve(t *testing.T, store *memStore) *server {
 		Closed:  func() { s.closed.Add(1) },
 		Counts:  s.counts,
 	})
-	loop.Serve(ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: lbs.MaxRecord, New: srv.Handle})
+	loop.Serve(ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: lbs.MaxRecord, Judge: srv.Judge, New: srv.Handle})
 	over := make(chan error)
 	go func() { over <- loop.Run() }()
 	t.Cleanup(func() {
@@ -319,6 +320,54 @@ func TestInvalidRequests(t *testing.T) {
 	if tried < 20 {
 		t.Fatalf("only %d requests were tried", tried)
 	}
+}
+
+// A record that cannot be a request is refused as soon as its type has come.
+func TestLongRecordsAreJudgedAtOnce(t *testing.T) {
+	s := serve(t, filled(1))
+	for _, test := range []struct {
+		typ, length uint32
+		good        bool
+	}{
+		{typ: 0x12345678, length: 1_500_000_000},
+		{typ: wire.TypeSet, length: 100},
+		{typ: wire.TypeLBSGet, length: 1_500_000_000},
+		{typ: wire.TypeLBSGet, length: 13},
+		{typ: wire.TypeLBSParams2, length: 5},
+		{typ: wire.TypeLBSAppend, length: wire.LBSAppendHeadLen},
+		{typ: wire.TypeLBSAppend, length: wire.LBSAppendHeadLen + blockSize + 1},
+		{typ: wire.TypeLBSAppend, length: wire.LBSAppendHeadLen + 3_000_000*blockSize, good: true},
+	} {
+		c := s.dial()
+		if _, err := c.Write(binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, test.length), test.typ)); err != nil {
+			t.Fatal(err)
+		}
+		if test.good {
+			c.silent()
+		} else {
+			c.end()
+		}
+		c.Close()
+	}
+}
+
+// While a long APPEND is in memory nothing more is read.
+func TestLongAppendComesAlone(t *testing.T) {
+	store := filled(0)
+	s := serve(t, store)
+	store.hold()
+	c := s.dial()
+	const blocks = 16 << 20 / blockSize
+	numbers := make([]int, blocks)
+	c.ask(1, appendOf(0, numbers...), get(0))
+	s.eventually(func() bool { return store.submitted() == 1 })
+	c.silent()
+	if n := store.submitted(); n != 1 {
+		t.Errorf("the store has got %d requests", n)
+	}
+	store.release(false)
+	c.expect(1, wire.AppendLBSAppended(nil, blocks))
+	c.expect(2, wire.AppendLBSBlock(nil, block(0)))
 }
 
 func TestReads(t *testing.T) {

@@ -64,7 +64,11 @@ func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 		c.end(wire.AppendLBSStatus(c.begin(id), 1), opAppend, eventloop.StatusNotDone)
 		return nil
 	}
-	c.conn.Owe(1, 0)
+	s.appendCharge = 0
+	if len(record) >= longAppendBytes {
+		s.appendCharge = len(record)
+	}
+	c.conn.Owe(1, s.appendCharge)
 	data := c.conn.Keep(record)[wire.LBSAppendHeadLen:]
 	pages := make([][]byte, q.Count)
 	for i := range pages {

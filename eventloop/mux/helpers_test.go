@@ -244,6 +244,15 @@ func set(key, value string) []byte {
 	return kv(wire.KVRequest{Type: wire.TypeSet, Key: []byte(key), Value: []byte(value)})
 }
 
+// blind is a record of n bytes, of which nobody looks at more than the type: that of requests of any length.
+func blind(client, i, n int) []byte {
+	record := bytes.Repeat([]byte{byte(client), byte(i)}, n/2+2)[:n]
+	if n >= 4 {
+		binary.BigEndian.PutUint32(record, wire.TypeLBSAppend)
+	}
+	return record
+}
+
 func packet(id uint64, record []byte) []byte { return wire.AppendPacket(nil, id, record) }
 
 // numbered is a GET of which the key is two numbers.

@@ -98,6 +98,9 @@ func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
 			return &session{mux: m, conn: c, source: &s, answers: outbox{conn: c}}
 		},
 	}
+	if m.rules == nil {
+		o.Judge = judge
+	}
 	if s.TLS != nil {
 		o.Via = m.tunnels.via(s.Name, s.TLS)
 	}

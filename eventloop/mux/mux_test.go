@@ -89,7 +89,7 @@ func TestWindowAndTurns(t *testing.T) {
 	}
 
 	// Others that ask for much share what becomes free, and one that asks for little comes soon.
-	const freed = 512
+	const freed = 80
 	dial(t, a).sendAll(1, 3000)
 	dial(t, a).sendAll(2, 3000)
 	r.target.expectSilence()
@@ -161,19 +161,46 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// Promised answers count: of RANGEs that could fill the memory few are let through.
+// Promised answers count: of RANGEs that could fill the memory few are let through, and they are
+// asked to take less.
 func TestRangesThatAskForMuch(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
-	ask := kv(wire.KVRequest{Type: wire.TypeRange, Max: math.MaxUint32})
+	ranges := func(max uint32) []byte {
+		return kv(wire.KVRequest{Type: wire.TypeRange, Max: max, Key: []byte("a"), End: []byte("b")})
+	}
+	const most = 1 << 20
 	for i := range uint64(3) {
-		c.send(packet(i, ask))
+		c.send(packet(i, ranges(math.MaxUint32)))
 	}
 	for i := range uint64(3) {
-		id := r.target.expect(ask)
+		id := r.target.expect(ranges(most))
 		r.target.expectSilence()
 		r.target.send(packet(id, []byte("pairs")))
 		c.expectAnswer(i, []byte("pairs"))
+	}
+}
+
+// The answers of all clients together are bounded, whatever they ask for, and nobody gets none.
+func TestRangesOfAll(t *testing.T) {
+	const (
+		clients, most = 1000, 1 << 20
+		together      = 64<<20 + clients*(16<<10) // what the event loop lets all have, and each at the least
+	)
+	r := newRig(t, kvRules)
+	a := r.source(mux.Source{Allow: mux.Everything})
+	for range clients {
+		dial(t, a).send(packet(0, kv(wire.KVRequest{Type: wire.TypeRange, Max: most})), packet(1, kv(wire.KVRequest{Type: wire.TypeBackup, Max: most})))
+	}
+	sum := 0
+	for range clients {
+		_, record := r.target.receive()
+		q, err := wire.ParseKVRequest(record)
+		must(t, err)
+		sum += int(q.Max)
+	}
+	if sum > together {
+		t.Errorf("the target is asked for %d bytes, at most %d are allowed", sum, together)
 	}
 }
 
@@ -354,7 +381,7 @@ func TestLongRecords(t *testing.T) {
 	var wg sync.WaitGroup
 	for client := range 3 {
 		c := dial(t, a)
-		record := func(i int) []byte { return bytes.Repeat([]byte{byte(client), byte(i)}, lengths[i]) }
+		record := func(i int) []byte { return blind(client, i, 2*lengths[i]) }
 		var b []byte
 		for i := range lengths {
 			b = wire.AppendPacket(b, uint64(i), record(i))

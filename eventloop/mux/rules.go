@@ -78,8 +78,9 @@ type Rules struct {
 }
 
 // check returns an error unless the target will answer the request in record, which it has to
-// be allowed to get; and an upper bound for the size of the answer, where that matters.
-func (r *Rules) check(record []byte, allowed Allowed) (answerBytes int, err error) {
+// be allowed to get; and an upper bound for the size of the answer, where that matters. The answer
+// may be shorter than what was asked for, so check writes into record that it is to take no more than room.
+func (r *Rules) check(record []byte, allowed Allowed, room int) (answerBytes int, err error) {
 	if r == nil {
 		return 0, nil
 	}
@@ -99,9 +100,21 @@ func (r *Rules) check(record []byte, allowed Allowed) (answerBytes int, err erro
 			return 0, fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), r.MaxValue)
 		}
 	case wire.TypeRange, wire.TypeBackup:
+		if q.Max > uint32(room) {
+			q.Max = uint32(room)
+			wire.AppendKVRequest(record[:0], &q)
+		}
 		return int(q.Max) + rangeAnswerBytes, nil
 	}
 	return 0, nil
+}
+
+// judge refuses a record that is too long for its type. It is for records that are not looked at.
+func judge(typ, length uint32) error {
+	if length <= unknownBytes {
+		return nil
+	}
+	return wire.CheckRequestLen(typ, length)
 }
 
 // maxRecord is the longest record of a request, in bytes.

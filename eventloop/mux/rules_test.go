@@ -3,7 +3,9 @@ package mux_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -109,6 +111,35 @@ func TestBlindness(t *testing.T) {
 	}
 }
 
+// Where records are not looked at, one that is too long for its type is refused before it has come; others
+// of any length and type pass.
+func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
+	r := newRig(t, nil)
+	r.echoing()
+	a := r.source(mux.Source{})
+	for _, test := range []struct {
+		typ    uint32
+		length uint32
+		closed bool
+	}{
+		{typ: 0x12345678, length: 1_500_000_000, closed: true},
+		{typ: wire.TypeGet, length: 1_500_000_000, closed: true},
+		{typ: wire.TypeLBSGet, length: 100_000, closed: true},
+		{typ: wire.TypeDDBPut, length: 300_000, closed: true},
+		{typ: wire.TypeLBSAppend, length: math.MaxUint32},
+		{typ: wire.TypeS3Put, length: 1_500_000_000},
+		{typ: 0x12345678, length: 60_000},
+	} {
+		c := dial(t, a)
+		c.send(binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, test.length), test.typ))
+		if test.closed {
+			c.expectEnd()
+		} else {
+			c.expectSilence()
+		}
+	}
+}
+
 func TestAllowedRequests(t *testing.T) {
 	r := newRig(t, kvRules)
 	allow, err := mux.ParseAllowed("get,range,params")
@@ -163,21 +194,24 @@ func TestComplaintsAreFew(t *testing.T) {
 
 func TestAskRules(t *testing.T) {
 	params := func(maxKey, maxValue uint32) []byte { return wire.AppendKVParams(nil, maxKey, maxValue) }
-	badHeader := make([]byte, wire.HeaderSize)
+	const asked = 0x0d0a50494e470d0a // "\r\nPING\r\n", to which others answer too
+	badHeader := packet(asked, nil)[:wire.HeaderSize]
+	badHeader[wire.HeaderSize-1]++
 	for _, c := range []struct {
 		name   string
 		answer []byte // nil: the connection is closed
 		want   mux.Rules
 		says   string // in the error
 	}{
-		{name: "limits", answer: packet(0, params(64, 104)), want: mux.Rules{MaxKey: 64, MaxValue: 104}},
-		{name: "none", answer: packet(0, params(255, 1<<32-1)), want: mux.Rules{MaxKey: 255, MaxValue: 255}},
+		{name: "limits", answer: packet(asked, params(64, 104)), want: mux.Rules{MaxKey: 64, MaxValue: 104}},
+		{name: "none", answer: packet(asked, params(255, 1<<32-1)), want: mux.Rules{MaxKey: 255, MaxValue: 255}},
 		{name: "closed", says: "another protocol"},
-		{name: "cut", answer: packet(0, params(64, 104))[:20], says: "closed the connection"},
-		{name: "ID", answer: packet(1, params(64, 104)), says: "request 1"},
+		{name: "cut", answer: packet(asked, params(64, 104))[:20], says: "closed the connection"},
+		{name: "ID", answer: packet(1, params(64, 104)), says: "not a kivaloo server"},
+		{name: "HTTP", answer: []byte("HTTP/1.1 400 Bad Request\r\n"), says: "it speaks HTTP"},
 		{name: "header", answer: badHeader, says: "header checksum"},
-		{name: "long", answer: packet(0, make([]byte, 9)), says: "record too long"},
-		{name: "short", answer: packet(0, make([]byte, 7)), says: "KVLDS_PARAMS"},
+		{name: "long", answer: packet(asked, make([]byte, 9)), says: "record too long"},
+		{name: "short", answer: packet(asked, make([]byte, 7)), says: "KVLDS_PARAMS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ours, theirs := net.Pipe()
@@ -187,7 +221,7 @@ func TestAskRules(t *testing.T) {
 				defer close(served)
 				defer theirs.Close()
 				p, err := server.next()
-				if err != nil || p.ID != 0 || !bytes.Equal(p.Record, kv(wire.KVRequest{Type: wire.TypeParams})) {
+				if err != nil || p.ID != asked || !bytes.Equal(p.Record, kv(wire.KVRequest{Type: wire.TypeParams})) {
 					t.Errorf("request %d: %x, %v", p.ID, p.Record, err)
 				}
 				_, _ = theirs.Write(c.answer) // not all of it may be read

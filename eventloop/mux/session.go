@@ -30,7 +30,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 	if m.lost != nil {
 		return nil // this connection is about to be closed
 	}
-	answerBytes, err := m.rules.check(record, s.source.Allow)
+	answerBytes, err := m.rules.check(record, s.source.Allow, s.conn.Room())
 	if err != nil {
 		return err
 	}

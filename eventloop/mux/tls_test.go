@@ -97,7 +97,7 @@ func TestTLSCarriesEverything(t *testing.T) {
 	for client := range 3 {
 		c := d.connect(d.config())
 		lengths := []int{0, 1, 16 << 10, 300_000, 5, 100_000, 3}
-		record := func(i int) []byte { return bytes.Repeat([]byte{byte(client), byte(i)}, lengths[i%len(lengths)]) }
+		record := func(i int) []byte { return blind(client, i, 2*lengths[i%len(lengths)]) }
 		const n = 40
 		wg.Go(func() {
 			for i := range n {

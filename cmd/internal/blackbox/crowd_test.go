@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -56,6 +57,64 @@ func TestIdleCrowd(t *testing.T) {
 		t.Errorf("serve took %d bytes for %d idle connections", grown, n)
 	}
 	s.stop(t) // closes them all
+}
+
+// Many connections that ask for much and take nothing: serve's memory stays within bounds, others are served, and
+// their own answers are there when they want them.
+func TestCrowdThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	const (
+		pairs     = 10_000           // of 2.5 MB
+		asked     = 5                // RANGEs of each connection
+		mostBytes = int64(200 << 20) // without the bound each of the crowd could have 1 MiB, in buffers twice as large
+	)
+	n := min(2000, raiseFileLimit(t)-ownFiles)
+	s := newServe(t, "--cache", "16M", "--no-sync")
+	s.start(t)
+	w := newWitness(t, s.addr())
+	c := connect(t, s.addr())
+	for i := range pairs {
+		c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%06d", i), Value: bytes.Repeat([]byte{'v'}, 250)})
+		if i%1000 == 999 {
+			must(t, c.Flush())
+			for range 1000 {
+				if _, err := c.Answer(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	before := memory(t, s.process.Pid, "VmHWM")
+	whole := wire.KVRequest{Type: wire.TypeRange, Max: 1 << 20, Key: []byte("0"), End: []byte("1")}
+	deaf := make([]*kvtest.Conn, n)
+	for i := range deaf {
+		deaf[i] = &kvtest.Conn{Conn: dialIdle(t, s.addr())}
+		defer deaf[i].Close()
+		for range asked {
+			deaf[i].Queue(&whole)
+		}
+		must(t, deaf[i].Flush())
+		if i%100 == 0 {
+			w.look(t)
+		}
+	}
+	if found := readAll(t, s.addr()); len(found) < pairs {
+		t.Errorf("%d pairs are there, want %d", len(found), pairs)
+	}
+	grown := memory(t, s.process.Pid, "VmHWM") - before
+	t.Logf("serve took %d MB for %d connections", grown>>20, n)
+	if grown > mostBytes && !daemontest.Race {
+		t.Errorf("serve took %d bytes for %d connections that do not read", grown, n)
+	}
+	for i := 0; i < n; i += n / 20 {
+		for range asked {
+			p, err := deaf[i].Answer()
+			must(t, err)
+			if count, _, _, err := wire.ParseKVPairs(p.Record, whole.Max); err != nil || count == 0 {
+				t.Errorf("connection %d: answer of %d pairs, %v", i, count, err)
+			}
+		}
+	}
 }
 
 // raiseFileLimit returns how many files this process may have open, after having that raised as far as is

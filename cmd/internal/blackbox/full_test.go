@@ -24,12 +24,11 @@ const (
 	smallFile = 32 << 10
 )
 
-// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives the spare
-// room back.
-func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
+// mountDisk has dir be a disk of its own, of so many bytes.
+func mountDisk(t *testing.T, dir string, size int) {
 	t.Helper()
 	must(t, os.MkdirAll(dir, 0o700))
-	if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", smallDisk)); err != nil {
+	if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size)); err != nil {
 		t.Skipf("cannot mount a small disk: %v", err)
 	}
 	t.Cleanup(func() {
@@ -37,6 +36,13 @@ func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
 			t.Errorf("unmounting the small disk: %v", err)
 		}
 	})
+}
+
+// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives the spare
+// room back.
+func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
+	t.Helper()
+	mountDisk(t, dir, smallDisk)
 	filler := filepath.Join(dir, "filler")
 	must(t, os.WriteFile(filler, make([]byte, spareDisk), 0o600))
 	return func() { must(t, os.Remove(filler)) }

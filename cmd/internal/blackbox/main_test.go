@@ -19,7 +19,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	daemontest.Main(m, "kivaloo/cmd/kivaloo", "kivaloo/cmd/kivaloo-lbs", "kivaloo/cmd/kivaloo-kvlds", "kivaloo/cmd/kivaloo-kvlds-dump", "kivaloo/cmd/kivaloo-stress")
+	daemontest.Main(m, "kivaloo/cmd/kivaloo", "kivaloo/cmd/kivaloo-lbs", "kivaloo/cmd/kivaloo-kvlds", "kivaloo/cmd/kivaloo-kvlds-dump", "kivaloo/cmd/kivaloo-kvlds-undump",
+		"kivaloo/cmd/kivaloo-mux", "kivaloo/cmd/kivaloo-stress")
 }
 
 // must fails the test if an error has come from what it stands before.

@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -100,14 +101,18 @@ func TestServeRefuses(t *testing.T) {
 		}, user: true, says: ": permission denied"},
 		{name: "another block size", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"), "--block-size", "512")
-		}, options: []string{"--block-size", "1024"}, says: "has blocks of 512 bytes, not 1024: leave --block-size out"},
+		}, options: []string{"--block-size", "1024"}, says: "has blocks of 512 bytes, not 1024: open it with that size"},
 		{name: "another block size, of one block", prepare: func(t *testing.T, place string) {
 			copyGolden(t, "s512-empty", filepath.Join(place, "d"))
-		}, options: []string{"--block-size", "700"}, says: "has blocks of 512 bytes, not 700: leave --block-size out"},
+		}, options: []string{"--block-size", "700"}, says: "has blocks of 512 bytes, not 700: open it with that size"},
 		{name: "damaged", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
-		}, says: "the store in d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
+		}, says: "no root of a tree in it"},
+		{name: "no pages", prepare: func(t *testing.T, place string) {
+			must(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
+			must(t, os.WriteFile(filepath.Join(place, "d/blks_0000000000000000"), []byte(strings.Repeat("text", 1000)), 0o600))
+		}, says: "d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
@@ -156,6 +161,92 @@ func TestServeRefuses(t *testing.T) {
 				t.Error("something has been changed")
 			}
 		})
+	}
+}
+
+// A start that fails before there is a store leaves none behind, nor anything else.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	for _, options := range [][]string{
+		{"--listen", taken.Addr().String()},
+		{"--listen", "./free.sock", "--listen", taken.Addr().String()},
+		{"--listen", "./absent/x.sock"},
+		{"--listen", "./file"},
+		{"--listen", "./file/x.sock"},
+		{"--listen", "./taken.sock"},
+		{"--listen", "./d/free.sock", "--listen", "./taken.sock"},
+		{"--dir", "a/b/c", "--listen", "./taken.sock"},
+		{"--dir", "occupied"},
+		{"--debug-addr", taken.Addr().String()},
+		{"--debug-addr", "nonsense"},
+		{"--journal", "many"},
+		{"--max-key", "256"},
+		{"--cache", "1"},
+		{"--block-size", "511"},
+	} {
+		t.Run(strings.Join(options, " "), func(t *testing.T) {
+			place := daemontest.Place(t)
+			must(t, os.WriteFile(filepath.Join(place, "file"), nil, 0o600))
+			must(t, os.Mkdir(filepath.Join(place, "occupied"), 0o700))
+			for _, path := range []string{"taken.sock", "occupied/kivaloo.sock"} {
+				ln, err := net.Listen("unix", filepath.Join(place, path))
+				must(t, err)
+				defer ln.Close()
+			}
+			before := everythingIn(t, place)
+			r := runCommand(t, serveIn(place, append([]string{"--dir", "d"}, options...)...))
+			if r.status.ExitStatus() != 1 || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("status %#x, said %q", r.status, r.stderr)
+			}
+			if after := everythingIn(t, place); after != before {
+				t.Errorf("left behind: %s", after)
+			}
+		})
+	}
+}
+
+// everythingIn returns the names of all that is in a directory, and below it.
+func everythingIn(t *testing.T, dir string) (names string) {
+	t.Helper()
+	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		names += path + "\n"
+		return err
+	}))
+	return names
+}
+
+// The original's daemons: a pid file that cannot be written, or a socket that cannot be had, is known before a store is made.
+func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
+	t.Parallel()
+	d := newDaemons(t, 512)
+	d.start(t)
+	d.stop(t)
+	before := blockFiles(t, d.dir())
+
+	place := daemontest.Place(t)
+	must(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
+	lbs := filepath.Join(place, "lbs")
+	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
+	for _, options := range [][]string{
+		{"-s", "./kvlds", "-p", "absent/pid"},
+		{"-s", "absent/kvlds"},
+		{"-s", "./kvlds1", "-k", "200"},
+		{"-s", "./kvlds2", "-C", "1"},
+		{"-s", "./kvlds3", "-c", "1"},
+	} {
+		r := daemontest.Run(t, place, daemontest.Program("kivaloo-kvlds"), append(options, "-l", lbs)...)
+		if r.Status.ExitStatus() != 1 {
+			t.Errorf("%q: status %v, %s", options, r.Status, r.Output)
+		}
+		if files := blockFiles(t, filepath.Join(place, "blocks")); len(files) > 0 {
+			t.Errorf("%q: left behind: %v", options, files)
+		}
+	}
+	if len(before) == 0 {
+		t.Error("a start that succeeds makes no store")
 	}
 }
 

@@ -99,7 +99,11 @@ func TestStopFlushes(t *testing.T) {
 	for name, s := range map[string]system{"serve": newServe(t), "daemons": newDaemons(t, 512, "--journal", "1M")} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for round := range 3 {
+			rounds := 3
+			if daemontest.Torture() {
+				rounds = 100
+			}
+			for round := range rounds {
 				s.start(t)
 				c := connect(t, s.addr())
 				for i := range 20 {

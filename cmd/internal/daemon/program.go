@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit statuses.
@@ -90,6 +95,10 @@ func (p *Program) exit(err error) int {
 // serve is the life of the process that listens.
 func (p *Program) serve(start Start) error {
 	parent := startCommand()
+	// Before anything is made.
+	if err := p.checkPidFile(); err != nil {
+		return err
+	}
 	serve, err := start()
 	if err != nil {
 		return err
@@ -116,14 +125,37 @@ func (p *Program) serve(start Start) error {
 	return nil
 }
 
+// checkPidFile returns an error if there is no hope that writePidFile can work.
+func (p *Program) checkPidFile() error {
+	path, mode := p.pidPath(), uint32(unix.W_OK)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && p.pidFile == "" && strings.Contains(p.Socket, "/"):
+		return nil // the socket goes there too, and it is the socket that people know of
+	case errors.Is(err, fs.ErrNotExist):
+		err = unix.Access(filepath.Dir(path), mode|unix.X_OK)
+	case err == nil && info.IsDir():
+		err = unix.EISDIR
+	case err == nil:
+		err = unix.Access(path, mode)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the pid file %s: %w", path, err)
+	}
+	return nil
+}
+
+func (p *Program) pidPath() string {
+	if p.pidFile == "" {
+		return p.Socket + ".pid"
+	}
+	return p.pidFile
+}
+
 // writePidFile leaves the process id, in decimal and without a newline, where
 // scripts look for it. Nobody removes the file again: they do.
 func (p *Program) writePidFile() error {
-	path := p.pidFile
-	if path == "" {
-		path = p.Socket + ".pid"
-	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())), 0o666); err != nil {
+	if err := os.WriteFile(p.pidPath(), []byte(strconv.Itoa(os.Getpid())), 0o666); err != nil {
 		return fmt.Errorf("writing the pid file: %w", err)
 	}
 	return nil

@@ -166,7 +166,7 @@ func TestStartThatFails(t *testing.T) {
 		{"fail", ":", "daemon.test: binding the socket: no\n"},
 		{"die", ":", ""},
 		{"exit", ":", ""},
-		{"serve", "mkdir sock.pid", "daemon.test: writing the pid file: open sock.pid: is a directory\n"},
+		{"serve", "mkdir sock.pid", "daemon.test: writing the pid file sock.pid: is a directory\n"},
 	} {
 		t.Run(c.mode, func(t *testing.T) {
 			dir := t.TempDir()
@@ -178,6 +178,15 @@ func TestStartThatFails(t *testing.T) {
 				t.Error("it serves all the same")
 			}
 		})
+	}
+}
+
+// A pid file that cannot be written is noticed before anything is made.
+func TestPidFileIsCheckedFirst(t *testing.T) {
+	dir := t.TempDir()
+	r := daemontest.RunCommand(t, command(t, dir, "fail", ":", "-p", "absent/pid"))
+	if r.Status.ExitStatus() != 1 || r.Output != "daemon.test: writing the pid file absent/pid: no such file or directory\n" {
+		t.Errorf("status %v, said %q", r.Status, r.Output)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -27,11 +28,34 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("this server is not called %q: ask for it by its loopback address", r.Host), http.StatusForbidden)
 			return
 		}
+		if isForeign(r) {
+			http.Error(w, "this is not for pages of others: ask from the address bar, from this server's own page or without a browser",
+				http.StatusForbidden)
+			return
+		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
 		setAnswerTime(w, 0)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// isForeign reports whether a browser has been made to ask by a page that is not ours. Browsers say so in one of these headers
+// at least, other programs send none of them.
+func isForeign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+	default:
+		return true
+	}
+	for _, header := range []string{"Origin", "Referer"} {
+		if from := r.Header.Get(header); from != "" {
+			if page, err := url.Parse(from); err != nil || page.Host != r.Host {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // isLocal reports whether a Host header names this machine in a way that no name server has a say in. A page can make a

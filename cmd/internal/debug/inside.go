@@ -1,7 +1,6 @@
 package debug
 
 import (
-	"sync"
 	"time"
 
 	"kivaloo/actors"
@@ -17,8 +16,8 @@ type inside struct {
 	syncs  actors.Durations
 	events actors.Events
 
-	asking  sync.Mutex
-	pending *question // asked and, when last looked at, not answered
+	asking  chan struct{} // of one place, which whoever asks has
+	pending *question     // asked and, when last looked at, not answered
 }
 
 // Serving is what there is to look at once clients are served.
@@ -106,8 +105,16 @@ func (q *question) Release(*tree.Batch) {}
 // question at a time, so that they cannot pile up.
 func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 	in := &s.inside
-	in.asking.Lock()
-	defer in.asking.Unlock()
+	timeout := time.NewTimer(s.opts.patience)
+	defer timeout.Stop()
+	select {
+	case in.asking <- struct{}{}:
+		defer func() { <-in.asking }()
+	case <-timeout.C:
+		return tree.Stats{}, false
+	case <-s.ended.Done():
+		return tree.Stats{}, false
+	}
 	if in.pending != nil && len(in.pending.answer) > 0 {
 		in.pending = nil // that was then
 	}
@@ -118,8 +125,6 @@ func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 		in.pending = q
 		serving.Requests.PushOne(&q.Batch)
 	}
-	timeout := time.NewTimer(s.opts.patience)
-	defer timeout.Stop()
 	select {
 	case stats := <-in.pending.answer:
 		in.pending = nil

@@ -7,6 +7,10 @@ const (
 	// take the descriptors of clients.
 	maxConnections = 32
 
+	// maxProfiles is how many profiles may be made at once: kivaloo-stress takes five. They
+	// can take minutes, and leave most connections to others.
+	maxProfiles = 8
+
 	// maxHeaderBytes is far above what browsers and scrapers send.
 	maxHeaderBytes = 16 << 10
 

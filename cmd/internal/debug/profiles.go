@@ -14,11 +14,19 @@ import (
 // seconds=N those of mutexes and of blocking have what happened in that time, and it is sampled for
 // so long only, as it costs something.
 func addProfiles(mux *http.ServeMux) {
+	places := make(chan struct{}, maxProfiles)
 	add := func(name string, serve http.HandlerFunc) {
 		mux.HandleFunc("GET /debug/pprof/"+name, func(w http.ResponseWriter, r *http.Request) {
 			took, err := profileTime(r)
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			select {
+			case places <- struct{}{}:
+				defer func() { <-places }()
+			default:
+				http.Error(w, fmt.Sprintf("%d profiles are being made already; try again later", maxProfiles), http.StatusTooManyRequests)
 				return
 			}
 			setAnswerTime(w, took)
@@ -28,10 +36,10 @@ func addProfiles(mux *http.ServeMux) {
 	add("", pprof.Index) // and all those that have a name only
 	add("mutex", (&sampling{set: sampleMutexes}).during(pprof.Handler("mutex")))
 	add("block", (&sampling{set: sampleBlocking}).during(pprof.Handler("block")))
-	add("cmdline", pprof.Cmdline)
 	add("profile", pprof.Profile)
-	add("symbol", pprof.Symbol)
 	add("trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 }
 
 // sampling has the runtime take samples of something while somebody wants to have them.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,8 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--debug-addr %s: %w", o.Addr, err)
 	}
-	s := &Server{opts: o, listener: &limitedListener{ln, make(chan struct{}, maxConnections)}}
+	limited := &limitedListener{Listener: ln, places: make(chan struct{}, maxConnections)}
+	s := &Server{opts: o, listener: limited}
 	if o.Record {
 		if _, err := s.recorder.start(); err != nil {
 			ln.Close()
@@ -68,10 +70,12 @@ func Start(o Options) (*Server, error) {
 		}
 	}
 	s.ended, s.end = context.WithCancel(context.Background())
+	s.inside.asking = make(chan struct{}, 1)
 	s.sampler = newSampler(s)
 	s.http = http.Server{
 		Handler: s.handler(), MaxHeaderBytes: maxHeaderBytes,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: requestTimeout, IdleTimeout: idleTimeout,
+		ConnState:   limited.state,
 		BaseContext: func(net.Listener) context.Context { return s.ended },
 		ErrorLog:    slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
@@ -134,13 +138,39 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(page)
 }
 
-// limitedListener bounds how many connections are open at once. Those that are too many wait in the kernel.
+// limitedListener bounds how many connections are open at once. One that waits for its next request makes way for
+// another. Those that are too many even so wait in the kernel.
 type limitedListener struct {
 	net.Listener
 	places chan struct{}
+
+	mu   sync.Mutex
+	idle []net.Conn // that longest first
+}
+
+// state is told of all that connections do.
+func (l *limitedListener) state(c net.Conn, now http.ConnState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.idle = slices.DeleteFunc(l.idle, func(i net.Conn) bool { return i == c })
+	if now == http.StateIdle {
+		l.idle = append(l.idle, c)
+	}
+	l.makeWay()
+}
+
+// makeWay closes the connection that has been idle longest if there is no place. mu is held.
+func (l *limitedListener) makeWay() {
+	if len(l.places) == cap(l.places) && len(l.idle) > 0 {
+		l.idle[0].Close()
+		l.idle = l.idle[1:]
+	}
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	l.makeWay()
+	l.mu.Unlock()
 	l.places <- struct{}{}
 	c, err := l.Listener.Accept()
 	if err != nil {

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/trace"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -248,6 +250,47 @@ func TestForeignHost(t *testing.T) {
 	}
 }
 
+// Whatever a page of somebody else has a browser ask is refused, and not carried out.
+func TestForeignPage(t *testing.T) {
+	l := look(t)
+	for _, test := range []struct {
+		header, value string // with %s for the server's address
+		want          int
+	}{
+		{"Origin", "http://evil.example", 403},
+		{"Origin", "http://localhost:1", 403},
+		{"Origin", "http://127.0.0.1", 403},
+		{"Origin", "https://evil.example:6060", 403},
+		{"Origin", "null", 403},
+		{"Origin", "http://%s.evil.example", 403},
+		{"Origin", "http://%s", 200},
+		{"Sec-Fetch-Site", "cross-site", 403},
+		{"Sec-Fetch-Site", "same-site", 403}, // another port of this machine
+		{"Sec-Fetch-Site", "same-origin", 200},
+		{"Sec-Fetch-Site", "none", 200}, // typed in
+		{"Referer", "http://evil.example/page", 403},
+		{"Referer", "http://%s/", 200},
+	} {
+		for _, request := range []string{"PUT /debug/flightrecording", "DELETE /debug/flightrecording", "GET /debug/pprof/cmdline"} {
+			method, path, _ := strings.Cut(request, " ")
+			r, err := http.NewRequestWithContext(t.Context(), method, "http://"+l.Addr()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set(test.header, strings.ReplaceAll(test.value, "%s", l.Addr()))
+			answer, err := l.client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+			if (answer.StatusCode == 403) != (test.want == 403) {
+				t.Errorf("%s, %s %s: %s, want %d", request, test.header, test.value, answer.Status, test.want)
+			}
+		}
+	}
+	l.want("/debug/flightrecording", 409, "does not run")
+}
+
 func TestProfiles(t *testing.T) {
 	l := look(t)
 	l.want("/debug/pprof/", 200, "goroutine", "heap", "mutex", "block")
@@ -339,6 +382,23 @@ func TestBusyTree(t *testing.T) {
 	}
 }
 
+// While the tree does not answer, all who ask are told so, and none waits for all the others.
+func TestManyAskABusyTree(t *testing.T) {
+	const patience, many = time.Second, maxConnections - 2
+	l := lookWith(t, patience)
+	w := actors.NewWaiter()
+	l.Ready(Serving{Requests: actors.NewMailbox[tree.Batch](&w.Doorbell)})
+	start := time.Now()
+	var group sync.WaitGroup
+	for range many {
+		group.Go(func() { l.want("/readyz", 503, "has not answered") })
+	}
+	group.Wait()
+	if took := time.Since(start); took > many/2*patience {
+		t.Errorf("%d took %v, one after the other", many, took)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	l := look(t)
 	s := l.serve()
@@ -416,16 +476,29 @@ func TestServedReport(t *testing.T) {
 	}
 }
 
-// What people and scrapers have open is bounded; who comes too late waits.
+// What people and scrapers have open is bounded; one that does nothing makes way, and who comes too late waits.
 func TestConnectionsAreBounded(t *testing.T) {
 	l := look(t)
-	var open []io.Closer
-	for range maxConnections {
-		answer, err := (&http.Client{Transport: &http.Transport{}}).Get("http://" + l.Addr() + "/livez")
+	for range 2 * maxConnections {
+		transport := &http.Transport{}
+		defer transport.CloseIdleConnections()
+		answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("http://" + l.Addr() + "/livez")
 		if err != nil {
 			t.Fatal(err)
 		}
-		open = append(open, answer.Body) // unread: the connection stays
+		answer.Body.Close()
+	}
+	var open []net.Conn
+	for range maxConnections {
+		nc, err := net.Dial("tcp", l.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := io.WriteString(nc, "GET /livez HTTP/1.1\r\n"); err != nil { // and no more
+			t.Fatal(err)
+		}
+		open = append(open, nc)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
@@ -436,8 +509,52 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if _, err := l.client.Do(r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("one too many: %v", err)
 	}
-	for _, c := range open {
-		c.Close()
+	for _, nc := range open {
+		nc.Close()
 	}
 	l.want("/livez", 200)
+}
+
+// However many long profiles are asked for, some are made, the others are refused at once, and whoever
+// asks for anything else gets it.
+func TestLongProfilesAreFew(t *testing.T) {
+	l := look(t)
+	l.Ready(Serving{})
+	ctx, cancel := context.WithCancel(t.Context())
+	statuses := make(chan int, 100)
+	var group sync.WaitGroup
+	for _, profile := range []string{"goroutine", "heap", "allocs", "mutex", "block", "profile", "trace", "threadcreate"} {
+		for range 6 {
+			r, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr()+"/debug/pprof/"+profile+"?seconds=500", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			group.Go(func() {
+				answer, err := l.client.Do(r)
+				if err != nil {
+					return // it is one of those that are made
+				}
+				statuses <- answer.StatusCode
+				_, _ = io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+			})
+		}
+	}
+	refused := make(map[int]int)
+	const tooMany, inUse = http.StatusTooManyRequests, http.StatusInternalServerError
+	for timeout := time.After(time.Minute); refused[tooMany]+refused[inUse] < 48-maxProfiles; {
+		select {
+		case status := <-statuses:
+			refused[status]++
+		case <-timeout:
+			t.Fatalf("of 48 are refused, by status: %v", refused)
+		}
+	}
+	if refused[tooMany] == 0 {
+		t.Errorf("refused by status: %v", refused)
+	}
+	l.want("/readyz", 200, "ready")
+	l.want("/debug/pprof/cmdline", 200, "debug.test")
+	cancel()
+	group.Wait()
 }

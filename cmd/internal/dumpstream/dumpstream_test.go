@@ -104,6 +104,24 @@ func TestReaderCutOff(t *testing.T) {
 	}
 }
 
+func TestIsDump(t *testing.T) {
+	for head, want := range map[string]bool{
+		stream:                           true,
+		stream[:600]:                     true, // cut off
+		"\x01a\x01v":                     true,
+		"\x01a\x01v\x01b\x01v\x01c":      true,
+		"\x01a\x01v\x01b":                false, // one pair and something
+		"\x01b\x01v\x01a\x01v\x01c\x01v": false,
+		"":                               false,
+		"a text\n":                       false,
+		"KVBACKUP\x00\x00\x00\x01":       false,
+	} {
+		if got := IsDump([]byte(head)); got != want {
+			t.Errorf("%.20q: %v", head, got)
+		}
+	}
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -76,6 +76,9 @@ func Load(ctx context.Context, c *kivaloo.Client, from Source, progress func(Cou
 		if err == io.EOF {
 			break
 		}
+		if err == errIsBackup {
+			return done, err
+		}
 		if err != nil {
 			if failed := p.Wait(); failed != nil {
 				return done, fmt.Errorf("%w; and %w", err, failed)

@@ -2,6 +2,7 @@ package dumpstream
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +57,36 @@ func NewReader(r io.Reader) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, bufferBytes)}
 }
 
+// errIsBackup: a backup would be taken for pairs, of which there is no telling that they are none.
+var errIsBackup = errors.New("the input is a backup, not a dump: `kivaloo restore FILE DIR` makes a store of it; nothing was stored")
+
+// IsDump reports whether head can be the beginning of a dump: pairs in ascending order of their keys, at
+// least two or all there is.
+func IsDump(head []byte) bool {
+	d := NewReader(bytes.NewReader(head))
+	var last []byte
+	for n := 0; ; n++ {
+		key, _, err := d.Next()
+		switch {
+		case err == io.EOF:
+			return n > 0
+		case err != nil:
+			return n >= 2
+		case n > 0 && bytes.Compare(last, key) >= 0:
+			return false
+		}
+		last = append(last[:0], key...)
+	}
+}
+
 // Next implements Source.
 func (d *Reader) Next() (key, value []byte, err error) {
+	if d.offset == 0 {
+		// An input that is shorter is no backup.
+		if head, _ := d.r.Peek(backupHeadBytes); kivaloo.IsBackup(head) {
+			return nil, nil, errIsBackup
+		}
+	}
 	d.number, d.start = d.number+1, d.offset
 	if key, err = d.field(d.key[:]); err == nil {
 		value, err = d.field(d.value[:])

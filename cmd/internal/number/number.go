@@ -53,11 +53,14 @@ func (f *flag[T]) read(s string) (T, error) {
 
 // String is for pflag, which shows it as the default. One that is out of bounds means that there is none.
 func (f *flag[T]) String() string {
+	var zero T
 	switch {
 	case f.list != nil:
 		return strings.Trim(strings.ReplaceAll(fmt.Sprint(*f.list), " ", ","), "[]")
 	case f.to == nil || !(*f.to >= f.min && *f.to <= f.max):
 		return ""
+	case *f.to == zero:
+		return "0" // which pflag does not show, unlike 0s
 	}
 	return fmt.Sprint(*f.to)
 }

@@ -1,0 +1,221 @@
+package kivaloo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"kivaloo"
+)
+
+// methods are calls of the methods of a type, by name. Each returns what the method does, ErrClosed included.
+type methods map[string]func(ctx context.Context) error
+
+// lasting returns a method that works after Close too, and has no error.
+func lasting(closed <-chan struct{}, call func()) func(context.Context) error {
+	return func(context.Context) error {
+		call()
+		select {
+		case <-closed:
+			return kivaloo.ErrClosed
+		default:
+			return nil
+		}
+	}
+}
+
+// drain goes through a range, and returns its error.
+func drain(pairs iter.Seq2[kivaloo.Pair, error]) error {
+	for _, err := range pairs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// second returns an error without what comes with it.
+func second[T any](_ T, err error) error { return err }
+
+// closeAmid calls all methods of T over and over, each on a goroutine, while end closes something. Each must return its
+// result or ErrClosed, and ErrClosed when end has returned. Close is no method of all: it is called by as many goroutines.
+func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func() error) {
+	t.Helper()
+	typ := reflect.TypeFor[T]()
+	for m := range typ.Methods() {
+		if all[m.Name] == nil && m.Name != "Close" {
+			t.Fatalf("what does %v.%s do while it is closed? Add it to this test", typ, m.Name)
+		}
+	}
+	var begun, group sync.WaitGroup
+	for name, call := range all {
+		begun.Add(1)
+		group.Go(func() {
+			begun.Done()
+			for {
+				after := false
+				select {
+				case <-closed:
+					after = true
+				default:
+				}
+				switch err := call(t.Context()); {
+				case errors.Is(err, kivaloo.ErrClosed):
+					return
+				case err != nil && !errors.Is(err, kivaloo.ErrNotFound):
+					t.Errorf("%s: %v", name, err)
+					return
+				case after:
+					t.Errorf("%s: %v, after Close", name, err)
+					return
+				}
+			}
+		})
+	}
+	begun.Wait()
+	time.Sleep(time.Duration(rand.IntN(5000)) * time.Microsecond) // anywhere in what they do
+	var closing sync.WaitGroup
+	for range 2 {
+		closing.Go(func() {
+			if err := end(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
+	}
+	closing.Wait()
+	close(closed)
+	group.Wait()
+}
+
+// storeMethods are those of a Store.
+func storeMethods(s kivaloo.Store, key, value []byte) methods {
+	return methods{
+		"Get":       func(ctx context.Context) error { return second(s.Get(ctx, key)) },
+		"AppendGet": func(ctx context.Context) error { return second(s.AppendGet(ctx, nil, key)) },
+		"Set":       func(ctx context.Context) error { return s.Set(ctx, key, value) },
+		"Delete":    func(ctx context.Context) error { return s.Delete(ctx, []byte("other")) },
+		"Add":       func(ctx context.Context) error { return second(s.Add(ctx, key, value)) },
+		"Modify":    func(ctx context.Context) error { return second(s.Modify(ctx, key, value)) },
+		"CompareAndSwap": func(ctx context.Context) error {
+			return second(s.CompareAndSwap(ctx, key, value, value))
+		},
+		"CompareAndDelete": func(ctx context.Context) error {
+			return second(s.CompareAndDelete(ctx, key, []byte("not this")))
+		},
+		"Range":  func(ctx context.Context) error { return drain(s.Range(ctx, nil, nil)) },
+		"Params": func(ctx context.Context) error { return second(s.Params(ctx)) },
+	}
+}
+
+// TestDBCloseAmid: whatever is under way when a DB is closed.
+func TestDBCloseAmid(t *testing.T) {
+	const keys = 3000
+	for range rounds(4) {
+		db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, NoSync: true})
+		fillPresent(t, db, keys)
+		copies, closed := t.TempDir(), make(chan struct{})
+		n := 0
+		all := storeMethods(db, presentKey(7), presentValue(7, 1))
+		all["NewBatch"] = lasting(closed, func() { db.NewBatch().Set(nil, nil) })
+		all["Apply"] = func(ctx context.Context) error {
+			b := db.NewBatch()
+			b.Set(presentKey(1), presentValue(1, 1))
+			b.Delete([]byte("other"))
+			return db.Apply(ctx, b)
+		}
+		all["Snapshot"] = func(ctx context.Context) error {
+			s, err := db.Snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			return errors.Join(checkPresent(s.Range(ctx, nil, nil), 0, keys), s.Close())
+		}
+		all["Backup"] = func(ctx context.Context) error { return db.Backup(ctx, io.Discard) }
+		all["Checkpoint"] = func(ctx context.Context) error {
+			n++
+			return db.Checkpoint(ctx, filepath.Join(copies, fmt.Sprint(n)))
+		}
+		all["Verify"] = db.Verify
+		all["Stats"] = lasting(closed, func() { db.Stats() })
+		all["Events"] = lasting(closed, func() { db.Events(0) })
+		closeAmid[*kivaloo.DB](t, all, closed, db.Close)
+		if s := db.Stats(); s != (kivaloo.Stats{}) {
+			t.Errorf("after Close: %+v", s)
+		}
+	}
+}
+
+// TestSnapshotCloseAmid: whatever is under way when a Snapshot, or its DB, is closed.
+func TestSnapshotCloseAmid(t *testing.T) {
+	const keys = 3000
+	for round := range rounds(6) {
+		db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
+		fillPresent(t, db, keys)
+		s, err := db.Snapshot(t.Context())
+		mustDo(t, err)
+		end := []func() error{s.Close, db.Close}[round%2]
+		closeAmid[*kivaloo.Snapshot](t, methods{
+			"Get":       func(ctx context.Context) error { return second(s.Get(ctx, presentKey(7))) },
+			"AppendGet": func(ctx context.Context) error { return second(s.AppendGet(ctx, nil, presentKey(7))) },
+			"Range":     func(ctx context.Context) error { return checkPresent(s.Range(ctx, nil, nil), 0, keys) },
+		}, make(chan struct{}), end)
+		mustDo(t, s.Close())
+	}
+}
+
+// TestClientCloseAmid: whatever is under way when a Client is closed.
+func TestClientCloseAmid(t *testing.T) {
+	for round := range rounds(6) {
+		s := newSnapshots(300)
+		s.server.put(1000, "value")
+		var opts []kivaloo.Option
+		if round%2 == 1 {
+			opts = append(opts, kivaloo.WithReconnect())
+		}
+		c := s.server.dial(t, opts...)
+		all := storeMethods(c, []byte("key"), []byte("value"))
+		all["Backup"] = func(ctx context.Context) error { return c.Backup(ctx, &bytes.Buffer{}) }
+		all["Pipeline"] = func(ctx context.Context) error { return c.Pipeline(ctx).Set([]byte("key"), nil) }
+		closeAmid[*kivaloo.Client](t, all, make(chan struct{}), c.Close)
+	}
+}
+
+// TestPipelineCloseAmid: whatever a Pipeline does when its Client is closed.
+func TestPipelineCloseAmid(t *testing.T) {
+	key, value := []byte("key"), []byte("value")
+	issue := map[string]func(p *kivaloo.Pipeline) error{
+		"Get":              func(p *kivaloo.Pipeline) error { return p.Get(key, func([]byte, bool) {}) },
+		"Set":              func(p *kivaloo.Pipeline) error { return p.Set(key, value) },
+		"Delete":           func(p *kivaloo.Pipeline) error { return p.Delete(key) },
+		"Add":              func(p *kivaloo.Pipeline) error { return p.Add(key, value, func(bool) {}) },
+		"Modify":           func(p *kivaloo.Pipeline) error { return p.Modify(key, value, nil) },
+		"CompareAndSwap":   func(p *kivaloo.Pipeline) error { return p.CompareAndSwap(key, value, value, nil) },
+		"CompareAndDelete": func(p *kivaloo.Pipeline) error { return p.CompareAndDelete(key, key, nil) },
+		"Wait":             func(p *kivaloo.Pipeline) error { return errors.Join(p.Set(key, value), p.Wait()) },
+	}
+	for range rounds(6) {
+		c := (&fakeServer{}).dial(t)
+		all := methods{}
+		for name, one := range issue {
+			all[name] = func(ctx context.Context) error {
+				p := c.Pipeline(ctx)
+				for range 100 {
+					if err := one(p); err != nil {
+						break // Wait has it too
+					}
+				}
+				return p.Wait()
+			}
+		}
+		closeAmid[*kivaloo.Pipeline](t, all, make(chan struct{}), c.Close)
+	}
+}

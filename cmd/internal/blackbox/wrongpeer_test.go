@@ -1,0 +1,99 @@
+package blackbox
+
+import (
+	"bufio"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"kivaloo/cmd/internal/daemon/daemontest"
+)
+
+// redis answers as a Redis server does, which waits for the ends of lines.
+func redis(nc net.Conn) {
+	lines := bufio.NewScanner(nc)
+	for lines.Scan() {
+		if strings.TrimSpace(lines.Text()) == "PING" {
+			_, _ = io.WriteString(nc, "+PONG\r\n")
+		}
+	}
+}
+
+// listenAs has do serve each connection, for the time of the test, and returns the address.
+func listenAs(t *testing.T, do func(nc net.Conn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				defer nc.Close()
+				do(nc)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		served.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// What is no server of pairs is called what it is, at once, by all that connect to one. Nothing waits for the time
+// that a server may be busy: that would be said.
+func TestWrongPeer(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not speak TLS
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	frozen := newServe(t)
+	frozen.start(t)
+	t.Cleanup(freeze(t, frozen.process))
+
+	place := daemontest.Place(t)
+	lbs := filepath.Join(place, "lbs")
+	must(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
+	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
+
+	for name, peer := range map[string]struct{ addr, says string }{
+		"Redis":       {listenAs(t, redis), "this is not a kivaloo server: it speaks Redis's protocol"},
+		"HTTP":        {web.Listener.Addr().String(), "this is not a kivaloo server: it speaks HTTP"},
+		"TLS":         {secure.Listener.Addr().String(), "it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS"},
+		"mail":        {listenAs(t, func(nc net.Conn) { _, _ = io.WriteString(nc, "220 m\r\n"); _, _ = io.Copy(io.Discard, nc) }), `this is not a kivaloo server: it sends "220 m\r\n"`},
+		"echo":        {listenAs(t, func(nc net.Conn) { _, _ = io.Copy(nc, nc) }), "this is not a kivaloo server: "},
+		"hangs up":    {listenAs(t, func(nc net.Conn) {}), "it closed the connection instead of answering"},
+		"block store": {lbs, "it closed the connection instead of answering"},
+		"stopped":     {frozen.addr(), "no answer: the process that listens there is stopped, and can be continued with `kill -CONT "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kivaloo(t, "", "get", "--addr", peer.addr, "key").want(t, 1, "", peer.says)
+			for _, program := range [][]string{
+				{"kivaloo-stress", "load", "-n", "1", "-t", peer.addr},
+				{"kivaloo-stress", "run", "-w", "tokyo", "-n", "1", "-t", peer.addr},
+				{"kivaloo-kvlds-dump", "-t", peer.addr},
+				{"kivaloo-mux", "-t", peer.addr, "-s", filepath.Join(place, "mux")},
+			} {
+				r := daemontest.Run(t, place, daemontest.Program(program[0]), program[1:]...)
+				if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, strings.TrimPrefix(peer.says, "this is not a kivaloo server: ")) {
+					t.Errorf("%q: %v, %s", program, r.Status, r.Output)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,155 @@
+package kivaloo_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	kv "kivaloo"
+	"kivaloo/disk"
+	"kivaloo/tree"
+)
+
+const damageBlock = 2048
+
+// damageValue is what the tests here store under a key: at no other place on disk are these bytes.
+func damageValue(i int) string { return fmt.Sprintf("value of %05d, and no other", i) }
+
+// damageStore makes a store that is stopped in order, with several appends in its last file.
+func damageStore(t *testing.T, pairs int) string {
+	t.Helper()
+	dir := t.TempDir()
+	for from := range pairs {
+		if from%100 > 0 {
+			continue
+		}
+		db, err := kv.Open(dir, kv.Options{BlockSize: damageBlock})
+		mustDo(t, err)
+		b := db.NewBatch()
+		for i := from; i < min(from+100, pairs); i++ {
+			b.Set(fmt.Appendf(nil, "%05d", i), []byte(damageValue(i)))
+		}
+		mustDo(t, db.Apply(t.Context(), b))
+		mustDo(t, db.Close())
+	}
+	return dir
+}
+
+// blockFilesOf returns the paths of the block files, and of their checksums.
+func blockFilesOf(t *testing.T, dir string) (blocks, sums []string) {
+	t.Helper()
+	blocks, err := filepath.Glob(filepath.Join(dir, "blks_*"))
+	mustDo(t, err)
+	sums, err = filepath.Glob(filepath.Join(dir, "sums_*"))
+	mustDo(t, err)
+	return blocks, sums
+}
+
+// flip changes one byte of a file.
+func flip(t *testing.T, path string, at int) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	mustDo(t, err)
+	b[at] ^= 1
+	mustDo(t, os.WriteFile(path, b, 0o600))
+}
+
+// Wherever a byte of a value is changed after a stop in order, nobody gets it for the value.
+func TestChangedValueIsNotServed(t *testing.T) {
+	dir := damageStore(t, 600)
+	blocks, sums := blockFilesOf(t, dir)
+	last := strings.TrimPrefix(filepath.Base(blocks[len(blocks)-1]), "blks_")
+	if len(sums) == 0 || filepath.Base(sums[len(sums)-1]) != "sums_"+last {
+		t.Fatalf("after a stop the last file, %s, has no checksums: %v", last, sums)
+	}
+	refused, served := 0, 0
+	for _, path := range blocks {
+		content, err := os.ReadFile(path)
+		mustDo(t, err)
+		for at := bytes.Index(content, []byte("value of")); at >= 0 && at < len(content); at += damageBlock {
+			flip(t, path, at)
+			db, err := kv.Open(dir, kv.Options{ReadOnly: true})
+			if err != nil {
+				refused++
+			} else {
+				for i := range 600 {
+					v, err := db.Get(t.Context(), fmt.Appendf(nil, "%05d", i))
+					switch {
+					case err == nil && string(v) != damageValue(i):
+						t.Fatalf("%s is changed at %d: key %05d has value %q", path, at, i, v)
+					case err != nil && !strings.Contains(err.Error(), "block"):
+						t.Errorf("the error names no block: %v", err)
+					}
+				}
+				served++
+				mustDo(t, db.Close())
+			}
+			flip(t, path, at)
+		}
+	}
+	if served == 0 {
+		t.Error("no place was tried") // or the store was refused each time
+	}
+	t.Logf("opened %d times, refused %d times", served, refused)
+}
+
+// Files that a killed process has left without checksums get them, but not for an append that does not fit its seal.
+func TestSumsOfFoundFiles(t *testing.T) {
+	for _, damaged := range []bool{false, true} {
+		dir := damageStore(t, 600)
+		blocks, sums := blockFilesOf(t, dir)
+		for _, path := range sums {
+			mustDo(t, os.Remove(path))
+		}
+		path := blocks[len(blocks)-1]
+		content, err := os.ReadFile(path)
+		mustDo(t, err)
+		// The append of the seal that is the last but one: no root in front of it is looked for.
+		at := bytes.LastIndex(content, []byte("kivaloo seal")) - damageBlock
+		at = bytes.LastIndex(content[:at], []byte("value of"))
+		if at < 0 {
+			t.Fatal("no append of pages in the last file")
+		}
+		if damaged {
+			flip(t, path, at)
+		}
+		var log bytes.Buffer
+		s, err := disk.OpenInline(dir, disk.Options{BlockSize: damageBlock, Doubtful: tree.Doubtful, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		mustDo(t, err)
+		_, err = disk.ReadBlock(s, s.Info().Last, make([]byte, damageBlock))
+		mustDo(t, err)
+		mustDo(t, s.Close())
+		if said := strings.Contains(log.String(), "do not fit the checksum"); said != damaged {
+			t.Errorf("damaged %v: log %q", damaged, log.String())
+		}
+		_, again := blockFilesOf(t, dir)
+		if len(again) != len(blocks) {
+			t.Errorf("damaged %v: checksums of %d of %d files", damaged, len(again), len(blocks))
+		}
+		// All that is not in that append is checked from now on.
+		unchecked := 0
+		for _, path := range blocks {
+			info, err := os.Stat(path)
+			mustDo(t, err)
+			for block := range int(info.Size() / damageBlock) {
+				flip(t, path, block*damageBlock+damageBlock-1)
+			}
+		}
+		r, err := disk.OpenInline(dir, disk.Options{BlockSize: damageBlock, ReadOnly: true})
+		mustDo(t, err)
+		for n := range r.Info().Next {
+			ok, err := disk.ReadBlock(r, n, make([]byte, damageBlock))
+			if err == nil && ok {
+				unchecked++
+			}
+		}
+		mustDo(t, r.Close())
+		if (unchecked > 0) != damaged {
+			t.Errorf("damaged %v: %d blocks go unchecked", damaged, unchecked)
+		}
+	}
+}

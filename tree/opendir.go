@@ -1,0 +1,103 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"kivaloo/disk"
+)
+
+// OpenDir opens the store in a directory and the tree in it, or makes them. o.BlockSize is the block size that there must be, or
+// 0: any. fresh is that of a new store if o.BlockSize is 0; if fresh is 0 too there has to be a store. configure is told the
+// block size.
+//
+// Nothing on disk is changed before the block size is known, configure has agreed, and a root has been found or there is
+// proof that nothing was ever stored.
+func OpenDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
+	undo, err := makeDir(dir, o, fresh, configure)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, t, err := openDir(dir, o, fresh, configure)
+	if err != nil {
+		undo()
+	}
+	return store, t, err
+}
+
+// openDir is OpenDir in a directory that exists.
+func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
+	recognise := Recognise(o.BlockSize, fresh)
+	var cfg Config
+	o.Recognise = func(d disk.Dir) (size int, err error) {
+		if size, err = recognise(d); err == nil {
+			cfg, err = configure(size)
+		}
+		return size, err
+	}
+	var found opening
+	o.Doubtful = Doubtful
+	accept := o.Accept
+	o.Accept = func(s disk.Store) (err error) {
+		if accept != nil {
+			if err := accept(s); err != nil {
+				return err
+			}
+		}
+		found, err = look(s, cfg)
+		return err
+	}
+	store, err := disk.Open(dir, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := found.open(store)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
+	return store, t, nil
+}
+
+// makeDir makes the directory of a new store, if it is missing, there need not be one, and configure agrees.
+func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (undo func(), err error) {
+	nothing := func() {}
+	if o.FS != nil {
+		return nothing, nil
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nothing, err
+	}
+	if fresh == 0 {
+		return nothing, fmt.Errorf("%s: %w", dir, ErrNoStore)
+	}
+	if _, err := configure(cmp.Or(o.BlockSize, fresh)); err != nil {
+		return nothing, err
+	}
+	if undo, err = disk.MakeDir(dir); err != nil {
+		return nothing, fmt.Errorf("make the directory of the store: %w", err)
+	}
+	return undo, nil
+}
+
+// FoldDir writes what only the journal of the store in a directory says into pages, so that the last
+// block is a root, as after a stop in order: then those who know nothing of a journal can open it. See
+// OpenDir.
+func FoldDir(dir string, o disk.Options, cfg Config) error {
+	store, t, err := OpenDir(dir, o, 0, func(int) (Config, error) { return cfg, nil })
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.fold(store), store.Close())
+}
+
+// fold flushes everything and closes t.
+func (t *Tree) fold(store disk.Store) error {
+	defer t.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	stop()
+	return NewActor(t, store).Run(ctx)
+}

@@ -1,0 +1,50 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"kivaloo/disk/simfs"
+)
+
+// A context bounds the wait of Verify for a checkpoint that the disk keeps from ending, and leaves no snapshot behind.
+func TestVerifyIsNotHeldUp(t *testing.T) {
+	fsys := simfs.New("store")
+	hold, held := make(chan struct{}), make(chan struct{}, 1)
+	db, err := open(fsys, "store", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Set(t.Context(), []byte("key"), []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	fsys.SetHook(func(c simfs.Call) error {
+		if c.Op == simfs.Sync {
+			select {
+			case held <- struct{}{}:
+			default:
+			}
+			<-hold
+		}
+		return nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-held
+		cancel()
+	}()
+	if err := db.Verify(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("while the disk does nothing: %v", err)
+	}
+	close(hold)
+	if err := db.Verify(t.Context()); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if n := db.Stats().Snapshots; n != 0 {
+		t.Errorf("%d snapshots are left", n)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+}

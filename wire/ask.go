@@ -1,0 +1,116 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+var (
+	// ErrNotKivaloo: what answers does not speak the protocol. It comes wrapped with a guess at what it is.
+	ErrNotKivaloo = errors.New("this is not a kivaloo server")
+	// ErrHungUp: the connection was closed in the place of an answer.
+	ErrHungUp = errors.New("it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS")
+)
+
+// askID is the ID of the request that Ask makes. A server gives back whatever ID it gets. To servers
+// that read lines it is an empty line and then a line: they answer at once with a greeting or an
+// error, where otherwise they would wait for the end of the line for ever.
+var askID = []byte("\r\nPING\r\n")
+
+// Ask makes the first request of a connection and returns the answer's record, of at most limit
+// bytes. It reads nothing that comes after the answer. The connection is of no more use after an
+// error.
+//
+// A server that serves one client at a time may leave others waiting: Ask waits for as long as ctx
+// lasts, except for a process that is stopped.
+func Ask(ctx context.Context, nc net.Conn, request []byte, limit uint32) ([]byte, error) {
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer time.AfterFunc(askPatience, func() {
+		if err := checkRuns(nc); err != nil {
+			cancel(err)
+		}
+	}).Stop()
+	unlessAnswered := context.AfterFunc(waiting, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	answer, err := ask(nc, request, limit)
+	switch {
+	case unlessAnswered():
+		return answer, err
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("no answer: the server is busy with another client or stopped, or it is not a kivaloo server: %w", ctx.Err())
+	}
+	return nil, context.Cause(waiting)
+}
+
+func ask(nc net.Conn, request []byte, limit uint32) ([]byte, error) {
+	_, writeErr := nc.Write(AppendPacket(nil, binary.BigEndian.Uint64(askID), request))
+	b := make([]byte, 0, Overhead+int(limit))
+	for want := int64(HeaderSize); ; {
+		n, err := nc.Read(b[len(b):want])
+		b = b[:len(b)+n]
+		if !bytes.HasPrefix(askID, b[:min(len(b), len(askID))]) {
+			return nil, fmt.Errorf("%w: %s", ErrNotKivaloo, recognise(b))
+		}
+		p, whole, length, cutErr := Cut(b, limit)
+		switch {
+		case cutErr != nil:
+			return nil, cutErr
+		case whole > 0:
+			return p.Record, nil
+		case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(writeErr, syscall.EPIPE):
+			return nil, ErrHungUp
+		case err != nil:
+			return nil, err
+		}
+		want = max(want, length)
+	}
+}
+
+// recognise says what sends b, its first bytes.
+func recognise(b []byte) string {
+	for _, known := range []struct{ prefix, is string }{
+		{"HTTP/", "it speaks HTTP"},
+		{"+PONG", "it speaks Redis's protocol"},
+		{"-", "it speaks Redis's protocol"},
+		{"\x15\x03", "it speaks TLS; to a kivaloo-mux that does, connect with TLS"},
+		{"SSH-", "it speaks SSH"},
+	} {
+		if bytes.HasPrefix(b, []byte(known.prefix)) {
+			return known.is
+		}
+	}
+	return fmt.Sprintf("it sends %q", b)
+}
+
+// checkRuns returns an error if nc is a unix socket and the process that listens at its other end is stopped.
+func checkRuns(nc net.Conn) error {
+	conn, ok := nc.(*net.UnixConn)
+	if !ok {
+		return nil
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	var peer *syscall.Ucred
+	if raw.Control(func(fd uintptr) {
+		peer, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}) != nil || err != nil {
+		return nil
+	}
+	// "pid (name) state ...", where the name may have anything in it.
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", peer.Pid))
+	end := bytes.LastIndexByte(stat, ')')
+	if err != nil || !bytes.HasPrefix(stat[end+1:], []byte(" T ")) {
+		return nil
+	}
+	return fmt.Errorf("no answer: the process that listens there is stopped, and can be continued with `kill -CONT %d`", peer.Pid)
+}

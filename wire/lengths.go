@@ -1,0 +1,42 @@
+package wire
+
+import (
+	"fmt"
+	"math"
+)
+
+// Lengths of fields, as they are in records.
+const (
+	keyLen  = 1 + MaxKeyLen // KEY, STR
+	dataLen = 4             // in front of data
+)
+
+// longestRequests has, for each type of request, how long its record can be, in bytes.
+var longestRequests = map[uint32]uint32{
+	TypeLBSParams: typeLen, TypeLBSParams2: typeLen, TypeLBSGet: typeLen + 8, TypeLBSFree: typeLen + 8,
+	TypeLBSAppend: math.MaxUint32,
+
+	TypeParams: typeLen, TypeSet: typeLen + 2*keyLen, TypeCAS: typeLen + 3*keyLen, TypeAdd: typeLen + 2*keyLen,
+	TypeModify: typeLen + 2*keyLen, TypeDelete: typeLen + keyLen, TypeCAD: typeLen + 2*keyLen,
+	TypeGet: typeLen + keyLen, TypeRange: typeLen + 4 + 2*keyLen, TypeBackup: typeLen + 8 + 4 + keyLen,
+
+	TypeS3Put: typeLen + 2*keyLen + dataLen + MaxS3PutLen, TypeS3Get: typeLen + 2*keyLen + 4,
+	TypeS3Range: typeLen + 2*keyLen + 4 + 4, TypeS3Head: typeLen + 2*keyLen, TypeS3Delete: typeLen + 2*keyLen,
+
+	TypeDDBPut: typeLen + keyLen + dataLen + MaxDDBValueLen, TypeDDBCreate: typeLen + keyLen + dataLen + MaxDDBValueLen,
+	TypeDDBICAS: typeLen + keyLen + 2*(dataLen+MaxDDBValueLen),
+	TypeDDBGet:  typeLen + keyLen, TypeDDBGetC: typeLen + keyLen, TypeDDBDelete: typeLen + keyLen,
+}
+
+// CheckRequestLen refuses a request whose record is longer than its type can be, or whose type is unknown:
+// ErrRecordLong, ErrBadRecord. It is for servers that do not have the record yet.
+func CheckRequestLen(typ, length uint32) error {
+	longest, known := longestRequests[typ]
+	switch {
+	case !known:
+		return fmt.Errorf("%w: %d bytes, of the unknown type %#x", ErrBadRecord, length, typ)
+	case length > longest:
+		return fmt.Errorf("%w: %s of %d bytes, at most %d are allowed", ErrRecordLong, TypeName(typ), length, longest)
+	}
+	return nil
+}
