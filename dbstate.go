@@ -11,20 +11,21 @@ import (
 
 // Stats describes a DB at one moment. Counts are since it was opened.
 type Stats struct {
-	BlockSize    int   // bytes in a block, which has one page
-	Height       int   // of the tree: how many pages lead to a leaf
-	Pages        int64 // of the tree
-	DiskBytes    int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
-	StuckBytes   int64 // of DiskBytes, what cannot be reclaimed because an old page cannot be read
-	CachedPages  int   // pages in memory
-	CacheLimit   int   // pages that may be in memory
-	Snapshots    int   // open ones
-	Commits      int64 // each of one or more changes
-	Written      int64 // blocks
-	Read         int64 // pages
-	Unsaved      int   // pages in memory that are not in the store yet: the journal has what is in them
-	JournalBytes int64 // of the journal that opening the store would replay now
-	Checkpoints  int64 // how often what was in memory only has been saved
+	BlockSize     int   // bytes in a block, which has one page
+	Height        int   // of the tree: how many pages lead to a leaf
+	Pages         int64 // of the tree
+	DiskBytes     int64 // from the oldest block that is needed to the end; more than Pages take is garbage, or kept for snapshots
+	StuckBytes    int64 // of DiskBytes, what cannot be reclaimed because an old page cannot be read
+	CachedPages   int   // pages in memory
+	CacheLimit    int   // pages that may be in memory
+	Snapshots     int   // open ones
+	Commits       int64 // each of one or more changes
+	Written       int64 // blocks
+	Read          int64 // pages
+	Memtables     int   // that hold changes which are not in pages yet: the journal has them
+	MemtableBytes int64 // memory that memtables take
+	JournalBytes  int64 // of the journal that opening the store would replay now
+	Flushes       int64 // memtables that have been written into pages
 }
 
 // Stats returns the state of the store; nothing when the DB has been closed.
@@ -36,12 +37,12 @@ func (db *DB) Stats() Stats {
 		StuckBytes:  int64(s.Stuck) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
-		Unsaved: s.Unsaved, JournalBytes: s.Journal, Checkpoints: int64(s.Checkpoints),
+		Memtables: s.Memtables, MemtableBytes: s.MemtableBytes, JournalBytes: s.Journal, Flushes: int64(s.Flushes),
 	}
 }
 
 // Event is something that a DB does now and then, and that can be felt by those who use it: "cleaning" (old pages are
-// rewritten, so that space can be freed), "checkpoint" (what was in memory only is saved), "fsync stall" (the disk has taken long), "snapshot" (one was
+// rewritten, so that space can be freed), "flush" (a memtable is written into pages), "fsync stall" (the disk has taken long), "snapshot" (one was
 // open, so that nothing could be freed).
 type Event = actors.Event
 
@@ -63,7 +64,7 @@ func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	at, root, err := db.saved(ctx, "verify")
+	at, root, err := db.flushed(ctx, "verify")
 	if err != nil {
 		return 0, err
 	}
@@ -119,9 +120,9 @@ func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, erro
 	return report, nil
 }
 
-// saved returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
-func (db *DB) saved(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
-	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeSaved(name, got) })
+// flushed returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
+func (db *DB) flushed(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
+	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeFlushed(name, got) })
 	if err == nil {
 		err = db.on(func(t *tree.Tree) { root = t.Root(at) })
 	}

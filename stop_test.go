@@ -24,8 +24,8 @@ func wantFlushed(t testing.TB, dir string) {
 	mustDo(t, err)
 	j, err := tree.CheckJournal(t.Context(), s, root)
 	mustDo(t, err)
-	if last := s.Info().Last; root.Block != last || j.Batches > 0 {
-		t.Fatalf("the root is block %d of %d; %d batches are to be replayed", root.Block, last, j.Batches)
+	if last := s.Info().Last; root.Block != last || j.Commits > 0 {
+		t.Fatalf("the root is block %d of %d; %d batches are to be replayed", root.Block, last, j.Commits)
 	}
 }
 

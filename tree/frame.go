@@ -127,8 +127,8 @@ func newSlab(geo geometry, frames int) *slab {
 	return s
 }
 
-// errCacheFull: a commit is too large for the cache, or readers keep too many pages.
-var errCacheFull = errors.New("all of the page cache is in use")
+// ErrCacheFull: a commit is too large for the cache, or readers keep too many pages.
+var ErrCacheFull = errors.New("all of the page cache is in use")
 
 // alloc returns the number of an unused frame.
 func (s *slab) alloc() (uint32, error) {
@@ -139,7 +139,7 @@ func (s *slab) alloc() (uint32, error) {
 	}
 	if int(s.next>>s.shift) == len(s.memory) {
 		if len(s.memory) == len(s.segments) {
-			return 0, errCacheFull
+			return 0, ErrCacheFull
 		}
 		m, err := offheap.Alloc(int(s.geo.frame) << s.shift)
 		if err != nil {

@@ -294,12 +294,15 @@ type Journal struct {
 	Changes int    // in them
 	Blocks  uint64 // that they take
 	Cut     int    // blocks of an append that was cut short, and never acknowledged
+	Behind  uint64 // blocks behind the root
+	Kept    bool   // whoever wrote the root, or what is behind it, kept a journal
 }
 
 // CheckJournal reads the commits that an opening would replay on the tree of root, which FindRoot has
 // found. It changes nothing.
 func CheckJournal(ctx context.Context, store disk.Store, root Root) (Journal, error) {
-	j := Journal{From: root.start.block, Commits: len(root.commits), Cut: len(root.Skipped)}
+	j := Journal{From: root.start.block, Commits: len(root.commits), Cut: len(root.Skipped),
+		Behind: store.Info().Next - root.Block - 1, Kept: root.recorded || len(root.commits) > 0}
 	for _, c := range root.commits {
 		j.Blocks += c.pieces
 	}

@@ -245,6 +245,7 @@ type Stats struct {
 	Height        int    // of the tree; 0 is a single leaf
 	Pages         uint64 // of the tree
 	Blocks        uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
+	Stuck         uint64 // of Blocks, those that cannot be freed because an old leaf cannot be read
 	CachedPages   int    // pages in memory
 	CacheLimit    int    // pages
 	Snapshots     int
@@ -266,6 +267,7 @@ func (t *Tree) Stats() Stats {
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.pager.pages,
 		Journal: t.journalBytes(), Flushes: t.counts.flushes, Refusal: t.refusal,
 	}
+	s.Stuck = t.clean.oldestMovable() - t.oldestOfRestart()
 	for _, table := range t.view.tables {
 		if !table.Empty() {
 			s.Memtables++

@@ -125,21 +125,17 @@ func printReport(w io.Writer, dir string, r *tree.Report) {
 		r.Root.Oldest, used, float64(used)/float64(r.Pages()))
 }
 
-// printJournal says what is to be replayed, and what else is behind the root, if anything is. Batches that change
-// nothing are marks: behind a root they make the original refuse the store, before it they mean nothing.
+// printJournal says what is to be replayed, and what else is behind the root, if anything is.
 func printJournal(w io.Writer, dir string, blockSize int, j *tree.Journal) {
 	if j.Behind == 0 && j.Changes == 0 {
 		return
 	}
-	fmt.Fprintf(w, "  journal      %d batches, %d changes to replay from block %d on; %d blocks, %d bytes\n",
-		j.Batches, j.Changes, j.From, j.Blocks, j.Blocks*uint64(blockSize))
+	fmt.Fprintf(w, "  journal      %d commits, %d changes to replay from block %d on; %d blocks, %d bytes\n",
+		j.Commits, j.Changes, j.From, j.Blocks, j.Blocks*uint64(blockSize))
 	if j.Cut > 0 {
 		fmt.Fprintf(w, "  cut short    %d blocks behind that, which were never acknowledged\n", j.Cut)
 	}
-	switch {
-	case j.Kept && j.Behind > 0:
+	if j.Kept {
 		fmt.Fprintf(w, "               the original refuses this store until it has been folded: kivaloo check --fold %s\n", dir)
-	case j.Kept:
-		fmt.Fprintf(w, "               the original does not see these changes until they have been folded: kivaloo check --fold %s\n", dir)
 	}
 }

@@ -21,10 +21,10 @@ func TestPrintJournal(t *testing.T) {
 		want    string
 	}{
 		{tree.Journal{}, ""},
-		{tree.Journal{Batches: 1, Blocks: 1, Kept: true}, ""},
-		{tree.Journal{Batches: 1, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
-		{tree.Journal{Batches: 1, Changes: 2, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
-		{tree.Journal{Batches: 1, Changes: 2, Blocks: 1, Kept: true}, "the original does not see these changes"},
+		{tree.Journal{Commits: 1, Blocks: 1, Kept: true}, ""},
+		{tree.Journal{Commits: 1, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
+		{tree.Journal{Commits: 1, Changes: 2, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
+		{tree.Journal{Commits: 1, Changes: 2, Blocks: 1, Kept: true}, "the original does not see these changes"},
 	} {
 		var out strings.Builder
 		printJournal(&out, "dir", 512, &tc.journal)

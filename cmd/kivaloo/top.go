@@ -158,14 +158,14 @@ func showReport(w io.Writer, r *debug.Report) {
 		}
 		table.Flush()
 	}
-	if r.Batch != nil {
-		fmt.Fprintf(w, "\nchanges in a batch: mean %.1f, p99 %.0f\n", r.Batch.Mean, r.Batch.P99)
+	if r.CommitSize != nil {
+		fmt.Fprintf(w, "\nchanges in a commit: mean %.1f, p99 %.0f\n", r.CommitSize.Mean, r.CommitSize.P99)
 	}
 	if t := r.Tree; t != nil {
 		fmt.Fprintf(w, "cache: %.2f%% answered from memory, %d of %d pages\n", 100*t.HitRatio, t.CachedPages, t.CacheLimit)
 		fmt.Fprintf(w, "tree: %d pages of %d bytes, %d levels above the leaves, %d snapshots\n", t.Pages, t.BlockBytes, t.Height, t.Snapshots)
-		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, %d pages not saved, %d checkpoints\n",
-			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, t.UnsavedPages, t.Checkpoints)
+		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, memtables %.1f MB, %d flushes\n",
+			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, float64(t.MemtableBytes)/1e6, t.Flushes)
 	}
 }
 

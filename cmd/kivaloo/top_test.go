@@ -36,7 +36,7 @@ func TestTop(t *testing.T) {
 		Sync:   debug.Timing{Name: "fsync"},
 		Batch:  &debug.Sizes{Mean: 1.25, P99: 3},
 		Tree: &debug.Shape{
-			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, JournalBytes: 12_345_678, UnsavedPages: 77, Checkpoints: 4, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
+			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, JournalBytes: 12_345_678, MemtableBytes: 7_700_000, Flushes: 4, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
 		},
 	})
 	want := `kivaloo serve, up 1h2m5s: ready

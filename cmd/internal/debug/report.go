@@ -20,7 +20,7 @@ type Report struct {
 	Stages      []Timing `json:"stages"` // in the order in which a request passes them
 	Commit      *Timing  `json:"commit"` // nil: the program has no tree
 	Sync        Timing   `json:"fsync"`
-	Batch       *Sizes   `json:"batch"`
+	CommitSize  *Sizes   `json:"commit_size"`
 	Tree        *Shape   `json:"tree"`
 	Events      []Event  `json:"events"` // the latest, those that are going on last
 	History     History  `json:"history"`
@@ -42,7 +42,7 @@ type Timing struct {
 	P99       float64 `json:"p99"`
 }
 
-// Sizes are those of the batches in the last second.
+// Sizes are those of the commits in the last second.
 type Sizes struct {
 	Mean float64 `json:"mean"`
 	P99  float64 `json:"p99"`
@@ -50,18 +50,18 @@ type Sizes struct {
 
 // Shape is the tree, its cache and its space on disk.
 type Shape struct {
-	Height       int     `json:"height"`
-	Pages        uint64  `json:"pages"`
-	Blocks       uint64  `json:"blocks"`
-	BlockBytes   int     `json:"block_bytes"`
-	GarbageRatio float64 `json:"garbage_ratio"`
-	JournalBytes int64   `json:"journal_bytes"` // that a restart would replay
-	UnsavedPages int     `json:"unsaved_pages"` // in memory only
-	Checkpoints  uint64  `json:"checkpoints"`
-	CachedPages  int     `json:"cached_pages"`
-	CacheLimit   int     `json:"cache_limit"`
-	HitRatio     float64 `json:"hit_ratio"` // of the last second; 1 if nothing was looked for
-	Snapshots    int     `json:"snapshots"`
+	Height        int     `json:"height"`
+	Pages         uint64  `json:"pages"`
+	Blocks        uint64  `json:"blocks"`
+	BlockBytes    int     `json:"block_bytes"`
+	GarbageRatio  float64 `json:"garbage_ratio"`
+	JournalBytes  int64   `json:"journal_bytes"`  // that a restart would replay
+	MemtableBytes int64   `json:"memtable_bytes"` // memory that memtables take
+	Flushes       uint64  `json:"flushes"`
+	CachedPages   int     `json:"cached_pages"`
+	CacheLimit    int     `json:"cache_limit"`
+	HitRatio      float64 `json:"hit_ratio"` // of the last second; 1 if nothing was looked for
+	Snapshots     int     `json:"snapshots"`
 }
 
 // History is one number for each second of the last minutes, oldest first.

@@ -20,7 +20,7 @@ type sample struct {
 	stages   [len(stages)]actors.Counts
 	commit   actors.Counts
 	sync     actors.Counts
-	batch    actors.Counts
+	size     actors.Counts // of commits
 	hits     uint64
 	misses   uint64
 }
@@ -60,7 +60,7 @@ func (sm *sampler) run(ctx context.Context) {
 func (in *inside) sample(now time.Time, serving *Serving) sample {
 	m := &in.tree
 	s := sample{
-		at: now, commit: m.Commit.Read(), sync: in.syncs.Read(), batch: m.Batch.Read(),
+		at: now, commit: m.Commit.Read(), sync: in.syncs.Read(), size: m.CommitSize.Read(),
 		hits: m.CacheHits(), misses: m.CacheMisses(),
 	}
 	for i, d := range [len(stages)]*actors.Durations{&in.loop.Read, &m.Queue, &m.Step, &m.Disk, &in.loop.Write} {
@@ -93,7 +93,7 @@ func (sm *sampler) take(now time.Time) {
 			r.Tree = shapeOf(&stats, &sm.last, &next)
 		}
 	} else {
-		r.Commit, r.Batch = nil, nil
+		r.Commit, r.CommitSize = nil, nil
 	}
 	sm.last = next
 
@@ -135,8 +135,8 @@ func (r *Report) compare(before, now *sample) {
 	commit := timing("commit", &before.commit, &now.commit, seconds)
 	r.Commit = &commit
 	r.Sync = timing("fsync", &before.sync, &now.sync, seconds)
-	batch := now.batch.Since(&before.batch)
-	r.Batch = &Sizes{Mean: float64(batch.Sum) / float64(max(batch.Total(), 1)), P99: batch.Quantile(.99)}
+	size := now.size.Since(&before.size)
+	r.CommitSize = &Sizes{Mean: float64(size.Sum) / float64(max(size.Total(), 1)), P99: size.Quantile(.99)}
 }
 
 // timing describes what a histogram of durations has got between two samples.
@@ -164,7 +164,7 @@ func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
 	return &Shape{
 		Height: stats.Height, Pages: stats.Pages, Blocks: stats.Blocks, BlockBytes: stats.BlockSize,
 		GarbageRatio: garbageRatio(stats), CachedPages: stats.CachedPages, CacheLimit: stats.CacheLimit,
-		JournalBytes: stats.Journal, UnsavedPages: stats.Unsaved, Checkpoints: stats.Checkpoints,
+		JournalBytes: stats.Journal, MemtableBytes: stats.MemtableBytes, Flushes: stats.Flushes,
 		HitRatio: ratio, Snapshots: stats.Snapshots,
 	}
 }

@@ -449,8 +449,8 @@ func TestReport(t *testing.T) {
 	if !r.Ready || r.Program != "test" || r.Uptime != 2 || r.PerSecond != 10 || len(r.Ops) != 2 || r.Ops[1] != (OpRate{"set", "ok", 5, 10}) {
 		t.Errorf("%+v", r)
 	}
-	if len(r.Stages) != 5 || r.Stages[1].Name != "queue" || r.Stages[1].PerSecond != 5 || r.Commit.PerSecond != 5 || r.Batch.Mean != 1 {
-		t.Errorf("stages %+v, commit %+v, batch %+v", r.Stages, r.Commit, r.Batch)
+	if len(r.Stages) != 5 || r.Stages[1].Name != "queue" || r.Stages[1].PerSecond != 5 || r.Commit.PerSecond != 5 || r.CommitSize.Mean != 1 {
+		t.Errorf("stages %+v, commit %+v, batch %+v", r.Stages, r.Commit, r.CommitSize)
 	}
 	if r.Tree == nil || r.Tree.Pages != 1 || r.Tree.HitRatio != 1 || r.Tree.GarbageRatio < 1 {
 		t.Errorf("tree %+v", r.Tree)
