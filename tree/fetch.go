@@ -124,7 +124,11 @@ func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, erro
 		var w page.Want
 		c.narrow(&w, nd, i)
 		if _, ok := c.table[w.Block]; !ok {
-			return noNode, p.fetch(w, who)
+			err := p.fetch(w, who)
+			if err != nil {
+				p.fault(w.Block, err)
+			}
+			return noNode, err
 		}
 	}
 	return p.want(root, key, 0, who)

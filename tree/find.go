@@ -104,11 +104,14 @@ func (rd *reader) getAt(r ref) bool {
 // arrived goes on with a Get whose page has come, or cannot be had.
 func (rd *reader) arrived(who waiter, err error) {
 	rd.cost -= who.cost
-	if err != nil {
-		rd.replies.fail(who.get, err)
-		return
+	switch {
+	case err == nil:
+		rd.again = append(rd.again, who.get)
+	case who.get.request().At != nil:
+		rd.getAt(who.get)
+	default:
+		rd.getMany([]ref{who.get}) // the tree may not have that page any more; if it has, this fails
 	}
-	rd.again = append(rd.again, who.get)
 }
 
 // goOn answers the Gets whose pages have come, many at a time.

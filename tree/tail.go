@@ -140,6 +140,8 @@ func (s *tailSearch) findEnd() (appendAt, error) {
 			return a, &BlockError{at, fmt.Errorf("%w: what was in it is not known: restore the store from a backup", err)}
 		case !errors.Is(err, disk.ErrCorrupt):
 			return a, fmt.Errorf("look for the last append: %w", err)
+		case errors.Is(err, errNotRoot): // of an append that was cut short
+			gap = 0
 		default:
 			gap = 0
 			s.skip(at, err)
@@ -194,6 +196,9 @@ func (s *tailSearch) checkClaims(a *appendAt) error {
 	}
 	return nil
 }
+
+// errNotRoot: a page that is no root, at the end of the store or where another append says a root is.
+var errNotRoot = fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
 
 // errNoBlock: there is no block with that number.
 var errNoBlock = errors.New("there is no such block")
@@ -292,7 +297,7 @@ func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) er
 		return err
 	}
 	if !l.Root {
-		return fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
+		return errNotRoot
 	}
 	root, err := readRoot(at, p)
 	if err != nil {

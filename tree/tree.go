@@ -238,6 +238,13 @@ func (t *Tree) holdsChanges() bool {
 	return t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
 }
 
+// commitFull reports whether the newest memtable takes no more for now. Without a journal it is a
+// commit, and all pages that it touches have to be in memory together: as in the original, a quarter
+// of the cache.
+func (t *Tree) commitFull() bool {
+	return t.active().Full() || !t.logs() && t.active().Len() >= max(1, t.cfg.CachePages/4/(t.view.tree.height+1))
+}
+
 // freezeWanted reports whether the newest memtable is to be frozen.
 func (t *Tree) freezeWanted() bool {
 	return !t.active().Empty() && (len(t.snapshotsWanted) > 0 || t.flush.wanted())
@@ -250,10 +257,11 @@ func (t *Tree) freeze() bool {
 	active := t.active()
 	switch {
 	case !t.logs():
-		if !active.Pending() || len(t.view.tables) > 1 || t.appends.busy {
+		if !active.Pending() || len(t.view.tables) > 1 || t.appends.busy || t.writer.head != noBlock && !t.commitFull() {
 			return false
 		}
 		t.writer.committing()
+		t.noteCommit(active.Len())
 	case !t.freezeWanted() || !active.Settled() || len(t.view.tables) > maxFrozen:
 		return false
 	}

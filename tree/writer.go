@@ -46,6 +46,9 @@ func (w *writer) due() bool {
 	if w.timing && t.now >= w.deadline {
 		w.timing, w.expired = false, true
 	}
+	if t.appends.busy && t.cfg.CommitDelay+time.Duration(t.cfg.MinCommit) > 0 {
+		return false // what comes until the append is done is decided together
+	}
 	return w.expired || t.cfg.MinCommit > 0 && len(w.queue) >= t.cfg.MinCommit
 }
 
@@ -63,7 +66,7 @@ func (w *writer) decide() {
 		return
 	}
 	n, hold := 0, w.t.holdsChanges()
-	for n < len(w.queue) && w.head == noBlock && !hold && !w.t.active().Full() {
+	for n < len(w.queue) && w.head == noBlock && !hold && !w.t.commitFull() {
 		if n%touchGroup == 0 {
 			w.touch(w.queue[n:min(len(w.queue), n+touchGroup)])
 		}
@@ -195,17 +198,13 @@ func (w *writer) decideOne(q *Request) error {
 	table := w.t.active()
 	hash := table.Hash(q.Key)
 	q.changed = true
-	if q.Op != Set && q.Op != Delete {
-		value, found := w.inTables(q.Key)
-		there := found == memtable.Present
-		if found == memtable.Unknown {
-			id, _, err := w.t.cache.descend(w.t.view.tree.root, q.Key, 0)
-			if err != nil {
-				return err
-			}
-			value, there = w.t.cache.lookup(w.t.cache.node(id), q.Key)
+	blind := q.Op == Set || q.Op == Delete && w.t.logs()
+	if !blind {
+		value, there, err := w.lookup(q.Key)
+		if err != nil {
+			return err
 		}
-		if q.changed = holds(q, value, there); !q.changed {
+		if q.changed = holds(q, value, there); !q.changed || q.Op == Delete && !there {
 			return nil
 		}
 	}
@@ -213,6 +212,21 @@ func (w *writer) decideOne(q *Request) error {
 		return table.Delete(hash, q.Key)
 	}
 	return table.Set(hash, q.Key, q.Value)
+}
+
+// lookup returns the value that a key has, with all that has been decided. The leaf must be in memory
+// if the memtables know nothing.
+func (w *writer) lookup(key []byte) (value []byte, there bool, err error) {
+	value, found := w.inTables(key)
+	if found != memtable.Unknown {
+		return value, found == memtable.Present, nil
+	}
+	id, _, err := w.t.cache.descend(w.t.view.tree.root, key, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	value, there = w.t.cache.lookup(w.t.cache.node(id), key)
+	return value, there, nil
 }
 
 // holds reports whether the condition of a request holds for a key with a value, or without one.

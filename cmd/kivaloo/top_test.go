@@ -32,9 +32,9 @@ func TestTop(t *testing.T) {
 			{Name: "read", PerSecond: 1100, P50: 12e-6, P99: 95.4e-6},
 			{Name: "queue", PerSecond: 1100, P50: 1.5e-6, P99: 1.234567e-3},
 		},
-		Commit: &debug.Timing{Name: "commit", PerSecond: 30, P50: 8e-3, P99: 1.2345},
-		Sync:   debug.Timing{Name: "fsync"},
-		Batch:  &debug.Sizes{Mean: 1.25, P99: 3},
+		Commit:     &debug.Timing{Name: "commit", PerSecond: 30, P50: 8e-3, P99: 1.2345},
+		Sync:       debug.Timing{Name: "fsync"},
+		CommitSize: &debug.Sizes{Mean: 1.25, P99: 3},
 		Tree: &debug.Shape{
 			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, JournalBytes: 12_345_678, MemtableBytes: 7_700_000, Flushes: 4, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
 		},
@@ -52,10 +52,10 @@ func TestTop(t *testing.T) {
   get        ok   1200  90000
   cas  not_done     34      7
 
-changes in a batch: mean 1.2, p99 3
+changes in a commit: mean 1.2, p99 3
 cache: 99.87% answered from memory, 900 of 65536 pages
 tree: 1000 pages of 4096 bytes, 2 levels above the leaves, 1 snapshots
-disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, 77 pages not saved, 4 checkpoints
+disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, memtables 7.7 MB, 4 flushes
 `
 	for _, arg := range []string{addr, "http://" + addr, "http://" + addr + "/"} {
 		kivalooRun("", "top", arg, "-n", "1").want(t, 0, want, "")
