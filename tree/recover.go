@@ -249,6 +249,10 @@ func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 		if bad == nil {
 			bad = checkRecord(store, root, before.ReplayFrom) // from the first block on, if there was no root before
 		}
+		if errors.Is(bad, disk.ErrRot) && before.Page != nil {
+			// The tree is good. To replay what it knows already does no harm.
+			root.ReplayFrom, bad = before.ReplayFrom, nil
+		}
 		if bad != nil && s.acknowledged(bad, root, before) {
 			log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", root.Block, "err", bad)
 			bad = nil
@@ -516,11 +520,14 @@ func checkRecord(store disk.Store, root Root, first uint64) error {
 	if err == nil {
 		return nil
 	}
-	has, err := hasBatch(store, first, root.Block)
-	if has {
-		err = errHasBatch
+	has, readErr := hasBatch(store, first, root.Block)
+	switch {
+	case readErr != nil:
+		return readErr
+	case has:
+		return fmt.Errorf("%w: %w", errHasBatch, err)
 	}
-	return err
+	return nil
 }
 
 // hasBatch reports whether there is a whole batch that changes something in the blocks from first on and before end.

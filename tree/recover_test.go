@@ -273,8 +273,11 @@ func TestRottenRootOfCheckpoint(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.unread[root.Block] = disk.ErrRot
-		opened(t, s, journalConfig(), m)
+		for _, block := range []uint64{root.Block, root.Block - 1} { // the checkpoint record is before the root
+			rotten := s.clone()
+			rotten.unread[block] = disk.ErrRot
+			opened(t, rotten, journalConfig(), m)
+		}
 
 		// A batch is another matter: the first, one between others, the last.
 		h := newHarness(t, newMemStore(size), journalConfig())
