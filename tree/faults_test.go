@@ -309,3 +309,21 @@ func TestFreeFails(t *testing.T) {
 		t.Error("not tried again")
 	}
 }
+
+// TestWaitersOfOnePage: a Get that goes on to another page when the one that it waited for is there takes nothing from the batch
+// that waited for the same. Here that other page cannot be had, and the batch needs another still.
+func TestWaitersOfOnePage(t *testing.T) {
+	h, leaves := damagedStore(t)
+	bad, good := leaves[len(leaves)/2], leaves[len(leaves)/2+1]
+	h.store.unread[bad.block] = errDisk
+	s := h.snapshot("test")
+	h.step(nil, set(good.keys[0], "changed"))
+	h.step(nil, Request{Op: Get, Key: []byte(bad.keys[0]), At: s})
+	h.settle()
+	h.tree.Release(s)
+	for id := h.tree.cache.leaves.next - 1; id > 0; id-- {
+		if nd := h.tree.cache.leaves.at(id); nd.pins != 0 {
+			t.Errorf("frame %d, block %d, has %d pins", id, nd.block, int32(nd.pins))
+		}
+	}
+}
