@@ -24,7 +24,7 @@ type blockFiles struct {
 	names     []string
 	firsts    []uint64 // block that each file begins with
 	content   [][]byte
-	sums      map[string][]byte // checksum files; nil: they go missing
+	sums      map[string][]byte // the other files; nil: they go missing
 }
 
 // readBlockFiles reads a store that is closed.
@@ -288,12 +288,15 @@ func TestIdleStoreWithDamagedLeaf(t *testing.T) {
 	}
 }
 
-// keepSums has the checksum files written too. It returns whether a block has a checksum.
+// keepSums has the other files of the store written too, those with checksums. It returns whether a block has a checksum.
 func (f *blockFiles) keepSums(t testing.TB) (summed func(block uint64) bool) {
 	f.sums = map[string][]byte{}
-	names, err := filepath.Glob(filepath.Join(f.dir, "sums_*"))
+	names, err := filepath.Glob(filepath.Join(f.dir, "*"))
 	mustDo(t, err)
 	for _, name := range names {
+		if strings.HasPrefix(filepath.Base(name), "blks_") {
+			continue
+		}
 		text, err := os.ReadFile(name)
 		mustDo(t, err)
 		f.sums[filepath.Base(name)] = text

@@ -8,6 +8,7 @@ import (
 )
 
 // MaxBatch is how many changes a Batch may have: they are all made in one commit.
+// A batch that changes more pages than the cache has room for fails, and nothing of it is made.
 const MaxBatch = 100_000
 
 // Batch is changes that are made together: after a crash all are there or none is, and no one ever sees some of them

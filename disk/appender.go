@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"time"
@@ -39,6 +40,9 @@ func (c *chain) append(op *Op) {
 func (c *chain) appendPages(pages [][]byte) error {
 	if err := c.appendable(pages); err != nil {
 		return err
+	}
+	if err := c.clearLeftover(); err != nil {
+		return c.takeBack(err, nil)
 	}
 	t := c.table.Load()
 	n := uint64(len(pages))
@@ -111,14 +115,19 @@ func (c *chain) extend(pages [][]byte, offset int64) error {
 func (c *chain) startFile(f *file, pages [][]byte) error {
 	opened, err := c.dir.Create(f.name)
 	if err != nil {
-		return c.takeBack(err, func() error { return nil })
+		return c.takeBack(err, nil)
 	}
-	if err := c.write(opened, pages, 0); err != nil {
+	err = c.write(opened, pages, 0)
+	if err == nil && !c.opts.NoSync {
+		err = c.syncDir()
+	}
+	if err != nil {
 		return c.takeBack(errors.Join(err, opened.Close()), func() error {
-			if err := c.dir.Remove(f.name); err != nil || c.opts.NoSync {
+			c.leftover = f.name
+			if err := c.clearLeftover(); !isShortage(err) {
 				return err
 			}
-			return c.syncDir()
+			return nil // the next append begins with it
 		})
 	}
 	previous := c.tail
@@ -129,10 +138,25 @@ func (c *chain) startFile(f *file, pages [][]byte) error {
 			c.opts.Log.Warn("closing a sealed block file failed", "dir", c.path, "error", err)
 		}
 	}
-	if c.opts.NoSync {
+	return nil
+}
+
+// clearLeftover durably removes the file of an append that was taken back. Nothing can be appended before: the file could
+// come back with a crash, in the middle of what has been acknowledged since.
+func (c *chain) clearLeftover() error {
+	if c.leftover == "" {
 		return nil
 	}
-	return c.syncDir()
+	if err := c.dir.Remove(c.leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take an append back: %w", err)
+	}
+	if !c.opts.NoSync {
+		if err := c.syncDir(); err != nil {
+			return err
+		}
+	}
+	c.leftover = ""
+	return nil
 }
 
 // write writes pages to a file and makes them durable.
@@ -149,15 +173,17 @@ func (c *chain) write(f File, pages [][]byte, offset int64) error {
 	return err
 }
 
-// takeBack ends an append that has failed. If that was for lack of space, undo puts the store
+// takeBack ends an append that has failed. If that was for a shortage, undo, if not nil, puts the store
 // back to what has been acknowledged, and later appends may succeed. Anything else is final:
 // retrying could be answered with a success that is not true.
 func (c *chain) takeBack(err error, undo func() error) error {
-	if !isNoSpace(err) {
+	if !isShortage(err) {
 		return c.fail(err)
 	}
-	if undone := undo(); undone != nil {
-		return c.fail(fmt.Errorf("%w; taking the append back: %w", err, undone))
+	if undo != nil {
+		if undone := undo(); undone != nil {
+			return c.fail(fmt.Errorf("%w; taking the append back: %w", err, undone))
+		}
 	}
 	return fmt.Errorf("%w: %w", ErrNoSpace, err)
 }

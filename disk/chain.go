@@ -117,16 +117,18 @@ type chain struct {
 
 	appending atomic.Bool // an append has been accepted and has not finished
 	tail      File        // the last file, for writing; the appender's; nil if there is none
+	leftover  string      // name of a file that an append has made that was taken back; the appender's; "" if there is none
 
 	stopping atomic.Bool   // what the next run can do as well is left to it
 	rest     time.Duration // between parts of work that nobody waits for
 
 	freeBefore atomic.Uint64 // the janitor has been asked to discard all blocks before; never falls
 
-	freeing        sync.Mutex    // held while a file is removed
-	removals       atomic.Uint64 // files that have been removed
-	syncing        sync.Mutex    // held while the directory is synced
-	removalsSynced atomic.Uint64 // how many of the removals, or fewer, are for good; set with syncing held
+	freeing        sync.Mutex           // held while a file is removed
+	leaving        atomic.Pointer[file] // no longer in the table, but removing it met a shortage; set with freeing held
+	removals       atomic.Uint64        // files that have been removed
+	syncing        sync.Mutex           // held while the directory is synced
+	removalsSynced atomic.Uint64        // how many of the removals, or fewer, are for good; set with syncing held
 }
 
 // info returns the present state.
@@ -176,7 +178,7 @@ func (c *chain) newFile(first uint64) *file {
 
 // syncDir makes changes of the directory durable. Failure is permanent whoever runs into
 // it: the kernel reports it once, and not to everyone who depends on it. So there is one sync at
-// a time, and none after one that has failed.
+// a time, and none after one that has failed. But a shortage has lost nothing, see Dir: the next sync makes up for it.
 func (c *chain) syncDir() error {
 	c.syncing.Lock()
 	defer c.syncing.Unlock()
@@ -185,7 +187,11 @@ func (c *chain) syncDir() error {
 	}
 	removals := c.removals.Load()
 	if err := c.dir.Sync(); err != nil {
-		return c.fail(fmt.Errorf("sync directory %s: %w", c.path, err))
+		err = fmt.Errorf("sync directory %s: %w", c.path, err)
+		if isShortage(err) {
+			return err
+		}
+		return c.fail(err)
 	}
 	c.removalsSynced.Store(removals)
 	return nil
@@ -200,10 +206,13 @@ func (c *chain) close() error {
 	return errors.Join(err, c.dir.Close())
 }
 
-// isNoSpace reports whether err is about a full disk, an exhausted quota, or a lack of file
-// descriptors: nothing is wrong with the disk, and later there may be room.
-func isNoSpace(err error) bool {
-	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE} {
+// isShortage reports whether err is about a full disk, an exhausted quota, or a lack of file
+// descriptors or memory: nothing is wrong with the disk, and later there may be room. What has become permanent is none.
+func isShortage(err error) bool {
+	if errors.Is(err, ErrFailed) {
+		return false
+	}
+	for _, e := range []unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EMFILE, unix.ENFILE, unix.ENOMEM} {
 		if errors.Is(err, e) {
 			return true
 		}

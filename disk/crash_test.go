@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -21,7 +23,8 @@ type model struct {
 	next    uint64
 	kept    uint64 // blocks before this may be gone
 	pending [][]byte
-	salt    uint32 // makes the content of every append different
+	failed  [][][]byte // pages of appends at next that have failed for lack of space
+	salt    uint32     // makes the content of every append different
 }
 
 // newPages makes the next append's pages and remembers that they may be on disk.
@@ -40,7 +43,7 @@ func (m *model) acknowledge() {
 		m.content[m.next] = page
 		m.next++
 	}
-	m.pending = nil
+	m.pending, m.failed = nil, nil
 }
 
 func (m *model) clone() *model {
@@ -54,7 +57,7 @@ func (m *model) clone() *model {
 
 // check compares a store with the model. There may be blocks after those of the model,
 // which an append that was never answered has left; killed says that it was only the process
-// that died, so that they must be of that append. It makes them part of the model.
+// that died, so that they must be of that append, or one that could not be taken back yet. It makes them part of the model.
 func (m *model) check(t *rapid.T, s disk.Store, killed bool) {
 	next := s.Info().Next
 	if next < m.next {
@@ -74,8 +77,12 @@ func (m *model) check(t *rapid.T, s disk.Store, killed bool) {
 				t.Fatalf("block %d has the wrong content", n)
 			}
 		default:
-			if i := n - m.next; killed && (i >= uint64(len(m.pending)) || !bytes.Equal(buf, m.pending[i])) {
-				t.Fatalf("block %d is not from the append that was under way", n)
+			from := func(pages [][]byte) bool {
+				i := n - m.next
+				return i < uint64(len(pages)) && bytes.Equal(buf, pages[i])
+			}
+			if killed && !from(m.pending) && !slices.ContainsFunc(m.failed, from) {
+				t.Fatalf("block %d is not from an append that was under way", n)
 			}
 			m.content[n] = bytes.Clone(buf)
 		}
@@ -85,7 +92,7 @@ func (m *model) check(t *rapid.T, s disk.Store, killed bool) {
 			t.Fatalf("block %d: ok %v, %v", n, ok, err)
 		}
 	}
-	m.next, m.pending = next, nil
+	m.next, m.pending, m.failed = next, nil, nil
 }
 
 // step does one random operation.
@@ -95,7 +102,7 @@ func (m *model) step(t *rapid.T, s disk.Store) {
 		pages := m.newPages(rapid.IntRange(1, 9).Draw(t, "pages"))
 		next, ok, err := disk.AppendPages(s, m.next, pages)
 		if errors.Is(err, disk.ErrNoSpace) {
-			m.pending = nil
+			m.failed = append(m.failed, m.pending)
 			return
 		}
 		if err != nil || !ok || next != m.next+uint64(len(pages)) {
@@ -176,11 +183,15 @@ func TestCrash(t *testing.T) {
 				}
 			}
 			calls := 0
+			short := simfs.Op("") // what there is a shortage for
 			fsys.SetHook(func(c simfs.Call) error {
 				if calls == cut {
 					crash()
 				}
 				calls++
+				if c.Op == short {
+					return syscall.ENOSPC
+				}
 				return nil
 			})
 			s := openModel(t, fsys)
@@ -189,6 +200,7 @@ func TestCrash(t *testing.T) {
 				if after != nil {
 					break
 				}
+				short = rapid.SampledFrom([]simfs.Op{"", "", "", simfs.Create, simfs.SyncDir, simfs.Remove}).Draw(t, "short")
 				m.step(t, s)
 			}
 			if after == nil {

@@ -109,6 +109,14 @@ func TestNoSpace(t *testing.T) {
 		{"new file, nothing fits", true, func(fsys *simfs.FS) { full(fsys, 0)(fsys) }},
 		{"new file, a block and a half fits", true, func(fsys *simfs.FS) { full(fsys, 768)(fsys) }},
 		{"new file, noticed by sync", true, func(fsys *simfs.FS) { fsys.Fail(simfs.Sync, 1, syscall.ENOSPC) }},
+		{"no memory", false, func(fsys *simfs.FS) { fsys.Fail(simfs.Write, 1, syscall.ENOMEM) }},
+		{"new file, its name does not fit", true, func(fsys *simfs.FS) { fsys.Fail(simfs.SyncDir, 1, syscall.ENOSPC) }},
+		{"new file, its name is over the quota", true, func(fsys *simfs.FS) { fsys.Fail(simfs.SyncDir, 1, syscall.EDQUOT) }},
+		{"new file, no descriptors for its name", true, func(fsys *simfs.FS) { fsys.Fail(simfs.SyncDir, 1, syscall.EMFILE) }},
+		{"new file, its name does not fit, and taking it back neither", true, func(fsys *simfs.FS) {
+			fsys.Fail(simfs.SyncDir, 1, syscall.ENOSPC)
+			fsys.Fail(simfs.SyncDir, 2, syscall.ENOSPC)
+		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -215,4 +223,20 @@ func TestReadFailures(t *testing.T) {
 		t.Errorf("file cut short: ok %v, %v", ok, err)
 	}
 	closeStore(t, s)
+}
+
+// Removing files goes on when a shortage has passed that one of its steps has met.
+func TestFreeAfterShortage(t *testing.T) {
+	for _, op := range []simfs.Op{simfs.Remove, simfs.SyncDir} {
+		fsys, s := threeFiles(t)
+		for _, err := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+			fsys.Fail(op, 1, err)
+			free(t, s, 40)
+		}
+		add(t, s, 1)
+		free(t, s, 40)
+		equal(t, "files", blockFiles(t, fsys, dir), []uint64{40})
+		wantBlocks(t, s, 40, 42)
+		closeStore(t, s)
+	}
 }

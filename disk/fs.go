@@ -31,7 +31,9 @@ type Dir interface {
 	Rename(from, to string) error
 	// Remove takes a name away.
 	Remove(name string) error
-	// Sync makes every Create, Rename and Remove up to now durable.
+	// Sync makes every Create, Rename and Remove up to now durable. If it fails for a shortage, of space, quota, memory or
+	// descriptors, a later Sync covers them too: names are kept in the journal of the file system, which could not be
+	// begun. After any other error nothing is known about them.
 	Sync() error
 	// Lock takes hold of the directory until Close or the end of the process, for itself
 	// alone or shared with others who want it shared. It does not wait: the error

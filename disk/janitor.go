@@ -49,28 +49,47 @@ func (c *chain) free() {
 // on NoSync. The last one may come back with a crash, which does no harm, so that the sync is left to
 // whoever makes the next change of the directory.
 func (c *chain) freeOne() bool {
-	if !c.table.Load().removable(c.freeBefore.Load()) {
+	if !c.canFree() {
 		return false // and not wait until another one has gone
 	}
 	c.freeing.Lock()
 	defer c.freeing.Unlock()
-	if c.failed() != nil || !c.table.Load().removable(c.freeBefore.Load()) {
+	if c.failed() != nil || !c.canFree() {
 		return false
 	}
 	if c.removals.Load() != c.removalsSynced.Load() && c.syncDir() != nil {
-		return false // has been logged: it is permanent
+		return false // a shortage, until the next time, or permanent, which has been logged
 	}
-	f := c.table.Load().files[0] // only this changes the front
-	c.replace(func(t *table) *table { return &table{t.files[1:], t.next} })
-	f.dropped.Store(true)
-	c.descriptors.forget(f)
-	return c.discard(f) == nil
+	f := c.leaving.Load()
+	if f == nil {
+		f = c.table.Load().files[0] // only this changes the front
+		c.replace(func(t *table) *table { return &table{t.files[1:], t.next} })
+		f.dropped.Store(true)
+		c.descriptors.forget(f)
+	}
+	err := c.discard(f)
+	if isShortage(err) {
+		c.leaving.Store(f)
+	} else {
+		c.leaving.Store(nil)
+	}
+	return err == nil
+}
+
+// canFree reports whether there is a file to remove.
+func (c *chain) canFree() bool {
+	return c.leaving.Load() != nil || c.table.Load().removable(c.freeBefore.Load())
 }
 
 // discard removes a file that is no longer in the table from the disk. An error is
-// permanent: going on could leave a gap in the chain.
+// permanent: going on could leave a gap in the chain. But on some file systems removing needs
+// space too, and later there may be some.
 func (c *chain) discard(f *file) error {
-	if err := c.dir.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	err := c.dir.Remove(f.name)
+	if isShortage(err) {
+		return err
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return c.fail(fmt.Errorf("discard old blocks: %w", err))
 	}
 	c.removals.Add(1)

@@ -36,10 +36,10 @@ func TestOSFSErrors(t *testing.T) {
 	}
 	defer full.Close()
 	n, err := full.WriteAt([][]byte{[]byte("x")}, 0)
-	if n != 0 || !isNoSpace(err) || !strings.Contains(err.Error(), "/dev/full") {
+	if n != 0 || !isShortage(err) || !strings.Contains(err.Error(), "/dev/full") {
 		t.Errorf("wrote %d, %v", n, err)
 	}
-	if err := full.Sync(); !errors.Is(err, syscall.EINVAL) || isNoSpace(err) {
+	if err := full.Sync(); !errors.Is(err, syscall.EINVAL) || isShortage(err) {
 		t.Errorf("sync of a device: %v", err)
 	}
 }

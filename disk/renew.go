@@ -81,7 +81,7 @@ func (c *chain) renew(f *file, count uint64) error {
 		}
 		// What the system remembers of these pages must not make it skip a part of the work.
 		c.tail.Forget(offset, int64(len(part)))
-		if _, err := c.tail.WriteAt([][]byte{part}, offset); isNoSpace(err) {
+		if _, err := c.tail.WriteAt([][]byte{part}, offset); isShortage(err) {
 			c.opts.Log.Warn("no room to write the last blocks again: a power cut can take them", "file", f.path, "error", err)
 			return nil
 		} else if err != nil {

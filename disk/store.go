@@ -94,7 +94,7 @@ var (
 	// ErrRot: a block was durable, as its checksum shows, and is not what it was. It is an ErrCorrupt.
 	ErrRot = fmt.Errorf("%w: it was whole once", ErrCorrupt)
 	// ErrNoSpace: an Append failed because the disk is full, or there are no file
-	// descriptors, and the store has been put back to the state before it. A later
+	// descriptors or no memory, and the store has been put back to the state before it. A later
 	// Append may succeed.
 	ErrNoSpace = errors.New("no space left")
 	// ErrFailed: an earlier Append or sync failed, so that nothing more can be

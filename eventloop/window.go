@@ -68,6 +68,9 @@ func (t *together) owedLimit() int {
 	return min(maxOwed, max(leastOwed, owedShare*(maxOwedTogether-t.owed)))
 }
 
+// crowded reports whether half of what all may have is in use.
+func (t *together) crowded() bool { return t.bytes+t.input > maxBytesTogether/2 }
+
 // bytesLimit is how much memory the answers of one connection may take now.
 func (t *together) bytesLimit() int {
 	return min(maxUnsentBytes, max(leastBytes, maxBytesTogether-t.bytes-t.input))

@@ -28,12 +28,15 @@ func (c *Conn) queue(o *Output) bool {
 			c.last.SetNext(o)
 		}
 		c.last = o
-		if c.blocked {
+		if c.blocked && c.crowded() {
 			c.trim(o)
 		}
 	}
 	return true
 }
+
+// crowded reports whether memory is short enough for trim to be worth a copy.
+func (c *Conn) crowded() bool { return c.window.all != nil && c.window.all.crowded() }
 
 // trim has o, which has to wait, take no more memory than it needs.
 func (c *Conn) trim(o *Output) {
@@ -63,7 +66,7 @@ func (c *Conn) flush() {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
 			c.blocked = true
-			for o := c.first; o != nil; o = o.Next() {
+			for o := c.first; o != nil && c.crowded(); o = o.Next() {
 				c.trim(o)
 			}
 			c.loop.rearm(c.fd, true)

@@ -64,6 +64,7 @@
 //	doubtful.go    which blocks are not what was written, by the journal's checksums and the seals
 //	describe.go    one page for people
 //	detect.go      the block size of a directory
+//	opendir.go     a store in a directory: nothing is changed before it is known to be one
 //	actor.go       the goroutine
 //	metrics.go     what is counted, for those who watch
 //	limits.go      every limit, with its reason

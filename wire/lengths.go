@@ -28,6 +28,15 @@ var longestRequests = map[uint32]uint32{
 	TypeDDBGet:  typeLen + keyLen, TypeDDBGetC: typeLen + keyLen, TypeDDBDelete: typeLen + keyLen,
 }
 
+// CheckAnyLen is CheckRequestLen for servers that pass on requests of all protocols, and others. It refuses
+// none of up to AnyLen bytes.
+func CheckAnyLen(typ, length uint32) error {
+	if length <= AnyLen {
+		return nil
+	}
+	return CheckRequestLen(typ, length)
+}
+
 // CheckRequestLen refuses a request whose record is longer than its type can be, or whose type is unknown:
 // ErrRecordLong, ErrBadRecord. It is for servers that do not have the record yet.
 func CheckRequestLen(typ, length uint32) error {

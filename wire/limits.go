@@ -14,6 +14,10 @@ const (
 	MinKVRequestLen = 4
 	MaxKVRequestLen = 4 + 3*(1+MaxKeyLen)
 
+	// AnyLen is how long a request's record may be whatever its type, where records are only passed
+	// on: enough for whatever is asked, and little to keep.
+	AnyLen = 64 << 10
+
 	// LBSAppendHeadLen is how much of an APPEND request's record comes before the blocks.
 	LBSAppendHeadLen = 4 + 4 + 8
 

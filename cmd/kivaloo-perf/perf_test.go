@@ -138,7 +138,7 @@ func TestAnyRecords(t *testing.T) {
 		c.want(t, id, []byte{0xde, 0xad, 0xbe, 0xef, 1})
 	}
 	records := [][]byte{{}, {1}, {0, 0, 1}, large, {0, 0, 0, 1}, large[:longRecordBytes], large[:longRecordBytes-1]}
-	copy(large, []byte{0xde, 0xad, 0xbe, 0xef})
+	copy(large, []byte{0, 0, 0, 2}) // the one type of which records can be as long as one likes
 	done := make(chan struct{})
 	go func() { // in one write, which takes until it is read
 		defer close(done)
@@ -152,10 +152,10 @@ func TestAnyRecords(t *testing.T) {
 	if status := m.Wait(t); status != 0 {
 		t.Errorf("ended with %#x", status)
 	}
-	// LBS_GET, then deadbeef, then those without a type.
+	// LBS_GET, LBS_APPEND, then deadbeef, then those without a type.
 	lines := parseLog(t, p.read(t, "log"))
 	last := lines[len(lines)-1]
-	if counts(lines) != "LBS_GET:1 UNKNOWN:10" || len(last) != 3 || last[1].n != 7 || last[2].n != 3 {
+	if counts(lines) != "LBS_APPEND:3 LBS_GET:1 UNKNOWN:7" || len(last) != 4 || last[2].n != 4 || last[3].n != 3 {
 		t.Errorf("logged %+v", lines)
 	}
 }

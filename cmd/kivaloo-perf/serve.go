@@ -8,6 +8,7 @@ import (
 
 	"kivaloo/cmd/internal/logfile"
 	"kivaloo/eventloop"
+	"kivaloo/wire"
 )
 
 // service is all that it takes to serve.
@@ -31,7 +32,7 @@ func (s *service) serve(ctx context.Context) error {
 	if err := f.attach(s.target); err != nil {
 		return err
 	}
-	s.loop.Serve(s.ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: maxRecordBytes, New: f.accept})
+	s.loop.Serve(s.ln, eventloop.ServeOptions{MaxConns: 1, MaxRecord: maxRecordBytes, Judge: wire.CheckAnyLen, New: f.accept})
 	defer context.AfterFunc(ctx, func() { s.loop.Post(func() { f.stop(stopGrace) }) })()
 	defer every(checkEvery, func() { s.loop.Post(f.checkWindow) })()
 	if err := s.loop.Run(); err != nil {

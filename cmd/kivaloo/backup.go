@@ -133,43 +133,46 @@ func (b *backup) toStream(ctx context.Context, w io.Writer) error {
 
 // toFile makes, or completes, the backup in the file called name.
 func (b *backup) toFile(ctx context.Context, name string) (err error) {
-	if err := checkReplaceable(name, "kivaloo backup ... - > "+name); err != nil {
+	to, err := openTarget(name, "kivaloo backup ... - > "+name)
+	if err != nil {
 		return err
 	}
-	partial := name + partialSuffix
-	f, err := openPartial(partial)
+	defer to.close()
+	partial := to.name + partialSuffix
+	f, err := openPartial(to.dir, partial)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	if err := b.fill(ctx, f); err != nil {
-		return b.keepPartial(f, err)
+		kept, err := b.keepPartial(f, err)
+		if !kept {
+			to.dir.Remove(partial)
+		}
+		return err
 	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(partial, name); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(name))
+	return to.replace(partial)
 }
 
 // openPartial opens the file that a backup grows in, for this process alone.
-func openPartial(name string) (*os.File, error) {
-	// Not to follow what somebody else has put there, nor to be held up by it.
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+func openPartial(dir *os.Root, name string) (*os.File, error) {
+	// Not to follow a link that somebody else has put there, nor to be held up by a pipe.
+	if info, err := dir.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not an ordinary file", filepath.Join(dir.Name(), name))
+	}
+	f, err := dir.OpenFile(name, os.O_RDWR|os.O_CREATE|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not an ordinary file", name)
-	}
 	if err == nil {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		// One that has just been completed has another name now.
-		if now, statErr := os.Stat(name); err == unix.EWOULDBLOCK || err == nil && (statErr != nil || !os.SameFile(info, now)) {
-			err = fmt.Errorf("%s is being written by another backup", name)
+		if now, statErr := dir.Lstat(name); err == unix.EWOULDBLOCK || err == nil && (statErr != nil || !os.SameFile(info, now)) {
+			err = fmt.Errorf("%s is being written by another backup", f.Name())
 		}
 	}
 	if err != nil {
@@ -224,17 +227,17 @@ func cut(f *os.File, size int64) error {
 	return err
 }
 
-// keepPartial ends a backup that has failed: f is kept if it is of any use, which the error then says.
-func (b *backup) keepPartial(f *os.File, err error) error {
+// keepPartial ends a backup that has failed: it reports whether f is to be kept because it is of any use, which the error
+// then says.
+func (b *backup) keepPartial(f *os.File, err error) (bool, error) {
 	if _, seekErr := f.Seek(0, io.SeekStart); seekErr != nil {
-		return err
+		return true, err
 	}
 	at, posErr := kivaloo.FindBackupPosition(f)
 	if posErr != nil || at.Pairs() == 0 || !b.resumable() {
-		os.Remove(f.Name())
-		return err
+		return false, err
 	}
-	return fmt.Errorf("%w; the same command goes on with it, within a minute", err)
+	return true, fmt.Errorf("%w; the same command goes on with it, within a minute", err)
 }
 
 // resumable reports whether the backups of the source can be continued.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -105,10 +107,46 @@ func TestBackupRefusesFiles(t *testing.T) {
 	for file, stderr := range map[string]string{
 		link:                          "is not an ordinary file: write to it with `kivaloo backup ... - > ",
 		dir:                           "is not an ordinary file",
-		filepath.Join(dir, "behind"):  "too many levels of symbolic links",
+		filepath.Join(dir, "behind"):  "is not an ordinary file",
 		busy:                          "is being written by another backup",
 		filepath.Join(dir, "no", "x"): "no such file or directory",
 	} {
 		kivalooRun("", "backup", s.addr, file).want(t, 1, "", stderr)
+	}
+}
+
+// A backup and a dump go to the directory that there was when they began.
+func TestOutputStaysInItsDirectory(t *testing.T) {
+	for _, command := range []string{"backup", "dump"} {
+		s := manyPairs(t)
+		place := t.TempDir()
+		dir, moved := filepath.Join(place, "dir"), filepath.Join(place, "moved")
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var once sync.Once
+		s.hook = func(r wire.KVRequest) bool {
+			if r.Type == wire.TypeBackup || r.Type == wire.TypeRange {
+				once.Do(func() {
+					if err := errors.Join(os.Rename(dir, moved), os.Mkdir(dir, 0o700)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			return false
+		}
+		args := []string{"backup", s.addr, filepath.Join(dir, "file")}
+		if command == "dump" {
+			args = []string{"dump", "--addr", s.addr, "--output", filepath.Join(dir, "file")}
+		}
+		if r := kivalooRun("", args...); r.status != 0 {
+			t.Errorf("%s: %+v", command, r)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+			t.Errorf("%s: the other directory has %v, %v", command, left, err)
+		}
+		if files, err := os.ReadDir(moved); err != nil || len(files) != 1 || files[0].Name() != "file" {
+			t.Errorf("%s: the directory has %v, %v", command, files, err)
+		}
 	}
 }

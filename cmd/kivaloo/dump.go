@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -72,22 +71,24 @@ func dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer)
 // dumpToFile dumps to the file called name, which is replaced once the dump is
 // complete and durable.
 func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
-	if err := checkReplaceable(name, "kivaloo dump > "+name); err != nil {
+	to, err := openTarget(name, "kivaloo dump > "+name)
+	if err != nil {
 		return err
 	}
+	defer to.close()
 	// An interrupt must not leave the temporary file behind.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	dir := filepath.Dir(name)
-	temp, err := os.CreateTemp(dir, "."+filepath.Base(name)+".*.partial")
+	partial := fmt.Sprintf(".%s.%d.partial", to.name, rand.Uint32())
+	temp, err := to.dir.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("creating a temporary file for %s: %w", name, err)
 	}
 	defer func() {
 		if err != nil {
 			temp.Close()
-			os.Remove(temp.Name())
+			to.dir.Remove(partial)
 		}
 	}()
 	err = dump(ctx, c, temp, stderr)
@@ -103,31 +104,5 @@ func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.W
 	if err := temp.Close(); err != nil {
 		return fmt.Errorf("%s is left as it was: %w", name, err)
 	}
-	if err := os.Rename(temp.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// checkReplaceable returns an error if name is something that to replace would not be what is meant, like a device, a
-// pipe or a link. It can be written to with instead.
-func checkReplaceable(name, instead string) error {
-	switch info, err := os.Lstat(name); {
-	case err == nil && !info.Mode().IsRegular():
-		return fmt.Errorf("%s is not an ordinary file: write to it with `%s`", name, instead)
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	default:
-		return err
-	}
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return to.replace(partial)
 }

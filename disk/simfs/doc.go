@@ -14,7 +14,8 @@
 //
 // A Sync or SyncDir that fails is taken at its worst, which is what Linux does: what it
 // should have written counts as written from then on, and no later one makes up for it. Only what is
-// written again is synced again. DropCache shows what that means while the process goes on.
+// written again is synced again. A SyncDir that fails for a shortage has lost nothing: names are in the journal
+// of the file system, and that was not begun. DropCache shows what that means while the process goes on.
 //
 // A hook sees every call before it is carried out, and each write once more in the
 // middle; it can let it fail. Nothing here is random but what Crash draws from the

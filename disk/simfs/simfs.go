@@ -1,6 +1,7 @@
 package simfs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"kivaloo/disk"
 )
@@ -300,8 +302,10 @@ func (s *FS) Sync() error {
 	if err := s.start(SyncDir, ""); err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.lost = append(s.lost, s.unsynced...)
-		s.unsynced = nil
+		if !shortage(err) {
+			s.lost = append(s.lost, s.unsynced...)
+			s.unsynced = nil
+		}
 		return err
 	}
 	defer s.mu.Unlock()
@@ -310,6 +314,16 @@ func (s *FS) Sync() error {
 	}
 	s.unsynced = nil
 	return nil
+}
+
+// shortage reports whether err is one of those after which a later Sync of a directory makes up for it.
+func shortage(err error) bool {
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // opened is the directory, opened once.

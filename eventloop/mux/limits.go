@@ -28,10 +28,6 @@ const (
 	// asked for: packet, status, snapshot, count and next key, and one pair that may exceed it.
 	rangeAnswerBytes = 20 + 16 + 256 + 512
 
-	// unknownBytes is how long a record may be of a type that is none of the protocols', where
-	// records are not looked at: enough for whatever is asked, and no more than one read.
-	unknownBytes = 64 << 10
-
 	// spareQueues is how many unused queue buffers are kept, each of at most spareBytes.
 	spareQueues = 64
 	spareBytes  = 256 << 10

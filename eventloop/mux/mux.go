@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kivaloo/eventloop"
+	"kivaloo/wire"
 )
 
 // Mux carries the requests of any number of clients over one connection.
@@ -99,7 +100,7 @@ func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
 		},
 	}
 	if m.rules == nil {
-		o.Judge = judge
+		o.Judge = wire.CheckAnyLen
 	}
 	if s.TLS != nil {
 		o.Via = m.tunnels.via(s.Name, s.TLS)

@@ -109,14 +109,6 @@ func (r *Rules) check(record []byte, allowed Allowed, room int) (answerBytes int
 	return 0, nil
 }
 
-// judge refuses a record that is too long for its type. It is for records that are not looked at.
-func judge(typ, length uint32) error {
-	if length <= unknownBytes {
-		return nil
-	}
-	return wire.CheckRequestLen(typ, length)
-}
-
 // maxRecord is the longest record of a request, in bytes.
 func (r *Rules) maxRecord() uint32 {
 	if r == nil {

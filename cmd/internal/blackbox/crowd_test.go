@@ -117,6 +117,39 @@ func TestCrowdThatDoesNotRead(t *testing.T) {
 	}
 }
 
+// Of changes that many connections ask for faster than they can be made, those that wait take little memory.
+func TestCrowdOfChanges(t *testing.T) {
+	t.Parallel()
+	const (
+		asked     = 100              // long requests of each connection
+		mostBytes = int64(160 << 20) // without the bound it would be more than twice as much
+	)
+	n := min(2000, raiseFileLimit(t)-ownFiles)
+	s := newServe(t, "--cache", "16M", "--no-sync", "--commit-delay", "200ms") // as if the disk stalled
+	s.start(t)
+	before := memory(t, s.process.Pid, "VmHWM")
+	long := bytes.Repeat([]byte{'x'}, 255)
+	conns := make([]*kvtest.Conn, n)
+	for i := range conns {
+		conns[i] = &kvtest.Conn{Conn: dialIdle(t, s.addr())}
+		defer conns[i].Close()
+		for range asked {
+			conns[i].Queue(&wire.KVRequest{Type: wire.TypeCAS, Key: long, Old: long, Value: long})
+		}
+		must(t, conns[i].Flush())
+	}
+	for range 8 { // by now some have been read from again
+		if _, err := conns[n-1].Answer(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grown := memory(t, s.process.Pid, "VmHWM") - before
+	t.Logf("serve took %d MB for %d connections", grown>>20, n)
+	if grown > mostBytes && !daemontest.Race {
+		t.Errorf("serve took %d bytes for %d connections whose changes wait", grown, n)
+	}
+}
+
 // raiseFileLimit returns how many files this process may have open, after having that raised as far as is
 // permitted.
 func raiseFileLimit(t *testing.T) int {

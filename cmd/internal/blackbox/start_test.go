@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/disk"
 )
 
 // nobody is a user that owns nothing.
@@ -46,15 +47,17 @@ func writeStore(t *testing.T, dir string, options ...string) {
 	s.stop(t)
 }
 
-// damage overwrites the beginning of every block file in a directory.
+// damage overwrites the beginning of every block in a directory, whatever its size.
 func damage(t *testing.T, dir string) {
 	t.Helper()
 	for name := range blockFiles(t, dir) {
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+		path := filepath.Join(dir, name)
+		content, err := os.ReadFile(path)
 		must(t, err)
-		_, err = f.WriteAt(make([]byte, 16), 0)
-		must(t, err)
-		must(t, f.Close())
+		for at := 0; at < len(content); at += disk.MinBlockSize {
+			copy(content[at:], make([]byte, 16))
+		}
+		must(t, os.WriteFile(path, content, 0o600))
 	}
 }
 
@@ -108,7 +111,7 @@ func TestServeRefuses(t *testing.T) {
 		{name: "damaged", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
-		}, says: "no root of a tree in it"},
+		}, says: "d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "no pages", prepare: func(t *testing.T, place string) {
 			must(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
 			must(t, os.WriteFile(filepath.Join(place, "d/blks_0000000000000000"), []byte(strings.Repeat("text", 1000)), 0o600))

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"kivaloo/disk"
+)
+
+// target is a file that a command makes or replaces. Its directory is opened once: another one that takes its
+// place meanwhile gets nothing.
+type target struct {
+	dir  *os.Root
+	name string // in dir
+}
+
+// openTarget returns the target at path. It refuses what to replace would not be what is meant, like a device, a
+// pipe or a link. It can be written to with instead.
+func openTarget(path, instead string) (*target, error) {
+	where, name := filepath.Split(path)
+	if where == "" {
+		where = "."
+	}
+	dir, err := os.OpenRoot(where)
+	if err != nil {
+		return nil, err
+	}
+	info, err := dir.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
+	case err == nil && !info.Mode().IsRegular():
+		err = fmt.Errorf("%s is not an ordinary file: write to it with `%s`", path, instead)
+	}
+	if err != nil {
+		dir.Close()
+		return nil, err
+	}
+	return &target{dir, name}, nil
+}
+
+// replace durably gives the target's name to another file in its directory.
+func (t *target) replace(with string) error {
+	if err := t.dir.Rename(with, t.name); err != nil {
+		return err
+	}
+	return disk.SyncRoot(t.dir)
+}
+
+func (t *target) close() { t.dir.Close() }
