@@ -179,7 +179,7 @@ func (t *Tree) journalBytes() int64 {
 // spreadTooFar reports whether the store takes more space than it may, because of the journal among
 // other things.
 func (t *Tree) spreadTooFar() bool {
-	return t.cfg.MaxSpread > 0 && !t.clean.off && t.journalBytes() >= minMemtableBytes/memtableTreeShare &&
+	return t.cfg.MaxSpread > 0 && !t.clean.off && t.journalBytes() >= minMemtableBytes/2 &&
 		float64(t.clean.used) > t.cfg.MaxSpread*float64(t.view.tree.nodes)
 }
 

@@ -35,12 +35,13 @@ const (
 	// DefaultJournalBytes is how long the journal becomes: replaying it takes well under a second.
 	DefaultJournalBytes = 64 << 20
 
-	// minMemtableBytes is how much a memtable may hold however small the tree is, and
-	// memtableTreeShare which part of the tree it may hold: so that the journal does not take more
-	// space than the tree. memtableMemoryShare is which part of Config's memory it may take: one may be
+	// minMemtableBytes is how much a memtable may hold however small the tree is. Of a larger tree it
+	// may hold a quarter, so that the journals of two of them take less space than the tree, which a
+	// flush of a small tree writes anew; from 4 x smallTreeBytes on up to a half, so that a flush has
+	// several changes for each page. memtableMemoryShare is which part of Config's memory it may take: one may be
 	// filling while another is flushed.
-	minMemtableBytes    = 1 << 20
-	memtableTreeShare   = 2
+	minMemtableBytes    = 256 << 10
+	smallTreeBytes      = 8 << 20
 	memtableMemoryShare = 4
 	maxMemtableBytes    = memtable.MaxBytes / 4
 

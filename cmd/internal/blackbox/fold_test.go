@@ -27,7 +27,7 @@ func killed(t *testing.T) *serve {
 			must(t, c.Set(key, "value "+key))
 		}
 		s.crash(t, nil)
-		if report := checkStore(t, s.dir()); strings.Contains(report, fmt.Sprintf("  journal      %d batches,", len(foldKeys))) {
+		if report := checkStore(t, s.dir()); strings.Contains(report, fmt.Sprintf("  journal      %d commits,", len(foldKeys))) {
 			return s
 		}
 		must(t, os.RemoveAll(s.dir()))
@@ -84,7 +84,7 @@ func TestCheckJournal(t *testing.T) {
 	s := killed(t)
 	damageBlock(t, s.dir(), 0)
 	report := checkStore(t, s.dir())
-	for _, want := range []string{fmt.Sprintf("  journal      %d batches,", len(foldKeys)-1), "  cut short    1 blocks"} {
+	for _, want := range []string{fmt.Sprintf("  journal      %d commits,", len(foldKeys)-1), "  cut short    1 blocks"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("check does not say %q:\n%s", want, report)
 		}
@@ -92,7 +92,7 @@ func TestCheckJournal(t *testing.T) {
 	damageBlock(t, s.dir(), 2)
 	for _, options := range [][]string{{"check"}, {"check", "--fold"}} {
 		r := kivaloo(t, "", append(options, s.dir())...)
-		if said := r.out + r.stderr; r.status.ExitStatus() != 1 || !strings.Contains(said, "what is between has been acknowledged") {
+		if said := r.out + r.stderr; r.status.ExitStatus() != 1 || !strings.Contains(said, "was acknowledged before") {
 			t.Errorf("%v: status %#x, said %q", options, r.status, said)
 		}
 	}

@@ -119,7 +119,7 @@ func TestServeRefuses(t *testing.T) {
 		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			damage(t, filepath.Join(place, "d"))
-		}, options: []string{"--block-size", "2048", "--storage-cost", "0"}, says: "no root of a tree in it"},
+		}, options: []string{"--block-size", "2048", "--storage-cost", "0"}, says: "restore the store from a backup"},
 		{name: "a file is missing", prepare: func(t *testing.T, place string) {
 			copyGolden(t, "s512-torn-base", filepath.Join(place, "d"))
 			must(t, os.Remove(filepath.Join(place, "d/blks_000000000000000a")))
