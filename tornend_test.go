@@ -79,7 +79,6 @@ func (f *blockFiles) wantSaid(t *testing.T, what string, want contents) {
 
 // TestDamagedFirstCommit: damage to the first commit behind a root is told apart from an append that was cut short, for others follow it.
 func TestDamagedFirstCommit(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	files, _, journal, want := crashedStore(t)
 	for _, commit := range []int{0, 1, tornCommits - 2} {
 		p := files.page(journal[commit])
@@ -93,7 +92,6 @@ func TestDamagedFirstCommit(t *testing.T) {
 
 // TestStaleRootInJournal: a root page in the place of a block of the journal does not take its role.
 func TestStaleRootInJournal(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	files, root, journal, want := crashedStore(t)
 	for commit, block := range journal[:tornCommits-1] {
 		before := string(files.page(block))
@@ -116,7 +114,6 @@ func TestTornEnd(t *testing.T) {
 // TestEndAfterCleanStop: a store that was stopped in order has no torn end. One that lacks its last files, or a part of them, or has
 // damage in its last commit, says so.
 func TestEndAfterCleanStop(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	for name, o := range map[string]kv.Options{
 		"journal": {BlockSize: 512, StorageCost: -1}, "pages": {BlockSize: 512, StorageCost: -1, JournalBytes: -1},
 	} {

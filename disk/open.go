@@ -191,33 +191,40 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 // judgeSums divides the checksum files into those that fit the first blocks of a file, or all (usable:
 // their lengths by the number of the first block) and those that describe something that is
 // not there (stale). The rest is damaged, and ignored. Checksums for another block size
-// mean that the whole store has it: opening it with this one would destroy it.
+// mean that the whole store has it: opening it with this one would destroy it. Checksums of blocks
+// behind the last one mean that blocks were lost which had been durable.
 func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []string, err error) {
 	usable = make(map[uint64]int64)
 	stale = slices.Clone(found.leftover)
+	next := uint64(0)
+	if n := len(found.blocks); n > 0 {
+		last := found.blocks[n-1]
+		next = last.First + uint64(last.Size/int64(c.opts.BlockSize))
+	}
 	for _, info := range found.sums {
 		i := slices.IndexFunc(found.blocks, func(f FileInfo) bool { return f.First == info.First })
-		if i < 0 {
-			stale = append(stale, info.Name)
-			continue
-		}
 		s, err := c.readSums(info.Name, sumsHeaderBytes)
 		if err == nil && !s.headerIntact() {
 			err = ErrCorrupt
 		}
-		if err != nil {
+		sameSize := err == nil && int64(s.blockSize()) == int64(c.opts.BlockSize)
+		switch {
+		case err != nil && i < 0:
+			stale = append(stale, info.Name)
+		case err != nil:
 			c.opts.Log.Warn("checksums are not usable, blocks go unchecked",
 				"file", filepath.Join(c.path, info.Name), "error", err)
-			continue
-		}
-		if int64(s.blockSize()) != int64(c.opts.BlockSize) {
+		case !sameSize && i >= 0:
 			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
 				c.opts.BlockSize, s.blockSize(), info.Name)
-		}
-		count := uint64(found.blocks[i].Size / int64(c.opts.BlockSize))
-		if s.first() == info.First && s.count() <= count && uint64(info.Size) == sumsHeaderBytes+4*s.count() {
+		case sameSize && s.first() == info.First && s.first()+s.count() > next && !c.opts.NoSync:
+			return nil, nil, fmt.Errorf("blocks %d to %d are missing, and were durable according to %s: "+
+				"restore the store from a backup, or remove that file to go on without them: %w",
+				max(next, s.first()), s.first()+s.count()-1, info.Name, ErrCorrupt)
+		case i >= 0 && s.first() == info.First && s.count() <= uint64(found.blocks[i].Size/int64(c.opts.BlockSize)) &&
+			uint64(info.Size) == sumsHeaderBytes+4*s.count():
 			usable[info.First] = info.Size
-		} else {
+		default:
 			stale = append(stale, info.Name)
 		}
 	}

@@ -259,7 +259,7 @@ func TestReadOnly(t *testing.T) {
 	closeStore(t, s)
 	files, _ := disk.ScanDir(nil, dir)
 	last := filepath.Join(dir, files[len(files)-1].Name)
-	if err := os.Truncate(last, files[len(files)-1].Size-100); err != nil { // a torn tail
+	if err := os.Truncate(last, files[len(files)-1].Size+100); err != nil { // a torn tail
 		t.Fatal(err)
 	}
 	put(t, dir, "sums_00000000000000ff", 1, 0)     // damaged
@@ -270,9 +270,9 @@ func TestReadOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantBlocks(t, s, 0, 9)
+	wantBlocks(t, s, 0, 10)
 	ops := do(s,
-		&disk.Op{Kind: disk.Append, Block: 9, Pages: pages(9, 1, 512)},
+		&disk.Op{Kind: disk.Append, Block: 10, Pages: pages(10, 1, 512)},
 		&disk.Op{Kind: disk.Free, Block: 8})
 	for _, op := range ops {
 		if op.Err == nil || !strings.Contains(op.Err.Error(), "opened for reading only") {
