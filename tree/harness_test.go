@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"testing"
 	"time"
 
 	"pgregory.net/rapid"
@@ -488,4 +489,10 @@ func journalConfig() Config {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20
 	return cfg
+}
+
+// inBothModes runs a test without a journal and with one.
+func inBothModes(t *testing.T, f func(t *testing.T, cfg Config)) {
+	t.Run("no journal", func(t *testing.T) { f(t, testConfig()) })
+	t.Run("journal", func(t *testing.T) { f(t, journalConfig()) })
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"kivaloo/disk"
+	"kivaloo/tree/page"
 )
 
 // memStore is a store in memory. Operations are carried out when run is called, so that a test
@@ -102,4 +103,10 @@ func (s *memStore) clone() *memStore {
 // lastAppend returns the first block of the last append.
 func (s *memStore) lastAppend() uint64 {
 	return s.next() - uint64(s.appends[len(s.appends)-1])
+}
+
+// endsInRoot reports whether the last block is a root that holds everything.
+func endsInRoot(s *memStore) bool {
+	h, err := page.ParseHead(s.page(s.next() - 1))
+	return err == nil && h.Root && !h.Partial
 }

@@ -300,3 +300,32 @@ func BenchmarkSortAndWalk(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(tab.Len()), "ns/entry")
 }
+
+// TestHotKeyHops: a reader passes over few entries of a key, however often that was written between two
+// appends and while one is under way.
+func TestHotKeyHops(t *testing.T) {
+	tab := newTable(t, 1<<20)
+	for commit := range 10 {
+		for i := range 4096 {
+			tab.mustSet("hot", fmt.Sprintf("%0*d", i%50, i))
+		}
+		tab.Append()
+		for i := range 4096 { // decided while the append is under way
+			tab.mustSet("hot", fmt.Sprintf("%0*d", i%50, i))
+		}
+		_, p := tab.find(tab.index.Load(), tab.Hash([]byte("hot")), []byte("hot"))
+		hops := 1
+		for ; p >= tab.Durable() && p != 0; hops++ {
+			p = older(tab.entry(p))
+		}
+		if hops > 3 || (p == 0) != (commit == 0) {
+			t.Fatalf("commit %d: %d hops to %d", commit, hops, p)
+		}
+		pending := 0
+		tab.EachPending(func(Change) { pending++ })
+		if pending != 1 {
+			t.Fatalf("%d records", pending)
+		}
+		tab.Commit()
+	}
+}

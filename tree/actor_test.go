@@ -1,0 +1,230 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kivaloo/disk"
+)
+
+// caller is a client that waits for its answers.
+type caller struct {
+	*recorder
+	released chan *Batch
+}
+
+func newCaller() *caller { return &caller{newRecorder(), make(chan *Batch, 100)} }
+
+func (c *caller) Release(b *Batch) { c.released <- b }
+
+// push gives requests to an actor. Their IDs are the caller's business.
+func (c *caller) push(a *Actor, requests ...Request) {
+	a.Requests().PushOne(&Batch{Client: c, Requests: requests})
+}
+
+// startActor runs an actor on a store in dir. stop ends both and reports what Run has returned.
+func startActor(t *testing.T, dir string, cfg Config) (a *Actor, stop func() error) {
+	t.Helper()
+	s, err := disk.Open(dir, disk.Options{BlockSize: 1024, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := Open(s, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a = NewActor(tree, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- a.Run(ctx) }()
+	return a, func() error {
+		cancel()
+		err := <-ended
+		if tree.Busy() {
+			t.Error("the actor has stopped with work left")
+		}
+		tree.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		return err
+	}
+}
+
+// TestActor has several clients at once read and write on a real disk, each seeing its own changes.
+func TestActor(t *testing.T) {
+	dir := t.TempDir()
+	a, stop := startActor(t, dir, testConfig())
+	const clients, rounds, each = 4, 15, 20
+	var wg sync.WaitGroup
+	for n := range clients {
+		wg.Go(func() {
+			c := newCaller()
+			id := uint64(0)
+			for round := range rounds {
+				var batch []Request
+				for i := range each {
+					id++
+					r := set(fmt.Sprintf("%d/%d", n, i), fmt.Sprint(round))
+					r.ID = id
+					batch = append(batch, r)
+				}
+				c.push(a, batch...)
+				<-c.released
+				id++
+				read := get(fmt.Sprintf("%d/%d", n, round%each))
+				read.ID = id
+				c.push(a, read)
+				<-c.released
+				if got := c.values[id]; got != fmt.Sprint(round) {
+					t.Errorf("client %d reads %q after round %d was acknowledged", n, got, round)
+				}
+			}
+			if len(c.done) != rounds*each || len(c.failed) > 0 {
+				t.Errorf("client %d: %d changes done, failed: %v", n, len(c.done), c.failed)
+			}
+		})
+	}
+	wg.Wait()
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	s, err := disk.Open(dir, disk.Options{BlockSize: 1024, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if r := checkStore(t, s); r.Pairs != clients*each {
+		t.Errorf("%d pairs", r.Pairs)
+	}
+}
+
+// TestActorFinishes: what was pushed before the actor is stopped is carried out, also what waits for a timer.
+func TestActorFinishes(t *testing.T) {
+	cfg := testConfig()
+	cfg.CommitDelay = 50 * time.Millisecond
+	a, stop := startActor(t, t.TempDir(), cfg)
+	c := newCaller()
+	const batches = 40
+	for i := range batches {
+		r := set(fmt.Sprint(i), "v")
+		r.ID = uint64(i + 1)
+		c.push(a, r)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if len(c.done) != batches || len(c.released) != batches {
+		t.Errorf("%d answers, %d batches released, want %d", len(c.done), len(c.released), batches)
+	}
+}
+
+// countingStore counts what is submitted to a store.
+type countingStore struct {
+	disk.Store
+	frees atomic.Int32
+}
+
+func (s *countingStore) Submit(first, last *disk.Op) {
+	for op := first; op != nil; op = op.Link.Next() {
+		if op.Kind == disk.Free {
+			s.frees.Add(1)
+		}
+	}
+	s.Store.Submit(first, last)
+}
+
+// TestActorWakes: an actor with nothing to do still has its clock.
+func TestActorWakes(t *testing.T) {
+	t.Parallel()
+	s := &countingStore{Store: newMemStore(512)}
+	tree, err := Open(s, testConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 1100*time.Millisecond)
+	defer cancel()
+	if err := NewActor(tree, s).Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if s.frees.Load() == 0 {
+		t.Error("no FREE in more than a second")
+	}
+}
+
+// stopper is a client that calls stop as soon as it has its answers, in the middle of a step.
+type stopper struct {
+	*recorder
+	stop func()
+}
+
+func (s stopper) Flush() {
+	s.recorder.Flush()
+	s.stop()
+}
+
+// stopInStep returns what Run has returned after a change whose answer makes the client call inStep and stop.
+func stopInStep(t *testing.T, store *memStore, inStep func()) error {
+	t.Helper()
+	tree, err := Open(store, journalConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := NewActor(tree, store)
+	client := stopper{newRecorder(), func() { inStep(); cancel() }}
+	a.Requests().PushOne(&Batch{Client: client, Requests: []Request{set("k", "v")}})
+	return a.Run(ctx)
+}
+
+// TestActorFlushesAtAnyStop: a stop that comes in the middle of a step is followed by the last flush as any other.
+func TestActorFlushesAtAnyStop(t *testing.T) {
+	for range 100 {
+		store := newMemStore(512)
+		if err := stopInStep(t, store, func() {}); err != nil || !endsInRoot(store) {
+			t.Fatalf("the last block is a root: %t, %v", endsInRoot(store), err)
+		}
+	}
+}
+
+// TestActorSaysWhatIsNotFlushed: a stop that cannot write the last flush is an error, and the journal has it all.
+func TestActorSaysWhatIsNotFlushed(t *testing.T) {
+	for _, cause := range []error{errDisk, disk.ErrNoSpace} {
+		store := newMemStore(512)
+		err := stopInStep(t, store, func() { store.fail = cause })
+		if !errors.Is(err, cause) || endsInRoot(store) {
+			t.Errorf("%v: the last block is a root: %t, %v", cause, endsInRoot(store), err)
+		}
+		sameContent(t, newHarness(t, store, journalConfig()).dump(), model{"k": "v"})
+	}
+}
+
+// TestActorTriesAFullDiskAgain: a stop does not wait until changes would be let through again after the disk was full.
+func TestActorTriesAFullDiskAgain(t *testing.T) {
+	store := newMemStore(512)
+	tree, err := Open(store, journalConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a := NewActor(tree, store)
+	refused := stopper{newRecorder(), cancel}
+	made := stopper{newRecorder(), func() {
+		store.fail = disk.ErrNoSpace
+		a.Requests().PushOne(&Batch{Client: refused, Requests: []Request{set("l", "w")}})
+	}}
+	a.Requests().PushOne(&Batch{Client: made, Requests: []Request{set("k", "v")}})
+	if err := a.Run(ctx); err != nil || len(refused.failed) != 1 || !endsInRoot(store) {
+		t.Errorf("%v; refused: %v; the last block is a root: %t", err, refused.failed, endsInRoot(store))
+	}
+}
