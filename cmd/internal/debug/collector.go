@@ -20,12 +20,12 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What there is to be scraped. Units are base units; the only labels are op and status.
 var (
 	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
-	descCommitSize  = desc("commit_changes", "Changes in a commit.")
+	descCommitSize  = desc("commit_changes", "Keys that a commit changed.")
 	descCommit      = desc("commit_duration_seconds", "From the start of an append with a commit until it was durable.")
 	descFlush       = desc("flush_duration_seconds", "From the start of a memtable's flush until all of it was in durable pages.")
 	descSync        = desc("fsync_duration_seconds", "Syncs of a block file that an append waited for.")
 	descRead        = desc("read_duration_seconds", "Stage read: one read from a socket, with taking apart what came.")
-	descQueue       = desc("queue_duration_seconds", "Stage queue: requests waiting for the tree to take them in.")
+	descQueue       = desc("queue_duration_seconds", "Stage queue: requests waiting for a step of the tree.")
 	descTree        = desc("tree_duration_seconds", "Stage tree: one step of the tree.")
 	descDisk        = desc("disk_duration_seconds", "Stage disk: an append, or the read of a page, as the tree sees it.")
 	descWrite       = desc("write_duration_seconds", "Stage write: answers waiting for a socket to take them.")
