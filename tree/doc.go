@@ -1,70 +1,113 @@
-// Package tree is the store of pairs: a B+tree of immutable pages in a store of
-// blocks, and everything that happens to it.
+// Package tree is the engine: a journal, memtables, and a B+tree of immutable pages in a store of
+// blocks.
 //
-//	requests --> queue of reads  ---------------> committed root --> answers
-//	         \-> queue of changes --> [batch] --> new pages, bottom-up, in memory
-//	                                     |                 |
-//	                            what it made of keys       | now and then: [checkpoint]
-//	                                     v                 v
-//	                     one append:  journal ...       pages ... root
-//	                                     |
-//	             answers <-- new committed root, when the store has acknowledged it
+//	Get, Range -----> view: memtables, then the committed tree -----> answer
+//	                         ^                  ^
+//	Set, CAS, ... -> decide -+                  | swapped in when durable
+//	                         v                  |
+//	                  newest memtable --full--> flush: page commits
+//	                         |                  |
+//	                         v                  v
+//	one append:   [journal blocks of a commit]  [pages of a flush step, root]
+//	                         |
+//	                         v
+//	              durable: in the view, and answered
 //
-// A Tree is a state machine: Step takes in what has happened and says what is to be done. It has
-// no goroutine, no lock and no clock. An Actor gives it a goroutine, a mailbox and a
-// store.
+// In the append itself the pages come first. Package journal has the format of journal blocks, package
+// page that of pages, package memtable the changes in memory.
 //
-// A page in the store never changes. A batch of changes is sorted, judged against the tree as it
-// is, and made into the pages that replace those it touches. What it made of each key goes out in one append, a few blocks of
-// the journal, and when that is acknowledged the new root is swapped in and the batch is answered. So every read
-// sees one whole tree. Meanwhile the next batch is built on the root that is on its way.
+// # Commits
 //
-// A value of the same length is written over the old one, where a leaf is in memory only and no other tree has it; most pages
-// are copied and changed in a few bytes, and only the others built anew. The pages stay in memory until a checkpoint saves them, those of many batches at once, the root last. Whatever a crash leaves, some
-// root is whole, and the journal has what came after it. Without a journal the pages of each batch go out in its
-// append, as the original writes them.
+// The tree decides modifying requests in the order in which they arrive. What a request makes of its
+// key goes into the newest memtable. While one append is under way, more requests are decided. When it
+// ends, everything that was decided meanwhile goes out as one commit: a few journal blocks, one append,
+// one sync. When that is durable, readers see it and its requests are answered.
 //
-// Where the store is embedded in a program, its goroutines read the committed tree, or a snapshot of an earlier
-// one, themselves, as far as its pages are in memory; Readers says how frames are kept for them.
+// # Flushes
 //
-// Pages are kept in frames outside the Go heap, where the garbage collector does not
-// look. Beside each page is an index without pointers: where its keys and values are, and the first bytes
-// of each key as a number, so that a search touches few cache lines.
+// A page in the store never changes. A page commit takes changes in the order of their keys, and
+// builds the pages that replace those it touches, bottom-up, the root last. It is the only way in
+// which pages are written. A full memtable is frozen, and an empty one takes its place. A flush writes
+// the frozen one in several page commits of about a megabyte, each in front of the journal blocks of
+// an append. The root of each is one to recover from. The frozen memtable answers for all of its keys
+// until the last page commit is durable.
 //
-// Reading order:
+// Without a journal each commit is a page commit, as in the original.
+//
+// # Who runs what
+//
+// A Tree is a state machine: Step gets what has happened and returns what to do next. It has no
+// goroutine, no lock and no clock. An Actor gives it a goroutine, a mailbox and a store.
+//
+// A program that embeds the store reads on its own goroutines, from pages in memory and from
+// memtables. No page and no durable change is ever modified, so readers need no lock. Readers keeps
+// their memory from being reused meanwhile.
+//
+// Pages are in frames outside the Go heap, where the garbage collector does not look. Beside each page
+// is an index without pointers: where its keys and values are, and the first bytes of each key as a
+// number, so that a search touches few cache lines.
+//
+// # Words
+//
+// A request is one operation. A Batch is a chain of requests of one client, on its way through the
+// mailbox. If it is Atomic, it is the public batch of package kivaloo: one commit has all of it. A
+// commit is what one append makes durable. A version is one whole tree; a view is a version and the
+// memtables that it lacks. A snapshot is a view that stays.
+//
+// # Reading order
 //
 //	request.go     what comes in and goes out
 //	tree.go        the state machine and its Step; configuration
-//	page.go        the format, and how a page that comes in is checked
+//	view.go        what readers see
+//	replies.go     the answers
+//
+// Cache:
+//
 //	frame.go       pages in memory, and their index
-//	cache.go       which pages are in memory
+//	cache.go       which pages are in memory, and which leave
+//	fetch.go       pages on their way in, and who waits for them
+//
+// Reads:
+//
 //	search.go      a key in a page
-//	find.go        GETs, many at a time
-//	range.go       RANGE
+//	find.go        Gets, many at a time
+//	range.go       Range: memtables and leaves merged
 //	readers.go     the same on other goroutines
-//	snapshot.go    committed trees that stay
-//	fetch.go       pages that have to be read, and who waits for them
-//	commit.go      the life of a batch of changes
-//	batch.go       sorting and judging it
-//	rebuild.go     the new tree, bottom-up
+//	snapshot.go    views that stay; leases of clients elsewhere
+//
+// Commit:
+//
+//	writer.go      deciding requests; answering them
+//	append.go      what goes to the store, and what follows from the outcome
+//
+// Flush:
+//
+//	flush.go       which memtable is written when, in which steps
+//	pagecommit.go  from a tree and changes to the next tree
+//	patch.go       pages that change in a few bytes
 //	split.go       pages that are too long
 //	merge.go       pages that are too short
-//	patch.go       pages that change in a few bytes
-//	overwrite.go   values that are put into a page in place, as their batch is published
-//	write.go       pages as bytes
-//	journal.go     what batches have made of keys, as blocks
-//	append.go      what goes to the store, and what comes of it
-//	checkpoint.go  saving the pages that are in memory only
-//	seal.go        how an append is known to be whole
-//	clean.go       rewriting old pages, so that space can be reclaimed
-//	recover.go     opening a store after whatever has happened
-//	journalread.go the batches of a journal; checking it, folding it
-//	replay.go      carrying them out
-//	check.go       checking all of it
-//	doubtful.go    which blocks are not what was written, by the journal's checksums and the seals
-//	describe.go    one page for people
-//	detect.go      the block size of a directory
+//	write.go       pages as bytes, and their block numbers
+//
+// Clean:
+//
+//	clean.go       rewriting old leaves, so that space can be freed
+//
+// Recover:
+//
 //	opendir.go     a store in a directory: nothing is changed before it is known to be one
+//	detect.go      the block size of a directory
+//	tail.go        the last root, and the commits that its tree lacks
+//	recover.go     opening a store; replaying commits into a memtable
+//	doubtful.go    blocks that do not hold what was written
+//
+// Check:
+//
+//	check.go       every page of a tree
+//	describe.go    one block for people
+//
+// Around it:
+//
 //	actor.go       the goroutine
 //	metrics.go     what is counted, for those who watch
 //	limits.go      every limit, with its reason

@@ -3,12 +3,12 @@
 //	eventloop --Metrics--\                                    /--> /metrics          Prometheus
 //	tree -----Metrics-----+--> Server --one sample a second--+---> /stats.json, /    the live page, kivaloo top
 //	disk -----OnSync-----/        |                           \--> /livez, /readyz   is it all right?
-//	tree, disk --Events-----------+--------------------------------> /events.json      cleaning, stalls
+//	tree, disk --Events-----------+--------------------------------> /events.json      flushes, cleaning, stalls
 //	tree <----Call, Stats---------/
 //	Go runtime -----------------------> /debug/pprof/, /debug/flightrecording
 //
 // What is counted while requests are served is counted by its owner, in histograms of a fixed size and
-// atomic counters; nobody waits for anybody. The shape of the tree is asked for, as a batch
+// atomic counters; nobody waits for anybody. A Server asks the tree for its shape, with a tree.Batch
 // without requests, only when somebody wants to know.
 //
 // Whoever can connect can read all this, make the process work for it, and, in a recording or a heap

@@ -91,8 +91,8 @@ func (s *Server) Stopping() {
 	}
 }
 
-// question asks the tree how it is. It is a batch without requests, and its own client, of which
-// nothing is called but Release.
+// question asks the tree for its Stats. It is a tree.Batch without requests and its own client. The
+// tree calls nothing but Release.
 type question struct {
 	tree.Batch
 	tree.Client
