@@ -167,8 +167,11 @@ func (f *flusher) beginStep() bool {
 	if t.cramped {
 		f.leaves = max(1, f.leaves/crampedShare)
 	}
-	touches := t.clean.takeReady(max(1, f.leaves/4))
 	whole := f.committing() // a commit goes out in one append, whatever its size
+	if whole {
+		f.leaves = math.MaxInt
+	}
+	touches := t.clean.takeReady(max(1, f.leaves/2))
 	for f.table != nil && !f.cursor.Done() && (whole || len(f.ahead) < flushStepChanges) {
 		c := f.cursor.Change()
 		ch := change{key: c.Key, value: c.Value, action: put}
@@ -177,9 +180,6 @@ func (f *flusher) beginStep() bool {
 		}
 		f.ahead = append(f.ahead, ch)
 		f.cursor.Next()
-	}
-	if whole {
-		f.leaves = math.MaxInt
 	}
 	f.step = t.newPageCommit()
 	f.step.begin(t.view.tree, mergeChanges(f.ahead, touches))

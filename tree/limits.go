@@ -36,11 +36,11 @@ const (
 	DefaultJournalBytes = 64 << 20
 
 	// minMemtableBytes is how much a memtable may hold however small the tree is. Of a larger tree it
-	// may hold a quarter, so that the journals of two of them take less space than the tree, which a
-	// flush of a small tree writes anew; from 4 x smallTreeBytes on up to a half, so that a flush has
+	// may hold an eighth: a flush of a small tree writes all of it anew, and the journal of two memtables
+	// comes on top. Of one much larger than smallTreeBytes it may hold nearly a half, so that a flush has
 	// several changes for each page. memtableMemoryShare is which part of Config's memory it may take: one may be
 	// filling while another is flushed.
-	minMemtableBytes    = 256 << 10
+	minMemtableBytes    = 128 << 10
 	smallTreeBytes      = 8 << 20
 	memtableMemoryShare = 4
 	maxMemtableBytes    = memtable.MaxBytes / 4

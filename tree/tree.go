@@ -334,7 +334,7 @@ func (t *Tree) publishView() {
 // tree, so that the journal does not take more space than that.
 func (t *Tree) memtableBytes() int {
 	tree := int64(t.view.tree.nodes) * int64(t.cache.blockSize)
-	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/4, tree/2-smallTreeBytes))
+	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/8, tree/2-smallTreeBytes))
 	return int(min(limit, t.memory()/memtableMemoryShare, maxMemtableBytes))
 }
 
