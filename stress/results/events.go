@@ -8,7 +8,7 @@ import (
 )
 
 // eventClasses are the colors of kinds of events in a chart.
-var eventClasses = map[string]string{"checkpoint": "c4", "fsync stall": "c5", "cleaning": "c6"}
+var eventClasses = map[string]string{"flush": "c4", "fsync stall": "c5", "cleaning": "c6"}
 
 // otherEvents is the color of the other kinds.
 const otherEvents = "c7"

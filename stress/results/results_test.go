@@ -488,7 +488,7 @@ func drawn(t *testing.T, dir string) string {
 }
 
 // testEvents are one of each kind that is known, and of one that is not.
-var testEvents = []Event{{"cleaning", -0.5, 2}, {"checkpoint", 1, 0.25}, {"fsync stall", 1.1, 0.08}, {"fsync stall", 2.2, 0.12}, {"snapshot", 2, 0.5}, {"surprise<", 2.9, 60}}
+var testEvents = []Event{{"cleaning", -0.5, 2}, {"flush", 1, 0.25}, {"fsync stall", 1.1, 0.08}, {"fsync stall", 2.2, 0.12}, {"snapshot", 2, 0.5}, {"surprise<", 2.9, 60}}
 
 func TestEvents(t *testing.T) {
 	m := load(3, 1, true)

@@ -59,7 +59,7 @@ func (b *Bench) profileAll(ctx context.Context, seconds int) (columns []column, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	if _, err := s.writtenWhenIdle(ctx, idleTime); err != nil { // its checkpoint is not what GETs take
+	if _, err := s.writtenWhenIdle(ctx, idleTime); err != nil { // GETs do not pay for its flush
 		return nil, err
 	}
 	for _, name := range []string{"GET", "SET"} {

@@ -23,30 +23,33 @@ Duration: 2s, Total samples = 1270ms (63.48%)
       40ms   memeqbody
              bytes.Equal (inline)
              kivaloo/tree.(*cache).valueIn
-             kivaloo/tree.(*Tree).getMany
-             kivaloo/tree.(*Tree).runReads
+             kivaloo/tree.(*reader).getMany
+             kivaloo/tree.(*reader).run
              kivaloo/tree.(*Tree).Step
              kivaloo/tree.(*Actor).Run
 -----------+-------------------------------------------------------
      actor:  tree
      120ms   runtime.memmove
-             kivaloo/tree.(*Tree).copyPage
-             kivaloo/tree.(*Tree).patchLeaf
-             kivaloo/tree.(*Tree).rebuild
-             kivaloo/tree.(*Tree).build
-             kivaloo/tree.(*Tree).prepare
+             kivaloo/tree.(*pageCommit).copyPage
+             kivaloo/tree.(*pageCommit).patchLeaf
+             kivaloo/tree.(*pageCommit).rebuild
+             kivaloo/tree.(*pageCommit).build
+             kivaloo/tree.(*pageCommit).prepare
+             kivaloo/tree.(*flusher).advance
              kivaloo/tree.(*Tree).Step
 -----------+-------------------------------------------------------
      actor:  tree
       10ms   cmpbody
              bytes.Compare (inline)
-             kivaloo/tree.(*Tree).judgeLeaf
-             kivaloo/tree.(*Tree).locate
+             kivaloo/tree/memtable.(*Table).add
+             kivaloo/tree.(*writer).decideOne
+             kivaloo/tree.(*writer).decide
              kivaloo/tree.(*Tree).Step
 -----------+-------------------------------------------------------
      actor:  tree
       20ms   runtime.memmove
-             kivaloo/tree.(*journalEncoder).add (inline)
+             kivaloo/tree/journal.(*Writer).add (inline)
+             kivaloo/tree.(*Tree).putCommit
              kivaloo/tree.(*Tree).append
              kivaloo/tree.(*Tree).Step
 -----------+-------------------------------------------------------
@@ -54,7 +57,7 @@ Duration: 2s, Total samples = 1270ms (63.48%)
       30ms   runtime.memmove
              kivaloo/wire.appendKey
              kivaloo/eventloop/kvlds.(*session).Value
-             kivaloo/tree.(*Tree).runReads
+             kivaloo/tree.(*reader).run
              kivaloo/tree.(*Tree).Step
 -----------+-------------------------------------------------------
      actor:  tree
@@ -62,7 +65,7 @@ Duration: 2s, Total samples = 1270ms (63.48%)
              syscall.RawSyscall6
              kivaloo/eventloop.(*Loop).wake
              kivaloo/actors.(*Doorbell).Ring
-             kivaloo/tree.(*Tree).flush
+             kivaloo/tree.(*replies).flush
              kivaloo/tree.(*Tree).Step
 -----------+-------------------------------------------------------
      actor:  loop
@@ -92,7 +95,7 @@ func TestAttribute(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[part]time.Duration{
-		searching: 40 * time.Millisecond, pages: 120 * time.Millisecond, judging: 10 * time.Millisecond, journaling: 20 * time.Millisecond,
+		searching: 40 * time.Millisecond, pages: 120 * time.Millisecond, deciding: 10 * time.Millisecond, flushing: 20 * time.Millisecond,
 		packets: 35500 * time.Microsecond, sockets: 60 * time.Millisecond, disk: 610 * time.Millisecond, goRuntime: 87 * time.Millisecond,
 		rest: 3 * time.Millisecond,
 	}

@@ -48,8 +48,8 @@ func (i insight) get(ctx context.Context, path string) ([]byte, error) {
 	return text, err
 }
 
-// checkpoints returns when there were checkpoints, of those that the server still knows.
-func (i insight) checkpoints(ctx context.Context) (all []period, err error) {
+// flushes returns when there were flushes, of those in the server's list of events.
+func (i insight) flushes(ctx context.Context) (all []period, err error) {
 	text, err := i.get(ctx, "/events.json")
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (i insight) checkpoints(ctx context.Context) (all []period, err error) {
 		return nil, fmt.Errorf("/events.json: %w", err)
 	}
 	for _, e := range list.Events {
-		if e.Kind == "checkpoint" {
+		if e.Kind == "flush" {
 			all = append(all, period{e.Began, e.Began.Add(time.Duration(e.Seconds * float64(time.Second)))})
 		}
 	}

@@ -103,7 +103,7 @@ func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsec
 
 // openStage: the mix at half of what the store can do, first measured with as many in flight as are allowed.
 func openStage() Stage {
-	row := &Row{Name: "mix at half the peak rate, p99.9 during checkpoints", Target: Target{Factor: 5, Yardstick: "p99 without", AtMost: true, Unit: Millis}}
+	row := &Row{Name: "mix at half the peak rate, p99.9 during flushes", Target: Target{Factor: 5, Yardstick: "p99 without", AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
 		pairs, look := b.FirstPairs(b.Pairs), insight{}
 		if look.addr, err = freeAddr(); err != nil {
@@ -127,16 +127,16 @@ func openStage() Stage {
 			if err != nil {
 				return s.processes[0].Lost(err)
 			}
-			checkpoints, err := look.checkpoints(ctx)
+			flushes, err := look.flushes(ctx)
 			if err != nil {
 				return err
 			}
-			during, without := split(all, began, checkpoints)
+			during, without := split(all, began, flushes)
 			if len(during) == 0 || len(without) == 0 {
 				during, without = append(during, without...), append(without, during...)
-				row.Note("at %.0f/s; no checkpoint was seen, or one all the time: it is p99.9 of everything over p99 of everything", rate)
+				row.Note("at %.0f/s; no flush was seen, or one all the time: it is p99.9 of everything over p99 of everything", rate)
 			} else {
-				row.Note("at %.0f/s, %d of %d requests during checkpoints", rate, len(during), len(all))
+				row.Note("at %.0f/s, %d of %d requests during flushes", rate, len(during), len(all))
 			}
 			row.Record(micros(percentile(during, 99.9))/1000, micros(percentile(without, 99))/1000)
 		}

@@ -24,11 +24,11 @@ const (
 
 	// loneTime is how long lone SETs, and lone appends, are measured in each round.
 	loneTime = time.Second
-	// pacedTime is how long a load of a fixed rate runs in each round: long enough for a few checkpoints.
+	// pacedTime is how long a load of a fixed rate runs in each round: long enough for a few flushes.
 	pacedTime = 8 * time.Second
 
 	// idleTime is how long a server must not write to count as idle: longer than it waits, with nothing to do, before it begins a
-	// checkpoint. idleTries is how often it is given as long.
+	// flush. idleTries is how often it is given as long.
 	idleTime  = 1500 * time.Millisecond
 	idleTries = 20
 

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// part is one of those that a server's time is told apart into.
+// part is one part of a server's work, by which its processor time is divided.
 type part int
 
 const (
 	sockets part = iota
 	packets
 	searching
-	judging
+	deciding
 	pages
-	journaling
+	flushing
 	disk
 	goRuntime
 	rest
@@ -24,24 +24,25 @@ const (
 )
 
 var partNames = [allParts]string{
-	sockets:    "socket: system calls of the loop",
-	packets:    "loop: framing, parsing, answers",
-	searching:  "tree: search",
-	judging:    "tree: sort, judge, all else of it",
-	pages:      "tree: pages built, patched, overwritten",
-	journaling: "tree: journal, checkpoint, cleaning",
-	disk:       "disk: append, sync, read",
-	goRuntime:  "Go: scheduling, wake-ups, memory",
-	rest:       "all else",
+	sockets:   "socket: system calls of the loop",
+	packets:   "loop: framing, parsing, answers",
+	searching: "tree: search",
+	deciding:  "tree: decide, memtable, all else of it",
+	pages:     "tree: pages built, patched",
+	flushing:  "tree: journal, flush, cleaning",
+	disk:      "disk: append, sync, read",
+	goRuntime: "Go: scheduling, wake-ups, memory",
+	rest:      "all else",
 }
 
-// treeFunctions are those of package kivaloo/tree that tell what the tree is at. What others do they do for their callers.
+// treeFunctions are the functions of package kivaloo/tree that say what the tree is doing. Time in other
+// functions belongs to their callers.
 var treeFunctions = map[part]string{
-	searching: `countBelow countBefore (*cache).position (*cache).sample (*cache).scan (*cache).childFor (*cache).valueOffset (*cache).lookup
-		(*cache).locate (*cache).valueIn (*node).slotOf (*node).touchIndex (*Tree).runReads (*Tree).locateIn (*Tree).holdLeaves (*Tree).touchSlots`,
-	judging:    `(*Tree).accept (*Tree).startBatch (*Tree).prepare (*Tree).locate (*Tree).settle (*Tree).Step`,
-	pages:      `(*Tree).build (*Tree).publish (*Tree).writeOver (*Tree).retire`,
-	journaling: `(*Tree).append (*Tree).appended (*Tree).startCheckpoint (*Tree).sweep (*Tree).tick (*Tree).payDebt`,
+	searching: `countBelow (*cache).position (*cache).sample (*cache).scan (*cache).childFor (*cache).valueOffset (*cache).lookup
+		(*cache).locate (*cache).valueIn (*cache).descend (*node).slotOf (*node).touchIndex (*reader).run (*reader).goOn (*reader).arrived`,
+	deciding: `(*Tree).accept (*writer).decide (*writer).answer (*Tree).Step`,
+	pages:    `(*pageCommit).prepare (*pageCommit).number (*pageCommit).publish (*pageCommit).drop`,
+	flushing: `(*Tree).append (*Tree).appended (*Tree).freeze (*flusher).advance (*Tree).tick (*Tree).afterAppend (*cleaner).payDebt`,
 }
 
 var treeParts = func() map[string]part {
