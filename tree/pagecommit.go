@@ -134,13 +134,17 @@ func (w *pageCommit) pin(id nodeID) {
 // w waits for what is missing on the way, and want returns noNode. It fails if that cannot be had.
 func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	id, want, err := w.cache.descend(w.base.root, key, height)
-	if id != noNode || err != nil {
-		return id, err
+	if id != noNode {
+		return id, nil
 	}
-	if err := w.bad[want.Block]; err != nil {
-		return noNode, err
+	if err == nil {
+		err = w.bad[want.Block]
 	}
-	if err := w.pager.fetch(want, waiter{other: w}); err != nil {
+	if err == nil {
+		err = w.pager.fetch(want, waiter{other: w})
+	}
+	if err != nil {
+		w.pager.fault(want.Block, err)
 		return noNode, err
 	}
 	w.waiting++
