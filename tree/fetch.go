@@ -212,6 +212,11 @@ func (p *pager) arrived(op *disk.Op, tell func(who waiter, err error)) time.Dura
 		delete(p.cache.table, block)
 		p.cache.free(id)
 		p.failed = failure{block, err}
+	} else {
+		// Whoever is told first may fetch other pages at once. In a small cache that must not evict
+		// this one before the others have been told.
+		nd.pins++
+		defer func() { nd.pins-- }()
 	}
 	for slot != 0 {
 		w := &p.waiters[slot-1]

@@ -137,10 +137,13 @@ func (h *harness) do(requests ...Request) {
 func (h *harness) oldest() uint64    { return h.tree.cache.node(h.tree.view.tree.root).oldest }
 func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.view.tree.root).block }
 
-// snapshot takes one, while no batch is under way.
+// snapshot takes one, while no append is under way.
 func (h *harness) snapshot(name string) (taken *Snapshot) {
 	h.t.Helper()
 	h.tree.TakeSnapshot(name, func(s *Snapshot) { taken = s })
+	if taken == nil {
+		h.step(nil) // freezes the memtable
+	}
 	if taken == nil {
 		h.t.Fatal("a snapshot has to wait")
 	}

@@ -1,0 +1,310 @@
+package tree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSnapshot takes snapshots of a store that is much larger than its cache and goes on being changed and
+// cleaned, and compares each with what the store held when it was taken.
+func TestSnapshot(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		type taken struct {
+			*Snapshot
+			holds model
+		}
+		cfg.StorageCost = 1e7
+		h := newHarness(t, newMemStore(512), cfg)
+		rng := rand.New(rand.NewPCG(3, 5))
+		m := model{}
+		var snapshots []taken
+		key := func() []byte { return fmt.Appendf(nil, "%0100d", rng.IntN(8000)) }
+		for round := range 60 {
+			batch := make([]Request, 300)
+			for i := range batch {
+				batch[i] = randomRequest(rng, m, key, 100)
+				m.apply(&batch[i])
+			}
+			h.now += 300 * time.Millisecond
+			h.do(batch...)
+			if round%10 == 5 {
+				snapshots = append(snapshots, taken{h.snapshot("test"), maps.Clone(m)})
+			}
+			for _, s := range snapshots {
+				h.checkSnapshot(s.Snapshot, s.holds, key())
+			}
+			if len(snapshots) == 3 { // neither the oldest nor the newest
+				h.tree.Release(snapshots[1].Snapshot)
+				snapshots = append(snapshots[:1], snapshots[2:]...)
+			}
+		}
+		h.check()
+		if h.oldest() <= h.tree.cache.node(snapshots[0].tree.root).oldest {
+			t.Error("the snapshots have not kept anything")
+		}
+		for _, s := range snapshots {
+			all := model{}
+			for start := ""; ; {
+				h.do(Request{Op: Range, Key: []byte(start), Max: 5000, At: s.Snapshot})
+				a := h.client.pairs[h.nextID]
+				for i, k := range a.keys {
+					all[k] = a.values[i]
+				}
+				if start = a.next; start == "" {
+					break
+				}
+			}
+			sameContent(t, all, s.holds)
+			h.tree.Release(s.Snapshot)
+			h.do(Request{Op: Get, Key: key(), At: s.Snapshot}, Request{Op: Range, At: s.Snapshot, Max: 100})
+			for _, id := range []uint64{h.nextID - 1, h.nextID} {
+				if err := h.client.failed[id]; !errors.Is(err, ErrSnapshotGone) {
+					t.Errorf("request %d of a released snapshot: %v", id, err)
+				}
+			}
+		}
+		h.pass(3 * time.Second)
+		if last := h.store.frees[len(h.store.frees)-1]; last != h.oldest() {
+			t.Errorf("FREE of all before %d, the oldest leaf is %d", last, h.oldest())
+		}
+		sameContent(t, h.dump(), m)
+		h.checkFrames()
+	})
+}
+
+// checkSnapshot reads a little of a snapshot.
+func (h *harness) checkSnapshot(s *Snapshot, holds model, key []byte) {
+	h.t.Helper()
+	h.do(Request{Op: Get, Key: key, At: s}, Request{Op: Range, Key: key, Max: 1000, At: s})
+	got, found := h.value(h.nextID - 1)
+	if want, there := holds[string(key)]; found != there || got != want {
+		h.t.Fatalf("%q: %q, %t; want %q, %t", key, got, found, want, there)
+	}
+	a := h.client.pairs[h.nextID]
+	if err := a.check(holds, &Request{Key: key, Max: 1000}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestDroppedSnapshot: a snapshot can be given up while reads of it wait for pages.
+func TestDroppedSnapshot(t *testing.T) {
+	h, leaves := damagedStore(t)
+	s := h.snapshot("test")
+	h.step(nil, Request{Op: Get, Key: []byte(leaves[3].keys[0]), At: s}, Request{Op: Range, Key: []byte(leaves[9].keys[0]), Max: 1 << 20, At: s})
+	s.Drop()
+	h.tree.Release(s)
+	h.settle()
+	for id := h.nextID - 1; id <= h.nextID; id++ {
+		if err := h.client.failed[id]; !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("request %d: %v", id, err)
+		}
+	}
+	h.checkFrames()
+}
+
+// TestForgottenSnapshot: the log names a snapshot that stays open, now and then.
+func TestForgottenSnapshot(t *testing.T) {
+	var text bytes.Buffer
+	cfg := testConfig()
+	cfg.Log = slog.New(slog.NewTextHandler(&text, nil))
+	h := newHarness(t, newMemStore(512), cfg)
+	h.step(nil)
+	s := h.snapshot("the forgotten one")
+	h.pass(snapshotComplaint - 2*time.Second)
+	if text.Len() > 0 {
+		t.Errorf("too early: %s", &text)
+	}
+	h.pass(snapshotComplaint + 4*time.Second)
+	if n := strings.Count(text.String(), "the forgotten one"); n != 2 {
+		t.Errorf("it is named %d times: %s", n, &text)
+	}
+	h.tree.Release(s)
+	h.pass(2 * snapshotComplaint)
+	if n := strings.Count(text.String(), "the forgotten one"); n != 2 {
+		t.Errorf("it is named after its release: %s", &text)
+	}
+}
+
+// backup carries out one Backup.
+func (h *harness) backup(snapshot uint64, start string) (id uint64, a rangeAnswer, err error) {
+	h.t.Helper()
+	requests := []Request{{Op: Backup, Snapshot: snapshot, Key: []byte(start), Max: 2000}}
+	h.do(requests...)
+	return requests[0].Snapshot, h.client.pairs[h.nextID], h.client.failed[h.nextID]
+}
+
+// TestBackup: the pieces of a backup are of one moment, and its snapshot goes with the last of them.
+func TestBackup(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(512), cfg)
+		h.do(sets(0, 1000, "before")...)
+		all := model{}
+		id, a, err := h.backup(0, "")
+		for ; a.next != ""; _, a, err = h.backup(id, a.next) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, k := range a.keys {
+				all[k] = a.values[i]
+			}
+			h.do(sets(rand.IntN(1000), 50, "after")...)
+		}
+		for i, k := range a.keys {
+			all[k] = a.values[i]
+		}
+		want := model{}
+		for i := range 1000 {
+			want[fmt.Sprintf("%06d", i)] = "before"
+		}
+		sameContent(t, all, want)
+		if n := h.tree.Stats().Snapshots; n != 0 {
+			t.Errorf("%d snapshots after the end", n)
+		}
+		h.pass(2 * flushIdleAfter) // until then the journal has the changes, and the tree is the same
+		if _, _, err := h.backup(id, ""); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestLeases: a backup that is not gone on with loses its snapshot in the end, there are not many at a
+// time, and the id of one means the same to the next process, unless there are changes.
+func TestLeases(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(512), cfg)
+		h.do(sets(0, 1000, "v")...)
+		old, _, err := h.backup(0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range maxLeases - 1 {
+			h.do(set(fmt.Sprint(i), "v"))
+			if _, _, err = h.backup(0, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.do(set("one more", "v"))
+		if _, _, err := h.backup(0, ""); !errors.Is(err, ErrTooManySnapshots) {
+			t.Errorf("with %d backups: %v", maxLeases, err)
+		}
+		h.pass(leaseTime - 2*time.Second)
+		if _, _, err := h.backup(old, "0"); err != nil {
+			t.Errorf("before the lease has run out: %v", err)
+		}
+		h.pass(3 * time.Second)
+		if n := h.tree.Stats().Snapshots; n != 1 {
+			t.Errorf("%d snapshots, one is in use", n)
+		}
+		h.pass(leaseTime)
+		if _, _, err := h.backup(old, "0"); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("after the lease has run out: %v", err)
+		}
+
+		id, a, err := h.backup(0, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h = newHarness(t, h.store, cfg)
+		if same, _, err := h.backup(id, a.next); err != nil || same != id {
+			t.Errorf("after a restart: %d instead of %d, %v", same, id, err)
+		}
+		h = newHarness(t, h.store, cfg)
+		h.do(set("again", "v"))
+		h.pass(2 * flushIdleAfter)
+		if _, _, err := h.backup(id, a.next); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("after a restart and a change: %v", err)
+		}
+	})
+}
+
+// TestSharedLease: two backups of one tree do not get into each other's way.
+func TestSharedLease(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(512), cfg)
+		h.do(sets(0, 100, "v")...)
+		one, a, _ := h.backup(0, "")
+		two, _, _ := h.backup(0, "")
+		if one != two {
+			t.Errorf("ids %d and %d for the same tree", one, two)
+		}
+		for err := error(nil); a.next != ""; {
+			if _, a, err = h.backup(one, a.next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, _, err := h.backup(two, ""); err != nil {
+			t.Errorf("when the other one has ended: %v", err)
+		}
+	})
+}
+
+// atomic carries out requests that belong together.
+func (h *harness) atomic(requests ...Request) {
+	for i := range requests {
+		h.nextID++
+		requests[i].ID = h.nextID
+	}
+	b := &Batch{Client: h.client, Requests: requests, Atomic: true}
+	out := h.tree.Step(Inputs{Now: h.now, Requests: b})
+	for op := out.First; op != nil; {
+		next := op.Link.Next()
+		op.SetNext(nil)
+		h.held = append(h.held, op)
+		op = next
+	}
+	h.settle()
+}
+
+// TestAtomic: requests that belong together go into one commit, however many they are.
+func TestAtomic(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		const n = 3000 // more than a commit takes of others
+		h := newHarness(t, newMemStore(512), cfg)
+		h.step(nil, sets(0, 50, "a")...)
+		before := len(h.store.appends)
+		h.atomic(sets(0, n, "b")...)
+		if n := len(h.store.appends) - before; n > 2 {
+			t.Errorf("%d appends", n)
+		}
+		if got := h.dump(); len(got) != n || got["000000"] != "b" {
+			t.Errorf("%d pairs, the first is %q", len(got), got["000000"])
+		}
+		h.check()
+		h.checkFrames()
+	})
+}
+
+// TestAtomicDamaged: if one of several that belong together cannot be carried out, none is; others are.
+func TestAtomicDamaged(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h, leaves := damagedStore(t)
+		h = newHarness(t, h.store, cfg)
+		bad, good := leaves[len(leaves)/3], leaves[2*len(leaves)/3]
+		before := model(newHarness(t, h.store.clone(), cfg).dump())
+		h.store.unread[bad.block] = errDisk
+		other := newRecorder()
+		h.stepFor(other, nil, set(good.keys[1], "other"))
+		otherID := h.nextID
+		modify := func(key string) Request { return Request{Op: Modify, Key: []byte(key), Value: []byte("together")} }
+		h.atomic(modify(good.keys[0]), modify(bad.keys[0]), modify(leaves[0].keys[0]))
+		for id := h.nextID - 2; id <= h.nextID; id++ {
+			if err := h.client.failed[id]; !errors.Is(err, errDisk) {
+				t.Errorf("request %d: %v", id, err)
+			}
+		}
+		if !other.done[otherID] {
+			t.Error("somebody else's request has not been carried out")
+		}
+		delete(h.store.unread, bad.block)
+		before[good.keys[1]] = "other"
+		h = newHarness(t, h.store, cfg)
+		sameContent(t, h.dump(), before)
+	})
+}
