@@ -7,9 +7,9 @@ import (
 	"kivaloo/disk"
 )
 
-// Checkpoint makes a copy of the store, as it is now, in dir, which must be missing or empty. The copy is a store
-// like any other, with the block size of this one and nothing that is out of date in it. Changes go on meanwhile. dir has
-// the whole copy, durable, or is as it was.
+// Checkpoint copies the store, as it is now, into the directory dir, which must be missing or empty. The
+// copy is a store like any other, with the same block size and without garbage. Changes go on meanwhile.
+// Afterwards dir has the whole copy, durable, or is as it was.
 func (db *DB) Checkpoint(ctx context.Context, dir string) error {
 	s, err := db.snapshot(ctx, "checkpoint")
 	if err != nil {

@@ -27,28 +27,30 @@ type Options struct {
 	// BlockSize is the length of a page in bytes, 512 to 131072. 0 means what the store has, or
 	// DefaultBlockSize for a new one. An existing store has to have it.
 	BlockSize int
-	// CacheBytes is how much memory pages may take. 0 means 128 MiB. At least 1024 pages.
+	// CacheBytes is how much memory pages, their indexes and memtables may take together. 0 means
+	// 128 MiB. At least 1024 pages.
 	CacheBytes int
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes. 0 means what
 	// the block size allows, at most MaxLen.
 	MaxKey, MaxValue int
-	// StorageCost is what a month of storing a GB costs over the cost of a million I/Os: how eagerly space is
-	// reclaimed. 0 means DefaultStorageCost; a negative one means never.
+	// StorageCost is the price of storing a GB for a month over that of a million I/Os: how eagerly space
+	// is reclaimed. 0 means DefaultStorageCost; a negative one means never.
 	StorageCost float64
-	// CommitDelay is how long a change may wait for others to be committed with, and MinCommit how many of them
-	// are committed without waiting any longer. Without them whatever has come while one commit was under
-	// way goes into the next.
+	// CommitDelay is how long a change may wait for others to share its commit. MinCommit is how many
+	// waiting changes end that wait. Without them, all changes that arrive during one commit go into the
+	// next.
 	CommitDelay time.Duration
 	MinCommit   int
-	// JournalBytes is how long the journal of changes may become before the pages that they are in are written; opening a
-	// store that was not closed replays it. 0 means 64 MiB, a negative one that there is none: each commit writes its pages.
+	// JournalBytes is how many bytes of changes are collected in memory, and made durable by a journal,
+	// before a flush writes them into pages. Opening a store that was not closed replays the journal. 0
+	// means 64 MiB. With a negative one there is no journal: each commit writes its pages.
 	JournalBytes int64
-	// NoSync has changes acknowledged before they are on the disk: a power cut can lose some, and what is
-	// there after it may not be a store any more. A crash of the process alone does no harm.
+	// NoSync acknowledges changes before they are on the disk: a power cut can lose some, or damage the
+	// whole store. A crash of the process alone does no harm.
 	NoSync bool
-	// ReadOnly opens an existing store without changing anything, also beside others who read it.
+	// ReadOnly opens an existing store without changing it. Several processes may do so at once.
 	ReadOnly bool
-	// Log is told what is wrong with the store. nil: nobody.
+	// Log gets reports of everything that is wrong with the store. nil: nobody does.
 	Log *slog.Logger
 }
 
@@ -56,12 +58,12 @@ type Options struct {
 // goroutines at once. Byte slices that are passed in may be reused once the method has returned; those
 // returned belong to the caller, but for the pairs of a Range.
 //
-// Reads run on the goroutine that calls, over pages in memory, and do not wait for writes. A read sees every change
-// that was acknowledged before it began. Changes that come while one commit is on its way to the disk go there
-// together with the next: many goroutines at once are what makes writing fast.
+// Reads run on the calling goroutine, in memory, and do not wait for writes. A read sees every change
+// that was acknowledged before it began. Changes that arrive while one commit is on its way to the disk
+// share the next commit, so writing is fast with many goroutines at once.
 //
-// A context bounds the wait, not the change: one that was under way when the context ended may still be made, which
-// OpError.Sent tells.
+// A context bounds the wait, not the change. A change that was under way when the context ended may yet
+// take effect: OpError.Sent is true then.
 type DB struct {
 	dir     string
 	log     *slog.Logger
@@ -207,7 +209,7 @@ func (db *DB) Params(ctx context.Context) (Params, error) {
 	return db.limits, nil
 }
 
-// push gives the actor a batch.
+// push gives the actor a chain of requests.
 func (db *DB) push(b *tree.Batch) error {
 	db.using.RLock()
 	defer db.using.RUnlock()

@@ -122,7 +122,7 @@ func (c *dbCall) Release(*tree.Batch) {
 	c.release()
 }
 
-// nobody is the client of a batch without requests.
+// nobody is the client of a tree.Batch without requests.
 type nobody struct{}
 
 func (nobody) Value(*tree.Request, []byte, bool)        {}

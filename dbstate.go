@@ -22,7 +22,7 @@ type Stats struct {
 	Commits       int64 // each of one or more changes
 	Written       int64 // blocks
 	Read          int64 // pages
-	Memtables     int   // that hold changes which are not in pages yet: the journal has them
+	Memtables     int   // those that hold changes: the journal has these, pages do not yet
 	MemtableBytes int64 // memory that memtables take
 	JournalBytes  int64 // of the journal that opening the store would replay now
 	Flushes       int64 // memtables that have been written into pages
@@ -41,17 +41,18 @@ func (db *DB) Stats() Stats {
 	}
 }
 
-// Event is something that a DB does now and then, and that can be felt by those who use it: "cleaning" (old pages are
-// rewritten, so that space can be freed), "flush" (a memtable is written into pages), "fsync stall" (the disk has taken long), "snapshot" (one was
-// open, so that nothing could be freed).
+// Event is something that a DB does now and then, and that its users may feel: "cleaning" (old pages
+// are rewritten, so that space can be freed), "flush" (a memtable is written into pages), "fsync stall"
+// (the disk took long), "snapshot" (one was open, so that nothing was freed).
 type Event = actors.Event
 
-// Events returns what has happened since event number n, the first being 0, and then what is going on. next is the
-// n to ask with for what comes later. The latest 1024 are kept.
+// Events returns the events that ended from number n on, the first being 0, and then those under way.
+// With next as n, the next call returns later ones. The latest 1024 are kept.
 func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.Since(n) }
 
-// Verify has what is in memory only saved, reads every page of the store as it is then from the disk, and checks all that is
-// known of it. Changes go on meanwhile. The error is the first thing that is wrong, a *CorruptionError or what the disk says.
+// Verify flushes, reads every page of the resulting tree from the disk, and checks everything that must
+// hold. Changes go on meanwhile. The error is the first fault, a *CorruptionError, or an error of the
+// disk.
 func (db *DB) Verify(ctx context.Context) error {
 	if _, err := db.verify(ctx); err != nil {
 		return db.opError("verify", false, err)
@@ -59,7 +60,7 @@ func (db *DB) Verify(ctx context.Context) error {
 	return nil
 }
 
-// verify is Verify, and returns how many pairs there are.
+// verify is Verify. It returns the number of pairs.
 func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -84,7 +85,7 @@ func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
 	return 0, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)}
 }
 
-// verifyCopy verifies a store that has been made of so many pairs, all of which must be there.
+// verifyCopy verifies a store that was made of so many pairs.
 func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
 	n, err := db.verify(ctx)
 	switch {
@@ -96,7 +97,8 @@ func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
 	return nil
 }
 
-// checkTree reads every page under root. It returns ErrClosed if the DB is closed meanwhile, which waits for it.
+// checkTree reads every page under root. If the DB is closed meanwhile, it returns ErrClosed, and Close
+// waits for it.
 func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, error) {
 	db.using.RLock()
 	if db.closed {

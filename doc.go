@@ -12,8 +12,8 @@
 //
 //	db, err := kivaloo.Open("./data", kivaloo.Options{})
 //
-// Both are a Store, so that a program can have either. A DB has, besides, batches that are atomic, snapshots,
-// and copies made while it is in use.
+// Both are a Store, so that a program can have either. A DB also has atomic batches, snapshots, and
+// checkpoints: copies made while it is in use.
 //
 // # Client
 //
@@ -43,17 +43,19 @@
 //
 // # DB
 //
-// A DB has a goroutine that owns the tree of pages and those of the block store. Reads do not go there:
+// A DB has one goroutine that owns the tree, and a few for the block store. Reads do not go there:
 //
-//	Get, Range, Snapshot.Get ... --> pages in memory, on the goroutine that calls
+//	Get, Range, Snapshot.Get ... --> memtables and pages in memory, on the calling goroutine
 //	                                   | a page that is not in memory
 //	                                   v
-//	Set, Apply, ... ---------------> mailbox --> tree --> one append for all that has come
+//	Set, Apply, ... ---------------> mailbox --> tree --> one commit of all that has arrived
 //	     ^                                        |
-//	     +------------- durable ------------------+
+//	     +-------- durable in the journal --------+
 //
-// It serves one process. Others can read the directory when that has ended, or at the same time be clients of it if
-// it is kivaloo serve that keeps the store.
+// Changes stay in a memtable until a flush writes them into pages. A Close flushes.
+//
+// A DB serves one process. Several processes at once can use a store that kivaloo serve keeps, each as
+// a client.
 //
 // # Reading order
 //
@@ -61,9 +63,9 @@
 // Client; call.go takes a request from its caller to its answer, session.go is
 // one connection, dial.go makes one, reconnect.go replaces it; limits.go has the limits.
 //
-// db.go opens a DB; dbread.go, dbwrite.go, batch.go, snapshot.go and dbstate.go are its methods, dbcall.go is a
-// request to its tree, checkpoint.go copies it.
+// db.go opens a DB; dbread.go, dbwrite.go, batch.go, snapshot.go and dbstate.go are its methods,
+// dbcall.go is a request to its tree, checkpoint.go copies it.
 //
 // Backups: clientbackup.go and dbbackup.go make them, restore.go makes a store of one, backupfile.go has
-// their form, and backupposition.go finds where one that was interrupted goes on.
+// their format, and backupposition.go finds where an interrupted one goes on.
 package kivaloo

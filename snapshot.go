@@ -10,8 +10,8 @@ import (
 	"kivaloo/tree"
 )
 
-// Snapshot is a DB at one moment, to be read while changes go on. What is replaced meanwhile takes space on the disk until
-// it is closed. Its methods may be called from any number of goroutines at once.
+// Snapshot is a DB at one moment, to be read while changes go on. Until it is closed, everything that
+// they replace takes space on the disk. Any number of goroutines may call its methods at once.
 type Snapshot struct {
 	db      *DB
 	at      *tree.Snapshot
@@ -20,9 +20,9 @@ type Snapshot struct {
 	cleanup runtime.Cleanup
 }
 
-// Snapshot returns the store as it is now: with every change that has been acknowledged, and no other. It is to be
-// closed. Options.Log is told of those that are open for long, and of those that are dropped without Close, which the
-// garbage collector closes; it names them by the line that has called Snapshot.
+// Snapshot returns the store as it is now: with every acknowledged change, and no other. The caller
+// closes it. Options.Log gets a line about each snapshot that is open for long, and about each that was
+// dropped without Close, which the garbage collector closes. It names the line that called Snapshot.
 func (db *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
 	return db.snapshot(ctx, callerLine())
 }
@@ -42,7 +42,8 @@ func (db *DB) snapshot(ctx context.Context, name string) (*Snapshot, error) {
 	return s, nil
 }
 
-// take returns the snapshot that ask gets from the tree. If ctx ends before that comes, it is released when it does.
+// take returns the snapshot that ask gets from the tree. If ctx ends first, the snapshot is released as
+// soon as it is there.
 func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Snapshot, error))) (*tree.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Sn
 		return nil, err
 	}
 	select {
-	case r := <-taken: // batches, or a checkpoint, come to their end first
+	case r := <-taken: // a commit, or a flush, ends first
 		return r.at, r.err
 	case <-ctx.Done():
 	}

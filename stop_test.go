@@ -25,7 +25,7 @@ func wantFlushed(t testing.TB, dir string) {
 	j, err := tree.CheckJournal(t.Context(), s, root)
 	mustDo(t, err)
 	if last := s.Info().Last; root.Block != last || j.Commits > 0 {
-		t.Fatalf("the root is block %d of %d; %d batches are to be replayed", root.Block, last, j.Commits)
+		t.Fatalf("the root is block %d of %d; %d commits are to be replayed", root.Block, last, j.Commits)
 	}
 }
 
@@ -50,15 +50,14 @@ func TestCloseFlushes(t *testing.T) {
 	}
 }
 
-// TestCloseAfterCheckpoint: so does a Close after a checkpoint that a change has overtaken. The mark behind its root
-// is nothing to replay.
-func TestCloseAfterCheckpoint(t *testing.T) {
+// TestCloseDuringFlush: so does a Close during a flush that a change has overtaken.
+func TestCloseDuringFlush(t *testing.T) {
 	dir, value := t.TempDir(), make([]byte, 200)
 	for range 15 {
 		db, err := kv.Open(dir, kv.Options{NoSync: true, JournalBytes: 1 << 20})
 		mustDo(t, err)
 		b := db.NewBatch()
-		for i := range 20_000 { // so much that a checkpoint begins, and takes several appends
+		for i := range 20_000 { // so much that a flush begins, and takes several appends
 			b.Set(fmt.Append(nil, i), value)
 		}
 		mustDo(t, db.Apply(t.Context(), b))

@@ -17,7 +17,7 @@ const tornCommits = 12
 // journal only, at the given blocks. want is all that was acknowledged.
 func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint64, want contents) {
 	t.Helper()
-	for range 100 { // until no checkpoint comes between the commits
+	for range 100 { // until no flush comes between the commits
 		dir := t.TempDir()
 		want = contents{}
 		commit := func(db *kv.DB, key string) {

@@ -8,7 +8,7 @@ import (
 	"kivaloo/disk/simfs"
 )
 
-// A context bounds the wait of Verify for a checkpoint that the disk keeps from ending, and leaves no snapshot behind.
+// A context bounds the wait of Verify for a flush that the disk holds up, and no snapshot is left behind.
 func TestVerifyIsNotHeldUp(t *testing.T) {
 	fsys := simfs.New("store")
 	hold, held := make(chan struct{}), make(chan struct{}, 1)

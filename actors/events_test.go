@@ -36,13 +36,13 @@ func TestEvents(t *testing.T) {
 		e.Begin("cleaning") // it goes on
 		e.Mark("stall", 300*time.Millisecond)
 		time.Sleep(time.Second)
-		e.Begin("checkpoint")
-		want(0, 1, "stall 300ms;cleaning 2s...;checkpoint 0s...;")
-		want(1, 1, "cleaning 2s...;checkpoint 0s...;")
+		e.Begin("flush")
+		want(0, 1, "stall 300ms;cleaning 2s...;flush 0s...;")
+		want(1, 1, "cleaning 2s...;flush 0s...;")
 		e.End("cleaning")
 		e.End("cleaning")
-		want(1, 2, "cleaning 2s;checkpoint 0s...;")
-		want(7, 2, "stall 300ms;cleaning 2s;checkpoint 0s...;") // of before a restart
+		want(1, 2, "cleaning 2s;flush 0s...;")
+		want(7, 2, "stall 300ms;cleaning 2s;flush 0s...;") // of before a restart
 		list, _ := e.Since(0)
 		if at := list[0].Began.Sub(start); at != 700*time.Millisecond {
 			t.Errorf("the stall began after %v", at)

@@ -32,7 +32,8 @@ const (
 	// beyond the spread is files of which not all blocks are garbage, and appends under way.
 	DefaultMaxSpread = 1.8
 
-	// DefaultJournalBytes is how long the journal becomes: replaying it takes well under a second.
+	// DefaultJournalBytes is how many bytes of changes a memtable collects: replaying them takes well
+	// under a second.
 	DefaultJournalBytes = 64 << 20
 
 	// minMemtableBytes is how much a memtable may hold however small the tree is. Of a larger tree it

@@ -24,7 +24,7 @@ type Config struct {
 	StorageCost  float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
 	MaxSpread    float64       // see cleaner; 0: no such limit
 	CommitDelay  time.Duration // how long the first request of a commit waits for others
-	JournalBytes int64         // how long the journal may become; 0: there is none, each commit writes its pages
+	JournalBytes int64         // changes that a memtable collects before its flush; 0: no journal, each commit writes its pages
 	MinCommit    int           // commit as soon as this many requests are waiting; 0: no such number
 	ReadOnly     bool          // nothing is changed; the store may be open for reading only
 	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them

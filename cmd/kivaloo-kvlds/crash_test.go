@@ -57,7 +57,7 @@ func TestCrashes(t *testing.T) {
 	if daemontest.Torture() {
 		rounds = crashesLong
 	}
-	for name, journal := range map[string]string{"pages": "0", "journal": "1048576", "checkpoints all the time": "4096"} {
+	for name, journal := range map[string]string{"pages": "0", "journal": "1048576", "short journal": "4096"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			crashOften(t, rounds, "-C", "1024", "-S", eager, "--journal", journal)

@@ -66,7 +66,7 @@ func explainBlockSize(err error) error {
 	return err
 }
 
-// fold has the journal of the store in dir replayed and saved.
+// fold replays the journal of the store in dir, and flushes it into pages.
 func fold(dir string, blockSize int, log *slog.Logger) error {
 	err := tree.FoldDir(dir, disk.Options{BlockSize: blockSize, Log: log}, tree.Config{MaxKey: -1, MaxValue: -1, Log: log})
 	return explainBlockSize(err)

@@ -82,7 +82,7 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
 	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
 	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
-	f.Var(&o.journal, "journal", "how long the journal of changes may become before pages are written; 0: each commit writes its pages")
+	f.Var(&o.journal, "journal", "how many bytes of changes the journal collects before a flush writes them into pages; 0: no journal, each commit writes its pages")
 	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
 	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to be committed with, up to 1s")
 	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "so many waiting changes are committed without waiting any longer")

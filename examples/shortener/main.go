@@ -47,7 +47,7 @@ func run(ctx context.Context, listen, dir, addr string) (err error) {
 	if err != nil {
 		return err
 	}
-	// When nothing uses it any more. A DB saves what it has yet to save.
+	// When nothing uses it any more: closing a DB flushes it.
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	ln, err := net.Listen("tcp", listen)

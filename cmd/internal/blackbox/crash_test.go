@@ -38,7 +38,7 @@ const (
 // of each connection the first so many, each as a whole, and none behind a gap.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	// With a journal so short checkpoints run all the time.
+	// With so short a journal flushes run nearly all the time.
 	for name, journal := range map[string]string{"serve": "64M", "serve, short journal": "4k", "serve, pages": "0"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,2 @@
+// Package numbertest tests the number flags of a program.
+package numbertest
