@@ -24,6 +24,9 @@ import (
 // Only what was there at the last change of a client is rewritten. Otherwise what cleaning writes
 // would be cleaned in its turn, and an idle store would never come to rest.
 //
+// A flush comes to the leaves in the order of their keys, so what it has not come to yet is as old as
+// the flush before it. Only what that one has left alone is rewritten for the sake of its age.
+//
 // A leaf that cannot be read cannot be moved. It is left out of the debt: otherwise everything else
 // would be rewritten again and again for the sake of it.
 type cleaner struct {
@@ -38,6 +41,7 @@ type cleaner struct {
 	lost     map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
 	rewrote  bool                     // since the last tick, leaves that had waited
 	changed  uint64                   // block behind the last commit of a client, or where the store ended when it was opened
+	flushes  [2]uint64                // blocks where the last flush began, and the one before it
 	used     uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
 	ran      time.Duration            // when old leaves were last rewritten
 
@@ -176,11 +180,19 @@ func (t *Tree) journalBytes() int64 {
 	return int64(t.appends.blocks-t.appends.durable.before) * int64(t.cache.blockSize)
 }
 
-// spreadTooFar reports whether the store takes more space than it may, because of the journal among
-// other things.
+// spreadTooFar reports whether the store takes more space than it may because of its journal.
 func (t *Tree) spreadTooFar() bool {
 	return t.cfg.MaxSpread > 0 && !t.clean.off && t.journalBytes() >= minMemtableBytes/2 &&
-		float64(t.clean.used) > t.cfg.MaxSpread*float64(t.view.tree.nodes)
+		float64(t.clean.used) > t.cfg.MaxSpread*float64(t.view.tree.nodes) &&
+		t.appends.durable.block < t.cache.node(t.view.tree.root).oldest
+}
+
+// flushBegins notes where a flush begins. Where each commit is a flush all of it goes out at once.
+func (cl *cleaner) flushBegins() {
+	next := cl.t.appends.next
+	if cl.flushes = [2]uint64{next, cl.flushes[0]}; cl.t.flush.committing() {
+		cl.flushes[1] = next
+	}
 }
 
 // afterAppend takes account of an append of so many blocks.
@@ -209,7 +221,7 @@ func (cl *cleaner) findOldLeaves() {
 	if t.view.tree.nodes/2 >= t.appends.next {
 		return
 	}
-	young := min(t.appends.next-t.view.tree.nodes/2, cl.changed)
+	young := min(t.appends.next-t.view.tree.nodes/2, cl.changed, cl.flushes[1])
 	todo := oldHeap{}
 	if root := t.cache.node(t.view.tree.root); root.oldest < young {
 		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, height: int(root.height)})
@@ -285,22 +297,41 @@ func (cl *cleaner) due() bool {
 	return len(cl.waiting) > 0 && cl.on() && cl.t.now-max(cl.ran, cl.t.changed) >= cleanAfter
 }
 
-// takeReady takes up to n of the leaves that wait for a step that is being built. The touches are in
-// the order of their keys.
+// takeReady takes up to n of the leaves that wait for a step that is being built, and forgets those
+// that have been rewritten meanwhile. The touches are in the order of their keys.
 func (cl *cleaner) takeReady(n int) []change {
-	n = min(n, len(cl.waiting))
-	if n == 0 {
-		return nil
-	}
-	cl.taken = append(cl.taken[:0], cl.waiting[:n]...)
-	cl.waiting = slices.Delete(cl.waiting, 0, n)
-	touches := make([]change, 0, n)
-	for _, leaf := range cl.taken {
+	var touches []change
+	cl.taken = cl.taken[:0]
+	i := 0
+	for ; i < len(cl.waiting) && len(touches) < n; i++ {
+		leaf := cl.waiting[i]
+		if cl.isStale(leaf) {
+			delete(cl.marked, leaf.block)
+			continue
+		}
+		cl.taken = append(cl.taken, leaf)
 		touches = append(touches, change{key: leaf.key, action: touch, block: leaf.block})
 	}
-	slices.SortFunc(touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
-	cl.ran, cl.rewrote = cl.t.now, true
+	cl.waiting = slices.Delete(cl.waiting, 0, i)
+	if len(touches) > 0 {
+		slices.SortFunc(touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
+		cl.ran, cl.rewrote = cl.t.now, true
+	}
 	return touches
+}
+
+// isStale reports whether a leaf is known to have been rewritten.
+func (cl *cleaner) isStale(leaf oldLeaf) bool {
+	c, root := cl.t.cache, cl.t.view.tree
+	if root.height == 0 {
+		return c.node(root.root).block != leaf.block
+	}
+	id, _, err := c.descend(root.root, leaf.key, 1)
+	if id == noNode || err != nil {
+		return false
+	}
+	nd := c.node(id)
+	return c.blockOf(nd, c.childFor(nd, leaf.key)) != leaf.block
 }
 
 // finish forgets the leaves that were taken: they have been rewritten, or cannot be. Those that were

@@ -138,6 +138,7 @@ func (f *flusher) begin() bool {
 	f.carried, f.carriedTo = 0, nil
 	if n := len(t.view.tables); n > 1 {
 		f.table, f.state = t.view.tables[n-1], flushSorting
+		t.clean.flushBegins()
 		t.events.Begin(EventFlush)
 		return true
 	}
