@@ -534,6 +534,9 @@ func (s *tailSearch) follow(end appendAt) (Root, error) {
 		a = before
 	}
 	slices.Reverse(commits)
+	if !root.recorded && len(commits) > 0 { // the first one says itself that it came right after the root
+		root.start = start{seq: commits[0].seq, block: commits[0].block}
+	}
 	root.commits = slices.DeleteFunc(commits, func(c commitAt) bool { return c.seq < root.start.seq })
 	root.last, root.lastSeq = end.last, root.start.seq-1
 	if n := len(root.commits); n > 0 {
