@@ -164,7 +164,7 @@ func (f *flusher) beginStep() bool {
 		return false
 	}
 	t := f.t
-	f.leaves = max(1, flushStepBytes/t.cache.blockSize)
+	f.leaves = max(1, t.cfg.stepBytes/t.cache.blockSize)
 	if t.cramped {
 		f.leaves = max(1, f.leaves/crampedShare)
 	}

@@ -103,6 +103,10 @@ const (
 	// seal and the flush record.
 	maxBehindChild = 3
 
+	// maxFlippedBytes is the longest append that is looked through for a flipped bit. In a longer one, that was cut short, one could
+	// be found that is none.
+	maxFlippedBytes = 1 << 20
+
 	// readAheadPages bounds how many leaves one RANGE asks for at once.
 	readAheadPages = 64
 

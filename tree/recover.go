@@ -16,8 +16,8 @@ import (
 )
 
 // Open opens the tree in a store, making an empty one if the store has never been written: it finds
-// the last root, and reads what the journal says since into a memtable. It reads no other page and
-// writes nothing. The store stays the caller's to close.
+// the last root, checks that the append of that root is whole, and reads what the journal says since
+// into a memtable. It reads no other page and writes nothing. The store stays the caller's to close.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
 	o, err := look(store, cfg)
 	if err != nil {

@@ -1,9 +1,11 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"slices"
 
 	"kivaloo/actors"
@@ -97,6 +99,15 @@ type appendAt struct {
 	root     Root // a Page of nil: there is none
 }
 
+// trust says what is known of an append before it is looked at.
+type trust uint8
+
+const (
+	mayBeTorn    trust = iota // nothing
+	acknowledged              // another one followed it: what cannot be read is taken for good
+	onlyCommit                // the same, and its root does not matter
+)
+
 // tornError: an append is not whole.
 type tornError struct {
 	previous uint64 // last block of the append before, if known, else noBlock
@@ -105,30 +116,27 @@ type tornError struct {
 }
 
 func (e *tornError) Error() string { return e.err.Error() }
+func (e *tornError) Unwrap() error { return e.err }
 
 // findEnd returns the last append that is whole.
 func (s *tailSearch) findEnd() (appendAt, error) {
 	gap := 0
 	for at := s.store.Info().Last; ; at-- {
 		claims := len(s.claims)
-		a, err := s.appendEndingAt(at, true)
+		a, err := s.appendEndingAt(at, mayBeTorn)
 		var torn *tornError
 		switch {
 		case err == nil:
 			s.claims = s.claims[:claims]
 			return a, s.checkClaims(&a)
-		case errors.Is(err, errNoBlock):
-			if gap++; gap > maxScanGap {
-				return a, s.noRoot()
-			}
 		case errors.As(err, &torn):
 			gap = 0
 			if torn.previous != noBlock {
-				before, err := s.appendEndingAt(torn.previous, true)
+				before, err := s.appendEndingAt(torn.previous, mayBeTorn)
 				if err != nil {
 					return a, s.unreachable(torn.previous, at, err)
 				}
-				if s.wasDurable(torn.root, &before) {
+				if s.wasDurable(torn.root, torn.previous) {
 					s.log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", at, "err", torn.err)
 					return a, nil
 				}
@@ -136,8 +144,14 @@ func (s *tailSearch) findEnd() (appendAt, error) {
 				return before, nil
 			}
 			s.skip(at, torn.err)
+		case errors.Is(err, errNoBlock):
+			if gap++; gap > maxScanGap {
+				return a, s.noRoot()
+			}
 		case errors.Is(err, disk.ErrRot): // it was durable
 			return a, &BlockError{at, fmt.Errorf("%w: what was in it is not known: restore the store from a backup", err)}
+		case errors.Is(err, errFlipped):
+			return a, err
 		case !errors.Is(err, disk.ErrCorrupt):
 			return a, fmt.Errorf("look for the last append: %w", err)
 		case errors.Is(err, errNotRoot): // of an append that was cut short
@@ -161,10 +175,10 @@ func (s *tailSearch) noRoot() error {
 // unreachable is the error for an append that was acknowledged, since the one at block by came after
 // it.
 func (s *tailSearch) unreachable(block, by uint64, err error) error {
-	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) {
+	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) && !errors.Is(err, errNoBlock) {
 		return fmt.Errorf("read block %d: %w", block, err)
 	}
-	return &BlockError{block, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but %v", disk.ErrCorrupt, by, err)}
+	return &BlockError{block, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but %w", disk.ErrCorrupt, by, err)}
 }
 
 // skip notes that something cannot be used.
@@ -175,9 +189,17 @@ func (s *tailSearch) skip(block uint64, why error) {
 }
 
 // wasDurable reports whether a root is known to have been durable although its append is not whole:
-// the tree before it has been freed.
-func (s *tailSearch) wasDurable(root *Root, before *appendAt) bool {
-	return root != nil && before.root.Page != nil && s.isGone(before.root.Oldest) && !s.isGone(root.Oldest)
+// the tree before it, as the append that ends at block previous has it, has been freed.
+func (s *tailSearch) wasDurable(root *Root, previous uint64) bool {
+	if root == nil || previous == noBlock || s.isGone(root.Oldest) {
+		return false
+	}
+	before, err := s.appendEndingAt(previous, acknowledged)
+	if err != nil {
+		return errors.Is(err, errNoBlock)
+	}
+	tree, err := s.follow(before)
+	return errors.Is(err, errNoBlock) || err == nil && s.isGone(tree.Oldest)
 }
 
 // isGone reports whether a block does not exist any more.
@@ -204,16 +226,15 @@ var errNotRoot = fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
 var errNoBlock = errors.New("there is no such block")
 
 // appendEndingAt returns the append of which block at is the last. It fails with a *tornError if that
-// is not whole, and with another error if at is not the last block of an append. The pages before a
-// root are checked only if it may have been torn: an append that another one followed was acknowledged.
-func (s *tailSearch) appendEndingAt(at uint64, mayBeTorn bool) (appendAt, error) {
+// is not whole, and with another error if at is not the last block of an append.
+func (s *tailSearch) appendEndingAt(at uint64, known trust) (appendAt, error) {
 	a := appendAt{last: at, previous: noBlock}
 	p, err := s.blocks.read(at)
 	if err != nil {
 		return a, err
 	}
-	if !journal.Is(p) {
-		err := s.rootAt(at, p, &a, mayBeTorn)
+	if !journal.Is(p) && !journal.OneBitOff(p) {
+		err := s.rootAt(at, p, &a, known)
 		return a, err
 	}
 	b, err := journal.ParseAt(at, p)
@@ -226,29 +247,48 @@ func (s *tailSearch) appendEndingAt(at uint64, mayBeTorn bool) (appendAt, error)
 		return a, &tornError{previous: b.Previous, err: fmt.Errorf("%w: a flush record without its root", disk.ErrCorrupt)}
 	}
 	a.commit = commitAt{seq: b.Seq, block: at - uint64(b.Piece), pieces: uint64(b.Pieces)}
-	rest := s.wholeCommit(&a, b)
-	if errors.Is(rest, disk.ErrRot) {
-		return a, rest
+	torn := s.wholeCommit(&a, b)
+	if errors.Is(torn, disk.ErrRot) {
+		return a, torn
 	}
-	if b.First < a.commit.block {
-		// Its root may be whole although the commit is not: it holds only what was durable before.
-		rootAt := a.commit.block - 1
-		err := s.rootBefore(rootAt, &a, mayBeTorn)
-		switch {
-		case err != nil && mayBeTorn && !errors.Is(err, disk.ErrRot):
-			return a, &tornError{previous: b.Previous, err: fmt.Errorf("the root at block %d: %w", rootAt, err)}
-		case err != nil:
-			return a, err
-		case rest != nil:
-			s.skip(at, rest)
-			a.commit, a.last = commitAt{}, rootAt
-			return a, nil
+	if b.First == a.commit.block || known == onlyCommit {
+		if torn != nil {
+			return a, &tornError{previous: b.Previous, err: torn}
 		}
+		return a, nil
 	}
-	if rest != nil {
-		return a, &tornError{previous: b.Previous, err: rest}
+	var notWhole *tornError
+	rootAt := a.commit.block - 1
+	bad := s.rootBefore(rootAt, &a, known)
+	switch {
+	case bad != nil && !errors.Is(bad, disk.ErrCorrupt) && !errors.Is(bad, errNoBlock):
+		return a, bad
+	case bad != nil && torn != nil:
+		return a, &tornError{previous: b.Previous, err: fmt.Errorf("the root at block %d: %w", rootAt, bad)}
+	case errors.As(bad, &notWhole) && notWhole.root != nil: // the tree before and the journal hold all that this root does
+		s.passOver(&a, notWhole)
+	case bad != nil:
+		s.skip(rootAt, bad)
+	case torn != nil && known != mayBeTorn:
+		return a, torn
+	case torn != nil: // its root holds only what was durable before
+		s.skip(at, torn)
+		a.commit, a.last = commitAt{}, rootAt
 	}
 	return a, nil
+}
+
+// passOver takes an append without its root, unless nothing can take its place: where the tree before
+// has been freed, the root was durable.
+func (s *tailSearch) passOver(a *appendAt, torn *tornError) {
+	at := torn.root.Block
+	if torn.previous == noBlock || s.wasDurable(torn.root, torn.previous) {
+		s.log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", at, "err", torn)
+		a.root = *torn.root
+		return
+	}
+	s.skip(at, torn)
+	a.root = Root{}
 }
 
 // wholeCommit checks the pieces of a commit, of which b is to be the last.
@@ -273,14 +313,15 @@ func (s *tailSearch) wholeCommit(a *appendAt, b journal.Block) error {
 	return nil
 }
 
-// rootBefore reads the root at a block, before the journal blocks of the same append.
-func (s *tailSearch) rootBefore(at uint64, a *appendAt, mayBeTorn bool) error {
+// rootBefore reads the root at a block, before the journal blocks of the same append. That may have
+// been torn in an append of which the commit is whole, which was then taken, and others have followed.
+func (s *tailSearch) rootBefore(at uint64, a *appendAt, known trust) error {
 	p, err := s.blocks.read(at)
 	if err != nil {
 		return err
 	}
 	before := appendAt{last: at, previous: noBlock}
-	if err := s.rootAt(at, p, &before, mayBeTorn); err != nil {
+	if err := s.rootAt(at, p, &before, known); err != nil {
 		return err
 	}
 	if !before.root.recorded || before.previous != a.previous {
@@ -291,17 +332,17 @@ func (s *tailSearch) rootBefore(at uint64, a *appendAt, mayBeTorn bool) error {
 }
 
 // rootAt takes page p, at a block, for the root that an append ends in.
-func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) error {
+func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, known trust) error {
 	l, err := page.ParseHead(p)
-	if err != nil {
-		return err
+	if err == nil && !l.Root {
+		err = errNotRoot
 	}
-	if !l.Root {
-		return errNotRoot
+	var root Root
+	if err == nil {
+		root, err = readRoot(at, p)
 	}
-	root, err := readRoot(at, p)
 	if err != nil {
-		return err
+		return cmp.Or(s.flippedRoot(at, p, known), err)
 	}
 	if err := s.readRecord(&root); err != nil {
 		return err
@@ -310,7 +351,7 @@ func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) er
 		return fmt.Errorf("%w: a root that lacks changes, without a flush record that says which", disk.ErrCorrupt)
 	}
 	a.root, a.previous = root, root.previous
-	if !mayBeTorn {
+	if known == onlyCommit {
 		return nil
 	}
 	if root.recorded {
@@ -322,12 +363,17 @@ func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, mayBeTorn bool) er
 		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
 	}
 	switch {
+	case errors.Is(err, errFlipped):
+		return err
 	case err == nil, errors.Is(err, disk.ErrRot): // a block that was durable is evidence that its append was
 		return nil
 	case !errors.Is(err, disk.ErrCorrupt) && !errors.Is(err, errNoBlock):
+		if known == acknowledged {
+			return nil
+		}
 		return fmt.Errorf("check the last append: %w", err) // which says nothing about what was written
 	}
-	return &tornError{root.previous, &root, fmt.Errorf("the tree of this root is not whole, so it was never acknowledged: %w", err)}
+	return &tornError{root.previous, &root, fmt.Errorf("the tree of this root is not whole: %w", err)}
 }
 
 // readRoot checks a root page by itself.
@@ -343,12 +389,16 @@ func readRoot(block uint64, p []byte) (Root, error) {
 	}, nil
 }
 
-// readRecord notes in root what the flush record before it says, if there is one. Where block numbers
-// have gaps, a root that is a leaf may be an append by itself: then what is before it must not be
-// read.
+// loneRoot reports whether a root may be an append by itself, where block numbers have gaps: then what
+// is before it must not be read.
+func (s *tailSearch) loneRoot(root *Root) bool {
+	return s.blocks.sparse && root.Height == 0 && !root.Partial
+}
+
+// readRecord notes in root what the flush record before it says, if there is one.
 func (s *tailSearch) readRecord(root *Root) error {
 	root.start = start{seq: 1, block: root.Block + 1}
-	if root.Block == 0 || root.Height == 0 && !root.Partial && s.blocks.sparse {
+	if root.Block == 0 || s.loneRoot(root) {
 		return nil
 	}
 	p, err := s.blocks.read(root.Block - 1)
@@ -403,10 +453,64 @@ func (s *tailSearch) checkSum(first, seal uint64, root *Root, want uint32) error
 		}
 		sum = page.Sum(sum, p)
 	}
-	if page.Sum(sum, root.Page) != want {
+	if sum = page.Sum(sum, root.Page); sum != want {
+		if err := s.flipped(first, seal, root.Block, sum^want); err != nil && !root.recorded {
+			return err
+		}
 		return fmt.Errorf("%w: the append of blocks %d to %d does not have the checksum in its seal", disk.ErrCorrupt, first, root.Block)
 	}
 	return nil
+}
+
+// flippedRoot returns an error if page p, at a block, is the root of an append with a seal but for one bit.
+func (s *tailSearch) flippedRoot(at uint64, p []byte, known trust) error {
+	if known != mayBeTorn || at == 0 || s.blocks.sparse {
+		return nil
+	}
+	root := Root{Block: at, Page: slices.Clone(p)}
+	before, err := s.blocks.read(at - 1)
+	if err != nil {
+		return nil
+	}
+	if first, want, ok := page.ParseSeal(before); ok && first < at {
+		if err := s.checkSum(first, at-1, &root, want); errors.Is(err, errFlipped) {
+			return err
+		}
+	}
+	return nil
+}
+
+// errFlipped: what was in the block was acknowledged, so it cannot be passed over.
+var errFlipped = fmt.Errorf("%w: according to the checksum of its append one bit is flipped: restore the store from a backup", disk.ErrCorrupt)
+
+// flipped returns an error if the append of blocks first to last has the wrong sum, by off, because one bit of it is flipped,
+// not because it was cut short: then the other blocks are pages.
+func (s *tailSearch) flipped(first, seal, last uint64, off uint32) error {
+	size := uint64(s.store.Info().BlockSize)
+	if (last-first)*size > maxFlippedBytes {
+		return nil
+	}
+	if bits.OnesCount32(off) == 1 {
+		return &BlockError{seal, errFlipped}
+	}
+	fromEnd, ok := page.FlippedAt(off, int((last-first)*size)) // without the seal
+	if !ok {
+		return nil
+	}
+	bad := last - uint64(fromEnd)/size
+	if bad <= seal {
+		bad--
+	}
+	for block := first; block <= last; block++ {
+		p, err := s.blocks.read(block)
+		if err == nil && block != bad {
+			_, err = page.Parse(p)
+		}
+		if err != nil {
+			return nil
+		}
+	}
+	return &BlockError{bad, errFlipped}
 }
 
 // checkUnrecorded checks an append that ends in a root without a flush record, or has no seal. That
@@ -436,6 +540,9 @@ func (s *tailSearch) checkUnrecorded(root *Root) error {
 		case !journal.Is(p):
 			if first, want, ok := page.ParseSeal(p); ok && first >= since && first < root.Block {
 				return s.checkSum(first, at, root, want)
+			}
+			if s.checkSum(since, at, root, page.SealSum(p)) == nil {
+				return nil // only the rest of the seal is damaged
 			}
 			if _, err := page.ParseHead(p); err != nil {
 				return fmt.Errorf("block %d, before the root: %w", at, err)
@@ -527,20 +634,32 @@ func (s *tailSearch) follow(end appendAt) (Root, error) {
 		if a.previous == noBlock {
 			return root, s.noRoot()
 		}
-		before, err := s.appendEndingAt(a.previous, false)
-		if err != nil {
+		known := acknowledged
+		if root.Page != nil {
+			known = onlyCommit
+		}
+		before, err := s.appendEndingAt(a.previous, known)
+		var torn *tornError
+		switch {
+		case errors.As(err, &torn) && torn.root != nil:
+			s.passOver(&before, torn)
+		case err != nil:
 			return root, s.unreachable(a.previous, a.last, err)
 		}
 		a = before
 	}
 	slices.Reverse(commits)
-	if !root.recorded && len(commits) > 0 { // the first one says itself that it came right after the root
+	if s.loneRoot(&root) && len(commits) > 0 { // its record has not been read, and the first commit came right after it
 		root.start = start{seq: commits[0].seq, block: commits[0].block}
 	}
 	root.commits = slices.DeleteFunc(commits, func(c commitAt) bool { return c.seq < root.start.seq })
 	root.last, root.lastSeq = end.last, root.start.seq-1
 	if n := len(root.commits); n > 0 {
 		root.lastSeq = root.commits[n-1].seq
+		if first := root.commits[0]; !root.recorded && first.seq != root.start.seq && root.Block > 0 {
+			return root, &BlockError{root.Block - 1, fmt.Errorf("%w: it is not the flush record that the root at block %d has to have, for commit %d is not the first one there was",
+				disk.ErrCorrupt, root.Block, first.seq)}
+		}
 		if first := root.commits[0]; first.seq != root.start.seq || root.lacksBefore(nil) && first.block != root.start.block {
 			return root, &BlockError{first.block, fmt.Errorf("%w: the tree of block %d lacks commit %d, but the first commit there is, is %d",
 				disk.ErrCorrupt, root.Block, root.start.seq, first.seq)}

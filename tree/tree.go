@@ -30,6 +30,8 @@ type Config struct {
 	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
 	Log          *slog.Logger  // default: nothing is logged
 
+	stepBytes int // how much of a flush goes into one append; default flushStepBytes
+
 	// OnFault is told, on the tree's goroutine, of each thing that is wrong with the
 	// store. The tree goes on with what it can still do.
 	OnFault func(error)
@@ -77,6 +79,7 @@ func (cfg Config) Check(blockSize int) error {
 
 // withDefaults fills in what cfg leaves open and checks the rest.
 func (cfg Config) withDefaults(blockSize int) (Config, error) {
+	cfg.stepBytes = cmp.Or(cfg.stepBytes, flushStepBytes)
 	key, value := DefaultMaxLengths(blockSize)
 	if cfg.MaxKey < 0 {
 		cfg.MaxKey = key

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
 
 	"kivaloo/disk"
 )
@@ -83,6 +84,32 @@ func Sum(p []byte) uint32 {
 	return crc32.Update(crc32.Checksum(p[:sumAt], castagnoli), castagnoli, p[sumAt+4:])
 }
 
+// OneBitOff reports whether p is a block of the journal but for one bit. So it was written as a whole
+// once, and has changed since: an append that was cut short leaves whole sectors unwritten. Each bit that is flipped
+// makes another difference to the checksum; a block that is not one bit off looks as if it were
+// with a probability of its bits over 2^32.
+func OneBitOff(p []byte) bool {
+	off := Sum(p) ^ Recorded(p)
+	wrong := 0 // bits of the magic
+	for i := range len(magic) {
+		wrong += bits.OnesCount8(p[i] ^ magic[i])
+	}
+	switch {
+	case off == 0 || wrong > 1:
+		return false
+	case bits.OnesCount32(off) == 1: // in the checksum
+		return true
+	}
+	difference := uint32(crc32.Castagnoli) // that the last bit of the block makes
+	for range 8 * (len(p) - 4) {
+		if difference == off {
+			return true
+		}
+		difference = difference>>1 ^ -(difference&1)&crc32.Castagnoli
+	}
+	return false
+}
+
 // Recorded returns the checksum that a block of the journal has.
 func Recorded(p []byte) uint32 { return binary.BigEndian.Uint32(p[sumAt:]) }
 
@@ -101,6 +128,8 @@ func Parse(p []byte) (Block, error) {
 		return Block{}, fmt.Errorf("%w: journal: "+format, append([]any{disk.ErrCorrupt}, args...)...)
 	}
 	switch {
+	case OneBitOff(p):
+		return Block{}, fmt.Errorf("%w: a block of the journal has one bit flipped", disk.ErrRot)
 	case !Is(p):
 		return bad("the block does not begin with %q", magic[:5])
 	case Recorded(p) != Sum(p):

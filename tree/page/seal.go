@@ -50,6 +50,19 @@ func Sum(sum uint32, pages ...[]byte) uint32 {
 	return sum
 }
 
+// FlippedAt returns which byte, counted from the end, of length bytes has one bit flipped, if that is all that makes two sums
+// of them differ by off. A sum that differs for other reasons looks like that with a probability of 8 x length over 2^32.
+func FlippedAt(off uint32, length int) (fromEnd int, ok bool) {
+	difference := uint32(crc32.Castagnoli) // that the last bit makes
+	for i := range 8 * length {
+		if difference == off {
+			return i / 8, true
+		}
+		difference = difference>>1 ^ -(difference&1)&crc32.Castagnoli
+	}
+	return 0, false
+}
+
 // ParseSeal returns the first block of the append and the sum of its pages, if p is a seal.
 func ParseSeal(p []byte) (first uint64, sum uint32, ok bool) {
 	l, err := Parse(p)
@@ -60,5 +73,10 @@ func ParseSeal(p []byte) (first uint64, sum uint32, ok bool) {
 	if len(value) != sealValueBytes {
 		return 0, 0, false
 	}
-	return binary.BigEndian.Uint64(value), binary.BigEndian.Uint32(value[8:]), true
+	return binary.BigEndian.Uint64(value), SealSum(p), true
+}
+
+// SealSum returns the sum in a seal, whatever else is wrong with it.
+func SealSum(p []byte) uint32 {
+	return binary.BigEndian.Uint32(p[HeadBytes+1+len(sealKey)+1+8:])
 }
