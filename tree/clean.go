@@ -24,8 +24,8 @@ import (
 // Only what was there at the last change of a client is rewritten. Otherwise what cleaning writes
 // would be cleaned in its turn, and an idle store would never come to rest.
 //
-// A flush comes to the leaves in the order of their keys, so what it has not come to yet is as old as
-// the flush before it. Only what that one has left alone is rewritten for the sake of its age.
+// A flush comes to the leaves in the order of their keys. What it has not come to yet is as old as the
+// flush before it, and is left to it unless that one has left it alone too.
 //
 // A leaf that cannot be read cannot be moved. It is left out of the debt: otherwise everything else
 // would be rewritten again and again for the sake of it.
@@ -187,13 +187,8 @@ func (t *Tree) spreadTooFar() bool {
 		t.appends.durable.block < t.cache.node(t.view.tree.root).oldest
 }
 
-// flushBegins notes where a flush begins. Where each commit is a flush all of it goes out at once.
-func (cl *cleaner) flushBegins() {
-	next := cl.t.appends.next
-	if cl.flushes = [2]uint64{next, cl.flushes[0]}; cl.t.flush.committing() {
-		cl.flushes[1] = next
-	}
-}
+// flushBegins notes where a flush begins.
+func (cl *cleaner) flushBegins() { cl.flushes = [2]uint64{cl.t.appends.next, cl.flushes[0]} }
 
 // afterAppend takes account of an append of so many blocks.
 func (t *Tree) afterAppend(written int) {
@@ -221,7 +216,7 @@ func (cl *cleaner) findOldLeaves() {
 	if t.view.tree.nodes/2 >= t.appends.next {
 		return
 	}
-	young := min(t.appends.next-t.view.tree.nodes/2, cl.changed, cl.flushes[1])
+	young := min(t.appends.next-t.view.tree.nodes/2, cl.changed, cl.flushes[0])
 	todo := oldHeap{}
 	if root := t.cache.node(t.view.tree.root); root.oldest < young {
 		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, height: int(root.height)})
@@ -265,7 +260,7 @@ func (cl *cleaner) open(todo *oldHeap, id nodeID, lo []byte, young uint64) {
 		}
 		r := c.record(nd, i)
 		switch {
-		case r.Oldest >= young:
+		case r.Oldest >= young, r.Oldest >= cl.flushes[1] && cl.t.flush.comesTo(lo):
 		case nd.height == 1:
 			cl.await(r.Block, lo)
 		default:

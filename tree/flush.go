@@ -102,6 +102,18 @@ func (f *flusher) urgent() bool {
 // there is no journal.
 func (f *flusher) committing() bool { return f.table != nil && !f.table.Settled() }
 
+// comesTo reports whether changes of keys from one on are still to be flushed, from a table that is
+// flushed in steps.
+func (f *flusher) comesTo(key []byte) bool {
+	switch {
+	case f.table == nil || f.committing():
+		return false
+	case f.taken < len(f.ahead):
+		return bytes.Compare(f.ahead[f.taken].key, key) <= 0
+	}
+	return f.state == flushSorting || !f.cursor.Done() && bytes.Compare(f.cursor.Key(), key) <= 0
+}
+
 // ready reports whether a step is to go out with the next append.
 func (f *flusher) ready() bool {
 	return f.state == flushBuilt && (!f.last || f.carriedTo == nil || f.carriedTo.Durable() >= f.carriedAt)
@@ -282,7 +294,7 @@ func (f *flusher) stepDurable() {
 	t.cramped = false
 	t.clean.finish()
 	f.done += f.taken
-	f.ahead = f.ahead[:copy(f.ahead, f.ahead[f.taken:])]
+	f.ahead, f.taken = f.ahead[:copy(f.ahead, f.ahead[f.taken:])], 0
 	t.spareCommit(f.step)
 	f.step = nil
 	if f.state = flushPreparing; !f.last {
