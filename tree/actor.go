@@ -32,20 +32,19 @@ func NewActor(t *Tree, store disk.Store) *Actor {
 	}
 }
 
-// Requests is where batches are pushed.
+// Requests is the mailbox for requests.
 func (a *Actor) Requests() *Requests { return a.requests }
 
 // Now is the tree's clock. Any goroutine may read it.
 func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 
-// Run carries out requests until ctx is done, then finishes what has been
-// pushed by then and flushes it. Whoever stops it has stopped pushing before. The error says
-// what could not be flushed.
+// Run carries out requests until ctx is done. Then it finishes those that were pushed before, and
+// flushes. The caller stops pushing before it ends ctx. The error says what could not be flushed.
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
 	for {
-		// Read once a turn, before the requests are taken: a turn that stops has all of them, and the
-		// tree knows that it stops.
+		// ctx is read before the mailbox: a turn that stops has all requests, and the tree knows that
+		// it stops.
 		stopping := ctx.Err() != nil
 		if stopping {
 			a.tree.Stop()

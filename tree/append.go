@@ -12,11 +12,11 @@ import (
 	"kivaloo/tree/page"
 )
 
-// appender hands to the store what is to become durable. An append is
+// appender makes things durable, by appends to the store. An append is
 //
 //	[pages of a flush step ... seal, flush record, root] [journal blocks of a commit ...]
 //
-// either part or both. While one append is under way, requests are decided for the next.
+// Either part may be missing. While one append is under way, requests are decided for the next.
 type appender struct {
 	busy    bool // an append is under way
 	op      disk.Op
@@ -41,14 +41,14 @@ type appender struct {
 	record  []byte
 }
 
-// start is where the journal has the first commit of a memtable. A seq of 0 means that it has none.
-// appender.starts are those of the tables in the view.
+// start is the place of a memtable's first commit in the journal. A seq of 0 means that there is none.
+// appender.starts has one for each table of the view.
 type start struct {
 	seq, block uint64
 	before     uint64 // journal blocks that came before it since the store was opened
 }
 
-// append hands what is ready to the store, and reports whether there was something.
+// append submits everything that is ready, and reports whether there was anything.
 func (t *Tree) append() bool {
 	a := &t.appends
 	if a.busy || t.refusal != nil || t.cfg.ReadOnly {
@@ -121,8 +121,8 @@ func sized(p []byte, size int) []byte {
 	return p
 }
 
-// restartFrom returns where the journal has the first change that the tree lacks, if it has the
-// oldest table or not; a seq of 0 if it lacks none.
+// restartFrom returns the place of the first commit that the tree lacks, with a seq of 0 if it lacks
+// none. hasOldest says whether the tree holds all of the oldest table.
 func (a *appender) restartFrom(hasOldest bool) start {
 	starts := a.starts
 	if hasOldest {
@@ -161,7 +161,7 @@ func (t *Tree) putCommit(first uint64) {
 	t.noteCommit(changes)
 }
 
-// appended takes the outcome of an append.
+// appended processes the outcome of an append.
 func (t *Tree) appended(op *disk.Op) {
 	a := &t.appends
 	a.busy = false
@@ -213,8 +213,8 @@ func (t *Tree) publishStep() {
 	t.publishView()
 }
 
-// appendFailed gives up everything that is not durable, and refuses changes until the store can be
-// trusted again: for a full disk that is soon.
+// appendFailed gives up everything that is not durable, and refuses changes: after a full disk for a
+// moment, after any other failure for good.
 func (t *Tree) appendFailed(err error) {
 	a := &t.appends
 	full := errors.Is(err, disk.ErrNoSpace)
@@ -239,8 +239,8 @@ func (t *Tree) appendFailed(err error) {
 	t.cfg.OnFault(t.refusal)
 }
 
-// abandon fails all requests that wait for something to become durable, and takes out of the
-// memtables what they did: those of the append that failed with err, the others with the refusal.
+// abandon fails all requests that wait to become durable, and removes their changes from the memtables.
+// Requests of the failed append get err, the others the refusal.
 func (t *Tree) abandon(err error) {
 	t.active().Truncate()
 	if t.flush.committing() {
@@ -255,7 +255,7 @@ func (t *Tree) abandon(err error) {
 	t.flush.failWaiters(t.refusal)
 }
 
-// stepFailed takes account of a page commit that could not be built.
+// stepFailed gives up a page commit that could not be built.
 func (t *Tree) stepFailed(err error) {
 	committing := t.flush.committing()
 	t.flush.dropStep()

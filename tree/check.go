@@ -10,7 +10,7 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Fault is one thing that is wrong with a store.
+// Fault is one fault of a store.
 type Fault struct {
 	Block uint64
 	Path  string // from the root: the numbers of the children that lead to the block
@@ -19,7 +19,7 @@ type Fault struct {
 
 func (f Fault) Error() string { return fmt.Sprintf("block %d (%s): %v", f.Block, f.Path, f.Err) }
 
-// Report is what Check has found.
+// Report is the result of Check.
 type Report struct {
 	BlockSize int    // bytes
 	Next      uint64 // block number for the next append
@@ -47,9 +47,9 @@ func (r *Report) Fill() float64 {
 	return float64(r.UsedBytes) / float64(r.Pages()*uint64(r.BlockSize))
 }
 
-// Check reads every page of the tree under root, which FindRoot has found, and checks all that is known
-// of it, until ctx is done. What FindRoot has passed over counts as faults. It changes nothing. The tree must stay: nothing
-// is written to the store meanwhile, or root is that of a snapshot.
+// Check reads every page of the tree under root, a result of FindRoot, and checks everything that must
+// hold, until ctx is done. Blocks that FindRoot passed over count as faults. It changes nothing. The
+// tree must stay meanwhile: nothing writes to the store, or root is that of a snapshot.
 func Check(ctx context.Context, store disk.Store, root Root) *Report {
 	info := store.Info()
 	r := &Report{BlockSize: info.BlockSize, Next: info.Next, Root: root, Faults: slices.Clone(root.Skipped)}
@@ -102,8 +102,7 @@ type walker struct {
 	stop  bool
 }
 
-// tree visits the tree under root and returns the lowest block of any leaf that it
-// saw.
+// tree visits the tree under root and returns the lowest block of any leaf that it saw.
 func (v *walker) tree(root Root) (oldest uint64) {
 	w := page.Want{Block: root.Block, Root: true, Exact: v.exact}
 	return v.checked(&w, root.Page, "root")

@@ -9,26 +9,26 @@ import (
 	"kivaloo/disk"
 )
 
-// cleaner has old leaves rewritten, so that the blocks before them can be freed.
+// cleaner rewrites old leaves, so that the blocks before them can be freed.
 //
-// It owes work in proportion to the garbage there is: debt, in pages. What clients rewrite pays debt
-// too, an old page more than a young one. While it owes more leaves than are waiting, it looks for
-// the oldest ones and has them wait; they are rewritten together with the next flush step, or after
-// five seconds without one by themselves. The rules and the rate are the original's.
+// It owes work in proportion to the garbage: debt, in pages. Pages that changes replace pay debt too,
+// an old page more than a young one. While it owes more leaves than wait, it finds the oldest ones and
+// has them wait. They are rewritten with the next flush step or, after five seconds without one, by a
+// step of their own. The rules and the rate are the original's.
 //
 // That rate weighs the price of storage against that of writing, over months. It does not bound the
-// space that a burst of random writes takes, each of which leaves a few pages of garbage. With
-// Config.MaxSpread every append adds to the debt in proportion to what it has written, the more the
-// closer the tree comes to being spread over MaxSpread times the blocks that it consists of.
+// space that a burst of random writes takes, for each write leaves a few pages of garbage. With
+// Config.MaxSpread every append adds to the debt in proportion to the blocks that it writes: all the
+// more, the closer the space of the tree comes to MaxSpread times its size.
 //
-// Only what was there at the last change of a client is rewritten. Otherwise what cleaning writes
-// would be cleaned in its turn, and an idle store would never come to rest.
+// Only leaves from before the last change of a client are rewritten. Otherwise the cleaner would clean
+// its own pages in turn, and an idle store would never come to rest.
 //
 // A flush comes to the leaves in the order of their keys. What it has not come to yet is as old as the
 // flush before it, and is left to it unless that one has left it alone too.
 //
-// A leaf that cannot be read cannot be moved. It is left out of the debt: otherwise everything else
-// would be rewritten again and again for the sake of it.
+// A leaf that cannot be read cannot be moved. It does not count for the debt: otherwise everything
+// else would be rewritten again and again because of it.
 type cleaner struct {
 	t *Tree
 
@@ -83,7 +83,7 @@ func (t *Tree) tick() {
 		cl.findOldLeaves()
 	}
 	t.noteCleaning()
-	t.freeOld() // also when nothing is to be freed: it shows that the store is still there
+	t.freeOld() // also when nothing is to be freed: it shows that the store answers
 }
 
 // on reports whether old leaves are rewritten at all.
@@ -98,7 +98,7 @@ func (cl *cleaner) disable() {
 	clear(cl.marked)
 }
 
-// freeOld tells the store which blocks nobody needs.
+// freeOld frees the blocks before the oldest one that a restart or a snapshot needs.
 func (t *Tree) freeOld() {
 	cl := &t.clean
 	if cl.freeing || t.cfg.ReadOnly {
@@ -158,7 +158,7 @@ func (cl *cleaner) oldestBelow(id nodeID) uint64 {
 	return oldest
 }
 
-// payDebt takes off the debt what the pages that a page commit replaces are worth.
+// payDebt reduces the debt for the pages that a page commit replaces.
 func (cl *cleaner) payDebt(replaced []nodeID) {
 	if cl.used == 0 {
 		return
@@ -190,7 +190,7 @@ func (t *Tree) spreadTooFar() bool {
 // flushBegins notes where a flush begins.
 func (cl *cleaner) flushBegins() { cl.flushes = [2]uint64{cl.t.appends.next, cl.flushes[0]} }
 
-// afterAppend takes account of an append of so many blocks.
+// afterAppend adds to the debt for an append of so many blocks.
 func (t *Tree) afterAppend(written int) {
 	cl := &t.clean
 	cl.used = t.appends.next - cl.oldestMovable()
@@ -209,8 +209,8 @@ func (t *Tree) afterAppend(written int) {
 	}
 }
 
-// findOldLeaves adds the oldest leaves to those that wait, as many as the debt asks for. It takes all
-// old leaves below one parent together: its page is rewritten once for all of them.
+// findOldLeaves has the oldest leaves wait, as many as the debt asks for. It takes all old leaves below
+// one parent together, so that the parent is rewritten once for all of them.
 func (cl *cleaner) findOldLeaves() {
 	t := cl.t
 	if t.view.tree.nodes/2 >= t.appends.next {
@@ -242,15 +242,15 @@ func (cl *cleaner) findOldLeaves() {
 	}
 }
 
-// pageArrived: the next search finds the page in memory, or asks again.
+// pageArrived does nothing for a good page: the next search finds it in memory, or asks again.
 func (cl *cleaner) pageArrived(block uint64, _ nodeID, err error) {
 	if err != nil {
 		cl.unreadable(block)
 	}
 }
 
-// open puts the children of a parent that have leaves from before young into todo or, where they are
-// leaves, has them wait. lo is the lower bound of the page.
+// open adds the children of a parent with leaves from before young to todo. Children that are leaves
+// wait at once. lo is the lower bound of the parent.
 func (cl *cleaner) open(todo *oldHeap, id nodeID, lo []byte, young uint64) {
 	c := cl.t.cache
 	nd := c.node(id)
@@ -278,8 +278,7 @@ func (cl *cleaner) await(block uint64, key []byte) {
 	cl.waiting = append(cl.waiting, oldLeaf{block: block, key: bytes.Clone(key)})
 }
 
-// unreadable notes a page that cannot be had. It is tried again later, because a disk may only have
-// been busy.
+// unreadable notes a page that cannot be read. It is tried again later: the fault of a disk may pass.
 func (cl *cleaner) unreadable(block uint64) {
 	if len(cl.lost) >= maxFaults {
 		clear(cl.lost)
@@ -287,7 +286,7 @@ func (cl *cleaner) unreadable(block uint64) {
 	cl.lost[block] = cl.t.now + lostRetry
 }
 
-// due reports whether a step is to be made for the sake of cleaning alone.
+// due reports whether cleaning needs a step of its own.
 func (cl *cleaner) due() bool {
 	return len(cl.waiting) > 0 && cl.on() && cl.t.now-max(cl.ran, cl.t.changed) >= cleanAfter
 }
@@ -329,7 +328,7 @@ func (cl *cleaner) isStale(leaf oldLeaf) bool {
 	return c.blockOf(nd, c.childFor(nd, leaf.key)) != leaf.block
 }
 
-// finish forgets the leaves that were taken: they have been rewritten, or cannot be. Those that were
+// finish forgets the leaves that were taken: they were rewritten, or cannot be read. Those that were
 // cut off the step are found again.
 func (cl *cleaner) finish() {
 	for _, leaf := range cl.taken {
@@ -338,7 +337,7 @@ func (cl *cleaner) finish() {
 	cl.taken = cl.taken[:0]
 }
 
-// giveBack has the leaves that were taken wait again, because the step failed.
+// giveBack puts the leaves of a failed step back to those that wait.
 func (cl *cleaner) giveBack() {
 	cl.waiting = append(cl.waiting, cl.taken...)
 	cl.taken = cl.taken[:0]

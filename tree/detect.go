@@ -11,13 +11,13 @@ import (
 	"kivaloo/tree/page"
 )
 
-// ErrUnknownBlockSize: there are blocks, but what is in them does not show how long they are.
+// ErrUnknownBlockSize: there are blocks, but their content does not show how long they are.
 var ErrUnknownBlockSize = errors.New("cannot tell the block size: no page in it can be recognised")
 
-// DetectBlockSize finds out the block size, in bytes, of the store of pages in dir, which is not
-// recorded anywhere: from the numbers of the files where there are several, else from where
-// the pages, or the blocks of the journal, begin. It returns 0 for a directory without blocks. It changes nothing. A nil fsys
-// means the real file system.
+// DetectBlockSize returns the block size, in bytes, of the store of pages in dir. It is not recorded
+// anywhere. Several files show it by their numbers, a single one by where its pages or journal blocks
+// begin. It is 0 for a directory without blocks. Nothing is changed. A nil fsys means the real file
+// system.
 func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
 		fsys = disk.OSFS{}
@@ -70,8 +70,9 @@ func detectIn(dir disk.Dir) (int, error) {
 	return 0, ErrUnknownBlockSize
 }
 
-// Recognise returns what disk.Options.Recognise has to be for a store of pages. asked is the block size
-// that it must have, or 0: any. fresh is that of a store that is yet to be made, if asked is 0; if fresh is 0 too there has to be one.
+// Recognise returns the disk.Options.Recognise for a store of pages. An asked other than 0 must be the
+// block size of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the store
+// must exist.
 func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	return func(dir disk.Dir) (int, error) {
 		found, err := detectIn(dir)
@@ -89,10 +90,10 @@ func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	}
 }
 
-// ErrNoStore: there is no store in the directory, and there has to be one.
+// ErrNoStore: there is no store in the directory, and none is to be made.
 var ErrNoStore = errors.New("there is no store")
 
-// CheckBlockSize returns an error if the blocks in dir can be seen to be pages of another size.
+// CheckBlockSize returns an error if the blocks in dir are visibly pages of another size.
 func CheckBlockSize(dir disk.Dir, asked int) error {
 	found, err := detectIn(dir)
 	if errors.Is(err, ErrUnknownBlockSize) {
@@ -111,8 +112,8 @@ func checkSize(found, asked int) error {
 	return nil
 }
 
-// checkFragment returns an error if there is less than one block of a size, and it is not the beginning of the first page: if
-// another size is meant it could be all of a store, and opening the store would cut it off.
+// checkFragment returns an error if there is less than one block of a size, and it is not the beginning
+// of the first page. With another size it could be a whole store, and opening would cut it off.
 func checkFragment(dir disk.Dir, blockSize int) error {
 	files, err := disk.ListBlocks(dir)
 	if err != nil || len(files) != 1 || files[0].Size >= int64(blockSize) {
@@ -148,7 +149,7 @@ func evenly(size int64, count uint64) (int, bool) {
 	return int(uint64(size) / count), true
 }
 
-// someBlockLength is blockLength of the first block, or of the first of the pages behind it if that is damaged.
+// someBlockLength is blockLength of the first block that is not damaged.
 func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	size, ok := blockLength(start, fileSize, first)
 	for at := 0; !ok || at%size != 0; {
@@ -165,9 +166,10 @@ func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	return size, true
 }
 
-// blockLength returns the length of the block, number first, that a file begins with: up to the next one, which must
-// be one of that length too, or to the end of the file. A block that a power cut has left as zeros looks like padding: taken
-// for some, it would make the length of a page a multiple of what it is. A block of the journal says itself where it ends.
+// blockLength returns the length of the first block of a file, whose number is first. The block ends
+// where the next one begins, which must be of that length too, or at the end of the file. A block of
+// zeros, as a power cut can leave it, looks like padding, and would make a page seem a multiple of its
+// length. A journal block shows its own end.
 func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	if len(start) >= disk.MinBlockSize && journal.Is(start) {
 		return journal.Length(start, first, disk.MinBlockSize, disk.MaxBlockSize)
@@ -187,7 +189,7 @@ func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	return 0, false
 }
 
-// nextStart returns where in p the next page or block of the journal may begin, or -1.
+// nextStart returns where in p the next page or journal block may begin, or -1.
 func nextStart(p []byte) int {
 	i, j := page.Index(p), journal.Index(p)
 	if i < 0 || j < 0 {
@@ -196,7 +198,8 @@ func nextStart(p []byte) int {
 	return min(i, j)
 }
 
-// plausible reports whether start begins with a page or a block of the journal of size bytes, written at a number.
+// plausible reports whether start begins with a page, or with a journal block of that number, of size
+// bytes.
 func plausible(start []byte, size int, block uint64) bool {
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
 		return false

@@ -6,9 +6,10 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Doubtful returns which of the blocks from first on and before next, all in one file, are not what was written, as far as
-// they tell: blocks of the journal by their checksums, and whole appends by their seals. They are damaged, or of an append
-// that was cut short and never acknowledged. read gets any of them. It is disk.Options.Doubtful.
+// Doubtful returns the blocks from first up to next that visibly do not hold what was written: journal
+// blocks with a wrong checksum, and appends that do not fit their seal. They are damaged, or of an
+// append that was cut short. All blocks are in one file, and read reads one of them. It is for
+// disk.Options.Doubtful.
 func Doubtful(blockSize int, first, next uint64, read func(block uint64, buf []byte) error) ([]disk.Stretch, error) {
 	var bad []disk.Stretch
 	p := make([]byte, blockSize)
@@ -37,8 +38,8 @@ func Doubtful(blockSize int, first, next uint64, read func(block uint64, buf []b
 	return bad, nil
 }
 
-// sumSealed returns the checksum of the append of which the seal is at a block: of all its blocks from one on but the seal,
-// to the root. root is next if there is none. p is for its use.
+// sumSealed returns the checksum of an append, from its first block to its root, without its seal. root
+// is next if there is none. p is scratch.
 func sumSealed(from, seal, next uint64, p []byte, read func(block uint64, buf []byte) error) (root uint64, sum uint32, err error) {
 	root = next
 	for block := from; block < next; block++ {

@@ -41,7 +41,7 @@ type waiter struct {
 	next  uint32     // of those who wait for the same page, plus 1
 }
 
-// pageWaiter is told that a page has come, or why it cannot be had.
+// pageWaiter is called when a page has arrived, or cannot be read.
 type pageWaiter interface {
 	pageArrived(block uint64, id nodeID, err error)
 }

@@ -21,7 +21,7 @@ type reader struct {
 	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
 }
 
-// ref is one request of a batch of a client.
+// ref is one request of a Batch.
 type ref struct {
 	b *Batch
 	i int32
@@ -271,7 +271,7 @@ func (rd *reader) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]
 	rd.touched += uint64(touched)
 }
 
-// use tells the clock hand that the page is wanted.
+// use keeps the clock hand away from the page for a while.
 func (nd *node) use() {
 	if atomic.LoadUint32(&nd.used) == 0 { // most often it is; the line stays clean
 		atomic.StoreUint32(&nd.used, 1)

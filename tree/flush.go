@@ -60,8 +60,8 @@ const (
 	flushAppending            // it is in the append under way
 )
 
-// errLeafLost: a change could not be put into a page, because the page cannot be read. The log names
-// the block.
+// errLeafLost: a change cannot be flushed, because the page it falls into cannot be read. The log
+// names the block.
 var errLeafLost = errors.New("a page that has to be rewritten cannot be read")
 
 // flushWaiter waits until a table has been flushed.
@@ -83,7 +83,7 @@ func (f *flusher) wanted() bool {
 	return !t.stuck && (t.stopping || t.idleSince() >= flushIdleAfter)
 }
 
-// putOff has the flush tried again later. Whoever waits for it waits no longer.
+// putOff postpones the flush. It fails everything that waits for it.
 func (f *flusher) putOff(err error) {
 	t := f.t
 	f.notBefore, f.why = t.now+noSpaceRetry, err
@@ -91,14 +91,14 @@ func (f *flusher) putOff(err error) {
 	f.failWaiters(err)
 }
 
-// urgent reports whether somebody waits for the flush.
+// urgent reports whether something waits for the flush.
 func (f *flusher) urgent() bool {
 	t := f.t
 	return t.stopping || len(f.waiters) > 0 || len(t.snapshotsWanted) > 0 || len(t.view.tables) > 2 ||
 		t.active().Full() || t.idleSince() >= flushIdleAfter
 }
 
-// committing reports whether the table at hand is a commit that nothing else makes durable, because
+// committing reports whether the table at hand is a commit that only its flush makes durable, because
 // there is no journal.
 func (f *flusher) committing() bool { return f.table != nil && !f.table.Settled() }
 
@@ -143,7 +143,7 @@ func (f *flusher) advance() {
 	}
 }
 
-// begin begins with the oldest frozen table, if there is one, or with a step that has none.
+// begin begins with the oldest frozen table or, if there is none, with a step without a table.
 func (f *flusher) begin() bool {
 	t := f.t
 	f.ahead, f.done, f.started = f.ahead[:0], 0, t.now
@@ -218,7 +218,7 @@ func mergeChanges(changes, touches []change) []change {
 	return append(all, touches...)
 }
 
-// built notes that the pages of a step are there, or why they cannot be.
+// built notes that the pages of a step are ready, or why they cannot be built.
 func (f *flusher) built() {
 	if f.step.err != nil {
 		f.t.stepFailed(f.step.err)
@@ -245,8 +245,8 @@ func (f *flusher) built() {
 	f.state = flushBuilt
 }
 
-// carry puts a change whose leaf cannot be had into the newest memtable again, unless a newer one of
-// its key is there: so the journal keeps it, and it can be read.
+// carry copies a change whose leaf cannot be read into the newest memtable, unless a newer table has
+// the key. So the journal keeps the change, and readers see it.
 func (f *flusher) carry(ch change) error {
 	if f.committing() {
 		return errLeafLost // its requests fail
@@ -274,7 +274,7 @@ func (f *flusher) carry(ch change) error {
 	return nil
 }
 
-// dropStep gives up a step whose append failed or that cannot be built. It is tried again.
+// dropStep gives up a step whose append failed or that cannot be built. The flush will try it again.
 func (f *flusher) dropStep() {
 	if f.step == nil {
 		return
@@ -288,7 +288,7 @@ func (f *flusher) dropStep() {
 	}
 }
 
-// stepDurable takes account of a step whose pages are durable, and published.
+// stepDurable follows the publication of a durable step.
 func (f *flusher) stepDurable() {
 	t := f.t
 	t.cramped = false
@@ -317,8 +317,8 @@ func (f *flusher) stepDurable() {
 	f.tell(flushed)
 }
 
-// whenFlushed calls f once everything that is committed now is in pages that are durable, or with an
-// error if that cannot be.
+// whenFlushed calls f when everything that is committed now is in durable pages, or with the error if
+// the flush fails.
 func (t *Tree) whenFlushed(f func(error)) {
 	switch fl := &t.flush; {
 	case t.cfg.ReadOnly || len(t.view.tables) == 1 && t.active().Empty():
@@ -334,7 +334,7 @@ func (t *Tree) whenFlushed(f func(error)) {
 	}
 }
 
-// tell tells those who wait for a table that it has been flushed.
+// tell calls back everything that waits for the flush of a table.
 func (f *flusher) tell(table *memtable.Table) {
 	var err error
 	if f.carried > 0 {
@@ -351,7 +351,7 @@ func (f *flusher) tell(table *memtable.Table) {
 	}
 }
 
-// failWaiters tells all who wait that nothing can be flushed.
+// failWaiters calls back everything that waits for a flush, with an error.
 func (f *flusher) failWaiters(err error) {
 	waiters := f.waiters
 	f.waiters = nil

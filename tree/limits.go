@@ -50,8 +50,8 @@ const (
 	// snapshots that are taken faster than memtables are flushed.
 	maxFrozen = 4
 
-	// minCacheShare is which part of Config's memory pages have, whatever memtables take: a batch or
-	// a journal that is replayed may take more than its share for a while.
+	// minCacheShare is which part of Config's memory pages have, whatever memtables take: an
+	// atomic batch or the replay of a journal may exceed the share of memtables for a while.
 	minCacheShare = 4
 
 	// touchGroup is how many changes have their index slots fetched together.
@@ -123,7 +123,7 @@ const (
 	maxLeases = 4
 	leaseTime = time.Minute
 
-	// snapshotComplaint is how long a snapshot may be open before the log is told, and after that again.
+	// snapshotComplaint is how long a snapshot is open when the log says so, and again after as long.
 	snapshotComplaint = 10 * time.Minute
 
 	// getGroup is how many GETs descend the tree together, so that their cache misses overlap.
@@ -139,8 +139,8 @@ const (
 	// maxFaults bounds the memory of which damaged blocks have been reported.
 	maxFaults = 1024
 
-	// noSpaceRetry is how long changes are refused after the disk was found full, before one append is
-	// let through to see whether it still is.
+	// noSpaceRetry is how long changes are refused after the disk was full. Then one append tries whether
+	// there is room again.
 	noSpaceRetry = time.Second
 
 	// lostRetry is how long after a leaf could not be read cleaning tries it again.

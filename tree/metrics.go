@@ -29,11 +29,11 @@ var statusNames = [Statuses]string{"ok", "not_done", "failed", "dropped"}
 func (op OpCode) String() string { return opNames[op] }
 func (s Status) String() string  { return statusNames[s] }
 
-// Metrics is what a tree counts of its work, for those who watch it. A tree that has been given one fills
-// it on its goroutine; anybody may read it.
+// Metrics is what a tree counts of its work. The tree fills it on its goroutine; any goroutine may read
+// it.
 //
-// The counts that would have to be changed with every request are kept apart in the tree, as plain
-// numbers, and published once a step.
+// Counts that change with every request are plain numbers in the tree, which publishes them once a
+// step.
 type Metrics struct {
 	CommitSize actors.Histogram // changes in a commit
 	Commit     actors.Durations // from when an append with a commit began until it was durable
@@ -47,20 +47,20 @@ type Metrics struct {
 	misses   atomic.Uint64
 }
 
-// Measure has the tree count in m from now on, or, if that is nil, no more. It is called where Step may be.
+// Measure has the tree count in m from now on; nil ends counting. It is called where Step may be.
 func (t *Tree) Measure(m *Metrics) { t.metrics, t.replies.tally = m, tally{} }
 
-// Kinds of events that a tree tells of.
+// Kinds of events of a tree.
 const (
-	EventCleaning = "cleaning" // old leaves wait to be rewritten, or have been, as of the last tick
+	EventCleaning = "cleaning" // as of the last tick, old leaves wait to be rewritten, or were rewritten
 	EventSnapshot = "snapshot" // it was open, and has been released
 	EventFlush    = "flush"    // a memtable is written into pages
 )
 
-// Note has the tree tell e from now on of what happens now and then. It is called where Step may be.
+// Note has the tree record its events in e from now on. It is called where Step may be.
 func (t *Tree) Note(e *actors.Events) { t.events = e }
 
-// noteCleaning tells, every second, whether cleaning is going on.
+// noteCleaning records, every second, whether cleaning is going on.
 func (t *Tree) noteCleaning() {
 	if len(t.clean.waiting) > 0 || t.clean.rewrote {
 		t.events.Begin(EventCleaning)
@@ -70,7 +70,7 @@ func (t *Tree) noteCleaning() {
 	t.clean.rewrote = false
 }
 
-// Requests returns how many requests for an operation have ended with a status.
+// Requests returns how many requests for an operation ended with a status.
 func (m *Metrics) Requests(op OpCode, s Status) uint64 { return m.requests[op][s].Load() }
 
 // CacheHits returns how often a Get found all its pages in memory, and CacheMisses how often a

@@ -11,12 +11,12 @@ import (
 	"kivaloo/disk"
 )
 
-// OpenDir opens the store in a directory and the tree in it, or makes them. o.BlockSize is the block size that there must be, or
-// 0: any. fresh is that of a new store if o.BlockSize is 0; if fresh is 0 too there has to be a store. configure is told the
-// block size.
+// OpenDir opens the store in a directory and the tree in it, or makes them. An o.BlockSize other than 0
+// must be that of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the store
+// must exist. configure gets the block size.
 //
-// Nothing on disk is changed before the block size is known, configure has agreed, and a root has been found or there is
-// proof that nothing was ever stored.
+// Nothing on disk changes before the block size is known, configure has agreed, and either a root was
+// found or nothing was ever stored.
 func OpenDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
 	undo, err := makeDir(dir, o, fresh, configure)
 	if err != nil {
@@ -62,7 +62,8 @@ func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 	return store, t, nil
 }
 
-// makeDir makes the directory of a new store, if it is missing, there need not be one, and configure agrees.
+// makeDir makes the directory of a new store if it is missing, a new store is allowed, and configure
+// agrees.
 func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (undo func(), err error) {
 	nothing := func() {}
 	if o.FS != nil {
@@ -83,8 +84,8 @@ func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 	return undo, nil
 }
 
-// FoldDir writes what only the journal of the store in a directory says into pages, so that the last
-// block is a root, as after a stop in order: then those who know nothing of a journal can open it. See
+// FoldDir replays the journal of the store in a directory and flushes it into pages, so that the last
+// block is a root, as after a clean stop. Then programs that know no journal can open the store. See
 // OpenDir.
 func FoldDir(dir string, o disk.Options, cfg Config) error {
 	store, t, err := OpenDir(dir, o, 0, func(int) (Config, error) { return cfg, nil })

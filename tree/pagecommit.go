@@ -100,8 +100,8 @@ func (w *pageCommit) begin(base version, changes []change) {
 	w.leftOut = w.leftOut[:0]
 }
 
-// prepare gathers and builds, as far as pages are in memory. It returns false while it waits for
-// some; then it is to be called again when they have come. After true w.err says whether it failed.
+// prepare gathers and builds. It returns false while it waits for pages; the caller calls it again when
+// they have arrived. When it returns true, w.err says whether it failed.
 func (w *pageCommit) prepare(maxLeaves int) bool {
 	if w.waiting > 0 {
 		return false
@@ -109,7 +109,7 @@ func (w *pageCommit) prepare(maxLeaves int) bool {
 	return w.gather(maxLeaves) && w.build()
 }
 
-// pageArrived tells w that a page it has asked for is there, or why it is not.
+// pageArrived is called when a page that w asked for has arrived, or cannot be read.
 func (w *pageCommit) pageArrived(block uint64, id nodeID, err error) {
 	w.waiting--
 	switch {
@@ -130,8 +130,8 @@ func (w *pageCommit) pin(id nodeID) {
 	w.pinned = append(w.pinned, id)
 }
 
-// want returns the page of the base that is responsible for key at a height. If it is not in memory
-// w waits for what is missing on the way, and want returns noNode. It fails if that cannot be had.
+// want returns the page of the base at a height that key falls into. If it is not in memory, w waits
+// for the first missing page on the way, and want returns noNode. It fails if that cannot be read.
 func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	id, want, err := w.cache.descend(w.base.root, key, height)
 	if id != noNode {
@@ -151,9 +151,9 @@ func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	return noNode, nil
 }
 
-// gather finds the leaves that the changes fall into, pins them and the pages above, and asks for
-// those that are not in memory. It cuts the changes off behind maxLeaves leaves, and takes out those
-// whose leaf cannot be had. It returns false if pages are on their way.
+// gather finds the leaves that the changes fall into, pins them and the pages above, and fetches those
+// that are not in memory. It cuts the changes off behind maxLeaves leaves, and takes out those whose
+// leaf cannot be read. It returns false if pages are on their way.
 func (w *pageCommit) gather(maxLeaves int) bool {
 	g := gathering{pageCommit: w, leaves: maxLeaves}
 	rest := g.walk(w.base.root, w.changes)

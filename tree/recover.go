@@ -15,9 +15,9 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Open opens the tree in a store, making an empty one if the store has never been written: it finds
-// the last root, checks that the append of that root is whole, and reads what the journal says since
-// into a memtable. It reads no other page and writes nothing. The store stays the caller's to close.
+// Open opens the tree in a store. It finds the last root, checks that the append of the root is whole,
+// and replays the commits that its tree lacks into a memtable. It reads no other page and writes
+// nothing, but an empty tree if the store is empty. The caller closes the store.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
 	o, err := look(store, cfg)
 	if err != nil {
@@ -26,14 +26,14 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	return o.open(store)
 }
 
-// opening is what a tree starts from.
+// opening is the state that a tree starts from.
 type opening struct {
 	cfg   Config // with every default filled in
 	root  Root
 	fresh bool // there is no root, because nothing was ever stored
 }
 
-// look finds out what there is in a store. It changes nothing.
+// look finds the root of a store. It changes nothing.
 func look(store disk.Store, cfg Config) (opening, error) {
 	o := opening{}
 	info := store.Info()
@@ -109,8 +109,8 @@ func createRoot(store disk.Store) (Root, error) {
 	return r, err
 }
 
-// isBlank reports whether a store has only a few blocks, all zeros: what power cuts during the very
-// first append, of one page, can leave. Nothing was ever acknowledged in it.
+// isBlank reports whether a store has only a few blocks, all zeros. Power cuts during the first append,
+// of one page, can leave these. Nothing was ever acknowledged in such a store.
 func isBlank(store disk.Store) (bool, error) {
 	info := store.Info()
 	if info.Next > maxBlankBlocks {
@@ -129,7 +129,7 @@ func isBlank(store disk.Store) (bool, error) {
 	return true, nil
 }
 
-// newTree returns a tree of which the root is given.
+// newTree returns the tree of a root.
 func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
 	c, err := newCache(info.BlockSize, cfg.CachePages)
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *cache) addRoot(root Root) (version, error) {
 	return version{root: id, nodes: l.Nodes, height: l.Height}, nil
 }
 
-// replay puts what commits say into the newest memtable. All of it was acknowledged.
+// replay puts the records of commits into the newest memtable. All of them were acknowledged.
 func (t *Tree) replay(store disk.Store, commits []commitAt) error {
 	if len(commits) == 0 {
 		return nil
@@ -219,8 +219,8 @@ func (t *Tree) replay(store disk.Store, commits []commitAt) error {
 	return nil
 }
 
-// freezeRecovered has what the journal said flushed before anything is committed: commits that write
-// pages know nothing of a journal, which must not come before their first root.
+// freezeRecovered flushes the replayed changes before the first commit. Commits without a journal write
+// roots without a flush record, so no journal may be left to replay.
 func (t *Tree) freezeRecovered() error {
 	table, err := memtable.New(t.memtableBytes(), t.seed)
 	if err != nil {
@@ -287,7 +287,7 @@ func readCommits(ctx context.Context, store disk.Store, commits []commitAt, f fu
 	return nil
 }
 
-// Journal is what a store holds behind its last root.
+// Journal describes the commits that the tree of the last root lacks.
 type Journal struct {
 	From    uint64 // the first block that is to be replayed
 	Commits int    // that the tree of the root lacks
@@ -295,7 +295,7 @@ type Journal struct {
 	Blocks  uint64 // that they take
 	Cut     int    // blocks of an append that was cut short, and never acknowledged
 	Behind  uint64 // blocks behind the root
-	Kept    bool   // whoever wrote the root, or what is behind it, kept a journal
+	Kept    bool   // the last writer kept a journal
 }
 
 // CheckJournal reads the commits that an opening would replay on the tree of root, which FindRoot has

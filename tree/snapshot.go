@@ -14,7 +14,7 @@ import (
 var (
 	// ErrSnapshotGone: the snapshot has been released, or its lease has run out.
 	ErrSnapshotGone = errors.New("snapshot is gone")
-	// ErrTooManySnapshots: no more can be leased at this moment.
+	// ErrTooManySnapshots: no more can be leased now.
 	ErrTooManySnapshots = errors.New("too many snapshots")
 )
 
@@ -26,22 +26,22 @@ type Snapshot struct {
 	tree     version              // as in view; the tree's goroutine owns it
 	view     atomic.Pointer[view] // nil: it has been dropped
 	taken    time.Duration        // when
-	complain time.Duration        // when the log is told next that it is still there
+	complain time.Duration        // when the log says next that it is open
 }
 
 // Drop makes all reads of the snapshot fail from now on, including those under way. It may be called
 // from any goroutine, any number of times. Release has to follow.
 func (s *Snapshot) Drop() { s.view.Store(nil) }
 
-// TakeSnapshot calls got with a snapshot of what is committed: at once, or when the commit under way
-// is done. The snapshot has to be released; the log names those that are not for long.
+// TakeSnapshot calls got with a snapshot of what is committed: at once, or after the commit under way.
+// The caller releases the snapshot; the log names those that stay open for long.
 func (t *Tree) TakeSnapshot(name string, got func(*Snapshot)) {
 	t.snapshotsWanted = append(t.snapshotsWanted, func() { got(t.snapshotNow(name)) })
 	t.takeSnapshots()
 }
 
-// takeSnapshots takes those that are wanted, if the newest memtable has nothing that the snapshot
-// would share with later changes.
+// takeSnapshots takes the snapshots that are wanted, if the newest memtable is empty: later changes
+// must not end up in a table of a snapshot.
 func (t *Tree) takeSnapshots() {
 	if len(t.snapshotsWanted) == 0 || t.logs() && !t.active().Empty() {
 		return
@@ -53,8 +53,8 @@ func (t *Tree) takeSnapshots() {
 	}
 }
 
-// TakeFlushed calls got with a snapshot of all that is committed now, or more, when its tree holds
-// all of it and is durable. It is like one from TakeSnapshot. With an error there is none.
+// TakeFlushed flushes, and calls got with a snapshot that is a tree alone. It holds at least everything
+// committed now. With an error there is no snapshot.
 func (t *Tree) TakeFlushed(name string, got func(*Snapshot, error)) {
 	t.whenFlushed(func(err error) {
 		if err != nil {
@@ -84,8 +84,8 @@ func (t *Tree) snapshotOf(v view, name string) *Snapshot {
 	return s
 }
 
-// flushedUnder makes a snapshot one of the tree alone, or with one memtable less, when a memtable has
-// been flushed. all is false if some of its changes are not in the tree: then the snapshot is lost.
+// flushedUnder replaces the oldest memtable of a snapshot by the tree that it was flushed into. all is
+// false if some of its changes are not in the tree: then the snapshot is lost.
 func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, all bool) {
 	v := s.view.Load()
 	if v == nil || len(v.tables) == 0 || v.tables[len(v.tables)-1] != table {
@@ -116,7 +116,7 @@ func (t *Tree) Release(s *Snapshot) {
 	t.cache.node(s.tree.root).pins-- // the clock hand takes it
 }
 
-// checkSnapshots tells the log of snapshots that may have been forgotten.
+// checkSnapshots logs snapshots that may have been forgotten.
 func (t *Tree) checkSnapshots() {
 	for _, s := range t.snapshotList {
 		if t.now >= s.complain {
@@ -145,8 +145,8 @@ func (t *Tree) oldestNeeded() uint64 {
 	return oldest
 }
 
-// lease is a snapshot that clients elsewhere read in several requests. Nobody can be relied on to
-// give it up, so it ends by itself.
+// lease is a snapshot that remote clients read in several requests. A client may vanish, so the lease
+// ends by itself.
 type lease struct {
 	snapshot *Snapshot
 	users    int           // Backups that have begun and not come to their end
@@ -154,11 +154,11 @@ type lease struct {
 	until    time.Duration // it may end then
 }
 
-// The id of a lease is one more than the block of the root: so it means the same tree after a
-// restart, and is never 0.
+// leaseID returns the id of a lease: one more than the block of its root. So it means the same tree
+// after a restart, and is never 0.
 func (t *Tree) leaseID(v *version) uint64 { return t.cache.node(v.root).block + 1 }
 
-// lease returns the lease that a Backup asks for, or makes it.
+// lease returns the lease with an id, or makes one for an id of 0.
 func (t *Tree) lease(id uint64) (*lease, error) {
 	isNew := id == 0
 	if isNew {
@@ -182,8 +182,8 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is of a
-// tree that holds everything, so that it can be found again after a restart.
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. The snapshot is
+// a flushed tree, so that a restart can find it again.
 func (t *Tree) runBackup(r ref) {
 	if r.request().Snapshot != 0 {
 		t.runLeased(r)
@@ -210,7 +210,7 @@ func (t *Tree) runLeased(r ref) {
 	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.backedUp(l, last) }})
 }
 
-// backedUp notes that a request that l was for is answered, and whether that was the last one.
+// backedUp notes the answer to a request on l. last is true if nothing is left to read.
 func (t *Tree) backedUp(l *lease, last bool) {
 	l.busy--
 	l.until = t.now + leaseTime
@@ -222,7 +222,7 @@ func (t *Tree) backedUp(l *lease, last bool) {
 	}
 }
 
-// endLeases ends those that nobody has used for long.
+// endLeases ends leases that were not used for long.
 func (t *Tree) endLeases() {
 	for _, l := range t.leases {
 		if t.now >= l.until {

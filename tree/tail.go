@@ -24,7 +24,7 @@ import (
 // One append can be torn: the last one. It was never acknowledged. Whatever another append says came
 // before it was acknowledged, and has to be there.
 
-// Root is the root page of a tree in a store.
+// Root is the root page of a tree in a store, with the tail behind it.
 type Root struct {
 	Block   uint64
 	Oldest  uint64 // lowest block of any leaf
@@ -33,8 +33,8 @@ type Root struct {
 	Partial bool // the journal holds changes that the tree does not
 	Page    []byte
 
-	// Skipped is what FindRoot had to pass over behind the last append that is whole. It is what a
-	// crash can leave, but not what a stop in order does.
+	// Skipped is what FindRoot passed over behind the last whole append. A crash can leave it, a clean
+	// stop does not.
 	Skipped []Fault
 
 	recorded bool       // there is a flush record before it
@@ -55,9 +55,9 @@ type commitAt struct {
 // errNoRoot: a store that has blocks, but no tree.
 var errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
 
-// FindRoot returns the last root that is whole, and where the commits are that its tree lacks. It
-// says in log what it passes over. An error that is disk.ErrCorrupt means that something acknowledged
-// cannot be had.
+// FindRoot returns the last whole root, and the places of the commits that its tree lacks. It logs what
+// it passes over. An error that is disk.ErrCorrupt means that something acknowledged is damaged or
+// missing.
 func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
 	info := store.Info()
 	if info.Last == disk.NoBlock {
@@ -88,10 +88,10 @@ type tailSearch struct {
 	claims  []claim // what journal blocks among them say of the append before theirs
 }
 
-// claim is what a block that was passed over says.
+// claim is what a block that was passed over says about the append before its own.
 type claim struct{ block, previous, seq uint64 }
 
-// appendAt is an append, as far as its last block tells.
+// appendAt is an append, as described by its last block.
 type appendAt struct {
 	last     uint64
 	previous uint64 // last block of the append before; noBlock: not known, or there is none
@@ -172,8 +172,7 @@ func (s *tailSearch) noRoot() error {
 		errNoRoot, info.Last+1, info.Last, info.BlockSize)
 }
 
-// unreachable is the error for an append that was acknowledged, since the one at block by came after
-// it.
+// unreachable is the error for a bad append that was acknowledged: the append at block by followed it.
 func (s *tailSearch) unreachable(block, by uint64, err error) error {
 	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) && !errors.Is(err, errNoBlock) {
 		return fmt.Errorf("read block %d: %w", block, err)
@@ -181,15 +180,15 @@ func (s *tailSearch) unreachable(block, by uint64, err error) error {
 	return &BlockError{block, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but %w", disk.ErrCorrupt, by, err)}
 }
 
-// skip notes that something cannot be used.
+// skip notes a block that is passed over.
 func (s *tailSearch) skip(block uint64, why error) {
 	if len(s.skipped) < maxReportedFaults {
 		s.skipped = append(s.skipped, Fault{Block: block, Path: "behind the last whole append", Err: why})
 	}
 }
 
-// wasDurable reports whether a root is known to have been durable although its append is not whole:
-// the tree before it, as the append that ends at block previous has it, has been freed.
+// wasDurable reports whether a root was durable although its append is not whole: the tree before it,
+// whose append ends at block previous, has been freed, which happens only after that.
 func (s *tailSearch) wasDurable(root *Root, previous uint64) bool {
 	if root == nil || previous == noBlock || s.isGone(root.Oldest) {
 		return false
@@ -208,8 +207,8 @@ func (s *tailSearch) isGone(block uint64) bool {
 	return errors.Is(err, errNoBlock)
 }
 
-// checkClaims makes sure that journal blocks which were passed over belong to one append, the one
-// after a. If they do not, something between was acknowledged.
+// checkClaims makes sure that all journal blocks which were passed over belong to one append, the one
+// after a. Otherwise an append between was acknowledged, and is damaged.
 func (s *tailSearch) checkClaims(a *appendAt) error {
 	for _, c := range s.claims {
 		if c.previous != a.last && c.previous != noBlock {
@@ -225,8 +224,8 @@ var errNotRoot = fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
 // errNoBlock: there is no block with that number.
 var errNoBlock = errors.New("there is no such block")
 
-// appendEndingAt returns the append of which block at is the last. It fails with a *tornError if that
-// is not whole, and with another error if at is not the last block of an append.
+// appendEndingAt returns the append that ends in block at. It fails with a *tornError if the append is
+// not whole, and with another error if no append ends there.
 func (s *tailSearch) appendEndingAt(at uint64, known trust) (appendAt, error) {
 	a := appendAt{last: at, previous: noBlock}
 	p, err := s.blocks.read(at)
@@ -395,7 +394,7 @@ func (s *tailSearch) loneRoot(root *Root) bool {
 	return s.blocks.sparse && root.Height == 0 && !root.Partial
 }
 
-// readRecord notes in root what the flush record before it says, if there is one.
+// readRecord notes in root the content of the flush record before it, if there is one.
 func (s *tailSearch) readRecord(root *Root) error {
 	root.start = start{seq: 1, block: root.Block + 1}
 	if root.Block == 0 || s.loneRoot(root) {
@@ -513,9 +512,9 @@ func (s *tailSearch) flipped(first, seal, last uint64, off uint32) error {
 	return &BlockError{bad, errFlipped}
 }
 
-// checkUnrecorded checks an append that ends in a root without a flush record, or has no seal. That
-// of a commit without a journal has a seal. The original's has not: it is judged by its pages, those
-// behind the root before it, which may be of the same append.
+// checkUnrecorded checks an append that ends in a root without a flush record, or has no seal. A commit
+// without a journal has a seal. An append of the original has none: it is judged by those of its pages
+// that are behind the root before it.
 func (s *tailSearch) checkUnrecorded(root *Root) error {
 	if root.Height > 0 {
 		if err := lastChildBefore(root); err != nil {
@@ -614,7 +613,8 @@ func checkSince(store disk.Store, root Root, since uint64) error {
 	return bad
 }
 
-// follow goes from the last append back to the last root and to the first commit that its tree lacks.
+// follow walks from the last append back to the last root, and on to the first commit that its tree
+// lacks.
 func (s *tailSearch) follow(end appendAt) (Root, error) {
 	var root Root
 	var commits []commitAt // the newest first
@@ -668,8 +668,8 @@ func (s *tailSearch) follow(end appendAt) (Root, error) {
 	return root, nil
 }
 
-// lacksBefore reports whether the tree lacks commits that came before it, and that are not among
-// commits, the newest first.
+// lacksBefore reports whether the tree lacks commits from before its root that are not among commits,
+// the newest first.
 func (r *Root) lacksBefore(commits []commitAt) bool {
 	n := len(commits)
 	return r.Partial && r.start.block < r.Block && (n == 0 || commits[n-1].seq > r.start.seq)

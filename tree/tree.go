@@ -32,8 +32,8 @@ type Config struct {
 
 	stepBytes int // how much of a flush goes into one append; default flushStepBytes
 
-	// OnFault is told, on the tree's goroutine, of each thing that is wrong with the
-	// store. The tree goes on with what it can still do.
+	// OnFault is called on the tree's goroutine with each fault of the store. The tree goes on as far
+	// as it can.
 	OnFault func(error)
 }
 
@@ -113,8 +113,8 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	return cfg, nil
 }
 
-// Tree is the store's state machine. It has no goroutine and no clock of its own: Step is told what
-// happened and says what is to be done. It must not be used from two goroutines at once.
+// Tree is the state machine of a store. It has no goroutine and no clock of its own: Step gets what has
+// happened and returns what to do. Two goroutines must not use it at once.
 //
 // Invariants:
 //  1. Gets and Ranges see view, and nothing that is not durable.
@@ -150,7 +150,7 @@ type Tree struct {
 	metrics *Metrics       // nil: nothing is measured
 	events  *actors.Events // nil: nobody wants to know
 	faults  map[uint64]bool
-	limbo   []freedTable // memtables that readers may still look at
+	limbo   []freedTable // dropped memtables that readers may be in
 	spare   []*pageCommit
 	first   *disk.Op // operations to be submitted after this step
 	last    *disk.Op
@@ -169,8 +169,8 @@ type Effects struct {
 	Wake        time.Duration // when the next step is due at the latest
 }
 
-// Step takes what has happened, does all that can be done now, and says what the world outside has
-// to do. Answers are given during the call.
+// Step processes what has happened, as far as that is possible now, and returns what the caller has to
+// do. Answers are given during the call.
 func (t *Tree) Step(in Inputs) Effects {
 	t.now, t.pager.now = in.Now, in.Now
 	t.takeBack(in.Done)
@@ -235,15 +235,15 @@ func (t *Tree) active() *memtable.Table { return t.view.tables[0] }
 // logs reports whether commits become durable by the journal.
 func (t *Tree) logs() bool { return t.cfg.JournalBytes > 0 }
 
-// holdsChanges reports whether no changes are to be decided, because the newest memtable is to be
-// frozen at the end of the commit under way.
+// holdsChanges reports whether changes wait, because the newest memtable will be frozen at the end of
+// the commit under way.
 func (t *Tree) holdsChanges() bool {
 	return t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
 }
 
-// commitFull reports whether the newest memtable takes no more for now. Without a journal it is a
-// commit, and all pages that it touches have to be in memory together: as in the original, a quarter
-// of the cache.
+// commitFull reports whether the newest memtable takes no more for now. Without a journal it is one
+// commit, and all pages that it touches must be in memory together: as in the original, up to a
+// quarter of the cache.
 func (t *Tree) commitFull() bool {
 	return t.active().Full() || !t.logs() && t.active().Len() >= max(1, t.cfg.CachePages/4/(t.view.tree.height+1))
 }
@@ -253,9 +253,9 @@ func (t *Tree) freezeWanted() bool {
 	return !t.active().Empty() && (len(t.snapshotsWanted) > 0 || t.flush.wanted())
 }
 
-// freeze puts an empty memtable before the newest one, if that is to be flushed, and reports whether
-// it did. With a journal it does so between two commits: then the frozen one holds whole commits. Without,
-// the frozen one is a commit.
+// freeze freezes the newest memtable if it is to be flushed, puts an empty one before it, and reports
+// whether it did. With a journal it freezes between two commits, so that the table holds whole commits.
+// Without one the table is one commit.
 func (t *Tree) freeze() bool {
 	active := t.active()
 	switch {
@@ -280,8 +280,8 @@ func (t *Tree) freeze() bool {
 	return true
 }
 
-// dropTable takes the oldest memtable out of the view: its changes are in pages, or were carried
-// over. Snapshots are of the tree alone then, if it has all of their changes.
+// dropTable removes the oldest memtable from the view: its changes are in pages, or were carried over.
+// all is true if pages have all of them.
 func (t *Tree) dropTable(table *memtable.Table, all bool) {
 	n := len(t.view.tables) - 1
 	t.view.tables = slices.Clone(t.view.tables[:n])
@@ -293,7 +293,7 @@ func (t *Tree) dropTable(table *memtable.Table, all bool) {
 	t.retire(table)
 }
 
-// retire frees a memtable when no reader can look at it any more.
+// retire frees a memtable as soon as no reader can be in it.
 func (t *Tree) retire(table *memtable.Table) {
 	if t.cache.readers == nil {
 		table.Free()
@@ -309,7 +309,7 @@ type freedTable struct {
 	epoch uint64
 }
 
-// freeTables frees dropped memtables that no reader can look at any more.
+// freeTables frees the dropped memtables that no reader can be in.
 func (t *Tree) freeTables() {
 	if len(t.limbo) == 0 {
 		return
@@ -333,8 +333,8 @@ func (t *Tree) publishView() {
 	}
 }
 
-// memtableBytes is how much the next memtable may hold: no more than it is worth for so small a
-// tree, so that the journal does not take more space than that.
+// memtableBytes is how much the next memtable may hold. For a small tree it is little, so that its
+// journal does not take more space than the tree.
 func (t *Tree) memtableBytes() int {
 	tree := int64(t.view.tree.nodes) * int64(t.cache.blockSize)
 	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/8, tree/2-smallTreeBytes))
@@ -354,7 +354,7 @@ func (t *Tree) limitCache() {
 	t.cache.limit = int(max(left/frame, t.memory()/frame/minCacheShare))
 }
 
-// idleSince is how long nothing has been committed, and nothing waits to be.
+// idleSince returns how long ago the last commit was, or 0 if anything waits for one.
 func (t *Tree) idleSince() time.Duration {
 	if len(t.writer.queue)+len(t.writer.waiting) > 0 || t.active().Pending() || t.appends.busy {
 		return 0
@@ -362,14 +362,14 @@ func (t *Tree) idleSince() time.Duration {
 	return t.now - t.changed
 }
 
-// rootDue reports whether the root is to be written once more, with nothing to flush: so that it is the last block, where
-// the original looks for it.
+// rootDue reports whether the root is to be written once more although there is nothing to flush, so
+// that it is the last block, where the original looks for it.
 func (t *Tree) rootDue() bool {
 	return !t.appends.clean && t.active().Empty() && (t.stopping || t.logs() && t.idleSince() >= flushIdleAfter)
 }
 
-// writable returns nil if changes can be made durable, or why they cannot. A full disk is tried again
-// now and then.
+// writable returns why changes cannot be made durable, or nil. After a full disk it lets an append try
+// again from time to time.
 func (t *Tree) writable() error {
 	if t.refusal != nil && t.retryAt > 0 && t.now >= t.retryAt {
 		t.refusal = nil
@@ -387,8 +387,7 @@ func (t *Tree) newPageCommit() *pageCommit {
 	return &pageCommit{cache: t.cache, pager: &t.pager}
 }
 
-// spareCommit keeps a page commit that has ended for the next one, unless pages will still come for
-// it.
+// spareCommit keeps a page commit that has ended for reuse, unless it waits for pages.
 func (t *Tree) spareCommit(w *pageCommit) {
 	if !w.dropped {
 		t.spare = append(t.spare, w)
@@ -457,8 +456,8 @@ func (t *Tree) wake() time.Duration {
 	return at
 }
 
-// Stop has the tree flush what only the journal holds, as soon as nothing else is to be done: after
-// that the directory is as the original would have left it. A disk that was full gets one more try.
+// Stop makes the tree flush as soon as nothing else is to be done. After that the directory is as the
+// original would have left it. A disk that was full gets one more try.
 func (t *Tree) Stop() {
 	if !t.stopping {
 		t.flush.notBefore = 0

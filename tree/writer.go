@@ -18,7 +18,7 @@ import (
 // Invariants:
 //  1. waiting is in the order of decision; the first syncing of it depend on the append under way, the
 //     others on the next one.
-//  2. The requests of an atomic batch are decided in one go, so that one commit has all of them.
+//  2. The requests of an atomic batch are decided together, so that one commit has all of them.
 type writer struct {
 	t *Tree
 
@@ -87,8 +87,8 @@ func (w *writer) touch(refs []ref) {
 	}
 }
 
-// decideFirst decides the first request, or all of the atomic batch that it begins. It returns how
-// many that were; 0 if a page is missing.
+// decideFirst decides the first request, or the whole atomic batch that it begins. It returns the
+// number of requests decided; 0 if a page is missing.
 func (w *writer) decideFirst(refs []ref) int {
 	n := 1
 	for refs[0].b.Atomic && n < len(refs) && refs[n].b == refs[0].b {

@@ -8,7 +8,7 @@ type Writer struct {
 	blocks    [][]byte
 }
 
-// keepBytes is how much memory a Writer keeps for the next commit. Only a batch of very many changes
+// keepBytes is how much memory a Writer keeps for the next commit. Only a commit of very many changes
 // takes more.
 const keepBytes = 4 << 20
 
