@@ -1,0 +1,75 @@
+package page
+
+import "testing"
+
+// parts is a page taken apart.
+type parts struct {
+	height  int
+	prefix  int
+	root    bool
+	nodes   uint64
+	keys    []string
+	values  []string // of a leaf
+	records []Child  // of a parent
+}
+
+// decode takes a page apart.
+func decode(t testing.TB, p []byte) parts {
+	t.Helper()
+	l, err := Parse(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := parts{height: l.Height, prefix: l.Prefix, root: l.Root, nodes: l.Nodes}
+	at := l.Body
+	for range l.Keys {
+		a.keys = append(a.keys, string(String(p, at)))
+		at += 1 + int(p[at])
+	}
+	if l.Height > 0 {
+		for i := range l.Keys + 1 {
+			a.records = append(a.records, GetChild(p[l.Second+i*ChildBytes:]))
+		}
+		return a
+	}
+	for range l.Keys {
+		a.values = append(a.values, string(String(p, at)))
+		at += 1 + int(p[at])
+	}
+	return a
+}
+
+// encode puts a page together.
+func (a parts) encode(blockSize int) []byte {
+	p := make([]byte, blockSize)
+	at := PutHead(p, len(a.keys), a.height, a.prefix, a.root)
+	if a.root {
+		PutRoot(p, a.nodes, false)
+	}
+	for _, k := range a.keys {
+		at = PutString(p, at, []byte(k))
+	}
+	for _, v := range a.values {
+		at = PutString(p, at, []byte(v))
+	}
+	for _, r := range a.records {
+		PutChild(p[at:], r)
+		at += ChildBytes
+	}
+	return p
+}
+
+// size is the length in bytes of the page without its padding, by the definition of the format.
+func (a parts) size() int {
+	n := 10
+	if a.root {
+		n += 8
+	}
+	for _, k := range a.keys {
+		n += len(k) + 1
+	}
+	for _, v := range a.values {
+		n += len(v) + 1
+	}
+	return n + 20*len(a.records)
+}
