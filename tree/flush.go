@@ -162,9 +162,9 @@ func (f *flusher) begin() bool {
 }
 
 // inTime reports whether the next step should not be put off: steps are spread over the time in which
-// the next table fills, so that the flush ends when that is half full.
+// the next table fills, so that the flush ends when that is half full. Short flushes are not spread.
 func (f *flusher) inTime() bool {
-	if f.table == nil || f.committing() || f.urgent() {
+	if f.table == nil || f.committing() || f.table.Len() <= shortFlush || f.urgent() {
 		return true
 	}
 	return float64(f.done) <= float64(f.table.Len())*(2*f.t.active().Fill()+flushLead)

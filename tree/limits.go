@@ -61,13 +61,16 @@ const (
 	sortItems = 16 << 10
 
 	// flushStepBytes is how much of a flush goes into one append: so little that the commit in it is
-	// not held up for long. flushStepChanges bounds the changes that are gathered for it.
-	flushStepBytes   = 1 << 20
+	// not held up for long.
+	flushStepBytes = 1 << 20
+
+	// flushStepChanges bounds the changes that are gathered for a step.
 	flushStepChanges = 8 << 10
 
 	// flushLead is how far a flush may be ahead of the pace that ends it when the next memtable is half
 	// full.
-	flushLead = 1.0 / 16
+	flushLead  = 1.0 / 16
+	shortFlush = 4 * flushStepChanges
 
 	// flushIdleAfter is how long nothing may have been committed before the memtable is flushed although
 	// it is not full.
