@@ -121,6 +121,7 @@ func (e *tornError) Unwrap() error { return e.err }
 // findEnd returns the last append that is whole.
 func (s *tailSearch) findEnd() (appendAt, error) {
 	gap := 0
+	var held appendAt // the last one with a root whose tree is not whole
 	for at := s.store.Info().Last; ; at-- {
 		claims := len(s.claims)
 		a, err := s.appendEndingAt(at, mayBeTorn)
@@ -137,11 +138,19 @@ func (s *tailSearch) findEnd() (appendAt, error) {
 					return a, s.unreachable(torn.previous, at, err)
 				}
 				if s.wasDurable(torn.root, torn.previous) {
-					s.log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", at, "err", torn.err)
+					s.damaged(at, torn.err)
 					return a, nil
 				}
 				s.skip(at, torn.err)
 				return before, nil
+			}
+			if torn.root != nil && held.root.Page != nil && s.isGone(torn.root.Oldest) {
+				s.damaged(held.last, errors.New("its tree is not whole, and the one before it has been freed"))
+				s.skipped = nil
+				return held, nil
+			}
+			if torn.root != nil && held.root.Page == nil && !s.isGone(torn.root.Oldest) {
+				held = a
 			}
 			s.skip(at, torn.err)
 		case errors.Is(err, errNoBlock):
@@ -199,6 +208,11 @@ func (s *tailSearch) wasDurable(root *Root, previous uint64) bool {
 	}
 	tree, err := s.follow(before)
 	return errors.Is(err, errNoBlock) || err == nil && s.isGone(tree.Oldest)
+}
+
+// damaged says that the tree of a root is taken although it is not whole.
+func (s *tailSearch) damaged(root uint64, why error) {
+	s.log.Error("damaged store: requests that need a damaged block fail; restore the store from a backup", "root", root, "err", why)
 }
 
 // isGone reports whether a block does not exist any more.
@@ -282,7 +296,7 @@ func (s *tailSearch) appendEndingAt(at uint64, known trust) (appendAt, error) {
 func (s *tailSearch) passOver(a *appendAt, torn *tornError) {
 	at := torn.root.Block
 	if torn.previous == noBlock || s.wasDurable(torn.root, torn.previous) {
-		s.log.Error("damaged store: requests that need this block fail; restore the store from a backup", "root", at, "err", torn)
+		s.damaged(at, torn)
 		a.root = *torn.root
 		return
 	}

@@ -1,0 +1,468 @@
+package tree
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"kivaloo/disk"
+)
+
+// commitLog is a store and what its tree held after each append.
+type commitLog struct {
+	store *memStore
+	ends  []uint64 // block after each append
+	holds []model
+}
+
+// newCommitLog makes a store by some commits of random size, of which nothing has been freed.
+func newCommitLog(t tester, rng *rand.Rand, commits int) *commitLog {
+	t.Helper()
+	h := newHarness(t, newMemStore(512), testConfig())
+	l := &commitLog{store: h.store}
+	m := model{}
+	note := func() {
+		l.ends = append(l.ends, l.store.next())
+		held := model{}
+		for k, v := range m {
+			held[k] = v
+		}
+		l.holds = append(l.holds, held)
+	}
+	note()
+	load := sets(0, 200, "loaded")
+	m.applyAll(load)
+	h.do(load...)
+	note()
+	for i := range commits {
+		batch := make([]Request, 1+rng.IntN(1+rng.IntN(60)))
+		for j := range batch {
+			batch[j] = randomRequest(rng, m, func() []byte { return fmt.Appendf(nil, "%06d", rng.IntN(1500)) }, 60)
+			m.apply(&batch[j])
+		}
+		batch = append(batch, set("commit", fmt.Sprint(i)))
+		m.apply(&batch[len(batch)-1])
+		h.do(batch...)
+		note()
+	}
+	return l
+}
+
+// cut returns the first n blocks of the store.
+func (l *commitLog) cut(n uint64) *memStore {
+	s := l.store.clone()
+	s.blocks = s.blocks[:n]
+	return s
+}
+
+// start is the first block of append i.
+func (l *commitLog) start(i int) uint64 {
+	if i == 0 {
+		return 0
+	}
+	return l.ends[i-1]
+}
+
+// holdsAt opens a store and fails the test unless it holds what was there after append i. It returns a harness on it.
+func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
+	t.Helper()
+	h := newHarness(t, s, testConfig())
+	if h.rootBlock() != l.ends[i]-1 {
+		t.Fatalf("root is block %d, want %d", h.rootBlock(), l.ends[i]-1)
+	}
+	h.check()
+	sameContent(t, h.dump(), l.holds[i])
+	return h
+}
+
+// TestCutAnywhere cuts a store off between any two blocks: what is left is all commits that are there as a
+// whole.
+func TestCutAnywhere(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(1, 0)), 25)
+	last := -1
+	for n := uint64(1); n <= l.store.next(); n++ {
+		if last+1 < len(l.ends) && n == l.ends[last+1] {
+			last++
+		}
+		s := l.cut(n)
+		if r := checkStore(t, s); r.Root.Block != l.ends[last]-1 {
+			t.Fatalf("cut off at block %d: root %d, want %d", n, r.Root.Block, l.ends[last]-1)
+		}
+		if n%8 == 0 {
+			h := l.holdsAt(t, s, last)
+			h.do(set("after", "1")) // goes on behind what is left over
+			h.check()
+		}
+	}
+}
+
+// tear makes of the last append, which starts at block from, what a power cut in the middle of it could: some
+// pages are there, others are zero or rubbish. Not a part of a page: a disk writes all of 512 bytes or nothing. It
+// reports whether any was damaged.
+func tear(rng *rand.Rand, s *memStore, from uint64) (torn bool) {
+	odds := 1 + rng.IntN(10)
+	for b := from; b < s.next(); b++ {
+		if rng.IntN(odds) > 0 {
+			continue
+		}
+		p := s.page(b)
+		torn = true
+		clear(p)
+		if rng.IntN(2) == 0 {
+			for i := range p {
+				p[i] = byte(rng.Uint32())
+			}
+		}
+	}
+	if rng.IntN(4) == 0 {
+		s.blocks = s.blocks[:from+1+rng.Uint64N(s.next()-from)]
+		torn = true
+	}
+	return torn
+}
+
+// TestTornAppend: whatever a crash makes of the last append, it has happened as a whole or not at all. The
+// same is true of the next one.
+func TestTornAppend(t *testing.T) {
+	whole, before := 0, 0
+	for seed := range torture(60, 20000) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		l := newCommitLog(t, rng, 1+rng.IntN(8))
+		last := len(l.ends) - 1
+		s := l.store.clone()
+		torn := tear(rng, s, l.start(last))
+		root, err := FindRoot(s, quiet)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if root.Block == l.ends[last]-1 {
+			whole++
+			l.holdsAt(t, s, last)
+			continue
+		}
+		if !torn {
+			t.Fatalf("seed %d: nothing is damaged, but the last commit is gone", seed)
+		}
+		before++
+		h := l.holdsAt(t, s, last-1)
+		// What is left over does not come back: not by another commit, not by one that is torn too.
+		m := l.holds[last-1]
+		h.do(set("next", "1"))
+		from := s.lastAppend()
+		next := s.clone()
+		if tear(rng, next, from); !endsInRoot(next) {
+			l.holdsAt(t, next, last-1)
+		}
+		m["next"] = "1"
+		again := newHarness(t, s, testConfig())
+		sameContent(t, again.dump(), m)
+		again.check()
+	}
+	if whole < 3 || before < 20 {
+		t.Errorf("%d appends were whole, %d torn", whole, before)
+	}
+}
+
+// TestOlderIsNotTaken: only a tree that nobody was told of may be passed over. Where a page is damaged that an
+// older append has written, the tree that refers to it is still the one.
+func TestOlderIsNotTaken(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 20)
+	last := len(l.ends) - 1
+	root, err := FindRoot(l.store, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	walkStore(t, l.store, func(v visited) {
+		if v.block >= l.start(last) {
+			return
+		}
+		damaged++
+		s := l.store.clone()
+		clear(s.page(v.block))
+		found, err := FindRoot(s, quiet)
+		if err != nil || found.Block != root.Block {
+			t.Errorf("block %d damaged: root %d, %v; want %d", v.block, found.Block, err, root.Block)
+		}
+		if r := Check(t.Context(), s, found); len(r.Faults) != 1 || r.Faults[0].Block != v.block {
+			t.Errorf("block %d damaged: found %v", v.block, r.Faults)
+		}
+	})
+	if damaged < 10 {
+		t.Errorf("only %d pages are of older appends", damaged)
+	}
+}
+
+// TestUnreadableStore: a block that cannot be read now says nothing about what was written. To go back to an older tree
+// for that would lose what has been acknowledged.
+func TestUnreadableStore(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(3, 0)), 10)
+	needed := map[uint64]bool{}
+	walkStore(t, l.store, func(v visited) {
+		if v.block >= l.start(len(l.ends)-1) {
+			needed[v.block] = true
+		}
+	})
+	if len(needed) < 3 {
+		t.Fatalf("the last append has %d pages", len(needed))
+	}
+	for b := range needed {
+		s := l.store.clone()
+		s.unread[b] = errDisk
+		if root, err := FindRoot(s, quiet); !errors.Is(err, errDisk) {
+			t.Errorf("block %d cannot be read: root %d, %v", b, root.Block, err)
+		}
+		if tree, err := Open(s, testConfig()); !errors.Is(err, errDisk) {
+			t.Errorf("block %d cannot be read: opened, %v", b, err)
+			tree.Close()
+		}
+	}
+}
+
+// TestRotIsNoTear: a block of the last commit that was durable, as its checksum shows, and has changed since, does not make the
+// commit one that was never acknowledged. If it is the root, nothing older is served instead.
+func TestRotIsNoTear(t *testing.T) {
+	for _, size := range []int{512, 600} { // without a seal, and with one
+		h := newHarness(t, newMemStore(size), testConfig())
+		for i := 0; i < 600; i += 60 {
+			h.do(sets(i, 60, "some value")...)
+		}
+		h.do(sets(200, 200, "another")...)
+		from, root := h.store.lastAppend(), h.rootBlock()
+		if root-from < 3 {
+			t.Fatalf("the last append has %d pages", root-from+1)
+		}
+		pages := map[uint64]bool{}
+		walkStore(t, h.store, func(v visited) { pages[v.block] = true })
+		for b := from; b <= root; b++ {
+			s := h.store.clone()
+			s.unread[b] = disk.ErrRot
+			found, err := FindRoot(s, quiet)
+			if b == root {
+				if !errors.Is(err, disk.ErrRot) || !strings.Contains(err.Error(), fmt.Sprintf("block %d", b)) {
+					t.Errorf("the root is rotten: root %d, %v", found.Block, err)
+				}
+				continue
+			}
+			if err != nil || found.Block != root {
+				t.Errorf("block %d is rotten: root %d, %v; want %d", b, found.Block, err, root)
+				continue
+			}
+			if r := Check(t.Context(), s, found); pages[b] && (len(r.Faults) != 1 || r.Faults[0].Block != b) {
+				t.Errorf("block %d is rotten: found %v", b, r.Faults)
+			}
+		}
+	}
+}
+
+// TestFreedMeansDurable: where the tree before the last has been freed, the last was durable, and a bad page of it is no sign of
+// a commit that was cut short.
+func TestFreedMeansDurable(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
+	last := len(l.ends) - 1
+	rootOf := func(i int) Root {
+		root, err := FindRoot(l.cut(l.ends[i]), quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return root
+	}
+	for rootOf(last).Oldest == rootOf(last-1).Oldest {
+		last--
+	}
+	before := rootOf(last - 1)
+	l.store = l.cut(l.ends[last])
+	bad := uint64(0)
+	walkStore(t, l.store, func(v visited) {
+		if v.height == 0 && v.block >= l.start(last) {
+			bad = v.block
+		}
+	})
+	for _, freed := range []uint64{before.Oldest, before.Oldest + 1} {
+		s := l.store.clone()
+		clear(s.page(bad))
+		s.run(&disk.Op{Kind: disk.Free, Block: freed})
+		root, err := FindRoot(s, quiet)
+		want := l.ends[last-1] - 1
+		if freed > before.Oldest {
+			want = l.ends[last] - 1
+		}
+		if err != nil || root.Block != want {
+			t.Errorf("freed before %d: root %d, %v; want %d", freed, root.Block, err, want)
+		}
+	}
+}
+
+// TestGapsAtTheTop: block numbers at the end without a block are passed over, up to a limit.
+func TestGapsAtTheTop(t *testing.T) {
+	for gap, found := range map[int]bool{1: true, 63: true, 64: true, 1000: true, maxScanGap: true, maxScanGap + 1: false} {
+		l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 3)
+		s := l.store.clone()
+		s.blocks = append(s.blocks, make([][]byte, gap)...)
+		if found {
+			l.holdsAt(t, s, len(l.ends)-1)
+		} else if _, err := FindRoot(s, quiet); !errors.Is(err, errNoRoot) {
+			t.Errorf("gap of %d: %v", gap, err)
+		}
+	}
+}
+
+// TestFreedStore: blocks before the oldest leaf are not needed to open a store, and the leaf itself is.
+func TestFreedStore(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
+	s := l.store
+	last := len(l.ends) - 1
+	root, err := FindRoot(s, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if root.Oldest == 0 || root.Oldest >= l.start(last) {
+		t.Fatalf("oldest leaf %d, root %d", root.Oldest, root.Block)
+	}
+	s.run(&disk.Op{Kind: disk.Free, Block: root.Oldest})
+	l.holdsAt(t, s, last)
+	s.run(&disk.Op{Kind: disk.Free, Block: root.Oldest + 1})
+	if found, err := FindRoot(s, quiet); err == nil {
+		t.Errorf("root %d is found, without its oldest leaf", found.Block)
+	}
+}
+
+// TestNoRoot: a store that has blocks but no tree is refused, and the error says what may be wrong.
+func TestNoRoot(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(6, 0)), 12)
+	for what, damage := range map[string]func(s *memStore){
+		"no root bit": func(s *memStore) {
+			for b := range s.blocks {
+				s.blocks[b][8] &^= 0x80
+			}
+		},
+		"all zero": func(s *memStore) {
+			for b := range s.blocks {
+				clear(s.blocks[b])
+			}
+		},
+		"no root":   func(s *memStore) { s.first, s.blocks = 1, s.blocks[1:l.ends[1]-1] },
+		"no blocks": func(s *memStore) { s.first, s.blocks = 7, nil },
+	} {
+		s := l.store.clone()
+		damage(s)
+		_, err := Open(s, testConfig())
+		if !errors.Is(err, errNoRoot) || !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), "block size 512") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := FindRoot(newMemStore(512), quiet); !errors.Is(err, errNoRoot) {
+		t.Errorf("empty store: %v", err)
+	}
+}
+
+// TestSkipped: what was passed over is told, what an earlier start has dealt with is not.
+func TestSkipped(t *testing.T) {
+	l := newCommitLog(t, rand.New(rand.NewPCG(7, 0)), 4)
+	s := l.store.clone()
+	last := len(l.ends) - 1
+	clear(s.page(l.start(last)))
+	var out strings.Builder
+	root, err := FindRoot(s, slog.New(slog.NewTextHandler(&out, nil)))
+	if err != nil || root.Block != l.ends[last-1]-1 {
+		t.Fatalf("root %d, %v", root.Block, err)
+	}
+	var blocks []uint64
+	for _, f := range root.Skipped {
+		blocks = append(blocks, f.Block)
+	}
+	if want := []uint64{l.ends[last] - 1, l.start(last)}; !slices.Equal(blocks, want) {
+		t.Errorf("passed over: %v, want %d", root.Skipped, want)
+	}
+	if !strings.Contains(out.String(), fmt.Sprintf("block=%d", l.ends[last]-1)) {
+		t.Errorf("said: %s", out.String())
+	}
+	h := newHarness(t, s, testConfig())
+	h.do(set("after", "1"))
+	if root, err = FindRoot(s, quiet); err != nil || len(root.Skipped) > 0 {
+		t.Errorf("passed over after another commit: %v, %v", root.Skipped, err)
+	}
+}
+
+// TestFirstPage: a store that has never been written gets an empty tree, or a clear error.
+func TestFirstPage(t *testing.T) {
+	s := newMemStore(512)
+	h := newHarness(t, s, testConfig())
+	if len(h.dump()) != 0 || s.next() != 1 {
+		t.Errorf("%d blocks", s.next())
+	}
+	if want := goldenBlock(t, "s512-empty", 512, 0); string(s.page(0)) != string(want) {
+		t.Errorf("the first page is %x, the original writes %x", s.page(0), want)
+	}
+	s = newMemStore(512)
+	s.fail = errDisk
+	if _, err := Open(s, testConfig()); !errors.Is(err, errDisk) {
+		t.Error(err)
+	}
+}
+
+// TestOpenRefuses what could not work.
+func TestOpenRefuses(t *testing.T) {
+	for what, test := range map[string]struct {
+		blockSize int
+		first     uint64
+		cfg       func(*Config)
+	}{
+		"small blocks":  {511, 0, func(*Config) {}},
+		"large blocks":  {131073, 0, func(*Config) {}},
+		"block numbers": {512, maxBlock, func(*Config) {}},
+		"long keys":     {512, 0, func(c *Config) { c.MaxKey = 83 }},
+		"long values":   {512, 0, func(c *Config) { c.MaxValue = 105 }},
+		"longest key":   {2048, 0, func(c *Config) { c.MaxKey = 256 }},
+		"longest value": {2048, 0, func(c *Config) { c.MaxValue = 256 }},
+		"small cache":   {512, 0, func(c *Config) { c.CachePages = MinCachePages - 1 }},
+		"large cache":   {512, 0, func(c *Config) { c.CachePages = MaxCachePages + 1 }},
+		"default cache": {131072, 0, func(c *Config) { c.CachePages = 1023 }},
+	} {
+		s := newMemStore(test.blockSize)
+		s.first = test.first
+		cfg := testConfig()
+		test.cfg(&cfg)
+		if tree, err := Open(s, cfg); err == nil {
+			t.Errorf("%s: opened", what)
+			tree.Close()
+		}
+		if len(s.blocks) > 0 {
+			t.Errorf("%s: something has been written", what)
+		}
+	}
+	for _, test := range []struct{ blockSize, key, value int }{
+		{512, 64, 104}, {512, 82, 86}, {1024, 128, 192}, {2048, 255, 255}, {512, 0, 0}, {131072, 255, 255},
+	} {
+		if err := CheckMaxLengths(test.blockSize, test.key, test.value); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestCutDuringFirstPage: a power cut before anything was acknowledged must not leave a directory that cannot be used.
+func TestCutDuringFirstPage(t *testing.T) {
+	for _, blockSize := range []int{512, 2048} {
+		s := newMemStore(blockSize)
+		for range maxBlankBlocks {
+			s.blocks = append(s.blocks, make([]byte, blockSize))
+		}
+		if _, err := Open(s, testConfig()); !errors.Is(err, errNoRoot) {
+			t.Errorf("blocks of %d bytes: opened without having been asked to: %v", blockSize, err)
+		}
+		cfg := testConfig()
+		cfg.AdoptBlank = true
+		h := newHarness(t, s, cfg)
+		h.check()
+		h.do(set("a", "b"))
+		h.check()
+		again := newHarness(t, s.clone(), testConfig())
+		if v, found := again.get("a"); v != "b" || !found {
+			t.Errorf("blocks of %d bytes: holds %q, %t", blockSize, v, found)
+		}
+	}
+}
