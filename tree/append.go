@@ -190,6 +190,7 @@ func (t *Tree) appended(op *disk.Op) {
 	if a.answers {
 		t.counts.commits++
 		t.changed, t.clean.changed = t.now, a.next
+		t.stuck = false // the next flush tries again
 	}
 	if a.step != nil {
 		t.flush.stepDurable()

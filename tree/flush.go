@@ -151,7 +151,9 @@ func (f *flusher) begin() bool {
 	if n := len(t.view.tables); n > 1 {
 		f.table, f.state = t.view.tables[n-1], flushSorting
 		t.clean.flushBegins()
-		t.events.Begin(EventFlush)
+		if !f.committing() {
+			t.events.Begin(EventFlush)
+		}
 		return true
 	}
 	if !t.clean.due() && !t.rootDue() {
@@ -304,15 +306,17 @@ func (f *flusher) stepDurable() {
 	if f.table == nil {
 		return
 	}
-	flushed := f.table
+	flushed, wasCommit := f.table, f.committing()
 	f.table = nil
 	f.cursor.Reset()
 	t.stuck = f.carried > 0
 	t.dropTable(flushed, f.carried == 0)
-	t.events.End(EventFlush)
-	t.counts.flushes++
-	if t.metrics != nil {
-		t.metrics.Flush.Add(t.now - f.started)
+	if !wasCommit {
+		t.events.End(EventFlush)
+		t.counts.flushes++
+		if t.metrics != nil {
+			t.metrics.Flush.Add(t.now - f.started)
+		}
 	}
 	f.tell(flushed)
 }

@@ -281,8 +281,9 @@ type recorder struct {
 	failed    map[uint64]error
 	dropped   map[uint64]bool
 	answered  map[uint64]bool
-	released  int  // batches
-	unflushed bool // an answer has come since the last Flush
+	released  int    // batches
+	asked     uint64 // requests, for the test that counts them
+	unflushed bool   // an answer has come since the last Flush
 	abandoned bool
 	onDone    func() // called with every Done; may be nil
 

@@ -2,106 +2,116 @@ package tree
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"kivaloo/disk"
+	"time"
 )
 
-// TestReaders has goroutines read pages while the tree replaces and evicts them: every value
-// belongs to its key, and is at least as new as what had been acknowledged before.
+// TestReaders has goroutines read the committed tree and snapshots while the tree is stepped with a cache that
+// is much too small: frames are used again, memtables are frozen, flushed and freed all the time. Every value
+// belongs to its key and is at least as new as what had been acknowledged, and a snapshot has just its own.
 func TestReaders(t *testing.T) {
-	const keys, readers, batch = 20_000, 3, 200
-	rounds := int(torture(60, 30_000))
-	s, err := disk.Open(t.TempDir(), disk.Options{BlockSize: 512, NoSync: true, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	cfg := testConfig()
-	cfg.StorageCost, cfg.MaxSpread = 1e6, 2
-	tree, err := Open(s, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
-	r := tree.Readers()
-	defer r.Close()
-	a := NewActor(tree, s)
-	ctx, cancel := context.WithCancel(t.Context())
-	var acknowledged [keys]atomic.Int64
-	var group sync.WaitGroup
-	group.Go(func() {
-		if err := a.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	var reading sync.WaitGroup
-	done := make(chan bool)
-	var hits, pairs atomic.Int64
-	for range readers {
-		reading.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				i := rand.IntN(keys)
-				if rand.IntN(20) > 0 {
-					least := acknowledged[i].Load()
-					value, found, ok := r.Get(nil, nil, readersKey(i))
-					if ok {
-						hits.Add(1)
-						checkReadersValue(t, i, value, found, least)
-					}
-					continue
-				}
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		const keys, readers, batch = 3000, 3, 60
+		cfg.StorageCost, cfg.MaxSpread = 1e6, 2
+		h := newHarness(t, newMemStore(512), smallFlushes(cfg))
+		r := h.tree.Readers()
+		var acknowledged [keys]atomic.Int64
+		var shared atomic.Pointer[sharedSnapshot]
+		var hits, pairs, ofSnapshots atomic.Int64
+		var reading sync.WaitGroup
+		done := make(chan bool)
+		for n := range readers {
+			reading.Go(func() {
+				rng := rand.New(rand.NewPCG(uint64(n), 1))
 				var p Piece
-				if !r.Range(nil, &p, readersKey(i), nil, 3000) {
-					continue
-				}
-				for key, value := range p.All() {
-					pairs.Add(1)
-					n, _ := strconv.Atoi(string(key))
-					if n < i {
-						t.Errorf("%q comes after %d", key, i)
+				for turn := 0; ; turn++ {
+					select {
+					case <-done:
+						return
+					default:
 					}
-					checkReadersValue(t, n, value, true, 0)
-					i = n + 1
+					i := rng.IntN(keys)
+					s := shared.Load()
+					switch {
+					case turn%8 == 0:
+						if !r.Range(nil, &p, readersKey(i), nil, 3000) {
+							continue
+						}
+						for key, value := range p.All() {
+							pairs.Add(1)
+							n, _ := strconv.Atoi(string(key))
+							if n < i {
+								t.Errorf("%q comes after %d", key, i)
+							}
+							checkReadersValue(t, n, value, true, 0)
+							i = n + 1
+						}
+					case turn%3 == 0 && s != nil:
+						if value, found, ok := r.Get(s.Snapshot, nil, readersKey(i)); ok {
+							ofSnapshots.Add(1)
+							checkReadersValue(t, i, value, found, s.versions[i])
+							if want := fmt.Sprintf("%d=%d", i, s.versions[i]); found && string(value) != want {
+								t.Errorf("the snapshot has %q, want %q", value, want)
+							}
+						}
+					default:
+						least := acknowledged[i].Load()
+						if value, found, ok := r.Get(nil, nil, readersKey(i)); ok {
+							hits.Add(1)
+							checkReadersValue(t, i, value, found, least)
+						}
+					}
+				}
+			})
+		}
+		rounds := int(torture(60, 30_000))
+		for round := 0; round < rounds || round < 20*rounds && min(hits.Load(), pairs.Load(), ofSnapshots.Load()) < 200; round++ {
+			h.tree.cache.limit = 60
+			h.now += 50 * time.Millisecond
+			requests := make([]Request, batch)
+			numbers := rand.Perm(keys)[:batch]
+			for j, i := range numbers {
+				requests[j] = Request{Op: Set, Key: readersKey(i), Value: fmt.Appendf(nil, "%d=%d", i, round+1)}
+				requests = append(requests, Request{Op: Get, Key: readersKey(rand.IntN(keys))}) // brings pages in
+			}
+			h.do(requests...)
+			for _, i := range numbers {
+				acknowledged[i].Store(int64(round + 1))
+			}
+			if round%7 == 0 {
+				s := &sharedSnapshot{Snapshot: h.snapshot("test")}
+				for i := range keys {
+					s.versions[i] = acknowledged[i].Load()
+				}
+				if old := shared.Swap(s); old != nil {
+					h.tree.Release(old.Snapshot)
 				}
 			}
-		})
-	}
-	c := newCaller()
-	for round := range rounds {
-		requests := make([]Request, batch)
-		numbers := rand.Perm(keys)[:batch]
-		for j, i := range numbers {
-			requests[j] = Request{ID: uint64(round*batch + j), Op: Set, Key: readersKey(i), Value: fmt.Appendf(nil, "%d=%d", i, round+1)}
 		}
-		c.push(a, requests...)
-		<-c.released
-		for _, i := range numbers {
-			acknowledged[i].Store(int64(round + 1))
+		close(done)
+		reading.Wait()
+		r.Close()
+		h.tree.Release(shared.Load().Snapshot)
+		h.pass(2 * flushIdleAfter)
+		t.Logf("%d Gets, %d pairs, %d Gets of snapshots; %d pages read, %d flushes", hits.Load(), pairs.Load(), ofSnapshots.Load(),
+			h.tree.Stats().Read, h.tree.Stats().Flushes)
+		if min(hits.Load(), pairs.Load(), ofSnapshots.Load()) < 200 || h.tree.Stats().Read == 0 {
+			t.Error("too little was read without the tree, or all was in memory all the time")
 		}
-	}
-	close(done)
-	reading.Wait()
-	cancel()
-	group.Wait()
-	if hits.Load() < 100 || pairs.Load() < 100 {
-		t.Errorf("only %d Gets and %d pairs were read without the tree", hits.Load(), pairs.Load())
-	}
-	if tree.Stats().Read == 0 {
-		t.Error("all was in memory all the time")
-	}
-	checkStore(t, s)
+		h.check()
+		h.checkFrames()
+	})
+}
+
+// sharedSnapshot is a snapshot with what it holds.
+type sharedSnapshot struct {
+	*Snapshot
+	versions [3000]int64 // 0: the key is absent
 }
 
 func readersKey(i int) []byte { return fmt.Appendf(nil, "%0100d", i) }

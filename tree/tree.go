@@ -30,7 +30,8 @@ type Config struct {
 	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
 	Log          *slog.Logger  // default: nothing is logged
 
-	stepBytes int // how much of a flush goes into one append; default flushStepBytes
+	stepBytes     int // how much of a flush goes into one append; default flushStepBytes
+	memtableBytes int // how much a memtable may hold; default: as its limits say
 
 	// OnFault is called on the tree's goroutine with each fault of the store. The tree goes on as far
 	// as it can.
@@ -144,7 +145,7 @@ type Tree struct {
 	retryAt  time.Duration // when to try again all the same; 0: never
 	cramped  bool          // the last append failed for lack of space
 	stopping bool
-	stuck    bool // the last flush had to carry changes over
+	stuck    bool // the last flush had to carry changes over, and nothing has been committed since
 
 	counts  struct{ commits, written, flushes uint64 }
 	metrics *Metrics       // nil: nothing is measured
@@ -336,6 +337,9 @@ func (t *Tree) publishView() {
 // memtableBytes is how much the next memtable may hold. For a small tree it is little, so that its
 // journal does not take more space than the tree.
 func (t *Tree) memtableBytes() int {
+	if t.cfg.memtableBytes > 0 {
+		return t.cfg.memtableBytes
+	}
 	tree := int64(t.view.tree.nodes) * int64(t.cache.blockSize)
 	limit := min(max(t.cfg.JournalBytes, minMemtableBytes), max(minMemtableBytes, tree/8, tree/2-smallTreeBytes))
 	return int(min(limit, t.memory()/memtableMemoryShare, maxMemtableBytes))
@@ -460,7 +464,7 @@ func (t *Tree) wake() time.Duration {
 // original would have left it. A disk that was full gets one more try.
 func (t *Tree) Stop() {
 	if !t.stopping {
-		t.flush.notBefore = 0
+		t.flush.notBefore, t.stuck = 0, false
 		if t.retryAt > 0 {
 			t.refusal, t.retryAt = nil, 0
 		}
