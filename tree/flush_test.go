@@ -65,13 +65,13 @@ func (s *stepped) oneEffect() {
 	case n < 7:
 		s.now += time.Duration(s.rng.IntN(400)) * time.Millisecond
 		s.step(nil)
-	case n < 8 && s.rng.IntN(8) == 0 && len(s.taken) < 3:
+	case n < 8 && s.rng.IntN(3) == 0 && len(s.taken) < 3:
 		s.tree.TakeSnapshot("test", func(snapshot *Snapshot) {
 			reader := newRecorder()
 			reader.model = maps.Clone(s.client.model)
 			s.taken = append(s.taken, takenSnapshot{snapshot, reader})
 		})
-	case n < 8 && s.rng.IntN(20) == 0 && len(s.taken) > 0:
+	case n < 8 && s.rng.IntN(6) == 0 && len(s.taken) > 0:
 		i := s.rng.IntN(len(s.taken))
 		if len(s.taken[i].reader.answered) == int(s.asked(i)) {
 			s.tree.Release(s.taken[i].Snapshot)
@@ -172,7 +172,7 @@ func (s *stepped) end(t *testing.T) {
 		states = append(states, "a step of several", "half flushed", "two frozen memtables", "a snapshot of memtables")
 	}
 	for _, state := range states {
-		if s.seen[state] < 5 {
+		if s.seen[state] < 3 {
 			t.Errorf("%q was met %d times", state, s.seen[state])
 		}
 	}
