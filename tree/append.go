@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -27,6 +28,7 @@ type appender struct {
 	answers bool        // it makes durable what requests wait for
 	whole   bool        // it ends with a root that holds everything
 	restart start       // of its root
+	rootID  uint64      // of its root
 
 	next    uint64 // block number for the next append
 	last    uint64 // last block that belongs to anything; noBlock: there is none
@@ -80,6 +82,7 @@ func (t *Tree) append() bool {
 func (t *Tree) putStep(first uint64) {
 	a, f, size := &t.appends, &t.flush, t.cache.blockSize
 	f.state = flushAppending
+	a.rootID = newRootID()
 	a.restart = a.restartFrom(f.last && f.table != nil)
 	a.whole = !a.commit && a.restart.seq == 0
 	reserve := 0
@@ -100,19 +103,26 @@ func (t *Tree) putStep(first uint64) {
 	if withRecord {
 		a.record = sized(a.record, size)
 		a.pages[root-1] = a.record
-		journal.PutFlush(a.record, journal.Block{Seq: a.restart.seq, Number: first + uint64(root) - 1, First: first, Previous: a.last}, a.restart.block)
+		journal.PutFlush(a.record, journal.Block{Seq: a.restart.seq, Number: first + uint64(root) - 1, First: first, Previous: a.last}, a.restart.block, a.rootID)
 	}
 	if page.Sealed(size) {
 		a.seal = sized(a.seal, size)
 		at := root - reserve
 		a.pages[at] = a.seal
 		page.PutSeal(a.pages, at, first)
+		if !withRecord {
+			a.rootID = page.Identity(a.seal, a.pages[root])
+		}
 	}
 	t.clean.payDebt(a.step.replaced)
 	if invariants {
 		a.step.check(a.step.result.root, nil, nil)
 	}
 }
+
+// newRootID returns a number by which a root is known to clients that read a backup of its tree. It is
+// never 0.
+func newRootID() uint64 { return rand.Uint64() | 1 }
 
 func sized(p []byte, size int) []byte {
 	if p == nil {
@@ -208,7 +218,7 @@ func (t *Tree) publishStep() {
 	a := &t.appends
 	before := t.view.tree
 	t.view.tree = a.step.result
-	a.durable = a.restart
+	a.durable, t.rootID = a.restart, a.rootID
 	a.step.publish(len(t.snapshotList) > 0)
 	t.cache.node(before.root).pins--
 	t.publishView()

@@ -189,7 +189,7 @@ func TestOneRecordPerAppend(t *testing.T) {
 		h := newHarness(t, newMemStore(512), cfg)
 		h.step(nil, set("other", "1")) // under way
 		for i := range 4096 {
-			h.step(nil, set("hot", fmt.Sprintf("%0*d", i%50, i)))
+			h.step(nil, set("hot", fmt.Sprintf("%0*d", 10+i/1024, i)))
 		}
 		held := len(h.held)
 		h.settle()
@@ -209,7 +209,7 @@ func TestOneRecordPerAppend(t *testing.T) {
 				t.Errorf("%d records, %v", records, err)
 			}
 		}
-		if v, _ := h.get("hot"); v != fmt.Sprintf("%0*d", 4095%50, 4095) {
+		if v, _ := h.get("hot"); v != fmt.Sprintf("%0*d", 13, 4095) {
 			t.Errorf("hot holds %q", v)
 		}
 	})

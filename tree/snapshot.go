@@ -148,65 +148,80 @@ func (t *Tree) oldestNeeded() uint64 {
 // lease is a snapshot that remote clients read in several requests. A client may vanish, so the lease
 // ends by itself.
 type lease struct {
+	id       uint64 // that clients know it by
 	snapshot *Snapshot
 	users    int           // Backups that have begun and not come to their end
 	busy     int           // requests that are being carried out
 	until    time.Duration // it may end then
 }
 
-// leaseID returns the id of a lease: one more than the block of its root. So it means the same tree
-// after a restart, and is never 0.
-func (t *Tree) leaseID(v *version) uint64 { return t.cache.node(v.root).block + 1 }
-
-// lease returns the lease with an id, or makes one for an id of 0.
+// lease returns the lease with an id that a Backup asks for. After a restart, or when a lease has ended,
+// it is made anew if nothing has been committed since.
 func (t *Tree) lease(id uint64) (*lease, error) {
-	isNew := id == 0
-	if isNew {
-		id = t.leaseID(&t.view.tree)
-	}
-	l := t.leases[id]
-	switch {
-	case l != nil:
-	case id != t.leaseID(&t.view.tree):
-		return nil, ErrSnapshotGone
-	case len(t.leases) >= maxLeases:
-		return nil, fmt.Errorf("%w: there are %d already", ErrTooManySnapshots, len(t.leases))
-	default:
-		l = &lease{snapshot: t.snapshotOf(view{tree: t.view.tree}, "backup"), users: 1}
-		t.leases[id] = l
+	if l := t.leases[id]; l != nil {
 		return l, nil
 	}
-	if isNew {
-		l.users++
+	if id != t.rootID || slices.ContainsFunc(t.view.tables, func(m *memtable.Table) bool { return !m.Empty() }) {
+		return nil, ErrSnapshotGone
 	}
+	l, err := t.newLease(id, t.snapshotOf(view{tree: t.view.tree}, "backup"))
+	if err == nil {
+		l.users = 1
+	}
+	return l, err
+}
+
+func (t *Tree) newLease(id uint64, s *Snapshot) (*lease, error) {
+	if len(t.leases) >= maxLeases {
+		t.Release(s)
+		return nil, fmt.Errorf("%w: there are %d already; try again in %v", ErrTooManySnapshots, len(t.leases), leaseTime)
+	}
+	l := &lease{id: id, snapshot: s}
+	t.leases[id] = l
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. The snapshot is
-// a flushed tree, so that a restart can find it again.
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is one of a
+// tree that holds everything, so that it can be found again after a restart. If nothing can be flushed
+// it is one with memtables, and cannot.
 func (t *Tree) runBackup(r ref) {
-	if r.request().Snapshot != 0 {
-		t.runLeased(r)
+	if id := r.request().Snapshot; id != 0 {
+		l, err := t.lease(id)
+		t.runLeased(r, l, err)
 		return
 	}
 	t.whenFlushed(func(err error) {
 		if err != nil {
-			t.replies.fail(r, err)
+			t.TakeSnapshot("backup", func(s *Snapshot) {
+				l, err := t.newLease(newRootID(), s)
+				t.beginBackup(r, l, err)
+			})
 			return
 		}
-		t.runLeased(r)
+		l := t.leases[t.rootID]
+		if l == nil {
+			l, err = t.newLease(t.rootID, t.snapshotOf(view{tree: t.view.tree}, "backup"))
+		}
+		t.beginBackup(r, l, err)
 	})
 }
 
-func (t *Tree) runLeased(r ref) {
-	req := r.request()
-	l, err := t.lease(req.Snapshot)
+// beginBackup carries out the first request of a Backup.
+func (t *Tree) beginBackup(r ref, l *lease, err error) {
+	if err == nil {
+		l.users++
+	}
+	t.runLeased(r, l, err)
+}
+
+func (t *Tree) runLeased(r ref, l *lease, err error) {
 	if err != nil {
 		t.replies.fail(r, err)
 		return
 	}
 	l.busy++
-	req.Snapshot, req.At = t.leaseID(&l.snapshot.tree), l.snapshot
+	req := r.request()
+	req.Snapshot, req.At = l.id, l.snapshot
 	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.backedUp(l, last) }})
 }
 
@@ -235,7 +250,7 @@ func (t *Tree) endLease(l *lease) {
 	if l.busy > 0 {
 		return
 	}
-	delete(t.leases, t.leaseID(&l.snapshot.tree))
+	delete(t.leases, l.id)
 	t.Release(l.snapshot)
 }
 

@@ -167,7 +167,6 @@ func TestBackup(t *testing.T) {
 		if n := h.tree.Stats().Snapshots; n != 0 {
 			t.Errorf("%d snapshots after the end", n)
 		}
-		h.pass(2 * flushIdleAfter) // until then the journal has the changes, and the tree is the same
 		if _, _, err := h.backup(id, ""); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after the end: %v", err)
 		}
@@ -178,7 +177,7 @@ func TestBackup(t *testing.T) {
 // time, and the id of one means the same to the next process, unless there are changes.
 func TestLeases(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
-		h := newHarness(t, newMemStore(512), cfg)
+		h := newHarness(t, newMemStore(1024), cfg)
 		h.do(sets(0, 1000, "v")...)
 		old, _, err := h.backup(0, "")
 		if err != nil {
@@ -216,8 +215,7 @@ func TestLeases(t *testing.T) {
 			t.Errorf("after a restart: %d instead of %d, %v", same, id, err)
 		}
 		h = newHarness(t, h.store, cfg)
-		h.do(set("again", "v"))
-		h.pass(2 * flushIdleAfter)
+		h.do(set("again", "v")) // it may be in the journal only, and the root the same
 		if _, _, err := h.backup(id, a.next); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after a restart and a change: %v", err)
 		}
@@ -306,5 +304,33 @@ func TestAtomicDamaged(t *testing.T) {
 		before[good.keys[1]] = "other"
 		h = newHarness(t, h.store, cfg)
 		sameContent(t, h.dump(), before)
+	})
+}
+
+// TestLeaseOfAnotherCopy: two copies of a store that have gone on alike, but not with the same changes,
+// do not take each other's backups for their own.
+func TestLeaseOfAnotherCopy(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(1024), cfg)
+		h.do(sets(0, 1000, "v")...)
+		h.pass(2 * flushIdleAfter)
+		other := h.store.clone()
+		var ids [2]uint64
+		for i, store := range []*memStore{h.store, other} {
+			h := newHarness(t, store, cfg)
+			h.do(set("000000", fmt.Sprint(i)))
+			h.pass(2 * flushIdleAfter)
+			var err error
+			if ids[i], _, err = h.backup(0, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if ids[0] == ids[1] {
+			t.Error("both have the same id")
+		}
+		h = newHarness(t, other, cfg)
+		if _, _, err := h.backup(ids[0], "5"); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("the backup of one copy goes on in the other: %v", err)
+		}
 	})
 }

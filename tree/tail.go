@@ -38,6 +38,7 @@ type Root struct {
 	Skipped []Fault
 
 	recorded bool       // there is a flush record before it
+	id       uint64     // that its flush record or its seal gives it; 0: none
 	start    start      // where the journal has the first commit that the tree lacks
 	previous uint64     // last block of the append before, if recorded
 	commits  []commitAt // that the tree lacks, in order
@@ -421,12 +422,15 @@ func (s *tailSearch) readRecord(root *Root) error {
 	case err != nil:
 		return err
 	case !journal.Is(p):
+		if _, _, ok := page.ParseSeal(p); ok {
+			root.id = page.Identity(p, root.Page)
+		}
 		return nil
 	}
 	b, err := journal.ParseAt(root.Block-1, p)
 	if err == nil && b.Kind == journal.Flush {
 		s.claims = append(s.claims, claim{root.Block, b.Previous, b.Seq})
-		root.recorded, root.previous = true, b.Previous
+		root.recorded, root.previous, root.id = true, b.Previous, b.RootID()
 		root.start = start{seq: b.Seq, block: b.ReplayFrom()}
 	}
 	return nil

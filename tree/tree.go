@@ -138,6 +138,7 @@ type Tree struct {
 	snapshotList    []*Snapshot       // oldest first
 	snapshotsWanted []func()          // called when a snapshot can be taken
 	leases          map[uint64]*lease // by id
+	rootID          uint64            // of the root of view.tree; after a restart it is the same if there is a flush record or a seal
 
 	seed     maphash.Seed
 	changed  time.Duration // when something was last committed

@@ -28,8 +28,9 @@ import (
 //	54          payload, then zeros
 //
 // Integers are big-endian. The payloads of a commit, one behind the other, are its records. The
-// payload of a flush record is 8 bytes: the first block of the first commit that the root behind it
-// lacks, or of the next append if it lacks none.
+// payload of a flush record is 16 bytes: the first block of the first commit that the root behind it
+// lacks, or of the next append if it lacks none; and a random number that tells the root from the one
+// that another copy of the store may have at the same block.
 //
 // The last block of every append is the last piece of a commit or a root, so whoever reads it knows
 // where the append began and where the one before ended. Numbers between appends may be missing.
@@ -51,7 +52,7 @@ const (
 	// HeaderBytes is how much of a block is not payload.
 	HeaderBytes = 54
 
-	flushBytes = 8 // payload of a flush record
+	flushBytes = 16 // payload of a flush record
 )
 
 // Kind says what a block holds.
@@ -168,6 +169,9 @@ func Parse(p []byte) (Block, error) {
 // ReplayFrom is what a flush record says: the block from which on the journal is to be replayed.
 func (b *Block) ReplayFrom() uint64 { return binary.BigEndian.Uint64(b.Payload) }
 
+// RootID is the number that a flush record gives the root behind it.
+func (b *Block) RootID() uint64 { return binary.BigEndian.Uint64(b.Payload[8:]) }
+
 // put writes the header of a block whose payload is in place, and its checksum.
 func (b *Block) put(p []byte, length int) {
 	copy(p, magic)
@@ -183,9 +187,10 @@ func (b *Block) put(p []byte, length int) {
 }
 
 // PutFlush writes a flush record into p. b says its sequence number, its own number, and its append.
-func PutFlush(p []byte, b Block, replayFrom uint64) {
+func PutFlush(p []byte, b Block, replayFrom, rootID uint64) {
 	clear(p)
 	binary.BigEndian.PutUint64(p[HeaderBytes:], replayFrom)
+	binary.BigEndian.PutUint64(p[HeaderBytes+8:], rootID)
 	b.Kind, b.Piece, b.Pieces = Flush, 0, 0
 	b.put(p, flushBytes)
 }

@@ -106,7 +106,7 @@ func TestGolden(t *testing.T) {
 		t.Fatalf("%d blocks", len(commit))
 	}
 	record := make([]byte, size)
-	PutFlush(record, Block{Seq: 9, Number: 0x20, First: 0x18, Previous: disk.NoBlock}, 0x1f)
+	PutFlush(record, Block{Seq: 9, Number: 0x20, First: 0x18, Previous: disk.NoBlock}, 0x1f, 5)
 	for name, test := range map[string]struct {
 		block []byte
 		want  string
@@ -114,8 +114,8 @@ func TestGolden(t *testing.T) {
 		"commit": {commit[0], "4b564a524e00" + "02" + "00" + "98d58605" +
 			"0102030405060708" + "1112131415161718" + "1112131415161710" + "0000000000000020" + "00000000" + "00000001" + "0011" +
 			"0103" + "6b6579" + "05" + "76616c7565" + "0204" + "676f6e65"},
-		"flush record": {record, "4b564a524e00" + "02" + "01" + "74962201" +
-			"0000000000000009" + "0000000000000020" + "0000000000000018" + "ffffffffffffffff" + "00000000" + "00000000" + "0008" + "000000000000001f"},
+		"flush record": {record, "4b564a524e00" + "02" + "01" + "10c8179b" +
+			"0000000000000009" + "0000000000000020" + "0000000000000018" + "ffffffffffffffff" + "00000000" + "00000000" + "0010" + "000000000000001f" + "0000000000000005"},
 	} {
 		want, err := hex.DecodeString(test.want)
 		if err != nil {
@@ -132,7 +132,7 @@ func TestGolden(t *testing.T) {
 func twoKinds(size int) map[string][]byte {
 	b := Block{Seq: 3, Number: 40, First: 38, Previous: 30}
 	record := make([]byte, size)
-	PutFlush(record, b, 12)
+	PutFlush(record, b, 12, 5)
 	return map[string][]byte{
 		"commit":       write(new(Writer), size, b, []Record{{Key: []byte("k"), Value: []byte("v")}})[0],
 		"flush record": record,

@@ -63,6 +63,12 @@ func FlippedAt(off uint32, length int) (fromEnd int, ok bool) {
 	return 0, false
 }
 
+// Identity returns a number that tells a root from the one that another copy of the store may have at
+// the same block, by the sum that its seal has of all pages of the append. It is never 0.
+func Identity(seal, root []byte) uint64 {
+	return uint64(Sum(0, seal))<<32 | uint64(Sum(0, root)) | 1
+}
+
 // ParseSeal returns the first block of the append and the sum of its pages, if p is a seal.
 func ParseSeal(p []byte) (first uint64, sum uint32, ok bool) {
 	l, err := Parse(p)
