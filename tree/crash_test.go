@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,7 +78,13 @@ func (d *driver) dump() model {
 // TestPowerCuts runs whole stores on a file system that is cut off between and inside any two calls,
 // also while it is being opened after the cut before, when the disk is full, and when it has failed. Every change
 // that was acknowledged is there afterwards, and a batch that was not is there as a whole or not at all.
+// Recovery writes nothing.
 func TestPowerCuts(t *testing.T) {
+	var seen situations
+	t.Cleanup(func() {
+		seen.want(t, "while the store is opened", "while the tree is opened", "in a commit", "in a step", "in a step that others follow",
+			"in a step after others", "while it stops")
+	})
 	for seed := range torture(60, 1500) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -85,16 +94,69 @@ func TestPowerCuts(t *testing.T) {
 				blockSize: []int{512, 700, 2048}[rng.IntN(3)],
 				fsys:      simfs.New(storeDir),
 				states:    []model{{}},
+				seen:      &seen,
 			}
 			c.cfg = testConfig()
 			c.cfg.AdoptBlank = true
 			c.cfg.StorageCost = []float64{0, 1, 1e9}[rng.IntN(3)]
 			c.cfg.MaxSpread = []float64{0, 1.5}[rng.IntN(2)]
 			c.cfg.JournalBytes = []int64{0, 4 << 10, 32 << 10}[rng.IntN(3)]
+			c.cfg.stepBytes = []int{0, 1}[rng.IntN(2)] // one leaf
 			for range 5 {
 				c.life()
 			}
 		})
+	}
+}
+
+// changing is what recovery does not do to block files.
+var changing = []simfs.Op{simfs.Write, simfs.Sync, simfs.SyncDir, simfs.Create, simfs.Rename, simfs.Remove, simfs.Truncate}
+
+// situations counts what was going on when the power was cut.
+type situations struct {
+	mutex sync.Mutex
+	n     map[string]int
+}
+
+// note counts a situation, or those that a tree is in.
+func (s *situations) note(where string, t *Tree) {
+	all := []string{where}
+	if t != nil && where == "" {
+		all = t.situations()
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.n == nil {
+		s.n = map[string]int{}
+	}
+	for _, what := range all {
+		s.n[what]++
+	}
+}
+
+// situations says what a tree is doing.
+func (t *Tree) situations() (all []string) {
+	a, f := &t.appends, &t.flush
+	add := func(what string, holds bool) {
+		if holds {
+			all = append(all, what)
+		}
+	}
+	add("in a commit", a.busy && a.commit)
+	add("in a step", a.busy && a.step != nil)
+	add("in a step with a commit behind it", a.busy && a.step != nil && a.commit)
+	add("in a step that others follow", a.busy && a.step != nil && !f.last)
+	add("in a step after others", a.busy && a.step != nil && f.done > 0)
+	add("while the next memtable fills", len(t.view.tables) > 1 && !t.active().Empty())
+	add("while it stops", t.stopping)
+	return all
+}
+
+func (s *situations) want(t *testing.T, all ...string) {
+	for _, what := range all {
+		if s.n[what] == 0 {
+			t.Errorf("no cut %s: %v", what, s.n)
+		}
 	}
 }
 
@@ -107,11 +169,12 @@ type crashRun struct {
 	fsys      *simfs.FS
 	states    []model // what it may hold
 	broken    bool    // a call may have failed in this life
+	seen      *situations
 }
 
 // life opens the store, uses it until the power is cut or the process is killed, and leaves in c what that has left.
 func (c *crashRun) life() {
-	calls := 1 + c.rng.IntN(80)
+	calls := 1 + c.rng.IntN([]int{80, 400}[c.rng.IntN(2)])
 	// A sync that has failed leaves the process with data that it sees and the disk does not have: to be killed
 	// then, and to start again without a power cut, is to be lied to.
 	kill := c.rng.IntN(3) == 0
@@ -125,8 +188,14 @@ func (c *crashRun) life() {
 			after = c.fsys.Crash(c.rng)
 		}
 	}
-	c.fsys.SetHook(func(simfs.Call) error {
+	var tr *Tree
+	where, there := "while the store is opened", uint64(0)
+	c.fsys.SetHook(func(call simfs.Call) error {
+		if where == "while the tree is opened" && there > maxBlankBlocks && slices.Contains(changing, call.Op) && strings.HasPrefix(call.Name, "blks_") {
+			c.t.Errorf("recovery calls %s of %s", call.Op, call.Name)
+		}
 		if calls--; calls == 0 {
+			c.seen.note(where, tr)
 			end()
 		}
 		return nil
@@ -144,7 +213,9 @@ func (c *crashRun) life() {
 		return
 	}
 	defer s.Close()
-	tr, err := Open(s, c.cfg)
+	where, there = "while the tree is opened", s.Info().Next
+	tr, err = Open(s, c.cfg)
+	where = ""
 	if err != nil {
 		c.failed(err)
 		return
@@ -158,6 +229,10 @@ func (c *crashRun) life() {
 	checkStore(c.t, s)
 	c.states = []model{held}
 	for after == nil && c.batch(d) {
+		if c.rng.IntN(3) == 0 && after == nil {
+			d.now += 2 * flushIdleAfter
+			d.do() // flushes
+		}
 		if c.rng.IntN(40) == 0 && after == nil {
 			c.stop(d, func() bool { return after != nil })
 			break

@@ -37,6 +37,7 @@ type Root struct {
 	// stop does not.
 	Skipped []Fault
 
+	alone    bool       // a leaf, and there may be nothing before it
 	recorded bool       // there is a flush record before it
 	id       uint64     // that its flush record or its seal gives it; 0: none
 	start    start      // where the journal has the first commit that the tree lacks
@@ -403,21 +404,19 @@ func readRoot(block uint64, p []byte) (Root, error) {
 	}, nil
 }
 
-// loneRoot reports whether a root may be an append by itself, where block numbers have gaps: then what
-// is before it must not be read.
-func (s *tailSearch) loneRoot(root *Root) bool {
-	return s.blocks.sparse && root.Height == 0 && !root.Partial
-}
-
 // readRecord notes in root the content of the flush record before it, if there is one.
 func (s *tailSearch) readRecord(root *Root) error {
 	root.start = start{seq: 1, block: root.Block + 1}
-	if root.Block == 0 || s.loneRoot(root) {
+	if root.Block == 0 || root.Height == 0 && !root.Partial && s.blocks.sparse {
+		root.alone = true
 		return nil
 	}
 	p, err := s.blocks.read(root.Block - 1)
 	switch {
-	case errors.Is(err, disk.ErrCorrupt) || errors.Is(err, errNoBlock):
+	case errors.Is(err, errNoBlock): // freed
+		root.alone = root.Height == 0 && !root.Partial
+		return nil
+	case errors.Is(err, disk.ErrCorrupt):
 		return nil // the seal, or the pages, tell what has to be there
 	case err != nil:
 		return err
@@ -667,7 +666,7 @@ func (s *tailSearch) follow(end appendAt) (Root, error) {
 		a = before
 	}
 	slices.Reverse(commits)
-	if s.loneRoot(&root) && len(commits) > 0 { // its record has not been read, and the first commit came right after it
+	if root.alone && len(commits) > 0 { // the first commit came right after it
 		root.start = start{seq: commits[0].seq, block: commits[0].block}
 	}
 	root.commits = slices.DeleteFunc(commits, func(c commitAt) bool { return c.seq < root.start.seq })
