@@ -44,6 +44,7 @@ type cleaner struct {
 	flushes  [2]uint64                // blocks where the last flush began, and the one before it
 	used     uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
 	ran      time.Duration            // when old leaves were last rewritten
+	ranAt    uint64                   // block number for the next append at that time
 
 	free    disk.Op
 	freeing bool
@@ -286,9 +287,18 @@ func (cl *cleaner) unreadable(block uint64) {
 	cl.lost[block] = cl.t.now + lostRetry
 }
 
-// due reports whether cleaning needs a step of its own.
+// due reports whether a step is to be made for the sake of cleaning alone: when nothing has been
+// committed for a while, or, where the store is spread too far, whenever a part of it has been written.
 func (cl *cleaner) due() bool {
-	return len(cl.waiting) > 0 && cl.on() && cl.t.now-max(cl.ran, cl.t.changed) >= cleanAfter
+	t := cl.t
+	if len(cl.waiting) == 0 || !cl.on() {
+		return false
+	}
+	nodes := t.view.tree.nodes
+	if t.cfg.MaxSpread > 0 && float64(cl.used) > t.cfg.MaxSpread*float64(nodes) && t.appends.next-cl.ranAt >= nodes/freeShare {
+		return true
+	}
+	return t.now-max(cl.ran, t.changed) >= cleanAfter
 }
 
 // takeReady takes up to n of the leaves that wait for a step that is being built, and forgets those
@@ -309,7 +319,7 @@ func (cl *cleaner) takeReady(n int) []change {
 	cl.waiting = slices.Delete(cl.waiting, 0, i)
 	if len(touches) > 0 {
 		slices.SortFunc(touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
-		cl.ran, cl.rewrote = cl.t.now, true
+		cl.ran, cl.ranAt, cl.rewrote = cl.t.now, cl.t.appends.next, true
 	}
 	return touches
 }

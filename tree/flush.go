@@ -77,7 +77,7 @@ func (f *flusher) wanted() bool {
 		return false
 	}
 	active := t.active()
-	if active.Full() || t.spreadTooFar() || slices.ContainsFunc(f.waiters, func(w flushWaiter) bool { return w.table == active }) {
+	if t.full() || t.spreadTooFar() || slices.ContainsFunc(f.waiters, func(w flushWaiter) bool { return w.table == active }) {
 		return true
 	}
 	return !t.stuck && (t.stopping || t.idleSince() >= flushIdleAfter)
@@ -95,7 +95,7 @@ func (f *flusher) putOff(err error) {
 func (f *flusher) urgent() bool {
 	t := f.t
 	return t.stopping || len(f.waiters) > 0 || len(t.snapshotsWanted) > 0 || len(t.view.tables) > 2 ||
-		t.active().Full() || t.idleSince() >= flushIdleAfter
+		t.full() || t.idleSince() >= flushIdleAfter
 }
 
 // committing reports whether the table at hand is a commit that only its flush makes durable, because

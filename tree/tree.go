@@ -243,11 +243,18 @@ func (t *Tree) holdsChanges() bool {
 	return t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
 }
 
+// full reports whether the newest memtable is to take no more: it has reached its limit, or its journal
+// has, which takes a block for each commit however small that is.
+func (t *Tree) full() bool {
+	a, active := &t.appends, t.active()
+	return active.Full() || a.starts[0].seq != 0 && int64(a.blocks-a.starts[0].before)*int64(t.cache.blockSize) >= int64(active.Limit())
+}
+
 // commitFull reports whether the newest memtable takes no more for now. Without a journal it is one
 // commit, and all pages that it touches must be in memory together: as in the original, up to a
 // quarter of the cache.
 func (t *Tree) commitFull() bool {
-	return t.active().Full() || !t.logs() && t.active().Len() >= max(1, t.cfg.CachePages/4/(t.view.tree.height+1))
+	return t.full() || !t.logs() && t.active().Len() >= max(1, t.cfg.CachePages/4/(t.view.tree.height+1))
 }
 
 // freezeWanted reports whether the newest memtable is to be frozen.

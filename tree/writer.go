@@ -61,7 +61,7 @@ func (w *writer) decide() {
 		w.failQueue(err)
 		return
 	}
-	if w.t.active().Full() && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
+	if w.t.full() && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
 		w.failQueue(fmt.Errorf("%w: %w", ErrReadOnly, w.t.flush.why))
 		return
 	}
@@ -101,17 +101,30 @@ func (w *writer) decideFirst(refs []ref) int {
 		}
 		return n
 	}
-	err := w.pagesFor(refs[:n], refs[n:])
+	lost := w.pagesFor(refs[:n], refs[n:])
 	if w.head != noBlock {
 		return 0
 	}
+	if n > 1 && lost == nil {
+		lost = w.reserve(refs[:n])
+	}
 	for _, r := range refs[:n] {
-		if r.request().err = err; err == nil {
+		if r.request().err = lost; lost == nil {
 			r.request().err = w.decideOne(r.request())
 		}
 		w.waiting = append(w.waiting, r)
 	}
 	return n
+}
+
+// reserve makes sure that there is memory for all requests of an atomic batch, so that none of them can
+// fail after another one was decided.
+func (w *writer) reserve(refs []ref) error {
+	bytes := 0
+	for _, r := range refs {
+		bytes += len(r.request().Key) + len(r.request().Value)
+	}
+	return w.t.active().Reserve(len(refs), bytes)
 }
 
 // pagesFor makes sure that what some requests need to know is in memory. If it is not, w.head says

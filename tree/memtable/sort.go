@@ -52,7 +52,8 @@ func (t *Table) Sort(to Pos, max int) bool {
 	if len(items) > 0 {
 		list = append(list, t.sorted(items))
 	}
-	for n := len(list); n > 1 && len(list[n-2].items) < 2*len(list[n-1].items) &&
+	// Runs as long as max are left alone: a whole table that is sorted for one walk is not worth it.
+	for n := len(list); n > 1 && len(list[n-1].items) < max && len(list[n-2].items) < 2*len(list[n-1].items) &&
 		len(list[n-2].items)+len(list[n-1].items) <= mergeItems; n-- {
 		list[n-2] = t.merge(list[n-2].items, list[n-1].items)
 		list = list[:n-1]

@@ -36,6 +36,8 @@ const (
 	segmentUnits = segmentBytes / unit
 	maxSegments  = 1 << 12
 
+	maxEntryUnits = (headerBytes + 2*255 + unit - 1) / unit
+
 	// MaxBytes is how much a Table holds at most. Add panics beyond it: callers stop long before.
 	MaxBytes = segmentBytes * maxSegments
 )
@@ -126,6 +128,9 @@ func (t *Table) Full() bool {
 	return int(t.tip)*unit >= t.limit || t.index.Load().full()
 }
 
+// Limit is how many bytes of entries t was made for.
+func (t *Table) Limit() int { return t.limit }
+
 // Fill is how full t is, 0 to 1 and, beyond its limit, more.
 func (t *Table) Fill() float64 { return float64(int(t.tip)*unit) / float64(t.limit) }
 
@@ -194,6 +199,23 @@ func (t *Table) addSegment() error {
 	}
 	t.segments[len(t.memory)] = m.Base()
 	t.memory = append(t.memory, m)
+	return nil
+}
+
+// Reserve makes sure that n further changes, with so many bytes of keys and values, do not fail.
+func (t *Table) Reserve(n, bytes int) error {
+	for ix := t.index.Load(); uint64(ix.used+n) > ix.mask/4*3; ix = t.index.Load() {
+		if err := t.growIndex(); err != nil {
+			return err
+		}
+	}
+	units := bytes/unit + n*(headerBytes/unit+1)
+	units += units/segmentUnits*maxEntryUnits + maxEntryUnits // at the ends of segments
+	for int(t.tip)+units > len(t.memory)*segmentUnits {
+		if err := t.addSegment(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
