@@ -1,5 +1,3 @@
-// Package number has flags that take a number within bounds. A number that is out of them, or is none (NaN), is
-// refused while the command line is read: nothing has been opened, made or measured by then.
 package number
 
 import (

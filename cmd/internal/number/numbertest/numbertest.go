@@ -1,4 +1,3 @@
-// Package numbertest tests the command line of a program.
 package numbertest
 
 import (
