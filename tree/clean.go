@@ -198,7 +198,7 @@ func (t *Tree) findOldLeaves() {
 	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
 		id := sub.id
-		if id == noNode || t.cache.node(id).block != sub.block {
+		if id == noNode || !t.cache.node(id).is(sub.block) {
 			// Go on there in a later tick; what is next in age has to wait for it.
 			t.fetchOld(&oldLeaf{block: sub.block, oldest: sub.oldest, key: sub.lo, parent: true})
 			return
@@ -250,9 +250,14 @@ func (t *Tree) waitToClean(id nodeID, block uint64, key []byte) {
 	}
 }
 
-// fetchOld has the page of a leaf fetched. It returns false if that cannot be had.
+// fetchOld has the first page fetched that is missing on the way to a leaf. It returns false if none is, or if
+// that page cannot be had.
 func (t *Tree) fetchOld(leaf *oldLeaf) bool {
-	err := t.fetch(t.committed.root, leaf.key, waiter{leaf: leaf})
+	want, gone := t.missing(t.committed.root, leaf.key)
+	if !gone {
+		return false
+	}
+	err := t.fetchWanted(want, waiter{leaf: leaf})
 	if err != nil {
 		t.cleanPageLost(leaf, err)
 	}
