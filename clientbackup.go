@@ -18,6 +18,9 @@ import (
 var (
 	// ErrNoBackups: the server has hung up on the request. It may also have been stopped at that moment.
 	ErrNoBackups = errors.New("this server does not offer backups")
+	// ErrBackupFailed: the server offers backups, and could not carry this request out. Its disk may be full, or a
+	// page damaged. The connection goes on, and so can the backup, once the server is well again.
+	ErrBackupFailed = errors.New("the server could not make the backup now: its disk may be full or a page damaged, see its log")
 	// ErrSnapshotGone: what was being backed up is not kept any more, so that the backup cannot be continued.
 	ErrSnapshotGone = tree.ErrSnapshotGone
 	// ErrTooManySnapshots: the server keeps as many snapshots as it can. Each is given up a minute after its last use.
@@ -190,7 +193,9 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	case a.Status == wire.BackupGone:
 		err = ErrSnapshotGone
 	case a.Status == wire.BackupTooMany:
-		err = ErrTooManySnapshots
+		err = fmt.Errorf("%w: other backups are under way or were cut off; try again in a minute", ErrTooManySnapshots)
+	case a.Status == wire.BackupFailed:
+		err = ErrBackupFailed
 	case snapshot != 0 && a.Snapshot != snapshot:
 		err = fmt.Errorf("%w: an answer for snapshot %d instead of %d", wire.ErrBadRecord, a.Snapshot, snapshot)
 	default:
