@@ -42,6 +42,9 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 	if o.ReadOnly {
 		return fmt.Errorf("%w: Options.ReadOnly is set", ErrReadOnly)
 	}
+	if dir == "" {
+		return errors.New("the name of the directory is empty")
+	}
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}

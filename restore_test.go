@@ -190,6 +190,10 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}); err == nil {
 		t.Error("a file: no error")
 	}
+	t.Chdir(t.TempDir()) // empty, as it would have to be
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), "", kivaloo.Options{}); err == nil {
+		t.Error("no name: no error")
+	}
 	if after := names(t, store); strings.Join(before, " ") != strings.Join(after, " ") || len(names(t, place)) != 2 {
 		t.Errorf("%q became %q, beside %q", before, after, names(t, place))
 	}

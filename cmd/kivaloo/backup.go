@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,8 +41,11 @@ it has changed since. Later it starts anew, unless nothing has changed.`,
   kivaloo restore store.backup ./new-data`,
 		Args: arguments(2, "ADDR|DIR", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNotEmpty(cmd, args, "ADDR|DIR", "FILE"); err != nil {
+				return err
+			}
 			// An interrupt ends it with what there is on disk, to be continued.
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilStopped(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
 			b := backup{stderr: cmd.ErrOrStderr(), resume: !noResume}

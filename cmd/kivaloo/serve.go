@@ -118,7 +118,30 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 	if err := wire.CheckDistinct(addrs); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
+	for _, a := range addrs[1:] {
+		if err := checkNoStoreAt(a); err != nil {
+			return nil, err
+		}
+	}
 	return addrs, nil
+}
+
+// checkNoStoreAt refuses the place at which clients look for another store than the one that is served.
+func checkNoStoreAt(a wire.Addr) error {
+	dir, name := filepath.Split(a.Address)
+	if a.Network != "unix" || name != wire.SocketName {
+		return nil
+	}
+	root, err := os.OpenRoot(filepath.Clean(dir))
+	if err != nil {
+		return nil // it will be said why when the socket is made
+	}
+	defer root.Close()
+	held, err := disk.HoldsStore(root)
+	if held {
+		return fmt.Errorf("--listen %s: that directory holds another store; listen somewhere else", a)
+	}
+	return err
 }
 
 // serve runs a store until it is told to stop.
@@ -307,10 +330,7 @@ const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // fails; then it has the loop answer what is owed, and the tree finish.
 func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup asks for serving on when the terminal is closed
-		signal.Notify(signals, syscall.SIGHUP)
-	}
+	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals)
 
 	front, back := actors.NewGroup(), actors.NewGroup()
