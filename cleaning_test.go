@@ -14,7 +14,7 @@ import (
 func TestCleaningOfAWholeStore(t *testing.T) {
 	const pairs, batch, writers = 50_000, 100, 8
 	value := bytes.Repeat([]byte("v"), 60)
-	for range 5 {
+	for range 3 {
 		log := &lockedBuffer{}
 		db := openDB(t, t.TempDir(), kv.Options{NoSync: true, Log: slog.New(slog.NewTextHandler(log, nil))})
 		next := make(chan int)
