@@ -44,7 +44,11 @@ func ResumeBackup(p *BackupPosition) BackupOption {
 // WithProgress has f called now and then with how many pairs, and bytes of backup, have been written, or restored. It is
 // called on the goroutine of the caller.
 func WithProgress(f func(pairs, bytes int64)) BackupOption {
-	return func(o *backupOptions) { o.progress = f }
+	return func(o *backupOptions) {
+		if f != nil {
+			o.progress = f
+		}
+	}
 }
 
 func newBackupOptions(opts []BackupOption) backupOptions {

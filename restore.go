@@ -42,9 +42,6 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupO
 	if o.ReadOnly {
 		return fmt.Errorf("%w: Options.ReadOnly is set", ErrReadOnly)
 	}
-	if dir == "" {
-		return errors.New("the name of the directory is empty")
-	}
 	if err := checkEmpty(dir); err != nil {
 		return err
 	}
@@ -136,6 +133,9 @@ func realPath(dir string) (string, error) {
 
 // checkEmpty returns an error unless dir is missing or empty.
 func checkEmpty(dir string) error {
+	if dir == "" {
+		return errors.New("the name of the directory is empty")
+	}
 	d, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
