@@ -27,13 +27,13 @@ type Options struct {
 	// BlockSize is the length of a page in bytes, 512 to 131072. 0 means what the store has, or
 	// DefaultBlockSize for a new one. An existing store has to have it.
 	BlockSize int
-	// CacheBytes is how much memory pages may take. 0 means 128 MiB. At least 1024 pages.
+	// CacheBytes is how much memory pages may take. 0 means 128 MiB. Open refuses less than 1024 pages.
 	CacheBytes int
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes. 0 means what
 	// the block size allows, at most MaxLen.
 	MaxKey, MaxValue int
-	// StorageCost is what a month of storing a GB costs over the cost of a million I/Os: how eagerly space is
-	// reclaimed. 0 means DefaultStorageCost; a negative one means never.
+	// StorageCost is the price of storing 1 GB for a month, divided by the price of a million I/Os. The higher it is, the
+	// sooner space is reclaimed. 0 means DefaultStorageCost; a negative one means never.
 	StorageCost float64
 	// CommitDelay is how long a change may wait for others to be committed with, and MinCommit how many of them
 	// are committed without waiting any longer. Without them whatever has come while one commit was under

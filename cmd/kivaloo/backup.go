@@ -33,9 +33,11 @@ The store is that of a running server, at a socket's path or host:port, which ca
 used meanwhile; or that in a directory, whether or not a server is running there.
 
 The backup grows in FILE` + partialSuffix + `, which takes the name FILE, readable only by
-you, when it is complete and safely on disk. If it is interrupted, running the same
-command again within a minute goes on with it: so long does the server keep what
-it has changed since. Later it starts anew, unless nothing has changed.`,
+you, when it is complete and safely on disk. If it is interrupted, run the same command
+again within a minute: it goes on where it stopped. The server keeps the old state of the
+store for that minute. Later the backup starts anew, unless nothing has changed.
+
+FILE must not be in a directory that holds a store.`,
 		Example: `  kivaloo backup ./kivaloo-data store.backup
   kivaloo backup ./kivaloo-data - | zstd > store.backup.zst
   kivaloo restore store.backup ./new-data`,

@@ -25,6 +25,7 @@ func TestPrintJournal(t *testing.T) {
 		{tree.Journal{Batches: 1, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
 		{tree.Journal{Batches: 1, Changes: 2, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
 		{tree.Journal{Batches: 1, Changes: 2, Blocks: 1, Kept: true}, "the original does not see these changes"},
+		{tree.Journal{Behind: 3, Cut: 3, Kept: true}, "not whole    3 blocks of appends: a crash cut them short, or their blocks are damaged\n"},
 	} {
 		var out strings.Builder
 		printJournal(&out, "dir", 512, &tc.journal)

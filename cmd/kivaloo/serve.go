@@ -83,7 +83,7 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
 	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
 	f.Var(&o.journal, "journal", "how long the journal of changes may become before pages are written; 0: each commit writes its pages")
-	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
+	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "price of storing 1 GB for a month, divided by the price of a million I/Os; the higher, the sooner space is reclaimed; 0: never")
 	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to be committed with, up to 1s")
 	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "so many waiting changes are committed without waiting any longer")
 	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "connections open at once; 0: as many as file descriptors allow")
