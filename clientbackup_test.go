@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -282,6 +283,25 @@ func TestClientBackupErrors(t *testing.T) {
 				t.Errorf("what has been written restores: %v", err)
 			}
 		})
+	}
+}
+
+// A server that ends instead of answering may well offer backups.
+func TestClientBackupServerEnds(t *testing.T) {
+	s := &fakeServer{}
+	path := t.TempDir() + "/s"
+	ln, err := net.Listen("unix", path)
+	mustDo(t, err)
+	s.hook = func(uint64, wire.KVRequest) ([]byte, verdict) {
+		ln.Close()
+		return nil, hangUp
+	}
+	t.Cleanup(s.listen(ln))
+	c, err := kivaloo.Dial(t.Context(), path)
+	mustDo(t, err)
+	t.Cleanup(func() { c.Close() })
+	if err := c.Backup(within(t), io.Discard); !errors.Is(err, io.EOF) || errors.Is(err, kivaloo.ErrNoBackups) {
+		t.Errorf("got %v", err)
 	}
 }
 
