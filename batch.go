@@ -2,6 +2,7 @@ package kivaloo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kivaloo/tree"
@@ -11,8 +12,11 @@ import (
 // A batch that changes more pages than the cache has room for fails, and nothing of it is made.
 const MaxBatch = 100_000
 
+// errNoBatch: a Batch that belongs to no DB, so that nothing says how long its keys may be.
+var errNoBatch = errors.New("the batch was not made by NewBatch")
+
 // Batch is changes that are made together: after a crash all are there or none is, and no one ever sees some of them
-// without the others. It is used by one goroutine.
+// without the others. It is used by one goroutine. NewBatch makes one; what has been made otherwise takes no changes.
 type Batch struct {
 	db   *DB
 	call *dbCall // nil: there are no changes
@@ -30,7 +34,10 @@ func (b *Batch) Delete(key []byte) { b.add(tree.Request{Op: tree.Delete, Key: ke
 
 // add adds a change, of which it keeps copies.
 func (b *Batch) add(r tree.Request) {
-	err := b.db.check(&r)
+	err := errNoBatch
+	if b.db != nil {
+		err = b.db.check(&r)
+	}
 	if err == nil && b.Len() == MaxBatch {
 		err = fmt.Errorf("a batch of more than %d changes is %w", MaxBatch, ErrTooLong)
 	}
@@ -60,6 +67,9 @@ func (b *Batch) Reset() { b.call, b.err = nil, nil }
 // Apply makes the changes of b, and takes them out of it, also if it fails. OpError.Sent tells whether they may have
 // been made.
 func (db *DB) Apply(ctx context.Context, b *Batch) error {
+	if b == nil || b.db == nil {
+		return db.opError("batch", false, errNoBatch)
+	}
 	c, err := b.call, b.err
 	b.Reset()
 	switch {

@@ -16,8 +16,11 @@ import (
 
 // Errors of backups.
 var (
-	// ErrNoBackups: the server has hung up on the request. It may also have been stopped at that moment.
+	// ErrNoBackups: the server has hung up on the request, and goes on serving others.
 	ErrNoBackups = errors.New("this server does not offer backups")
+	// ErrBackupFailed: the server offers backups, and could not carry this request out. Its disk may be full, or a
+	// page damaged. The connection goes on, and so can the backup, once the server is well again.
+	ErrBackupFailed = errors.New("the server could not make the backup now: its disk may be full or a page damaged, see its log")
 	// ErrSnapshotGone: what was being backed up is not kept any more, so that the backup cannot be continued.
 	ErrSnapshotGone = tree.ErrSnapshotGone
 	// ErrTooManySnapshots: the server keeps as many snapshots as it can. Each is given up a minute after its last use.
@@ -41,7 +44,11 @@ func ResumeBackup(p *BackupPosition) BackupOption {
 // WithProgress has f called now and then with how many pairs, and bytes of backup, have been written, or restored. It is
 // called on the goroutine of the caller.
 func WithProgress(f func(pairs, bytes int64)) BackupOption {
-	return func(o *backupOptions) { o.progress = f }
+	return func(o *backupOptions) {
+		if f != nil {
+			o.progress = f
+		}
+	}
 }
 
 func newBackupOptions(opts []BackupOption) backupOptions {
@@ -87,17 +94,17 @@ func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition
 	if p != nil {
 		next, err = c.confirmBackup(ctx, p)
 		if err != nil {
-			return nil, 0, nil, hungUp(err)
+			return nil, 0, nil, c.hungUp(ctx, err)
 		}
 		b = newBackupWriterAt(w, p)
 		if len(p.chunk) == 0 {
 			next, err = c.backUp(ctx, b, p.snapshot, nil)
 		}
-		return b, p.snapshot, next, hungUp(err)
+		return b, p.snapshot, next, c.hungUp(ctx, err)
 	}
 	a, err := c.backupPiece(ctx, 0, backupChunkBytes, nil)
 	if err != nil {
-		return nil, 0, nil, hungUp(err)
+		return nil, 0, nil, c.hungUp(ctx, err)
 	}
 	if b, err = newBackupWriter(w, a.Snapshot); err == nil {
 		err = b.put(a.Pairs)
@@ -190,7 +197,9 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	case a.Status == wire.BackupGone:
 		err = ErrSnapshotGone
 	case a.Status == wire.BackupTooMany:
-		err = ErrTooManySnapshots
+		err = fmt.Errorf("%w: other backups are under way or were cut off; try again in a minute", ErrTooManySnapshots)
+	case a.Status == wire.BackupFailed:
+		err = ErrBackupFailed
 	case snapshot != 0 && a.Snapshot != snapshot:
 		err = fmt.Errorf("%w: an answer for snapshot %d instead of %d", wire.ErrBadRecord, a.Snapshot, snapshot)
 	default:
@@ -199,13 +208,24 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	return a, cl.bad(err)
 }
 
-// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon the first request.
-func hungUp(err error) error {
+// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon the first request, and
+// the server is there for others. One that has ended may know of backups.
+func (c *Client) hungUp(ctx context.Context, err error) error {
 	var op *OpError
-	if errors.As(err, &op) && op.Sent && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
-		return &OpError{Op: op.Op, Addr: op.Addr, Sent: op.Sent, Err: fmt.Errorf("%w: %w", ErrNoBackups, op.Err)}
+	if !errors.As(err, &op) || !op.Sent || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+		return err
 	}
-	return err
+	short, cancel := context.WithTimeout(ctx, stillThereTime)
+	defer cancel()
+	again, dialErr := c.connect(short)
+	switch {
+	case dialErr == nil:
+		again.close()
+	case ctx.Err() == nil && errors.Is(dialErr, context.DeadlineExceeded): // it is busy with others
+	default:
+		return err
+	}
+	return &OpError{Op: op.Op, Addr: op.Addr, Sent: op.Sent, Err: fmt.Errorf("%w: %w", ErrNoBackups, op.Err)}
 }
 
 // backupError is the error of a backup that has failed on this side.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -251,6 +252,8 @@ func TestClientBackupErrors(t *testing.T) {
 			return true
 		}, kivaloo.ErrSnapshotGone},
 		{"too many", func(_ int, a *wire.KVBackup) bool { a.Status = wire.BackupTooMany; return true }, kivaloo.ErrTooManySnapshots},
+		{"failed at first", func(_ int, a *wire.KVBackup) bool { a.Status = wire.BackupFailed; return true }, kivaloo.ErrBackupFailed},
+		{"failed", func(n int, a *wire.KVBackup) bool { a.Status = wire.BackupFailed * uint32(n/3); return true }, kivaloo.ErrBackupFailed},
 		{"another snapshot", func(n int, a *wire.KVBackup) bool { a.Snapshot += uint64(n / 3); return true }, wire.ErrBadRecord},
 		{"in circles", func(n int, a *wire.KVBackup) bool { a.Next = a.Next[:min(len(a.Next), 9/n)]; return true }, wire.ErrBadRecord},
 		{"the same again", func(n int, a *wire.KVBackup) bool {
@@ -270,13 +273,35 @@ func TestClientBackupErrors(t *testing.T) {
 			if !errors.Is(err, tc.is) || !errors.As(err, new(*kivaloo.OpError)) || strings.Contains(err.Error(), "taken effect") {
 				t.Errorf("got %v, want %v", err, tc.is)
 			}
-			if tc.is == io.EOF && errors.Is(err, kivaloo.ErrNoBackups) {
-				t.Errorf("a server that has offered backups: %v", err)
+			if tc.is != kivaloo.ErrNoBackups && errors.Is(err, kivaloo.ErrNoBackups) {
+				t.Errorf("a server that offers backups: %v", err)
+			}
+			if tc.is == kivaloo.ErrTooManySnapshots && !strings.Contains(err.Error(), "try again in a minute") {
+				t.Errorf("%v does not say what to do", err)
 			}
 			if err := kivaloo.Restore(t.Context(), &out, t.TempDir(), kivaloo.Options{}); !errors.Is(err, kivaloo.ErrBadBackup) {
 				t.Errorf("what has been written restores: %v", err)
 			}
 		})
+	}
+}
+
+// A server that ends instead of answering may well offer backups.
+func TestClientBackupServerEnds(t *testing.T) {
+	s := &fakeServer{}
+	path := t.TempDir() + "/s"
+	ln, err := net.Listen("unix", path)
+	mustDo(t, err)
+	s.hook = func(uint64, wire.KVRequest) ([]byte, verdict) {
+		ln.Close()
+		return nil, hangUp
+	}
+	t.Cleanup(s.listen(ln))
+	c, err := kivaloo.Dial(t.Context(), path)
+	mustDo(t, err)
+	t.Cleanup(func() { c.Close() })
+	if err := c.Backup(within(t), io.Discard); !errors.Is(err, io.EOF) || errors.Is(err, kivaloo.ErrNoBackups) {
+		t.Errorf("got %v", err)
 	}
 }
 

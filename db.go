@@ -28,13 +28,13 @@ type Options struct {
 	// DefaultBlockSize for a new one. An existing store has to have it.
 	BlockSize int
 	// CacheBytes is how much memory pages, their indexes and memtables may take together. 0 means
-	// 128 MiB. At least 1024 pages.
+	// 128 MiB. Open refuses less than 1024 pages.
 	CacheBytes int
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes. 0 means what
 	// the block size allows, at most MaxLen.
 	MaxKey, MaxValue int
-	// StorageCost is the price of storing a GB for a month over that of a million I/Os: how eagerly space
-	// is reclaimed. 0 means DefaultStorageCost; a negative one means never.
+	// StorageCost is the price of storing 1 GB for a month, divided by the price of a million I/Os. The higher it is, the
+	// sooner space is reclaimed. 0 means DefaultStorageCost; a negative one means never.
 	StorageCost float64
 	// CommitDelay is how long a change may wait for others to share its commit. MinCommit is how many
 	// waiting changes end that wait. Without them, all changes that arrive during one commit go into the

@@ -510,6 +510,28 @@ func TestDBTooLong(t *testing.T) {
 	}
 }
 
+// A batch that was not made by NewBatch is an error, and its changes are not made.
+func TestDBForeignBatch(t *testing.T) {
+	db, other := openDB(t, t.TempDir(), kv.Options{}), openDB(t, t.TempDir(), kv.Options{})
+	zero, filled, elsewhere := new(kv.Batch), new(kv.Batch), other.NewBatch()
+	filled.Set([]byte("k"), []byte("v"))
+	filled.Delete([]byte("k"))
+	elsewhere.Set([]byte("k"), []byte("v"))
+	for name, b := range map[string]*kv.Batch{"nil": nil, "zero": zero, "filled": filled, "of another": elsewhere} {
+		var op *kv.OpError
+		if err := db.Apply(t.Context(), b); !errors.As(err, &op) || op.Sent {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := db.Get(t.Context(), []byte("k")); err != kv.ErrNotFound {
+		t.Errorf("something has been changed: %v", err)
+	}
+	filled.Reset()
+	if n := filled.Len(); n != 0 {
+		t.Errorf("%d changes", n)
+	}
+}
+
 // TestOpenRefuses: what is wrong with a directory or with the options is said, and nothing is touched.
 func TestOpenRefuses(t *testing.T) {
 	store := t.TempDir()

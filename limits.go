@@ -35,6 +35,9 @@ const (
 	// maxBackupChunkBytes bounds the pairs in a chunk: it may be all of an answer.
 	maxBackupChunkBytes = maxAnswerBytes
 
+	// stillThereTime is how long a server may take to answer another connection after it has hung up on a BACKUP.
+	stillThereTime = 5 * time.Second
+
 	// keepSnapshotEvery is how often a server is told that a snapshot is still in use. It gives one up
 	// a minute after its last use.
 	keepSnapshotEvery = 20 * time.Second

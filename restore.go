@@ -133,6 +133,9 @@ func realPath(dir string) (string, error) {
 
 // checkEmpty returns an error unless dir is missing or empty.
 func checkEmpty(dir string) error {
+	if dir == "" {
+		return errors.New("the name of the directory is empty")
+	}
 	d, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

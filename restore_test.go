@@ -47,6 +47,7 @@ func TestDBBackupAndRestore(t *testing.T) {
 	db, want := filled(t, 11_000)
 	var backup bytes.Buffer
 	var pairs, size int64
+	mustDo(t, db.Backup(t.Context(), io.Discard, kivaloo.WithProgress(nil), kivaloo.ResumeBackup(nil)))
 	count := kivaloo.WithProgress(func(p, b int64) { pairs, size = p, b })
 	mustDo(t, db.Backup(t.Context(), &backup, count))
 	if pairs != int64(len(want)) || size != int64(backup.Len()) {
@@ -189,6 +190,13 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 	}
 	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}); err == nil {
 		t.Error("a file: no error")
+	}
+	t.Chdir(t.TempDir()) // empty, as it would have to be
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), "", kivaloo.Options{}); err == nil {
+		t.Error("no name: no error")
+	}
+	if err := db.Checkpoint(t.Context(), ""); err == nil {
+		t.Error("a checkpoint, no name: no error")
 	}
 	if after := names(t, store); strings.Join(before, " ") != strings.Join(after, " ") || len(names(t, place)) != 2 {
 		t.Errorf("%q became %q, beside %q", before, after, names(t, place))

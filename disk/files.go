@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
+	"os"
 	"slices"
 	"strings"
 )
@@ -22,6 +24,9 @@ const (
 	tmpSuffix    = ".tmp"
 	numberDigits = 16
 )
+
+// namesAtATime is how many names of a directory HoldsStore reads at a time.
+const namesAtATime = 1024
 
 func blocksName(first uint64) string { return fmt.Sprintf("%s%016x", blocksPrefix, first) }
 func sumsName(first uint64) string   { return fmt.Sprintf("%s%016x", sumsPrefix, first) }
@@ -119,6 +124,34 @@ func listDir(dir Dir) (listing, error) {
 	slices.SortFunc(l.sums, byFirst)
 	slices.Sort(l.leftover)
 	return l, nil
+}
+
+// HoldsStore reports whether a directory has a file of a store in it. Nothing else should be written there.
+func HoldsStore(dir *os.Root) (bool, error) {
+	d, err := dir.Open(".")
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	for {
+		names, err := d.Readdirnames(namesAtATime)
+		if slices.ContainsFunc(names, isStoreFile) {
+			return true, nil
+		}
+		switch {
+		case err == io.EOF:
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+	}
+}
+
+// isStoreFile reports whether a store has a file of that name.
+func isStoreFile(name string) bool {
+	_, isBlocks := parseName(name, blocksPrefix)
+	_, isSums := parseName(strings.TrimSuffix(name, tmpSuffix), sumsPrefix)
+	return isBlocks || isSums || name == failedName
 }
 
 // checkChain checks that files, sorted, form one unbroken chain of whole blocks. Only the

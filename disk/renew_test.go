@@ -135,10 +135,10 @@ func TestRenewPassesOverUnreadable(t *testing.T) {
 
 // Without room for it, as where files are never overwritten in place, a store is opened all the same.
 func TestRenewWithoutRoom(t *testing.T) {
-	fsys, s := threeFiles(t)
+	fsys, _ := threeFiles(t)
 	fsys = fsys.Kill()
 	fsys.Fail(simfs.Write, 1, syscall.ENOSPC)
-	s = openInline(t, fsys, 512)
+	s := openInline(t, fsys, 512)
 	wantBlocks(t, s, 0, 41)
 	add(t, s, 1)
 	closeStore(t, s)

@@ -5,6 +5,7 @@ const (
 	BackupOK      = 0
 	BackupGone    = 1 // the snapshot is not there any more
 	BackupTooMany = 2 // no further snapshot can be kept at the moment
+	BackupFailed  = 3 // the server could not do it, as with a full disk or a damaged page
 )
 
 // KVBackup is the answer to BACKUP:
@@ -14,7 +15,7 @@ const (
 //	+--------+----------+---------+----------+-----------+
 //	  u32      u64        u32                  KEY, KEY
 //	+--------+
-//	| status |                                               status 1, 2
+//	| status |                                               status 1, 2, 3
 //	+--------+
 //
 // From n on it is as the answer to RANGE: everything in the snapshot from the start up to next is
@@ -46,7 +47,7 @@ func ParseKVBackup(record []byte, max uint32) (a KVBackup, err error) {
 	f := fields{rest: record}
 	a.Status = f.u32("the status")
 	switch {
-	case f.fault == "" && a.Status > BackupTooMany:
+	case f.fault == "" && a.Status > BackupFailed:
 		return KVBackup{}, badStatus(TypeBackup, a.Status)
 	case a.Status != BackupOK:
 		return a, f.done(what, len(record))

@@ -137,8 +137,8 @@ func TestAnswers(t *testing.T) {
 			[]string{"", ok, ok + ok, not + ok + "\x00", ok + ok + "\x05next", ok + ok + "\x00X", ok + not + "\x00",
 				ok + not + "\x00\x01k", ok + not + "\x00\x01k\x01", ok + not + "\x00\x00\x00X", ok + "\xff\xff\xff\xff\x00\x00\x00"}},
 		{"kvlds", wire.TypeBackup,
-			[]string{ok + "snapshot" + ok + "\x00", ok + "snapshot" + two + "\x04next\x00\x00\x01k\x01v", not, two},
-			[]string{"", ok, ok[1:], not + "X", two + "snapshot", "\x00\x00\x00\x03", ok + ok + ok + ok + "\x00", ok + "snapsho",
+			[]string{ok + "snapshot" + ok + "\x00", ok + "snapshot" + two + "\x04next\x00\x00\x01k\x01v", not, two, "\x00\x00\x00\x03"},
+			[]string{"", ok, ok[1:], not + "X", two + "snapshot", "\x00\x00\x00\x04", ok + ok + ok + ok + "\x00", ok + "snapsho",
 				ok + "snapshot" + ok, ok + "snapshot" + ok + "\x00X", ok + "snapshot" + not + "\x00", ok + "snapshot" + not + "\x00\x01k\x01",
 				ok + "snapshot" + not + "\x00\x00\x00X", ok + "snapshot\xff\xff\xff\xff\x00\x00\x00"}},
 

@@ -7,9 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,16 +33,21 @@ The store is that of a running server, at a socket's path or host:port, which ca
 used meanwhile; or that in a directory, whether or not a server is running there.
 
 The backup grows in FILE` + partialSuffix + `, which takes the name FILE, readable only by
-you, when it is complete and safely on disk. If it is interrupted, running the same
-command again within a minute goes on with it: so long does the server keep what
-it has changed since. Later it starts anew, unless nothing has changed.`,
+you, when it is complete and safely on disk. If it is interrupted, run the same command
+again within a minute: it goes on where it stopped. The server keeps the old state of the
+store for that minute. Later the backup starts anew, unless nothing has changed.
+
+FILE must not be in a directory that holds a store.`,
 		Example: `  kivaloo backup ./kivaloo-data store.backup
   kivaloo backup ./kivaloo-data - | zstd > store.backup.zst
   kivaloo restore store.backup ./new-data`,
 		Args: arguments(2, "ADDR|DIR", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkNotEmpty(cmd, args, "ADDR|DIR", "FILE"); err != nil {
+				return err
+			}
 			// An interrupt ends it with what there is on disk, to be continued.
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilStopped(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
 			b := backup{stderr: cmd.ErrOrStderr(), resume: !noResume}

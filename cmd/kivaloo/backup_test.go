@@ -3,11 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,6 +87,88 @@ func TestBackupInterrupted(t *testing.T) {
 	if r.status != 1 || !strings.HasPrefix(r.stderr, "going on with ") || !strings.HasSuffix(r.stderr, "the same command goes on with it, within a minute\n") {
 		t.Errorf("again: status %d, %q", r.status, r.stderr)
 	}
+}
+
+// signalling has a signal sent to this process with the first read.
+type signalling struct {
+	io.Reader
+	sig  syscall.Signal
+	once sync.Once
+}
+
+func (s *signalling) Read(b []byte) (int, error) {
+	s.once.Do(func() {
+		arrived := make(chan os.Signal, 1)
+		signal.Notify(arrived, s.sig)
+		defer signal.Stop(arrived)
+		syscall.Kill(os.Getpid(), s.sig)
+		<-arrived
+	})
+	time.Sleep(time.Millisecond) // the rest takes its time
+	return s.Reader.Read(b[:min(len(b), 64)])
+}
+
+// A signal ends a restore or a backup in order: what is of no use is removed.
+func TestBackupAndRestoreTidyUp(t *testing.T) {
+	for _, sig := range stopping() {
+		t.Run(sig.String(), func(t *testing.T) {
+			s := manyPairs(t)
+			release := make(chan struct{})
+			s.hook = func(r wire.KVRequest) bool {
+				if r.Type == wire.TypeBackup {
+					syscall.Kill(os.Getpid(), sig)
+					<-release
+				}
+				return false
+			}
+			dir := t.TempDir()
+			kivalooRun("", "backup", s.addr, filepath.Join(dir, "b")).want(t, 1, "", "kivaloo: interrupted after 0 pairs")
+			close(release)
+			onlyFiles(t, dir)
+
+			backup := kivalooRun("", "backup", manyPairs(t).addr, "-")
+			var out, said strings.Builder
+			in := &signalling{Reader: strings.NewReader(backup.out), sig: sig}
+			status := run([]string{"restore", "-", filepath.Join(dir, "d")}, in, &out, &said)
+			if status != 1 || !strings.Contains(said.String(), "kivaloo: interrupted; ") {
+				t.Errorf("restore: status %d, %q", status, said.String())
+			}
+			onlyFiles(t, dir)
+		})
+	}
+}
+
+// A directory that holds a store gets no other files.
+func TestNoOutputInAStore(t *testing.T) {
+	s := startFake(t, "k=v")
+	for _, name := range []string{"blks_0000000000000000", "blks_00000000000000ff", "sums_0000000000000000", "sums_0000000000000000.tmp", "kivaloo.failed"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{name, "file"} {
+			path := filepath.Join(dir, file)
+			kivalooRun("", "backup", s.addr, path).want(t, 1, "", path+" would be in a directory that holds a store: choose another directory")
+			kivalooRun("", "dump", "-a", s.addr, "-o", path).want(t, 1, "", " would be in a directory that holds a store")
+		}
+		onlyFiles(t, dir, name)
+	}
+}
+
+// An empty argument is not taken for this directory, nor for the server that is there by default.
+func TestEmptyArguments(t *testing.T) {
+	s := startFake(t, "k=v")
+	t.Setenv(addrVariable, s.addr)
+	t.Chdir(t.TempDir())
+	kivalooRun("", "backup", "", "file").want(t, 1, "", "ADDR|DIR is empty; see `kivaloo backup --help`")
+	kivalooRun("", "backup", s.addr, "").want(t, 1, "", "FILE is empty")
+	onlyFiles(t, ".")
+	t.Chdir(t.TempDir())
+	whole := filepath.Join(t.TempDir(), "backup")
+	kivalooRun("", "backup", s.addr, whole).want(t, 0, "", "backed up 1 pairs")
+	kivalooRun("", "restore", whole, "").want(t, 1, "", "DIR is empty; see `kivaloo restore --help`")
+	kivalooRun("", "restore", "", "d").want(t, 1, "", "FILE is empty")
+	onlyFiles(t, ".")
 }
 
 // A file that is not to be replaced is not, and two backups do not write to one file.

@@ -133,7 +133,7 @@ func printJournal(w io.Writer, dir string, blockSize int, j *tree.Journal) {
 	fmt.Fprintf(w, "  journal      %d commits, %d changes to replay from block %d on; %d blocks, %d bytes\n",
 		j.Commits, j.Changes, j.From, j.Blocks, j.Blocks*uint64(blockSize))
 	if j.Cut > 0 {
-		fmt.Fprintf(w, "  cut short    %d blocks behind that, which were never acknowledged\n", j.Cut)
+		fmt.Fprintf(w, "  not whole    %d blocks of appends: a crash cut them short, or their blocks are damaged\n", j.Cut)
 	}
 	if j.Kept {
 		fmt.Fprintf(w, "               the original refuses this store until it has been folded: kivaloo check --fold %s\n", dir)

@@ -22,6 +22,7 @@ func TestPrintJournal(t *testing.T) {
 	}{
 		{tree.Journal{}, ""},
 		{tree.Journal{Commits: 1, Changes: 2, Blocks: 1, Behind: 1, Kept: true}, "the original refuses this store"},
+		{tree.Journal{Behind: 3, Cut: 3, Kept: true}, "not whole    3 blocks of appends: a crash cut them short, or their blocks are damaged\n"},
 	} {
 		var out strings.Builder
 		printJournal(&out, "dir", 512, &tc.journal)

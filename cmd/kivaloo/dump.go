@@ -7,8 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +75,7 @@ func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.W
 	}
 	defer to.close()
 	// An interrupt must not leave the temporary file behind.
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilStopped(ctx)
 	defer stop()
 
 	partial := fmt.Sprintf(".%s.%d.partial", to.name, rand.Uint32())

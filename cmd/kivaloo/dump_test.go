@@ -156,8 +156,16 @@ func TestDumpToFileFails(t *testing.T) {
 	}
 }
 
+// stopping are the signals that a command tidies up after.
+func stopping() []syscall.Signal {
+	if hangupsIgnored() { // under nohup
+		return []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
+	}
+	return []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+}
+
 func TestDumpInterrupted(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+	for _, sig := range stopping() {
 		s := startFake(t, "k=v")
 		release := make(chan struct{})
 		s.hook = func(r wire.KVRequest) bool {

@@ -144,3 +144,13 @@ func arguments(min int, names ...string) cobra.PositionalArgs {
 		return nil
 	}
 }
+
+// checkNotEmpty refuses arguments that are empty, as a variable of the shell that is not set leaves them.
+func checkNotEmpty(cmd *cobra.Command, args []string, names ...string) error {
+	for i, arg := range args {
+		if arg == "" {
+			return usageError(cmd, fmt.Errorf("%s is empty", names[i]))
+		}
+	}
+	return nil
+}

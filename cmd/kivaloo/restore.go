@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +32,10 @@ error DIR is as it was.`,
   kivaloo serve --dir ./new-data`,
 		Args: arguments(2, "FILE", "DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			if err := checkNotEmpty(cmd, args, "FILE", "DIR"); err != nil {
+				return err
+			}
+			ctx, stop := untilStopped(cmd.Context())
 			defer stop()
 			in, closeInput, err := openInput(cmd, args[0], "a backup does not come from a terminal: give a FILE, or send it in from a file or a pipe")
 			if err != nil {

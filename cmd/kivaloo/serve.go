@@ -83,7 +83,7 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
 	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
 	f.Var(&o.journal, "journal", "how many bytes of changes the journal collects before a flush writes them into pages; 0: no journal, each commit writes its pages")
-	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "cost of a GB-month of storage over that of a million I/Os: how eagerly space is reclaimed; 0: never")
+	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "price of storing 1 GB for a month, divided by the price of a million I/Os; the higher, the sooner space is reclaimed; 0: never")
 	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to be committed with, up to 1s")
 	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "so many waiting changes are committed without waiting any longer")
 	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "connections open at once; 0: as many as file descriptors allow")
@@ -118,7 +118,30 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 	if err := wire.CheckDistinct(addrs); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
 	}
+	for _, a := range addrs[1:] {
+		if err := checkNoStoreAt(a); err != nil {
+			return nil, err
+		}
+	}
 	return addrs, nil
+}
+
+// checkNoStoreAt refuses the place at which clients look for another store than the one that is served.
+func checkNoStoreAt(a wire.Addr) error {
+	dir, name := filepath.Split(a.Address)
+	if a.Network != "unix" || name != wire.SocketName {
+		return nil
+	}
+	root, err := os.OpenRoot(filepath.Clean(dir))
+	if err != nil {
+		return nil // it will be said why when the socket is made
+	}
+	defer root.Close()
+	held, err := disk.HoldsStore(root)
+	if held {
+		return fmt.Errorf("--listen %s: that directory holds another store; listen somewhere else", a)
+	}
+	return err
 }
 
 // serve runs a store until it is told to stop.
@@ -307,10 +330,7 @@ const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // fails; then it has the loop answer what is owed, and the tree finish.
 func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	if !signal.Ignored(syscall.SIGHUP) { // nohup asks for serving on when the terminal is closed
-		signal.Notify(signals, syscall.SIGHUP)
-	}
+	signal.Notify(signals, stopSignals()...)
 	defer signal.Stop(signals)
 
 	front, back := actors.NewGroup(), actors.NewGroup()

@@ -18,7 +18,8 @@ type target struct {
 }
 
 // openTarget returns the target at path. It refuses what to replace would not be what is meant, like a device, a
-// pipe or a link. It can be written to with instead.
+// pipe or a link. It can be written to with instead. It also refuses a directory that holds a store, whose files
+// could be replaced or be taken for others.
 func openTarget(path, instead string) (*target, error) {
 	where, name := filepath.Split(path)
 	if where == "" {
@@ -28,18 +29,26 @@ func openTarget(path, instead string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := dir.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		err = nil
-	case err == nil && !info.Mode().IsRegular():
-		err = fmt.Errorf("%s is not an ordinary file: write to it with `%s`", path, instead)
-	}
-	if err != nil {
+	if err := checkTarget(dir, path, name, instead); err != nil {
 		dir.Close()
 		return nil, err
 	}
 	return &target{dir, name}, nil
+}
+
+func checkTarget(dir *os.Root, path, name, instead string) error {
+	info, err := dir.Lstat(name)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not an ordinary file: write to it with `%s`", path, instead)
+	}
+	held, err := disk.HoldsStore(dir)
+	if held {
+		err = fmt.Errorf("%s would be in a directory that holds a store: choose another directory", path)
+	}
+	return err
 }
 
 // replace durably gives the target's name to another file in its directory.

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"time"
 
 	"kivaloo/disk"
 	"kivaloo/eventloop"
@@ -59,50 +57,20 @@ func Dial(ctx context.Context, addrs []wire.Addr, log *slog.Logger) (*Store, err
 // hello makes the first request, the only one that is waited for. It reads nothing that
 // comes after the answer.
 func hello(ctx context.Context, nc net.Conn) (disk.Info, error) {
-	defer nc.SetDeadline(time.Time{})
-	defer context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })()
-
-	request := wire.AppendLBSRequest(nil, &wire.LBSRequest{Type: wire.TypeLBSParams2})
-	if _, err := nc.Write(wire.AppendPacket(nil, helloID, request)); err != nil {
-		return disk.Info{}, cause(ctx, err)
+	answer, err := wire.Ask(ctx, nc, wire.AppendLBSRequest(nil, &wire.LBSRequest{Type: wire.TypeLBSParams2}), params2Len)
+	if errors.Is(err, wire.ErrHungUp) {
+		err = fmt.Errorf("%w; kivaloo-lbs serves blocks, kivaloo-kvlds and kivaloo serve do not", err)
 	}
-	b := make([]byte, wire.HeaderSize, params2Len+wire.Overhead)
-	if _, err := io.ReadFull(nc, b); err != nil {
-		return disk.Info{}, cause(ctx, err)
-	}
-	_, _, want, err := wire.Cut(b, params2Len)
 	if err != nil {
 		return disk.Info{}, err
 	}
-	b = b[:want]
-	if _, err := io.ReadFull(nc, b[wire.HeaderSize:]); err != nil {
-		return disk.Info{}, cause(ctx, err)
-	}
-	p, _, _, err := wire.Cut(b, params2Len)
+	size, next, last, err := wire.ParseLBSParams2(answer)
 	if err != nil {
-		return disk.Info{}, err
-	}
-	if p.ID != helloID {
-		return disk.Info{}, fmt.Errorf("the answer is to request %d, which was not made", p.ID)
-	}
-	size, next, last, err := wire.ParseLBSParams2(p.Record)
-	if err != nil {
-		return disk.Info{}, err
+		return disk.Info{}, fmt.Errorf("%w: %w", wire.ErrNotKivaloo, err)
 	}
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize {
 		return disk.Info{}, fmt.Errorf("its block size %d is not between %d and %d",
 			size, disk.MinBlockSize, disk.MaxBlockSize)
 	}
 	return disk.Info{BlockSize: int(size), Next: next, Last: last}, nil
-}
-
-// cause says why reading or writing failed: ctx where it was that.
-func cause(ctx context.Context, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("it closed the connection, which it does after a request that it does not know")
-	}
-	return err
 }

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const (
 	size    = 512
 	timeout = 20 * time.Second
+	helloID = 0x0d0a50494e470d0a // of the first request: "\r\nPING\r\n"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -100,10 +101,10 @@ func dial(t *testing.T, next uint64) (*remote.Store, *peer) {
 	ready := make(chan *peer)
 	go func() {
 		p := <-peers
-		if id, r := p.request(); id != 0 || r.Type != wire.TypeLBSParams2 {
+		if id, r := p.request(); id != helloID || r.Type != wire.TypeLBSParams2 {
 			t.Errorf("first request: ID %d, %+v", id, r)
 		}
-		p.answer(0, wire.AppendLBSParams2(nil, size, next, next-1))
+		p.answer(helloID, wire.AppendLBSParams2(nil, size, next, next-1))
 		ready <- p
 	}()
 	s, err := remote.Dial(context.Background(), []wire.Addr{addr}, quiet)

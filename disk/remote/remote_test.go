@@ -17,7 +17,7 @@ import (
 	"kivaloo/wire"
 )
 
-// What the original's client sends for the same requests, byte for byte, and the
+// What the original's client sends for the same requests, byte for byte but for the first ID, and the
 // original's answers to it.
 func TestOriginalExchange(t *testing.T) {
 	script, err := os.ReadFile("testdata/lbs-exchange-kvlds.txt")
@@ -32,6 +32,7 @@ func TestOriginalExchange(t *testing.T) {
 			defer close(ended)
 			p := <-peers
 			defer p.Close()
+			first, answered := true, false
 			for line := range strings.Lines(conversation) {
 				direction, digits, _ := strings.Cut(strings.TrimSpace(line), " ")
 				packet, err := hex.DecodeString(digits)
@@ -40,9 +41,16 @@ func TestOriginalExchange(t *testing.T) {
 				}
 				switch direction {
 				case "<":
+					if !answered {
+						packet, answered = renumbered(packet, helloID), true
+					}
 					p.Write(packet)
 				case ">":
 					got := make([]byte, len(packet))
+					if first {
+						// The ID of the first request is one of ours, which the peer gives back.
+						packet, first = renumbered(packet, helloID), false
+					}
 					if _, err := io.ReadFull(p, got); err != nil || !bytes.Equal(got, packet) {
 						t.Errorf("got  %x\nwant %x, %v", got, packet, err)
 						return
@@ -86,6 +94,15 @@ func TestOriginalExchange(t *testing.T) {
 		c.submit(s, free(1))
 		c.wait(t, 1)
 	})
+}
+
+// renumbered returns a packet with another ID.
+func renumbered(packet []byte, id uint64) []byte {
+	p, _, _, err := wire.Cut(packet, 1<<20)
+	if err != nil {
+		panic(err)
+	}
+	return wire.AppendPacket(nil, id, p.Record)
 }
 
 // appendedPages returns the blocks that are appended in a conversation.
@@ -398,14 +415,14 @@ func TestDialErrors(t *testing.T) {
 		says   string
 	}{
 		{"end of stream", nil, "closed the connection"},
-		{"end of stream inside the answer", wire.AppendPacket(nil, 0, good)[:30], "closed the connection"},
-		{"another service", []byte("HTTP/1.1 400 Bad Request\r\n"), "header checksum mismatch"},
-		{"long answer", wire.AppendHeader(nil, 0, 1<<30), "record too long"},
-		{"damaged", append(wire.AppendPacket(nil, 0, good)[:39], 0), "record checksum mismatch"},
-		{"other request", wire.AppendPacket(nil, 9, good), "request 9"},
-		{"short", wire.AppendPacket(nil, 0, good[:12]), "badly formed"},
-		{"block size too small", wire.AppendPacket(nil, 0, wire.AppendLBSParams2(nil, 511, 5, 4)), "block size 511"},
-		{"block size too large", wire.AppendPacket(nil, 0, wire.AppendLBSParams2(nil, 131073, 5, 4)), "block size 131073"},
+		{"end of stream inside the answer", wire.AppendPacket(nil, helloID, good)[:30], "closed the connection"},
+		{"another service", []byte("HTTP/1.1 400 Bad Request\r\n"), "this is not a kivaloo server: it speaks HTTP"},
+		{"long answer", wire.AppendHeader(nil, helloID, 1<<30), "record too long"},
+		{"damaged", append(wire.AppendPacket(nil, helloID, good)[:39], 0), "record checksum mismatch"},
+		{"other request", wire.AppendPacket(nil, 9, good), "this is not a kivaloo server: it sends "},
+		{"short", wire.AppendPacket(nil, helloID, good[:12]), "badly formed"},
+		{"block size too small", wire.AppendPacket(nil, helloID, wire.AppendLBSParams2(nil, 511, 5, 4)), "block size 511"},
+		{"block size too large", wire.AppendPacket(nil, helloID, wire.AppendLBSParams2(nil, 131073, 5, 4)), "block size 131073"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -11,9 +11,6 @@ import (
 	"kivaloo/wire"
 )
 
-// helloID is the ID of the first request, the one for parameters. The others count on.
-const helloID = 0
-
 // Store is a block store at the other end of a connection.
 //
 // Its error ErrClosed, wrapped with the reason, is what every operation gets that has not

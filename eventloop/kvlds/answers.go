@@ -65,15 +65,11 @@ func (s *session) Pairs(r *tree.Request, n int, next, pairs []byte) {
 	s.end(r, o, start)
 }
 
-// Failed closes the connection, for the protocol has no answer that says so, except where a BACKUP cannot
-// have its snapshot.
+// Failed answers a BACKUP. After any other request it closes the connection, because the protocol of the original
+// has no answer for a failure.
 func (s *session) Failed(r *tree.Request, err error) {
-	switch {
-	case errors.Is(err, tree.ErrSnapshotGone):
-		s.refuseBackup(r, wire.BackupGone)
-		return
-	case errors.Is(err, tree.ErrTooManySnapshots):
-		s.refuseBackup(r, wire.BackupTooMany)
+	if r.Op == tree.Backup {
+		s.refuseBackup(r, err)
 		return
 	}
 	s.skip(r)
@@ -82,7 +78,14 @@ func (s *session) Failed(r *tree.Request, err error) {
 	}
 }
 
-func (s *session) refuseBackup(r *tree.Request, status uint32) {
+func (s *session) refuseBackup(r *tree.Request, err error) {
+	var status uint32 = wire.BackupFailed
+	switch {
+	case errors.Is(err, tree.ErrSnapshotGone):
+		status = wire.BackupGone
+	case errors.Is(err, tree.ErrTooManySnapshots):
+		status = wire.BackupTooMany
+	}
 	o, start := s.begin(r)
 	o.Buf = wire.AppendKVStatus(o.Buf, status)
 	s.end(r, o, start)

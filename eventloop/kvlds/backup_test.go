@@ -2,6 +2,7 @@ package kvlds_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -88,6 +89,20 @@ func TestTooManyBackups(t *testing.T) {
 	if begun != 4 {
 		t.Errorf("%d backups at a time, want 4", begun)
 	}
+}
+
+// A backup that fails is told apart from a request that the server does not know, and the connection goes on.
+func TestBackupFails(t *testing.T) {
+	s, syncs := serveHeld(t, 1<<20) // what is to be backed up is in the journal only
+	c := s.dial()
+	c.write(packets(1, set("a", "b")))
+	c.expect(1, done)
+	close(syncs.hold(errors.New("out of order")))
+	if a := c.backedUp(backup(0, 1000, nil)); a.Status != wire.BackupFailed {
+		t.Errorf("%+v", a)
+	}
+	c.write(packets(1, get("a")))
+	c.expect(1, value("b"))
 }
 
 // Backups that are not read are held back, as ranges are.

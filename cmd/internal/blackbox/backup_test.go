@@ -304,11 +304,7 @@ func TestBackupNotOffered(t *testing.T) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer ln.Close()
-	group.Go(func() {
-		nc, err := ln.Accept()
-		if err != nil {
-			return
-		}
+	serveOne := func(nc net.Conn) {
 		defer nc.Close()
 		c := &kvtest.Conn{Conn: nc}
 		for {
@@ -317,6 +313,15 @@ func TestBackupNotOffered(t *testing.T) {
 				return
 			}
 			_, _ = nc.Write(wire.AppendPacket(nil, p.ID, wire.AppendKVParams(nil, 255, 255)))
+		}
+	}
+	group.Go(func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serveOne(nc)
 		}
 	})
 	r := kivaloo(t, "", "backup", addr, file)

@@ -84,7 +84,7 @@ func TestCheckJournal(t *testing.T) {
 	s := killed(t)
 	damageBlock(t, s.dir(), 0)
 	report := checkStore(t, s.dir())
-	for _, want := range []string{fmt.Sprintf("  journal      %d commits,", len(foldKeys)-1), "  cut short    1 blocks"} {
+	for _, want := range []string{fmt.Sprintf("  journal      %d commits,", len(foldKeys)-1), "  not whole    1 blocks"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("check does not say %q:\n%s", want, report)
 		}

@@ -134,6 +134,9 @@ func TestServeRefuses(t *testing.T) {
 		{name: "any address", options: []string{"--listen", "0.0.0.0:4711"}, says: "--listen 0.0.0.0:4711 can be reached from other machines"},
 		{name: "any address, what to do", options: []string{"--listen", "[::]:4711"},
 			says: "unix socket or a loopback address and put kivaloo-mux in front, or say --insecure-listen"},
+		{name: "the place of another store", prepare: func(t *testing.T, place string) {
+			copyGolden(t, "s512-empty", filepath.Join(place, "other"))
+		}, options: []string{"--listen", "./other"}, says: "other/kivaloo.sock (./other): that directory holds another store; listen somewhere else"},
 		{name: "no address", options: []string{"--listen", "nonsense"}, says: "--listen nonsense: "},
 		{name: "unknown flag", options: []string{"--what"}, says: "unknown flag: --what; see `kivaloo serve --help`"},
 		{name: "an argument", options: []string{"what"}, says: `there is an argument too many, "what"`},

@@ -51,7 +51,8 @@ func listenAs(t *testing.T, do func(nc net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// What is no server of pairs is called what it is, at once, by all that connect to one. Nothing waits for the time
+// What is no server of pairs is called what it is, at once, by all that connect to one, and by kivaloo-kvlds, which
+// connects to a server of blocks. Nothing waits for the time
 // that a server may be busy: that would be said.
 func TestWrongPeer(t *testing.T) {
 	t.Parallel()
@@ -94,6 +95,22 @@ func TestWrongPeer(t *testing.T) {
 					t.Errorf("%q: %v, %s", program, r.Status, r.Output)
 				}
 			}
+			if name == "block store" {
+				return // the right peer of what comes now
+			}
+			kvlds := daemontest.Run(t, place, daemontest.Program("kivaloo-kvlds"), "--foreground", "-l", peer.addr, "-s", filepath.Join(t.TempDir(), "s"))
+			if kvlds.Status.ExitStatus() != 1 || !strings.Contains(kvlds.Output, peer.says) {
+				t.Errorf("kivaloo-kvlds: %v, %s", kvlds.Status, kvlds.Output)
+			}
 		})
 	}
+	t.Run("serve as a block store", func(t *testing.T) {
+		t.Parallel()
+		s := newServe(t)
+		s.start(t)
+		r := daemontest.Run(t, place, daemontest.Program("kivaloo-kvlds"), "-l", s.addr(), "-s", filepath.Join(s.place, "s"))
+		if want := "kivaloo-lbs serves blocks, kivaloo-kvlds and kivaloo serve do not"; r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, want) {
+			t.Errorf("kivaloo-kvlds: %v, %s", r.Status, r.Output)
+		}
+	})
 }

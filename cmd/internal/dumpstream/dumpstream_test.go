@@ -235,6 +235,15 @@ func TestTreeDirectoryMustBeThere(t *testing.T) {
 	}
 }
 
+// A dump does not go among the files of a store.
+func TestTreeWriterSparesAStore(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "blks_0000000000000000"), nil, 0o600))
+	if w, err := NewTreeWriter(dir); err == nil || !strings.Contains(err.Error(), dir+" holds a store: dump to another directory") {
+		t.Errorf("got %v, %v", w, err)
+	}
+}
+
 // A directory that is there already is never written into.
 func TestTreeWriterOverwritesNothing(t *testing.T) {
 	dir := t.TempDir()

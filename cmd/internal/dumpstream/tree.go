@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"kivaloo"
+	"kivaloo/disk"
 )
 
 // A tree is a directory with a directory for each pair, which holds the key and the value as
@@ -33,10 +34,18 @@ type TreeWriter struct {
 	next uint64 // number of the next pair
 }
 
-// NewTreeWriter returns a TreeWriter to a directory, which must be there. It is to be closed.
+// NewTreeWriter returns a TreeWriter to a directory, which must be there and must not hold a store. It is to be closed.
 func NewTreeWriter(dir string) (*TreeWriter, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
+		return nil, err
+	}
+	held, err := disk.HoldsStore(root)
+	if held {
+		err = fmt.Errorf("%s holds a store: dump to another directory", dir)
+	}
+	if err != nil {
+		root.Close()
 		return nil, err
 	}
 	return &TreeWriter{root: root}, nil

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -30,6 +32,9 @@ func Main(m *testing.M, packages ...string) {
 func prepare(packages []string) (err error) {
 	if err := Adopt(); err != nil {
 		return err
+	}
+	if signal.Ignored(syscall.SIGHUP) { // under nohup; programs that the tests start would ignore it, too
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	if binDir, err = os.MkdirTemp("", "kivaloo-bin-"); err != nil {
 		return err

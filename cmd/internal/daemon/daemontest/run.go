@@ -20,6 +20,7 @@ const patience = 60 * time.Second
 type Result struct {
 	Status syscall.WaitStatus
 	Output string // what it, and a daemon that it left behind so far, wrote to stderr
+	stderr string // the file of that
 }
 
 // Run runs a program in dir until it ends. Its stderr is a file, because a
@@ -50,7 +51,7 @@ func RunCommand(t *testing.T, cmd *exec.Cmd) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Result{cmd.ProcessState.Sys().(syscall.WaitStatus), string(said)}
+	return Result{cmd.ProcessState.Sys().(syscall.WaitStatus), string(said), out.Name()}
 }
 
 // Daemon is a daemon that was started, and is killed when the test ends.
@@ -61,12 +62,18 @@ type Daemon struct {
 }
 
 // Start runs a start command in dir, expects it to succeed, and takes over the
-// daemon that it names in pidFile (relative to dir).
+// daemon that it names in pidFile (relative to dir). If the test fails, it shows what the daemon has said.
 func Start(t *testing.T, dir, pidFile, program string, args ...string) *Daemon {
 	t.Helper()
-	if r := Run(t, dir, program, args...); r.Status.ExitStatus() != 0 || r.Output != "" {
+	r := Run(t, dir, program, args...)
+	if r.Status.ExitStatus() != 0 || r.Output != "" {
 		t.Fatalf("%s %q: status %v, said %q", program, args, r.Status, r.Output)
 	}
+	t.Cleanup(func() {
+		if said, err := os.ReadFile(r.stderr); t.Failed() && len(said) > 0 {
+			t.Logf("%s said (%v):\n%s", filepath.Base(program), err, said)
+		}
+	})
 	return Take(t, filepath.Join(dir, pidFile))
 }
 
