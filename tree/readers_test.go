@@ -19,6 +19,7 @@ func TestReaders(t *testing.T) {
 		const keys, readers, batch = 3000, 3, 60
 		cfg.StorageCost, cfg.MaxSpread = 1e6, 2
 		h := newHarness(t, newMemStore(512), smallFlushes(cfg))
+		h.tree.cfg.CachePages = 100
 		r := h.tree.Readers()
 		var acknowledged [keys]atomic.Int64
 		var shared atomic.Pointer[sharedSnapshot]
@@ -70,8 +71,10 @@ func TestReaders(t *testing.T) {
 			})
 		}
 		rounds := int(torture(60, 30_000))
+		if raceEnabled {
+			rounds /= 6
+		}
 		for round := 0; round < rounds || round < 20*rounds && min(hits.Load(), pairs.Load(), ofSnapshots.Load()) < 200; round++ {
-			h.tree.cache.limit = 60
 			h.now += 50 * time.Millisecond
 			requests := make([]Request, batch)
 			numbers := rand.Perm(keys)[:batch]
