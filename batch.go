@@ -9,7 +9,8 @@ import (
 
 // MaxBatch is how many changes a Batch may have: they are all made in one commit. A longer one fails
 // with ErrTooLong before anything has begun. The journal takes a batch of this length whatever the
-// cache: it needs no pages, and its memtable may be larger than others.
+// cache: it needs no pages, and its memtable may be larger than others. Without a journal a batch that
+// changes more pages than the cache has room for fails, and nothing of it is made.
 const MaxBatch = 100_000
 
 // Batch is changes that are made together: after a crash all are there or none is, and no one ever sees some of them
