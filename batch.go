@@ -8,8 +8,10 @@ import (
 	"kivaloo/tree"
 )
 
-// MaxBatch is how many changes a Batch may have: they are all made in one commit.
-// A batch that changes more pages than the cache has room for fails, and nothing of it is made.
+// MaxBatch is how many changes a Batch may have: they are all made in one commit. A longer one fails
+// with ErrTooLong before anything has begun. The journal takes a batch of this length whatever the
+// cache: it needs no pages, and its memtable may be larger than others. Without a journal a batch that
+// changes more pages than the cache has room for fails, and nothing of it is made.
 const MaxBatch = 100_000
 
 // errNoBatch: a Batch that belongs to no DB, so that nothing says how long its keys may be.

@@ -15,7 +15,6 @@ import (
 // TestLargestBatchInSmallCache: the largest batch, of random keys of a store much larger than the cache, is made; or it
 // is refused as too long before anything has begun. Other reads do not fail because of it.
 func TestLargestBatchInSmallCache(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	const pairs, cacheBytes = 200_000, 1024 * kv.DefaultBlockSize
 	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: cacheBytes, NoSync: true})
 	key := func(i int) []byte { return fmt.Appendf(nil, "%08d", i) }

@@ -172,8 +172,8 @@ func (s *stepped) end(t *testing.T) {
 		states = append(states, "a step of several", "half flushed", "two frozen memtables", "a snapshot of memtables")
 	}
 	for _, state := range states {
-		if s.seen[state] < 3 {
-			t.Errorf("%q was met %d times", state, s.seen[state])
+		if s.seen[state] == 0 {
+			t.Errorf("%q was never met", state)
 		}
 	}
 	if s.local < 3000 {

@@ -131,9 +131,6 @@ func (s *scan) run(v *view, overlay *memtable.Cursor) {
 	}
 	overlay.Reset()
 	for _, t := range v.tables {
-		if t.Empty() {
-			continue
-		}
 		end := t.Durable()
 		for !t.Sort(end, sortItems) {
 		}

@@ -120,7 +120,8 @@ func (t *Table) Bytes() int { return int(t.tip)*unit + len(t.index.Load().memory
 // Len is how many changes t holds: every version of a key counts that was once appended.
 func (t *Table) Len() int { return t.entries }
 
-// Empty reports whether nothing has been added, or nothing of it was kept.
+// Empty reports whether nothing has been added, or nothing of it was kept. Like Len, it is for the
+// owner alone.
 func (t *Table) Empty() bool { return t.entries == 0 }
 
 // Full reports whether t should take no more.

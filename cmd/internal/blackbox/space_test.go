@@ -68,7 +68,6 @@ func TestFullDiskAndRestarts(t *testing.T) {
 // A store that was killed can be opened with a smaller cache, and with the old one after that: before it is ready it takes
 // little more of the disk than when it was killed. Here there is no more than that.
 func TestSmallerCacheAfterKill(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	t.Parallel()
 	const pairs, changes = 200_000, 90_000 // each is in the journal, and most are in leaves of their own
 	const cache, smaller = "128M", "3M"
