@@ -87,6 +87,18 @@ func (t *table) removable(keep uint64) bool {
 	return len(t.files) > 1 && t.files[1].first <= keep
 }
 
+// kept returns the first block that stays when all before keep may be discarded.
+func (t *table) kept(keep uint64) uint64 {
+	i := 0
+	for i+1 < len(t.files) && t.files[i+1].first <= keep {
+		i++
+	}
+	if len(t.files) == 0 {
+		return 0
+	}
+	return t.files[i].first
+}
+
 // needsFile reports whether an append of n blocks goes into a new file. The rules
 // are the original's, so that files come out the same: many files, so that space can
 // be reclaimed in small parts, but not more than in proportion to the store.

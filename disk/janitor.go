@@ -15,6 +15,7 @@ func (c *chain) requestFree(op *Op) {
 		return
 	}
 	op.OK = true
+	defer func() { op.Next = c.table.Load().kept(c.freeBefore.Load()) }()
 	keep := min(op.Block, c.table.Load().next) // what is appended later is not meant
 	for {
 		before := c.freeBefore.Load()

@@ -32,19 +32,20 @@ import (
 type cleaner struct {
 	t *Tree
 
-	off      bool // block numbers have gaps: distances say nothing about garbage
-	nextTick time.Duration
-	debt     float64                  // pages
-	waiting  []oldLeaf                // to be rewritten
-	marked   map[uint64]bool          // blocks of waiting
-	taken    []oldLeaf                // in the step that is being built
-	lost     map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
-	rewrote  bool                     // since the last tick, leaves that had waited
-	changed  uint64                   // block behind the last commit of a client, or where the store ended when it was opened
-	flushes  [2]uint64                // blocks where the last flush began, and the one before it
-	used     uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
-	ran      time.Duration            // when old leaves were last rewritten
-	ranAt    uint64                   // block number for the next append at that time
+	off       bool // block numbers have gaps: distances say nothing about garbage
+	nextTick  time.Duration
+	debt      float64                  // pages
+	waiting   []oldLeaf                // to be rewritten
+	marked    map[uint64]bool          // blocks of waiting
+	taken     []oldLeaf                // in the step that is being built
+	lost      map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
+	searching bool                     // a search for old leaves waits for a page
+	rewrote   bool                     // since the last tick, leaves that had waited
+	changed   uint64                   // block behind the last commit of a client, or where the store ended when it was opened
+	flushes   [2]uint64                // blocks where the last flush began, and the one before it
+	used      uint64                   // blocks from the oldest that a restart needs to the end, as of the last append
+	ran       time.Duration            // when old leaves were last rewritten
+	ranAt     uint64                   // block number for the next append at that time
 
 	free    disk.Op
 	freeing bool
@@ -115,6 +116,13 @@ func (t *Tree) freed(op *disk.Op) {
 	if op.Err != nil {
 		t.cfg.Log.Error("free blocks", "before", op.Block, "err", op.Err)
 		t.cfg.OnFault(op.Err)
+		return
+	}
+	// The file that holds the oldest leaves may hold far more garbage before them. Then everything is
+	// moved once more: the file is so long that what is appended goes into another one.
+	if op.Next > 0 && op.Block > op.Next+max(t.view.tree.nodes, minMemtableBytes/uint64(t.cache.blockSize)) {
+		t.clean.changed = t.appends.next
+		t.clean.flushes[0] = t.appends.next
 	}
 }
 
@@ -214,6 +222,7 @@ func (t *Tree) afterAppend(written int) {
 // one parent together, so that the parent is rewritten once for all of them.
 func (cl *cleaner) findOldLeaves() {
 	t := cl.t
+	cl.searching = false
 	if t.view.tree.nodes/2 >= t.appends.next {
 		return
 	}
@@ -236,17 +245,21 @@ func (cl *cleaner) findOldLeaves() {
 		case err != nil:
 			cl.unreadable(sub.block)
 		case id == noNode:
-			return // go on there in a later tick; what is next in age has to wait for it
+			cl.searching = true // it goes on when the page has come; what is next in age has to wait for it
+			return
 		default:
 			cl.open(&todo, id, sub.lo, young)
 		}
 	}
 }
 
-// pageArrived does nothing for a good page: the next search finds it in memory, or asks again.
+// pageArrived goes on with the search that waited for a page.
 func (cl *cleaner) pageArrived(block uint64, _ nodeID, err error) {
 	if err != nil {
 		cl.unreadable(block)
+	}
+	if cl.searching {
+		cl.findOldLeaves()
 	}
 }
 
@@ -291,11 +304,12 @@ func (cl *cleaner) unreadable(block uint64) {
 // committed for a while, or, where the store is spread too far, whenever a part of it has been written.
 func (cl *cleaner) due() bool {
 	t := cl.t
-	if len(cl.waiting) == 0 || !cl.on() {
+	if len(cl.waiting) == 0 || !cl.on() || cl.searching && len(cl.waiting) < cleanTogether {
 		return false
 	}
 	nodes := t.view.tree.nodes
-	if t.cfg.MaxSpread > 0 && float64(cl.used) > t.cfg.MaxSpread*float64(nodes) && t.appends.next-cl.ranAt >= nodes/freeShare {
+	if t.cfg.MaxSpread > 0 && float64(cl.used) > t.cfg.MaxSpread*float64(nodes) &&
+		t.appends.next-cl.ranAt >= max(nodes/freeShare, minMemtableBytes/uint64(t.cache.blockSize)) {
 		return true
 	}
 	return t.now-max(cl.ran, t.changed) >= cleanAfter

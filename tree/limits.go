@@ -161,6 +161,10 @@ const (
 	// about half of what one block file holds.
 	freeShare = 32
 
+	// cleanTogether is how many old leaves are rewritten although the search for more is not done. Fewer
+	// are rewritten all together: what is rewritten in two appends may be in two files.
+	cleanTogether = 256
+
 	// cleanAfter is how long without a commit before old leaves are rewritten by themselves, from the
 	// original.
 	cleanAfter = 5 * time.Second

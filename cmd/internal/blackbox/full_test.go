@@ -97,11 +97,8 @@ func TestServeDiskFull(t *testing.T) {
 	runUntilRefused(t, s, l)
 	refuses(t, s.addr())
 	file := filepath.Join(daemontest.Place(t), "backup")
-	for range 2 { // the server stays as it is
-		r := kivaloo(t, "", "backup", s.addr(), file)
-		if r.status.ExitStatus() != 1 || !strings.Contains(r.stderr, "the server could not make the backup now") || strings.Contains(r.stderr, "dump") {
-			t.Errorf("a backup while the disk is full: status %v, %q", r.status, r.stderr)
-		}
+	if r := kivaloo(t, "", "backup", s.addr(), file); r.status != 0 { // it needs no room
+		t.Errorf("a backup while the disk is full: status %v, %q", r.status, r.stderr)
 	}
 	makeRoom()
 	daemontest.Until(t, "changes are made again", func() bool {
