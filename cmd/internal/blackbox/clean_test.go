@@ -50,7 +50,7 @@ func shrinks(t *testing.T, newSystem func(cost string) system) {
 	t.Helper()
 	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage, and written in smaller
 	// batches, for each is a larger part of it.
-	pairs, window, cost := 10_000, 250, "100000"
+	pairs, window, cost := 20_000, 250, "100000"
 	if daemontest.Torture() {
 		pairs, window, cost = 200_000, 1000, "1000"
 	}
