@@ -46,7 +46,7 @@ type Op struct {
 	Err error
 	// OK is false where a Read's block does not exist, or where an Append was
 	// refused because it does not start at the next block or another is running.
-	OK   bool
+	OK bool
 	// Append: the block number at which the next one must start. Free: the first block that stays all the
 	// same, because it is in a file with others that do; 0 if that is not known.
 	Next uint64
