@@ -37,6 +37,7 @@ type cleaner struct {
 	debt      float64                  // pages
 	waiting   []oldLeaf                // to be rewritten
 	marked    map[uint64]bool          // blocks of waiting
+	touches   []change                 // in the step that is being built
 	taken     []oldLeaf                // in the step that is being built
 	lost      map[uint64]time.Duration // blocks that cannot be read, and when they are tried again
 	searching bool                     // a search for old leaves waits for a page
@@ -316,26 +317,27 @@ func (cl *cleaner) due() bool {
 }
 
 // takeReady takes up to n of the leaves that wait for a step that is being built, and forgets those
-// that have been rewritten meanwhile. The touches are in the order of their keys.
-func (cl *cleaner) takeReady(n int) []change {
-	var touches []change
-	cl.taken = cl.taken[:0]
-	i := 0
-	for ; i < len(cl.waiting) && len(touches) < n; i++ {
-		leaf := cl.waiting[i]
-		if cl.isStale(leaf) {
+// that have been rewritten meanwhile. The step goes no further than key hi; nil is no bound. The touches
+// are in the order of their keys.
+func (cl *cleaner) takeReady(n int, hi []byte) []change {
+	cl.taken, cl.touches = cl.taken[:0], cl.touches[:0]
+	cl.waiting = slices.DeleteFunc(cl.waiting, func(leaf oldLeaf) bool {
+		switch {
+		case len(cl.touches) == n || hi != nil && bytes.Compare(leaf.key, hi) > 0:
+			return false
+		case cl.isStale(leaf):
 			delete(cl.marked, leaf.block)
-			continue
+			return true
 		}
 		cl.taken = append(cl.taken, leaf)
-		touches = append(touches, change{key: leaf.key, action: touch, block: leaf.block})
-	}
-	cl.waiting = slices.Delete(cl.waiting, 0, i)
-	if len(touches) > 0 {
-		slices.SortFunc(touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
+		cl.touches = append(cl.touches, change{key: leaf.key, action: touch, block: leaf.block})
+		return true
+	})
+	if len(cl.touches) > 0 {
+		slices.SortFunc(cl.touches, func(a, b change) int { return bytes.Compare(a.key, b.key) })
 		cl.ran, cl.ranAt, cl.rewrote = cl.t.now, cl.t.appends.next, true
 	}
-	return touches
+	return cl.touches
 }
 
 // isStale reports whether a leaf is known to have been rewritten.

@@ -31,6 +31,7 @@ type flusher struct {
 	table   *memtable.Table // the one that is being flushed; nil for a step without
 	cursor  memtable.Cursor
 	ahead   []change // the next changes of the table
+	merged  []change // with touches of old leaves
 	done    int      // changes of the table that are durable in pages, or left out
 	step    *pageCommit
 	taken   int  // of ahead, in the step
@@ -186,7 +187,6 @@ func (f *flusher) beginStep() bool {
 	if whole {
 		f.leaves = math.MaxInt
 	}
-	touches := t.clean.takeReady(max(1, f.leaves/2))
 	for f.table != nil && !f.cursor.Done() && (whole || len(f.ahead) < flushStepChanges) {
 		c := f.cursor.Change()
 		ch := change{key: c.Key, value: c.Value, action: put}
@@ -196,28 +196,32 @@ func (f *flusher) beginStep() bool {
 		f.ahead = append(f.ahead, ch)
 		f.cursor.Next()
 	}
+	var hi []byte
+	if f.table != nil && !f.cursor.Done() {
+		hi = f.ahead[len(f.ahead)-1].key
+	}
+	changes, touches := f.ahead, t.clean.takeReady(max(1, f.leaves/2), hi)
+	if len(touches) > 0 {
+		f.merged = mergeChanges(f.merged, f.ahead, touches)
+		changes = f.merged
+	}
 	f.step = t.newPageCommit()
-	f.step.begin(t.view.tree, mergeChanges(f.ahead, touches))
+	f.step.begin(t.view.tree, changes)
 	return true
 }
 
-// mergeChanges merges changes and touches of leaves, both in the order of their keys, but for
-// touches of keys that change anyway.
-func mergeChanges(changes, touches []change) []change {
-	if len(touches) == 0 {
-		return changes
-	}
-	all := make([]change, 0, len(changes)+len(touches))
-	for _, ch := range changes {
-		for len(touches) > 0 && bytes.Compare(touches[0].key, ch.key) < 0 {
-			all, touches = append(all, touches[0]), touches[1:]
+// mergeChanges adds touches of leaves to changes, both in the order of their keys, except for touches
+// of keys that change anyway. It uses the memory of to.
+func mergeChanges(to, changes, touches []change) []change {
+	to = to[:0]
+	for _, touch := range touches {
+		n, found := slices.BinarySearchFunc(changes, touch.key, func(ch change, key []byte) int { return bytes.Compare(ch.key, key) })
+		if to = append(to, changes[:n]...); !found {
+			to = append(to, touch)
 		}
-		if len(touches) > 0 && bytes.Equal(touches[0].key, ch.key) {
-			touches = touches[1:]
-		}
-		all = append(all, ch)
+		changes = changes[n:]
 	}
-	return append(all, touches...)
+	return append(to, changes...)
 }
 
 // built notes that the pages of a step are ready, or why they cannot be built.

@@ -158,7 +158,7 @@ func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
 	a.starts, a.durable = []start{{}}, root.start
 	a.next, a.last, a.seq = info.Next, root.last, root.lastSeq
 	t.rootID = cmp.Or(root.id, newRootID())
-	t.clean.changed, t.clean.flushes = info.Next, [2]uint64{info.Next, info.Next}
+	t.clean.changed, t.clean.flushes = info.Next, [2]uint64{info.Next, 0}
 	a.clean = info.Next == root.Block+1 && !root.Partial
 	if info.Last != disk.NoBlock && info.Next != info.Last+1 {
 		t.clean.disable()
