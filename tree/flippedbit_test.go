@@ -54,9 +54,13 @@ func killedStores(t *testing.T, size int, journal int64, visit func(s *memStore,
 	h.client.model = model{}
 	for round := range 80 {
 		more := 0
-		if round%8 == 7 { // a flush begins, and more changes come while it is under way
+		switch round % 8 {
+		case 7: // a flush begins, and more changes come while it is under way
 			h.tree.whenFlushed(func(error) {})
 			more = 8
+		case 3: // nothing comes, so the root holds everything in the end
+			h.now += 2 * flushIdleAfter
+			h.step(nil)
 		}
 		h.step(nil, sets(61*round%3000, 1+round%7*30, fmt.Sprint("value ", round))...)
 		for len(h.held) > 0 {

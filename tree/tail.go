@@ -363,7 +363,7 @@ func (s *tailSearch) rootAt(at uint64, p []byte, a *appendAt, known trust) error
 		return err
 	}
 	if root.Partial && !root.recorded {
-		return fmt.Errorf("%w: a root that lacks changes, without a flush record that says which", disk.ErrCorrupt)
+		return &BlockError{root.Block - 1, fmt.Errorf("%w: it is no flush record, and the root behind it lacks changes", disk.ErrCorrupt)}
 	}
 	a.root, a.previous = root, root.previous
 	if known == onlyCommit {

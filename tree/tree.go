@@ -222,8 +222,9 @@ func (t *Tree) advance() {
 	for {
 		t.writer.decide()
 		froze := t.freeze()
-		t.flush.advance()
-		if !t.append() && !froze {
+		appended := t.append()
+		t.flush.advance() // builds the next step while the append is under way
+		if !appended && !froze && !t.append() {
 			break
 		}
 	}
