@@ -214,7 +214,9 @@ func (t *Tree) afterAppend(written int) {
 	// The next append takes as much again before this one's garbage can go.
 	if over := (float64(cl.used) + float64(written) - soft) / (t.cfg.MaxSpread*nodes - soft); over > 0 {
 		cl.debt = min(nodes, max(cl.debt, 0)+float64(written)*min(over, 1)*cleanShare)
-		cl.findOldLeaves()
+		if len(cl.waiting) < cleanTogether { // a step takes no more
+			cl.findOldLeaves()
+		}
 	}
 	if t.oldestNeeded() > cl.free.Block+t.view.tree.nodes/freeShare {
 		t.freeOld() // a second of such writes would leave too much lying about
@@ -234,7 +236,7 @@ func (cl *cleaner) findOldLeaves() {
 	if root := t.cache.node(t.view.tree.root); root.oldest < young {
 		todo = append(todo, oldSubtree{oldest: root.oldest, block: root.block, height: int(root.height)})
 	}
-	for len(todo) > 0 && len(cl.waiting) <= t.cache.limit/16 && float64(len(cl.waiting)) < cl.debt {
+	for len(todo) > 0 && len(cl.waiting) <= min(t.cache.limit/16, 2*cleanTogether) && float64(len(cl.waiting)) < cl.debt {
 		sub := heap.Pop(&todo).(oldSubtree)
 		if until, lost := cl.lost[sub.block]; lost && t.now < until {
 			continue
