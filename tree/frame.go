@@ -117,7 +117,7 @@ type slab struct {
 }
 
 // segmentBytes is how much a slab grows by at the most.
-const segmentBytes = 32 << 20
+const segmentBytes = 8 * offheap.SegmentBytes
 
 // newSlab returns a slab of at most so many frames, or a few more.
 func newSlab(geo geometry, frames int) *slab {

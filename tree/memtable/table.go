@@ -32,7 +32,7 @@ const (
 	kindAt      = 6
 
 	unit         = 4 // bytes: positions count units, so 32 bits reach 16 GiB
-	segmentBytes = 4 << 20
+	segmentBytes = offheap.SegmentBytes
 	segmentUnits = segmentBytes / unit
 	maxSegments  = 1 << 12
 

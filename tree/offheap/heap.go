@@ -4,6 +4,9 @@ package offheap
 
 import "unsafe"
 
+// SegmentBytes is how much memory to ask for at a time: little, because tests have many small tables.
+const SegmentBytes = 256 << 10
+
 // Alloc returns size bytes of zeros, 1 or more.
 func Alloc(size int) (Memory, error) {
 	lines := make([][8]uint64, (size+63)/64) // of this size Go aligns them to 64 bytes
@@ -12,7 +15,5 @@ func Alloc(size int) (Memory, error) {
 
 // Free overwrites m, so that the race detector sees a conflict with anybody who still reads it.
 func Free(m Memory) {
-	for i := range m.bytes {
-		m.bytes[i] = 0xdb
-	}
+	clear(m.bytes)
 }

@@ -11,6 +11,9 @@ import (
 // hugePageBytes is the size of a huge page on amd64 and arm64. Mappings of whole huge pages get them.
 const hugePageBytes = 2 << 20
 
+// SegmentBytes is how much memory to ask for at a time: whole huge pages.
+const SegmentBytes = 2 * hugePageBytes
+
 // Alloc returns size bytes of zeros, 1 or more. It fails if the system has no more memory to map.
 func Alloc(size int) (Memory, error) {
 	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
