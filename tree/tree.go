@@ -357,12 +357,14 @@ func (t *Tree) memtableBytes() int {
 // memory is how many bytes pages, their indexes and memtables may take together.
 func (t *Tree) memory() int64 { return int64(t.cfg.CachePages) * int64(t.cache.blockSize) }
 
-// limitCache leaves pages what memtables do not take.
+// limitCache leaves pages what memtables do not take. Frames never give memory back to the system, so one
+// memtable is always allowed for, even while it is empty.
 func (t *Tree) limitCache() {
-	left := t.memory()
+	tables := 0
 	for _, table := range t.view.tables {
-		left -= int64(table.Bytes())
+		tables += table.Bytes()
 	}
+	left := t.memory() - int64(max(tables, t.memtableBytes()))
 	frame := int64(t.cache.leaves.geo.frame)
 	t.cache.limit = int(max(left/frame, t.memory()/frame/minCacheShare))
 }
