@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -60,6 +61,73 @@ func (w *randomMixed) Check(tag uint64, answer []byte) error {
 	case len(value) != KeyLen || !bytes.Equal(value[:KeyLen-1], want):
 		return fmt.Errorf("GET of %x: the value is %x, want %x and another byte", p.Key(), value, want)
 	}
+	return nil
+}
+
+// RandomRange reads count pairs in order, from one chosen at random out of pairs, which the store must hold and nothing
+// else. It does not end. With sets, one request of each setEvery is a SET as those of RandomSet instead. The same
+// seed makes the same choices.
+func RandomRange(pairs []Pair, count int, sets bool, seed uint64) *Ranges {
+	return &Ranges{pairs: pairs, most: uint32(count * pairBytes), sets: sets, random: rand.New(rand.NewPCG(seed, 2))}
+}
+
+const (
+	setEvery  = 20
+	pairBytes = PairLen + 2 // in an answer
+)
+
+// Ranges is a Workload that RandomRange makes.
+type Ranges struct {
+	pairs  []Pair
+	most   uint32 // bytes of an answer's pairs
+	sets   bool
+	random *rand.Rand
+	next   uint64
+	found  int
+}
+
+// Found returns how many pairs the answers had until now.
+func (w *Ranges) Found() int { return w.found }
+
+// Next makes tags of the number of a pair, and whether the request is a SET.
+func (w *Ranges) Next(dst []byte) ([]byte, uint64, bool) {
+	i := w.random.IntN(len(w.pairs))
+	w.next++
+	if w.sets && w.next%setEvery == 0 {
+		p := w.pairs[i]
+		p[PairLen-1] = byte(w.random.Uint32())
+		return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeSet, Key: p.Key(), Value: p.Value()}), uint64(i)<<1 | 1, true
+	}
+	return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeRange, Max: w.most, Key: w.pairs[i].Key()}), uint64(i) << 1, true
+}
+
+// Check looks at the keys only: values are as SETs have left them.
+func (w *Ranges) Check(tag uint64, answer []byte) error {
+	want := w.pairs[tag>>1:]
+	if tag&1 == 1 {
+		if _, err := wire.ParseKVStatus(wire.TypeSet, answer); err != nil {
+			return fmt.Errorf("SET of %x: %w", want[0].Key(), err)
+		}
+		return nil
+	}
+	n, _, found, err := wire.ParseKVPairs(answer, w.most)
+	if err != nil {
+		return fmt.Errorf("RANGE from %x: %w", want[0].Key(), err)
+	}
+	if n == 0 || int(n) > len(want) {
+		return fmt.Errorf("RANGE from %x: %d pairs of at most %d", want[0].Key(), n, len(want))
+	}
+	for i := range want[:n] {
+		var key []byte
+		key, _, found, err = wire.CutPair(found)
+		if err != nil {
+			return fmt.Errorf("RANGE from %x: pair %d: %w", want[0].Key(), i, err)
+		}
+		if !bytes.Equal(key, want[i].Key()) {
+			return fmt.Errorf("RANGE from %x: pair %d has the key %x, want %x", want[0].Key(), i, key, want[i].Key())
+		}
+	}
+	w.found += int(n)
 	return nil
 }
 

@@ -46,6 +46,39 @@ func TestMixedAndUpdates(t *testing.T) {
 	}
 }
 
+func TestRandomRange(t *testing.T) {
+	pairs := Collect(200)
+	nc, s := served(t, pairs)
+	for _, sets := range []bool{false, true} {
+		w := RandomRange(pairs, 3, sets, 1)
+		if _, err := Drive(context.Background(), nc, &first{w, 400}, 64); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.Found(); n < 1000 || n > 1200 {
+			t.Errorf("400 requests, SETs %v, have found %d pairs", sets, n)
+		}
+	}
+	delete(s.pairs, string(pairs[100].Key()))
+	w := RandomRange(pairs, 3, false, 1)
+	if _, err := Drive(context.Background(), nc, &first{w, 400}, 64); err == nil || !strings.Contains(err.Error(), "has the key") {
+		t.Errorf("%v, with a pair missing", err)
+	}
+}
+
+// first is so many requests of a workload.
+type first struct {
+	Workload
+	n int
+}
+
+func (f *first) Next(dst []byte) ([]byte, uint64, bool) {
+	if f.n == 0 {
+		return dst, 0, false
+	}
+	f.n--
+	return f.Workload.Next(dst)
+}
+
 func TestHotspotGet(t *testing.T) {
 	pairs := Collect(2 * groupSize)
 	nc, _ := served(t, pairs)

@@ -1,12 +1,14 @@
 package stress
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -92,6 +94,50 @@ func (r *Redis) rate(ctx context.Context, n uint64, command ...string) (float64,
 	}
 	return rate, nil
 }
+
+// LoneGets gets pairs that Sets may have set, for d, one at a time, and returns how long each took.
+func (r *Redis) LoneGets(ctx context.Context, n uint64, d time.Duration, seed uint64) (took []time.Duration, err error) {
+	nc, err := r.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	random := rand.New(rand.NewPCG(seed, 0))
+	var request, reply []byte
+	in := bufio.NewReader(nc)
+	for end := time.Now().Add(d); ; {
+		key := strings.Replace(redisKey, "__rand_int__", fmt.Sprintf("%012d", random.Uint64N(n)), 1)
+		request = fmt.Appendf(request[:0], "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(key), key)
+		began := time.Now()
+		if began.After(end) {
+			return took, nil
+		}
+		if _, err := nc.Write(request); err != nil {
+			return nil, r.Lost(err)
+		}
+		if reply, err = in.ReadSlice('\n'); err != nil {
+			return nil, r.Lost(err)
+		}
+		switch string(reply) {
+		case redisAbsent:
+		case redisPresent:
+			if _, err := in.Discard(KeyLen + 2); err != nil {
+				return nil, r.Lost(err)
+			}
+		default:
+			return nil, fmt.Errorf("redis-server answers GET of %s with %q", key, reply)
+		}
+		took = append(took, time.Since(began))
+	}
+}
+
+// How Redis begins its answers to GET: there is no such key, or there is one with a value of KeyLen bytes.
+var (
+	redisAbsent  = "$-1\r\n"
+	redisPresent = fmt.Sprintf("$%d\r\n", KeyLen)
+)
 
 // benchmarkRate finds the rate in what redis-benchmark printed: a line that names
 // the columns, and one with their values.

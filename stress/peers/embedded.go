@@ -17,7 +17,7 @@ import (
 
 // embedded is what is measured in process.
 func embedded() []targets.Stage {
-	return []targets.Stage{readStage(), updateStage(), growthStage()}
+	return []targets.Stage{readStage(), largeStage(), updateStage(), growthStage()}
 }
 
 func rate(name string, factor float64, over string) *targets.Row {
@@ -45,7 +45,7 @@ func readStage() targets.Stage {
 		Rows: []*targets.Row{getBbolt, getPebble, two, scanBbolt, scanPebble},
 		Run: func(ctx context.Context, b *targets.Bench) error {
 			pairs := b.FirstPairs(b.Pairs)
-			return withPeers(b, false, func(stores map[string]peer) error {
+			return withPeers(b, false, b.Pairs, func(stores map[string]peer) error {
 				for name, s := range stores { // once without the clock
 					if err := errors.Join(s.scan(pairs), s.get(pairs)); err != nil {
 						return fmt.Errorf("read from %s: %w", name, err)
@@ -55,7 +55,7 @@ func readStage() targets.Stage {
 					return action{1, func([]stress.Pair) error { return s.scan(pairs) }}
 				}
 				ours, bolt, peb := stores["kivaloo"], stores["bbolt"], stores["pebble"]
-				return measure(ctx, b, []comparison{
+				return measure(ctx, b, pairs, []comparison{
 					{row: getBbolt, of: action{1, ours.get}, over: action{1, bolt.get}},
 					{row: getPebble, of: action{1, ours.get}, over: action{1, peb.get}},
 					{row: two, of: action{2, ours.get}, over: action{1, ours.get}},
@@ -67,25 +67,49 @@ func readStage() targets.Stage {
 	}
 }
 
+// largeStage: GETs of so many pairs that the processor's caches hold little of them. All stores have them in memory.
+func largeStage() targets.Stage {
+	overBbolt, overPebble := rate("GET, 4 x the pairs", 3, "bbolt"), rate("GET, 4 x the pairs, over pebble", 4, "pebble")
+	return targets.Stage{
+		Rows: []*targets.Row{overBbolt, overPebble},
+		Run: func(ctx context.Context, b *targets.Bench) error {
+			pairs := b.FirstPairs(largeFactor * b.Pairs)
+			overBbolt.Note("%d pairs", len(pairs))
+			return withPeers(b, false, uint64(len(pairs)), func(stores map[string]peer) error {
+				for name, s := range stores { // once without the clock
+					if err := s.get(pairs); err != nil {
+						return fmt.Errorf("read from %s: %w", name, err)
+					}
+				}
+				ours := action{1, stores["kivaloo"].get}
+				return measure(ctx, b, pairs, []comparison{
+					{row: overBbolt, of: ours, over: action{1, stores["bbolt"].get}},
+					{row: overPebble, of: ours, over: action{1, stores["pebble"].get}},
+				})
+			})
+		},
+	}
+}
+
 // updateStage: each commit is on the disk before the next.
 func updateStage() targets.Stage {
-	row := rate("durable updates, commits of 2048", 2, "pebble")
+	row := rate("durable updates, commits of 2048", 2.5, "pebble")
 	return targets.Stage{Rows: []*targets.Row{row}, Run: func(ctx context.Context, b *targets.Bench) error {
-		return withPeers(b, true, func(stores map[string]peer) error {
-			return measure(ctx, b, []comparison{
+		return withPeers(b, true, b.Pairs, func(stores map[string]peer) error {
+			return measure(ctx, b, b.FirstPairs(b.Pairs), []comparison{
 				{row: row, of: action{1, stores["kivaloo"].update}, over: action{1, stores["pebble"].update}, changes: true},
 			})
 		})
 	}}
 }
 
-// withPeers calls f with stores that hold the pairs. They are gone afterwards. Those that are durable are filled with
+// withPeers calls f with stores that hold n pairs. They are gone afterwards. Those that are durable are filled with
 // commits that are durable too.
-func withPeers(b *targets.Bench, durable bool, f func(map[string]peer) error) (failed error) {
+func withPeers(b *targets.Bench, durable bool, n uint64, f func(map[string]peer) error) (failed error) {
 	stores := make(map[string]peer)
 	for name, open := range openers {
-		b.Say("filling %s with %d pairs", name, b.Pairs)
-		s, done, err := fill(b, name, open, durable, b.Pairs)
+		b.Say("filling %s with %d pairs", name, n)
+		s, done, err := fill(b, name, open, durable, n)
 		if err != nil {
 			return err
 		}
@@ -108,9 +132,9 @@ func fill(b *targets.Bench, name string, open opener, durable bool, n uint64) (s
 	return s, done, nil
 }
 
-// measure measures those rows that are wanted. What is compared is done right after one another, so that what else the
+// measure measures those rows that are wanted, with pairs that the stores hold. What is compared is done right after one another, so that what else the
 // machine does hits both.
-func measure(ctx context.Context, b *targets.Bench, all []comparison) error {
+func measure(ctx context.Context, b *targets.Bench, pairs []stress.Pair, all []comparison) error {
 	random := rand.New(rand.NewPCG(b.Seed, 0))
 	for round := range b.Rounds {
 		for _, c := range all {
@@ -121,7 +145,7 @@ func measure(ctx context.Context, b *targets.Bench, all []comparison) error {
 				return context.Cause(ctx)
 			}
 			b.Say("round %d: %s", round+1, c.row.Name)
-			chosen := choose(random, b.FirstPairs(b.Pairs), int(b.Pairs))
+			chosen := choose(random, pairs, int(b.Pairs))
 			if c.changes {
 				change(random, chosen)
 			}

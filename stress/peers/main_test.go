@@ -27,7 +27,7 @@ func TestEmbedded(t *testing.T) {
 	if err := targets.Run(t.Context(), o, embedded(), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"65536 pairs of 40+40 bytes", "embedded GET ", "embedded durable updates", "embedded scan, over pebble", " x bbolt", " of 6 met"} {
+	for _, want := range []string{"65536 pairs of 40+40 bytes", "embedded GET ", "embedded durable updates", "embedded scan, over pebble", " x bbolt", "embedded GET, 4 x the pairs, over pebble", " of 8 met"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report has no %q:\n%s", want, &out)
 		}

@@ -15,7 +15,7 @@ const (
 	commitPairs = 2048
 
 	// cacheBytes is how much memory a store may have for its cache: more than the data takes.
-	cacheBytes = 512 << 20
+	cacheBytes = 1 << 30
 )
 
 // peer is a store that takes part. Its loops are its own, so that nothing is between the clock and

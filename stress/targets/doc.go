@@ -13,6 +13,6 @@
 //	              the machine: disk, memory, sockets --------------------------------^
 //
 // Reading order: row.go (what a target is, and when it is met), table.go, bench.go (the whole run), store.go (servers),
-// yardstick.go (Redis), wire.go, large.go, latency.go, upkeep.go, fill.go, insight.go (what servers and the kernel
+// yardstick.go (Redis), wire.go, ranges.go, large.go, latency.go, upkeep.go, fill.go, insight.go (what servers and the kernel
 // tell); breakdown.go, endless.go (its load), parts.go (which function belongs to what), machine.go, breakdowntable.go; limits.go.
 package targets

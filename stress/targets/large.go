@@ -13,7 +13,7 @@ func largeStage() Stage {
 	row := func(name string, factor float64, yardstick string) *Row {
 		return &Row{Name: "4 x the pairs, 128 MB cache: " + name, Target: Target{Factor: factor, Yardstick: yardstick, Unit: PerSecond}}
 	}
-	get, mix, scan := row("GET", 0.35, redisGet), row("mix", 0.6, redisSet), row("scan", 2, redisGet)
+	get, mix, scan := row("GET", 0.5, redisGet), row("mix", 1, redisSet), row("scan", 4, redisGet)
 	return Stage{
 		Rows:  []*Row{get, mix, scan},
 		Redis: true,

@@ -22,7 +22,12 @@ const (
 	largeFactor = 4
 	largeCache  = "128Mi"
 
-	// loneTime is how long lone SETs, and lone appends, are measured in each round.
+	// rangePairs is how many pairs a RANGE asks for. rangeConns is how many connections they share: with few enough requests on each
+	// for a socket to hold, as a server does not read on while many long answers wait for the client, which writes before it reads.
+	rangePairs = 100
+	rangeConns = 16
+
+	// loneTime is how long lone GETs and SETs, and lone appends, are measured in each round.
 	loneTime = time.Second
 	// pacedTime is how long a load of a fixed rate runs in each round: long enough for a few flushes.
 	pacedTime = 8 * time.Second

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,11 +92,11 @@ func TestRun(t *testing.T) {
 	}
 	rows, want := "^bytes|^kill", []string{"bytes written per random SET", "kill -9 during"}
 	if _, err := exec.LookPath("redis-server"); err == nil {
-		rows, want = rows+"|random GET|50/50 mix|scan, pairs", append(want, "\nrandom GET", "\nlbs+kvlds: 50/50 mix", "\nfull scan, pairs")
+		rows, want = rows+"|one GET|^RANGE|random GET|50/50 mix|scan, pairs", append(want, "\none GET in flight, p50", "\nRANGE of 100 pairs beside", "\nrandom GET", "\nlbs+kvlds: 50/50 mix", "\nfull scan, pairs")
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var out bytes.Buffer
-	if err := Run(t.Context(), options(rows), append(Wire(), Upkeep()...), &out, io.Discard); err != nil {
+	if err := Run(t.Context(), options(rows), slices.Concat(Wire(), Latency(), Upkeep()), &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range want {

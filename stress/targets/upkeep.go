@@ -15,7 +15,7 @@ func Upkeep() []Stage { return []Stage{writtenStage(), killStage(), collectorSta
 
 // writtenStage: what a random SET has the server write, until there is nothing more to do.
 func writtenStage() Stage {
-	row := &Row{Name: "bytes written per random SET", Target: Target{Plus: 400, AtMost: true, Unit: Bytes}}
+	row := &Row{Name: "bytes written per random SET", Target: Target{Plus: 300, AtMost: true, Unit: Bytes}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
 		pairs := b.FirstPairs(b.Pairs)
 		s, err := b.serveFilled(ctx, pairs)
@@ -66,7 +66,7 @@ func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float6
 // killStage: how long a server takes to answer that was killed while it was being written to. In which state
 // that leaves the journal is a matter of luck; so the longest time counts.
 func killStage() Stage {
-	row := &Row{Name: "kill -9 during random SETs, to the first answer", Target: Target{Plus: 1000, AtMost: true, Unit: Millis}}
+	row := &Row{Name: "kill -9 during random SETs, to the first answer", Target: Target{Plus: 300, AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
 		pairs := b.FirstPairs(b.Pairs)
 		s, err := b.serveFilled(ctx, pairs)
@@ -115,7 +115,7 @@ func (s *store) killAndRestart(ctx context.Context, b *Bench, w stress.Workload)
 // collectorStage: what the garbage collector has to do when a large cache is full, and what memory that takes.
 func collectorStage() Stage {
 	marking := &Row{Name: "garbage collector, 1 GiB cache: marking, processor time", Target: Target{Plus: 5, AtMost: true, Unit: Millis}}
-	resident := &Row{Name: "memory, 1 GiB cache: resident over cache size", Target: Target{Plus: 1.3, AtMost: true, Unit: Times}}
+	resident := &Row{Name: "memory, 1 GiB cache: resident over cache size", Target: Target{Plus: 1.2, AtMost: true, Unit: Times}}
 	return Stage{Rows: []*Row{marking, resident}, Run: func(ctx context.Context, b *Bench) (err error) {
 		look := insight{}
 		if look.addr, err = freeAddr(); err != nil {

@@ -24,16 +24,10 @@ func (y yardsticks) of(t Target) float64 {
 	return y.set
 }
 
-// askRedis starts Redis if need be, and measures the yardsticks: as many SETs as there are pairs, and then GETs.
+// askRedis measures the yardsticks: as many SETs as there are pairs, and then GETs.
 func (b *Bench) askRedis(ctx context.Context) (y yardsticks, err error) {
-	if b.redis == nil {
-		if b.redis, err = stress.StartRedis(ctx, b.Redis, filepath.Join(b.Dir, "redis")); err != nil {
-			return y, err
-		}
-		b.Say("Redis: SET, to fill it")
-		if _, err := b.redis.Sets(ctx, b.Pairs); err != nil {
-			return y, err
-		}
+	if err := b.fillRedis(ctx); err != nil {
+		return y, err
 	}
 	if err := b.redis.Settle(ctx); err != nil {
 		return y, err
@@ -47,6 +41,19 @@ func (b *Bench) askRedis(ctx context.Context) (y yardsticks, err error) {
 	}
 	y.get, err = b.redis.Gets(ctx, b.Pairs)
 	return y, err
+}
+
+// fillRedis starts Redis and fills it, unless that has been done.
+func (b *Bench) fillRedis(ctx context.Context) (err error) {
+	if b.redis != nil {
+		return nil
+	}
+	if b.redis, err = stress.StartRedis(ctx, b.Redis, filepath.Join(b.Dir, "redis")); err != nil {
+		return err
+	}
+	b.Say("Redis: SET, to fill it")
+	_, err = b.redis.Sets(ctx, b.Pairs)
+	return err
 }
 
 func (b *Bench) stopRedis() error {

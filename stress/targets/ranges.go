@@ -1,0 +1,79 @@
+package targets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"kivaloo/stress"
+)
+
+// rangeStage: short scans, as in YCSB's workload E, and how much SETs beside them take from these.
+func rangeStage() Stage {
+	row := &Row{
+		Name:   fmt.Sprintf("RANGE of %d pairs beside 5 %% SETs, pairs", rangePairs),
+		Target: Target{Factor: 0.5, Yardstick: "without SETs", Unit: PerSecond},
+	}
+	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
+		pairs := b.FirstPairs(b.Pairs)
+		s, err := b.serveFilled(ctx, pairs)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		for round := range b.Rounds {
+			b.Say("round %d: %s", round+1, row.Name)
+			if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // what is without SETs does not pay for them
+				return err
+			}
+			without, err := s.ranges(ctx, b, row, false, round)
+			if err != nil {
+				return err
+			}
+			beside, err := s.ranges(ctx, b, row, true, round)
+			if err != nil {
+				return err
+			}
+			row.Record(beside, without)
+		}
+		return nil
+	}}
+}
+
+// ranges returns how many pairs a second ranges have brought, after a little of the same with other choices.
+func (s *store) ranges(ctx context.Context, b *Bench, row *Row, sets bool, round int) (float64, error) {
+	seed := b.Seed + uint64(round)
+	if _, err := s.rangesFor(ctx, b, sets, ^seed, min(warmTime, b.Time)); err != nil {
+		return 0, err
+	}
+	return s.watch(row, func() (stress.Result, error) { return s.rangesFor(ctx, b, sets, seed, b.Time) })
+}
+
+// rangesFor has each of rangeConns connections make its part of the requests. The Result counts pairs.
+func (s *store) rangesFor(ctx context.Context, b *Bench, sets bool, seed uint64, d time.Duration) (stress.Result, error) {
+	var found [rangeConns]int
+	var errs [rangeConns]error
+	var driving sync.WaitGroup
+	began := time.Now()
+	for i := range rangeConns {
+		w := stress.RandomRange(b.FirstPairs(b.Pairs), rangePairs, sets, seed+uint64(i)<<32)
+		driving.Go(func() {
+			nc, err := s.processes[0].Connect(ctx)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer nc.Close()
+			_, errs[i] = stress.Drive(ctx, nc, stress.Within(w, d), stress.Depth/rangeConns)
+			found[i] = w.Found()
+		})
+	}
+	driving.Wait()
+	r := stress.Result{Elapsed: time.Since(began)}
+	for _, n := range found {
+		r.Requests += n
+	}
+	return r, errors.Join(errs[:]...)
+}
