@@ -263,9 +263,13 @@ func TestSnapshotStays(t *testing.T) {
 			}
 			first = all
 		}
-		for k, v := range first {
+		asked := 0
+		for k, v := range first { // in any order
 			if got, err := s.Get(ctx, []byte(k)); err != nil || string(got) != v {
 				t.Errorf("%q: %q, %v; want %q", k, got, err, v)
+			}
+			if asked++; asked == accounts/16 {
+				break
 			}
 		}
 		mustDo(t, s.Close())

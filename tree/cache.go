@@ -1,6 +1,10 @@
 package tree
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"kivaloo/disk"
+)
 
 // cache holds pages in frames outside the Go heap. It is owned by the tree's
 // goroutine; nothing in it is locked. Readers on other goroutines see pages, and keep frames from
@@ -18,6 +22,7 @@ type cache struct {
 	leaves    *slab
 	parents   *slab
 	table     map[uint64]nodeID
+	pause     int    // allocations before eviction is tried again
 	hand      nodeID // where the clock hand stands: a leaf or a parent frame
 
 	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
@@ -68,8 +73,7 @@ func (c *cache) node(id nodeID) *node {
 // alloc returns a frame for a page of the given height, evicting another page if
 // the cache is full.
 func (c *cache) alloc(height int) (nodeID, *node, error) {
-	for tries := 0; c.inUse >= c.limit && tries < 2 && c.evict(); tries++ {
-	}
+	c.makeRoom()
 	s, tag := c.leaves, nodeID(0)
 	if height > 0 {
 		s, tag = c.parents, parentBit
@@ -128,6 +132,21 @@ func (c *cache) reuse(id nodeID) {
 	c.leaves.free = append(c.leaves.free, uint32(id))
 }
 
+// makeRoom evicts up to two pages if the cache is full. Where everything is pinned it does not try again
+// for a while: the cache grows instead.
+func (c *cache) makeRoom() {
+	if c.pause > 0 {
+		c.pause--
+		return
+	}
+	for tries := 0; c.inUse >= c.limit && tries < 2; tries++ {
+		if !c.evict() {
+			c.pause = handSteps / 64
+			return
+		}
+	}
+}
+
 // handSteps bounds how many frames one eviction looks at, so that a cache full of
 // pinned pages grows instead of being searched over and over.
 const handSteps = 4096
@@ -177,9 +196,10 @@ func (c *cache) child(nd *node, i int) nodeID {
 	return noNode
 }
 
+// poisoned is what a page that nobody may read any more holds, in builds with invariants.
+var poisoned = [disk.MaxBlockSize]byte{0: 0xdb, 1: 0xdb, 8: 0xdb, disk.MaxBlockSize - 1: 0xdb}
+
 // poison overwrites a page that nobody may read any more.
 func poison(p []byte) {
-	for i := range p {
-		p[i] = 0xdb
-	}
+	copy(p, poisoned[:])
 }
