@@ -19,16 +19,17 @@ import (
 //
 // Either part may be missing. While one append is under way, requests are decided for the next.
 type appender struct {
-	busy    bool // an append is under way
-	op      disk.Op
-	since   time.Duration // when it was handed to the store
-	pages   [][]byte
-	step    *pageCommit // in it, or nil
-	commit  bool        // journal blocks are in it
-	answers bool        // it makes durable what requests wait for
-	whole   bool        // it ends with a root that holds everything
-	restart start       // of its root
-	rootID  uint64      // of its root
+	busy       bool // an append is under way
+	op         disk.Op
+	since      time.Duration // when it was handed to the store
+	pages      [][]byte
+	step       *pageCommit // in it, or nil
+	commit     bool        // journal blocks are in it
+	answers    bool        // it makes durable what requests wait for
+	whole      bool        // it ends with a root that holds everything
+	restart    start       // of its root
+	rootID     uint64      // of its root
+	beforeRoot uint64      // see Tree
 
 	next    uint64 // block number for the next append
 	last    uint64 // last block that belongs to anything; noBlock: there is none
@@ -93,6 +94,7 @@ func (t *Tree) putStep(first uint64) {
 	if withRecord {
 		reserve++
 	}
+	a.beforeRoot = uint64(reserve)
 	a.step.number(first, reserve)
 	a.pages = append(a.pages, a.step.pages...)
 	root := len(a.pages) - 1
@@ -218,7 +220,7 @@ func (t *Tree) publishStep() {
 	a := &t.appends
 	before := t.view.tree
 	t.view.tree = a.step.result
-	a.durable, t.rootID = a.restart, a.rootID
+	a.durable, t.rootID, t.beforeRoot = a.restart, a.rootID, a.beforeRoot
 	a.step.publish(len(t.snapshotList) > 0)
 	t.cache.node(before.root).pins--
 	t.publishView()

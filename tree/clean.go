@@ -180,11 +180,11 @@ func (cl *cleaner) payDebt(replaced []nodeID) {
 	}
 }
 
-// oldestOfRestart is the first block that a restart would need. Of a root that is a leaf those are also
-// the seal and the flush record before it.
+// oldestOfRestart is the first block that a restart would need. Before a root that is a leaf those are
+// its seal and its flush record.
 func (t *Tree) oldestOfRestart() uint64 {
 	root := t.cache.node(t.view.tree.root)
-	return min(root.oldest, t.appends.durable.block, root.block-min(root.block, maxBehindChild-1))
+	return min(root.oldest, t.appends.durable.block, root.block-t.beforeRoot)
 }
 
 // journalBytes is how much of the journal a restart would replay.

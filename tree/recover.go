@@ -158,6 +158,12 @@ func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
 	a.starts, a.durable = []start{{}}, root.start
 	a.next, a.last, a.seq = info.Next, root.last, root.lastSeq
 	t.rootID = cmp.Or(root.id, newRootID())
+	if root.recorded {
+		t.beforeRoot++
+		if page.Sealed(info.BlockSize) {
+			t.beforeRoot++
+		}
+	}
 	t.clean.changed, t.clean.flushes = info.Next, [2]uint64{info.Next, 0}
 	a.clean = info.Next == root.Block+1 && !root.Partial
 	if info.Last != disk.NoBlock && info.Next != info.Last+1 {

@@ -138,6 +138,7 @@ type Tree struct {
 	snapshotList    []*Snapshot       // oldest first
 	snapshotsWanted []func()          // called when a snapshot can be taken
 	leases          map[uint64]*lease // by id
+	beforeRoot      uint64            // blocks before that root that belong to it: seal and flush record
 	rootID          uint64            // of the root of view.tree; after a restart it is the same if there is a flush record or a seal
 
 	seed     maphash.Seed
