@@ -247,6 +247,13 @@ func (f *flusher) built() {
 			return
 		}
 	}
+	if f.table == nil && len(f.step.changes) == 0 && !f.t.rootDue() { // no leaf that was to be moved can be read
+		f.t.clean.finish()
+		f.step.drop()
+		f.t.spareCommit(f.step)
+		f.step, f.state = nil, flushIdle
+		return
+	}
 	f.last = f.table == nil || f.cursor.Done() && f.taken == len(f.ahead)
 	f.state = flushBuilt
 }

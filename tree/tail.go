@@ -692,17 +692,18 @@ func (r *Root) lacksBefore(commits []commitAt) bool {
 	return r.Partial && r.start.block < r.Block && (n == 0 || commits[n-1].seq > r.start.seq)
 }
 
-// blockReader reads blocks of a store, most often downwards. It keeps what it has read last.
+// blockReader reads blocks of a store, most often downwards, and several at a time. It keeps what it has read last.
 type blockReader struct {
 	window *window
 	sparse bool // block numbers have gaps: a block that may not exist must not be asked for
+	last   uint64
 	first  uint64
 	n      int
 }
 
 func newBlockReader(store disk.Store) *blockReader {
 	info := store.Info()
-	return &blockReader{window: newWindow(store), sparse: info.Last != disk.NoBlock && info.Next != info.Last+1}
+	return &blockReader{window: newWindow(store), last: info.Last, sparse: info.Last != disk.NoBlock && info.Next != info.Last+1}
 }
 
 // read returns a block, which is valid until the next call. It fails with errNoBlock if there is
@@ -712,8 +713,12 @@ func (r *blockReader) read(block uint64) ([]byte, error) {
 		if !r.sparse && r.n > 0 {
 			r.window.grow() // most often the first block is enough
 		}
-		r.n = int(min(uint64(len(r.window.ops)), block+1))
-		r.first = block + 1 - uint64(r.n)
+		if forward := !r.sparse && r.n > 0 && block == r.first+uint64(r.n); forward && block <= r.last {
+			r.first, r.n = block, int(min(uint64(len(r.window.ops)), r.last-block+1))
+		} else {
+			r.n = int(min(uint64(len(r.window.ops)), block+1))
+			r.first = block + 1 - uint64(r.n)
+		}
 		r.window.read(r.first, r.n)
 	}
 	op := &r.window.ops[block-r.first]

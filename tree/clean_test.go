@@ -1,0 +1,42 @@
+package tree
+
+import (
+	"cmp"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestCleaningDamage: a leaf that cannot be read is left where it is. An idle store does not rewrite the
+// others for the sake of it, and goes on when it can be read again.
+func TestCleaningDamage(t *testing.T) {
+	cfg := testConfig()
+	cfg.StorageCost, cfg.MaxSpread = 1e6, 1.5
+	h := newHarness(t, newMemStore(512), cfg)
+	for i := 0; i < 2000; i += 50 {
+		h.do(sets(i, 50, "some value or other")...)
+	}
+	leaves := leavesOf(t, h.store)
+	leaf := slices.MinFunc(leaves, func(a, b visited) int { return cmp.Compare(a.block, b.block) })
+	h = newHarness(t, h.store, cfg) // with nothing in memory
+	h.store.unread[leaf.block] = errDisk
+	h.pass(time.Minute)
+	written := h.tree.Stats().Written
+	h.pass(time.Hour)
+	if more := h.tree.Stats().Written - written; more > 0 {
+		t.Errorf("an idle store has written %d blocks in an hour", more)
+	}
+	if h.store.first > leaf.block {
+		t.Fatal("the leaf has been freed")
+	}
+	if stuck := h.tree.Stats().Stuck; stuck == 0 {
+		t.Error("nothing is said to be stuck")
+	}
+	clear(h.store.unread)
+	h.do(set("000000", "a change lets cleaning begin"))
+	h.pass(10 * time.Minute)
+	if h.store.first <= leaf.block {
+		t.Errorf("the leaf at block %d has not been moved: the store begins at %d", leaf.block, h.store.first)
+	}
+	h.check()
+}
