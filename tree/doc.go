@@ -98,6 +98,7 @@
 //	opendir.go     a store in a directory: nothing is changed before it is known to be one
 //	detect.go      the block size of a directory
 //	tail.go        the last root, and the commits that its tree lacks
+//	blockreader.go blocks of a store that is being opened, several at a time
 //	recover.go     opening a store; replaying commits into a memtable
 //	doubtful.go    blocks that do not hold what was written
 //

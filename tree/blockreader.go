@@ -1,0 +1,96 @@
+package tree
+
+import (
+	"fmt"
+
+	"kivaloo/actors"
+	"kivaloo/disk"
+)
+
+// blockReader reads blocks of a store, most often downwards, and several at a time. It keeps what it has read last.
+type blockReader struct {
+	window *window
+	sparse bool // block numbers have gaps: a block that may not exist must not be asked for
+	last   uint64
+	first  uint64
+	n      int
+}
+
+func newBlockReader(store disk.Store) *blockReader {
+	info := store.Info()
+	return &blockReader{window: newWindow(store), last: info.Last, sparse: info.Last != disk.NoBlock && info.Next != info.Last+1}
+}
+
+// read returns a block, which is valid until the next call. It fails with errNoBlock if there is
+// none.
+func (r *blockReader) read(block uint64) ([]byte, error) {
+	if r.n == 0 || block < r.first || block >= r.first+uint64(r.n) {
+		if !r.sparse && r.n > 0 {
+			r.window.grow() // most often the first block is enough
+		}
+		if forward := !r.sparse && r.n > 0 && block == r.first+uint64(r.n); forward && block <= r.last {
+			r.first, r.n = block, int(min(uint64(len(r.window.ops)), r.last-block+1))
+		} else {
+			r.n = int(min(uint64(len(r.window.ops)), block+1))
+			r.first = block + 1 - uint64(r.n)
+		}
+		r.window.read(r.first, r.n)
+	}
+	op := &r.window.ops[block-r.first]
+	switch {
+	case op.Err != nil:
+		return nil, op.Err
+	case !op.OK:
+		return nil, fmt.Errorf("block %d: %w", block, errNoBlock)
+	}
+	return op.Buf, nil
+}
+
+// window reads several blocks of a store at once.
+type window struct {
+	store disk.Store
+	ops   []disk.Op
+	bell  *actors.Waiter
+	done  *disk.Completions
+}
+
+func newWindow(store disk.Store) *window {
+	w := &window{store: store, bell: actors.NewWaiter()}
+	w.done = disk.NewCompletions(&w.bell.Doorbell)
+	w.resize(1)
+	return w
+}
+
+func (w *window) resize(n int) {
+	size := w.store.Info().BlockSize
+	buf := make([]byte, n*size)
+	w.ops = make([]disk.Op, n)
+	for i := range w.ops {
+		w.ops[i].Buf = buf[i*size : (i+1)*size]
+	}
+}
+
+func (w *window) grow() {
+	if n := len(w.ops); n < scanWindow {
+		w.resize(2 * n)
+	}
+}
+
+// read reads n blocks from first on into the first n of ops.
+func (w *window) read(first uint64, n int) {
+	for i := range n {
+		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done}
+		if i > 0 {
+			w.ops[i-1].SetNext(&w.ops[i])
+		}
+	}
+	w.store.Submit(&w.ops[0], &w.ops[n-1])
+	for back := 0; back < n; {
+		for op := w.done.Drain(); op != nil; op = op.Link.Next() {
+			back++
+		}
+		if back < n {
+			w.bell.Wait(-1, w.done.Empty)
+		}
+	}
+}
