@@ -16,8 +16,8 @@ import (
 func TestAllocations(t *testing.T) {
 	near, far := net.Pipe()
 	go answerGets(far, []byte("a value of some bytes"))
-	c := &Client{addr: "test"}
-	c.start(newSession("test", near, 16, Params{MaxLen, MaxLen}))
+	c := &Client{addr: "test", options: DialOptions{Window: 16}}
+	c.use(newSession(near, c, Params{MaxLen, MaxLen}, false))
 	defer c.Close()
 
 	canEnd, cancel := context.WithCancel(context.Background())

@@ -10,12 +10,13 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"iter"
 
 	"kivaloo/wire"
 )
 
-// A backup is a header, chunks of pairs in ascending order of the keys, and a trailer. Integers are unsigned and
-// big-endian.
+// A backup is a header, chunks of pairs in ascending order of the keys, and a trailer. Integers are
+// unsigned and big-endian.
 //
 //	 0          8         12         20    24
 //	+----------+---------+----------+-----+
@@ -32,11 +33,13 @@ import (
 //	+---+-------+---------+
 //	  u32 u64     32 bytes, of all that is before
 //
-// L and CRC are u32; a CRC is CRC-32C of the header, or of the chunk, up to it. The checksum at the end is another kind on
-// purpose: a CRC over parts that each end in their own CRC depends on their lengths alone.
+// L and CRC are u32; a CRC is CRC-32C of the header, or of the chunk, up to it. The checksum at the
+// end is another kind on purpose: a CRC over parts that each end in their own CRC depends on their
+// lengths alone.
 //
-// The trailer makes a backup complete: whatever is cut off, it is missed. Until it is written a backup can be continued,
-// after the last whole chunk, from the snapshot that the server calls so. It is 0 if there is none.
+// The trailer makes a backup complete: whatever is cut off, it is missed. Until it is written a
+// backup can be continued, after the last whole chunk, from the snapshot that the server calls so.
+// It is 0 if there is none.
 
 const (
 	backupMagic   = "KVBACKUP"
@@ -46,7 +49,8 @@ const (
 	backupTrailerLen = 4 + 8 + sha256.Size
 )
 
-// ErrBadBackup: what is being read is no backup, or is damaged, or ends too early. It comes wrapped.
+// ErrBadBackup: what is being read is no backup, or is damaged, or ends too early. It comes
+// wrapped.
 var ErrBadBackup = errors.New("bad backup")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -59,8 +63,9 @@ func appendBackupHeader(dst []byte, snapshot uint64) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// IsBackup reports whether what begins with head is a backup of any version, whole or not. A dump begins so
-// only if its first key is one of 75 bytes that begins with the rest of the name and three zeros.
+// IsBackup reports whether what begins with head is a backup of any version, whole or not. A dump
+// begins so only if its first key is one of 75 bytes that begins with the rest of the name and
+// three zeros.
 func IsBackup(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(backupMagic+"\x00\x00\x00"))
 }
@@ -111,8 +116,8 @@ func (b *backupWriter) write(p []byte) error {
 	return nil
 }
 
-// put writes a chunk of pairs, of at most maxBackupChunkBytes. What is not well formed, or does not come after all
-// others, it does not write.
+// put writes a chunk of pairs, of at most maxBackupChunkBytes. What is not well formed, or does not
+// come after all others, it does not write.
 func (b *backupWriter) put(pairs []byte) error {
 	if len(pairs) == 0 {
 		return nil
@@ -132,8 +137,8 @@ func (b *backupWriter) put(pairs []byte) error {
 	return nil
 }
 
-// countPairs returns how many pairs there are, which must ascend from the key last on, or from any if they are the first, and
-// the key of the last one.
+// countPairs returns how many pairs there are, which must ascend from the key last on, or from any
+// if they are the first, and the key of the last one.
 func countPairs(pairs, last []byte, first bool) (n int, end []byte, err error) {
 	for rest := pairs; len(rest) > 0; n++ {
 		key, _, tail, err := wire.CutPair(rest)
@@ -195,8 +200,8 @@ func (b *backupReader) read(p []byte, what string) error {
 	return nil
 }
 
-// next returns the pairs of the next chunk, which are valid until the next call, and how many they are; or
-// io.EOF, if that was all of a backup without a fault.
+// next returns the pairs of the next chunk, which are valid until the next call, and how many they
+// are; or io.EOF, if that was all of a backup without a fault.
 func (b *backupReader) next() (pairs []byte, n int, err error) {
 	b.chunk = append(b.chunk[:0], 0, 0, 0, 0)
 	if err := b.read(b.chunk, "a chunk or the trailer"); err != nil {
@@ -232,7 +237,34 @@ func (b *backupReader) next() (pairs []byte, n int, err error) {
 	return pairs, n, nil
 }
 
-// end reads the trailer, of which the first four bytes have been read, and returns io.EOF if it is right.
+// all returns the pairs of what follows, valid until the loop goes on, and then the error, unless
+// it was a backup without a fault. It calls progress after each chunk.
+func (b *backupReader) all(progress func(pairs uint64, bytes int64)) iter.Seq2[Pair, error] {
+	return func(yield func(Pair, error) bool) {
+		for {
+			pairs, _, err := b.next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(Pair{}, err)
+				return
+			}
+			for len(pairs) > 0 {
+				var p Pair
+				p.Key, pairs = cutString(pairs) // next has checked them
+				p.Value, pairs = cutString(pairs)
+				if !yield(p, nil) {
+					return
+				}
+			}
+			progress(b.pairs, b.bytes)
+		}
+	}
+}
+
+// end reads the trailer, of which the first four bytes have been read, and returns io.EOF if it is
+// right.
 func (b *backupReader) end() error {
 	rest := make([]byte, backupTrailerLen-4)
 	if err := b.read(rest, "the trailer"); err != nil {

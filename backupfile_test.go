@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 
 	"pgregory.net/rapid"
+
+	"kivaloo/wire"
 )
 
 // listed returns pairs as a chunk has them.
@@ -134,7 +136,8 @@ func TestBackupThatLies(t *testing.T) {
 	}
 }
 
-// TestBackupPosition: wherever a backup is cut off, it is found where it goes on, and going on makes the same.
+// TestBackupPosition: wherever a backup is cut off, it is found where it goes on, and going on
+// makes the same.
 func TestBackupPosition(t *testing.T) {
 	ends := []int{backupHeaderLen, backupHeaderLen + len(chunk(one)), backupHeaderLen + len(chunk(one)) + len(chunk(two)), len(small)}
 	pairs := []int64{0, 2, 3, 3}
@@ -174,24 +177,86 @@ func TestBackupPosition(t *testing.T) {
 	}
 }
 
-// FuzzBackupReader: whatever it is given, the reader refuses it or gives out pairs in order, and needs
-// no more memory than a chunk.
-func FuzzBackupReader(f *testing.F) {
-	f.Add(small)
-	f.Add(small[:len(small)-1])
-	f.Add(slices.Concat(appendBackupHeader(nil, 7), []byte{0xff, 0xff, 0xff, 0xff}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		chunks, err := readAll(bytes.NewReader(b))
-		if err != io.EOF {
+// resum gives all parts of b that look like those of a backup the checksums that they should have.
+func resum(b []byte) {
+	put := func(from, at int) { binary.BigEndian.PutUint32(b[at:], crc32.Checksum(b[from:at], castagnoli)) }
+	if len(b) < backupHeaderLen {
+		return
+	}
+	put(0, backupHeaderLen-4)
+	for at := backupHeaderLen; len(b)-at >= 4; {
+		end := at + 4 + int(binary.BigEndian.Uint32(b[at:]))
+		if end == at+4 {
+			if len(b)-at >= backupTrailerLen {
+				sum := sha256.Sum256(b[:at+12])
+				copy(b[at+12:], sum[:])
+			}
 			return
 		}
-		var out bytes.Buffer
-		w, err := newBackupWriter(&out, binary.BigEndian.Uint64(b[12:]))
-		for _, c := range chunks {
-			err = errors.Join(err, w.put(c))
+		if end+4 > len(b) {
+			return
 		}
-		if err = errors.Join(err, w.finish()); err != nil || !bytes.Equal(out.Bytes(), b) {
-			t.Errorf("%q is written again as %q, %v", b, out.Bytes(), err)
+		put(at, end)
+		at = end + 4
+	}
+}
+
+// FuzzBackupReader: whatever it is given, also with checksums that are right, the reader refuses it
+// or gives out all pairs in order, and needs no more memory than a chunk. Up to where it is good it
+// can be continued.
+func FuzzBackupReader(f *testing.F) {
+	for _, b := range [][]byte{small, small[:len(small)-1], slices.Concat(appendBackupHeader(nil, 7), []byte{0xff, 0xff, 0xff, 0xff}),
+		trailed(appendBackupHeader(nil, 0), 0), append(bytes.Clone(small), 0), trailed(slices.Concat(appendBackupHeader(nil, 7), chunk(two), chunk(one)), 3), trailed(slices.Concat(appendBackupHeader(nil, 7), chunk(two), chunk(two)), 2)} {
+		f.Add(b, false)
+		f.Add(b, true)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, right bool) {
+		if right {
+			b = bytes.Clone(b)
+			resum(b)
+		}
+		in, err := newBackupReader(bytes.NewReader(b))
+		var out bytes.Buffer
+		var w *backupWriter
+		if err == nil {
+			w, err = newBackupWriter(&out, in.snapshot)
+		}
+		var keys [][]byte
+		for err == nil {
+			var pairs []byte
+			if pairs, _, err = in.next(); err == nil {
+				err = w.put(pairs)
+			}
+			for rest := bytes.Clone(pairs); err == nil && len(rest) > 0; {
+				var key []byte
+				key, _, rest, err = wire.CutPair(rest)
+				if n := len(keys); n > 0 && bytes.Compare(keys[n-1], key) >= 0 {
+					t.Fatalf("%q comes behind %q", key, keys[n-1])
+				}
+				keys = append(keys, key)
+			}
+			if cap(in.chunk) > 4+maxBackupChunkBytes+4 {
+				t.Fatalf("room for %d bytes", cap(in.chunk))
+			}
+		}
+		if w == nil {
+			if !errors.Is(err, ErrBadBackup) {
+				t.Fatal(err)
+			}
+			return
+		}
+		good, complete := out.Len(), err == io.EOF
+		if complete {
+			if err := w.finish(); err != nil || !bytes.Equal(out.Bytes(), b) {
+				t.Fatalf("%q is written again as %q, %v", b, out.Bytes(), err)
+			}
+			good = len(b)
+		} else if !errors.Is(err, ErrBadBackup) || !bytes.HasPrefix(b, out.Bytes()) {
+			t.Fatalf("%q begins as %q, %v", b, out.Bytes(), err)
+		}
+		p, err := FindBackupPosition(bytes.NewReader(b))
+		if err != nil || p.Offset() != int64(good) || p.Complete() != complete || p.Pairs() != int64(w.pairs) {
+			t.Fatalf("%q is good up to byte %d: %+v, %v", b, good, p, err)
 		}
 	})
 }

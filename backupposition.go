@@ -16,9 +16,9 @@ type BackupPosition struct {
 	sum      hash.Hash // of all up to offset
 }
 
-// FindBackupPosition reads what there is of a backup and returns from where it can be continued, see ResumeBackup. What it
-// finds damaged or cut off, and all that is behind it, is left to be written anew. An error wraps ErrBadBackup if
-// not even the beginning is there.
+// FindBackupPosition reads what there is of a backup and returns from where it can be continued,
+// see BackupOptions. What it finds damaged or cut off, and all that is behind it, is left to be
+// written anew. An error wraps ErrBadBackup if not even the beginning is there.
 func FindBackupPosition(r io.Reader) (*BackupPosition, error) {
 	in, err := newBackupReader(r)
 	if err != nil {
@@ -40,7 +40,8 @@ func FindBackupPosition(r io.Reader) (*BackupPosition, error) {
 	}
 }
 
-// Offset is how many bytes of what was read are good, and the place at which the rest is to be written.
+// Offset is how many bytes of what was read are good, and the place at which the rest is to be
+// written.
 func (p *BackupPosition) Offset() int64 { return p.offset }
 
 // Pairs is how many pairs are in these.

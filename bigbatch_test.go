@@ -10,19 +10,22 @@ import (
 	"testing"
 
 	kv "kivaloo"
+	"kivaloo/internal/must"
 )
 
-// TestLargestBatchInSmallCache: the largest batch, of random keys of a store much larger than the cache, is made; or it
-// is refused as too long before anything has begun. Other reads do not fail because of it.
+// TestLargestBatchInSmallCache: the largest batch, of random keys of a store much larger than the
+// cache, is made; or it is refused as too long before anything has begun. Other reads do not fail
+// because of it.
 func TestLargestBatchInSmallCache(t *testing.T) {
 	const pairs, cacheBytes = 200_000, 1024 * kv.DefaultBlockSize
 	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: cacheBytes, NoSync: true})
 	key := func(i int) []byte { return fmt.Appendf(nil, "%08d", i) }
 	value := make([]byte, 200)
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range pairs {
 		if b.Set(key(i), value); b.Len() == 2000 {
-			mustDo(t, db.Apply(t.Context(), b))
+			must.Do(t, db.Apply(t.Context(), b))
+			b.Reset()
 		}
 	}
 
@@ -57,18 +60,20 @@ func TestLargestBatchInSmallCache(t *testing.T) {
 	if err != nil && !refused {
 		t.Errorf("a batch of %d changes: %v", kv.MaxBatch, err)
 	}
-	mustDo(t, db.Verify(t.Context()))
+	must.Do(t, db.Verify(t.Context()))
 }
 
-// TestBatchTooLargeForCache: if a batch fails because the cache is too small for it, it has certainly not been made.
+// TestBatchTooLargeForCache: if a batch fails because the cache is too small for it, it has
+// certainly not been made.
 func TestBatchTooLargeForCache(t *testing.T) {
 	const pairs = 20_000
 	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: 1024 * kv.DefaultBlockSize, NoSync: true})
 	key := func(i int) []byte { return fmt.Appendf(nil, "%0*d", kv.MaxLen, i) }
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range pairs {
 		if b.Set(key(i), make([]byte, kv.MaxLen)); b.Len() == 500 {
-			mustDo(t, db.Apply(t.Context(), b))
+			must.Do(t, db.Apply(t.Context(), b))
+			b.Reset()
 		}
 	}
 	for i := range pairs {
@@ -81,7 +86,7 @@ func TestBatchTooLargeForCache(t *testing.T) {
 	}
 	for _, i := range []int{0, 1, pairs / 2, pairs - 1} {
 		value, getErr := db.Get(t.Context(), key(i))
-		mustDo(t, getErr)
+		must.Do(t, getErr)
 		if made := value[0] == 'n'; made != (err == nil) {
 			t.Errorf("key %d has been changed: %t; %v", i, made, err)
 		}

@@ -16,6 +16,7 @@ type call struct {
 	typ     uint32   // of the request
 	session *session // that it was issued on
 	slot    int      // number of the slot it was put into
+	id      uint64   // of the packet
 	end     uint64   // where in the outgoing stream the request ends
 
 	record []byte // of the answer, if wait is used: a copy, taken apart by who waited
@@ -112,10 +113,14 @@ func (cl *call) complete(record []byte) {
 	cl.done <- struct{}{}
 }
 
-// value takes the answer to a GET out of record.
+// value takes the answer to a GET or GET_AT out of record. The error is not an *OpError yet.
 func (cl *call) value(record []byte) (value []byte, found bool, err error) {
-	value, found, err = wire.ParseKVValue(record)
-	return value, found, cl.bad(err)
+	if cl.typ == wire.TypeGetAt {
+		value, found, err = wire.ParseValueAt(record)
+	} else {
+		value, found, err = wire.ParseKVValue(record)
+	}
+	return value, found, err
 }
 
 // made takes the answer to a change out of record: whether it was made.
@@ -126,13 +131,13 @@ func (cl *call) made(record []byte) (bool, error) {
 
 // params takes the answer to a PARAMS out of record.
 func (cl *call) params(record []byte) (Params, error) {
-	p, err := parseParams(record)
-	return p, cl.bad(err)
+	maxKey, maxValue, err := wire.ParseKVParams(record)
+	return newParams(maxKey, maxValue), cl.bad(err)
 }
 
-func parseParams(record []byte) (Params, error) {
-	maxKey, maxValue, err := wire.ParseKVParams(record)
-	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}, err
+// newParams returns the limits that a server has named.
+func newParams(maxKey, maxValue uint32) Params {
+	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}
 }
 
 // bad makes an *OpError of what is wrong with an answer, if anything is.
@@ -140,5 +145,5 @@ func (cl *call) bad(err error) error {
 	if err == nil {
 		return nil
 	}
-	return cl.session.opError(cl.typ, true, err)
+	return cl.session.opError(cl.typ, true, refused(err))
 }

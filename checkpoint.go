@@ -7,9 +7,9 @@ import (
 	"kivaloo/disk"
 )
 
-// Checkpoint copies the store, as it is now, into the directory dir, which must be missing or empty. The
-// copy is a store like any other, with the same block size and without garbage. Changes go on meanwhile.
-// Afterwards dir has the whole copy, durable, or is as it was.
+// Checkpoint copies the store, as it is now, into the directory dir, which must be missing or
+// empty. The copy is a store like any other, with the same block size and without garbage. Changes
+// go on meanwhile. Afterwards dir has the whole copy, durable, or is as it was.
 func (db *DB) Checkpoint(ctx context.Context, dir string) error {
 	s, err := db.snapshot(ctx, "checkpoint")
 	if err != nil {
@@ -23,26 +23,15 @@ func (db *DB) Checkpoint(ctx context.Context, dir string) error {
 }
 
 // copyTo makes a store in dir, which is in fsys, of the pairs of s.
-func (s *Snapshot) copyTo(ctx context.Context, fsys disk.FS, dir string) (err error) {
-	copied, err := open(fsys, dir, Options{BlockSize: s.db.store.Info().BlockSize, MaxKey: s.db.limits.MaxKey, MaxValue: s.db.limits.MaxValue})
+func (s *dbSnapshot) copyTo(ctx context.Context, fsys disk.FS, dir string) (err error) {
+	copied, err := openCopy(fsys, dir, Options{BlockSize: s.db.store.Info().BlockSize})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, copied.Close()) }()
-	b, pairs := copied.NewBatch(), uint64(0)
-	for p, err := range s.Range(ctx, nil, nil) {
-		if err != nil {
-			return err
-		}
-		pairs++
-		if b.Set(p.Key, p.Value); b.Len() == restoreBatch {
-			if err := copied.Apply(ctx, b); err != nil {
-				return err
-			}
-		}
-	}
-	if err := copied.Apply(ctx, b); err != nil {
+	pairs, err := copied.Load(ctx, s.Scan(ctx, ScanOptions{Borrow: true}))
+	if err != nil {
 		return err
 	}
-	return copied.verifyCopy(ctx, pairs)
+	return copied.verifyCopy(ctx, uint64(pairs))
 }

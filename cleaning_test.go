@@ -8,9 +8,11 @@ import (
 	"testing"
 
 	kv "kivaloo"
+	"kivaloo/internal/must"
 )
 
-// TestCleaningOfAWholeStore: cleaning finds nothing wrong in a store where nothing is, also while a checkpoint runs.
+// TestCleaningOfAWholeStore: cleaning finds nothing wrong in a store where nothing is, also while a
+// checkpoint runs.
 func TestCleaningOfAWholeStore(t *testing.T) {
 	const pairs, batch, writers = 50_000, 100, 8
 	value := bytes.Repeat([]byte("v"), 60)
@@ -22,7 +24,7 @@ func TestCleaningOfAWholeStore(t *testing.T) {
 		for range writers {
 			group.Go(func() {
 				for from := range next {
-					b := db.NewBatch()
+					b := new(kv.Batch)
 					for i := from; i < from+batch; i++ {
 						b.Set(fmt.Appendf(nil, "a longer key, number %06d", i), value)
 					}
@@ -37,7 +39,7 @@ func TestCleaningOfAWholeStore(t *testing.T) {
 		}
 		close(next)
 		group.Wait()
-		mustDo(t, db.Close())
+		must.Do(t, db.Close())
 		if said := log.String(); said != "" {
 			t.Fatalf("said %q", said)
 		}

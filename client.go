@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -20,15 +21,20 @@ import (
 // Errors are ErrNotFound, or an *OpError.
 type Client struct {
 	addr    string // as given to Dial
-	options options
+	options DialOptions
 
 	session atomic.Pointer[session] // the current one or, if there is none, the last
 
-	// What WithReconnect needs; see keep.
+	// What Reconnect needs; see keep.
 	refused atomic.Pointer[error] // why the last attempt to replace the session failed
 	open    context.Context       // ends with Close
 	end     context.CancelFunc    // ends open
 	keeper  sync.WaitGroup
+
+	counts clientCounts
+	events sync.Mutex // held while OnEvent is called
+
+	starting sync.Mutex // held by start, and by Close until open has ended
 }
 
 // Params are the limits of a store.
@@ -40,58 +46,38 @@ type Params struct {
 // Dial connects to the server at addr: the path of a unix socket or of the directory that
 // it is in, which has a slash in it, or host:port, or [ip]:port. It asks for the server's limits
 // before it returns, which shows that the other end understands the protocol and
-// lets the Client refuse what the server would hang up on. The error is ErrNotKivaloo
-// if something else answers.
+// lets the Client refuse what the server would hang up on. The error wraps ErrNotKivaloo
+// if something else answers. It is an *OptionError if o has a value that cannot be.
 //
 // ctx bounds only the connecting. The daemon kivaloo-kvlds serves one connection
 // at a time unless told otherwise: until it turns to this one, Dial waits.
-func Dial(ctx context.Context, addr string, opts ...Option) (*Client, error) {
-	c := &Client{addr: addr, options: options{window: MaxOutstanding}}
-	for _, opt := range opts {
-		opt(&c.options)
+func Dial(ctx context.Context, addr string, o DialOptions) (*Client, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	o.Window = cmp.Or(o.Window, MaxOutstanding)
+	c := &Client{addr: addr, options: o}
+	if o.Timeout > 0 {
+		within, cancel := context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+		ctx = within
 	}
 	s, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c.start(s)
+	c.happened(ConnConnected, nil)
+	c.use(s)
 	return c, nil
 }
 
-// start has c use s, and what comes after it.
-func (c *Client) start(s *session) {
+// use has c use s, and what comes after it.
+func (c *Client) use(s *session) {
 	c.session.Store(s)
 	c.open, c.end = context.WithCancel(context.Background())
-	if c.options.reconnect {
+	if c.options.Reconnect {
 		c.keeper.Go(c.keep)
 	}
-}
-
-// Get returns the value of key, or ErrNotFound. The value is all that it allocates.
-func (c *Client) Get(ctx context.Context, key []byte) ([]byte, error) {
-	return c.AppendGet(ctx, nil, key)
-}
-
-// AppendGet appends the value of key to dst and returns the result. It allocates
-// nothing if dst has room. After an error, which is ErrNotFound if there is no such
-// key, it returns dst as it was.
-func (c *Client) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
-	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeGet, Key: key})
-	if err != nil {
-		return dst, err
-	}
-	defer cl.recycle()
-	value, found, err := cl.value(cl.record)
-	if err != nil {
-		return dst, err
-	}
-	if !found {
-		return dst, ErrNotFound
-	}
-	if dst == nil {
-		dst = make([]byte, 0, len(value)) // an empty value is not nil
-	}
-	return append(dst, value...), nil
 }
 
 // Set stores value under key, whether or not there was a value before.
@@ -152,7 +138,9 @@ func (c *Client) Params(ctx context.Context) (Params, error) {
 // do all later ones. It returns when all that the Client had started has ended, so
 // it must not be called from a function given to a Pipeline.
 func (c *Client) Close() error {
+	c.starting.Lock()
 	c.end()
+	c.starting.Unlock()
 	c.keeper.Wait() // from here on the session stays what it is
 	c.session.Load().close()
 	return nil
@@ -164,6 +152,8 @@ func (c *Client) Close() error {
 func (p *Params) check(r *wire.KVRequest) error {
 	maxKey, maxValue := MaxLen, MaxLen
 	switch r.Type {
+	case wire.TypeApply:
+		return p.checkApply(r)
 	case wire.TypeSet, wire.TypeAdd, wire.TypeModify, wire.TypeCAS:
 		maxKey, maxValue = p.MaxKey, p.MaxValue
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/stress"
 )
 
@@ -69,9 +70,7 @@ func BenchmarkClient(b *testing.B) {
 				break
 			}
 		}
-		if err := p.Wait(); err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, p.Wait())
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
 	})
 	b.Run("Redis", func(b *testing.B) {
@@ -116,10 +115,8 @@ func benchServe(b *testing.B) *kivaloo.Client {
 	}
 	data := filepath.Join(dir, "d")
 	p := benchStart(b, "kivaloo serve", filepath.Join(data, "kivaloo.sock"), program, "serve", "--dir", data)
-	c, err := kivaloo.Dial(b.Context(), p.Socket)
-	if err != nil {
-		b.Fatal(err)
-	}
+	c, err := kivaloo.Dial(b.Context(), p.Socket, kivaloo.DialOptions{})
+	must.Do(b, err)
 	b.Cleanup(func() { c.Close() })
 	return c
 }
@@ -128,9 +125,7 @@ func benchServe(b *testing.B) *kivaloo.Client {
 func benchStart(b *testing.B, name, socket, program string, args ...string) *stress.Process {
 	b.Helper()
 	p, err := stress.Start(name, socket, program, args, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, err)
 	b.Cleanup(func() {
 		if err := p.Stop(); err != nil {
 			b.Error(err)
@@ -154,9 +149,7 @@ func benchLoad(b *testing.B, c *kivaloo.Client) [][]byte {
 			break
 		}
 	}
-	if err := p.Wait(); err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, p.Wait())
 	keys := make([][]byte, benchSample)
 	for i := range keys {
 		keys[i] = append([]byte(nil), pairs[rand.IntN(len(pairs))].Key()...)
@@ -179,17 +172,13 @@ func benchRedis(b *testing.B) float64 {
 	run := func(n int, command ...string) float64 {
 		args := []string{"-s", socket, "-c", "64", "-P", "64", "-n", strconv.Itoa(n), "-r", strconv.Itoa(benchPairs), "--csv"}
 		out, err := exec.CommandContext(b.Context(), "redis-benchmark", append(args, command...)...).Output()
-		if err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, err)
 		rows, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
 		if err != nil || len(rows) != 2 || len(rows[0]) < 2 || rows[0][1] != "rps" {
 			b.Fatalf("redis-benchmark printed %q, %v", out, err)
 		}
 		rate, err := strconv.ParseFloat(rows[1][1], 64)
-		if err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, err)
 		return rate
 	}
 	run(benchPairs, "SET", key, value)

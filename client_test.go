@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestOperations(t *testing.T) {
-	c := (&fakeServer{}).dial(t)
+	c := dialFake(t, &wiretest.Server{})
 	ctx := within(t)
 	const want, not = true, false
 	for _, step := range []struct {
@@ -77,7 +79,7 @@ func TestOperations(t *testing.T) {
 
 // AppendGet leaves what is there alone, found or not.
 func TestAppendGet(t *testing.T) {
-	c := (&fakeServer{}).dial(t)
+	c := dialFake(t, &wiretest.Server{})
 	ctx := within(t)
 	c.Set(ctx, []byte("k"), []byte("value"))
 	c.Set(ctx, []byte("empty"), nil)
@@ -108,7 +110,7 @@ func TestAppendGet(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	c := (&fakeServer{maxKey: 100, maxValue: 1 << 31}).dial(t)
+	c := dialFake(t, &wiretest.Server{MaxKey: 100, MaxValue: 1 << 31})
 	p, err := c.Params(within(t))
 	if want := (kivaloo.Params{MaxKey: 100, MaxValue: 255}); err != nil || p != want {
 		t.Errorf("got %+v, %v", p, err)
@@ -118,11 +120,11 @@ func TestParams(t *testing.T) {
 // A server hangs up on what is too long for it, so that it must not be sent.
 func TestTooLong(t *testing.T) {
 	var seen atomic.Int32
-	s := &fakeServer{maxKey: 10, maxValue: 20, hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{MaxKey: 10, MaxValue: 20, Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		seen.Add(1)
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	ctx := within(t)
 	long := func(n int) []byte { return bytes.Repeat([]byte("x"), n) }
 	second := func(_ bool, err error) error { return err }
@@ -172,7 +174,7 @@ func rangeErr(c *kivaloo.Client, start, end []byte) error {
 }
 
 func TestConcurrent(t *testing.T) {
-	c := (&fakeServer{}).dial(t, kivaloo.WithWindow(16))
+	c := dialFake(t, &wiretest.Server{}, kivaloo.DialOptions{Window: 16})
 	ctx := within(t)
 	var workers sync.WaitGroup
 	for g := range 64 {
@@ -201,25 +203,25 @@ func TestAnswersOutOfOrderInPieces(t *testing.T) {
 		r  wire.KVRequest
 	}
 	var waiting []asked
-	s := &fakeServer{}
-	s.hook = func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{}
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		r.Key = bytes.Clone(r.Key)
 		if waiting = append(waiting, asked{id, r}); len(waiting) < n {
-			return nil, withThis
+			return nil, wiretest.WithThis
 		}
 		var out []byte
 		for i := n - 1; i >= 0; i-- {
 			out = wire.AppendPacket(out, waiting[i].id, wire.AppendKVValue(nil, waiting[i].r.Key))
 		}
-		s.mu.Lock()
-		nc := s.open[0]
-		s.mu.Unlock()
+		s.Mu.Lock()
+		nc := s.Open[0]
+		s.Mu.Unlock()
 		for _, b := range out {
 			nc.Write([]byte{b})
 		}
-		return nil, withThis
+		return nil, wiretest.WithThis
 	}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	ctx := within(t)
 	var workers sync.WaitGroup
 	for i := range n {
@@ -238,18 +240,16 @@ func TestWindow(t *testing.T) {
 	const window = 4
 	var seen atomic.Int32
 	release := make(chan struct{})
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		seen.Add(1)
 		<-release
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t, kivaloo.WithWindow(window))
+	c := dialFake(t, s, kivaloo.DialOptions{Window: window})
 	ctx := within(t)
 	p := c.Pipeline(ctx)
 	for range window {
-		if err := p.Set([]byte("k"), []byte("v")); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, p.Set([]byte("k"), []byte("v")))
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
@@ -283,14 +283,14 @@ func TestWindow(t *testing.T) {
 // A context that ends leaves the connection usable, and its late answer harmless.
 func TestCancel(t *testing.T) {
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
-	s := &fakeServer{hook: func(_ uint64, r wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(_ uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		if r.Type == wire.TypeSet {
 			arrived <- struct{}{}
 			<-release
 		}
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t, kivaloo.WithWindow(1))
+	c := dialFake(t, s, kivaloo.DialOptions{Window: 1})
 	ctx, cancel := context.WithCancel(within(t))
 	go func() {
 		<-arrived
@@ -315,14 +315,10 @@ func TestDialFailures(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	silent, err := net.Listen("unix", "silent.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer silent.Close()
 	other, err := net.Listen("unix", "other.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer other.Close()
 	go func() {
 		nc, err := other.Accept()
@@ -348,7 +344,7 @@ func TestDialFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			c, err := kivaloo.Dial(ctx, tc.addr)
+			c, err := kivaloo.Dial(ctx, tc.addr, kivaloo.DialOptions{})
 			if err == nil {
 				c.Close()
 				t.Fatal("connected")
@@ -363,26 +359,22 @@ func TestDialFailures(t *testing.T) {
 
 func TestDialRelative(t *testing.T) {
 	dir := t.TempDir()
-	_, stop, err := (&fakeServer{}).start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, stop, err := (&wiretest.Server{}).Start(dir)
+	must.Do(t, err)
 	defer stop()
 	t.Chdir(dir)
-	c, err := kivaloo.Dial(within(t), "./fake.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, err := kivaloo.Dial(within(t), "./fake.sock", kivaloo.DialOptions{})
+	must.Do(t, err)
 	c.Close()
 }
 
 func TestClose(t *testing.T) {
 	arrived := make(chan struct{}, 2)
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		arrived <- struct{}{}
-		return nil, withThis
+		return nil, wiretest.WithThis
 	}}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	ctx := within(t)
 	failed := make(chan error, 2)
 	go func() { _, err := c.Get(ctx, []byte("k")); failed <- err }()
@@ -411,9 +403,9 @@ func TestClose(t *testing.T) {
 
 func TestOpErrorText(t *testing.T) {
 	for want, err := range map[string]*kivaloo.OpError{
-		"get at /s: gone": {Op: "get", Addr: "/s", Sent: true, Err: errors.New("gone")},
-		"set at /s: gone": {Op: "set", Addr: "/s", Err: errors.New("gone")},
-		"cad at /s: gone (the request was sent and may have taken effect)": {Op: "cad", Addr: "/s", Sent: true, Err: errors.New("gone")},
+		"kivaloo: get at /s: gone": {Op: "get", Addr: "/s", Sent: true, Err: errors.New("gone")},
+		"kivaloo: set at /s: gone": {Op: "set", Addr: "/s", Err: errors.New("gone")},
+		"kivaloo: cad at /s: gone (the request was sent and may have taken effect)": {Op: "cad", Addr: "/s", Sent: true, Err: errors.New("gone")},
 	} {
 		if err.Error() != want {
 			t.Errorf("got %q, want %q", err, want)

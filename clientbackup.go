@@ -2,6 +2,7 @@ package kivaloo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,64 +19,36 @@ import (
 var (
 	// ErrNoBackups: the server has hung up on the request, and goes on serving others.
 	ErrNoBackups = errors.New("this server does not offer backups")
-	// ErrBackupFailed: the server offers backups, and could not carry this request out. Its disk may be full, or a
-	// page damaged. The connection goes on, and so can the backup, once the server is well again.
+	// ErrBackupFailed: the server offers backups, and could not carry this request out. Its disk
+	// may be full, or a page damaged. The connection goes on, and so can the backup, once the
+	// server is well again.
 	ErrBackupFailed = errors.New("the server could not make the backup now: its disk may be full or a page damaged, see its log")
-	// ErrSnapshotGone: what was being backed up is not kept any more, so that the backup cannot be continued.
+	// ErrSnapshotGone: what was being backed up is not kept any more, so that the backup cannot be
+	// continued.
 	ErrSnapshotGone = tree.ErrSnapshotGone
-	// ErrTooManySnapshots: the server keeps as many snapshots as it can. Each is given up a minute after its last use.
+	// ErrTooManySnapshots: the server keeps as many snapshots as it can. Each is given up a minute
+	// after its last use.
 	ErrTooManySnapshots = tree.ErrTooManySnapshots
 )
 
-// BackupOption changes how a backup, or Restore, goes.
-type BackupOption func(*backupOptions)
-
-type backupOptions struct {
-	position  *BackupPosition
-	progress  func(pairs, bytes int64)
-	keepEvery time.Duration
-}
-
-// ResumeBackup has Client.Backup write what comes after p. A position is good for one attempt.
-func ResumeBackup(p *BackupPosition) BackupOption {
-	return func(o *backupOptions) { o.position = p }
-}
-
-// WithProgress has f called now and then with how many pairs, and bytes of backup, have been written, or restored. It is
-// called on the goroutine of the caller.
-func WithProgress(f func(pairs, bytes int64)) BackupOption {
-	return func(o *backupOptions) {
-		if f != nil {
-			o.progress = f
-		}
-	}
-}
-
-func newBackupOptions(opts []BackupOption) backupOptions {
-	o := backupOptions{progress: func(int64, int64) {}, keepEvery: keepSnapshotEvery}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	return o
-}
-
-// Backup writes the store, as it is at one moment at the beginning, to w in a form that Restore reads. Others may
-// change it meanwhile: what they replace is kept until the backup is through, or was not continued for a minute.
+// Backup writes the store, as it is at one moment at the beginning, to w in a form that Restore
+// reads. Others may change it meanwhile: what they replace is kept until the backup is through, or
+// was not continued for a minute.
 //
-// After an error w has the beginning of a backup. FindBackupPosition tells how much of it is good, and ResumeBackup
-// has Backup append the rest, on the same Client or another. If that comes too late, or the end had been read before, the
-// error wraps ErrSnapshotGone, and nothing has been written.
-func (c *Client) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) error {
-	o := newBackupOptions(opts)
-	if o.position != nil && o.position.complete {
+// After an error w has the beginning of a backup. FindBackupPosition tells how much of it is good,
+// and BackupOptions.Resume has Backup append the rest, on the same Client or another. If that comes
+// too late, or the end had been read before, the error wraps ErrSnapshotGone, and nothing has been
+// written.
+func (c *Client) Backup(ctx context.Context, w io.Writer, o BackupOptions) error {
+	if o.Resume != nil && o.Resume.complete {
 		return nil
 	}
-	b, snapshot, next, err := c.beginBackup(ctx, w, o.position)
+	b, snapshot, next, err := c.beginBackup(ctx, w, o.Resume)
 	if err == nil && len(next) > 0 {
-		defer c.keepSnapshot(ctx, snapshot, o.keepEvery)()
+		defer c.keepSnapshot(ctx, snapshot, cmp.Or(o.keepEvery, keepSnapshotEvery))()
 	}
 	for err == nil && len(next) > 0 {
-		o.progress(int64(b.pairs), b.bytes)
+		o.progress(b.pairs, b.bytes)
 		next, err = c.backUp(ctx, b, snapshot, next)
 	}
 	if err != nil {
@@ -84,12 +57,12 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, opts ...BackupOption) 
 	if err := b.finish(); err != nil {
 		return c.backupError(err)
 	}
-	o.progress(int64(b.pairs), b.bytes)
+	o.progress(b.pairs, b.bytes)
 	return nil
 }
 
-// beginBackup writes the first piece or, if there is a position, makes sure that its snapshot is still there. What is to
-// be read next begins at next, unless that is empty.
+// beginBackup writes the first piece or, if there is a position, makes sure that its snapshot is
+// still there. What is to be read next begins at next, unless that is empty.
 func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition) (b *backupWriter, snapshot uint64, next []byte, err error) {
 	if p != nil {
 		next, err = c.confirmBackup(ctx, p)
@@ -115,8 +88,8 @@ func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition
 	return b, a.Snapshot, a.Next, nil
 }
 
-// keepSnapshot keeps the server from giving a snapshot up that has two pairs at least, also while nothing is
-// read because w takes its time, until stop is called.
+// keepSnapshot keeps the server from giving a snapshot up that has two pairs at least, also while
+// nothing is read because w takes its time, until stop is called.
 func (c *Client) keepSnapshot(ctx context.Context, snapshot uint64, every time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
@@ -126,8 +99,8 @@ func (c *Client) keepSnapshot(ctx context.Context, snapshot uint64, every time.D
 		for {
 			select {
 			case <-ticker.C:
-				// The first pair is not the last: what is asked for does not end the snapshot. If it fails, so will
-				// the next piece.
+				// The first pair is not the last: what is asked for does not end the snapshot. If
+				// it fails, so will the next piece.
 				_, _ = c.backupPiece(ctx, snapshot, 1, nil)
 			case <-ctx.Done():
 				return
@@ -152,8 +125,9 @@ func (c *Client) backUp(ctx context.Context, b *backupWriter, snapshot uint64, f
 	return a.Next, nil
 }
 
-// confirmBackup reads the last chunk of p once more and returns where what comes after it begins. A snapshot is called
-// by a number that another store may use too: the same pairs tell that it is not another.
+// confirmBackup reads the last chunk of p once more and returns where what comes after it begins. A
+// snapshot is called by a number that another store may use too: the same pairs tell that it is not
+// another.
 func (c *Client) confirmBackup(ctx context.Context, p *BackupPosition) (next []byte, err error) {
 	gone := c.backupError(fmt.Errorf("%w: the server has a store that differs", ErrSnapshotGone))
 	if p.snapshot == 0 {
@@ -208,8 +182,8 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	return a, cl.bad(err)
 }
 
-// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon the first request, and
-// the server is there for others. One that has ended may know of backups.
+// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon
+// the first request, and the server is there for others. One that has ended may know of backups.
 func (c *Client) hungUp(ctx context.Context, err error) error {
 	var op *OpError
 	if !errors.As(err, &op) || !op.Sent || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
@@ -231,4 +205,30 @@ func (c *Client) hungUp(ctx context.Context, err error) error {
 // backupError is the error of a backup that has failed on this side.
 func (c *Client) backupError(err error) error {
 	return &OpError{Op: opName(wire.TypeBackup), Addr: c.addr, Err: err}
+}
+
+// checkRange returns an error unless next and pairs answer from and end: the keys ascend
+// and do not leave the range, and next leads on. Without that a bad server could
+// have a loop run in circles.
+//
+// A key that equals end is let through; the original server returns it.
+func checkRange(next, pairs, from, end []byte) error {
+	if len(next) > 0 && bytes.Compare(next, from) <= 0 {
+		return fmt.Errorf("%w: the range from %q goes on at %q", wire.ErrBadRecord, from, next)
+	}
+	least, first := from, true
+	for rest := pairs; len(rest) > 0; {
+		key, _, tail, err := wire.CutPair(rest)
+		if err != nil {
+			return err
+		}
+		if c := bytes.Compare(key, least); c < 0 || c == 0 && !first {
+			return fmt.Errorf("%w: the range from %q has %q out of order", wire.ErrBadRecord, from, key)
+		}
+		if len(next) > 0 && bytes.Compare(key, next) >= 0 && !bytes.Equal(key, end) {
+			return fmt.Errorf("%w: the range from %q to %q has %q", wire.ErrBadRecord, from, next, key)
+		}
+		least, first, rest = key, false, tail
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
@@ -15,9 +16,12 @@ import (
 	"time"
 
 	"kivaloo"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
-// methods are calls of the methods of a type, by name. Each returns what the method does, ErrClosed included.
+// methods are calls of the methods of a type, by name. Each returns what the method does, ErrClosed
+// included.
 type methods map[string]func(ctx context.Context) error
 
 // lasting returns a method that works after Close too, and has no error.
@@ -46,8 +50,9 @@ func drain(pairs iter.Seq2[kivaloo.Pair, error]) error {
 // second returns an error without what comes with it.
 func second[T any](_ T, err error) error { return err }
 
-// closeAmid calls all methods of T over and over, each on a goroutine, while end closes something. Each must return its
-// result or ErrClosed, and ErrClosed when end has returned. Close is no method of all: it is called by as many goroutines.
+// closeAmid calls all methods of T over and over, each on a goroutine, while end closes something.
+// Each must return its result or ErrClosed, and ErrClosed when end has returned. Close is no method
+// of all: it is called by as many goroutines.
 func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func() error) {
 	t.Helper()
 	typ := reflect.TypeFor[T]()
@@ -96,24 +101,62 @@ func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func(
 	group.Wait()
 }
 
-// storeMethods are those of a Store.
-func storeMethods(s kivaloo.Store, key, value []byte) methods {
+// readerMethods are those of a Reader.
+func readerMethods(s kivaloo.Reader, key []byte) methods {
 	return methods{
 		"Get":       func(ctx context.Context) error { return second(s.Get(ctx, key)) },
 		"AppendGet": func(ctx context.Context) error { return second(s.AppendGet(ctx, nil, key)) },
-		"Set":       func(ctx context.Context) error { return s.Set(ctx, key, value) },
-		"Delete":    func(ctx context.Context) error { return s.Delete(ctx, []byte("other")) },
-		"Add":       func(ctx context.Context) error { return second(s.Add(ctx, key, value)) },
-		"Modify":    func(ctx context.Context) error { return second(s.Modify(ctx, key, value)) },
+		"Has":       func(ctx context.Context) error { return second(s.Has(ctx, key)) },
+		"GetMany":   func(ctx context.Context) error { return second(s.GetMany(ctx, key, []byte("other"))) },
+		"Range":     func(ctx context.Context) error { return drain(s.Range(ctx, nil, nil)) },
+		"Scan": func(ctx context.Context) error {
+			return drain(s.Scan(ctx, kivaloo.ScanOptions{Prefix: key, KeysOnly: true}))
+		},
+		"Count": func(ctx context.Context) error { return second(s.Count(ctx, kivaloo.ScanOptions{})) },
+	}
+}
+
+// storeMethods are those of a Store.
+func storeMethods(s kivaloo.Store, key, value []byte) methods {
+	all := methods{
+		"Set":    func(ctx context.Context) error { return s.Set(ctx, key, value) },
+		"Delete": func(ctx context.Context) error { return s.Delete(ctx, []byte("other")) },
+		"Add":    func(ctx context.Context) error { return second(s.Add(ctx, key, value)) },
+		"Modify": func(ctx context.Context) error { return second(s.Modify(ctx, key, value)) },
 		"CompareAndSwap": func(ctx context.Context) error {
 			return second(s.CompareAndSwap(ctx, key, value, value))
 		},
 		"CompareAndDelete": func(ctx context.Context) error {
 			return second(s.CompareAndDelete(ctx, key, []byte("not this")))
 		},
-		"Range":  func(ctx context.Context) error { return drain(s.Range(ctx, nil, nil)) },
+		"Apply": func(ctx context.Context) error {
+			b := new(kivaloo.Batch)
+			b.Set(key, value)
+			b.Delete([]byte("other"))
+			return s.Apply(ctx, b)
+		},
+		"Update": func(ctx context.Context) error {
+			return s.Update(ctx, func(tx *kivaloo.Tx) error {
+				tx.Set(key, value)
+				return second(tx.Has([]byte("other")))
+			})
+		},
+		"DeleteRange":  func(ctx context.Context) error { return second(s.DeleteRange(ctx, []byte("other"), []byte("others"))) },
+		"DeletePrefix": func(ctx context.Context) error { return second(s.DeletePrefix(ctx, []byte("other"))) },
+		"Load": func(ctx context.Context) error {
+			return second(s.Load(ctx, func(yield func(kivaloo.Pair, error) bool) { yield(kivaloo.Pair{Key: key, Value: value}, nil) }))
+		},
+		"Position": func(ctx context.Context) error { return second(s.Position(ctx)) },
+		"Watch": func(ctx context.Context) error {
+			for _, err := range s.Watch(ctx, kivaloo.WatchOptions{Start: key}) {
+				return err
+			}
+			return nil
+		},
 		"Params": func(ctx context.Context) error { return second(s.Params(ctx)) },
 	}
+	maps.Copy(all, readerMethods(s, key))
+	return all
 }
 
 // TestDBCloseAmid: whatever is under way when a DB is closed.
@@ -125,13 +168,6 @@ func TestDBCloseAmid(t *testing.T) {
 		copies, closed := t.TempDir(), make(chan struct{})
 		n := 0
 		all := storeMethods(db, presentKey(7), presentValue(7, 1))
-		all["NewBatch"] = lasting(closed, func() { db.NewBatch().Set(nil, nil) })
-		all["Apply"] = func(ctx context.Context) error {
-			b := db.NewBatch()
-			b.Set(presentKey(1), presentValue(1, 1))
-			b.Delete([]byte("other"))
-			return db.Apply(ctx, b)
-		}
 		all["Snapshot"] = func(ctx context.Context) error {
 			s, err := db.Snapshot(ctx)
 			if err != nil {
@@ -139,7 +175,7 @@ func TestDBCloseAmid(t *testing.T) {
 			}
 			return errors.Join(checkPresent(s.Range(ctx, nil, nil), 0, keys), s.Close())
 		}
-		all["Backup"] = func(ctx context.Context) error { return db.Backup(ctx, io.Discard) }
+		all["Backup"] = func(ctx context.Context) error { return db.Backup(ctx, io.Discard, kivaloo.BackupOptions{}) }
 		all["Checkpoint"] = func(ctx context.Context) error {
 			n++
 			return db.Checkpoint(ctx, filepath.Join(copies, fmt.Sprint(n)))
@@ -161,14 +197,22 @@ func TestSnapshotCloseAmid(t *testing.T) {
 		db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 		fillPresent(t, db, keys)
 		s, err := db.Snapshot(t.Context())
-		mustDo(t, err)
+		must.Do(t, err)
 		end := []func() error{s.Close, db.Close}[round%2]
-		closeAmid[*kivaloo.Snapshot](t, methods{
-			"Get":       func(ctx context.Context) error { return second(s.Get(ctx, presentKey(7))) },
-			"AppendGet": func(ctx context.Context) error { return second(s.AppendGet(ctx, nil, presentKey(7))) },
-			"Range":     func(ctx context.Context) error { return checkPresent(s.Range(ctx, nil, nil), 0, keys) },
-		}, make(chan struct{}), end)
-		mustDo(t, s.Close())
+		all := readerMethods(s, presentKey(7))
+		all["Range"] = func(ctx context.Context) error { return checkPresent(s.Range(ctx, nil, nil), 0, keys) }
+		closeAmid[kivaloo.Snapshot](t, all, make(chan struct{}), end)
+		must.Do(t, s.Close())
+	}
+	for round := range rounds(6) {
+		fake := &wiretest.Server{Extensions: true}
+		c := dialFake(t, fake)
+		fake.Replace(wiretest.Model{"key": "value"})
+		s, err := c.Snapshot(t.Context())
+		must.Do(t, err)
+		end := []func() error{s.Close, c.Close}[round%2]
+		closeAmid[kivaloo.Snapshot](t, readerMethods(s, []byte("key")), make(chan struct{}), end)
+		must.Do(t, s.Close())
 	}
 }
 
@@ -176,16 +220,26 @@ func TestSnapshotCloseAmid(t *testing.T) {
 func TestClientCloseAmid(t *testing.T) {
 	for round := range rounds(6) {
 		s := newSnapshots(300)
-		s.server.put(1000, "value")
-		var opts []kivaloo.Option
+		s.server.Extensions = true
+		put(s.server, 1000, "value")
+		var o kivaloo.DialOptions
 		if round%2 == 1 {
-			opts = append(opts, kivaloo.WithReconnect())
+			o.Reconnect = true
 		}
-		c := s.server.dial(t, opts...)
+		c := dialFake(t, s.server, o)
 		all := storeMethods(c, []byte("key"), []byte("value"))
-		all["Backup"] = func(ctx context.Context) error { return c.Backup(ctx, &bytes.Buffer{}) }
+		all["Backup"] = func(ctx context.Context) error { return c.Backup(ctx, &bytes.Buffer{}, kivaloo.BackupOptions{}) }
+		all["Snapshot"] = func(ctx context.Context) error {
+			s, err := c.Snapshot(ctx)
+			if err != nil {
+				return err
+			}
+			return errors.Join(second(s.Get(ctx, []byte("key"))), s.Close())
+		}
+		closed := make(chan struct{})
+		all["Stats"] = lasting(closed, func() { c.Stats() })
 		all["Pipeline"] = func(ctx context.Context) error { return c.Pipeline(ctx).Set([]byte("key"), nil) }
-		closeAmid[*kivaloo.Client](t, all, make(chan struct{}), c.Close)
+		closeAmid[*kivaloo.Client](t, all, closed, c.Close)
 	}
 }
 
@@ -203,7 +257,7 @@ func TestPipelineCloseAmid(t *testing.T) {
 		"Wait":             func(p *kivaloo.Pipeline) error { return errors.Join(p.Set(key, value), p.Wait()) },
 	}
 	for range rounds(6) {
-		c := (&fakeServer{}).dial(t)
+		c := dialFake(t, &wiretest.Server{})
 		all := methods{}
 		for name, one := range issue {
 			all[name] = func(ctx context.Context) error {

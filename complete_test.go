@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
 // presentKey is the key of number n. All of them are present throughout the tests here.
@@ -24,17 +25,18 @@ func presentValue(n, version int) []byte { return fmt.Appendf(nil, "%d=%09d", n,
 // fillPresent stores the present keys from 0 to n.
 func fillPresent(t *testing.T, db *kivaloo.DB, n int) {
 	t.Helper()
-	b := db.NewBatch()
+	b := new(kivaloo.Batch)
 	for i := range n {
 		b.Set(presentKey(i), presentValue(i, 0))
 		if b.Len() == 10_000 || i == n-1 {
-			mustDo(t, db.Apply(t.Context(), b))
+			must.Do(t, db.Apply(t.Context(), b))
+			b.Reset()
 		}
 	}
 }
 
-// checkPresent returns an error unless pairs has the present keys from first to n, in order, each with a value of its
-// own. Keys with a suffix come and go; they too must be in order.
+// checkPresent returns an error unless pairs has the present keys from first to n, in order, each
+// with a value of its own. Keys with a suffix come and go; they too must be in order.
 func checkPresent(pairs iter.Seq2[kivaloo.Pair, error], first, n int) error {
 	next, last := first, []byte(nil)
 	for p, err := range pairs {
@@ -62,7 +64,8 @@ func checkPresent(pairs iter.Seq2[kivaloo.Pair, error], first, n int) error {
 	return nil
 }
 
-// during has work done by so many goroutines until f returns. work is given how many times that goroutine has called it.
+// during has work done by so many goroutines until f returns. work is given how many times that
+// goroutine has called it.
 func during(t *testing.T, goroutines int, work func(ctx context.Context, round int) error, f func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -90,8 +93,8 @@ func rounds(few int) int {
 	return few
 }
 
-// TestRangesAreCompleteAmongWriters: while values are overwritten, and pairs come and go, a range has every pair that is
-// there throughout, and so has one over a snapshot.
+// TestRangesAreCompleteAmongWriters: while values are overwritten, and pairs come and go, a range
+// has every pair that is there throughout, and so has one over a snapshot.
 func TestRangesAreCompleteAmongWriters(t *testing.T) {
 	const keys = 5000
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
@@ -110,28 +113,27 @@ func TestRangesAreCompleteAmongWriters(t *testing.T) {
 	during(t, 8, write, func() {
 		for range rounds(300) {
 			first := rand.IntN(2) * rand.IntN(keys)
-			if err := checkPresent(db.Range(t.Context(), presentKey(first), nil), first, keys); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, checkPresent(db.Range(t.Context(), presentKey(first), nil), first, keys))
 		}
 		for range rounds(5) {
 			s, err := db.Snapshot(t.Context())
-			mustDo(t, err)
+			must.Do(t, err)
 			if err := checkPresent(s.Range(t.Context(), nil, nil), 0, keys); err != nil {
 				t.Error(err)
 			}
-			mustDo(t, s.Close())
+			must.Do(t, s.Close())
 		}
 	})
 }
 
-// TestRangesAreCompleteBeyondTheCache: in a store that is larger than the cache, where pages come and go under the
-// readers, ranges and backups have every pair.
+// TestRangesAreCompleteBeyondTheCache: in a store that is larger than the cache, where pages come
+// and go under the readers, ranges and backups have every pair.
 func TestRangesAreCompleteBeyondTheCache(t *testing.T) {
 	const keys, part = 20_000, 50
 	db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	fillPresent(t, db, keys)
-	// The readers go through the store side by side, so that a page that one of them misses may just be coming for another.
+	// The readers go through the store side by side, so that a page that one of them misses may
+	// just be coming for another.
 	var place atomic.Int64
 	read := func(ctx context.Context, _ int) error {
 		first := int(place.Add(1)/4) * part % keys
@@ -144,7 +146,7 @@ func TestRangesAreCompleteBeyondTheCache(t *testing.T) {
 			}
 			var backup bytes.Buffer
 			pairs := int64(0)
-			mustDo(t, db.Backup(t.Context(), &backup, kivaloo.WithProgress(func(p, _ int64) { pairs = p })))
+			must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{Progress: func(p, _ int64) { pairs = p }}))
 			if pairs != keys {
 				t.Errorf("a backup has %d pairs of %d", pairs, keys)
 			}

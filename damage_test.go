@@ -11,6 +11,7 @@ import (
 
 	kv "kivaloo"
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 )
 
@@ -28,13 +29,13 @@ func damageStore(t *testing.T, pairs int) string {
 			continue
 		}
 		db, err := kv.Open(dir, kv.Options{BlockSize: damageBlock})
-		mustDo(t, err)
-		b := db.NewBatch()
+		must.Do(t, err)
+		b := new(kv.Batch)
 		for i := from; i < min(from+100, pairs); i++ {
 			b.Set(fmt.Appendf(nil, "%05d", i), []byte(damageValue(i)))
 		}
-		mustDo(t, db.Apply(t.Context(), b))
-		mustDo(t, db.Close())
+		must.Do(t, db.Apply(t.Context(), b))
+		must.Do(t, db.Close())
 	}
 	return dir
 }
@@ -43,9 +44,9 @@ func damageStore(t *testing.T, pairs int) string {
 func blockFilesOf(t *testing.T, dir string) (blocks, sums []string) {
 	t.Helper()
 	blocks, err := filepath.Glob(filepath.Join(dir, "blks_*"))
-	mustDo(t, err)
+	must.Do(t, err)
 	sums, err = filepath.Glob(filepath.Join(dir, "sums_*"))
-	mustDo(t, err)
+	must.Do(t, err)
 	return blocks, sums
 }
 
@@ -53,9 +54,9 @@ func blockFilesOf(t *testing.T, dir string) (blocks, sums []string) {
 func flip(t *testing.T, path string, at int) {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	mustDo(t, err)
+	must.Do(t, err)
 	b[at] ^= 1
-	mustDo(t, os.WriteFile(path, b, 0o600))
+	must.Do(t, os.WriteFile(path, b, 0o600))
 }
 
 // Wherever a byte of a value is changed after a stop in order, nobody gets it for the value.
@@ -69,7 +70,7 @@ func TestChangedValueIsNotServed(t *testing.T) {
 	refused, served := 0, 0
 	for _, path := range blocks {
 		content, err := os.ReadFile(path)
-		mustDo(t, err)
+		must.Do(t, err)
 		for at := bytes.Index(content, []byte("value of")); at >= 0 && at < len(content); at += damageBlock {
 			flip(t, path, at)
 			db, err := kv.Open(dir, kv.Options{ReadOnly: true})
@@ -86,7 +87,7 @@ func TestChangedValueIsNotServed(t *testing.T) {
 					}
 				}
 				served++
-				mustDo(t, db.Close())
+				must.Do(t, db.Close())
 			}
 			flip(t, path, at)
 		}
@@ -97,17 +98,18 @@ func TestChangedValueIsNotServed(t *testing.T) {
 	t.Logf("opened %d times, refused %d times", served, refused)
 }
 
-// Files that a killed process has left without checksums get them, but not for an append that does not fit its seal.
+// Files that a killed process has left without checksums get them, but not for an append that does
+// not fit its seal.
 func TestSumsOfFoundFiles(t *testing.T) {
 	for _, damaged := range []bool{false, true} {
 		dir := damageStore(t, 600)
 		blocks, sums := blockFilesOf(t, dir)
 		for _, path := range sums {
-			mustDo(t, os.Remove(path))
+			must.Do(t, os.Remove(path))
 		}
 		path := blocks[len(blocks)-1]
 		content, err := os.ReadFile(path)
-		mustDo(t, err)
+		must.Do(t, err)
 		// The append of the seal that is the last but one: no root in front of it is looked for.
 		at := bytes.LastIndex(content, []byte("kivaloo seal")) - damageBlock
 		at = bytes.LastIndex(content[:at], []byte("value of"))
@@ -119,10 +121,10 @@ func TestSumsOfFoundFiles(t *testing.T) {
 		}
 		var log bytes.Buffer
 		s, err := disk.OpenInline(dir, disk.Options{BlockSize: damageBlock, Doubtful: tree.Doubtful, Log: slog.New(slog.NewTextHandler(&log, nil))})
-		mustDo(t, err)
+		must.Do(t, err)
 		_, err = disk.ReadBlock(s, s.Info().Last, make([]byte, damageBlock))
-		mustDo(t, err)
-		mustDo(t, s.Close())
+		must.Do(t, err)
+		must.Do(t, s.Close())
 		if said := strings.Contains(log.String(), "do not fit the checksum"); said != damaged {
 			t.Errorf("damaged %v: log %q", damaged, log.String())
 		}
@@ -134,22 +136,69 @@ func TestSumsOfFoundFiles(t *testing.T) {
 		unchecked := 0
 		for _, path := range blocks {
 			info, err := os.Stat(path)
-			mustDo(t, err)
+			must.Do(t, err)
 			for block := range int(info.Size() / damageBlock) {
 				flip(t, path, block*damageBlock+damageBlock-1)
 			}
 		}
 		r, err := disk.OpenInline(dir, disk.Options{BlockSize: damageBlock, ReadOnly: true})
-		mustDo(t, err)
+		must.Do(t, err)
 		for n := range r.Info().Next {
 			ok, err := disk.ReadBlock(r, n, make([]byte, damageBlock))
 			if err == nil && ok {
 				unchecked++
 			}
 		}
-		mustDo(t, r.Close())
+		must.Do(t, r.Close())
 		if (unchecked > 0) != damaged {
 			t.Errorf("damaged %v: %d blocks go unchecked", damaged, unchecked)
+		}
+	}
+}
+
+// Files without checksums and without seals, such as the original's, get checksums too. A block
+// that is no page gets none, and the log names it.
+func TestSumsOfFilesWithoutSeals(t *testing.T) {
+	for _, test := range []struct {
+		what   string
+		damage func(p []byte)
+		said   bool
+	}{
+		{what: "intact", damage: func([]byte) {}},
+		{what: "no page", damage: func(p []byte) { p[0] ^= 1 }, said: true},
+		{what: "zeros", damage: func(p []byte) { clear(p) }, said: true},
+		{what: "a key runs past the end", damage: func(p []byte) { p[6] = 0xff }, said: true},
+		{what: "bytes behind the content", damage: func(p []byte) { p[len(p)-1] = 1 }, said: true},
+	} {
+		files, _ := unsummedStore(t)
+		block := files.firsts[1] + 7
+		test.damage(files.page(block))
+		files.write(t)
+		var log bytes.Buffer
+		s, err := disk.OpenInline(files.dir, disk.Options{BlockSize: files.blockSize, Doubtful: tree.Doubtful, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		must.Do(t, err)
+		_, err = disk.ReadBlock(s, s.Info().Last, make([]byte, files.blockSize))
+		must.Do(t, err)
+		must.Do(t, s.Close())
+		if named := fmt.Sprintf("first=%d last=%[1]d", block); strings.Contains(log.String(), named) != test.said || (log.Len() > 0) != test.said {
+			t.Errorf("%s: block %d, log %q", test.what, block, log.String())
+		}
+		blocks, sums := blockFilesOf(t, files.dir)
+		if len(sums) != len(blocks) {
+			t.Fatalf("%s: checksums of %d of %d files", test.what, len(sums), len(blocks))
+		}
+		without := 0
+		for i := range sums {
+			text, err := os.ReadFile(sums[i])
+			must.Do(t, err)
+			for at := 36; at < len(text); at += 4 {
+				if bytes.Equal(text[at:at+4], make([]byte, 4)) {
+					without++
+				}
+			}
+		}
+		if want := map[bool]int{true: 1}[test.said]; without != want {
+			t.Errorf("%s: %d blocks without checksums", test.what, without)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,57 +14,16 @@ import (
 	"kivaloo/tree"
 )
 
-const (
-	// DefaultBlockSize is the block size of a new store, in bytes: the smallest that has room for keys and
-	// values of 255 bytes.
-	DefaultBlockSize = 2048
-
-	// DefaultStorageCost suits a local SSD.
-	DefaultStorageCost = 10000
-)
-
-// Options say how Open is to open a store. The zero value is good for most.
-type Options struct {
-	// BlockSize is the length of a page in bytes, 512 to 131072. 0 means what the store has, or
-	// DefaultBlockSize for a new one. An existing store has to have it.
-	BlockSize int
-	// CacheBytes is how much memory pages, their indexes and memtables may take together. 0 means
-	// 128 MiB. Open refuses less than 1024 pages.
-	CacheBytes int
-	// MaxKey and MaxValue are the longest key and value that are stored, in bytes. 0 means what
-	// the block size allows, at most MaxLen.
-	MaxKey, MaxValue int
-	// StorageCost is the price of storing 1 GB for a month, divided by the price of a million I/Os. The higher it is, the
-	// sooner space is reclaimed. 0 means DefaultStorageCost; a negative one means never.
-	StorageCost float64
-	// CommitDelay is how long a change may wait for others to share its commit. MinCommit is how many
-	// waiting changes end that wait. Without them, all changes that arrive during one commit go into the
-	// next.
-	CommitDelay time.Duration
-	MinCommit   int
-	// JournalBytes is how many bytes of changes are collected in memory, and made durable by a journal,
-	// before a flush writes them into pages. Opening a store that was not closed replays the journal. 0
-	// means 64 MiB. With a negative one there is no journal: each commit writes its pages.
-	JournalBytes int64
-	// NoSync acknowledges changes before they are on the disk: a power cut can lose some, or damage the
-	// whole store. A crash of the process alone does no harm.
-	NoSync bool
-	// ReadOnly opens an existing store without changing it. Several processes may do so at once.
-	ReadOnly bool
-	// Log gets reports of everything that is wrong with the store. nil: nobody does.
-	Log *slog.Logger
-}
-
 // DB is a store in a directory, kept by this process. All methods may be called from any number of
-// goroutines at once. Byte slices that are passed in may be reused once the method has returned; those
-// returned belong to the caller, but for the pairs of a Range.
+// goroutines at once. Byte slices that are passed in may be reused once the method has returned;
+// those returned belong to the caller, but for the pairs of a Range.
 //
-// Reads run on the calling goroutine, in memory, and do not wait for writes. A read sees every change
-// that was acknowledged before it began. Changes that arrive while one commit is on its way to the disk
-// share the next commit, so writing is fast with many goroutines at once.
+// Reads run on the calling goroutine, in memory, and do not wait for writes. A read sees every
+// change that was acknowledged before it began. Changes that arrive while one commit is on its way
+// to the disk share the next commit, so writing is fast with many goroutines at once.
 //
-// A context bounds the wait, not the change. A change that was under way when the context ended may yet
-// take effect: OpError.Sent is true then.
+// A context bounds the wait, not the change. A change that was under way when the context ended may
+// yet take effect: OpError.Sent is true then.
 type DB struct {
 	dir     string
 	log     *slog.Logger
@@ -85,21 +45,47 @@ type DB struct {
 
 var _ Store = (*DB)(nil)
 
-// Open opens the store in dir, or makes a new one there, and the directory too if it is missing. The error
-// wraps ErrLocked if another process has the store open.
+// Open opens the store in dir, or makes a new one there, and the directory too if it is missing.
+// It works on Linux, macOS and FreeBSD; elsewhere the error wraps errors.ErrUnsupported.
+// The error wraps ErrLocked if another process has the store open. It is an *OptionError if o has a
+// value that cannot be.
 func Open(dir string, o Options) (*DB, error) {
 	db, err := open(nil, dir, o)
 	if err != nil {
-		return nil, &OpError{Op: "open", Addr: dir, Err: corruption(err)}
+		return nil, dirError("open", dir, err)
 	}
 	return db, nil
 }
 
-// open is Open of a directory in fsys, in which it must exist. A nil fsys means that dir is a path like any other.
+// OpenMemory opens a new store that is kept in memory and gone after Close: for tests, and for what
+// need not last. It is the same engine as that of Open, with its cache, journal and pages, on a
+// file system in memory, so it takes about twice the memory of its pairs. Durable means nothing
+// here. Options.ReadOnly is refused. The store is not scrubbed unless Options.ScrubRate says so.
+func OpenMemory(o Options) (*DB, error) {
+	if err := o.checkNew(); err != nil {
+		return nil, err
+	}
+	o.ScrubRate = cmp.Or(o.ScrubRate, -1)
+	db, err := open(&disk.MemFS{}, memoryName, o)
+	if err != nil {
+		return nil, dirError("open", memoryName, err)
+	}
+	return db, nil
+}
+
+// memoryName is what errors call a store in memory.
+const memoryName = "memory"
+
+// open is Open of a directory in fsys, in which it must exist. A nil fsys means that dir is a path
+// like any other.
 func open(fsys disk.FS, dir string, o Options) (*DB, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	scrub := max(0, cmp.Or(o.ScrubRate, DefaultScrubRate))
 	fresh := DefaultBlockSize
 	if o.ReadOnly {
 		fresh = 0
@@ -109,6 +95,7 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 		BlockSize: o.BlockSize,
 		NoSync:    o.NoSync,
 		ReadOnly:  o.ReadOnly,
+		ScrubRate: scrub,
 		FS:        fsys,
 		Log:       o.Log,
 		OnSync:    func(took time.Duration) { disk.NoteStall(events, took) },
@@ -135,50 +122,8 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// treeConfig returns what the options say about the tree, and refuses what cannot be.
-func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
-	cfg := tree.Config{
-		CachePages:   o.CacheBytes / max(1, blockSize),
-		MaxKey:       o.MaxKey,
-		MaxValue:     o.MaxValue,
-		StorageCost:  max(0, o.StorageCost),
-		MaxSpread:    tree.DefaultMaxSpread,
-		CommitDelay:  o.CommitDelay,
-		MinCommit:    o.MinCommit,
-		JournalBytes: max(0, o.JournalBytes),
-		ReadOnly:     o.ReadOnly,
-		AdoptBlank:   !o.ReadOnly,
-		Log:          o.Log,
-	}
-	if o.MaxKey == 0 {
-		cfg.MaxKey = -1
-	}
-	if o.MaxValue == 0 {
-		cfg.MaxValue = -1
-	}
-	if o.StorageCost == 0 {
-		cfg.StorageCost = DefaultStorageCost
-	}
-	if o.JournalBytes == 0 {
-		cfg.JournalBytes = tree.DefaultJournalBytes
-	}
-	switch {
-	case blockSize < disk.MinBlockSize || blockSize > disk.MaxBlockSize:
-		return cfg, fmt.Errorf("block size %d is not within %d to %d", blockSize, disk.MinBlockSize, disk.MaxBlockSize)
-	case o.CacheBytes != 0 && cfg.CachePages < tree.MinCachePages:
-		return cfg, fmt.Errorf("a cache of %d bytes has %d pages of %d bytes: there must be at least %d",
-			o.CacheBytes, cfg.CachePages, blockSize, tree.MinCachePages)
-	case o.MaxKey < 0 || o.MaxValue < 0:
-		return cfg, fmt.Errorf("MaxKey %d, MaxValue %d: negative", o.MaxKey, o.MaxValue)
-	case o.CommitDelay < 0 || o.CommitDelay > time.Second:
-		return cfg, fmt.Errorf("CommitDelay %v is not within 0 to 1s", o.CommitDelay)
-	case o.MinCommit < 0:
-		return cfg, fmt.Errorf("MinCommit %d is negative", o.MinCommit)
-	}
-	return cfg, cfg.Check(blockSize)
-}
-
-// Close ends the DB. Changes that are under way are finished; operations that come later fail with ErrClosed.
+// Close ends the DB. Changes that are under way are finished; operations that come later fail with
+// ErrClosed.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
 		db.using.Lock()
@@ -223,7 +168,7 @@ func (db *DB) push(b *tree.Batch) error {
 // on has do called on the tree's goroutine, and returns when that has been done.
 func (db *DB) on(do func(*tree.Tree)) error {
 	done := make(chan struct{})
-	b := &tree.Batch{Client: nobody{}, Call: func(t *tree.Tree) {
+	b := &tree.Batch{Client: tree.Nobody{}, Call: func(t *tree.Tree) {
 		do(t)
 		close(done)
 	}}
@@ -232,6 +177,14 @@ func (db *DB) on(do func(*tree.Tree)) error {
 	}
 	<-done // the tree waits for nothing: it will not be long
 	return nil
+}
+
+// dirError is the error of an operation on a directory that is not open.
+func dirError(op, dir string, err error) error {
+	if option := (*OptionError)(nil); errors.As(err, &option) {
+		return option
+	}
+	return &OpError{Op: op, Addr: dir, Err: corruption(err)}
 }
 
 func (db *DB) opError(op string, sent bool, err error) error {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	kv "kivaloo"
+	"kivaloo/internal/must"
 )
 
 const dbBenchPairs = 1 << 18
@@ -23,11 +24,12 @@ func benchKey(k []byte, i int) []byte {
 func benchDB(b *testing.B) *kv.DB {
 	b.Helper()
 	db := openDB(b, b.TempDir(), kv.Options{NoSync: true})
-	batch := db.NewBatch()
+	batch := new(kv.Batch)
 	for i := range dbBenchPairs {
 		batch.Set(benchKey(nil, i), make([]byte, 40))
 		if batch.Len() == 1<<14 || i == dbBenchPairs-1 {
-			mustDo(b, db.Apply(b.Context(), batch))
+			must.Do(b, db.Apply(b.Context(), batch))
+			batch.Reset()
 		}
 	}
 	b.ReportAllocs()
@@ -55,9 +57,7 @@ func BenchmarkDBRange(b *testing.B) {
 	db := benchDB(b)
 	for n := 0; n < b.N; {
 		for _, err := range db.Range(b.Context(), nil, nil) {
-			if err != nil {
-				b.Fatal(err)
-			}
+			must.Do(b, err)
 			if n++; n == b.N {
 				break
 			}

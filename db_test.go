@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	kv "kivaloo"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
 // smallCache holds a part of what the tests here store.
@@ -28,9 +29,7 @@ const smallCache = 1024 * 512
 func openDB(t testing.TB, dir string, o kv.Options) *kv.DB {
 	t.Helper()
 	db, err := kv.Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			t.Error(err)
@@ -39,11 +38,10 @@ func openDB(t testing.TB, dir string, o kv.Options) *kv.DB {
 	return db
 }
 
-func mustDo(t testing.TB, err error) {
+// eventually waits until cond holds. A machine with much else to do takes its time.
+func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Eventually(t, "what the test waits for", cond)
 }
 
 // contents is what a store holds.
@@ -54,7 +52,7 @@ func gather(t testing.TB, pairs func(func(kv.Pair, error) bool)) contents {
 	t.Helper()
 	all, last := contents{}, ""
 	for p, err := range pairs {
-		mustDo(t, err)
+		must.Do(t, err)
 		if len(all) > 0 && string(p.Key) <= last {
 			t.Fatalf("%q comes after %q", p.Key, last)
 		}
@@ -66,13 +64,8 @@ func gather(t testing.TB, pairs func(func(kv.Pair, error) bool)) contents {
 
 func (c contents) same(t testing.TB, got contents) {
 	t.Helper()
-	for k, v := range c {
-		if w, ok := got[k]; !ok || w != v {
-			t.Fatalf("%q is %q, %t; want %q", k, w, ok, v)
-		}
-	}
-	if len(got) != len(c) {
-		t.Fatalf("%d pairs, want %d", len(got), len(c))
+	if diff := wiretest.Model(c).Diff(wiretest.Model(got)); diff != "" {
+		t.Fatal(diff)
 	}
 }
 
@@ -93,7 +86,7 @@ func TestDBModel(t *testing.T) {
 	key := func() string { return fmt.Sprintf("%060d", rand.IntN(8000)) }
 	for range 4 {
 		db := openDB(t, dir, kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
-		b := db.NewBatch()
+		b := new(kv.Batch)
 		for range 3000 {
 			k := key()
 			if rand.IntN(3) > 0 {
@@ -104,9 +97,9 @@ func TestDBModel(t *testing.T) {
 				b.Delete([]byte(k))
 			}
 		}
-		mustDo(t, db.Apply(t.Context(), b))
-		if b.Len() != 0 {
-			t.Errorf("%d changes after Apply", b.Len())
+		must.Do(t, db.Apply(t.Context(), b))
+		if b.Reset(); b.Len() != 0 {
+			t.Errorf("%d changes after Reset", b.Len())
 		}
 		for range 200 {
 			k := key()
@@ -121,8 +114,8 @@ func TestDBModel(t *testing.T) {
 			want.between(start, end).same(t, gather(t, db.Range(t.Context(), []byte(start), []byte(end))))
 		}
 		want.same(t, gather(t, db.Range(t.Context(), nil, nil)))
-		mustDo(t, db.Verify(t.Context()))
-		mustDo(t, db.Close())
+		must.Do(t, db.Verify(t.Context()))
+		must.Do(t, db.Close())
 	}
 }
 
@@ -134,7 +127,7 @@ func TestDBOperations(t *testing.T) {
 	is := func(done bool, err error, want bool, value string) {
 		t.Helper()
 		step++
-		mustDo(t, err)
+		must.Do(t, err)
 		got, err := db.Get(ctx, k)
 		if value == "-" {
 			if got != nil || err != kv.ErrNotFound {
@@ -173,7 +166,8 @@ func TestDBOperations(t *testing.T) {
 	}
 }
 
-// TestDBConcurrent: many goroutines at once, each with keys of its own, see their own changes at once.
+// TestDBConcurrent: many goroutines at once, each with keys of its own, see their own changes at
+// once.
 func TestDBConcurrent(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	var group sync.WaitGroup
@@ -205,23 +199,24 @@ func TestDBConcurrent(t *testing.T) {
 		})
 	}
 	group.Wait()
-	mustDo(t, db.Verify(t.Context()))
+	must.Do(t, db.Verify(t.Context()))
 	if s := db.Stats(); s.Commits == 0 || s.Commits > 6000 || s.Written == 0 || s.Pages == 0 || s.CachedPages == 0 || s.DiskBytes < 512*s.Pages || s.Height < 2 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestSnapshotStays: a snapshot is one moment, while batches move a sum from key to key and never change it.
+// TestSnapshotStays: a snapshot is one moment, while batches move a sum from key to key and never
+// change it.
 func TestSnapshotStays(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	ctx := t.Context()
 	const accounts, each = 8000, 100
 	key := func(i int) []byte { return fmt.Appendf(nil, "%060d", i) }
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range accounts {
 		b.Set(key(i), fmt.Append(nil, each))
 	}
-	mustDo(t, db.Apply(ctx, b))
+	must.Do(t, db.Apply(ctx, b))
 	stop := make(chan bool)
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -232,6 +227,7 @@ func TestSnapshotStays(t *testing.T) {
 				return
 			default:
 			}
+			b.Reset()
 			for range 20 {
 				from, to, n := rand.IntN(accounts), rand.IntN(accounts), rand.IntN(10)
 				balance[from] -= n
@@ -246,7 +242,7 @@ func TestSnapshotStays(t *testing.T) {
 	})
 	for range 6 {
 		s, err := db.Snapshot(ctx)
-		mustDo(t, err)
+		must.Do(t, err)
 		var first contents
 		for range 2 {
 			sum, all := 0, gather(t, s.Range(ctx, nil, nil))
@@ -272,8 +268,8 @@ func TestSnapshotStays(t *testing.T) {
 				break
 			}
 		}
-		mustDo(t, s.Close())
-		mustDo(t, s.Close())
+		must.Do(t, s.Close())
+		must.Do(t, s.Close())
 		if _, err := s.Get(ctx, key(1)); !errors.Is(err, kv.ErrClosed) {
 			t.Errorf("Get from a closed snapshot: %v", err)
 		}
@@ -302,7 +298,7 @@ func TestDroppedSnapshot(t *testing.T) {
 	var text lockedBuffer
 	db := openDB(t, t.TempDir(), kv.Options{Log: slog.New(slog.NewTextHandler(&text, nil))})
 	_, err := db.Snapshot(t.Context())
-	mustDo(t, err)
+	must.Do(t, err)
 	for range 500 {
 		runtime.GC()
 		if db.Stats().Snapshots == 0 {
@@ -333,8 +329,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestSlowScan: a scan that takes long sees its moment to the end, while everything is overwritten time and again; the
-// disk that it needs is given back when its snapshot is closed. (The torture takes minutes.)
+// TestSlowScan: a scan that takes long sees its moment to the end, while everything is overwritten
+// time and again; the disk that it needs is given back when its snapshot is closed. (The torture
+// takes minutes.)
 func TestSlowScan(t *testing.T) {
 	t.Parallel()
 	times, pause := 8, time.Duration(0)
@@ -345,18 +342,18 @@ func TestSlowScan(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	ctx := t.Context()
 	overwrite := func(version int) {
-		b := db.NewBatch()
+		b := new(kv.Batch)
 		for i := range pairs {
 			b.Set(fmt.Appendf(nil, "%060d", i), fmt.Append(nil, version))
 		}
-		mustDo(t, db.Apply(ctx, b))
+		must.Do(t, db.Apply(ctx, b))
 	}
 	overwrite(0)
 	s, err := db.Snapshot(ctx)
-	mustDo(t, err)
+	must.Do(t, err)
 	version, seen := 0, 0
 	for p, err := range s.Range(ctx, nil, nil) {
-		mustDo(t, err)
+		must.Do(t, err)
 		if want := fmt.Sprintf("%060d", seen); string(p.Key) != want || string(p.Value) != "0" {
 			t.Fatalf("%q is %q", p.Key, p.Value)
 		}
@@ -371,31 +368,35 @@ func TestSlowScan(t *testing.T) {
 		t.Errorf("%d pairs", seen)
 	}
 	held := db.Stats().DiskBytes
-	mustDo(t, s.Close())
+	must.Do(t, s.Close())
 	overwrite(version + 1)
 	stats := db.Stats()
-	if live := stats.Pages * int64(stats.BlockSize); held < 3*live || stats.DiskBytes > 3*live || stats.Snapshots != 0 {
-		t.Errorf("%d bytes were kept for the scan, and %d after it, for pages of %d", held, stats.DiskBytes, live)
+	if live := stats.Pages * int64(stats.BlockSize); held < 3*live || stats.Snapshots != 0 {
+		t.Errorf("%d bytes were kept for the scan, for pages of %d; %d snapshots", held, live, stats.Snapshots)
 	}
+	eventually(t, func() bool { // the flush of what was overwritten goes on
+		stats := db.Stats()
+		return stats.DiskBytes <= 3*stats.Pages*int64(stats.BlockSize)
+	})
 }
 
 // TestCheckpoint: a copy is a whole store of one moment; where something is, none is made.
 func TestCheckpoint(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 1024, MaxKey: 20})
 	want := contents{}
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range 25_000 {
 		key := fmt.Sprintf("%08d", i)
 		want[key] = "v"
 		b.Set([]byte(key), []byte("v"))
 	}
-	mustDo(t, db.Apply(t.Context(), b))
+	must.Do(t, db.Apply(t.Context(), b))
 	dir := filepath.Join(t.TempDir(), "to", "copy")
-	mustDo(t, db.Checkpoint(t.Context(), dir))
-	mustDo(t, db.Set(t.Context(), []byte("later"), nil))
+	must.Do(t, db.Checkpoint(t.Context(), dir))
+	must.Do(t, db.Set(t.Context(), []byte("later"), nil))
 	copied := openDB(t, dir, kv.Options{})
 	want.same(t, gather(t, copied.Range(t.Context(), nil, nil)))
-	mustDo(t, copied.Verify(t.Context()))
+	must.Do(t, copied.Verify(t.Context()))
 	if s := copied.Stats(); s.BlockSize != 1024 {
 		t.Errorf("blocks of %d bytes", s.BlockSize)
 	}
@@ -413,14 +414,14 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestDBClose: operations that are under way when the DB is closed, and later ones, end; nothing that was
-// acknowledged is lost.
+// TestDBClose: operations that are under way when the DB is closed, and later ones, end; nothing
+// that was acknowledged is lost.
 func TestDBClose(t *testing.T) {
 	for range 5 {
 		dir := t.TempDir()
 		db := openDB(t, dir, kv.Options{NoSync: true})
 		s, err := db.Snapshot(t.Context())
-		mustDo(t, err)
+		must.Do(t, err)
 		var group sync.WaitGroup
 		var written [8]atomic.Int64
 		for g := range written {
@@ -441,9 +442,9 @@ func TestDBClose(t *testing.T) {
 			})
 		}
 		time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
-		mustDo(t, db.Close())
+		must.Do(t, db.Close())
 		group.Wait()
-		mustDo(t, s.Close())
+		must.Do(t, s.Close())
 		if _, err := db.Snapshot(t.Context()); !errors.Is(err, kv.ErrClosed) {
 			t.Errorf("Snapshot: %v", err)
 		}
@@ -464,8 +465,8 @@ func TestDBClose(t *testing.T) {
 	}
 }
 
-// TestDBContext: a context that has ended keeps an operation from starting; one that ends during a change leaves open
-// whether it was made.
+// TestDBContext: a context that has ended keeps an operation from starting; one that ends during a
+// change leaves open whether it was made.
 func TestDBContext(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{CommitDelay: 200 * time.Millisecond})
 	ended, cancel := context.WithCancel(t.Context())
@@ -485,16 +486,19 @@ func TestDBContext(t *testing.T) {
 	if err := db.Set(short, []byte("k"), []byte("v")); !errors.As(err, &op) || !op.Sent || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("meanwhile: %v", err)
 	}
-	mustDo(t, db.Set(t.Context(), []byte("l"), nil))
-	if got, err := db.Get(t.Context(), []byte("k")); err != nil || string(got) != "v" {
+	must.Do(t, db.Set(t.Context(), []byte("l"), nil))
+	if got, err := db.Get(t.Context(), []byte("k")); !errors.Is(err, kv.ErrNotFound) && (err != nil || string(got) != "v") {
 		t.Errorf("the change that was under way: %q, %v", got, err)
 	}
 }
 
 func TestDBTooLong(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{MaxKey: 10, MaxValue: 20})
+	if err := db.Apply(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "nil") {
+		t.Errorf("no batch: %v", err)
+	}
 	ctx, eleven, long := t.Context(), make([]byte, 11), make([]byte, 256)
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	b.Set(eleven, nil)
 	b.Set([]byte("k"), nil)
 	_, get := db.Get(ctx, long)
@@ -514,35 +518,14 @@ func TestDBTooLong(t *testing.T) {
 	}
 }
 
-// A batch that was not made by NewBatch is an error, and its changes are not made.
-func TestDBForeignBatch(t *testing.T) {
-	db, other := openDB(t, t.TempDir(), kv.Options{}), openDB(t, t.TempDir(), kv.Options{})
-	zero, filled, elsewhere := new(kv.Batch), new(kv.Batch), other.NewBatch()
-	filled.Set([]byte("k"), []byte("v"))
-	filled.Delete([]byte("k"))
-	elsewhere.Set([]byte("k"), []byte("v"))
-	for name, b := range map[string]*kv.Batch{"nil": nil, "zero": zero, "filled": filled, "of another": elsewhere} {
-		var op *kv.OpError
-		if err := db.Apply(t.Context(), b); !errors.As(err, &op) || op.Sent {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if _, err := db.Get(t.Context(), []byte("k")); err != kv.ErrNotFound {
-		t.Errorf("something has been changed: %v", err)
-	}
-	filled.Reset()
-	if n := filled.Len(); n != 0 {
-		t.Errorf("%d changes", n)
-	}
-}
-
-// TestOpenRefuses: what is wrong with a directory or with the options is said, and nothing is touched.
+// TestOpenRefuses: what is wrong with a directory or with the options is said, and nothing is
+// touched.
 func TestOpenRefuses(t *testing.T) {
 	store := t.TempDir()
 	db := openDB(t, store, kv.Options{BlockSize: 1024})
-	mustDo(t, db.Set(t.Context(), []byte("k"), []byte("v")))
+	must.Do(t, db.Set(t.Context(), []byte("k"), []byte("v")))
 	other := t.TempDir()
-	mustDo(t, openDB(t, other, kv.Options{BlockSize: 1024}).Close())
+	must.Do(t, openDB(t, other, kv.Options{BlockSize: 1024}).Close())
 	empty := filepath.Join(t.TempDir(), "empty")
 	for _, test := range []struct {
 		dir  string
@@ -554,13 +537,6 @@ func TestOpenRefuses(t *testing.T) {
 		{dir: store, o: kv.Options{ReadOnly: true}, is: kv.ErrLocked},
 		{dir: other, o: kv.Options{BlockSize: 2048}, says: "has blocks of 1024 bytes, not 2048"},
 		{dir: empty, o: kv.Options{ReadOnly: true}, says: "no store"},
-		{dir: empty, o: kv.Options{BlockSize: 500}, says: "500 is not within 512 to 131072"},
-		{dir: empty, o: kv.Options{CacheBytes: 1}, says: "a cache of 1 bytes"},
-		{dir: empty, o: kv.Options{MaxKey: -1}, says: "negative"},
-		{dir: empty, o: kv.Options{MaxValue: 256}, says: "256"},
-		{dir: empty, o: kv.Options{CommitDelay: time.Hour}, says: "CommitDelay 1h0m0s"},
-		{dir: empty, o: kv.Options{MinCommit: -1}, says: "MinCommit -1"},
-		{dir: empty, o: kv.Options{StorageCost: math.NaN()}, says: "storage cost NaN"},
 	} {
 		db, err := kv.Open(test.dir, test.o)
 		if err == nil {
@@ -581,8 +557,8 @@ func TestOpenRefuses(t *testing.T) {
 func TestDBReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	db := openDB(t, dir, kv.Options{})
-	mustDo(t, db.Set(t.Context(), []byte("k"), []byte("v")))
-	mustDo(t, db.Close())
+	must.Do(t, db.Set(t.Context(), []byte("k"), []byte("v")))
+	must.Do(t, db.Close())
 	before := dirContent(t, dir)
 	for _, wait := range []time.Duration{0, 1100 * time.Millisecond} { // housekeeping has its second
 		db := openDB(t, dir, kv.Options{ReadOnly: true})
@@ -594,7 +570,7 @@ func TestDBReadOnly(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		time.Sleep(wait)
-		mustDo(t, db.Verify(t.Context()))
+		must.Do(t, db.Verify(t.Context()))
 	}
 	before.same(t, dirContent(t, dir))
 }
@@ -604,37 +580,39 @@ func dirContent(t *testing.T, dir string) contents {
 	t.Helper()
 	c := contents{}
 	files, err := os.ReadDir(dir)
-	mustDo(t, err)
+	must.Do(t, err)
 	for _, f := range files {
 		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		mustDo(t, err)
+		must.Do(t, err)
 		c[f.Name()] = string(text)
 	}
 	return c
 }
 
-// TestDBCorrupt: a damaged page is an error that names the block, for those who need it and for Verify.
+// TestDBCorrupt: a damaged page is an error that names the block, for those who need it and for
+// Verify.
 func TestDBCorrupt(t *testing.T) {
 	dir := t.TempDir()
 	db := openDB(t, dir, kv.Options{BlockSize: 512, JournalBytes: -1})
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range 100 {
 		b.Set(fmt.Appendf(nil, "%060d", i), make([]byte, 50))
 	}
-	mustDo(t, db.Apply(t.Context(), b))
-	mustDo(t, db.Close())
+	must.Do(t, db.Apply(t.Context(), b))
+	must.Do(t, db.Close())
 	files, _ := filepath.Glob(filepath.Join(dir, "blks_*"))
 	text, err := os.ReadFile(files[len(files)-1])
-	mustDo(t, err)
-	// Not of the last commit, or that would be passed over: the store has one before it, with the same leaves.
+	must.Do(t, err)
+	// Not of the last commit, or that would be passed over: the store has one before it, with the
+	// same leaves.
 	at := bytes.Index(text, fmt.Appendf(nil, "%060d", 50))
 	db = openDB(t, dir, kv.Options{JournalBytes: -1})
-	mustDo(t, db.Set(t.Context(), []byte("z"), nil))
-	mustDo(t, db.Close())
+	must.Do(t, db.Set(t.Context(), []byte("z"), nil))
+	must.Do(t, db.Close())
 	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY, 0)
-	mustDo(t, err)
+	must.Do(t, err)
 	_, err = f.WriteAt([]byte("damage"), int64(at))
-	mustDo(t, errors.Join(err, f.Close()))
+	must.Do(t, errors.Join(err, f.Close()))
 
 	db = openDB(t, dir, kv.Options{})
 	_, get := db.Get(t.Context(), fmt.Appendf(nil, "%060d", 50))
@@ -658,11 +636,12 @@ func TestDBCorrupt(t *testing.T) {
 	}
 }
 
-// TestDBAllocations: reading into a buffer allocates nothing. (The race detector has a pool forget some of what is in it.)
+// TestDBAllocations: reading into a buffer allocates nothing. (The race detector has a pool forget
+// some of what is in it.)
 func TestDBAllocations(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
 	key := []byte("key")
-	mustDo(t, db.Set(t.Context(), key, []byte("value")))
+	must.Do(t, db.Set(t.Context(), key, []byte("value")))
 	buf := make([]byte, 0, 100)
 	if n := testing.AllocsPerRun(1000, func() { db.AppendGet(t.Context(), buf, key) }); n >= 1 {
 		t.Errorf("AppendGet allocates %v times", n)

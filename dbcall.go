@@ -1,7 +1,6 @@
 package kivaloo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -19,19 +18,25 @@ const (
 
 // dbCall is requests to the tree and their answers. It gets the answers on the tree's goroutine.
 //
-// Two have it: who waits, and the tree. Who waits may leave; the last one of both recycles it. Until both are
-// done with it, nothing that its requests point to may change.
+// Two have it: who waits, and the tree. Who waits may leave; the last one of both recycles it.
+// Until both are done with it, nothing that its requests point to may change.
 type dbCall struct {
 	batch    tree.Batch
 	requests []tree.Request
 	text     []byte // what requests point to
 
-	found bool   // Get: the key is there. A change: it was made
-	value []byte // Get: the value. Range: the pairs
-	last  bool   // Range: there is no more
-	next  []byte // Range: where to go on
-	err   error  // of any of the requests
+	atomic   bool // the requests are one commit
+	conflict int  // the number of the first condition that did not hold, or -1
 
+	found    bool   // Get: the key is there. A change: it was made
+	value    []byte // Get: the value. Scan: the pairs
+	n        int    // Scan: how many pairs
+	last     bool   // Scan: there is no more
+	next     []byte // Scan: where to go on
+	position uint64 // Watch: from which to go on
+	err      error  // of any of the requests
+
+	left    atomic.Bool   // nobody waits: changes that have not begun, and Watches, are dropped
 	done    chan struct{} // the tree is done with it; has room for one
 	holders atomic.Int32
 }
@@ -42,6 +47,7 @@ var dbCalls = sync.Pool{New: func() any { return &dbCall{done: make(chan struct{
 func newDBCall() *dbCall {
 	c := dbCalls.Get().(*dbCall)
 	c.holders.Store(2)
+	c.conflict = -1
 	return c
 }
 
@@ -55,11 +61,11 @@ func (c *dbCall) add(r tree.Request) {
 	c.requests = append(c.requests, r)
 }
 
-// do has the tree carry the requests of c out, all together, and waits for the answers. Then c is the caller's, who gives
-// it up by release. If it returns an error the caller has c no more; sent says whether the requests
-// may have been, or may still be, carried out.
+// do has the tree carry the requests of c out, all together, and waits for the answers. Then c is
+// the caller's, who gives it up by release. If it returns an error the caller has c no more; sent
+// says whether the requests may have been, or may still be, carried out.
 func (db *DB) do(ctx context.Context, c *dbCall) (sent bool, err error) {
-	c.batch = tree.Batch{Client: c, Requests: c.requests, Atomic: len(c.requests) > 1}
+	c.batch = tree.Batch{Client: c, Requests: c.requests, Atomic: c.atomic}
 	if err := ctx.Err(); err != nil {
 		c.holders.Add(-1)
 		c.release()
@@ -73,6 +79,7 @@ func (db *DB) do(ctx context.Context, c *dbCall) (sent bool, err error) {
 	select {
 	case <-c.done:
 	case <-ctx.Done():
+		c.left.Store(true)
 		c.release()
 		return true, ctx.Err()
 	}
@@ -105,38 +112,40 @@ func (c *dbCall) Value(_ *tree.Request, value []byte, found bool) {
 	c.value, c.found = append(c.value, value...), found
 }
 
-func (c *dbCall) Done(_ *tree.Request, done bool) { c.found = done }
+func (c *dbCall) Done(r *tree.Request, done bool) {
+	c.found = done
+	if !done && c.conflict < 0 && r.Op.Condition() {
+		c.conflict = int(r.ID)
+	}
+}
 
-func (c *dbCall) Pairs(r *tree.Request, _ int, next, pairs []byte) {
-	c.last = bytes.Equal(next, r.End)
+func (c *dbCall) Pairs(*tree.Request, int, []byte, []byte) {} // a DB asks for Scans
+
+func (c *dbCall) Scanned(_ *tree.Request, n int, more bool, next, pairs []byte) {
+	c.n, c.last = n, !more
 	c.next, c.value = append(c.next, next...), append(c.value, pairs...)
 }
 
+func (c *dbCall) Changed(_ *tree.Request, position uint64, _ int, changes []byte) {
+	c.position, c.value = position, append(c.value, changes...)
+}
+
 func (c *dbCall) Failed(_ *tree.Request, err error) { c.err = err }
-func (c *dbCall) Dropped(*tree.Request)             {}
+func (c *dbCall) Dropped(*tree.Request)             { c.err = ErrClosed }
 func (c *dbCall) Flush()                            {}
-func (c *dbCall) Abandoned() bool                   { return false }
+func (c *dbCall) Abandoned() bool                   { return c.left.Load() }
 
 func (c *dbCall) Release(*tree.Batch) {
 	c.done <- struct{}{}
 	c.release()
 }
 
-// nobody is the client of a tree.Batch without requests.
-type nobody struct{}
-
-func (nobody) Value(*tree.Request, []byte, bool)        {}
-func (nobody) Done(*tree.Request, bool)                 {}
-func (nobody) Pairs(*tree.Request, int, []byte, []byte) {}
-func (nobody) Failed(*tree.Request, error)              {}
-func (nobody) Dropped(*tree.Request)                    {}
-func (nobody) Release(*tree.Batch)                      {}
-func (nobody) Flush()                                   {}
-func (nobody) Abandoned() bool                          { return false }
-
-// certain reports whether a change that has failed with err has certainly not been made. Only a failed append leaves
-// that open.
+// certain reports whether a change that has failed with err has certainly not been made. Only a
+// failed append leaves that open.
 func certain(err error) bool {
+	if errors.Is(err, disk.ErrLeftBehind) && !errors.Is(err, tree.ErrReadOnly) {
+		return false
+	}
 	for _, e := range []error{tree.ErrReadOnly, tree.ErrStopped, tree.ErrSnapshotGone, tree.ErrCacheFull, disk.ErrNoSpace} {
 		if errors.Is(err, e) {
 			return true

@@ -5,21 +5,55 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
+	"sync"
 
 	"kivaloo/tree"
 )
 
 const (
-	// firstPieceBytes and lastPieceBytes are how much of a Range is gathered at a time: little at first, for most are
-	// short, and never more than stays in the processor's cache. Each piece shows the store at one moment.
+	// firstPieceBytes and lastPieceBytes are how much of a scan is gathered at a time: little at
+	// first, for most are short, and never more than stays in the processor's cache. Each piece
+	// shows the store at one moment.
 	firstPieceBytes = 4 << 10
 	lastPieceBytes  = 128 << 10
 	pieceGrowth     = 4
+
+	// getTogether is how many keys of a GetMany the tree is asked for at a time.
+	getTogether = 256
 )
 
-// Get returns the value of key, or ErrNotFound.
+// Get implements Reader.
 func (db *DB) Get(ctx context.Context, key []byte) ([]byte, error) {
 	return db.get(ctx, nil, key)
+}
+
+// AppendGet implements Reader.
+func (db *DB) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
+	return db.appendGet(ctx, nil, dst, key)
+}
+
+// Has implements Reader.
+func (db *DB) Has(ctx context.Context, key []byte) (bool, error) { return db.has(ctx, nil, key) }
+
+// GetMany implements Reader.
+func (db *DB) GetMany(ctx context.Context, keys ...[]byte) ([][]byte, error) {
+	return db.getMany(ctx, nil, keys)
+}
+
+// Range implements Reader.
+func (db *DB) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
+	return db.Scan(ctx, ScanOptions{Start: start, End: end})
+}
+
+// Scan implements Reader.
+func (db *DB) Scan(ctx context.Context, o ScanOptions) iter.Seq2[Pair, error] {
+	return scan(ctx, dbSource{db, nil}, o)
+}
+
+// Count implements Reader.
+func (db *DB) Count(ctx context.Context, o ScanOptions) (int64, error) {
+	return count(ctx, dbSource{db, nil}, o)
 }
 
 func (db *DB) get(ctx context.Context, at *tree.Snapshot, key []byte) ([]byte, error) {
@@ -30,10 +64,69 @@ func (db *DB) get(ctx context.Context, at *tree.Snapshot, key []byte) ([]byte, e
 	return value, nil
 }
 
-// AppendGet appends the value of key to dst and returns that, or dst and ErrNotFound. It
-// allocates nothing if dst has room.
-func (db *DB) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
-	return db.appendGet(ctx, nil, dst, key)
+func (db *DB) has(ctx context.Context, at *tree.Snapshot, key []byte) (bool, error) {
+	var room [MaxLen]byte
+	switch _, err := db.appendGet(ctx, at, room[:0], key); err {
+	case nil:
+		return true, nil
+	case ErrNotFound:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// getMany reads what is in memory by itself, and has the tree read the rest, many at a time.
+func (db *DB) getMany(ctx context.Context, at *tree.Snapshot, keys [][]byte) ([][]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, db.opError("get", false, err)
+	}
+	values := make([][]byte, len(keys))
+	var left []int // those that are not in memory
+	for i, key := range keys {
+		if len(key) > MaxLen {
+			return nil, db.opError("get", false, tooLong("key", len(key), MaxLen))
+		}
+		value, found, ok := db.readers.Get(at, []byte{}, key)
+		if !ok {
+			left = append(left, i)
+		} else if found {
+			values[i] = value
+		}
+	}
+	for len(left) > 0 {
+		now := left[:min(len(left), getTogether)]
+		if err := db.askMany(ctx, at, keys, values, now); err != nil {
+			return nil, err
+		}
+		left = left[len(now):]
+	}
+	return values, nil
+}
+
+// askMany has the tree read those of keys whose numbers are in which.
+func (db *DB) askMany(ctx context.Context, at *tree.Snapshot, keys, values [][]byte, which []int) error {
+	var asking sync.WaitGroup
+	errs := make([]error, len(which))
+	for n, i := range which {
+		asking.Go(func() {
+			value, err := db.askGet(ctx, at, []byte{}, keys[i])
+			switch err {
+			case nil:
+				values[i] = value
+			case ErrNotFound:
+			default:
+				errs[n] = err
+			}
+		})
+	}
+	asking.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendGet is AppendGet for the committed tree or, if at is not nil, a snapshot.
@@ -68,93 +161,57 @@ func (db *DB) askGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([
 	return append(dst, c.value...), nil
 }
 
-// Range returns the pairs with start <= key < end, in ascending order of the keys as byte strings. An empty end
-// means up to the last key. An error comes with an empty pair and is the last thing there is. A pair is valid until the
-// loop goes on.
-//
-// The pairs are read some at a time, as they are used up: what others change meanwhile may or may not be seen. For one
-// moment throughout there is Snapshot. start and end must not be changed before the loop has ended.
-func (db *DB) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
-	return db.scan(ctx, nil, start, end)
+// dbSource is a DB or, if at is not nil, a snapshot of it, as a scan reads it.
+type dbSource struct {
+	db *DB
+	at *tree.Snapshot
 }
 
-// scan is Range for the committed tree or, if at is not nil, a snapshot.
-func (db *DB) scan(ctx context.Context, at *tree.Snapshot, start, end []byte) iter.Seq2[Pair, error] {
-	return func(yield func(Pair, error) bool) {
-		if err := checkBounds(start, end); err != nil {
-			yield(Pair{}, db.opError("range", false, err))
-			return
-		}
-		for p, err := range db.pieces(ctx, at, start, end, firstPieceBytes) {
-			if err != nil {
-				yield(Pair{}, db.opError("range", false, err))
-				return
-			}
-			for key, value := range p.All() {
-				if !yield(Pair{key, value}, nil) {
-					return
-				}
-			}
-		}
-	}
-}
+// dbPiece is what a piece of a scan of a DB is read into.
+type dbPiece = tree.Piece
 
-// pieces returns the pairs from start to end in pieces, of about size bytes at first. Each is valid until the loop goes on. It
-// ends with the piece that says that it is the last, or with an error.
-func (db *DB) pieces(ctx context.Context, at *tree.Snapshot, start, end []byte, size int) iter.Seq2[*tree.Piece, error] {
-	return func(yield func(*tree.Piece, error) bool) {
-		if len(end) > 0 && bytes.Compare(start, end) >= 0 {
-			return
-		}
-		var p tree.Piece
-		for from := start; ; from = p.Next {
-			if err := db.fill(ctx, at, &p, from, end, size); err != nil {
-				yield(nil, err)
-				return
-			}
-			if !yield(&p, nil) || p.Last {
-				return
-			}
-			size = min(pieceGrowth*size, lastPieceBytes)
-		}
-	}
-}
-
-// fill puts pairs from a key on into p, about size bytes of them, and where to go on. from may be p.Next.
-func (db *DB) fill(ctx context.Context, at *tree.Snapshot, p *tree.Piece, from, end []byte, size int) error {
-	if err := ctx.Err(); err != nil {
+func (s dbSource) piece(ctx context.Context, q *query, p *piece) error {
+	p.size = min(max(firstPieceBytes, pieceGrowth*p.size), lastPieceBytes)
+	if err := s.fill(ctx, q, &p.db, p.size); err != nil {
 		return err
 	}
-	if db.readers.Range(at, p, from, end, size) {
-		return nil
-	}
-	c := newDBCall()
-	c.add(tree.Request{Op: tree.Range, Key: from, End: end, Max: lastPieceBytes, At: at})
-	if _, err := db.do(ctx, c); err != nil {
-		return err
-	}
-	defer c.release()
-	if !c.last && bytes.Compare(c.next, from) <= 0 {
-		return fmt.Errorf("the range from %q has come to no end, and goes on at %q", from, c.next)
-	}
-	p.Keys, p.Values = p.Keys[:0], p.Values[:0]
-	for rest := c.value; len(rest) > 0; {
-		k := 1 + int(rest[0])
-		v := k + 1 + int(rest[k])
-		p.Keys, p.Values = append(p.Keys, rest[:k]...), append(p.Values, rest[k:v]...)
-		rest = rest[v:]
-	}
-	p.Last = c.last
-	p.Next = append(p.Next[:0], c.next...)
+	p.keys, p.values, p.n, p.more, p.next = p.db.Keys, p.db.Values, int64(p.db.N), !p.db.Last, p.db.Next
 	return nil
 }
 
-func checkBounds(start, end []byte) error {
-	switch {
-	case len(start) > MaxLen:
-		return tooLong("key", len(start), MaxLen)
-	case len(end) > MaxLen:
-		return tooLong("end key", len(end), MaxLen)
+func (s dbSource) opError(op string, sent bool, err error) error {
+	return s.db.opError(op, sent, err)
+}
+
+// fill puts the first pairs of q into p, about size bytes of them, and where to go on.
+func (s dbSource) fill(ctx context.Context, q *query, p *tree.Piece, size int) error {
+	if err := ctx.Err(); err != nil {
+		return err
 	}
+	r := tree.Request{Op: tree.Scan, Key: q.start, End: q.end, Max: uint32(size), Limit: uint32(min(q.limit, math.MaxUint32)), At: s.at,
+		Reverse: q.reverse, KeysOnly: q.keysOnly, CountOnly: q.countOnly}
+	if s.db.readers.Scan(&r, p) {
+		return nil
+	}
+	c := newDBCall()
+	r.Max = lastPieceBytes
+	c.add(r)
+	if _, err := s.db.do(ctx, c); err != nil {
+		return err
+	}
+	defer c.release()
+	if !c.last && (!q.reverse && bytes.Compare(c.next, q.start) <= 0 || q.reverse && len(q.end) > 0 && bytes.Compare(c.next, q.end) >= 0) {
+		return fmt.Errorf("the range from %q to %q has come to no end, and goes on at %q", q.start, q.end, c.next)
+	}
+	p.Keys, p.Values, p.N, p.Last = p.Keys[:0], p.Values[:0], c.n, c.last
+	for rest := c.value; len(rest) > 0; {
+		var key, value []byte
+		key, rest = rest[:1+int(rest[0])], rest[1+int(rest[0]):]
+		if !q.keysOnly {
+			value, rest = rest[:1+int(rest[0])], rest[1+int(rest[0]):]
+		}
+		p.Keys, p.Values = append(p.Keys, key...), append(p.Values, value...)
+	}
+	p.Next = append(p.Next[:0], c.next...)
 	return nil
 }

@@ -26,33 +26,42 @@ type Stats struct {
 	MemtableBytes int64 // memory that memtables take
 	JournalBytes  int64 // of the journal that opening the store would replay now
 	Flushes       int64 // memtables that have been written into pages
+
+	ScrubPasses   int64   // over the whole store that have ended: see Options.ScrubRate
+	ScrubProgress float64 // of the pass under way, 0 to 1; 1 between passes
+	ScrubBytes    int64   // that have been read for that
+	DamagedBlocks int64   // that were found damaged, and have not been freed since
 }
 
 // Stats returns the state of the store; nothing when the DB has been closed.
 func (db *DB) Stats() Stats {
 	var s tree.Stats
-	_ = db.on(func(t *tree.Tree) { s = t.Stats() })
+	if db.on(func(t *tree.Tree) { s = t.Stats() }) != nil {
+		return Stats{}
+	}
+	scrub := db.store.Scrubbed()
 	return Stats{
 		BlockSize: s.BlockSize, Height: s.Height, Pages: int64(s.Pages), DiskBytes: int64(s.Blocks) * int64(s.BlockSize),
 		StuckBytes:  int64(s.Stuck) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
 		Memtables: s.Memtables, MemtableBytes: s.MemtableBytes, JournalBytes: s.Journal, Flushes: int64(s.Flushes),
+		ScrubPasses: int64(scrub.Passes), ScrubProgress: scrub.Progress, ScrubBytes: int64(scrub.Bytes), DamagedBlocks: int64(scrub.Damaged),
 	}
 }
 
-// Event is something that a DB does now and then, and that its users may feel: "cleaning" (old pages
-// are rewritten, so that space can be freed), "flush" (a memtable is written into pages), "fsync stall"
-// (the disk took long), "snapshot" (one was open, so that nothing was freed).
+// Event is something that a DB does now and then, and that its users may feel: "cleaning" (old
+// pages are rewritten, so that space can be freed), "flush" (a memtable is written into pages),
+// "fsync stall" (the disk took long), "snapshot" (one was open, so that nothing was freed).
 type Event = actors.Event
 
-// Events returns the events that ended from number n on, the first being 0, and then those under way.
-// With next as n, the next call returns later ones. The latest 1024 are kept.
+// Events returns the events that ended from number n on, the first being 0, and then those under
+// way. With next as n, the next call returns later ones. The latest 1024 are kept.
 func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.Since(n) }
 
-// Verify flushes, reads every page of the resulting tree from the disk, and checks everything that must
-// hold. Changes go on meanwhile. The error is the first fault, a *CorruptionError, or an error of the
-// disk.
+// Verify flushes, reads every page of the resulting tree from the disk, and checks everything that
+// must hold. Changes go on meanwhile. The error is the first fault, a *CorruptionError, or an error
+// of the disk.
 func (db *DB) Verify(ctx context.Context) error {
 	if _, err := db.verify(ctx); err != nil {
 		return db.opError("verify", false, err)
@@ -97,8 +106,8 @@ func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
 	return nil
 }
 
-// checkTree reads every page under root. If the DB is closed meanwhile, it returns ErrClosed, and Close
-// waits for it.
+// checkTree reads every page under root. If the DB is closed meanwhile, it returns ErrClosed, and
+// Close waits for it.
 func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, error) {
 	db.using.RLock()
 	if db.closed {
@@ -122,7 +131,8 @@ func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, erro
 	return report, nil
 }
 
-// flushed returns a snapshot of all that has been acknowledged, when all its pages are in the store, and its root.
+// flushed returns a snapshot of all that has been acknowledged, when all its pages are in the
+// store, and its root.
 func (db *DB) flushed(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
 	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeFlushed(name, got) })
 	if err == nil {

@@ -13,31 +13,31 @@ import (
 
 // connect opens a session: one whose server has told its limits.
 func (c *Client) connect(ctx context.Context) (*session, error) {
-	conn, err := dial(ctx, c.addr, c.options.tls)
+	conn, err := dial(ctx, c.addr, c.options.TLS)
 	if err != nil {
 		return nil, &OpError{Op: "dial", Addr: c.addr, Err: err}
 	}
-	limits, err := hello(ctx, conn)
+	limits, extensions, err := hello(ctx, conn)
 	if err != nil {
 		conn.Close()
 		return nil, &OpError{Op: "dial", Addr: c.addr, Err: err}
 	}
-	return newSession(c.addr, conn, c.options.window, limits), nil
+	return newSession(conn, c, limits, extensions), nil
 }
 
-// hello asks for the limits, which shows whether the other end is a server. It reads nothing that
-// comes after the answer.
-func hello(ctx context.Context, conn net.Conn) (Params, error) {
+// hello asks for the limits, which shows whether the other end is a server, and whether it offers
+// extensions. It reads nothing that comes after the answer.
+func hello(ctx context.Context, conn net.Conn) (limits Params, extensions bool, err error) {
 	request := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeParams})
 	answer, err := wire.Ask(ctx, conn, request, maxHelloBytes)
 	if err != nil {
-		return Params{}, err
+		return Params{}, false, err
 	}
-	p, err := parseParams(answer)
+	maxKey, maxValue, offered, err := wire.ParseKVHello(answer)
 	if err != nil {
-		return Params{}, fmt.Errorf("%w: %w", ErrNotKivaloo, err)
+		return Params{}, false, fmt.Errorf("%w: %w", ErrNotKivaloo, err)
 	}
-	return p, nil
+	return newParams(maxKey, maxValue), offered&wire.Extensions1 != 0, nil
 }
 
 // dial connects to addr, with TLS unless config is nil.

@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
-// moves are what can happen to the path of an open store, which is at place/ours. Another store takes it: that at
-// place/other.
+// moves are what can happen to the path of an open store, which is at place/ours. Another store
+// takes it: that at place/other.
 var moves = []struct {
 	name string
 	// open opens the store at ours by some path.
@@ -24,20 +25,20 @@ var moves = []struct {
 		name: "renamed",
 		open: func(t *testing.T, place string, open func(string)) { open(place + "/ours") },
 		turn: func(t *testing.T, place string) (string, string) {
-			mustDo(t, os.Rename(place+"/ours", place+"/moved"))
-			mustDo(t, os.Rename(place+"/other", place+"/ours"))
+			must.Do(t, os.Rename(place+"/ours", place+"/moved"))
+			must.Do(t, os.Rename(place+"/other", place+"/ours"))
 			return place + "/moved", place + "/ours"
 		},
 	},
 	{
 		name: "link turned",
 		open: func(t *testing.T, place string, open func(string)) {
-			mustDo(t, os.Symlink("ours", place+"/link"))
+			must.Do(t, os.Symlink("ours", place+"/link"))
 			open(place + "/link")
 		},
 		turn: func(t *testing.T, place string) (string, string) {
-			mustDo(t, os.Symlink("other", place+"/link.new"))
-			mustDo(t, os.Rename(place+"/link.new", place+"/link"))
+			must.Do(t, os.Symlink("other", place+"/link.new"))
+			must.Do(t, os.Rename(place+"/link.new", place+"/link"))
 			return place + "/ours", place + "/other"
 		},
 	},
@@ -48,8 +49,8 @@ var moves = []struct {
 			open("ours")
 		},
 		turn: func(t *testing.T, place string) (string, string) {
-			mustDo(t, os.Mkdir(place+"/elsewhere", 0o700))
-			mustDo(t, os.Rename(place+"/other", place+"/elsewhere/ours"))
+			must.Do(t, os.Mkdir(place+"/elsewhere", 0o700))
+			must.Do(t, os.Rename(place+"/other", place+"/elsewhere/ours"))
 			t.Chdir(place + "/elsewhere")
 			return place + "/ours", place + "/elsewhere/ours"
 		},
@@ -62,7 +63,7 @@ func content(t *testing.T, dir string) contents {
 	all := contents{}
 	for _, name := range names(t, dir) {
 		bytes, err := os.ReadFile(filepath.Join(dir, name))
-		mustDo(t, err)
+		must.Do(t, err)
 		all[name] = string(bytes)
 	}
 	return all
@@ -76,7 +77,7 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 			place := t.TempDir()
 			n := 0
 			fill := func(db *kivaloo.DB, want contents, commits int) {
-				b := db.NewBatch()
+				b := new(kivaloo.Batch)
 				for range commits {
 					for range 100 {
 						k, v := fmt.Sprintf("%05d", n%3000), fmt.Sprint(n)
@@ -84,26 +85,26 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 						b.Set([]byte(k), []byte(v))
 						n++
 					}
-					mustDo(t, db.Apply(t.Context(), b))
+					must.Do(t, db.Apply(t.Context(), b))
 				}
 			}
 			want, wantOther := contents{}, contents{}
 			other, err := kivaloo.Open(place+"/other", o)
-			mustDo(t, err)
+			must.Do(t, err)
 			fill(other, wantOther, 5)
-			mustDo(t, other.Close())
+			must.Do(t, other.Close())
 			before := content(t, place+"/other")
 
 			var db *kivaloo.DB
-			mustDo(t, os.Mkdir(place+"/ours", 0o700))
+			must.Do(t, os.Mkdir(place+"/ours", 0o700))
 			move.open(t, place, func(dir string) { db, err = kivaloo.Open(dir, o) })
-			mustDo(t, err)
+			must.Do(t, err)
 			fill(db, want, 5)
 			files := names(t, place+"/ours")
 			oursIs, otherIs := move.turn(t, place)
 			fill(db, want, 60)
 			want.same(t, gather(t, db.Range(t.Context(), nil, nil)))
-			mustDo(t, db.Close())
+			must.Do(t, db.Close())
 			if now := names(t, oursIs); now[0] == files[0] {
 				t.Errorf("no file was removed: %v, now %v", files, now)
 			}
@@ -134,22 +135,23 @@ func (r *readerWith) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Restore makes the store beside the directory that was there when it began, and nothing anywhere else.
+// Restore makes the store beside the directory that was there when it began, and nothing anywhere
+// else.
 func TestRestoreStaysInItsDirectory(t *testing.T) {
 	db, want := filled(t, 30_000)
 	var backup bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &backup))
+	must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{}))
 	for _, fails := range []bool{false, true} {
 		place := t.TempDir()
-		mustDo(t, os.Mkdir(place+"/parent", 0o700))
+		must.Do(t, os.Mkdir(place+"/parent", 0o700))
 		r := &readerWith{rest: backup.Bytes(), do: func() {
-			mustDo(t, os.Rename(place+"/parent", place+"/moved"))
-			mustDo(t, os.Mkdir(place+"/parent", 0o700))
+			must.Do(t, os.Rename(place+"/parent", place+"/moved"))
+			must.Do(t, os.Mkdir(place+"/parent", 0o700))
 		}}
 		if fails {
 			r.rest = r.rest[:len(r.rest)-1]
 		}
-		err := kivaloo.Restore(t.Context(), r, place+"/parent/dir", kivaloo.Options{})
+		err := kivaloo.Restore(t.Context(), r, place+"/parent/dir", kivaloo.Options{}, kivaloo.RestoreOptions{})
 		if left := names(t, place+"/parent"); len(left) != 0 {
 			t.Errorf("the other directory has %v", left)
 		}
@@ -159,7 +161,7 @@ func TestRestoreStaysInItsDirectory(t *testing.T) {
 			}
 			continue
 		}
-		mustDo(t, err)
+		must.Do(t, err)
 		want.same(t, gather(t, openDB(t, place+"/moved/dir", kivaloo.Options{}).Range(t.Context(), nil, nil)))
 	}
 }

@@ -4,7 +4,7 @@
 // Dial connects to a running server (kivaloo serve, or the kivaloo-kvlds
 // daemon):
 //
-//	c, err := kivaloo.Dial(ctx, "./kivaloo-data/kivaloo.sock")
+//	c, err := kivaloo.Dial(ctx, "./kivaloo-data/kivaloo.sock", kivaloo.DialOptions{})
 //	err = c.Set(ctx, []byte("greeting"), []byte("hello"))
 //	value, err := c.Get(ctx, []byte("greeting"))
 //
@@ -12,8 +12,11 @@
 //
 //	db, err := kivaloo.Open("./data", kivaloo.Options{})
 //
-// Both are a Store, so that a program can have either. A DB also has atomic batches, snapshots, and
-// checkpoints: copies made while it is in use.
+// OpenMemory makes a store that is gone after Close, for tests. All of them are a Store, with
+// atomic batches and conditions, snapshots, and changes to watch, so that a program can have any. A
+// DB also has checkpoints: copies made while it is in use.
+//
+// A server of the C original has single keys and ranges only. The rest is ErrUnsupported there.
 //
 // # Client
 //
@@ -38,7 +41,7 @@
 //   - When a context ends, its caller stops waiting and the connection lives on.
 //   - An answer that makes no sense fails the request that it is for. When the
 //     stream itself cannot be trusted any more, or ends, everything outstanding fails
-//     and so does every later request. WithReconnect has later requests wait for a
+//     and so does every later request. DialOptions.Reconnect has later requests wait for a
 //     new connection instead.
 //
 // # DB
@@ -54,18 +57,6 @@
 //
 // Changes stay in a memtable until a flush writes them into pages. A Close flushes.
 //
-// A DB serves one process. Several processes at once can use a store that kivaloo serve keeps, each as
-// a client.
-//
-// # Reading order
-//
-// store.go, client.go, range.go, pipeline.go, errors.go and options.go are the interface of a
-// Client; call.go takes a request from its caller to its answer, session.go is
-// one connection, dial.go makes one, reconnect.go replaces it; limits.go has the limits.
-//
-// db.go opens a DB; dbread.go, dbwrite.go, batch.go, snapshot.go and dbstate.go are its methods,
-// dbcall.go is a request to its tree, checkpoint.go copies it.
-//
-// Backups: clientbackup.go and dbbackup.go make them, restore.go makes a store of one, backupfile.go has
-// their format, and backupposition.go finds where an interrupted one goes on.
+// A DB serves one process. Several processes at once can use a store that kivaloo serve keeps, each
+// as a client.
 package kivaloo

@@ -12,15 +12,19 @@ import (
 // Errors that callers tell apart with errors.Is.
 var (
 	// ErrNotFound: there is no such key.
-	ErrNotFound = errors.New("no such key")
+	ErrNotFound = errors.New("kivaloo: no such key")
 	// ErrClosed: the Client, DB or Snapshot has been closed.
 	ErrClosed = errors.New("closed")
 	// ErrTooLong: a key or a value is longer than the store takes. Nothing was sent.
 	ErrTooLong = errors.New("too long")
 	// ErrLocked: another process has the store open.
 	ErrLocked = disk.ErrLocked
-	// ErrNotKivaloo: what answers at the address is no server of pairs. The error says what it seems to be.
+	// ErrNotKivaloo: what answers at the address is no server of pairs. The error says what it
+	// seems to be.
 	ErrNotKivaloo = wire.ErrNotKivaloo
+	// ErrUnsupported: the server is one of the original's, or behind something that is, and does
+	// not offer this. Nothing was sent.
+	ErrUnsupported = errors.New("the server does not offer this")
 	// ErrReadOnly: the change was not made, because the store was opened for reading
 	// only, or because nothing can be made durable any more.
 	ErrReadOnly = tree.ErrReadOnly
@@ -43,7 +47,10 @@ func (e *CorruptionError) Unwrap() error { return e.Err }
 // ErrClosed, ErrTooLong, the error of a context, wire.ErrBadRecord for an answer
 // that made no sense, or what ended the connection.
 type OpError struct {
-	Op   string // "dial", "params", "get", "set", "add", "modify", "cas", "delete", "cad", "range", "backup" or "pipeline"
+	// Op is "open", "dial", "params", "get", "set", "add", "modify", "cas", "delete", "cad",
+	// "scan", "range", "count", "batch", "delete range", "update", "load", "snapshot", "release",
+	// "watch", "backup", "restore", "salvage", "checkpoint", "verify", "close" or "pipeline".
+	Op   string
 	Addr string // of the server, as it was given to Dial, or the directory, as it was given to Open
 
 	// Sent is false if the operation certainly had no effect. If it is true the
@@ -54,7 +61,7 @@ type OpError struct {
 }
 
 func (e *OpError) Error() string {
-	s := e.Op + " at " + e.Addr + ": " + e.Err.Error()
+	s := "kivaloo: " + e.Op + " at " + e.Addr + ": " + e.Err.Error()
 	if e.Sent && e.changes() {
 		s += " (the request was sent and may have taken effect)"
 	}
@@ -63,10 +70,18 @@ func (e *OpError) Error() string {
 
 func (e *OpError) Unwrap() error { return e.Err }
 
+// cause returns what an *OpError is about, for an error that says more than that, or err.
+func cause(err error) error {
+	if op := (*OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
 // changes reports whether Op can change the store.
 func (e *OpError) changes() bool {
 	switch e.Op {
-	case "dial", "params", "get", "range", "backup":
+	case "dial", "params", "get", "update", "range", "scan", "count", "snapshot", "release", "watch", "backup":
 		return false
 	}
 	return true
@@ -77,7 +92,7 @@ func opName(typ uint32) string {
 	switch typ {
 	case wire.TypeParams:
 		return "params"
-	case wire.TypeGet:
+	case wire.TypeGet, wire.TypeGetAt:
 		return "get"
 	case wire.TypeSet:
 		return "set"
@@ -93,6 +108,18 @@ func opName(typ uint32) string {
 		return "cad"
 	case wire.TypeBackup:
 		return "backup"
+	case wire.TypeScan:
+		return "scan"
+	case wire.TypeApply:
+		return "batch"
+	case wire.TypeSnapshot:
+		return "snapshot"
+	case wire.TypeRelease:
+		return "release"
+	case wire.TypeWatch, wire.TypeUnwatch:
+		return "watch"
+	case wire.TypeDeleteRange:
+		return "delete range"
 	default:
 		return "range"
 	}

@@ -19,7 +19,7 @@ func ExampleDB_Backup() {
 	ctx := context.Background()
 
 	var backup bytes.Buffer // most often a file, or a connection to where it is kept
-	if err := db.Backup(ctx, &backup); err != nil {
+	if err := db.Backup(ctx, &backup, kivaloo.BackupOptions{}); err != nil {
 		log.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "restored")
@@ -27,7 +27,7 @@ func ExampleDB_Backup() {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := kivaloo.Restore(ctx, &backup, filepath.Join(dir, "store"), kivaloo.Options{}); err != nil {
+	if err := kivaloo.Restore(ctx, &backup, filepath.Join(dir, "store"), kivaloo.Options{}, kivaloo.RestoreOptions{}); err != nil {
 		log.Fatal(err)
 	}
 	restored, err := kivaloo.Open(filepath.Join(dir, "store"), kivaloo.Options{})
@@ -47,11 +47,11 @@ func ExampleRestore() {
 	ctx := context.Background()
 
 	var backup bytes.Buffer
-	if err := db.Backup(ctx, &backup); err != nil {
+	if err := db.Backup(ctx, &backup, kivaloo.BackupOptions{}); err != nil {
 		log.Fatal(err)
 	}
 	backup.Truncate(backup.Len() - 1)
-	err := kivaloo.Restore(ctx, &backup, "./never-made", kivaloo.Options{})
+	err := kivaloo.Restore(ctx, &backup, "./never-made", kivaloo.Options{}, kivaloo.RestoreOptions{})
 	fmt.Println(errors.Is(err, kivaloo.ErrBadBackup))
 	_, err = os.Stat("./never-made")
 	fmt.Println(os.IsNotExist(err))
@@ -65,13 +65,13 @@ func ExampleClient_Backup() {
 	defer c.Close()
 
 	var backup bytes.Buffer
-	err := c.Backup(context.Background(), &backup)
+	err := c.Backup(context.Background(), &backup, kivaloo.BackupOptions{})
 	fmt.Println(backup.Len() > 0, err)
 	// Output: true <nil>
 }
 
 // A backup to a file that an earlier run may have begun.
-func ExampleResumeBackup() {
+func ExampleBackupOptions_resume() {
 	c := dial()
 	defer c.Close()
 	ctx := context.Background()
@@ -89,7 +89,7 @@ func ExampleResumeBackup() {
 			_, err = file.Seek(position.Offset(), io.SeekStart)
 		}
 		if err == nil {
-			err = c.Backup(ctx, file, kivaloo.ResumeBackup(position))
+			err = c.Backup(ctx, file, kivaloo.BackupOptions{Resume: position})
 		}
 	}
 	if errors.Is(err, kivaloo.ErrBadBackup) || errors.Is(err, kivaloo.ErrSnapshotGone) { // there is none, or it is too late
@@ -97,7 +97,7 @@ func ExampleResumeBackup() {
 			_, err = file.Seek(0, io.SeekStart)
 		}
 		if err == nil {
-			err = c.Backup(ctx, file)
+			err = c.Backup(ctx, file, kivaloo.BackupOptions{})
 		}
 	}
 	if err == nil {

@@ -16,7 +16,7 @@ import (
 func ExampleDial() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // to connect
 	defer cancel()
-	c, err := kivaloo.Dial(ctx, serverAddr) // with a real server: "./kivaloo-data/kivaloo.sock"
+	c, err := kivaloo.Dial(ctx, serverAddr, kivaloo.DialOptions{}) // with a real server: "./kivaloo-data/kivaloo.sock"
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -31,8 +31,8 @@ func ExampleDial() {
 }
 
 // dial connects to the server of the examples.
-func dial(options ...kivaloo.Option) *kivaloo.Client {
-	c, err := kivaloo.Dial(context.Background(), serverAddr, options...)
+func dial() *kivaloo.Client {
+	c, err := kivaloo.Dial(context.Background(), serverAddr, kivaloo.DialOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,8 +40,11 @@ func dial(options ...kivaloo.Option) *kivaloo.Client {
 }
 
 // A service connects once, and goes on when its server is restarted.
-func ExampleWithReconnect() {
-	c := dial(kivaloo.WithReconnect())
+func ExampleDialOptions_reconnect() {
+	c, err := kivaloo.Dial(context.Background(), serverAddr, kivaloo.DialOptions{Reconnect: true})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer c.Close()
 
 	// While there is no connection a request waits for the next, so a deadline is
@@ -53,7 +56,7 @@ func ExampleWithReconnect() {
 }
 
 // A client of a server in the network, with a certificate that the server knows.
-func ExampleWithTLS() {
+func ExampleDialOptions_tls() {
 	certificate, err := tls.LoadX509KeyPair("client.pem", "client-key.pem")
 	if err != nil {
 		log.Fatal(err)
@@ -65,19 +68,22 @@ func ExampleWithTLS() {
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(authority)
 
-	c, err := kivaloo.Dial(context.Background(), "db.example.org:9000", kivaloo.WithTLS(&tls.Config{
+	c, err := kivaloo.Dial(context.Background(), "db.example.org:9000", kivaloo.DialOptions{TLS: &tls.Config{
 		Certificates: []tls.Certificate{certificate},
 		RootCAs:      trusted,
-	}))
+	}})
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer c.Close()
 }
 
-func ExampleWithWindow() {
+func ExampleDialOptions_window() {
 	// At most 16 requests at a time, so that this client leaves room for others.
-	c := dial(kivaloo.WithWindow(16))
+	c, err := kivaloo.Dial(context.Background(), serverAddr, kivaloo.DialOptions{Window: 16})
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer c.Close()
 
 	fmt.Println(c.Set(context.Background(), []byte("modest"), []byte("yes")))
@@ -339,4 +345,27 @@ func ExampleStore() {
 	defer c.Close()
 	fmt.Println(greet(ctx, c, "world"))
 	// Output: <nil>
+}
+
+// What becomes of the connection, for a health check or a metric.
+func ExampleDialOptions_onEvent() {
+	c, err := kivaloo.Dial(context.Background(), serverAddr, kivaloo.DialOptions{
+		Reconnect: true,
+		Timeout:   5 * time.Second,
+		OnEvent:   func(e kivaloo.ConnEvent) { fmt.Println(e.Kind) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	// Output: connected
+}
+
+func ExampleClient_Stats() {
+	c := dial()
+	defer c.Close()
+	c.Set(context.Background(), []byte("k"), []byte("v"))
+	s := c.Stats()
+	fmt.Println(s.Requests, s.Answers, s.Connected)
+	// Output: 1 1 true
 }

@@ -11,7 +11,8 @@ import (
 	"kivaloo"
 )
 
-// fruit returns a DB with a few pairs, in a directory that is gone when the function is called that comes with it.
+// fruit returns a DB with a few pairs, in a directory that is gone when the function is called that
+// comes with it.
 func fruit() (db *kivaloo.DB, done func()) {
 	dir, err := os.MkdirTemp("", "fruit")
 	if err != nil {
@@ -20,7 +21,7 @@ func fruit() (db *kivaloo.DB, done func()) {
 	if db, err = kivaloo.Open(dir, kivaloo.Options{}); err != nil {
 		log.Fatal(err)
 	}
-	b := db.NewBatch()
+	b := new(kivaloo.Batch)
 	for i, name := range []string{"apple", "banana", "cherry", "date"} {
 		b.Set([]byte(name), fmt.Append(nil, i+1))
 	}
@@ -53,6 +54,18 @@ func ExampleOpen() {
 	value, err := db.Get(ctx, []byte("greeting"))
 	fmt.Printf("%s %v\n", value, err)
 	// Output: hello <nil>
+}
+
+// A store for a test.
+func ExampleOpenMemory() {
+	db, err := kivaloo.OpenMemory(kivaloo.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close() // after that there is nothing left of it
+	ctx := context.Background()
+	fmt.Println(db.Set(ctx, []byte("k"), []byte("v")))
+	// Output: <nil>
 }
 
 // A store that another process has open cannot be opened.
@@ -199,7 +212,7 @@ func ExampleDB_Params() {
 func ExampleDB_Apply() {
 	db, done := fruit()
 	defer done()
-	b := db.NewBatch()
+	b := new(kivaloo.Batch)
 	b.Delete([]byte("apple"))
 	b.Set([]byte("apricot"), []byte("1"))
 	if err := db.Apply(context.Background(), b); err != nil {
@@ -207,7 +220,7 @@ func ExampleDB_Apply() {
 	}
 	_, err := db.Get(context.Background(), []byte("apple"))
 	fmt.Println(err)
-	// Output: no such key
+	// Output: kivaloo: no such key
 }
 
 func ExampleDB_Snapshot() {
@@ -280,12 +293,12 @@ func ExampleDB_Stats() {
 	// Output: 2048 1 1
 }
 
-// A pair is valid until the loop goes on; a clone stays.
+// In the fast form a pair is valid until the loop goes on; a clone stays.
 func ExamplePair_Clone() {
 	db, done := fruit()
 	defer done()
 	var kept []kivaloo.Pair
-	for pair, err := range db.Range(context.Background(), nil, []byte("c")) {
+	for pair, err := range db.Scan(context.Background(), kivaloo.ScanOptions{End: []byte("c"), Borrow: true}) {
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -2,7 +2,9 @@ package kivaloo
 
 import "time"
 
-// KeepSnapshotEvery changes how often a backup tells the server that its snapshot is still in use.
-func KeepSnapshotEvery(every time.Duration) BackupOption {
-	return func(o *backupOptions) { o.keepEvery = every }
+// KeepSnapshotEvery returns o with another interval at which a backup tells the server that its
+// snapshot is still in use.
+func (o BackupOptions) KeepSnapshotEvery(every time.Duration) BackupOptions {
+	o.keepEvery = every
+	return o
 }

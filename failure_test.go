@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // operations calls every method once, on a key of its own.
@@ -55,21 +57,21 @@ func TestMalformedAnswers(t *testing.T) {
 		{"absent and more", append(status(1), 0), []uint32{wire.TypeGet}},
 		{"value cut off", append(status(0), 2, 'x'), []uint32{wire.TypeGet}},
 		{"value and more", append(status(0), 1, 'x', 'y'), []uint32{wire.TypeGet}},
-		{"fewer pairs than said", wire.AppendKVPairs(nil, 2, nil, appendPair(nil, "k", "v")), []uint32{wire.TypeRange}},
-		{"more pairs than said", wire.AppendKVPairs(nil, 0, nil, appendPair(nil, "k", "v")), []uint32{wire.TypeRange}},
+		{"fewer pairs than said", wire.AppendKVPairs(nil, 2, nil, wiretest.AppendPair(nil, "k", "v")), []uint32{wire.TypeRange}},
+		{"more pairs than said", wire.AppendKVPairs(nil, 0, nil, wiretest.AppendPair(nil, "k", "v")), []uint32{wire.TypeRange}},
 		{"more pairs than can be", wire.AppendKVPairs(nil, 1<<30, nil, nil), []uint32{wire.TypeRange}},
 	} {
 		for _, typ := range tc.types {
 			t.Run(tc.name+"/"+wire.TypeName(typ), func(t *testing.T) {
 				bad := true
-				s := &fakeServer{hook: func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+				s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 					if r.Type == typ && bad {
 						bad = false
-						return wire.AppendPacket(nil, id, tc.record), withThis
+						return wire.AppendPacket(nil, id, tc.record), wiretest.WithThis
 					}
-					return nil, normally
+					return nil, wiretest.Normally
 				}}
-				c := s.dial(t)
+				c := dialFake(t, s)
 				ctx := within(t)
 				err := operations[typ](ctx, c)
 				var op *kivaloo.OpError
@@ -96,35 +98,35 @@ func TestConnectionFailures(t *testing.T) {
 	absent := wire.AppendKVStatus(nil, 1)
 	for name, tc := range map[string]struct {
 		send    func(id uint64) []byte
-		verdict verdict
+		verdict wiretest.Verdict
 		want    error
 	}{
-		"unknown request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+1, absent) }, withThis, nil},
-		"far-off request": {func(uint64) []byte { return wire.AppendPacket(nil, 1<<63, absent) }, withThis, nil},
+		"unknown request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+1, absent) }, wiretest.WithThis, nil},
+		"far-off request": {func(uint64) []byte { return wire.AppendPacket(nil, 1<<63, absent) }, wiretest.WithThis, nil},
 		// It would have the place of the outstanding one.
-		"later request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+kivaloo.MaxOutstanding, absent) }, withThis, nil},
+		"later request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+kivaloo.MaxOutstanding, absent) }, wiretest.WithThis, nil},
 		"answered twice": {func(id uint64) []byte {
 			return wire.AppendPacket(wire.AppendPacket(nil, id, absent), id, absent)
-		}, withThis, nil},
-		"header sum":       {func(id uint64) []byte { return flip(wire.AppendPacket(nil, id, absent), 3) }, withThis, wire.ErrHeaderSum},
-		"record sum":       {func(id uint64) []byte { return flip(wire.AppendPacket(nil, id, absent), 16) }, withThis, wire.ErrRecordSum},
-		"4 GiB announced":  {func(id uint64) []byte { return wire.AppendHeader(nil, id, 1<<32-1) }, withThis, wire.ErrRecordLong},
-		"end":              {func(uint64) []byte { return nil }, hangUp, io.EOF},
-		"end in a header":  {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent)[:7] }, hangUp, io.ErrUnexpectedEOF},
-		"end in a record":  {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent)[:18] }, hangUp, io.ErrUnexpectedEOF},
-		"end after answer": {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent) }, hangUp, io.EOF},
+		}, wiretest.WithThis, nil},
+		"header sum":       {func(id uint64) []byte { return flip(wire.AppendPacket(nil, id, absent), 3) }, wiretest.WithThis, wire.ErrHeaderSum},
+		"record sum":       {func(id uint64) []byte { return flip(wire.AppendPacket(nil, id, absent), 16) }, wiretest.WithThis, wire.ErrRecordSum},
+		"4 GiB announced":  {func(id uint64) []byte { return wire.AppendHeader(nil, id, 1<<32-1) }, wiretest.WithThis, wire.ErrRecordLong},
+		"end":              {func(uint64) []byte { return nil }, wiretest.HangUp, io.EOF},
+		"end in a header":  {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent)[:7] }, wiretest.HangUp, io.ErrUnexpectedEOF},
+		"end in a record":  {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent)[:18] }, wiretest.HangUp, io.ErrUnexpectedEOF},
+		"end after answer": {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent) }, wiretest.HangUp, io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The first request stays unanswered, the second gets the treatment.
 			arrived := make(chan struct{}, 1)
-			s := &fakeServer{hook: func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+			s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 				if r.Type == wire.TypeSet {
 					arrived <- struct{}{}
-					return nil, withThis
+					return nil, wiretest.WithThis
 				}
 				return tc.send(id), tc.verdict
 			}}
-			c := s.dial(t)
+			c := dialFake(t, s)
 			ctx := within(t)
 			first := make(chan error, 1)
 			go func() { first <- c.Set(ctx, []byte("k"), []byte("v")) }()
@@ -151,12 +153,12 @@ func TestConnectionFailures(t *testing.T) {
 // Those that wait for room in the window learn of a failure too.
 func TestFailureWhileWindowFull(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		close(arrived)
 		<-release
-		return nil, hangUp
+		return nil, wiretest.HangUp
 	}}
-	c := s.dial(t, kivaloo.WithWindow(1))
+	c := dialFake(t, s, kivaloo.DialOptions{Window: 1})
 	ctx := within(t)
 	failed := make(chan error, 8)
 	for range cap(failed) {
@@ -181,18 +183,16 @@ func TestFailureWhileWindowFull(t *testing.T) {
 
 // What is left of the packet counts: bytes of an answer longer than the read buffer.
 func TestLongAnswer(t *testing.T) {
-	s := &fakeServer{}
-	c := s.dial(t)
-	s.mu.Lock()
+	s := &wiretest.Server{}
+	c := dialFake(t, s)
+	s.Mu.Lock()
 	for i := range 10000 {
-		s.pairs[string([]byte{byte(i >> 8), byte(i)})] = string(bytes.Repeat([]byte{byte(i)}, 150))
+		s.Pairs[string([]byte{byte(i >> 8), byte(i)})] = string(bytes.Repeat([]byte{byte(i)}, 150))
 	}
-	s.mu.Unlock()
+	s.Mu.Unlock()
 	n := 0
 	for p, err := range c.Range(within(t), nil, nil) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if want := []byte{byte(n >> 8), byte(n)}; !bytes.Equal(p.Key, want) || !bytes.Equal(p.Value, bytes.Repeat([]byte{byte(n)}, 150)) {
 			t.Fatalf("pair %d: %x %x", n, p.Key, p.Value)
 		}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Programs that use the store as a library get what they need and no more. Neither the server's event
-// loop nor what comes with it belongs there, nor the SDK of a cloud.
+// Programs that use the store as a library get what they need and no more. Neither the server's
+// event loop nor what comes with it belongs there, nor the SDK of a cloud.
 func TestImportGraph(t *testing.T) {
 	forbidden := []string{
 		"github.com/panjf2000/gnet/", // with the event loop

@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"math"
 	"time"
 
 	"kivaloo/wire"
@@ -20,12 +21,23 @@ const (
 	// not matter, and what every server of this protocol is known to handle.
 	rangeMaxBytes = 1 << 20
 
+	// maxScanLimit is the most pairs that one request can be limited to.
+	maxScanLimit = math.MaxUint32
+
+	// maxApplyBytes bounds the conditions and changes of a Batch that a Client sends: the record
+	// has a type and two counts besides.
+	maxApplyBytes = wire.MaxKVRequestLen - 12
+
+	// deleteTogether is how many keys one request of a DeleteRange deletes at most, in one commit:
+	// enough that the round trips do not matter, and a small part of a commit.
+	deleteTogether = 4096
+
 	// maxAnswerBytes bounds the record of an answer. The longest is that to a RANGE:
 	// what was asked for, or one pair if that is longer, behind a status, a count
 	// and the next key. Nothing legal reaches the round number.
 	maxAnswerBytes = rangeMaxBytes + 1024
 
-	// maxHelloBytes bounds the record of the first answer, that to PARAMS: two numbers.
+	// maxHelloBytes bounds the record of the first answer, that to PARAMS: three numbers.
 	maxHelloBytes = 64
 
 	// backupChunkBytes is how much one BACKUP asks for. It becomes a chunk of the backup, which is
@@ -35,11 +47,15 @@ const (
 	// maxBackupChunkBytes bounds the pairs in a chunk: it may be all of an answer.
 	maxBackupChunkBytes = maxAnswerBytes
 
-	// stillThereTime is how long a server may take to answer another connection after it has hung up on a BACKUP.
+	// maxCommitDelay bounds how long a change waits on purpose.
+	maxCommitDelay = time.Second
+
+	// stillThereTime is how long a server may take to answer another connection after it has hung
+	// up on a BACKUP.
 	stillThereTime = 5 * time.Second
 
-	// keepSnapshotEvery is how often a server is told that a snapshot is still in use. It gives one up
-	// a minute after its last use.
+	// keepSnapshotEvery is how often a server is told that a snapshot is still in use. It gives one
+	// up a minute after its last use.
 	keepSnapshotEvery = 20 * time.Second
 
 	// readBufferBytes is what one read can take in: hundreds of short answers. The

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"kivaloo/wire/wiretest"
 )
 
 // serverAddr is the address of a server for the examples, which stands in for
@@ -23,7 +25,7 @@ func (w withServer) Run() int {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	addr, stop, err := (&fakeServer{}).start(dir)
+	addr, stop, err := (&wiretest.Server{Extensions: true}).Start(dir)
 	if err != nil {
 		log.Fatal(err)
 	}

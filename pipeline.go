@@ -162,12 +162,12 @@ func (p *Pipeline) completed(cl *call, record []byte) {
 
 // pass gives the answer in record to the function that cl has for it, if any.
 func (p *Pipeline) pass(cl *call, record []byte) error {
-	if cl.typ == wire.TypeGet {
+	if cl.typ == wire.TypeGet || cl.typ == wire.TypeGetAt {
 		value, found, err := cl.value(record)
 		if err == nil && cl.gotten != nil && !p.left {
 			cl.gotten(value, found)
 		}
-		return err
+		return cl.bad(err)
 	}
 	made, err := cl.made(record)
 	if err == nil && cl.told != nil && !p.left {

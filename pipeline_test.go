@@ -9,25 +9,23 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestPipeline(t *testing.T) {
-	s := &fakeServer{}
-	c := s.dial(t)
+	s := &wiretest.Server{}
+	c := dialFake(t, s)
 	p := c.Pipeline(within(t))
 	if err := p.Wait(); err != nil {
 		t.Errorf("empty: %v", err)
 	}
 	const n = 3 * kivaloo.MaxOutstanding
 	for i := range n {
-		if err := p.Set(fmt.Append(nil, i), fmt.Append(nil, -i)); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, p.Set(fmt.Append(nil, i), fmt.Append(nil, -i)))
 	}
-	if err := p.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, p.Wait())
 	for i := 0; i < n; i += 2 {
 		p.Delete(fmt.Append(nil, i))
 	}
@@ -49,7 +47,7 @@ func TestPipeline(t *testing.T) {
 
 // Every operation, in one pipeline; those on one key take effect in order.
 func TestPipelineOperations(t *testing.T) {
-	c := (&fakeServer{}).dial(t)
+	c := dialFake(t, &wiretest.Server{})
 	p := c.Pipeline(within(t))
 	k := []byte("k")
 	var told []string
@@ -78,9 +76,7 @@ func TestPipelineOperations(t *testing.T) {
 	p.CompareAndSwap(k, nil, nil, nil)
 	p.Get(k, nil)
 	p.CompareAndDelete(k, nil, nil)
-	if err := p.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, p.Wait())
 	want := []string{
 		"modify false", "add true", "add false", "get 1 true", "modify true", "cas false", "cas true", "get 5 true",
 		"cad false", "cad true", "get  false", "get 6 true", "get  false",
@@ -93,14 +89,14 @@ func TestPipelineOperations(t *testing.T) {
 // After the first failure nothing more is issued, and Wait waits for the rest.
 func TestPipelineFirstError(t *testing.T) {
 	var seen atomic.Int32
-	s := &fakeServer{hook: func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		seen.Add(1)
 		if string(r.Key) == "3" {
-			return wire.AppendPacket(nil, id, wire.AppendKVStatus(nil, 7)), withThis
+			return wire.AppendPacket(nil, id, wire.AppendKVStatus(nil, 7)), wiretest.WithThis
 		}
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	p := c.Pipeline(within(t))
 	p.Set([]byte("3"), nil)
 	issued, first := int32(1), error(nil)
@@ -127,13 +123,13 @@ func TestPipelineFirstError(t *testing.T) {
 func TestPipelineConnectionLost(t *testing.T) {
 	const answered = 1000
 	n := 0
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		if n++; n > answered {
-			return nil, hangUp
+			return nil, wiretest.HangUp
 		}
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	p := c.Pipeline(within(t))
 	absent, issued := 0, 0
 	for p.Get([]byte("k"), func([]byte, bool) { absent++ }) == nil {
@@ -152,11 +148,11 @@ func TestPipelineConnectionLost(t *testing.T) {
 // A pipeline whose context ends does not wait; answers that come later are ignored.
 func TestPipelineCancel(t *testing.T) {
 	release := make(chan struct{})
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		<-release
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t)
+	c := dialFake(t, s)
 	ctx, cancel := context.WithCancel(within(t))
 	p := c.Pipeline(ctx)
 	called := false

@@ -9,18 +9,18 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 
 	"pgregory.net/rapid"
 )
 
 // collect returns the range as "key=value" strings.
-func collect(t interface{ Fatal(...any) }, c *kivaloo.Client, start, end string) []string {
+func collect(t rapid.TB, c *kivaloo.Client, start, end string) []string {
 	var got []string
 	for p, err := range c.Range(context.Background(), []byte(start), []byte(end)) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		got = append(got, string(p.Key)+"="+string(p.Value))
 	}
 	return got
@@ -30,15 +30,15 @@ func collect(t interface{ Fatal(...any) }, c *kivaloo.Client, start, end string)
 func TestRangeAgainstModel(t *testing.T) {
 	for _, endKeyToo := range []bool{false, true} {
 		t.Run(fmt.Sprintf("end key too %v", endKeyToo), func(t *testing.T) {
-			s := &fakeServer{endKeyToo: endKeyToo}
-			c := s.dial(t)
+			s := &wiretest.Server{EndKeyToo: endKeyToo}
+			c := dialFake(t, s)
 			str := rapid.StringOfN(rapid.RuneFrom([]rune("\x00ab\xff")), 0, 3, -1)
 			rapid.Check(t, func(t *rapid.T) {
 				pairs := rapid.MapOfN(str, str, 0, 30).Draw(t, "pairs")
 				start, end := str.Draw(t, "start"), str.Draw(t, "end")
-				s.mu.Lock()
-				s.pairs, s.rangeMax = pairs, rapid.Uint32Range(0, 40).Draw(t, "page")
-				s.mu.Unlock()
+				s.Mu.Lock()
+				s.Pairs, s.RangeMax = pairs, rapid.Uint32Range(0, 40).Draw(t, "page")
+				s.Mu.Unlock()
 				var want []string
 				for key, value := range pairs {
 					if key >= start && (end == "" || key < end) {
@@ -66,18 +66,16 @@ func TestRangeAgainstModel(t *testing.T) {
 
 func TestRangeStopsEarly(t *testing.T) {
 	asked := 0
-	s := &fakeServer{rangeMax: 1, hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{RangeMax: 1, Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		asked++
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	c := s.dial(t)
-	s.mu.Lock()
-	s.pairs = map[string]string{"a": "1", "b": "2", "c": "3"}
-	s.mu.Unlock()
+	c := dialFake(t, s)
+	s.Mu.Lock()
+	s.Pairs = map[string]string{"a": "1", "b": "2", "c": "3"}
+	s.Mu.Unlock()
 	for p, err := range c.Range(within(t), nil, nil) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if string(p.Key) == "b" {
 			break
 		}
@@ -91,16 +89,14 @@ func TestRangeStopsEarly(t *testing.T) {
 
 // Appending to what is returned must not write over its neighbour.
 func TestRangePairsAreApart(t *testing.T) {
-	s := &fakeServer{}
-	c := s.dial(t)
-	s.mu.Lock()
-	s.pairs = map[string]string{"a": "1", "b": "2"}
-	s.mu.Unlock()
+	s := &wiretest.Server{}
+	c := dialFake(t, s)
+	s.Mu.Lock()
+	s.Pairs = map[string]string{"a": "1", "b": "2"}
+	s.Mu.Unlock()
 	var got []kivaloo.Pair
 	for p, err := range c.Range(within(t), nil, nil) {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		_ = append(p.Key, "xxxx"...)
 		_ = append(p.Value, "xxxx"...)
 		got = append(got, p)
@@ -115,7 +111,7 @@ func TestRangePairsAreApart(t *testing.T) {
 func TestRangeBadAnswers(t *testing.T) {
 	pairs := func(keys ...string) (out []byte) {
 		for _, key := range keys {
-			out = appendPair(out, key, "")
+			out = wiretest.AppendPair(out, key, "")
 		}
 		return out
 	}
@@ -133,13 +129,13 @@ func TestRangeBadAnswers(t *testing.T) {
 		"beyond the end":     {"f", 2, pairs("c", "g")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &fakeServer{hook: func(id uint64, r wire.KVRequest) ([]byte, verdict) {
+			s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 				if r.Type != wire.TypeRange {
-					return nil, normally
+					return nil, wiretest.Normally
 				}
-				return wire.AppendPacket(nil, id, wire.AppendKVPairs(nil, tc.n, []byte(tc.next), tc.pairs)), withThis
+				return wire.AppendPacket(nil, id, wire.AppendKVPairs(nil, tc.n, []byte(tc.next), tc.pairs)), wiretest.WithThis
 			}}
-			c := s.dial(t)
+			c := dialFake(t, s)
 			n := 0
 			var err error
 			for _, err = range c.Range(within(t), []byte("b"), []byte("f")) {

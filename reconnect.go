@@ -1,6 +1,7 @@
 package kivaloo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ func (c *Client) keep() {
 		if next == nil {
 			return
 		}
+		c.happened(ConnReconnected, nil)
 		c.session.Store(next)
 		c.refused.Store(nil)
 		close(s.replaced)
@@ -39,20 +41,21 @@ func (c *Client) redial(wait *backoff) *session {
 		case <-c.open.Done():
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(c.open, redialTimeout)
+		ctx, cancel := context.WithTimeout(c.open, cmp.Or(c.options.Timeout, redialTimeout))
 		s, err := c.connect(ctx)
 		cancel()
 		if err == nil {
 			return s
 		}
 		c.refused.Store(&err)
+		c.happened(ConnRefused, err)
 	}
 }
 
 // after returns the session that comes after s, which has ended. Without
-// WithReconnect there is none.
+// Reconnect there is none.
 func (c *Client) after(ctx context.Context, s *session) (*session, error) {
-	if !c.options.reconnect {
+	if !c.options.Reconnect {
 		return nil, s.reason()
 	}
 	select {
@@ -66,7 +69,7 @@ func (c *Client) after(ctx context.Context, s *session) (*session, error) {
 	if refused := c.refused.Load(); refused != nil {
 		why = *refused
 	}
-	return nil, fmt.Errorf("%w while there was no connection: %w", ctx.Err(), why)
+	return nil, fmt.Errorf("%w while there was no connection: %w", ctx.Err(), cause(why))
 }
 
 // backoff says how long to wait before each attempt to connect. The zero value is

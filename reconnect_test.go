@@ -13,34 +13,30 @@ import (
 	"time"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // A restart of the server costs only the requests that it interrupted.
 func TestReconnect(t *testing.T) {
 	dir := t.TempDir()
 	arrived := make(chan struct{}, 1)
-	s := &fakeServer{hook: func(_ uint64, r wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(_ uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		if string(r.Key) == "silence" {
 			arrived <- struct{}{}
-			return nil, withThis
+			return nil, wiretest.WithThis
 		}
-		return nil, normally
+		return nil, wiretest.Normally
 	}}
-	path, stop, err := s.start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path, stop, err := s.Start(dir)
+	must.Do(t, err)
 	ctx := within(t)
-	c, err := kivaloo.Dial(ctx, path, kivaloo.WithReconnect())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, err := kivaloo.Dial(ctx, path, kivaloo.DialOptions{Reconnect: true})
+	must.Do(t, err)
 	defer c.Close()
 	for round := range 3 {
-		if err := c.Set(ctx, []byte("k"), []byte{byte(round)}); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, c.Set(ctx, []byte("k"), []byte{byte(round)}))
 		interrupted := make(chan error, 1)
 		go func() { interrupted <- c.Set(ctx, []byte("silence"), nil) }()
 		<-arrived
@@ -65,7 +61,7 @@ func TestReconnect(t *testing.T) {
 				}
 			})
 		}
-		if _, stop, err = s.start(dir); err != nil {
+		if _, stop, err = s.Start(dir); err != nil {
 			t.Fatal(err)
 		}
 		waiting.Wait()
@@ -77,16 +73,16 @@ func TestReconnect(t *testing.T) {
 func TestReconnectWindowFull(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
-		v := normally
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
+		v := wiretest.Normally
 		once.Do(func() {
 			close(arrived)
 			<-release
-			v = hangUp
+			v = wiretest.HangUp
 		})
 		return nil, v
 	}}
-	c := s.dial(t, kivaloo.WithWindow(1), kivaloo.WithReconnect())
+	c := dialFake(t, s, kivaloo.DialOptions{Window: 1, Reconnect: true})
 	ctx := within(t)
 	errs := make(chan error, 8)
 	set := func() { errs <- c.Set(ctx, []byte("k"), nil) }
@@ -115,20 +111,16 @@ func TestReconnectWindowFull(t *testing.T) {
 // The limits are those of the server that there is now.
 func TestReconnectLimits(t *testing.T) {
 	dir := t.TempDir()
-	s := &fakeServer{}
-	path, stop, err := s.start(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := &wiretest.Server{}
+	path, stop, err := s.Start(dir)
+	must.Do(t, err)
 	ctx := within(t)
-	c, err := kivaloo.Dial(ctx, path, kivaloo.WithReconnect())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, err := kivaloo.Dial(ctx, path, kivaloo.DialOptions{Reconnect: true})
+	must.Do(t, err)
 	defer c.Close()
 	stop()
-	s.maxKey, s.maxValue = 3, 3
-	if _, stop, err = s.start(dir); err != nil {
+	s.MaxKey, s.MaxValue = 3, 3
+	if _, stop, err = s.Start(dir); err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
@@ -148,7 +140,7 @@ func TestReconnectLimits(t *testing.T) {
 // one. Those who wait get ErrClosed.
 func TestReconnectClose(t *testing.T) {
 	t.Run("connected", func(t *testing.T) {
-		c := (&fakeServer{}).dial(t, kivaloo.WithReconnect())
+		c := dialFake(t, &wiretest.Server{}, kivaloo.DialOptions{Reconnect: true})
 		c.Close()
 		if err := c.Set(within(t), nil, nil); !errors.Is(err, kivaloo.ErrClosed) {
 			t.Errorf("afterwards: %v", err)
@@ -157,15 +149,11 @@ func TestReconnectClose(t *testing.T) {
 	for name, accept := range map[string]bool{"nobody listens": false, "nobody answers": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			path, stop, err := (&fakeServer{}).start(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
+			path, stop, err := (&wiretest.Server{}).Start(dir)
+			must.Do(t, err)
 			ctx := within(t)
-			c, err := kivaloo.Dial(ctx, path, kivaloo.WithReconnect())
-			if err != nil {
-				t.Fatal(err)
-			}
+			c, err := kivaloo.Dial(ctx, path, kivaloo.DialOptions{Reconnect: true})
+			must.Do(t, err)
 			stop()
 			if accept {
 				<-silence(t, path)
@@ -203,9 +191,7 @@ func untilLost(t *testing.T, c *kivaloo.Client) {
 // first has connected.
 func silence(t *testing.T, path string) <-chan struct{} {
 	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() { ln.Close() })
 	connected := make(chan struct{})
 	go func() {
@@ -224,11 +210,11 @@ func silence(t *testing.T, path string) <-chan struct{} {
 // learns what is wrong.
 func TestReconnectBadServer(t *testing.T) {
 	var dialled atomic.Int32
-	s := &fakeServer{hook: func(uint64, wire.KVRequest) ([]byte, verdict) {
+	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
 		dialled.Add(1)
-		return nil, hangUp
+		return nil, wiretest.HangUp
 	}}
-	c := s.dial(t, kivaloo.WithReconnect())
+	c := dialFake(t, s, kivaloo.DialOptions{Reconnect: true})
 	ctx, cancel := context.WithTimeout(within(t), 500*time.Millisecond)
 	defer cancel()
 	var last error

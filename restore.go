@@ -7,58 +7,52 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
 	"kivaloo/disk"
-	"kivaloo/wire"
+	"kivaloo/tree"
 )
-
-// restoreBatch is how many pairs are stored in one commit: enough that waiting for the disk does not matter.
-const restoreBatch = 10_000
 
 // ErrNotEmpty: Restore makes a store, and does not add to what there is.
 var ErrNotEmpty = errors.New("directory is not empty")
 
-// Restore makes a store in dir of the backup that r has, which may be from a server or from a DB. dir must be missing or
-// empty. The options are those of Open: nothing of them is in the backup.
+// Restore makes a store in dir of the backup that r has, which may be from a server or from a DB.
+// dir must be missing or empty. The options are those of Open: nothing of them is in the backup.
 //
-// The store is built in a directory beside dir. Every page of it is read again, and the pairs in them counted: there must
-// be as many as the backup says. Then that directory takes the name. So dir has either all of what was backed up, durable,
-// or is as it was; after a crash the other directory, of which the name begins with that of dir and has "restore" in it,
-// may be left. The error wraps ErrBadBackup if the backup is incomplete or damaged.
-func Restore(ctx context.Context, r io.Reader, dir string, o Options, opts ...BackupOption) error {
-	if err := restore(ctx, r, dir, o, newBackupOptions(opts)); err != nil {
-		return &OpError{Op: "restore", Addr: dir, Err: corruption(err)}
+// The store is built in a directory beside dir. Every page of it is read again, and the pairs in
+// them counted: there must be as many as the backup says. Then that directory takes the name. So
+// dir has either all of what was backed up, durable, or is as it was; after a crash the other
+// directory, of which the name begins with that of dir and has "restore" in it, may be left. The
+// error wraps ErrBadBackup if the backup is incomplete or damaged.
+func Restore(ctx context.Context, r io.Reader, dir string, o Options, ro RestoreOptions) error {
+	if err := restore(ctx, r, dir, o, ro); err != nil {
+		return dirError("restore", dir, err)
 	}
 	return nil
 }
 
-func restore(ctx context.Context, r io.Reader, dir string, o Options, bo backupOptions) error {
-	if o.ReadOnly {
-		return fmt.Errorf("%w: Options.ReadOnly is set", ErrReadOnly)
-	}
-	if err := checkEmpty(dir); err != nil {
+func restore(ctx context.Context, r io.Reader, dir string, o Options, ro RestoreOptions) error {
+	o.BlockSize = cmp.Or(o.BlockSize, DefaultBlockSize)
+	if err := o.checkNew(); err != nil {
 		return err
 	}
-	// Before anything is made.
-	if _, err := o.treeConfig(cmp.Or(o.BlockSize, DefaultBlockSize)); err != nil {
+	if err := checkEmpty(dir); err != nil {
 		return err
 	}
 	in, err := newBackupReader(r)
 	if err != nil {
 		return err
 	}
-	return build(dir, func(fsys disk.FS, temp string) error { return load(ctx, in, fsys, temp, o, bo) })
+	return build(dir, func(fsys disk.FS, temp string) error { return load(ctx, in, fsys, temp, o, ro) })
 }
 
-// build makes a directory of what fill puts into a temporary one beside it, whose name in fsys it is told. dir must be
-// missing or empty, and gets all or nothing. The directory that both are in is opened once: another one that takes its
-// place meanwhile gets nothing.
+// build makes a directory of what fill puts into a temporary one beside it, whose name in fsys it
+// is told. dir must be missing or empty, and gets all or nothing. The directory that both are in is
+// opened once: another one that takes its place meanwhile gets nothing.
 func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	if err := checkEmpty(dir); err != nil {
 		return err
@@ -106,15 +100,15 @@ func makeTemp(parent *os.Root, prefix string) (name string, err error) {
 	return name, err
 }
 
-// replaceEmpty durably gives the directory from the name to, which nothing has or an empty directory.
+// replaceEmpty durably gives the directory from the name to, which nothing has or an empty
+// directory.
 func replaceEmpty(parent *os.Root, from, to string) error {
 	d, err := parent.Open(".")
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	// Unlike os.Root.Rename this takes the place of a directory that is still empty.
-	if err := unix.Renameat(int(d.Fd()), from, int(d.Fd()), to); err != nil {
+	if err := renameIn(d, from, to); err != nil {
 		return fmt.Errorf("rename %s to %s: %w", from, filepath.Join(parent.Name(), to), err)
 	}
 	return d.Sync()
@@ -154,38 +148,50 @@ func checkEmpty(dir string) error {
 	}
 }
 
-// load makes a store in dir, which is in fsys, of what in has.
-func load(ctx context.Context, in *backupReader, fsys disk.FS, dir string, o Options, bo backupOptions) (err error) {
+// openCopy makes a store in dir, which is in fsys, for the pairs of another one. Where o names no
+// longest key or value it takes all that checkRoom does.
+func openCopy(fsys disk.FS, dir string, o Options) (*DB, error) {
 	db, err := open(fsys, dir, o)
+	if err == nil {
+		db.limits = Params{MaxKey: cmp.Or(o.MaxKey, MaxLen), MaxValue: cmp.Or(o.MaxValue, MaxLen)}
+	}
+	return db, err
+}
+
+// checkRoom returns an error wrapping ErrTooLong unless blocks of a size have room for a pair. A
+// store may have been made for longer ones than its block size has by default.
+func checkRoom(blockSize int, key, value []byte) error {
+	if tree.CheckMaxLengths(blockSize, len(key), len(value)) == nil {
+		return nil
+	}
+	return fmt.Errorf("a key of %d bytes with a value of %d is %w for blocks of %d bytes: blocks of %d take all pairs",
+		len(key), len(value), ErrTooLong, blockSize, DefaultBlockSize)
+}
+
+// fitting yields pairs up to the first that checkRoom refuses.
+func fitting(blockSize int, pairs iter.Seq2[Pair, error]) iter.Seq2[Pair, error] {
+	return func(yield func(Pair, error) bool) {
+		for p, err := range pairs {
+			if err == nil {
+				err = checkRoom(blockSize, p.Key, p.Value)
+			}
+			if !yield(p, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// load makes a store in dir, which is in fsys, of what in has.
+func load(ctx context.Context, in *backupReader, fsys disk.FS, dir string, o Options, ro RestoreOptions) (err error) {
+	db, err := openCopy(fsys, dir, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	b := db.NewBatch()
-	for {
-		pairs, _, err := in.next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		for rest := pairs; len(rest) > 0; {
-			var key, value []byte
-			if key, value, rest, err = wire.CutPair(rest); err != nil {
-				return err
-			}
-			if b.Set(key, value); b.Len() == restoreBatch {
-				if err := db.Apply(ctx, b); err != nil {
-					return err
-				}
-			}
-		}
-		bo.progress(int64(in.pairs), in.bytes)
-	}
-	if err := db.Apply(ctx, b); err != nil {
+	if _, err := db.Load(ctx, fitting(o.BlockSize, in.all(ro.progress))); err != nil {
 		return err
 	}
-	bo.progress(int64(in.pairs), in.bytes)
+	ro.progress(in.pairs, in.bytes)
 	return db.verifyCopy(ctx, in.pairs)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
 // filled returns a store with pairs of every length that is special, and so many others.
@@ -23,11 +24,11 @@ func filled(t *testing.T, n int) (*kivaloo.DB, contents) {
 	for i := range n {
 		want[fmt.Sprintf("%08d", i)] = fmt.Sprint(i)
 	}
-	b := db.NewBatch()
+	b := new(kivaloo.Batch)
 	for k, v := range want {
 		b.Set([]byte(k), []byte(v))
 	}
-	mustDo(t, db.Apply(t.Context(), b))
+	must.Do(t, db.Apply(t.Context(), b))
 	return db, want
 }
 
@@ -35,7 +36,7 @@ func filled(t *testing.T, n int) (*kivaloo.DB, contents) {
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	mustDo(t, err)
+	must.Do(t, err)
 	for _, e := range entries {
 		all = append(all, e.Name())
 	}
@@ -47,29 +48,29 @@ func TestDBBackupAndRestore(t *testing.T) {
 	db, want := filled(t, 11_000)
 	var backup bytes.Buffer
 	var pairs, size int64
-	mustDo(t, db.Backup(t.Context(), io.Discard, kivaloo.WithProgress(nil), kivaloo.ResumeBackup(nil)))
-	count := kivaloo.WithProgress(func(p, b int64) { pairs, size = p, b })
-	mustDo(t, db.Backup(t.Context(), &backup, count))
+	must.Do(t, db.Backup(t.Context(), io.Discard, kivaloo.BackupOptions{}))
+	count := func(p, b int64) { pairs, size = p, b }
+	must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{Progress: count}))
 	if pairs != int64(len(want)) || size != int64(backup.Len()) {
 		t.Errorf("%d pairs, %d bytes; want %d, %d", pairs, size, len(want), backup.Len())
 	}
 	place := t.TempDir()
 	empty := filepath.Join(place, "empty")
-	mustDo(t, os.Mkdir(empty, 0o700))
+	must.Do(t, os.Mkdir(empty, 0o700))
 	for _, dir := range []string{"missing", "two/levels", "empty", "slash/", "link"} {
 		dir = place + "/" + dir
 		if filepath.Base(dir) == "link" {
-			mustDo(t, os.Mkdir(filepath.Join(place, "behind"), 0o700))
-			mustDo(t, os.Symlink("behind", dir))
+			must.Do(t, os.Mkdir(filepath.Join(place, "behind"), 0o700))
+			must.Do(t, os.Symlink("behind", dir))
 		}
 		pairs, size = 0, 0
-		mustDo(t, kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kivaloo.Options{BlockSize: 4096}, count))
+		must.Do(t, kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kivaloo.Options{BlockSize: 4096}, kivaloo.RestoreOptions{Progress: count}))
 		if pairs != int64(len(want)) || size != int64(backup.Len()) {
 			t.Errorf("%s: %d pairs, %d bytes; want %d, %d", dir, pairs, size, len(want), backup.Len())
 		}
 		restored := openDB(t, dir, kivaloo.Options{})
 		want.same(t, gather(t, restored.Range(t.Context(), nil, nil)))
-		mustDo(t, restored.Verify(t.Context()))
+		must.Do(t, restored.Verify(t.Context()))
 		if s := restored.Stats(); s.BlockSize != 4096 {
 			t.Errorf("%s: blocks of %d bytes", dir, s.BlockSize)
 		}
@@ -87,11 +88,11 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 	ctx := t.Context()
 	const accounts = 12_000
 	key := func(i int) []byte { return fmt.Appendf(nil, "%060d", i) }
-	b := db.NewBatch()
+	b := new(kivaloo.Batch)
 	for i := range accounts {
 		b.Set(key(i), []byte("1"))
 	}
-	mustDo(t, db.Apply(ctx, b))
+	must.Do(t, db.Apply(ctx, b))
 	stop := make(chan bool)
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -107,7 +108,7 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 			if i/(accounts/2)%2 == 1 {
 				value = []string{"1", "1"}
 			}
-			b := db.NewBatch()
+			b := new(kivaloo.Batch)
 			b.Set(key(from), []byte(value[0]))
 			b.Set(key(to), []byte(value[1]))
 			if err := db.Apply(ctx, b); err != nil {
@@ -117,7 +118,7 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 	})
 	for range 3 {
 		var backup bytes.Buffer
-		mustDo(t, db.Backup(ctx, &backup))
+		must.Do(t, db.Backup(ctx, &backup, kivaloo.BackupOptions{}))
 		sum := 0
 		for _, v := range restored(t, backup.Bytes()) {
 			sum += int(v[0] - '0')
@@ -137,7 +138,7 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 func TestRestoreFails(t *testing.T) {
 	db, _ := filled(t, 11_000)
 	var whole bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &whole))
+	must.Do(t, db.Backup(t.Context(), &whole, kivaloo.BackupOptions{}))
 	cut, bad := whole.Bytes()[:whole.Len()-1], bytes.Clone(whole.Bytes())
 	bad[len(bad)-100]++
 	cancelled, cancel := context.WithCancel(t.Context())
@@ -155,14 +156,12 @@ func TestRestoreFails(t *testing.T) {
 		{"no backup", t.Context(), bytes.Repeat([]byte("text"), 100), kivaloo.Options{}, kivaloo.ErrBadBackup},
 		{"long pairs", t.Context(), whole.Bytes(), kivaloo.Options{MaxKey: 100, NoSync: true}, kivaloo.ErrTooLong},
 		{"cancelled", cancelled, whole.Bytes(), kivaloo.Options{}, context.Canceled},
-		{"read only", t.Context(), whole.Bytes(), kivaloo.Options{ReadOnly: true}, kivaloo.ErrReadOnly},
-		{"block size", t.Context(), whole.Bytes(), kivaloo.Options{BlockSize: 1}, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			place := t.TempDir()
-			mustDo(t, os.Mkdir(place+"/empty", 0o700))
+			must.Do(t, os.Mkdir(place+"/empty", 0o700))
 			for _, dir := range []string{"missing", "empty"} {
-				err := kivaloo.Restore(tc.ctx, bytes.NewReader(tc.backup), filepath.Join(place, dir), tc.o)
+				err := kivaloo.Restore(tc.ctx, bytes.NewReader(tc.backup), filepath.Join(place, dir), tc.o, kivaloo.RestoreOptions{})
 				var op *kivaloo.OpError
 				if !errors.As(err, &op) || op.Op != "restore" || tc.is != nil && !errors.Is(err, tc.is) {
 					t.Errorf("%v, want %v", err, tc.is)
@@ -179,20 +178,20 @@ func TestRestoreFails(t *testing.T) {
 func TestRestoreWhereSomethingIs(t *testing.T) {
 	db, _ := filled(t, 10)
 	var backup bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &backup))
+	must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{}))
 	place := t.TempDir()
 	store, file := filepath.Join(place, "store"), filepath.Join(place, "file")
-	mustDo(t, openDB(t, store, kivaloo.Options{}).Close())
-	mustDo(t, os.WriteFile(file, nil, 0o600))
+	must.Do(t, openDB(t, store, kivaloo.Options{}).Close())
+	must.Do(t, os.WriteFile(file, nil, 0o600))
 	before := names(t, store)
-	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), store, kivaloo.Options{}); !errors.Is(err, kivaloo.ErrNotEmpty) {
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), store, kivaloo.Options{}, kivaloo.RestoreOptions{}); !errors.Is(err, kivaloo.ErrNotEmpty) {
 		t.Errorf("a store: %v", err)
 	}
-	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}); err == nil {
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}, kivaloo.RestoreOptions{}); err == nil {
 		t.Error("a file: no error")
 	}
 	t.Chdir(t.TempDir()) // empty, as it would have to be
-	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), "", kivaloo.Options{}); err == nil {
+	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), "", kivaloo.Options{}, kivaloo.RestoreOptions{}); err == nil {
 		t.Error("no name: no error")
 	}
 	if err := db.Checkpoint(t.Context(), ""); err == nil {
@@ -207,11 +206,11 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 func TestNoStoreNoDirectories(t *testing.T) {
 	db, _ := filled(t, 10)
 	var backup bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &backup))
+	must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{}))
 	place := t.TempDir()
 	dir := filepath.Join(place, "a", "b", "c")
 	for _, o := range []kivaloo.Options{{BlockSize: 511}, {CacheBytes: 1}, {MaxKey: 256}} {
-		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, o); err == nil {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, o, kivaloo.RestoreOptions{}); err == nil {
 			t.Errorf("restored with %+v", o)
 		}
 		if db, err := kivaloo.Open(dir, o); err == nil {
@@ -220,7 +219,7 @@ func TestNoStoreNoDirectories(t *testing.T) {
 		}
 	}
 	for n := 0; n < backup.Len(); n += 61 {
-		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()[:n]), dir, kivaloo.Options{}); !errors.Is(err, kivaloo.ErrBadBackup) {
+		if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()[:n]), dir, kivaloo.Options{}, kivaloo.RestoreOptions{}); !errors.Is(err, kivaloo.ErrBadBackup) {
 			t.Errorf("restored %d bytes: %v", n, err)
 		}
 	}
@@ -229,32 +228,33 @@ func TestNoStoreNoDirectories(t *testing.T) {
 	}
 }
 
-// What is on the disk is read again before it takes the name: a store that does not have all of the backup is none.
+// What is on the disk is read again before it takes the name: a store that does not have all of the
+// backup is none.
 func TestRestoreReadsAgain(t *testing.T) {
 	db, want := filled(t, 11_000)
 	var backup bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &backup))
+	must.Do(t, db.Backup(t.Context(), &backup, kivaloo.BackupOptions{}))
 	place := t.TempDir()
 	damage := func(pairs, _ int64) {
 		if pairs < int64(len(want)) {
 			return
 		}
 		files, err := filepath.Glob(place + "/store.restore-*/blks_*")
-		mustDo(t, err)
+		must.Do(t, err)
 		if len(files) == 0 {
 			t.Fatalf("no files of blocks in %s", place)
 		}
 		for _, name := range files {
 			f, err := os.OpenFile(name, os.O_WRONLY, 0)
-			mustDo(t, err)
+			must.Do(t, err)
 			info, err := f.Stat()
-			mustDo(t, err)
+			must.Do(t, err)
 			_, err = f.WriteAt(make([]byte, info.Size()/2), 0)
-			mustDo(t, errors.Join(err, f.Close()))
+			must.Do(t, errors.Join(err, f.Close()))
 		}
 	}
 	o := kivaloo.Options{JournalBytes: -1, NoSync: true} // so that the pages are there
-	err := kivaloo.Restore(t.Context(), &backup, place+"/store", o, kivaloo.WithProgress(damage))
+	err := kivaloo.Restore(t.Context(), &backup, place+"/store", o, kivaloo.RestoreOptions{Progress: damage})
 	if !errors.As(err, new(*kivaloo.CorruptionError)) {
 		t.Errorf("%v", err)
 	}

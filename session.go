@@ -24,9 +24,11 @@ import (
 //  3. Once err is set it stays as it is, no slot is busy, out stays empty, and
 //     failed is closed.
 type session struct {
-	addr   string // as given to Dial, for errors
-	conn   net.Conn
-	limits Params // of the server; constant
+	addr       string  // as given to Dial, for errors
+	client     *Client // gets counts and events
+	conn       net.Conn
+	limits     Params // of the server; constant
+	extensions bool   // the server offers; constant
 
 	free     chan int      // numbers of the slots that are not busy; full when idle
 	failed   chan struct{} // closed when err is set
@@ -53,19 +55,25 @@ type slot struct {
 	call *call  // nil if it is not waited for any more
 }
 
+// errLost: the connection has ended without Close.
+var errLost = errors.New("connection lost")
+
 // errEnded is what issue returns instead of the reason why a session has ended: the
 // request has not become a part of it, and could go to another.
 var errEnded = errors.New("session ended")
 
-func newSession(addr string, conn net.Conn, window int, limits Params) *session {
+func newSession(conn net.Conn, c *Client, limits Params, extensions bool) *session {
+	window := c.options.Window
 	s := &session{
-		addr:     addr,
-		conn:     conn,
-		limits:   limits,
-		free:     make(chan int, window),
-		failed:   make(chan struct{}),
-		replaced: make(chan struct{}),
-		slots:    make([]slot, window),
+		addr:       c.addr,
+		client:     c,
+		conn:       conn,
+		limits:     limits,
+		extensions: extensions,
+		free:       make(chan int, window),
+		failed:     make(chan struct{}),
+		replaced:   make(chan struct{}),
+		slots:      make([]slot, window),
 	}
 	s.work.L = &s.mu
 	for n := range s.slots {
@@ -93,6 +101,9 @@ func (s *session) reason() error {
 // all are busy. After an error, which says that nothing was sent, cl is still the
 // caller's. The error is errEnded, or an *OpError.
 func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
+	if wire.IsExtension(r.Type) && !s.extensions {
+		return s.opError(r.Type, false, ErrUnsupported)
+	}
 	if err := s.limits.check(r); err != nil {
 		return s.opError(r.Type, false, err)
 	}
@@ -119,8 +130,9 @@ func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error 
 	s.out = wire.AppendKVRequest(s.out, r)
 	s.out = wire.End(s.out, start)
 	s.queued += uint64(len(s.out) - start)
-	cl.session, cl.slot, cl.end = s, n, s.queued
+	cl.session, cl.slot, cl.id, cl.end = s, n, place.id, s.queued
 	place.busy, place.call = true, cl
+	s.client.counts.requests.Add(1)
 	s.mu.Unlock()
 	if start == 0 {
 		s.work.Signal()
@@ -171,7 +183,10 @@ func (s *session) read() {
 		err = s.writeErr // which set the deadline
 	}
 	s.mu.Unlock()
-	s.fail(fmt.Errorf("connection lost: %w", err))
+	lost := fmt.Errorf("%w: %w", errLost, err)
+	if s.fail(lost) {
+		s.client.happened(ConnLost, lost)
+	}
 }
 
 // receive reads packets and passes them on, all that came with one read together. It
@@ -228,6 +243,7 @@ func cutAll(batch []delivery, buf []byte) (_ []delivery, rest []byte, err error)
 // makes no sense from some answer on; those before it have been given out.
 func (s *session) deliver(batch []delivery) error {
 	batch, err := s.take(batch)
+	s.client.counts.answers.Add(int64(len(batch)))
 	for i := range batch {
 		d := &batch[i]
 		s.free <- s.slotOf(d.ID) // has room: invariant 1
@@ -275,13 +291,13 @@ func (s *session) abandon(cl *call) bool {
 }
 
 // fail ends the session: all that is outstanding, and all that comes later, fails
-// with err. Only the first time counts.
-func (s *session) fail(err error) {
+// with err. Only the first time counts, and returns true.
+func (s *session) fail(err error) bool {
 	var lost []*call
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.err = err
 	close(s.failed)
@@ -291,6 +307,9 @@ func (s *session) fail(err error) {
 			// A packet that is not complete never has an effect.
 			cl.err = s.opError(cl.typ, cl.end <= s.handed, err)
 			lost = append(lost, cl)
+		}
+		if place.busy {
+			s.client.counts.failures.Add(1)
 		}
 		place.busy, place.call = false, nil
 	}
@@ -302,6 +321,7 @@ func (s *session) fail(err error) {
 	for _, cl := range lost {
 		cl.complete(nil)
 	}
+	return true
 }
 
 func (s *session) opError(typ uint32, sent bool, err error) error {

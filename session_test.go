@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -55,8 +56,8 @@ func (g *gatedConn) Close() error {
 func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
 	near, far := net.Pipe()
 	g := &gatedConn{Conn: near, writes: make(chan []byte), result: make(chan gateResult), closed: make(chan struct{})}
-	c := &Client{addr: "test"}
-	c.start(newSession("test", g, MaxOutstanding, Params{MaxLen, MaxLen}))
+	c := &Client{addr: "test", options: DialOptions{Window: MaxOutstanding}}
+	c.use(newSession(g, c, Params{MaxLen, MaxLen}, false))
 	t.Cleanup(func() {
 		c.Close()
 		far.Close()
@@ -69,9 +70,7 @@ func packets(t *testing.T, b []byte) (ids []uint64, rest []byte) {
 	t.Helper()
 	for {
 		p, n, _, err := wire.Cut(b, wire.MaxKVRequestLen)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if n == 0 {
 			return ids, b
 		}

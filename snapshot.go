@@ -10,9 +10,17 @@ import (
 	"kivaloo/tree"
 )
 
-// Snapshot is a DB at one moment, to be read while changes go on. Until it is closed, everything that
-// they replace takes space on the disk. Any number of goroutines may call its methods at once.
-type Snapshot struct {
+// Snapshot is a store at one moment, to be read while changes go on. Until it is closed, everything
+// that they replace takes space on the disk. Any number of goroutines may call its methods at once.
+type Snapshot interface {
+	Reader
+
+	// Close gives the snapshot up. Reads that are under way or come later fail with ErrClosed.
+	Close() error
+}
+
+// dbSnapshot is the Snapshot of a DB.
+type dbSnapshot struct {
 	db      *DB
 	at      *tree.Snapshot
 	name    string // for the log
@@ -21,20 +29,25 @@ type Snapshot struct {
 }
 
 // Snapshot returns the store as it is now: with every acknowledged change, and no other. The caller
-// closes it. Options.Log gets a line about each snapshot that is open for long, and about each that was
-// dropped without Close, which the garbage collector closes. It names the line that called Snapshot.
-func (db *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
-	return db.snapshot(ctx, callerLine())
+// closes it. Options.Log gets a line about each snapshot that is open for long, and about each that
+// was dropped without Close, which the garbage collector closes. It names the line that called
+// Snapshot.
+func (db *DB) Snapshot(ctx context.Context) (Snapshot, error) {
+	s, err := db.snapshot(ctx, callerLine())
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
-func (db *DB) snapshot(ctx context.Context, name string) (*Snapshot, error) {
+func (db *DB) snapshot(ctx context.Context, name string) (*dbSnapshot, error) {
 	at, err := db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) {
-		t.TakeSnapshot(name, func(at *tree.Snapshot) { got(at, nil) })
+		t.TakeSnapshot(name, got)
 	})
 	if err != nil {
 		return nil, db.opError("snapshot", false, err)
 	}
-	s := &Snapshot{db: db, at: at, name: name}
+	s := &dbSnapshot{db: db, at: at, name: name}
 	s.cleanup = runtime.AddCleanup(s, func(at *tree.Snapshot) {
 		db.log.Warn("a snapshot was dropped without being closed", "snapshot", name, "dir", db.dir)
 		db.release(at)
@@ -42,8 +55,8 @@ func (db *DB) snapshot(ctx context.Context, name string) (*Snapshot, error) {
 	return s, nil
 }
 
-// take returns the snapshot that ask gets from the tree. If ctx ends first, the snapshot is released as
-// soon as it is there.
+// take returns the snapshot that ask gets from the tree. If ctx ends first, the snapshot is
+// released as soon as it is there.
 func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Snapshot, error))) (*tree.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -93,29 +106,43 @@ func (db *DB) release(at *tree.Snapshot) {
 	_ = db.on(func(t *tree.Tree) { t.Release(at) }) // with the DB it is gone anyway
 }
 
-// Get returns the value of key, or ErrNotFound.
-func (s *Snapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
+func (s *dbSnapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
 	defer runtime.KeepAlive(s)
 	return s.db.get(ctx, s.at, key)
 }
 
-// AppendGet appends the value of key to dst and returns that, or dst and ErrNotFound.
-func (s *Snapshot) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
+func (s *dbSnapshot) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
 	defer runtime.KeepAlive(s)
 	return s.db.appendGet(ctx, s.at, dst, key)
 }
 
-// Range returns the pairs with start <= key < end, in ascending order of the keys. An empty end means up to the last
-// key. An error comes with an empty pair and is the last thing there is.
-func (s *Snapshot) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
+func (s *dbSnapshot) Has(ctx context.Context, key []byte) (bool, error) {
+	defer runtime.KeepAlive(s)
+	return s.db.has(ctx, s.at, key)
+}
+
+func (s *dbSnapshot) GetMany(ctx context.Context, keys ...[]byte) ([][]byte, error) {
+	defer runtime.KeepAlive(s)
+	return s.db.getMany(ctx, s.at, keys)
+}
+
+func (s *dbSnapshot) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
+	return s.Scan(ctx, ScanOptions{Start: start, End: end})
+}
+
+func (s *dbSnapshot) Scan(ctx context.Context, o ScanOptions) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
 		defer runtime.KeepAlive(s)
-		s.db.scan(ctx, s.at, start, end)(yield)
+		scan(ctx, dbSource{s.db, s.at}, o)(yield)
 	}
 }
 
-// Close gives the snapshot up. Reads that are under way or come later fail with ErrClosed.
-func (s *Snapshot) Close() error {
+func (s *dbSnapshot) Count(ctx context.Context, o ScanOptions) (int64, error) {
+	defer runtime.KeepAlive(s)
+	return count(ctx, dbSource{s.db, s.at}, o)
+}
+
+func (s *dbSnapshot) Close() error {
 	s.closing.Do(func() {
 		s.cleanup.Stop()
 		s.db.release(s.at)

@@ -10,27 +10,28 @@ import (
 
 	kv "kivaloo"
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 )
 
-// wantFlushed checks that the last block of the store in dir is a root that holds all of its changes, as after a
-// stop in order.
+// wantFlushed checks that the last block of the store in dir is a root that holds all of its
+// changes, as after a stop in order.
 func wantFlushed(t testing.TB, dir string) {
 	t.Helper()
 	s, err := disk.Open(dir, disk.Options{BlockSize: kv.DefaultBlockSize, ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
-	mustDo(t, err)
+	must.Do(t, err)
 	defer s.Close()
 	root, err := tree.FindRoot(s, slog.New(slog.DiscardHandler))
-	mustDo(t, err)
+	must.Do(t, err)
 	j, err := tree.CheckJournal(t.Context(), s, root)
-	mustDo(t, err)
+	must.Do(t, err)
 	if last := s.Info().Last; root.Block != last || j.Commits > 0 {
 		t.Fatalf("the root is block %d of %d; %d commits are to be replayed", root.Block, last, j.Commits)
 	}
 }
 
-// TestCloseFlushes: Close right after Apply leaves the root as the last block, every time. The longest batch gives
-// Close the most time to come while the step that has answered it is not over.
+// TestCloseFlushes: Close right after Apply leaves the root as the last block, every time. The
+// longest batch gives Close the most time to come while the step that has answered it is not over.
 func TestCloseFlushes(t *testing.T) {
 	rounds := 2
 	if os.Getenv("KIVALOO_TORTURE") != "" {
@@ -39,13 +40,13 @@ func TestCloseFlushes(t *testing.T) {
 	dir := t.TempDir()
 	for round := range rounds {
 		db, err := kv.Open(dir, kv.Options{NoSync: true})
-		mustDo(t, err)
-		b := db.NewBatch()
+		must.Do(t, err)
+		b := new(kv.Batch)
 		for i := range kv.MaxBatch {
 			b.Set(fmt.Append(nil, i), fmt.Append(nil, round))
 		}
-		mustDo(t, db.Apply(t.Context(), b))
-		mustDo(t, db.Close())
+		must.Do(t, db.Apply(t.Context(), b))
+		must.Do(t, db.Close())
 		wantFlushed(t, dir)
 	}
 }
@@ -55,14 +56,14 @@ func TestCloseDuringFlush(t *testing.T) {
 	dir, value := t.TempDir(), make([]byte, 200)
 	for range 15 {
 		db, err := kv.Open(dir, kv.Options{NoSync: true, JournalBytes: 1 << 20})
-		mustDo(t, err)
-		b := db.NewBatch()
+		must.Do(t, err)
+		b := new(kv.Batch)
 		for i := range 20_000 { // so much that a flush begins, and takes several appends
 			b.Set(fmt.Append(nil, i), value)
 		}
-		mustDo(t, db.Apply(t.Context(), b))
-		mustDo(t, db.Set(t.Context(), []byte("0"), nil))
-		mustDo(t, db.Close())
+		must.Do(t, db.Apply(t.Context(), b))
+		must.Do(t, db.Set(t.Context(), []byte("0"), nil))
+		must.Do(t, db.Close())
 		wantFlushed(t, dir)
 	}
 }
@@ -70,16 +71,16 @@ func TestCloseDuringFlush(t *testing.T) {
 // TestRestoreFlushes: what Restore has made needs no replay.
 func TestRestoreFlushes(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
-	b := db.NewBatch()
+	b := new(kv.Batch)
 	for i := range 100 {
 		b.Set(fmt.Append(nil, i), []byte("value"))
 	}
-	mustDo(t, db.Apply(t.Context(), b))
+	must.Do(t, db.Apply(t.Context(), b))
 	var backup bytes.Buffer
-	mustDo(t, db.Backup(t.Context(), &backup))
+	must.Do(t, db.Backup(t.Context(), &backup, kv.BackupOptions{}))
 	for round := range 10 {
 		dir := filepath.Join(t.TempDir(), fmt.Sprint(round))
-		mustDo(t, kv.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kv.Options{NoSync: true}))
+		must.Do(t, kv.Restore(t.Context(), bytes.NewReader(backup.Bytes()), dir, kv.Options{NoSync: true}, kv.RestoreOptions{}))
 		wantFlushed(t, dir)
 	}
 }

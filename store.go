@@ -10,7 +10,7 @@ import (
 //
 //	func open(ctx context.Context, where string) (kivaloo.Store, error) {
 //		if addr, remote := strings.CutPrefix(where, "kivaloo:"); remote {
-//			return kivaloo.Dial(ctx, addr, kivaloo.WithReconnect())
+//			return kivaloo.Dial(ctx, addr, kivaloo.DialOptions{Reconnect: true})
 //		}
 //		return kivaloo.Open(where, kivaloo.Options{})
 //	}
@@ -20,22 +20,13 @@ import (
 // one that has returned comes before those that are called later. A change that has
 // returned without an error is durable.
 //
-// Slices that are passed in may be reused once the method has returned (those given
-// to Range once the loop has ended), and those returned belong to the caller, except
-// for the pairs of a Range, which are valid until the loop goes on. Keys
-// and values may be empty. Those that are longer than Params allows are refused with
-// ErrTooLong.
+// Slices that are passed in may be reused once the method has returned. Keys and values may be
+// empty. Those that are longer than Params allows are refused with ErrTooLong.
 //
 // Errors are ErrNotFound, or an *OpError that says whether a change may have been
 // made nevertheless. What is behind it can be told with errors.Is and errors.As.
 type Store interface {
-	// Get returns the value of key, or ErrNotFound. The value is not nil, even if it
-	// is empty.
-	Get(ctx context.Context, key []byte) ([]byte, error)
-
-	// AppendGet appends the value of key to dst and returns the result. After an
-	// error, which is ErrNotFound if there is no such key, it returns dst as it was.
-	AppendGet(ctx context.Context, dst, key []byte) ([]byte, error)
+	Reader
 
 	// Set stores value under key, whether or not there was a value before.
 	Set(ctx context.Context, key, value []byte) error
@@ -57,11 +48,51 @@ type Store interface {
 	// whether it was.
 	CompareAndDelete(ctx context.Context, key, old []byte) (bool, error)
 
-	// Range returns the pairs with start <= key < end, in ascending order of the keys
-	// as byte strings. An empty end means up to the last key. An error comes with an
-	// empty pair and is the last thing there is. What is changed while the loop goes on
-	// may or may not be seen by it.
-	Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error]
+	// Apply makes the changes of b, all together or, if one of its conditions does not hold, none.
+	// Then the error wraps ErrConflict. One wrapping ErrTooLong is for a batch that is too long:
+	// MaxBatch for a DB, MaxClientBatch for a Client. b stays as it was.
+	Apply(ctx context.Context, b *Batch) error
+
+	// Update makes the changes of f, all together, if what f has read is still the same then.
+	// Otherwise it calls f again, after a pause, until ctx ends; the error is that of ctx together
+	// with ErrConflict. If f returns an error, Update changes nothing and returns that error.
+	//
+	// f can be called any number of times, so it should have no effect but on tx. What it reads may
+	// be of different moments; then nothing of it counts. Other Updates and changes go on
+	// meanwhile.
+	Update(ctx context.Context, f func(tx *Tx) error) error
+
+	// DeleteRange removes the keys with start <= key < end, and returns how many there were. An
+	// empty end means up to the last key. Some thousand keys are removed at a time, each time
+	// together; keys that others set meanwhile may be removed or not. After an error, those removed
+	// so far are gone.
+	DeleteRange(ctx context.Context, start, end []byte) (n int64, err error)
+
+	// DeletePrefix is DeleteRange for the keys that begin with prefix; an empty one means all.
+	DeletePrefix(ctx context.Context, prefix []byte) (n int64, err error)
+
+	// Load stores many pairs as fast as it can, and returns how many. A pair need be valid only
+	// until the next one is asked for, so that a Scan with Borrow can be loaded. The pairs are not
+	// stored together; after an error, which may be one that came with a pair, some are stored.
+	Load(ctx context.Context, pairs iter.Seq2[Pair, error]) (n int64, err error)
+
+	// Snapshot returns the store as it is now: with every acknowledged change, and no other. The
+	// caller closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+
+	// Watch returns changes as they are made: those in the range of o after o.Position, in the
+	// order of their commits, all of them durable. Several changes of one key in one commit may
+	// appear as the last of them. The loop waits for the next change until ctx ends, or the store
+	// is closed; that is its error. An error comes with an empty Change and ends the loop.
+	//
+	// To have a copy of a range, take its Position, read it by Scan, and Watch from the Position
+	// on. The store keeps recent changes only: a Watch that is too slow, or begins at an old
+	// position, ends with ErrPositionGone.
+	Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error]
+
+	// Position returns the position behind the last change: WatchOptions.Position for those to
+	// come.
+	Position(ctx context.Context) (uint64, error)
 
 	// Params returns the limits of the store.
 	Params(ctx context.Context) (Params, error)

@@ -10,41 +10,37 @@ import (
 
 	"kivaloo"
 	"kivaloo/eventloop/mux/certtest"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
 // startTLS starts s on a port with TLS, where only clients with a certificate of
 // authority are served, and returns its address.
-func (s *fakeServer) startTLS(t *testing.T, authority *certtest.Authority) string {
+func startTLS(t *testing.T, s *wiretest.Server, authority *certtest.Authority) string {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 		Certificates: []tls.Certificate{authority.Issue("server")},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    authority.Pool(),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.listen(ln))
+	must.Do(t, err)
+	t.Cleanup(s.Listen(ln))
 	return ln.Addr().String()
 }
 
 func TestTLS(t *testing.T) {
 	authority, stranger := certtest.NewAuthority(t, "authority"), certtest.NewAuthority(t, "stranger")
-	s := &fakeServer{}
-	addr := s.startTLS(t, authority)
+	s := &wiretest.Server{}
+	addr := startTLS(t, s, authority)
 	ctx := within(t)
 	good := &tls.Config{
 		Certificates: []tls.Certificate{authority.Issue("client")},
 		RootCAs:      authority.Pool(),
 	}
-	c, err := kivaloo.Dial(ctx, addr, kivaloo.WithTLS(good), kivaloo.WithReconnect())
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, err := kivaloo.Dial(ctx, addr, kivaloo.DialOptions{Reconnect: true, TLS: good})
+	must.Do(t, err)
 	defer c.Close()
-	if err := c.Set(ctx, []byte("k"), []byte("v")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.Set(ctx, []byte("k"), []byte("v")))
 	if got, err := c.Get(ctx, []byte("k")); err != nil || string(got) != "v" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -53,7 +49,7 @@ func TestTLS(t *testing.T) {
 	}
 
 	// It comes back by the same way.
-	s.hangUp()
+	s.HangUp()
 	for {
 		got, err := c.Get(ctx, []byte("k"))
 		if err == nil && string(got) == "v" {
@@ -70,14 +66,14 @@ func TestTLS(t *testing.T) {
 		config *tls.Config
 		want   any // for errors.As, or nil
 	}{
-		"the system's authorities": {nil, &unknown},
+		"the system's authorities": {&tls.Config{}, &unknown},
 		"another authority":        {&tls.Config{RootCAs: stranger.Pool()}, &unknown},
 		"another host":             {&tls.Config{RootCAs: authority.Pool(), ServerName: "db.example.org"}, &host},
 		"no certificate":           {&tls.Config{RootCAs: authority.Pool()}, nil},
 		"a stranger's certificate": {&tls.Config{RootCAs: authority.Pool(), Certificates: []tls.Certificate{stranger.Issue("client")}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := kivaloo.Dial(ctx, addr, kivaloo.WithTLS(tc.config))
+			c, err := kivaloo.Dial(ctx, addr, kivaloo.DialOptions{TLS: tc.config})
 			if err == nil {
 				c.Close()
 				t.Fatal("connected")
@@ -93,16 +89,16 @@ func TestTLS(t *testing.T) {
 // Without TLS on both sides there is an error, not a wait for ever.
 func TestTLSMismatch(t *testing.T) {
 	ctx := within(t)
-	plain := &fakeServer{}
+	plain := &wiretest.Server{}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(plain.listen(ln))
-	secure := (&fakeServer{}).startTLS(t, certtest.NewAuthority(t, "authority"))
+	must.Do(t, err)
+	t.Cleanup(plain.Listen(ln))
+	secure := startTLS(t, &wiretest.Server{}, certtest.NewAuthority(t, "authority"))
 	for name, dial := range map[string]func() (*kivaloo.Client, error){
-		"to a plain server":   func() (*kivaloo.Client, error) { return kivaloo.Dial(ctx, ln.Addr().String(), kivaloo.WithTLS(nil)) },
-		"from a plain client": func() (*kivaloo.Client, error) { return kivaloo.Dial(ctx, secure) },
+		"to a plain server": func() (*kivaloo.Client, error) {
+			return kivaloo.Dial(ctx, ln.Addr().String(), kivaloo.DialOptions{TLS: &tls.Config{}})
+		},
+		"from a plain client": func() (*kivaloo.Client, error) { return kivaloo.Dial(ctx, secure, kivaloo.DialOptions{}) },
 	} {
 		c, err := dial()
 		if err == nil {
@@ -112,7 +108,7 @@ func TestTLSMismatch(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err = kivaloo.Dial(ctx, serverAddr, kivaloo.WithTLS(nil))
+	_, err = kivaloo.Dial(ctx, serverAddr, kivaloo.DialOptions{TLS: &tls.Config{}})
 	if err == nil || !strings.Contains(err.Error(), "unix socket") {
 		t.Errorf("to a unix socket: %v", err)
 	}

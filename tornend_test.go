@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	kv "kivaloo"
+	"kivaloo/internal/must"
 )
 
 // tornCommits is how many commits, of one pair each, the journal of crashedStore has.
 const tornCommits = 12
 
-// crashedStore returns a store as a killed process leaves it: a root that is not the first, and behind it commits that are in the
-// journal only, at the given blocks. want is all that was acknowledged.
+// crashedStore returns a store as a killed process leaves it: a root that is not the first, and
+// behind it commits that are in the journal only, at the given blocks. want is all that was
+// acknowledged.
 func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint64, want contents) {
 	t.Helper()
 	for range 100 { // until no flush comes between the commits
@@ -22,22 +24,22 @@ func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint6
 		want = contents{}
 		commit := func(db *kv.DB, key string) {
 			want[key] = "value of " + key
-			mustDo(t, db.Set(t.Context(), []byte(key), []byte(want[key])))
+			must.Do(t, db.Set(t.Context(), []byte(key), []byte(want[key])))
 		}
 		db, err := kv.Open(dir, kv.Options{BlockSize: 512})
-		mustDo(t, err)
+		must.Do(t, err)
 		for i := range 40 {
 			commit(db, fmt.Sprintf("before %02d", i))
 		}
-		mustDo(t, db.Close())
+		must.Do(t, db.Close())
 		db, err = kv.Open(dir, kv.Options{BlockSize: 512})
-		mustDo(t, err)
+		must.Do(t, err)
 		for i := range tornCommits {
 			commit(db, fmt.Sprintf("commit %02d", i))
 		}
 		files = readBlockFiles(t, dir, 512)
 		files.keepSums(t)
-		mustDo(t, db.Close())
+		must.Do(t, db.Close())
 		root, journal = 0, nil
 		for block := files.firsts[0]; block < files.end(); block++ {
 			switch p := files.page(block); {
@@ -55,8 +57,9 @@ func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint6
 	return
 }
 
-// wantSaid opens a damaged store and fails the test if something that was acknowledged is missing without an error. That the log
-// says something was passed over is not enough: it does so after any crash.
+// wantSaid opens a damaged store and fails the test if something that was acknowledged is missing
+// without an error. That the log says something was passed over is not enough: it does so after any
+// crash.
 func (f *blockFiles) wantSaid(t *testing.T, what string, want contents) {
 	t.Helper()
 	f.write(t)
@@ -77,7 +80,8 @@ func (f *blockFiles) wantSaid(t *testing.T, what string, want contents) {
 	}
 }
 
-// TestDamagedFirstCommit: damage to the first commit behind a root is told apart from an append that was cut short, for others follow it.
+// TestDamagedFirstCommit: damage to the first commit behind a root is told apart from an append
+// that was cut short, for others follow it.
 func TestDamagedFirstCommit(t *testing.T) {
 	files, _, journal, want := crashedStore(t)
 	for _, commit := range []int{0, 1, tornCommits - 2} {
@@ -90,7 +94,8 @@ func TestDamagedFirstCommit(t *testing.T) {
 	}
 }
 
-// TestStaleRootInJournal: a root page in the place of a block of the journal does not take its role.
+// TestStaleRootInJournal: a root page in the place of a block of the journal does not take its
+// role.
 func TestStaleRootInJournal(t *testing.T) {
 	files, root, journal, want := crashedStore(t)
 	for commit, block := range journal[:tornCommits-1] {
@@ -101,7 +106,8 @@ func TestStaleRootInJournal(t *testing.T) {
 	}
 }
 
-// TestTornEnd: after a crash, damage to the last commit may be one that was never acknowledged. The rest is there.
+// TestTornEnd: after a crash, damage to the last commit may be one that was never acknowledged. The
+// rest is there.
 func TestTornEnd(t *testing.T) {
 	files, _, journal, want := crashedStore(t)
 	clear(files.page(journal[tornCommits-1]))
@@ -111,8 +117,8 @@ func TestTornEnd(t *testing.T) {
 	want.same(t, gather(t, db.Range(t.Context(), nil, nil)))
 }
 
-// TestEndAfterCleanStop: a store that was stopped in order has no torn end. One that lacks its last files, or a part of them, or has
-// damage in its last commit, says so.
+// TestEndAfterCleanStop: a store that was stopped in order has no torn end. One that lacks its last
+// files, or a part of them, or has damage in its last commit, says so.
 func TestEndAfterCleanStop(t *testing.T) {
 	for name, o := range map[string]kv.Options{
 		"journal": {BlockSize: 512, StorageCost: -1}, "pages": {BlockSize: 512, StorageCost: -1, JournalBytes: -1},
@@ -120,15 +126,15 @@ func TestEndAfterCleanStop(t *testing.T) {
 		dir, want := t.TempDir(), contents{}
 		for i := range 4 {
 			db, err := kv.Open(dir, o)
-			mustDo(t, err)
-			b := db.NewBatch()
+			must.Do(t, err)
+			b := new(kv.Batch)
 			for j := range 50 { // so many that the first leaf stays, and nothing is freed
 				key := fmt.Sprintf("key %d %02d", i, j)
 				want[key] = "value of " + key
 				b.Set([]byte(key), []byte(want[key]))
 			}
-			mustDo(t, db.Apply(t.Context(), b))
-			mustDo(t, db.Close())
+			must.Do(t, db.Apply(t.Context(), b))
+			must.Do(t, db.Close())
 		}
 		whole := readBlockFiles(t, dir, o.BlockSize)
 		whole.keepSums(t)

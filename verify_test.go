@@ -6,19 +6,17 @@ import (
 	"testing"
 
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
-// A context bounds the wait of Verify for a flush that the disk holds up, and no snapshot is left behind.
+// A context bounds the wait of Verify for a flush that the disk holds up, and no snapshot is left
+// behind.
 func TestVerifyIsNotHeldUp(t *testing.T) {
 	fsys := simfs.New("store")
 	hold, held := make(chan struct{}), make(chan struct{}, 1)
 	db, err := open(fsys, "store", Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Set(t.Context(), []byte("key"), []byte("value")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
+	must.Do(t, db.Set(t.Context(), []byte("key"), []byte("value")))
 	fsys.SetHook(func(c simfs.Call) error {
 		if c.Op == simfs.Sync {
 			select {

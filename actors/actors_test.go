@@ -56,8 +56,22 @@ func TestMailboxKeepsOrder(t *testing.T) {
 	}
 }
 
-// TestNothingIsLost has many producers push while the consumer drains, waits and drains again: every message
-// arrives once, in its producer's order, and the consumer never sleeps while something is there.
+// Whoever is rung finds what was pushed.
+func TestMailboxRingsBehindThePush(t *testing.T) {
+	var b *Mailbox[message, *message]
+	rung := false
+	bell := NewDoorbell(func() { rung = !b.Empty() })
+	b = NewMailbox[message](bell)
+	bell.Arm()
+	b.PushOne(&message{})
+	if !rung {
+		t.Error("not rung, or before the message was there")
+	}
+}
+
+// TestNothingIsLost has many producers push while the consumer drains, waits and drains again:
+// every message arrives once, in its producer's order, and the consumer never sleeps while
+// something is there.
 func TestNothingIsLost(t *testing.T) {
 	const producers, each = 8, 20000
 	w := NewWaiter()
@@ -124,6 +138,14 @@ func TestWait(t *testing.T) {
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("waits although it should not: %v", took)
 		}
+		w.Wait(time.Hour, func() bool { // something comes right behind the look
+			w.Ring()
+			return true
+		})
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("sleeps for %v although it was rung", took)
+		}
+
 		time.AfterFunc(time.Second, w.Ring)
 		w.Wait(time.Hour, yes)
 		if took := time.Since(start); took != 2*time.Second {

@@ -11,6 +11,6 @@
 // No mailbox has a limit of its own: each is bounded by credits that its
 // producers hold (see the limits of the packages that use it).
 //
-// Reading order: mailbox.go, doorbell.go, group.go, histogram.go (what actors count of themselves), events.go (what they tell
-// of now and then).
+// Reading order: mailbox.go, doorbell.go, group.go, histogram.go (what actors count of themselves),
+// events.go (what they tell of now and then).
 package actors

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// eventsKept is how many events an Events holds: more than a minute's worth even if there were one for each of a dozen
-// stalls a second, in some tens of kilobytes.
+// eventsKept is how many events an Events holds: more than a minute's worth even if there were one
+// for each of a dozen stalls a second, in some tens of kilobytes.
 const eventsKept = 1024
 
-// Event is something that takes a while and does not happen all the time, such as a slow sync: what one wants to see
-// beside the curves of a load.
+// Event is something that takes a while and happens now and then, such as a slow sync. It helps to
+// see events beside the curves of a load.
 type Event struct {
 	Kind    string
 	Began   time.Time
@@ -19,8 +19,9 @@ type Event struct {
 	Ongoing bool
 }
 
-// Events keeps the latest events, for those who look into a process. The kinds are few constants of the packages that tell of
-// them. It takes a lock, which nobody holds for long, so it is for what happens a few times a second at most.
+// Events keeps the latest events of a process. The kinds are a few constants of the packages that
+// report them. It takes a lock for a short time, so it is for events that happen a few times a
+// second at most.
 //
 // The zero value is empty, and a nil one takes no notes. Any number of goroutines may use it.
 type Events struct {
@@ -30,7 +31,7 @@ type Events struct {
 	going []Event // at most one of a kind
 }
 
-// Begin notes that something has begun, unless it is going on already.
+// Begin notes the start of an event, unless one of its kind is going on.
 func (e *Events) Begin(kind string) {
 	if e == nil {
 		return
@@ -42,7 +43,7 @@ func (e *Events) Begin(kind string) {
 	}
 }
 
-// End notes that what Begin has told of has ended. Of what was not going on it notes nothing.
+// End notes the end of an event that Begin started. Without one it does nothing.
 func (e *Events) End(kind string) {
 	if e == nil {
 		return
@@ -56,7 +57,7 @@ func (e *Events) End(kind string) {
 	}
 }
 
-// Mark notes something that has just ended. Several of a kind may overlap.
+// Mark notes an event that has just ended. Events of one kind may overlap.
 func (e *Events) Mark(kind string, took time.Duration) {
 	if e == nil {
 		return
@@ -79,9 +80,10 @@ func (e *Events) add(v Event) {
 	e.count++
 }
 
-// Since returns the events from number n on, 0 being the first, in the order in which they ended; then those that are
-// going on. next is the number of the one that will end next. Those that are too old are missing: before the
-// ongoing ones there are fewer than next-n. A number that there is not yet, as after a restart, counts as 0.
+// Since returns the events from number n on in the order in which they ended, then those that are
+// going on. The first event has number 0. next is the number of the next event to end. Events that
+// are too old are missing: then there are fewer than next-n before the ongoing ones. A number that
+// does not exist yet, as after a restart, counts as 0.
 func (e *Events) Since(n uint64) (list []Event, next uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

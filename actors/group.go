@@ -46,7 +46,8 @@ func (g *Group) Context() context.Context { return g.ctx }
 // Stop asks every actor to end.
 func (g *Group) Stop() { g.cancel() }
 
-// Wait returns when every actor has ended, with the first error of any, also one that came after Stop.
+// Wait returns when every actor has ended, with the first error of any, including errors after
+// Stop.
 func (g *Group) Wait() error {
 	g.wg.Wait()
 	g.cancel()

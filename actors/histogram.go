@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// HistogramBuckets is how many bounds a Histogram has. The last of them is four million times the first
-// but one.
+// HistogramBuckets is how many bounds a Histogram has. The last of them is four million times the
+// first but one.
 const HistogramBuckets = 46
 
 // Histogram counts values by their size, as an actor's account of what it does. The bounds are
@@ -82,8 +82,8 @@ func (c *Counts) Since(earlier *Counts) Counts {
 	return d
 }
 
-// Quantile returns a value that the fraction q of all values does not exceed, as near as the bounds tell. Of
-// none it is 0.
+// Quantile returns a value that the fraction q of all values does not exceed, as near as the bounds
+// tell. Of none it is 0.
 func (c *Counts) Quantile(q float64) float64 {
 	rank := q * float64(c.Total())
 	if rank == 0 {
@@ -104,10 +104,13 @@ func (c *Counts) Quantile(q float64) float64 {
 type Durations struct{ h Histogram }
 
 // Add counts one duration.
-func (d *Durations) Add(t time.Duration) {
+func (d *Durations) Add(t time.Duration) { d.AddN(t, 1) }
+
+// AddN counts n equal durations.
+func (d *Durations) AddN(t time.Duration, n uint64) {
 	ns := uint64(max(t, 0))
-	d.h.counts[bucketOf((ns+999)/1000)].Add(1)
-	d.h.sum.Add(ns)
+	d.h.counts[bucketOf((ns+999)/1000)].Add(n)
+	d.h.sum.Add(n * ns)
 }
 
 // Read returns what has been counted: buckets in microseconds, the sum in nanoseconds.

@@ -11,6 +11,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 // Where the original starts its files when it is given 201 blocks one by one.
@@ -78,9 +79,7 @@ func TestAppendManyBuffers(t *testing.T) {
 	dir := t.TempDir()
 	o := disk.Options{BlockSize: 512}
 	s, err := disk.Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	add(t, s, 1)
 	add(t, s, 2*1024+3)
 	closeStore(t, s)
@@ -131,9 +130,7 @@ func TestCallOrder(t *testing.T) {
 		t.Run(fmt.Sprintf("NoSync %v", noSync), func(t *testing.T) {
 			fsys := simfs.New(dir)
 			s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, NoSync: noSync})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			defer closeStore(t, s)
 			tr := trace(fsys)
 			// synced leaves the syncs out of what is expected where there are none.
@@ -163,7 +160,8 @@ func TestCallOrder(t *testing.T) {
 			s.Submit(op, op)
 			removed := []string{"answer", "remove blks_0", "remove sums_0"}
 			if noSync {
-				// What a process before has removed must be gone for good, here too: a gap would be worse than a loss.
+				// What a process before has removed must be gone for good, here too: a gap would be
+				// worse than a loss.
 				removed = slices.Insert(removed, 1, "syncdir")
 			}
 			tr.want(t, "free", removed...)
@@ -194,9 +192,7 @@ func TestOpenCallOrder(t *testing.T) {
 		fsys := fsys.Kill()
 		tr := trace(fsys)
 		s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, NoSync: noSync, Log: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		want := []string{"lock", "readdir", "lstat blks_0", "lstat blks_1", "open blks_1", "truncate blks_1", "sync blks_1",
 			"read blks_1", "write blks_1", "sync blks_1", // see renew
 			"syncdir"}
@@ -219,9 +215,7 @@ func TestOnSync(t *testing.T) {
 				}
 			},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for range 3 {
 			add(t, s, 2)
 		}

@@ -27,7 +27,13 @@ func (c *chain) accept(op *Op) bool {
 
 // append carries out an Append that was accepted and fills in its outcome.
 func (c *chain) append(op *Op) {
-	if err := c.appendPages(op.Pages); err != nil {
+	err := c.appendPages(op.Pages)
+	if errors.Is(err, ErrNoSpace) && c.canFree() {
+		c.free() // the janitor has not come to it
+		err = c.appendPages(op.Pages)
+	}
+	op.Room = c.room()
+	if err != nil {
 		op.Err = fmt.Errorf("append %d blocks at %016x: %w", len(op.Pages), op.Block, err)
 	} else {
 		op.OK, op.Next = true, c.table.Load().next
@@ -41,8 +47,10 @@ func (c *chain) appendPages(pages [][]byte) error {
 	if err := c.appendable(pages); err != nil {
 		return err
 	}
-	if err := c.clearLeftover(); err != nil {
-		return c.takeBack(err, nil)
+	if err := c.clearLeftover(); isShortage(err) {
+		return fmt.Errorf("%w: take an append back: %w", ErrNoSpace, err)
+	} else if err != nil {
+		return c.fail(err)
 	}
 	t := c.table.Load()
 	n := uint64(len(pages))
@@ -98,37 +106,26 @@ func (c *chain) appendable(pages [][]byte) error {
 // extend writes pages at the end of the last file, which is at offset.
 func (c *chain) extend(pages [][]byte, offset int64) error {
 	err := c.write(c.tail, pages, offset)
-	if err == nil {
-		return nil
+	if err != nil {
+		c.overhang = true
+		return c.takeBack(err)
 	}
-	return c.takeBack(err, func() error {
-		// What remains was durable before, so this sync does not vouch for
-		// anything that a sync has failed on.
-		if err := c.tail.Truncate(offset); err != nil || c.opts.NoSync {
-			return err
-		}
-		return c.tail.Sync()
-	})
+	return nil
 }
 
 // startFile makes a new last file of pages.
 func (c *chain) startFile(f *file, pages [][]byte) error {
 	opened, err := c.dir.Create(f.name)
 	if err != nil {
-		return c.takeBack(err, nil)
+		return c.takeBack(err)
 	}
 	err = c.write(opened, pages, 0)
 	if err == nil && !c.opts.NoSync {
 		err = c.syncDir()
 	}
 	if err != nil {
-		return c.takeBack(errors.Join(err, opened.Close()), func() error {
-			c.leftover = f.name
-			if err := c.clearLeftover(); !isShortage(err) {
-				return err
-			}
-			return nil // the next append begins with it
-		})
+		c.leftover = f.name
+		return c.takeBack(errors.Join(err, opened.Close()))
 	}
 	previous := c.tail
 	c.tail = opened
@@ -141,14 +138,28 @@ func (c *chain) startFile(f *file, pages [][]byte) error {
 	return nil
 }
 
-// clearLeftover durably removes the file of an append that was taken back. Nothing can be appended before: the file could
-// come back with a crash, in the middle of what has been acknowledged since.
+// clearLeftover durably removes what an append has left that was taken back. Nothing can be appended
+// before: it could come back with a crash, in the middle of what has been acknowledged since.
 func (c *chain) clearLeftover() error {
+	if c.overhang {
+		_, count := c.table.Load().last()
+		if err := c.tail.Truncate(int64(count) * int64(c.opts.BlockSize)); err != nil {
+			return err
+		}
+		// What remains was durable before, so this sync does not vouch for anything that a sync has
+		// failed on.
+		if !c.opts.NoSync {
+			if err := c.tail.Sync(); err != nil {
+				return err
+			}
+		}
+		c.overhang = false
+	}
 	if c.leftover == "" {
 		return nil
 	}
 	if err := c.dir.Remove(c.leftover); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("take an append back: %w", err)
+		return err
 	}
 	if !c.opts.NoSync {
 		if err := c.syncDir(); err != nil {
@@ -173,17 +184,20 @@ func (c *chain) write(f File, pages [][]byte, offset int64) error {
 	return err
 }
 
-// takeBack ends an append that has failed. If that was for a shortage, undo, if not nil, puts the store
-// back to what has been acknowledged, and later appends may succeed. Anything else is final:
-// retrying could be answered with a success that is not true.
-func (c *chain) takeBack(err error, undo func() error) error {
+// takeBack ends an append that has failed. If that was for a shortage, it puts the store back to
+// what has been acknowledged, and later appends may succeed. If that meets a shortage too, the next
+// append begins with it. Anything else is final: retrying could be answered with a success that is
+// not true.
+func (c *chain) takeBack(err error) error {
 	if !isShortage(err) {
 		return c.fail(err)
 	}
-	if undo != nil {
-		if undone := undo(); undone != nil {
-			return c.fail(fmt.Errorf("%w; taking the append back: %w", err, undone))
-		}
+	left := c.clearLeftover()
+	switch {
+	case left == nil:
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case isShortage(left):
+		return fmt.Errorf("%w: %w; %w: %w", ErrNoSpace, err, ErrLeftBehind, left)
 	}
-	return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	return c.fail(fmt.Errorf("%w; taking the append back: %w", err, left))
 }

@@ -13,6 +13,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 const modelBlock = 600 // bytes; not a multiple of a sector, so that blocks are torn too
@@ -55,9 +56,10 @@ func (m *model) clone() *model {
 	return &c
 }
 
-// check compares a store with the model. There may be blocks after those of the model,
-// which an append that was never answered has left; killed says that it was only the process
-// that died, so that they must be of that append, or one that could not be taken back yet. It makes them part of the model.
+// check compares a store with the model. There may be blocks after those of the model, which an
+// append that was never answered has left; killed says that it was only the process that died, so
+// that they must be of that append, or one that could not be taken back yet. It makes them part of
+// the model.
 func (m *model) check(t *rapid.T, s disk.Store, killed bool) {
 	next := s.Info().Next
 	if next < m.next {
@@ -141,9 +143,7 @@ func TestModel(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			switch rapid.IntRange(0, 9).Draw(t, "before") {
 			case 0:
-				if err := s.Close(); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, s.Close())
 				if n := fsys.Handles(); n != 0 {
 					t.Fatalf("%d files left open", n)
 				}
@@ -226,9 +226,7 @@ func TestCrashWithoutSync(t *testing.T) {
 	for seed := range uint64(50) {
 		fsys := simfs.New(dir)
 		s, err := disk.OpenInline(dir, disk.Options{BlockSize: modelBlock, FS: fsys, NoSync: true, Log: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		add(t, s, 20)
 		add(t, s, 20)
 		closeStore(t, s)
@@ -270,14 +268,10 @@ func TestDamagedChainIsRefused(t *testing.T) {
 		closeStore(t, s)
 		rng := rand.New(rand.NewPCG(seed, 0))
 		infos, err := disk.ScanDir(fsys, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		victim := infos[1+rng.IntN(len(infos)-2)]
 		if rng.IntN(2) == 0 {
-			if err := fsys.Remove(victim.Name); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, fsys.Remove(victim.Name))
 		} else {
 			fsys.Put(victim.Name, make([]byte, rng.Int64N(victim.Size)))
 		}

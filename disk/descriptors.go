@@ -4,8 +4,6 @@ import (
 	"container/list"
 	"errors"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // descriptors keeps block files open for reading: the limit most recently used ones,
@@ -29,15 +27,6 @@ type descriptor struct {
 	// Guarded by descriptors.mu.
 	users int
 	place *list.Element // in recent; nil when it is not in the cache
-}
-
-// MaxOpenFiles returns how many block files a store keeps open for reading at most.
-func MaxOpenFiles() int {
-	var r unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
-		return openFilesMax
-	}
-	return int(min(r.Cur/openFilesShare, openFilesMax))
 }
 
 func newDescriptors(dir Dir, limit int) *descriptors {

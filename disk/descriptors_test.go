@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"kivaloo/internal/must"
 )
 
 // countingDir opens files that check how they are used.
@@ -48,9 +50,7 @@ func (f *countingFile) Close() error {
 func mustAcquire(t *testing.T, ds *descriptors, f *file) *descriptor {
 	t.Helper()
 	d, err := ds.acquire(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return d
 }
 

@@ -21,7 +21,8 @@
 //	     |              |                 |
 //	     +--------------+-----------------+--> Op.Done (a mailbox)
 //
-// Readers never wait for an append and nothing waits for the janitor.
+// Readers never wait for an append and nothing waits for the janitor. A scrubber, if there is one,
+// reads all blocks by and by, and compares each with its checksum.
 //
 // On disk a store is a directory of files blks_<number of the first block, 16
 // hex digits>, each a plain run of blocks, forming one unbroken chain. A file
@@ -33,8 +34,9 @@
 // does each operation inside Submit, so that a test can run a whole store from
 // a seed on the crashable file system of kivaloo/disk/simfs.
 //
-// Reading order: store.go (the interface), fs.go (what is asked of a file
-// system), files.go, open.go and renew.go (what a start finds and does), chain.go
-// (the state), appender.go, reader.go, janitor.go, sums.go; then descriptors.go,
-// local.go, inline.go, await.go, osfs.go, stall.go, limits.go.
+// Reading order: store.go (the interface), fs.go (what is asked of a file system), files.go,
+// open.go and renew.go (what a start finds and does), chain.go (the state), appender.go, reader.go,
+// janitor.go, sums.go, summedsize.go, verdict.go, scan.go and scrub.go; then descriptors.go,
+// local.go, inline.go, remains.go (a damaged store, to be read), await.go, osfs.go (with parts for
+// each system), makedir.go, memfs.go, stall.go, limits.go.
 package disk

@@ -9,6 +9,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 // threeFiles returns a store of 20 + 20 + 1 blocks: the next append extends the last file,
@@ -212,13 +213,9 @@ func TestReadFailures(t *testing.T) {
 		}
 	}
 	f, err := fsys.Open("blks_0000000000000014", true)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer f.Close()
-	if err := f.Truncate(512*19 + 100); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, f.Truncate(512*19+100))
 	if ok, err := disk.ReadBlock(s, 39, buf); ok || !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), "too short") {
 		t.Errorf("file cut short: ok %v, %v", ok, err)
 	}

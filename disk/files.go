@@ -126,7 +126,8 @@ func listDir(dir Dir) (listing, error) {
 	return l, nil
 }
 
-// HoldsStore reports whether a directory has a file of a store in it. Nothing else should be written there.
+// HoldsStore reports whether a directory has a file of a store in it. Nothing else should be
+// written there.
 func HoldsStore(dir *os.Root) (bool, error) {
 	d, err := dir.Open(".")
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 func TestFree(t *testing.T) {
@@ -44,6 +45,33 @@ func TestFree(t *testing.T) {
 	}
 }
 
+// Files go from the front, one after the other, also for a power cut: it leaves no gap.
+func TestCutDuringFree(t *testing.T) {
+	fsys := simfs.New(dir)
+	s := openInline(t, fsys, 512)
+	for range 4 {
+		add(t, s, 20)
+	}
+	var states []*simfs.FS
+	fsys.SetHook(func(simfs.Call) error {
+		for _, answers := range fsys.Outcomes(1000) {
+			states = append(states, fsys.Left(simfs.Answers(answers)))
+		}
+		return nil
+	})
+	free(t, s, 80)
+	fsys.SetHook(nil)
+	closeStore(t, s)
+	if len(states) < 10 {
+		t.Fatalf("only %d states", len(states))
+	}
+	for _, left := range states {
+		s := openInline(t, left, 512)
+		wantBlocks(t, s, blockFiles(t, left, dir)[0], 80)
+		closeStore(t, s)
+	}
+}
+
 // A discarded file must not be held open: its space would not come back.
 func TestFreeClosesFiles(t *testing.T) {
 	fsys := simfs.New(dir)
@@ -63,9 +91,7 @@ func TestFreeClosesFiles(t *testing.T) {
 func TestFreeWhileFreeing(t *testing.T) {
 	fsys := simfs.New(dir)
 	s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for range 4 {
 		add(t, s, 20)
 	}
@@ -100,15 +126,13 @@ func TestFreeWhileFreeing(t *testing.T) {
 	equal(t, "files", blockFiles(t, fsys, dir), []uint64{60, 80, 100})
 }
 
-// When the directory cannot be synced while files are removed, an append that needs it is not acknowledged: the next
-// sync would succeed, and mean nothing.
+// When the directory cannot be synced while files are removed, an append that needs it is not
+// acknowledged: the next sync would succeed, and mean nothing.
 func TestFreeFailsBesideAppend(t *testing.T) {
 	for range 5 {
 		fsys := simfs.New(dir)
 		s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for range 4 {
 			add(t, s, 20)
 		}
@@ -141,9 +165,7 @@ func TestReadOfRemovedFile(t *testing.T) {
 	s := openInline(t, fsys, 512)
 	defer closeStore(t, s)
 	add(t, s, 20)
-	if err := fsys.Remove("blks_0000000000000000"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, fsys.Remove("blks_0000000000000000"))
 	if ok, err := disk.ReadBlock(s, 3, make([]byte, 512)); ok || err != nil {
 		t.Errorf("ok %v, %v", ok, err)
 	}

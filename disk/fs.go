@@ -24,6 +24,10 @@ type Dir interface {
 	Lstat(name string) (Stat, error)
 	// Open opens an existing file, for reading or for reading and writing.
 	Open(name string, write bool) (File, error)
+	// OpenDirect opens an existing file for reading, past what the system has in memory. If the file
+	// system cannot do that, it fails with EINVAL, or reads of the file do; they also do unless
+	// memory, offset and length are aligned.
+	OpenDirect(name string) (File, error)
 	// Create makes a file for reading and writing, mode 0600. It fails if the name exists
 	// already, as whatever.
 	Create(name string) (File, error)
@@ -31,10 +35,13 @@ type Dir interface {
 	Rename(from, to string) error
 	// Remove takes a name away.
 	Remove(name string) error
-	// Sync makes every Create, Rename and Remove up to now durable. If it fails for a shortage, of space, quota, memory or
-	// descriptors, a later Sync covers them too: names are kept in the journal of the file system, which could not be
-	// begun. After any other error nothing is known about them.
+	// Sync makes every Create, Rename and Remove up to now durable. If it fails for a shortage, of
+	// space, quota, memory or descriptors, a later Sync covers them too: names are kept in the
+	// journal of the file system, which could not be begun. After any other error nothing is known
+	// about them.
 	Sync() error
+	// Room returns how many more bytes fit on the disk. It fails where that is not known.
+	Room() (int64, error)
 	// Lock takes hold of the directory until Close or the end of the process, for itself
 	// alone or shared with others who want it shared. It does not wait: the error
 	// wraps ErrLocked if somebody else is in the way. It leaves no trace on disk.
@@ -64,6 +71,7 @@ type File interface {
 	// changes of the length. After an error nothing is known about what is durable, and
 	// a second Sync can succeed without having written anything.
 	Sync() error
-	// Forget advises the system that what it has in memory of a stretch, and has written, is of no use.
+	// Forget advises the system that what it has in memory of a stretch, and has written, is of no
+	// use.
 	Forget(offset, size int64)
 }

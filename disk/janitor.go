@@ -15,7 +15,10 @@ func (c *chain) requestFree(op *Op) {
 		return
 	}
 	op.OK = true
-	defer func() { op.Next = c.table.Load().kept(c.freeBefore.Load()) }()
+	defer func() {
+		op.Next, op.After = c.table.Load().kept(c.freeBefore.Load())
+		op.Room = c.room()
+	}()
 	keep := min(op.Block, c.table.Load().next) // what is appended later is not meant
 	for {
 		before := c.freeBefore.Load()
@@ -47,8 +50,8 @@ func (c *chain) free() {
 
 // freeOne removes the first file if all its blocks may be discarded, and reports whether it has.
 // Each name goes for good before the next, so that a crash cannot leave a gap; this does not depend
-// on NoSync. The last one may come back with a crash, which does no harm, so that the sync is left to
-// whoever makes the next change of the directory.
+// on NoSync. The last one may come back with a crash, which does no harm, so that the sync is left
+// to whoever makes the next change of the directory.
 func (c *chain) freeOne() bool {
 	if !c.canFree() {
 		return false // and not wait until another one has gone
@@ -73,6 +76,7 @@ func (c *chain) freeOne() bool {
 		c.leaving.Store(f)
 	} else {
 		c.leaving.Store(nil)
+		c.gone.Store(c.table.Load().min())
 	}
 	return err == nil
 }
@@ -101,8 +105,8 @@ func (c *chain) discard(f *file) error {
 	return nil
 }
 
-// nextToSeal returns a file that is sealed, since minAge ago or earlier, and lacks checksums on disk, and how many
-// blocks it has; nil if there is none.
+// nextToSeal returns a file that is sealed, since minAge ago or earlier, and lacks checksums on
+// disk, and how many blocks it has; nil if there is none.
 func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
 	if c.opts.ReadOnly {
 		return nil, 0
@@ -110,20 +114,20 @@ func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
 	t := c.table.Load()
 	for i := range len(t.files) - 1 {
 		f := t.files[i]
-		if c.stopping.Load() && f.unproven.from < f.unproven.to {
+		if c.stopping.Load() && f.unproven() {
 			continue // takes time: the next run will do it
 		}
-		if f.wantSums && time.Since(f.sealed) >= minAge {
+		if f.wantsSums() && time.Since(f.sealed) >= minAge {
 			return f, t.files[i+1].first - f.first
 		}
 	}
 	return nil, 0
 }
 
-// seal gives f, of count blocks, its checksums, unless goOn stops it. If that fails it stays without until the next
-// start: they are a safeguard, and not needed to read the blocks.
+// seal gives f, of count blocks, its checksums, unless goOn stops it. If that fails it stays
+// without until the next start: they are a safeguard, and not needed to read the blocks.
 func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
-	f.wantSums = false
+	f.wantSums, f.renewed = false, f.sums.damaged.Load()
 	s, err := c.completeSums(f, count, goOn)
 	if errors.Is(err, errStopped) {
 		return
@@ -139,8 +143,14 @@ func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 	f.sums.known.Store(&s)
 }
 
-// sealTail gives the last file checksums of the blocks that it has so far. Nothing else may be running.
+// sealTail removes what an append has left that was taken back, and gives the last file checksums of
+// the blocks that it has so far. Nothing else may be running.
 func (c *chain) sealTail() {
+	if c.failed() == nil && !c.opts.ReadOnly {
+		if err := c.clearLeftover(); err != nil {
+			c.opts.Log.Warn("a change that was refused may be there after the next start", "dir", c.path, "error", err)
+		}
+	}
 	f, count := c.table.Load().last()
 	// They are a promise that the blocks are durable.
 	if count == 0 || c.opts.ReadOnly || c.opts.NoSync || c.failed() != nil {
@@ -154,8 +164,8 @@ func (c *chain) sealTail() {
 // errStopped: work that can be left out has been left out.
 var errStopped = errors.New("stopped")
 
-// goOn is called now and then during work that takes long. It discards what may be discarded, rests, so that others
-// get at the disk, and reports whether to go on with f.
+// goOn is called now and then during work that takes long. It discards what may be discarded,
+// rests, so that others get at the disk, and reports whether to go on with f.
 func (c *chain) goOn(f *file) bool {
 	c.free()
 	if f.dropped.Load() || c.stopping.Load() {
@@ -165,11 +175,12 @@ func (c *chain) goOn(f *file) bool {
 	return true
 }
 
-// completeSums returns the checksums of all count blocks of f. Those of blocks that were found without are made of what
-// is there now, unless Options.Doubtful says that it is not what was written.
+// completeSums returns the checksums of all count blocks of f. Those of blocks that were found
+// without are made of what is there now, unless Options.Doubtful says that it is not what was
+// written.
 func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums, error) {
 	known := c.loadedSums(f)
-	if known.covers() == count && f.unproven.from == f.unproven.to {
+	if known.covers() == count && !f.unproven() {
 		return known, nil
 	}
 	d, err := c.descriptors.acquire(f)
@@ -183,7 +194,7 @@ func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums
 		s = append(s, known[sumsHeaderBytes:]...)
 	}
 	size := c.opts.BlockSize
-	chunk := make([]byte, max(sealChunkBytes/size, 1)*size)
+	chunk := make([]byte, min(max(sealChunkBytes/size, 1), int(count-s.covers()))*size)
 	for s.covers() < count {
 		n := min(uint64(len(chunk)/size), count-s.covers())
 		part := chunk[:int(n)*size]
@@ -197,37 +208,43 @@ func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums
 			return nil, errStopped
 		}
 	}
-	return s, c.leaveOutDoubtful(f, d, s, goOn)
+	return s, c.leaveOutDoubtful(f, d, s, c.compareDamaged(f, s), goOn)
 }
 
-// leaveOutDoubtful takes out of s the checksums of blocks of which Options.Doubtful says that they are not what was
-// written.
-func (c *chain) leaveOutDoubtful(f *file, d *descriptor, s sums, goOn func(*file) bool) error {
-	if c.opts.Doubtful == nil || f.unproven.from == f.unproven.to {
+// leaveOutDoubtful takes out of s the checksums of blocks of which Options.Doubtful says that they
+// are not what was written. The first ones need not be looked at.
+func (c *chain) leaveOutDoubtful(f *file, d *descriptor, s sums, proven uint64, goOn func(*file) bool) error {
+	if c.opts.Doubtful == nil || !f.unproven() {
 		return nil
 	}
-	size := c.opts.BlockSize
 	left := sealChunkBytes
-	read := func(block uint64, buf []byte) error {
-		if left -= size; left <= 0 {
+	pause := func() error {
+		if left -= c.opts.BlockSize; left <= 0 {
 			left = sealChunkBytes
 			if !goOn(f) {
 				return errStopped
 			}
 		}
-		return readFull(d, f.path, buf, int64(block-f.first)*int64(size))
+		return nil
 	}
-	doubtful, err := c.opts.Doubtful(size, f.first+f.unproven.from, f.first+f.unproven.to, read)
-	if err != nil {
-		return err
-	}
-	for _, r := range doubtful {
-		c.opts.Log.Warn("blocks do not fit the checksum that was written with them, and stay without another: "+
-			"they are damaged, or of an append that was cut short", "file", f.path, "first", r.First, "last", r.Next-1)
-		for block := r.First; block < r.Next; block++ {
-			s.leaveOut(block - f.first)
+	for index := max(f.summed(), proven); index < f.found.count; {
+		v, err := c.judge(f, d, index, f.found.count, nil, pause)
+		if err != nil {
+			return err
 		}
+		sum := uint32(badSum)
+		if v.Torn {
+			sum = noSum
+		}
+		if v.Torn && v.Bad.First < v.Bad.Next {
+			c.opts.Log.Warn("blocks do not fit the checksum that was written with them, or are no pages: "+
+				"they are damaged, or of an append that was cut short; they get no checksums", "file", f.path, "first", v.Bad.First, "last", v.Bad.Next-1)
+		}
+		for block := v.Bad.First; block < v.Bad.Next; block++ {
+			s.set(block-f.first, sum)
+		}
+		index = v.Next - f.first
 	}
-	f.unproven.from = f.unproven.to
+	f.judged = true
 	return nil
 }

@@ -16,6 +16,9 @@ type Local struct {
 
 	workers *actors.Group // the appender and the readers
 	janitor *actors.Group // outlives them: they make work for it
+	scrubs  *actors.Group // the scrubber, if there is one
+
+	scrubber scrubber
 
 	reads   chan *Op      // chains of Reads, each for whichever reader is free; many consumers, so no mailbox
 	appends chan *Op      // at most one, see chain.accept
@@ -39,6 +42,7 @@ func Open(dir string, o Options) (*Local, error) {
 		chain:   c,
 		workers: actors.NewGroup(),
 		janitor: actors.NewGroup(),
+		scrubs:  actors.NewGroup(),
 		reads:   make(chan *Op, readQueueOps),
 		appends: make(chan *Op, 1),
 		untidy:  make(chan struct{}, 1),
@@ -48,6 +52,10 @@ func Open(dir string, o Options) (*Local, error) {
 	l.workers.Go("disk appender", l.runAppender)
 	for i := range c.opts.Readers {
 		l.workers.Go(fmt.Sprintf("disk reader %d", i), l.runReader)
+	}
+	if c.opts.ScrubRate > 0 {
+		l.scrubber.damaged = make(map[uint64]struct{})
+		l.scrubs.Go("disk scrubber", l.runScrubber)
 	}
 	return l, nil
 }
@@ -71,9 +79,9 @@ func (l *Local) Submit(first, last *Op) {
 	}
 }
 
-// readRun returns how many of the reads in a chain one reader gets at a time. Waking a reader, and the tree when it
-// has come to its end, costs as much as reading a block that the system has in memory; but while there are idle readers,
-// a disk is quicker when all of them ask it.
+// readRun returns how many of the reads in a chain one reader gets at a time. Waking a reader, and
+// the tree when it has come to its end, costs as much as reading a block that the system has in
+// memory; but while there are idle readers, a disk is quicker when all of them ask it.
 func (l *Local) readRun(first *Op) int {
 	if l.chain.opts.ReadDelay > 0 {
 		return 1 // what is read is to come back after the delay, not after that of others too
@@ -88,12 +96,16 @@ func (l *Local) readRun(first *Op) int {
 	return min((reads+readers-1)/readers, readRunOps)
 }
 
-// endOfRun returns the last of at most n reads from first on that follow each other and come back to the same place.
+// endOfRun returns the last read of the run that begins with first: at most n reads that come back
+// to the same place, and more if n is not 1 and their blocks follow each other.
 func endOfRun(first *Op, n int) *Op {
 	end := first
-	for ; n > 1; n-- {
+	for i := 1; i < readTogetherBytes/MinBlockSize; i++ {
 		next := end.Link.Next()
 		if next == nil || next.Kind != Read || next.Done != first.Done {
+			break
+		}
+		if follows := n > 1 && next.Block == end.Block+1; i >= n && !follows {
 			break
 		}
 		end = next
@@ -142,14 +154,14 @@ func (l *Local) ring() {
 }
 
 func (l *Local) runReader(context.Context) error {
+	var buf []byte
 	for first := range l.reads {
-		last := first
-		for op := first; op != nil; op = op.Link.Next() {
-			l.chain.read(op)
-			if delay := l.chain.opts.ReadDelay; delay > 0 && op.OK {
-				time.Sleep(delay)
-			}
-			last = op
+		if buf == nil { // most readers of a small store never get here
+			buf = make([]byte, readTogetherBytes)
+		}
+		last := l.chain.readChain(first, buf)
+		if delay := l.chain.opts.ReadDelay; delay > 0 && first.OK {
+			time.Sleep(delay) // of one read: see readRun
 		}
 		first.Done.Push(first, last)
 	}
@@ -183,9 +195,11 @@ func (l *Local) runJanitor(context.Context) error {
 func (l *Local) Close() error {
 	l.closing.Do(func() {
 		l.chain.stopping.Store(true)
+		l.scrubs.Stop()
 		close(l.reads)
 		close(l.appends)
 		l.workers.Wait()
+		l.scrubs.Wait()
 		close(l.untidy)
 		l.janitor.Wait()
 		l.chain.sealTail()

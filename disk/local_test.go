@@ -13,14 +13,13 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 func openLocal(t testing.TB, dir string, o disk.Options) *disk.Local {
 	t.Helper()
 	s, err := disk.Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return s
 }
 
@@ -74,9 +73,7 @@ func TestFreeWhileSealing(t *testing.T) {
 		}
 		closeStore(t, inline)
 		for _, name := range []string{sums0, sums20} {
-			if err := fsys.Remove(name); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, fsys.Remove(name))
 		}
 		s := openLocal(t, dir, disk.Options{BlockSize: size, FS: fsys, Log: quiet})
 		reading, goOn := make(chan bool), make(chan bool)

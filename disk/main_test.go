@@ -16,6 +16,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,9 +47,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 func openInline(t testing.TB, fsys *simfs.FS, size int) *disk.Inline {
 	t.Helper()
 	s, err := disk.OpenInline(dir, disk.Options{BlockSize: size, FS: fsys, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return s
 }
 
@@ -108,9 +107,7 @@ func do(s disk.Store, ops ...*disk.Op) []*disk.Op {
 func names(t testing.TB, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var all []string
 	for _, e := range entries {
 		all = append(all, e.Name())
@@ -124,7 +121,8 @@ func fingerprint(t testing.TB, dir string) string {
 	return digest(t, dir, true)
 }
 
-// content is fingerprint without the times: what has been written again, the same as before, is no change to it.
+// content is fingerprint without the times: what has been written again, the same as before, is no
+// change to it.
 func content(t testing.TB, dir string) string {
 	t.Helper()
 	return digest(t, dir, false)
@@ -135,18 +133,14 @@ func digest(t testing.TB, dir string, times bool) string {
 	h := sha256.New()
 	for _, name := range names(t, dir) {
 		info, err := os.Lstat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		io.WriteString(h, name+info.Mode().String())
 		if times {
 			io.WriteString(h, info.ModTime().String())
 		}
 		if info.Mode().IsRegular() {
 			content, err := os.ReadFile(filepath.Join(dir, name))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			h.Write(content)
 		}
 	}
@@ -157,9 +151,7 @@ func digest(t testing.TB, dir string, times bool) string {
 func blockFiles(t testing.TB, fsys disk.FS, dir string) []uint64 {
 	t.Helper()
 	infos, err := disk.ScanDir(fsys, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var firsts []uint64
 	for _, f := range infos {
 		firsts = append(firsts, f.First)

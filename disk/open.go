@@ -16,24 +16,22 @@ type Options struct {
 	ReadDelay time.Duration // added to every successful read, 0 to MaxReadDelay; not by Inline
 	NoSync    bool          // appends do not wait for the disk: a power cut can take any of them
 	ReadOnly  bool          // change nothing; others may read at the same time
+	ScrubRate int64         // bytes that the scrubber reads in a second at the most; 0: there is none; not by Inline
 	FS        FS            // nil: OSFS
 	Log       *slog.Logger  // nil: slog.Default()
-	// Recognise and Accept, if not nil, see what there is before anything is changed, with the directory locked. An error of
-	// theirs is that of Open, and leaves the directory as it is. Recognise looks at the files and returns the block size. Accept
-	// reads the blocks.
+	// Recognise and Accept, if not nil, see what there is before anything is changed, with the
+	// directory locked. An error of theirs is that of Open, and leaves the directory as it is.
+	// Recognise looks at the files and returns the block size. Accept may submit Reads of blocks.
 	Recognise func(dir Dir) (blockSize int, err error)
 	Accept    func(s Store) error
-	// OnSync, if not nil, is told how long each sync of a block file took that an append waited for. It is called
-	// on the goroutine that carries the append out.
+	// OnSync, if not nil, is told how long each sync of a block file took that an append waited
+	// for. It is called on the goroutine that carries the append out.
 	OnSync func(took time.Duration)
-	// Doubtful, if not nil, is asked before blocks that an earlier run has left without checksums get some: which of the
-	// blocks from first on and before next, all in one file, are not what was written, as far as their content tells. read
-	// gets any of them. It is called on the janitor's goroutine.
-	Doubtful func(blockSize int, first, next uint64, read func(block uint64, buf []byte) error) ([]Stretch, error)
+	// Doubtful, if not nil, is asked about blocks that an earlier run has left without checksums:
+	// whether a block is what was written, as far as its content tells. The answer may be about
+	// blocks around it too. It is called by many goroutines.
+	Doubtful func(block uint64, found Found) (Verdict, error)
 }
-
-// Stretch is the blocks from First on and before Next.
-type Stretch struct{ First, Next uint64 }
 
 // checked returns o with the defaults filled in.
 func (o Options) checked() (Options, error) {
@@ -51,6 +49,8 @@ func (o Options) checked() (Options, error) {
 		return o, errBlockSize(o.BlockSize)
 	case o.Readers < 1 || o.Readers > MaxReaders:
 		return o, fmt.Errorf("number of readers %d is not between 1 and %d", o.Readers, MaxReaders)
+	case o.ScrubRate < 0:
+		return o, fmt.Errorf("scrub rate %d is negative", o.ScrubRate)
 	case o.ReadDelay < 0 || o.ReadDelay > MaxReadDelay:
 		return o, fmt.Errorf("read delay %v is not between 0 and %v", o.ReadDelay, MaxReadDelay)
 	}
@@ -101,7 +101,7 @@ func (c *chain) load() error {
 	if err != nil {
 		return err
 	}
-	usable, stale, err := c.judgeSums(found)
+	sums, stale, err := c.judgeSums(found)
 	if err != nil {
 		return err
 	}
@@ -111,17 +111,19 @@ func (c *chain) load() error {
 	}
 
 	t := &table{next: next}
+	c.end = next
 	for i, info := range found.blocks {
 		f := c.newFile(info.First)
-		f.sums.size = usable[info.First]
+		f.sums.size = sums[info.First].size
+		f.sums.damaged.Store(sums[info.First].damaged)
 		sealed := i < len(found.blocks)-1
-		covered := max(f.sums.size-sumsHeaderBytes, 0) / 4
-		count := info.Size / int64(c.opts.BlockSize)
-		f.unproven.from, f.unproven.to = uint64(covered), uint64(count)
-		f.wantSums, f.sealed = sealed && covered < count, time.Now()
+		f.found.summed = uint64(max(f.sums.size-sumsHeaderBytes, 0) / 4)
+		f.found.count = uint64(info.Size / int64(c.opts.BlockSize))
+		f.wantSums, f.sealed = sealed && f.unproven(), time.Now()
 		t.files = append(t.files, f)
 	}
 	c.table.Store(t)
+	c.gone.Store(t.min())
 	if found.failed {
 		c.showNote()
 	}
@@ -136,11 +138,27 @@ func (c *chain) accepted() error {
 	if c.opts.Accept == nil {
 		return nil
 	}
-	readOnly := c.opts.ReadOnly
-	c.opts.ReadOnly = true
-	defer func() { c.opts.ReadOnly = readOnly }()
-	return c.opts.Accept(&Inline{c})
+	return c.opts.Accept(&unrepaired{c, make([]byte, readTogetherBytes)})
 }
+
+// unrepaired is the store as Accept sees it. It only reads, at once and on the same goroutine.
+type unrepaired struct {
+	chain *chain
+	buf   []byte // for blocks that follow each other
+}
+
+// Info implements Store.
+func (s *unrepaired) Info() Info { return s.chain.info() }
+
+// Submit implements Store, for Reads that all come back to the same place.
+func (s *unrepaired) Submit(first, last *Op) {
+	last.SetNext(nil)
+	s.chain.readChain(first, s.buf)
+	first.Done.Push(first, last)
+}
+
+// Close implements Store. Whoever opens the store closes it.
+func (s *unrepaired) Close() error { return nil }
 
 // repair makes the directory what load has decided that it is, and durable: what is in
 // it may never have been synced, if the process before this one was killed. All that is
@@ -188,13 +206,18 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 	return nil
 }
 
-// judgeSums divides the checksum files into those that fit the first blocks of a file, or all (usable:
-// their lengths by the number of the first block) and those that describe something that is
-// not there (stale). The rest is damaged, and ignored. Checksums for another block size
-// mean that the whole store has it: opening it with this one would destroy it. Checksums of blocks
+// sumsFile is a checksum file that fits the first blocks of a file, or all, or that is damaged.
+type sumsFile struct {
+	size    int64 // bytes
+	damaged bool
+}
+
+// judgeSums divides the checksum files into those of a file (by the number of its first block) and
+// those that describe something that is not there (stale). Checksums for another block size mean
+// that the whole store has it: opening it with this one would destroy it. Checksums of blocks
 // behind the last one mean that blocks were lost which had been durable.
-func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []string, err error) {
-	usable = make(map[uint64]int64)
+func (c *chain) judgeSums(found listing) (of map[uint64]sumsFile, stale []string, err error) {
+	of = make(map[uint64]sumsFile)
 	stale = slices.Clone(found.leftover)
 	next := uint64(0)
 	if n := len(found.blocks); n > 0 {
@@ -212,8 +235,8 @@ func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []strin
 		case err != nil && i < 0:
 			stale = append(stale, info.Name)
 		case err != nil:
-			c.opts.Log.Warn("checksums are not usable, blocks go unchecked",
-				"file", filepath.Join(c.path, info.Name), "error", err)
+			c.warnOfSums(info.Name, err)
+			of[info.First] = sumsFile{info.Size, true}
 		case !sameSize && i >= 0:
 			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
 				c.opts.BlockSize, s.blockSize(), info.Name)
@@ -223,10 +246,13 @@ func (c *chain) judgeSums(found listing) (usable map[uint64]int64, stale []strin
 				max(next, s.first()), s.first()+s.count()-1, info.Name, ErrCorrupt)
 		case i >= 0 && s.first() == info.First && s.count() <= uint64(found.blocks[i].Size/int64(c.opts.BlockSize)) &&
 			uint64(info.Size) == sumsHeaderBytes+4*s.count():
-			usable[info.First] = info.Size
+			of[info.First] = sumsFile{info.Size, false}
+		case i >= 0:
+			c.unfit = append(c.unfit, info.Name)
+			fallthrough
 		default:
 			stale = append(stale, info.Name)
 		}
 	}
-	return usable, stale, nil
+	return of, stale, nil
 }

@@ -1,10 +1,12 @@
+//go:build unix
+
 package disk
 
 import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -67,6 +69,10 @@ func (d *osDir) Open(name string, write bool) (File, error) {
 	return d.openFile(name, unix.O_RDONLY)
 }
 
+func (d *osDir) OpenDirect(name string) (File, error) {
+	return d.openFile(name, unix.O_RDONLY|openDirect)
+}
+
 func (d *osDir) Create(name string) (File, error) {
 	return d.openFile(name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL)
 }
@@ -101,6 +107,24 @@ func (d *osDir) Remove(name string) error {
 	return d.call("remove", name, func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
+// Room is what the file system says. A quota for a user may leave less. File systems without a
+// limit say that they have no blocks at all.
+func (d *osDir) Room() (int64, error) {
+	var st unix.Statfs_t
+	if err := d.call("statfs", "", func() error { return unix.Fstatfs(d.fd, &st) }); err != nil {
+		return 0, err
+	}
+	if st.Blocks == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	left := uint64(max(0, int64(st.Bavail))) // FreeBSD has fewer than none for those who are not root
+	if os.Geteuid() == 0 {
+		left = uint64(st.Bfree) // some is kept for root alone
+	}
+	size := uint64(st.Bsize)
+	return int64(min(left, math.MaxInt64/size) * size), nil
+}
+
 // Lock uses flock on the directory itself: no lock file is left behind, and a process
 // that dies lets go by dying.
 func (d *osDir) Lock(exclusive bool) error {
@@ -115,7 +139,8 @@ func (d *osDir) Lock(exclusive bool) error {
 	return err
 }
 
-// Close lets go of the lock at once, also if a process that was just forked has not closed its copy of the descriptor yet.
+// Close lets go of the lock at once, also if a process that was just forked has not closed its copy
+// of the descriptor yet.
 func (d *osDir) Close() error {
 	return errors.Join(unix.Flock(d.fd, unix.LOCK_UN), d.File.Close())
 }
@@ -142,7 +167,7 @@ func (f *osFile) WriteAt(bufs [][]byte, offset int64) (int64, error) {
 	var written int64
 	rest := append(make([][]byte, 0, len(bufs)), bufs...) // consumed below
 	for len(rest) > 0 {
-		n, err := unix.Pwritev(f.fd, rest[:min(len(rest), iovMax)], offset+written)
+		n, err := pwritev(f.fd, rest[:min(len(rest), iovMax)], offset+written)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -172,7 +197,7 @@ func skip(bufs [][]byte, n int) [][]byte {
 
 func (f *osFile) Sync() error {
 	for {
-		err := unix.Fdatasync(f.fd)
+		err := fdatasync(f.fd)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -184,53 +209,9 @@ func (f *osFile) Sync() error {
 }
 
 func (f *osFile) Forget(offset, size int64) {
-	unix.Fadvise(f.fd, offset, size, unix.FADV_DONTNEED) // advice that is not taken does no harm
+	forget(f.fd, offset, size)
 }
 
 func (f *osFile) failed(what string, err error) error {
 	return &os.PathError{Op: what, Path: f.Name(), Err: err}
-}
-
-// MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a
-// power cut does not take it with all that will be in it. undo removes those that it has made and
-// that are still empty. After an error none of them is left.
-func MakeDir(dir string) (undo func(), err error) {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
-		return func() {}, err
-	}
-	parent := filepath.Dir(dir)
-	undo, err = MakeDir(parent)
-	if err != nil {
-		return undo, err
-	}
-	d, err := os.OpenRoot(parent)
-	if err != nil {
-		undo()
-		return undo, err
-	}
-	defer d.Close()
-	switch err = d.Mkdir(filepath.Base(dir), 0o700); {
-	case err == nil:
-		undoParent := undo
-		undo = func() {
-			os.Remove(dir)
-			undoParent()
-		}
-		err = SyncRoot(d)
-	case errors.Is(err, fs.ErrExist):
-		err = nil // somebody else was faster
-	}
-	if err != nil {
-		undo()
-	}
-	return undo, err
-}
-
-// SyncRoot makes the names in a directory durable.
-func SyncRoot(root *os.Root) error {
-	d, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

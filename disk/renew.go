@@ -8,23 +8,25 @@ import (
 	"time"
 )
 
-// A sync that fails loses what it should have written, but the system goes on showing it: to this process and to
-// the next one, until it drops its cache. A sync by the next process succeeds, because nothing is left to write. So
-// a start believes blocks only if they are known to be durable, or after it has written them again.
+// A sync that fails loses what it should have written, but the system goes on showing it: to this
+// process and to the next one, until it drops its cache. A sync by the next process succeeds,
+// because nothing is left to write. So a start believes blocks only if they are known to be
+// durable, or after it has written them again.
 //
-// They are known to be durable if they have checksums on disk, for those are written after the blocks have been
-// synced. An append waits for its sync, so what is not durable is at the end of the last file. After a stop in order
-// the checksums cover all of it, and a start has nothing to do.
+// They are known to be durable if they have checksums on disk, for those are written after the
+// blocks have been synced. An append waits for its sync, so what is not durable is at the end of
+// the last file. After a stop in order the checksums cover all of it, and a start has nothing to
+// do.
 
-// failedName is the note that a process leaves when a write or a sync has failed. It holds a line of text. Like all
-// names that are not those of block files, the original ignores it.
+// failedName is the note that a process leaves when a write or a sync has failed. It holds a line
+// of text. Like all names that are not those of block files, the original ignores it.
 const failedName = "kivaloo.failed"
 
 // maxNoteBytes is how much of a note is shown.
 const maxNoteBytes = 1000
 
-// leaveNote tells the next start why nothing more could be made durable. That is of use, and not needed: so it
-// does not wait for the disk, and failing at it is no further failure.
+// leaveNote tells the next start why nothing more could be made durable. That is of use, and not
+// needed: so it does not wait for the disk, and failing at it is no further failure.
 func (c *chain) leaveNote(why error) {
 	f, err := c.dir.Create(failedName)
 	if err != nil {
@@ -51,11 +53,11 @@ func (c *chain) showNote() {
 		"dir", c.path, "failure", strings.TrimSpace(string(text[:n])))
 }
 
-// renew writes those of the first count blocks of f, the last file, again that may not be durable, and syncs them.
-// It takes down their checksums.
+// renew writes those of the first count blocks of f, the last file, again that may not be durable,
+// and syncs them. It takes down their checksums.
 func (c *chain) renew(f *file, count uint64) error {
 	s := c.loadedSums(f)
-	f.unproven.from = s.covers() // less than was hoped for, if they are damaged
+	f.found.summed = s.covers() // less than was hoped for, if they are damaged
 	if s.covers() == count {
 		return nil
 	}
@@ -94,6 +96,8 @@ func (c *chain) renew(f *file, count uint64) error {
 	if err := c.tail.Sync(); err != nil {
 		return fmt.Errorf("sync the last block file, written again: %w", err)
 	}
+	f.found.summed = max(f.found.summed, c.compareDamaged(f, s))
+	f.sums.damaged.Store(false)
 	f.sums.known.Store(&s)
 	return nil
 }

@@ -13,12 +13,13 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 const failedNote = "kivaloo.failed"
 
-// A sync fails, the next process takes over, and then the system drops its cache or the power goes. What that process
-// has believed, and built on, must be there.
+// A sync fails, the next process takes over, and then the system drops its cache or the power goes.
+// What that process has believed, and built on, must be there.
 func TestRestartAfterFailedSync(t *testing.T) {
 	losses := map[string]func(*simfs.FS) *simfs.FS{
 		"cache dropped": func(fsys *simfs.FS) *simfs.FS { fsys.DropCache(); return fsys },
@@ -57,9 +58,7 @@ func testFailedSync(t *testing.T, lose func(*simfs.FS) *simfs.FS, killed, fresh,
 
 	var log bytes.Buffer
 	s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if !strings.Contains(log.String(), "a write or a sync failed") || !strings.Contains(log.String(), "input/output error") {
 		t.Errorf("the log does not say that the run before has failed: %q", log.String())
 	}
@@ -112,7 +111,8 @@ func TestNothingToRenew(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A block that cannot be read does not keep a store from being opened, nor the others from being written again.
+// A block that cannot be read does not keep a store from being opened, nor the others from being
+// written again.
 func TestRenewPassesOverUnreadable(t *testing.T) {
 	fsys, s := threeFiles(t)
 	add(t, s, 15)
@@ -133,7 +133,8 @@ func TestRenewPassesOverUnreadable(t *testing.T) {
 	closeStore(t, s)
 }
 
-// Without room for it, as where files are never overwritten in place, a store is opened all the same.
+// Without room for it, as where files are never overwritten in place, a store is opened all the
+// same.
 func TestRenewWithoutRoom(t *testing.T) {
 	fsys, _ := threeFiles(t)
 	fsys = fsys.Kill()

@@ -2,6 +2,10 @@ package disk_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,13 +13,17 @@ import (
 	"kivaloo/disk/simfs"
 )
 
-// However reads are dealt out to the readers, each comes back once, to where it belongs, and so does what is between
-// them.
+// However reads are dealt out to the readers, each comes back once, to where it belongs, and so
+// does what is between them.
 func TestRunsOfReads(t *testing.T) {
 	const blocks = 300
 	s := openLocal(t, t.TempDir(), disk.Options{BlockSize: 512, NoSync: true, Readers: 3})
 	add(t, s, blocks)
-	for _, length := range []int{1, 2, 3, 4, 47, 48, 49, 1000} {
+	for n, length := range []int{1, 2, 3, 4, 47, 48, 49, 1000, 4, 49, 1000} {
+		stride := 7
+		if n >= 8 {
+			stride = 1 // blocks that follow each other are read together
+		}
 		mine, others := newCollector(), newCollector()
 		var first, last *disk.Op
 		want := map[*collector]int{}
@@ -24,7 +32,7 @@ func TestRunsOfReads(t *testing.T) {
 			if i%11 > 7 {
 				c = others
 			}
-			op := &disk.Op{Kind: disk.Read, Block: uint64(i * 7 % (blocks + 20)), Buf: make([]byte, 512), Tag: uint64(i), Done: c.done}
+			op := &disk.Op{Kind: disk.Read, Block: uint64(i * stride % (blocks + 20)), Buf: make([]byte, 512), Tag: uint64(i), Done: c.done}
 			if i%50 == 20 {
 				op.Kind, op.Block = disk.Free, 0
 			}
@@ -90,4 +98,64 @@ func TestReadsAreSpreadOverReaders(t *testing.T) {
 	c.wait(readers)
 	fsys.SetHook(nil)
 	closeStore(t, s)
+}
+
+// TestReadsTogether: blocks that follow each other take one call for each file that they are in. A
+// damaged one among them fails alone.
+func TestReadsTogether(t *testing.T) {
+	const blocks = 40
+	fsys := simfs.New(dir)
+	s := openLocal(t, dir, disk.Options{BlockSize: 512, FS: fsys, Readers: 1})
+	add(t, s, blocks)
+	closeStore(t, s) // the blocks get their checksums
+	files := 0
+	for _, name := range fsys.Names() {
+		if strings.HasPrefix(name, "blks_") {
+			files++
+		}
+	}
+	s = openLocal(t, dir, disk.Options{BlockSize: 512, FS: fsys, Readers: 1})
+	for _, bad := range []int{-1, 0, 17, blocks - 1} {
+		name, offset := blockAt(fsys, uint64(max(bad, 0)), 512)
+		if bad >= 0 {
+			fsys.Rot(name, offset+100, 4)
+		}
+		var calls atomic.Int32
+		fsys.SetHook(func(c simfs.Call) error {
+			if c.Op == simfs.Read {
+				calls.Add(1)
+			}
+			return nil
+		})
+		c := newCollector()
+		var ops []*disk.Op
+		for i := range blocks {
+			ops = append(ops, &disk.Op{Kind: disk.Read, Block: uint64(i), Buf: make([]byte, 512)})
+		}
+		c.submit(s, ops...)
+		for _, op := range c.wait(blocks) {
+			if isBad := op.Block == uint64(bad); isBad != errors.Is(op.Err, disk.ErrRot) || !isBad && !bytes.Equal(op.Buf, block(op.Block, 0, 512)) {
+				t.Errorf("bad block %d: block %d: %v", bad, op.Block, op.Err)
+			}
+		}
+		if n := int(calls.Load()); bad < 0 && n > 2*files+2 { // and their checksums
+			t.Errorf("%d calls to read %d blocks of %d files", n, blocks, files)
+		}
+		if bad >= 0 {
+			fsys.Rot(name, offset+100, 4) // as it was
+		}
+	}
+	fsys.SetHook(nil)
+	closeStore(t, s)
+}
+
+// blockAt returns where a block is.
+func blockAt(fsys *simfs.FS, block uint64, size int64) (name string, offset int64) {
+	for _, n := range fsys.Names() {
+		var first uint64
+		if _, err := fmt.Sscanf(n, "blks_%x", &first); err == nil && first <= block {
+			name, offset = n, int64(block-first)*size
+		}
+	}
+	return name, offset
 }

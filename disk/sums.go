@@ -22,9 +22,10 @@ import (
 //	    20     8  count of blocks that it covers, n
 //	    28     4  CRC32C of everything from offset 36 on
 //	    32     4  CRC32C of bytes 0 to 31
-//	    36   4*n  CRC32C of each block; 0: it goes unchecked
+//	    36   4*n  CRC32C of each block, but 2 for 0 and 1; 0: not known; 1: not what was written
 //
-// The blocks it covers were durable when it was written, and never change. The file may have grown since.
+// The blocks it covers were durable when it was written, and never change. The file may have grown
+// since.
 //
 // It is made of what is appended, while it is. It stays in memory once it has been needed: 4
 // bytes a block, which is 1/1000 of a store with 4 KiB blocks.
@@ -34,7 +35,8 @@ const (
 	sumsMagic       = "KVSUMS"
 	sumsVersion     = 2
 	sumsHeaderBytes = 36
-	noSum           = 0 // for a block that goes unchecked
+	noSum           = 0 // not known
+	badSum          = 1 // the block is not what was written
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -49,16 +51,20 @@ func newSums(blockSize int, first, count uint64) sums {
 	return s
 }
 
-// with returns s with the checksum of the next block. Like append it leaves s as it is, and can be called once on it.
-func (s sums) with(block []byte) sums {
-	return binary.BigEndian.AppendUint32(s, crc32.Checksum(block, castagnoli))
-}
+// sumOf returns the checksum of a block. It is none of those that mean something else.
+func sumOf(block []byte) uint32 { return max(crc32.Checksum(block, castagnoli), badSum+1) }
 
-// withNone is with for a block that is to go unchecked.
+// with returns s with the checksum of the next block. Like append it leaves s as it is, and can be
+// called once on it.
+func (s sums) with(block []byte) sums { return binary.BigEndian.AppendUint32(s, sumOf(block)) }
+
+// withNone is with for a block that cannot be read.
 func (s sums) withNone() sums { return binary.BigEndian.AppendUint32(s, noSum) }
 
-// leaveOut has a block go unchecked. Nobody else may be using s.
-func (s sums) leaveOut(index uint64) { binary.BigEndian.PutUint32(s[sumsHeaderBytes+4*index:], noSum) }
+// set changes the checksum of a block. Nobody else may be using s.
+func (s sums) set(index uint64, sum uint32) {
+	binary.BigEndian.PutUint32(s[sumsHeaderBytes+4*index:], sum)
+}
 
 // covers returns how many blocks s has checksums of.
 func (s sums) covers() uint64 {
@@ -93,40 +99,30 @@ func (s sums) intact() bool {
 		binary.BigEndian.Uint32(s[28:]) == crc32.Checksum(s[sumsHeaderBytes:], castagnoli)
 }
 
-// match reports whether block is what was at an index in the file when its checksum was taken, if that is known.
-func (s sums) match(index uint64, block []byte) bool {
+// at returns the checksum of the block at an index, or noSum.
+func (s sums) at(index uint64) uint32 {
 	if index >= s.covers() {
-		return true
+		return noSum
 	}
-	sum := binary.BigEndian.Uint32(s[sumsHeaderBytes+4*index:])
-	return sum == noSum || sum == crc32.Checksum(block, castagnoli)
+	return binary.BigEndian.Uint32(s[sumsHeaderBytes+4*index:])
 }
 
 // fileSums is the checksums of one block file, as far as they are known.
 type fileSums struct {
-	size   int64     // bytes of the checksum file found when the store was opened, with a good header; 0: none
-	load   sync.Once // reads it when it is first needed
-	known  atomic.Pointer[sums]
-	onDisk uint64 // how many blocks the checksum file covers
+	size    int64       // bytes of the checksum file found when the store was opened; 0: none
+	damaged atomic.Bool // that file is damaged
+	load    sync.Once   // reads it when it is first needed
+	known   atomic.Pointer[sums]
+	onDisk  uint64 // how many blocks the checksum file covers
 }
 
-// loadedSums returns the checksums of f, nil if it has none. Those that turn out to be
-// damaged are announced and ignored: the blocks may still be good.
+// loadedSums returns the checksums of f, nil if it has none.
 func (c *chain) loadedSums(f *file) sums {
 	f.sums.load.Do(func() {
-		if f.sums.size == 0 {
-			return
+		if s := c.foundSums(f); s != nil {
+			f.sums.known.Store(&s)
+			f.sums.onDisk = s.covers()
 		}
-		s, err := c.readSums(sumsName(f.first), f.sums.size)
-		if err == nil && !s.intact() {
-			err = ErrCorrupt
-		}
-		if err != nil {
-			c.opts.Log.Warn("checksums are not usable, blocks go unchecked", "file", f.path, "error", err)
-			return
-		}
-		f.sums.known.Store(&s)
-		f.sums.onDisk = s.covers()
 	})
 	if s := f.sums.known.Load(); s != nil {
 		return *s
@@ -134,8 +130,64 @@ func (c *chain) loadedSums(f *file) sums {
 	return nil
 }
 
-// addSums takes down the checksums of blocks that have been appended to f at an index, if those of all blocks before
-// are known.
+// foundSums reads the checksum file of f that was found when the store was opened. If it turns out
+// to be damaged, that is logged, and the janitor makes a new one: the blocks may still be good.
+func (c *chain) foundSums(f *file) sums {
+	if f.sums.size == 0 || f.sums.damaged.Load() {
+		return nil
+	}
+	s, err := c.readSums(sumsName(f.first), f.sums.size)
+	if err == nil && !s.intact() {
+		err = ErrCorrupt
+	}
+	if err == nil {
+		return s
+	}
+	// If they are known by now, the janitor may have replaced the file meanwhile.
+	if f.sums.known.Load() == nil && f.sums.damaged.CompareAndSwap(false, true) {
+		c.warnOfSums(sumsName(f.first), err)
+	}
+	return nil
+}
+
+func (c *chain) warnOfSums(name string, err error) {
+	c.opts.Log.Warn("a checksum file is damaged: it will be made anew", "file", c.pathOf(name), "error", err)
+}
+
+// compareDamaged compares s, the checksums of what is there now, with what is left of a damaged
+// checksum file. It returns how many blocks are proven to be what was written. If that is none,
+// blocks whose checksums differ get none: either the block has changed or its checksum.
+func (c *chain) compareDamaged(f *file, s sums) (proven uint64) {
+	if !f.sums.damaged.Load() {
+		return 0
+	}
+	old, err := c.readSums(sumsName(f.first), f.sums.size)
+	if err != nil || len(old) < sumsHeaderBytes || s.covers() < old.covers() {
+		return 0
+	}
+	now := s[sumsHeaderBytes : sumsHeaderBytes+4*old.covers()]
+	if bytes.Equal(now, old[sumsHeaderBytes:]) ||
+		old.headerIntact() && old.count() == old.covers() && binary.BigEndian.Uint32(old[28:]) == crc32.Checksum(now, castagnoli) {
+		return old.covers()
+	}
+	var differ []uint64
+	for i := range old.covers() {
+		if sum := old.at(i); sum > badSum && sum != s.at(i) {
+			differ = append(differ, i)
+		}
+	}
+	if n := len(differ); n > 0 && uint64(n) < old.covers() {
+		c.opts.Log.Error("blocks differ from a damaged checksum file: either may be wrong, so the blocks stay without checksums",
+			"file", f.path, "blocks", n, "first", f.first+differ[0], "last", f.first+differ[n-1])
+		for _, i := range differ {
+			s.set(i, noSum)
+		}
+	}
+	return 0
+}
+
+// addSums takes down the checksums of blocks that have been appended to f at an index, if those of
+// all blocks before are known.
 func (c *chain) addSums(f *file, index uint64, pages [][]byte) {
 	s := c.loadedSums(f)
 	if s.covers() != index {

@@ -16,6 +16,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 // sumsOf returns the checksum file that the blocks from first to next must get.
@@ -45,9 +46,7 @@ func TestSumsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := simfs.New(dir)
 		s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for range 3 {
 			add(t, s, 20)
 		}
@@ -91,16 +90,18 @@ func TestSumsOfLongFile(t *testing.T) {
 	}
 }
 
-// Any rotten bit in any block is found, also of the last file, in the run that wrote it and in later ones.
+// Any rotten bit in any block is found, also of the last file, in the run that wrote it and in
+// later ones.
 func TestSumsFindRot(t *testing.T) {
 	fsys, s := threeFiles(t)
+	add(t, s, 2) // in the last file, behind its first block
 	buf := make([]byte, 512)
 	for _, reopen := range []bool{false, true} {
 		if reopen {
 			closeStore(t, s)
 			s = openInline(t, fsys, 512)
 		}
-		for n := uint64(0); n < 41; n++ {
+		for n := uint64(0); n < 43; n++ {
 			name := fmt.Sprintf("blks_%016x", n/20*20)
 			offset, bit := int64(n%20*512+n*7%512), byte(1)<<(n%8)
 			fsys.Rot(name, offset, bit)
@@ -111,7 +112,7 @@ func TestSumsFindRot(t *testing.T) {
 			}
 			fsys.Rot(name, offset, bit)
 		}
-		wantBlocks(t, s, 0, 41)
+		wantBlocks(t, s, 0, 43)
 	}
 	closeStore(t, s)
 }
@@ -154,21 +155,19 @@ func TestSumsAtOpen(t *testing.T) {
 		{name: "of another file", as: sums20, content: sumsOf(512, 0, 20), gone: true, checks: true},
 		{name: "too long", as: sums20, content: append(slices.Clone(intact), 0), gone: true, checks: true},
 		{name: "unfinished", as: sums20 + ".tmp", content: intact, gone: true, checks: true},
-		{name: "empty", as: sums20, content: nil, says: "not usable", checks: true},
-		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "not usable", checks: true},
-		{name: "damaged header", as: sums20, content: changed(9), says: "not usable", checks: true},
-		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "not usable", checks: true},
-		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "not usable", checks: true},
-		{name: "damaged checksum", as: sums20, content: changed(36), says: "not usable"},
+		{name: "empty", as: sums20, content: nil, says: "will be made anew", checks: true},
+		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "will be made anew", checks: true},
+		{name: "damaged header", as: sums20, content: changed(9), says: "will be made anew", checks: true},
+		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "will be made anew", checks: true},
+		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "will be made anew", checks: true},
+		{name: "damaged checksum", as: sums20, content: changed(36), says: "will be made anew", checks: true},
 		{name: "another block size", as: sums20, content: sumsOf(1024, 20, 40), refused: "not 512 but 1024"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			fsys, s := threeFiles(t)
 			closeStore(t, s)
-			if err := fsys.Remove(sums20); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, fsys.Remove(sums20))
 			fsys.Put(test.as, test.content)
 			var log bytes.Buffer
 			o := disk.Options{BlockSize: 512, FS: fsys, Log: slog.New(slog.NewTextHandler(&log, nil))}
@@ -179,9 +178,7 @@ func TestSumsAtOpen(t *testing.T) {
 				}
 				return
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			defer closeStore(t, s)
 			if there := slices.Contains(fsys.Names(), test.as); there == test.gone {
 				t.Errorf("removed: %v", !there)
@@ -201,6 +198,59 @@ func TestSumsAtOpen(t *testing.T) {
 				t.Errorf("in the end: %x", got)
 			}
 		})
+	}
+}
+
+// A checksum file with any bit flipped is replaced by what it was. It still shows that all blocks
+// are what was written, so their content need not.
+func TestDamagedSumsAreMended(t *testing.T) {
+	for name, intact := range map[string][]byte{sums20: sumsOf(512, 20, 40), sums40: sumsOf(512, 40, 41)} {
+		for bit := range 8 * len(intact) {
+			fsys, s := threeFiles(t)
+			closeStore(t, s)
+			fsys.Rot(name, int64(bit/8), 1<<(bit%8))
+			s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet, Doubtful: distrust})
+			must.Do(t, err)
+			disk.ReadBlock(s, 20, make([]byte, 512)) // notices it
+			closeStore(t, s)
+			if got := fsys.Content(name); !bytes.Equal(got, intact) {
+				t.Fatalf("bit %d of %s: %x", bit, name, got)
+			}
+		}
+	}
+}
+
+// distrust is a Doubtful that calls every block bad.
+func distrust(block uint64, _ disk.Found) (disk.Verdict, error) {
+	one := disk.Stretch{First: block, Next: block + 1}
+	return disk.Verdict{Stretch: one, Bad: one}, nil
+}
+
+// If a block and its checksum file are both damaged, the block gets no checksum, and the others
+// keep theirs.
+func TestDamagedSumsAndBlock(t *testing.T) {
+	for _, file := range []struct {
+		first, next uint64
+		name        string
+	}{{20, 40, sums20}, {40, 42, sums40}} {
+		fsys, s := threeFiles(t)
+		add(t, s, 1)
+		closeStore(t, s)
+		fsys.Rot(file.name, 30, 1)
+		fsys.Rot(fmt.Sprintf("blks_%016x", file.first), 512, 1)
+		var log bytes.Buffer
+		s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		must.Do(t, err)
+		disk.ReadBlock(s, file.first, make([]byte, 512)) // notices it
+		closeStore(t, s)
+		want := sumsOf(512, file.first, file.next)[36:]
+		clear(want[4:8])
+		if got := fsys.Content(file.name); !bytes.Equal(got[36:], want) {
+			t.Errorf("%s: %x", file.name, got)
+		}
+		if want := fmt.Sprintf("blocks=1 first=%d last=%[1]d", file.first+1); !strings.Contains(log.String(), want) {
+			t.Errorf("log %q, not %q", log.String(), want)
+		}
 	}
 }
 
@@ -230,17 +280,13 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 	closeStore(t, s)
 	// The second file is lost, as it can be with NoSync, and the first one, which has
 	// checksums, is the last again.
-	if err := fsys.Remove("blks_0000000000000014"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, fsys.Remove("blks_0000000000000014"))
 	fsys.Put("blks_0000000000000000", slices.Concat(pages(0, 19, 512)...))
 	if _, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet}); !errors.Is(err, disk.ErrCorrupt) {
 		t.Fatalf("with syncs nothing that has checksums can be lost: %v", err)
 	}
 	s, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet, NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if _, ok, err := disk.AppendPages(s, 19, [][]byte{block(99, 7, 512)}); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
@@ -258,14 +304,10 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 func TestReadOnlyMakesNoSums(t *testing.T) {
 	fsys, s := threeFiles(t)
 	closeStore(t, s)
-	if err := fsys.Remove(sums20); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, fsys.Remove(sums20))
 	before := fsys.Names()
 	r, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, ReadOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	wantBlocks(t, r, 0, 41)
 	closeStore(t, r)
 	if after := fsys.Names(); !slices.Equal(after, before) {

@@ -11,19 +11,20 @@ import (
 type ServeOptions struct {
 	// Gate limits the open connections; listeners may share one.
 	Gate *Gate
-	// MaxConns is for a listener without a Gate: it gets one for that many, 0
-	// for as many as there are descriptors.
+	// MaxConns is for a listener without a Gate: the listener gets one for this many connections; 0
+	// means as many as there are descriptors.
 	MaxConns int
-	// MaxRecord is the longest record in bytes. A connection on which the header
-	// of a longer one arrives is closed before any of it is kept.
+	// MaxRecord is the longest record in bytes. If the header of a longer one arrives, the
+	// connection is closed before any of the record is buffered.
 	MaxRecord uint32
-	// Judge, if not nil, is asked about a record that has not come as a whole, as soon as its type has: length
-	// is in bytes. An error closes the connection before any more of it is kept.
+	// Judge, if not nil, is called for a record that is not complete yet, as soon as its type is
+	// there. length is in bytes. An error closes the connection before more of the record is
+	// buffered.
 	Judge func(typ, length uint32) error
-	// Via, if not nil, puts something between an accepted socket and the loop, TLS for
-	// example. It is called by the loop, takes over the socket fd, also when it fails, and
-	// returns one that is served in its place. The connection has its place at
-	// the gate until leave has been called, from any goroutine: when nothing of it is left.
+	// Via, if not nil, puts something between an accepted socket and the loop, for example TLS. The
+	// loop calls it. It takes over the socket fd, even if it fails, and returns a socket that is
+	// served instead. The connection keeps its place at the gate until leave is called, from any
+	// goroutine, when nothing of it is left.
 	Via func(fd int, peer string, leave func()) (served int, err error)
 	// New makes the handler of a new connection. It is called by the loop.
 	New func(*Conn) Handler
@@ -38,8 +39,8 @@ type acceptor struct {
 	ended   bool
 }
 
-// Serve accepts connections from ln, and closes it in the end. Any goroutine may
-// call it, also before Run.
+// Serve accepts connections from ln, which it closes in the end. Any goroutine may call it, even
+// before Run.
 func (l *Loop) Serve(ln *Listener, opts ServeOptions) {
 	if opts.Gate == nil {
 		opts.Gate = NewGate(opts.MaxConns)
@@ -63,8 +64,8 @@ func (a *acceptor) start() {
 
 func (a *acceptor) ready(uint32) { a.accept() }
 
-// accept takes connections until none is waiting, the gate is full, or the
-// listener has had its turn.
+// accept accepts connections until none is waiting, the gate is full, or the turn of the listener
+// is over.
 func (a *acceptor) accept() {
 	for range acceptsPerTurn {
 		if a.ended || a.starved || !a.opts.Gate.enter(a) {
@@ -118,8 +119,8 @@ func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
 	return nil
 }
 
-// passing reports whether an error of accept concerns only the connection that
-// was to be accepted, which is gone; the next may be all right.
+// passing reports whether an error of accept concerns only one connection, which is gone. The next
+// one may be fine.
 func passing(err error) bool {
 	for _, e := range []unix.Errno{
 		unix.EINTR, unix.ECONNABORTED, unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT,
@@ -132,8 +133,8 @@ func passing(err error) bool {
 	return false
 }
 
-// starve pauses the listener, which cannot accept for want of descriptors or
-// memory: until a connection of this loop has been closed, or for a tick.
+// starve pauses a listener that lacks descriptors or memory, until a connection of this loop is
+// closed or a tick has passed.
 func (a *acceptor) starve(why error) {
 	a.starved = true
 	a.loop.starved = append(a.loop.starved, a)

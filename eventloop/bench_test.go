@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -49,8 +50,6 @@ func benchmarkEcho(b *testing.B, flight int) {
 			b.Fatal(err)
 		}
 	}
-	if err := <-done; err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, <-done)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 }

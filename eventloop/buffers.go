@@ -1,25 +1,52 @@
 package eventloop
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"kivaloo/wire"
+)
 
 // spares are unused buffers of one loop, by size: the seven powers of two from
-// smallestBufferBytes to largestSpareBytes.
-type spares [7][][]byte
+// smallestBufferBytes to largestSpareBytes. One more is for long records.
+type spares struct {
+	sizes [7][][]byte
+	long  []byte // longer than largestSpareBytes, or nil
+	lent  []byte // what Keep gave away last, with a record behind the header, or nil
+}
+
+// lend notes that the handler now has b.
+func (s *spares) lend(b []byte) {
+	if cap(b) <= longSpareBytes {
+		s.lent = b
+	}
+}
+
+// giveBack takes back the buffer of a record, if it was the last one lent.
+func (s *spares) giveBack(record []byte) {
+	if len(record) > 0 && len(s.lent) > wire.HeaderSize && &s.lent[wire.HeaderSize] == &record[0] {
+		s.put(s.lent)
+		s.lent = nil
+	}
+}
 
 // class returns the place for buffers of size bytes, a power of two.
 func class(size int) int { return bits.Len(uint(size/smallestBufferBytes)) - 1 }
 
 // get returns an empty buffer with room for n bytes, and at most twice as
-// many beyond smallestBufferBytes.
+// many beyond smallestBufferBytes, unless it is the long spare.
 func (s *spares) get(n int) []byte {
 	if n > largestSpareBytes {
+		if b := s.long; cap(b) >= n {
+			s.long = nil
+			return b
+		}
 		return make([]byte, 0, n)
 	}
 	size := smallestBufferBytes
 	for size < n {
 		size *= 2
 	}
-	list := &s[class(size)]
+	list := &s.sizes[class(size)]
 	if last := len(*list) - 1; last >= 0 {
 		b := (*list)[last]
 		*list = (*list)[:last]
@@ -28,20 +55,24 @@ func (s *spares) get(n int) []byte {
 	return make([]byte, 0, size)
 }
 
-// put takes a buffer back that nobody uses any more.
+// put takes back a buffer that is no longer used.
 func (s *spares) put(b []byte) {
 	size := cap(b)
+	if size > max(largestSpareBytes, cap(s.long)) && size <= longSpareBytes {
+		s.long = b[:0]
+		return
+	}
 	if size < smallestBufferBytes || size > largestSpareBytes || size&(size-1) != 0 {
 		return
 	}
-	if list := &s[class(size)]; len(*list) < sparesPerSize {
+	if list := &s.sizes[class(size)]; len(*list) < sparesPerSize {
 		*list = append(*list, b[:0])
 	}
 }
 
-// grow returns b with room for n bytes more, in at least twice its capacity but
-// no more than whole bytes if it has to move. It puts the old one back. A very long one moves once more only,
-// when a quarter of it is there: the room that it does not use yet is not touched.
+// grow returns b with room for n bytes more, in at least twice its capacity but no more than whole
+// bytes if it has to move. It puts the old one back. A very long one moves once more only, when a
+// quarter of it is there: the room that it does not use yet is not touched.
 func (s *spares) grow(b []byte, n int, whole int64) []byte {
 	need := len(b) + n
 	if need <= cap(b) {

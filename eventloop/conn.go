@@ -7,23 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Handler is what a connection's packets are given to. The loop calls it, so it
-// must not block, and every call should be short.
+// Handler takes the packets of one connection. The loop calls it, so it must not block, and every
+// call should be short.
 type Handler interface {
-	// Packet takes one packet. record is valid only during the call; Conn.Keep
-	// makes it the handler's own. An error means a badly formed request: nothing
-	// more is read, what is owed is still answered, then the connection is closed.
+	// Packet takes one packet. record is valid only during the call, unless Conn.Keep makes it the
+	// handler's own. An error means that the request is malformed. Then the loop reads nothing
+	// more, sends the answers that are owed, and closes the connection.
 	Packet(id uint64, record []byte) error
-	// Pushed ends one read: all packets that it completed have been given to
-	// Packet. If one of them, or what came behind them, broke the rules, Ended has
-	// been called before.
+	// Pushed follows the last Packet of one read. If the read brought something malformed, Ended
+	// comes first.
 	Pushed()
-	// Ended is called once, when nothing more will be read: with nil at the end of
-	// the stream, at Conn.Close and at Loop.Stop, otherwise with the reason. Only the
-	// Pushed of the last read can follow, and Closed.
+	// Ended is called once, when the loop will read nothing more: with nil after the end of the
+	// stream, Conn.Close or Loop.Stop, otherwise with the reason. Only the Pushed of the last read
+	// and Closed can follow.
 	Ended(why error)
-	// Closed is called once, after those: everything owed has been answered or
-	// given up, and the socket is closed. What is sent now is dropped.
+	// Closed is the last call. All answers have been sent or given up, and the socket is closed.
+	// Answers sent from now on are dropped.
 	Closed()
 }
 
@@ -31,7 +30,7 @@ type Handler interface {
 // called by that loop, which is: in calls of the Handler and in posts, unless they
 // say otherwise.
 //
-// Its life, where "owed" is what the handler took on with Owe and has not sent:
+// Its life, where "owed" is what the handler took on with Owe or Park and has not sent:
 //
 //	reading --> ended: nothing more is read --> gone: nothing is owed
 //	   |          (end of stream, bad packet,      and all is written --> closed
@@ -57,8 +56,9 @@ type Conn struct {
 	gate      *Gate                          // to be left in the end; nil if that is not for the loop to do
 	window    window
 
-	in       []byte // input that has not been cut, in a buffer of our own, or nil
-	want     int64  // bytes of the packet that in begins with, 0 while unknown
+	in       []byte    // input that has not been cut, in a buffer of our own, or nil
+	grew     time.Time // when the last part of a long record has come into in
+	want     int64     // bytes of the packet that in begins with, 0 while unknown
 	held     bool
 	alone    bool // the record under way is all that in holds, so Keep can have it
 	kept     bool // Keep has got the buffer of the record under way
@@ -76,13 +76,29 @@ type Conn struct {
 	progress                        time.Time // of lingers: when the peer last took something
 }
 
-// Owe counts requests that will be answered, each by what is Sent with Answered.
-// bytes is an upper bound for the size of their answers, where that matters: it
-// counts as unsent until taken back by Reserved.
+// Owe counts requests that the handler will answer; Output.Answered takes them back. bytes is an
+// upper bound for the size of the answers where that matters. It counts as unsent until
+// Output.Reserved takes it back.
 func (c *Conn) Owe(requests, bytes int) { c.window.add(requests, bytes) }
 
-// Room returns how many bytes the answer to one more request should take at most. It is less than
-// usual when all connections together have much, but always enough to be of use.
+// Park counts requests whose answers may take long; Output.Unparked takes them back. Like those
+// that Owe counts, they keep the connection open. But they never stop reading, so the handler must
+// bound their number. It must answer them soon after Ended.
+func (c *Conn) Park(requests int) { c.window.park(requests) }
+
+// AllOwed returns how many answers all accepted connections together are owed.
+func (c *Conn) AllOwed() int {
+	if c.window.all == nil {
+		return c.window.owed
+	}
+	return c.window.all.owed
+}
+
+// Hold counts memory that the handler uses for requests. Output.Released takes it back.
+func (c *Conn) Hold(bytes int) { c.window.addInput(bytes) }
+
+// Room returns how many bytes the answer to one more request should take at most. It shrinks when
+// all connections together use much memory, but stays large enough to be useful.
 func (c *Conn) Room() int {
 	if c.window.all == nil {
 		return maxUnsentBytes
@@ -90,15 +106,23 @@ func (c *Conn) Room() int {
 	return c.window.all.bytesLimit()
 }
 
-// Keep makes the record that Packet has got the handler's own. It is copied,
-// unless it has a buffer to itself, as long ones do.
+// Keep returns the record of the current Packet as the handler's own. It copies short records; a
+// long one has a buffer of its own, which the handler gets. The handler may GiveBack the record
+// when it no longer needs it.
 func (c *Conn) Keep(record []byte) []byte {
-	if c.alone && len(record) >= cap(c.in)/2 {
+	if c.alone && len(record) >= min(cap(c.in)/2, largestSpareBytes) {
+		c.loop.spares.lend(c.in)
 		c.setInput(nil)
 		c.kept = true
 		return record
 	}
 	return append([]byte(nil), record...)
+}
+
+// GiveBack returns the buffer of a record that came from Keep, for the next long record.
+func (c *Conn) GiveBack(record []byte) {
+	mangle(record)
+	c.loop.spares.giveBack(record)
 }
 
 // NewOutput returns an empty Output, to be filled and Sent. Any goroutine may call
@@ -109,8 +133,8 @@ func (c *Conn) NewOutput() *Output {
 	return o
 }
 
-// Send gives o away, to be written behind what was sent before. Any goroutine may
-// call it; it never blocks. On a connection that is closed, o is dropped.
+// Send queues o behind what was sent before, and takes ownership of it. Any goroutine may call it.
+// It never blocks. If the connection is closed, it drops o.
 func (c *Conn) Send(o *Output) {
 	if m := c.loop.metrics; m != nil {
 		o.sent = m.now()
@@ -118,12 +142,11 @@ func (c *Conn) Send(o *Output) {
 	c.loop.mail.PushOne(o)
 }
 
-// Close ends the connection in order: nothing more is read, what was sent and what
-// is owed is written, then it is closed. Any goroutine may call it.
+// Close ends the connection in order: it stops reading, writes everything that was sent or is owed,
+// and then closes the socket. Any goroutine may call it.
 func (c *Conn) Close() { c.loop.Post(c.stop) }
 
-// Peer returns the address that an accepted connection comes from, "" if that is a
-// unix socket.
+// Peer returns the address of the client of an accepted connection, or "" for a unix socket.
 func (c *Conn) Peer() string {
 	switch sa := c.peer.(type) {
 	case *unix.SockaddrInet4:
@@ -152,7 +175,7 @@ func (c *Conn) ready(events uint32) {
 	c.finish()
 }
 
-// answered follows a drain of the mailbox that had something for c.
+// answered runs after a drain of the mailbox that had output for c.
 func (c *Conn) answered() {
 	c.flush()
 	c.resume()
@@ -165,6 +188,9 @@ func (c *Conn) end(why error) {
 		return
 	}
 	c.ended = true
+	if m := c.loop.metrics; m != nil && why != nil && !c.attached {
+		m.ended(why)
+	}
 	c.release()
 	c.handler.Ended(why)
 }
@@ -177,12 +203,12 @@ func (c *Conn) giveUp() {
 	}
 }
 
-// finish lets the connection be closed if nothing is left to be done, and
-// watches over its end if that depends on the peer.
+// finish schedules the connection for closing if nothing is left to do. If closing depends on the
+// peer, it starts the linger timeout.
 func (c *Conn) finish() {
 	switch {
 	case !c.ended || c.gone:
-	case c.first == nil && c.window.owed == 0:
+	case c.first == nil && c.window.owed == 0 && c.window.parked == 0:
 		c.gone = true
 		c.loop.doom(c)
 	case c.first != nil && !c.lingers:
@@ -192,8 +218,8 @@ func (c *Conn) finish() {
 	}
 }
 
-// stillLingers gives up if the peer has taken nothing for too long, and reports
-// whether it has to be looked at again.
+// stillLingers gives up if the peer has taken nothing for too long. It reports whether to look at
+// the connection again.
 func (c *Conn) stillLingers(now time.Time) bool {
 	c.lingers = c.first != nil && !c.gone && now.Sub(c.progress) < c.loop.lingerFor
 	if !c.lingers && c.first != nil {

@@ -22,8 +22,8 @@
 // one of them may have before it is not read from, but each always may have a little. So no
 // number of clients takes all of the memory, and a request finds few others in front of it.
 //
-// A record is judged as soon as its type is there. One that is long takes memory as it comes, and beyond
-// what is left for all, of one connection at a time.
+// A record is judged as soon as its type is there. One that is long takes memory as it comes, and
+// beyond what is left for all, of one connection at a time.
 //
 // The poller is edge-triggered, so what is paused costs nothing.
 //

@@ -8,7 +8,7 @@ const (
 	MaxUnsentBytes = maxUnsentBytes
 
 	MaxOwedTogether  = maxOwedTogether
-	MaxBytesTogether = maxBytesTogether
+	MaxBytesTogether = defaultMemory
 	LeastOwed        = leastOwed
 	LeastBytes       = leastBytes
 )

@@ -17,8 +17,8 @@ type Gate struct {
 	waiting []*acceptor // found the gate full since the last leave; each once
 }
 
-// NewGate returns a gate for max connections, or, for 0, for as many as the
-// process may have open files, less a reserve.
+// NewGate returns a gate for max connections. 0 means as many as the process may have open files,
+// less a reserve.
 func NewGate(max int) *Gate {
 	if max == 0 {
 		max = Descriptors()
@@ -26,8 +26,8 @@ func NewGate(max int) *Gate {
 	return &Gate{max: max}
 }
 
-// NewGateWithin returns a gate for max of the connections that outer is for: each
-// takes a place at both.
+// NewGateWithin returns a gate for at most max of the connections of outer. Each connection takes a
+// place at both gates.
 func NewGateWithin(outer *Gate, max int) *Gate { return &Gate{outer: outer, max: max} }
 
 // Descriptors returns how many file descriptors the process may use for connections.
@@ -49,8 +49,7 @@ func (g *Gate) Open() int {
 	return g.open
 }
 
-// enter takes a place for one connection. If there is none, a will be called
-// when one becomes free.
+// enter takes a place for one connection. If there is none, the gate calls a when one becomes free.
 func (g *Gate) enter(a *acceptor) bool {
 	if !g.take(a) {
 		return false

@@ -4,61 +4,70 @@ import "time"
 
 // Every limit of the package. Sizes are in bytes where the name says so.
 const (
-	// maxOwed is how many answers a connection can be owed before it is no longer
-	// read from. It is as many requests as the benchmarks keep in flight, and two
-	// of the batches that a store makes durable at once.
+	// maxOwed is how many answers a connection can be owed. At this number the loop stops reading
+	// from it. The benchmarks keep as many requests in flight.
 	maxOwed = 4096
 
-	// maxUnsentBytes is how much memory a connection's answers, sent and promised,
-	// can take before it is no longer read from. One answer may pass it alone.
+	// maxUnsentBytes is how much memory the answers of one connection can take, queued and promised
+	// ones. At this size the loop stops reading from it. A single answer may exceed it.
 	maxUnsentBytes = 1 << 20
 
-	// maxOwedTogether is the same for all connections together: it is how many requests one that
-	// comes now finds in front of it. The eighth above maxOwed is what one connection leaves to the others.
+	// maxOwedTogether is how many answers all connections together can be owed. So a new request
+	// has at most this many in front of it. One connection alone reaches maxOwed; the eighth above
+	// it is left for the others.
 	maxOwedTogether = maxOwed + maxOwed/owedShare
 
-	// owedShare is how many times what is left of maxOwedTogether one connection may be owed. With n that
-	// ask for all they can get, one part in 8n+1 is left for the next.
+	// owedShare bounds what one connection may be owed: this many times the rest of
+	// maxOwedTogether. With n greedy connections, one part in 8n+1 is left for the next.
 	owedShare = 8
 
-	// leastOwed is how many answers a connection may be owed whatever the others are: as many as the
-	// smallest batch of the key-value glue has room for.
+	// leastOwed is how many answers a connection may be owed in any case, unless memory is short:
+	// as many as the smallest batch of the key-value glue holds.
 	leastOwed = 4
 
-	// maxBytesTogether is how much memory all connections together can take for answers, sent and promised,
-	// and for input. Beyond it each has leastBytes and one read.
-	maxBytesTogether = 64 << 20
+	// defaultMemory is how many bytes all connections together can take for answers, requests and
+	// input, unless LimitMemory sets another number. Above it memory is short: then each connection
+	// has one request, leastBytes, and one read of shortReadBytes.
+	defaultMemory = 64 << 20
 
-	// leastBytes is how much memory a connection's answers may take whatever those of the others take: enough
-	// that a RANGE, asked again and again, gets on. Ten thousand connections take 160 MiB then.
-	leastBytes = 16 << 10
+	// leastBytes is how much memory the answers of one connection may take in any case: enough for
+	// a client to make progress with RANGEs. With ten thousand connections this is 40 MiB.
+	leastBytes = 4 << 10
 
-	// leastReadBytes is what one read takes when there is little room: some dozens of requests.
+	// leastReadBytes is the size of one read when there is little room: some dozens of requests.
 	leastReadBytes = 4 << 10
 
-	// usualRequestBytes is about as long as the shortest usual request.
+	// shortReadBytes is the size of one read when memory is short: one key-value request of any
+	// length.
+	shortReadBytes = 1 << 10
+
+	// usualRequestBytes is about the length of the shortest common request.
 	usualRequestBytes = 64
 
-	// readBufferBytes is the size of a loop's one read buffer, and so the most
-	// that a closed window can leave lying uncut. One of 256 KiB measured hardly faster.
+	// readBufferBytes is the size of a loop's one read buffer. So a shut window leaves at most this
+	// much input uncut. A buffer of 256 KiB measured hardly faster.
 	readBufferBytes = 64 << 10
 
-	// readsPerTurn is how often one connection is read before the others have
-	// their turn: at most 1 MiB, less than a millisecond of work.
+	// readsPerTurn is how many reads a connection gets before the others have their turn: at most 1
+	// MiB, less than a millisecond of work.
 	readsPerTurn = 16
 
-	// acceptsPerTurn is how many connections one listener accepts before
-	// those that exist have their turn.
+	// acceptsPerTurn is how many connections a listener accepts before existing connections have
+	// their turn.
 	acceptsPerTurn = 64
 
-	// smallestBufferBytes and largestSpareBytes bound the sizes of the buffers for
-	// input left over: a key-value request fits in the smallest, all that one read
-	// can leave fits in the largest. Larger ones belong to one long record.
+	// smallestBufferBytes and largestSpareBytes bound the sizes of buffers for leftover input. A
+	// key-value request fits into the smallest, the rest of any read into the largest. A larger
+	// buffer belongs to one long record.
 	smallestBufferBytes = 1 << 10
 	largestSpareBytes   = readBufferBytes
 
-	// hugeBytes is the size from which a buffer for input left over grows to what it needs at once, and
-	// is given back to the system at once.
+	// longSpareBytes is the longest buffer that a loop keeps for the next long record. A flush step
+	// of the key-value daemon with the commit behind it fits.
+	longSpareBytes = 4 << 20
+
+	// hugeBytes is the size from which a buffer grows to its final size in one step, and goes back
+	// to the system at once after use.
 	hugeBytes = 16 << 20
 
 	// sparesPerSize is how many unused buffers a loop keeps of each size.
@@ -71,12 +80,22 @@ const (
 	// maxPooledPages is the longest Output.Pages that is kept for another use.
 	maxPooledPages = 1024
 
-	// joinBytes is the longest answer that is copied behind the one before it, when
-	// that has to wait anyway and has room. So a peer that never reads cannot
-	// make us keep many large buffers with little in each.
+	// maxPooledTimings is the longest list of timings that an Output keeps for another use.
+	maxPooledTimings = 1024
+
+	// timingsTried is how many timings Output.Time looks at for one to count the answer with: more
+	// than there are operations in what a read usually brings.
+	timingsTried = 8
+
+	// timingBytes is what a timing takes.
+	timingBytes = 16
+
+	// joinBytes is the longest answer that is copied into the buffer of the answer before it, if
+	// that one waits and has room. So a peer that never reads cannot make us keep many large
+	// buffers with little in each.
 	joinBytes = 4 << 10
 
-	// wasteBytes is how much more room than it needs the buffer of an answer may have when it has to wait.
+	// wasteBytes is how much unused room the buffer of a waiting answer may have.
 	wasteBytes = 8 << 10
 
 	// outputBytes is what a queued Output takes besides its buffers, rounded up.
@@ -85,31 +104,31 @@ const (
 	// iovMax is how many buffers Linux takes in one writev (IOV_MAX).
 	iovMax = 1024
 
-	// discardBytes is how much unread input is thrown away before a socket is
-	// closed. Closing a TCP socket that has some resets the connection, and the
-	// reset would overtake the last answers.
+	// discardBytes is how much unread input is discarded before a socket is closed. Closing a TCP
+	// socket with unread input resets the connection, and the reset would overtake the last
+	// answers.
 	discardBytes = 1 << 20
 
-	// fdReserve is how many of the process's file descriptors connections leave
-	// for everything else: block files, logs, listeners, pollers.
+	// fdReserve is how many file descriptors of the process are not for connections: block files,
+	// logs, listeners and pollers need them.
 	fdReserve = 64
 
 	// maxFDs is assumed to be the limit on file descriptors where there is none.
 	maxFDs = 1 << 20
 
-	// tick is how often paused listeners are tried again and
-	// lingering connections looked at, while there are any.
+	// tick is how often the loop retries paused listeners and checks lingering connections, while
+	// there are any.
 	tick = time.Second
 
-	// longTimeout is how long the one connection that may receive a record beyond all limits may send
-	// nothing of it while others wait.
+	// longTimeout is how long a connection may stall within a long record while others wait for
+	// memory.
 	longTimeout = 10 * time.Second
 
-	// lingerTimeout is how long a connection that only has to be flushed is kept
-	// although its peer takes nothing. It would hold a descriptor for ever.
+	// lingerTimeout is how long a closing connection is kept while its peer takes nothing. Without
+	// it, the connection would hold its descriptor for ever.
 	lingerTimeout = 60 * time.Second
 
-	// acceptWarnings is how long a listener's warning is not repeated.
+	// acceptWarnings is the shortest time between two warnings of a listener.
 	acceptWarnings = 10 * time.Second
 )
 

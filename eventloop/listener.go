@@ -33,10 +33,10 @@ func Listen(a wire.Addr, backlog int) (*Listener, error) {
 	return ln, nil
 }
 
-// ListenTakingOver is Listen for a program that owns its unix socket's path: what
-// a predecessor that was killed has left there is removed. It is left alone, and
-// is an error, if it is no socket or if somebody answers there. Two programs that
-// take over one path at the same moment are not kept apart by this.
+// ListenTakingOver is Listen for a program that owns the path of its unix socket. It removes the
+// socket of a predecessor that was killed. Anything else at the path, or a socket where somebody
+// answers, stays and is an error. It does not protect against two programs that take over one path
+// at the same moment.
 func ListenTakingOver(a wire.Addr, backlog int) (*Listener, error) {
 	if a.Network == "unix" {
 		stale, err := findStale(a.Address)
@@ -50,7 +50,7 @@ func ListenTakingOver(a wire.Addr, backlog int) (*Listener, error) {
 	return Listen(a, backlog)
 }
 
-// CheckListen returns an error if ListenTakingOver would, as things are. It changes nothing.
+// CheckListen returns the error that ListenTakingOver would return now. It changes nothing.
 func CheckListen(a wire.Addr) error {
 	if err := checkListen(a); err != nil {
 		return fmt.Errorf("listen on %s: %w", a, err)
@@ -77,8 +77,8 @@ func checkListen(a wire.Addr) error {
 	return ln.bind(sa)
 }
 
-// findStale reports whether there is a unix socket at path to which nobody listens any more. It
-// is an error if there is anything else.
+// findStale reports whether path is a unix socket without a listener. Anything else at path is an
+// error.
 func findStale(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -189,16 +189,16 @@ func sockaddr(a wire.Addr) (unix.Sockaddr, int, error) {
 // Addr returns the address, with the port that the system picked.
 func (ln *Listener) Addr() wire.Addr { return ln.addr }
 
-// Close closes a listener that no loop has taken over; the loop does it for the
-// others. It leaves a unix socket's file alone. Closing twice is allowed.
+// Close closes a listener that no loop has taken over; a loop closes its own. The file of a unix
+// socket stays. Closing twice is allowed.
 func (ln *Listener) Close() {
 	if !ln.closed.Swap(true) {
 		unix.Close(ln.fd)
 	}
 }
 
-// Remove removes a unix socket's file, unless another has taken its place. It is
-// for a program that owns the path, when the listener has been closed.
+// Remove removes the file of a unix socket, unless another file has taken its place. It is for a
+// program that owns the path, after the listener is closed.
 func (ln *Listener) Remove() error {
 	if ln.file == nil {
 		return nil

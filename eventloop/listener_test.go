@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -16,9 +17,7 @@ func TestListenLeavesFilesAlone(t *testing.T) {
 	stale := filepath.Join(dir, "stale")
 	makeStale(t, stale)
 	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, []byte("data"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(file, []byte("data"), 0o600))
 	for _, path := range []string{stale, file, dir, filepath.Join(dir, "none", "s")} {
 		_, err := eventloop.Listen(wire.Addr{Name: path, Network: "unix", Address: path}, 1)
 		if err == nil || !strings.Contains(err.Error(), path) {
@@ -36,9 +35,7 @@ func TestListenLeavesFilesAlone(t *testing.T) {
 func makeStale(t *testing.T, path string) {
 	t.Helper()
 	ln, err := eventloop.Listen(wire.Addr{Name: path, Network: "unix", Address: path}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	ln.Close()
 	ln.Close()
 	if _, err := os.Lstat(path); err != nil {
@@ -72,9 +69,7 @@ func TestListenTakingOver(t *testing.T) {
 		t.Fatalf("taking over a live socket with a full backlog: %v", err)
 	}
 	ln.Close()
-	if err := ln.Remove(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, ln.Remove())
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Fatalf("Remove left the file: %v", err)
 	}
@@ -82,9 +77,7 @@ func TestListenTakingOver(t *testing.T) {
 		t.Fatalf("removing it again: %v", err)
 	}
 
-	if err := os.Mkdir(path, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(path, 0o700))
 	if _, err := take(); err == nil || !strings.Contains(err.Error(), "socket") {
 		t.Fatalf("taking over a directory: %v", err)
 	}
@@ -94,22 +87,14 @@ func TestRemoveLeavesASuccessor(t *testing.T) {
 	path := filepath.Join(socketDir(t), "s")
 	addr := wire.Addr{Name: path, Network: "unix", Address: path}
 	ln, err := eventloop.Listen(addr, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	successor := path + ".new" // bound first, so that its inode is another
 	next, err := eventloop.Listen(wire.Addr{Name: successor, Network: "unix", Address: successor}, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer next.Close()
 	ln.Close()
-	if err := os.Rename(successor, path); err != nil {
-		t.Fatal(err)
-	}
-	if err := ln.Remove(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Rename(successor, path))
+	must.Do(t, ln.Remove())
 	if _, err := os.Lstat(path); err != nil {
 		t.Fatalf("the successor's socket is gone: %v", err)
 	}
@@ -125,9 +110,7 @@ func TestListenTCP(t *testing.T) {
 		}
 		defer ln.Close()
 		nc, err := net.Dial("tcp", ln.Addr().Address)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		nc.Close()
 		if _, err := eventloop.Listen(ln.Addr(), 1); err == nil {
 			t.Fatal("two listeners on one port")

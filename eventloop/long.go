@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// errStalled: a connection that others wait for has sent nothing of its long record.
+// errStalled: a connection has sent nothing more of its long record, and others wait for the
+// memory.
 var errStalled = errors.New("its record is too long to be kept while nothing more of it comes")
 
-// long is who may receive a record that is longer than what is left of maxBytesTogether: one connection
-// at a time, and only while answers leave something. The others wait, in order, and are not read from.
+// long is who may receive a record that is longer than what is left of the memory for all: one
+// connection at a time, and only while answers leave something. The others wait, in order, and are
+// not read from.
 type long struct {
 	holder  *Conn // nil: nobody
 	waiting []*Conn
-	seen    int       // bytes that holder had at the last look
-	since   time.Time // when that was new
 }
 
-// mayGrow reports whether more of a record may be read. If not, the connection is read from when its turn
-// has come. What one read can bring is never in question.
+// mayGrow reports whether more of a record may be read. If not, the connection is read from when
+// its turn has come. The length of a usual request is never in question.
 func (c *Conn) mayGrow() bool {
 	l := c.loop
 	switch {
-	case c.window.all == nil || len(c.in) < readBufferBytes || l.long.holder == c:
+	case c.window.all == nil || len(c.in) < shortReadBytes || l.long.holder == c:
 		return true
-	case l.together.bytes+l.together.input+cap(c.in) <= maxBytesTogether: // buffers double
+	case l.together.fits(cap(c.in)): // buffers double
 		return true
 	case !slices.Contains(l.long.waiting, c):
 		l.long.waiting = append(l.long.waiting, c)
@@ -38,15 +38,21 @@ func (c *Conn) mayGrow() bool {
 	return false
 }
 
-// pass lets the next connection that waits have its turn, if there is none that has.
+// pass lets connections that wait go on, in order: those for which there is memory now, and one
+// more if no other has its turn.
 func (g *long) pass(l *Loop) {
-	if g.holder != nil || len(g.waiting) == 0 || l.together.bytes >= maxBytesTogether {
-		return
+	for grown := 0; len(g.waiting) > 0; {
+		c := g.waiting[0]
+		if grown += cap(c.in); !l.together.fits(grown) {
+			if g.holder != nil || l.together.bytes >= l.together.max {
+				return
+			}
+			g.holder = c
+		}
+		g.waiting = slices.Delete(g.waiting, 0, 1)
+		c.grew = time.Now() // what it has waited is not its fault
+		l.rearm(c.fd, c.blocked)
 	}
-	c := g.waiting[0]
-	g.waiting = slices.Delete(g.waiting, 0, 1)
-	g.holder, g.seen, g.since = c, len(c.in), time.Now()
-	l.rearm(c.fd, c.blocked)
 }
 
 // leave takes c out: its record has come, or never will. The next turn is given by the next pass.
@@ -58,20 +64,24 @@ func (g *long) leave(c *Conn) {
 	}
 }
 
-// watch ends a turn in which nothing comes.
+// watch ends connections that keep memory for a record of which nothing comes, while others wait
+// for it.
 func (g *long) watch(l *Loop, now time.Time) {
 	g.pass(l)
 	if len(g.waiting) == 0 {
 		return
 	}
 	l.wantTick()
-	switch c := g.holder; {
-	case c == nil:
-	case len(c.in) != g.seen || c.window.shut:
-		g.seen, g.since = len(c.in), now
-	case now.Sub(g.since) >= l.longFor:
-		c.end(errStalled)
-		c.finish()
-		g.pass(l)
+	for _, s := range l.table {
+		if c, ok := s.(*Conn); ok && c.stalls(now) && !slices.Contains(g.waiting, c) {
+			c.end(errStalled)
+			c.finish()
+		}
 	}
+	g.pass(l)
+}
+
+// stalls reports whether c has had part of a long record for some time, and could have sent more.
+func (c *Conn) stalls(now time.Time) bool {
+	return c.window.all != nil && !c.ended && !c.window.shut && len(c.in) >= shortReadBytes && now.Sub(c.grew) >= c.loop.longFor
 }

@@ -72,8 +72,7 @@ type Loop struct {
 	tickEvery, lingerFor, longFor time.Duration
 }
 
-// source is what a descriptor in the table belongs to. All methods are called
-// by the loop.
+// source is the owner of a descriptor in the table. The loop calls all methods.
 type source interface {
 	// ready handles events of the poller.
 	ready(events uint32)
@@ -85,9 +84,9 @@ type source interface {
 	close()
 }
 
-// New returns a loop that does nothing until Run. log gets what concerns no
-// connection. The loop holds descriptors that only Run releases; one that is not
-// wanted after all is Stopped and Run.
+// New returns a loop that does nothing until Run. log gets messages that concern no single
+// connection. The loop holds descriptors that only Run releases, so even a loop that is not needed
+// must be stopped and run.
 func New(log *slog.Logger) (*Loop, error) {
 	poller, err := netpoll.OpenPoller()
 	if err != nil {
@@ -97,6 +96,7 @@ func New(log *slog.Logger) (*Loop, error) {
 		log: log, poller: poller, buf: make([]byte, readBufferBytes),
 		tickEvery: tick, lingerFor: lingerTimeout, longFor: longTimeout,
 	}
+	l.together.max = defaultMemory
 	l.chores = l.doChores
 	l.bell = actors.NewDoorbell(l.wake)
 	l.mail = actors.NewMailbox[Output](l.bell)
@@ -104,10 +104,13 @@ func New(log *slog.Logger) (*Loop, error) {
 	return l, nil
 }
 
-// Run serves until Stop has done its work, on the calling goroutine. Then every
-// connection and listener has been closed, every post has been run and nothing of
-// the loop is left. An error means that the poller failed; connections were
-// closed without ceremony.
+// LimitMemory sets how many bytes all accepted connections together can take for requests, answers
+// and input. Each may have a little beyond that. It must be called before Run.
+func (l *Loop) LimitMemory(bytes int) { l.together.max = bytes }
+
+// Run serves on the calling goroutine until Stop has done its work. Then all connections and
+// listeners are closed, all posts have run, and nothing of the loop is left. An error means that
+// the poller failed; then connections were cut off.
 func (l *Loop) Run() error {
 	err := l.poller.Polling(l.onEvent)
 	why := ErrStopped
@@ -128,7 +131,7 @@ func (l *Loop) Run() error {
 	}
 }
 
-// retire ends the loop for good, unless there are posts to be run first.
+// retire ends the loop, unless there are posts to run first.
 func (l *Loop) retire() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -314,8 +317,7 @@ func (l *Loop) wantTick() {
 	}
 }
 
-// onTick tries again what failed for want of descriptors, and gives up on peers
-// that take nothing.
+// onTick retries what failed for lack of descriptors, and gives up on peers that take nothing.
 func (l *Loop) onTick() {
 	l.ticking = false
 	l.retryStarved()

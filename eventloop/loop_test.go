@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -28,9 +29,7 @@ func TestStopFlushesWhatIsQueued(t *testing.T) {
 		p := ps.next()
 		sent := sendAll(nc, requests, size)
 		p.waitGot(t, requests)
-		if err := <-sent; err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, <-sent)
 		p.answer(r, requests-1) // 2 MB, more than the kernel takes
 		r.Stop(patience)
 		r.Stop(patience)
@@ -99,13 +98,9 @@ func TestStopWithoutConnections(t *testing.T) {
 
 func TestStopBeforeRun(t *testing.T) {
 	l, err := eventloop.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	l.Stop(0)
-	if err := l.Run(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, l.Run())
 	if l.Post(func() { t.Error("a post ran after Run") }) {
 		t.Fatal("a post was taken after Run")
 	}
@@ -172,9 +167,7 @@ func TestSendAfterRun(t *testing.T) {
 	var files []*os.File
 	for i := range 20 {
 		f, err := os.Create(filepath.Join(t.TempDir(), fmt.Sprint(i)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		defer f.Close()
 		files = append(files, f)
 	}
@@ -372,15 +365,11 @@ func TestOutOfDescriptors(t *testing.T) {
 func limitFDs(t *testing.T, n uint64) (restore func()) {
 	t.Helper()
 	var old unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &old))
 	if uint64(countFDs(t))+20 > n {
 		t.Skipf("more than %d descriptors are open", n)
 	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: old.Max}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: old.Max}))
 	return func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
 }
 
@@ -389,9 +378,7 @@ func limitFDs(t *testing.T, n uint64) (restore func()) {
 func TestIdleConnections(t *testing.T) {
 	const wanted, perConnectionBytes = 10_000, 2000 // 20 MB in all
 	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &limit))
 	n := min(wanted, (int(limit.Cur)-200)/2)
 	r, ps, ln := start(t), newProbes(t, true), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -424,21 +411,15 @@ func TestIdleConnections(t *testing.T) {
 func rawSocket(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	timeout := unix.NsecToTimeval(int64(patience))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout))
 	return fd
 }
 
 func rawConnect(t *testing.T, fd int, ln *eventloop.Listener) {
 	t.Helper()
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: ln.Addr().Address}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.Connect(fd, &unix.SockaddrUnix{Name: ln.Addr().Address}))
 }
 
 // rawEcho sends a packet and reads it back.
@@ -467,15 +448,11 @@ func TestAttach(t *testing.T) {
 			r.Serve(ln, ps.options())
 			client := start(t)
 			nc, err := wire.Dial(context.Background(), []wire.Addr{ln.Addr()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			const requests, size = 64, 200_000
 			p := &receiver{closed: make(chan struct{})}
 			c, err := client.Attach(nc, size, func(c *eventloop.Conn) eventloop.Handler { return p })
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			for id := range uint64(requests) {
 				o := c.NewOutput()
 				o.Buf = wire.AppendPacket(o.Buf, id, record(id, size))
@@ -513,9 +490,7 @@ func TestAttachToStoppedLoop(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, true), listen(t, "unix")
 	r.Serve(ln, ps.options())
 	l, err := eventloop.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	l.Stop(0)
 	p := &receiver{closed: make(chan struct{})}
 	attach := func() error {
@@ -525,9 +500,7 @@ func TestAttachToStoppedLoop(t *testing.T) {
 	if err := attach(); err != nil { // the loop does not know yet
 		t.Fatal(err)
 	}
-	if err := l.Run(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, l.Run())
 	<-p.closed
 	if err := attach(); err != eventloop.ErrStopped {
 		t.Fatalf("Attach returned %v", err)

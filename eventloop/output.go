@@ -26,8 +26,15 @@ type Output struct {
 	Answered int
 	Reserved int // bytes
 
+	// Unparked is how many requests this answers of those that Conn.Park has counted.
+	Unparked int
+
+	// Released is how many bytes this takes back of what Conn.Hold has added.
+	Released int
+
 	conn         *Conn
 	sent         time.Duration // by the clock of the loop's Metrics, if it has any
+	timings      []timing      // of the requests that this answers
 	charged      int           // bytes counted in the connection's window
 	part, offset int           // where the next write starts; part as for at
 }
@@ -36,7 +43,7 @@ var outputs = sync.Pool{New: func() any { return new(Output) }}
 
 // recycle makes o ready for another use.
 func (o *Output) recycle() {
-	buf, pages := o.Buf[:0], o.Pages
+	buf, pages, timings := o.Buf[:0], o.Pages, o.timings[:0]
 	clear(pages)
 	if cap(buf) > maxPooledBytes {
 		buf = nil
@@ -44,8 +51,11 @@ func (o *Output) recycle() {
 	if cap(pages) > maxPooledPages {
 		pages = nil
 	}
+	if cap(timings) > maxPooledTimings {
+		timings = nil
+	}
 	mangle(buf[:cap(buf)])
-	*o = Output{Buf: buf, Pages: pages[:0]}
+	*o = Output{Buf: buf, Pages: pages[:0], timings: timings}
 	outputs.Put(o)
 }
 
@@ -72,27 +82,28 @@ func (o *Output) empty() bool {
 	return true
 }
 
-// memory returns how many bytes are kept as long as o is queued.
+// memory returns how many bytes o takes while it is queued.
 func (o *Output) memory() int {
-	n := outputBytes + cap(o.Buf) + len(o.Tail)
+	n := outputBytes + cap(o.Buf) + len(o.Tail) + cap(o.timings)*timingBytes
 	for _, p := range o.Pages {
 		n += len(p)
 	}
 	return n
 }
 
-// join copies next behind o, if it is short and there is room.
+// join appends next to o if it is short and fits.
 func (o *Output) join(next *Output) bool {
 	simple := len(o.Pages)+len(o.Tail)+len(next.Pages)+len(next.Tail) == 0
 	if !simple || len(next.Buf) > min(joinBytes, cap(o.Buf)-len(o.Buf)) {
 		return false
 	}
 	o.Buf = append(o.Buf, next.Buf...)
+	o.timings = append(o.timings, next.timings...)
 	return true
 }
 
-// shrink has Buf leave a buffer that is much too large for what is yet to be written of it, but keeps
-// room for others to join.
+// shrink moves Buf into a smaller buffer if most of it is unused, but keeps room for others to
+// join.
 func (o *Output) shrink() {
 	start := len(o.Buf)
 	if o.part == 0 {

@@ -6,14 +6,15 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"kivaloo/wire"
 )
 
-// input reads, and gives packets to the handler, until the socket is empty, the
-// window shuts, or the connection has had its turn. The window bounds a turn in requests.
+// input reads and passes packets to the handler until the socket is empty, the window shuts, or the
+// turn of the connection is over. The window bounds the requests of a turn.
 func (c *Conn) input() {
 	for range readsPerTurn {
 		if c.ended || c.window.shut || !c.mayGrow() {
@@ -26,7 +27,7 @@ func (c *Conn) input() {
 	c.loop.rearm(c.fd, c.blocked)
 }
 
-// turn makes one read and hands on what it brought. more is false if nothing can be read until the next
+// turn reads once and hands on the input. more is false if nothing can be read until the next
 // event.
 func (c *Conn) turn() (more bool) {
 	if m := c.loop.metrics; m != nil {
@@ -38,9 +39,8 @@ func (c *Conn) turn() (more bool) {
 	return more
 }
 
-// readDone ends what was one read for the handler, and, if that ended in an error, all
-// reading. The handler hears of the error first: it may have to treat the packets in front of it
-// differently.
+// readDone ends one read for the handler. If the read failed, it ends all reading. The handler
+// hears of the error first, because it may have to treat the packets before the error differently.
 func (c *Conn) readDone(err error) {
 	if err != nil {
 		c.endInput(err)
@@ -92,9 +92,14 @@ func (c *Conn) readOnce() (more bool, err error) {
 	c.readable = n == len(dst) || c.hungUp
 	if own {
 		c.in = c.in[:len(c.in)+n]
-		return c.readable, c.take(nil)
+		err = c.take(nil)
+	} else {
+		err = c.take(dst[:n])
 	}
-	return c.readable, c.take(dst[:n])
+	if len(c.in) >= shortReadBytes {
+		c.grew = time.Now()
+	}
+	return c.readable, err
 }
 
 // take hands on the packets in c.in followed by b, which is in the shared buffer,
@@ -140,13 +145,14 @@ func (c *Conn) complete(b []byte) (rest []byte, err error) {
 	}
 }
 
-// lacking returns how many bytes in lacks to be a header, or, with that, a packet.
+// lacking returns how many bytes are missing in in: of the header, or of the packet once the header
+// is there.
 func (c *Conn) lacking() int64 {
 	return max(c.want, wire.HeaderSize) - int64(len(c.in))
 }
 
-// cut hands on the packets at the start of b, as many as the window lets through,
-// and returns what is left. It sets want for that.
+// cut hands on the packets at the start of b, as many as the window allows. It returns the rest of
+// b, and sets want for it.
 func (c *Conn) cut(b []byte) (rest []byte, err error) {
 	c.want = 0
 	for len(b) > 0 && !c.window.shut {
@@ -186,8 +192,8 @@ func (c *Conn) expect(b []byte, want int64) (int64, error) {
 	return want, c.judge(binary.BigEndian.Uint32(b[wire.HeaderSize:]), uint32(want-wire.Overhead))
 }
 
-// resume goes on after the window has opened. It cuts what was held back, but
-// leaves reading to an event (see Loop, 6).
+// resume continues after the window has opened. It cuts the input that was held back, but leaves
+// reading to an event (see Loop, invariant 6).
 func (c *Conn) resume() {
 	if c.ended || c.window.shut {
 		return
@@ -229,7 +235,7 @@ func (c *Conn) setInput(b []byte) {
 	}
 }
 
-// discard reads what the peer has sent already, and forgets it.
+// discard reads and drops the input that is in the socket.
 func (c *Conn) discard() {
 	for total := 0; total < discardBytes; {
 		n, err := unix.Read(c.fd, c.loop.buf)

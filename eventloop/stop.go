@@ -2,13 +2,24 @@ package eventloop
 
 import "time"
 
-// Stop ends the loop in order: nothing more is accepted or read, every connection
-// gets the answers that it is owed and is closed, the attached ones last, and Run returns. What is not
-// over after grace is cut off. Any goroutine may call it, also before Run; a
-// second call can only shorten the grace.
+// Stop ends the loop in order. The loop accepts and reads nothing more, sends all answers that are
+// owed, closes the connections, the attached ones last, and Run returns. After grace it cuts off
+// what is left. Any goroutine may call it, even before Run. A second call can only shorten the
+// grace.
 func (l *Loop) Stop(grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	l.Post(func() { l.beginStop(deadline) })
+}
+
+// StopAccepting closes the listeners; connections stay. Any goroutine may call it.
+func (l *Loop) StopAccepting() {
+	l.Post(func() {
+		for _, s := range l.table {
+			if a, ok := s.(*acceptor); ok {
+				a.stop()
+			}
+		}
+	})
 }
 
 func (l *Loop) beginStop(deadline time.Time) {
@@ -32,7 +43,7 @@ func (l *Loop) beginStop(deadline time.Time) {
 	}
 }
 
-// stopAttached stops the attached connections, which nobody depends on any more.
+// stopAttached stops the attached connections, once no other connection depends on them.
 func (l *Loop) stopAttached() {
 	for _, s := range l.table {
 		if s != nil {
@@ -41,7 +52,7 @@ func (l *Loop) stopAttached() {
 	}
 }
 
-// killAll cuts off everything that is left.
+// killAll cuts off all remaining connections and listeners.
 func (l *Loop) killAll(why error) {
 	for _, s := range l.table {
 		if s != nil {

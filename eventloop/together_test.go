@@ -3,8 +3,11 @@ package eventloop_test
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -14,8 +17,8 @@ import (
 	"kivaloo/wire"
 )
 
-// Whatever many connections ask for, few requests of all of them together are with the handlers, and
-// one that comes now is there at once. Nothing is lost.
+// Whatever many connections ask for, few requests of all of them together are with the handlers,
+// and one that comes now is there at once. Nothing is lost.
 func TestAllTogetherAreOwedLittle(t *testing.T) {
 	const many, requests, size = 200, 500, 8
 	r, ln, ps := start(t), listen(t, "unix"), newProbes(t, false)
@@ -58,10 +61,10 @@ func TestAllTogetherAreOwedLittle(t *testing.T) {
 	}
 }
 
-// Memory for answers that nobody takes is bounded for all connections together, in buffers of any size; and
-// another is served meanwhile.
+// Memory for answers that nobody takes is bounded for all connections together, in buffers of any
+// size; and another is served meanwhile.
 func TestAllTogetherLeaveLittleUnsent(t *testing.T) {
-	const many, size = 1000, 50
+	const many, size = 300, 50 // without the bound they would have 1 MiB each
 	r, ln := start(t), listen(t, "unix")
 	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 100, New: func(c *eventloop.Conn) eventloop.Handler {
 		return packets(func(id uint64, record []byte) error {
@@ -71,7 +74,7 @@ func TestAllTogetherLeaveLittleUnsent(t *testing.T) {
 			}
 			c.Owe(1, n)
 			o := c.NewOutput()
-			o.Buf = wire.AppendPacket(slices.Grow(o.Buf, max(n, 100_000)), id, append(record, make([]byte, n)...))
+			o.Buf = wire.AppendPacket(slices.Grow(o.Buf, max(n, 20_000)), id, append(record, make([]byte, n)...))
 			o.Answered, o.Reserved = 1, n
 			c.Send(o)
 			return nil
@@ -94,6 +97,56 @@ func TestAllTogetherLeaveLittleUnsent(t *testing.T) {
 	const most = eventloop.MaxBytesTogether + many*4*eventloop.LeastBytes
 	if grown := steady(heap) - before; grown > most {
 		t.Errorf("the heap has grown by %d bytes, want at most %d", grown, most)
+	}
+}
+
+// Requests count as memory. When all together have as much as they may, each connection has one
+// request, until its answer has been sent; and all are answered in the end.
+func TestLimitMemory(t *testing.T) {
+	const many, requests, size, limit, held = 50, 10, 8, 1 << 20, 64 << 10
+	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.LimitMemory(limit) })
+	ln := listen(t, "unix")
+	var got atomic.Int64
+	var waiting []func() // of the loop: each answers one
+	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 100, New: func(c *eventloop.Conn) eventloop.Handler {
+		return packets(func(id uint64, record []byte) error {
+			got.Add(1)
+			c.Owe(1, 0)
+			c.Hold(held)
+			o := c.NewOutput()
+			o.Buf = wire.AppendPacket(o.Buf, id, record)
+			o.Answered, o.Released = 1, held
+			waiting = append(waiting, func() { c.Send(o) })
+			return nil
+		})
+	}})
+	conns := make([]net.Conn, many)
+	for i := range conns {
+		conns[i] = dial(t, ln)
+		var b []byte
+		for id := range uint64(requests) {
+			b = append(b, packet(id, size)...)
+		}
+		write(t, conns[i], b)
+	}
+	if n := steady(got.Load); n < many || n > limit/held+many {
+		t.Fatalf("%d requests reached the handlers, want one of each connection beyond the first %d", n, limit/held)
+	}
+	answered := 0 // what comes while the last ones are answered has to be answered too
+	eventually(t, func() bool {
+		r.do(func() {
+			for _, answer := range waiting {
+				answer()
+			}
+			answered += len(waiting)
+			waiting = nil
+		})
+		return answered == many*requests
+	})
+	for _, nc := range conns {
+		for id := range uint64(requests) {
+			readPacket(t, nc, id, size)
+		}
 	}
 }
 
@@ -132,6 +185,36 @@ func TestLongRecordsTakeTurns(t *testing.T) {
 	eventually(t, func() bool { return whole.Load()+failed.Load() == many })
 	if whole.Load() == 0 {
 		t.Error("no record has come")
+	}
+}
+
+// Long records that are given back take one buffer, one after the other.
+func TestLongRecordsShareABuffer(t *testing.T) {
+	const many, size = 30, 500_000
+	r, ln := start(t), listen(t, "unix")
+	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 1 << 20, New: func(c *eventloop.Conn) eventloop.Handler {
+		return packets(func(id uint64, long []byte) error {
+			kept := c.Keep(long)
+			c.Owe(1, 0)
+			o := c.NewOutput()
+			o.Buf, o.Answered = wire.AppendPacket(o.Buf, id, record(id, 8)), 1
+			c.Send(o)
+			c.GiveBack(kept)
+			return nil
+		})
+	}})
+	nc, long := dial(t, ln), packet(1, size)
+	var before, after runtime.MemStats
+	for i := range many {
+		if i == 1 { // there is a buffer now
+			runtime.ReadMemStats(&before)
+		}
+		write(t, nc, long)
+		readPacket(t, nc, 1, 8)
+	}
+	runtime.ReadMemStats(&after)
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > many*size/4 {
+		t.Errorf("%d records of %d bytes took %d bytes of new memory", many, size, allocated)
 	}
 }
 
@@ -177,5 +260,114 @@ func TestJudge(t *testing.T) {
 			write(t, nc, packet(1, 200_000)) // another type
 			readPacket(t, nc, 1, 200_000)
 		})
+	}
+}
+
+// Parts of records that are longer than a usual request, but no longer than one read, are bounded
+// for all connections together too.
+func TestPartsOfRecordsAreBounded(t *testing.T) {
+	const many, size, part, limit = 300, 60 << 10, 40 << 10, 1 << 20
+	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.LimitMemory(limit) })
+	ln := listen(t, "unix")
+	r.Serve(ln, eventloop.ServeOptions{MaxRecord: size, New: func(c *eventloop.Conn) eventloop.Handler {
+		return packets(func(id uint64, record []byte) error {
+			c.Owe(1, 0)
+			o := c.NewOutput()
+			o.Buf = wire.AppendPacket(o.Buf, id, record[:1])
+			o.Answered = 1
+			c.Send(o)
+			return nil
+		})
+	}})
+	before := heap()
+	whole := packet(1, size)
+	conns := make([]net.Conn, many)
+	for i := range conns {
+		conns[i] = dial(t, ln)
+		go conns[i].Write(whole[:part]) // it may not all be taken yet
+	}
+	const most = 3*limit + many*4*eventloop.LeastBytes
+	if grown := steady(heap) - before; grown > most {
+		t.Errorf("the heap has grown by %d bytes, want at most %d", grown, most)
+	}
+	other := dial(t, ln)
+	write(t, other, packet(2, 500)) // a usual request is taken at once
+	if _, err := other.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Requests that are parked do not stop reading, however many they are, nor do they count as owed.
+// They keep a connection whose peer will send no more, until they are answered.
+func TestParked(t *testing.T) {
+	const many = 2 * eventloop.MaxOwedTogether
+	r, ln := start(t), listen(t, "unix")
+	var conn *eventloop.Conn
+	parked, owed := 0, 0
+	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 100, New: func(c *eventloop.Conn) eventloop.Handler {
+		conn = c
+		return packets(func(id uint64, record []byte) error {
+			if id < many {
+				c.Park(1)
+				parked++
+				return nil
+			}
+			owed = c.AllOwed()
+			c.Owe(1, 0)
+			o := c.NewOutput()
+			o.Buf, o.Answered = wire.AppendPacket(o.Buf, id, record), 1
+			c.Send(o)
+			return nil
+		})
+	}})
+	nc := dial(t, ln)
+	sendAll(nc, many+1, 8)
+	readPacket(t, nc, many, 8)
+	r.do(func() {
+		if parked != many || owed != 0 {
+			t.Errorf("%d requests were parked, %d counted as owed", parked, owed)
+		}
+	})
+	if err := nc.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := nc.Read(make([]byte, 1)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	nc.SetReadDeadline(time.Now().Add(patience))
+	r.do(func() {
+		o := conn.NewOutput()
+		o.Buf, o.Unparked = wire.AppendPacket(o.Buf, 0, packet(0, 8)[wire.HeaderSize:][:8]), many
+		conn.Send(o)
+	})
+	readPacket(t, nc, 0, 8)
+	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("after the last answer: %v", err)
+	}
+}
+
+// Connections that keep all memory for long records of which nothing more comes are ended together,
+// not one after the other, and an honest one gets its turn.
+func TestStalledRecordsEndTogether(t *testing.T) {
+	const many, size, limit, patient = 60, 100 << 10, 1 << 20, 500 * time.Millisecond
+	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) {
+		l.LimitMemory(limit)
+		l.SetClocks(20*time.Millisecond, patient)
+	})
+	ln := listen(t, "unix")
+	var whole, failed atomic.Int64
+	r.Serve(ln, eventloop.ServeOptions{MaxRecord: size, New: func(*eventloop.Conn) eventloop.Handler { return &longs{&whole, &failed} }})
+	long := packet(1, size)
+	for range many {
+		nc := dial(t, ln)
+		go nc.Write(long[:len(long)-1]) // it ends with the connection
+	}
+	time.Sleep(patient / 2) // they are there before
+	begin := time.Now()
+	go dial(t, ln).Write(long)
+	eventually(t, func() bool { return whole.Load() == 1 })
+	if took := time.Since(begin); took > many*patient/2 {
+		t.Errorf("the honest one had its turn after %v", took)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -183,14 +184,10 @@ func TestAttachedConnectionsAreStoppedLast(t *testing.T) {
 	upstream := listenPlain(t)
 	r, ln := start(t), listen(t, "unix")
 	nc, err := wire.Dial(context.Background(), []wire.Addr{upstream.addr})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	b := &back{receiver: receiver{closed: make(chan struct{})}}
 	to, err := r.Attach(nc, 100, func(*eventloop.Conn) eventloop.Handler { return b })
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	server := upstream.accept()
 	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 100, New: func(c *eventloop.Conn) eventloop.Handler {
 		b.h = &relay{probe: probe{c: c, ended: make(chan error, 1), closed: make(chan struct{})}, to: to}
@@ -222,9 +219,7 @@ func listenPlain(t testing.TB) *plain {
 	t.Helper()
 	a := wire.Addr{Network: "unix", Address: socketDir(t) + "/p"}
 	ln, err := net.Listen(a.Network, a.Address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() {
 		if err := ln.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 			t.Error(err)
@@ -236,9 +231,7 @@ func listenPlain(t testing.TB) *plain {
 func (p *plain) accept() net.Conn {
 	p.t.Helper()
 	nc, err := p.ln.Accept()
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	must.Do(p.t, err)
 	p.t.Cleanup(func() { nc.Close() })
 	nc.SetDeadline(time.Now().Add(patience))
 	return nc

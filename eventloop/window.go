@@ -10,11 +10,12 @@ package eventloop
 // The halves keep it from moving at every answer. The limits fall when all connections together
 // have much, see together.
 type window struct {
-	owed  int       // answers to come
-	bytes int       // memory of answers that are queued, and promised for those to come
-	input int       // memory of input that has not been cut; the limits are not about it
-	all   *together // counts what this counts; nil: the window is never shut
-	shut  bool
+	owed   int       // answers to come
+	bytes  int       // memory of answers that are queued, and promised for those to come
+	input  int       // memory of input that has not been cut, and of requests; the limits are not about it
+	parked int       // answers that may take long to come; the limits are not about them
+	all    *together // counts what this counts; nil: the window is never shut
+	shut   bool
 }
 
 // add counts more answers and bytes; negative ones have been sent.
@@ -37,7 +38,7 @@ func (w *window) add(answers, bytes int) {
 	}
 }
 
-// addInput counts more bytes of input.
+// addInput counts more bytes of input or of requests.
 func (w *window) addInput(bytes int) {
 	w.input += bytes
 	if w.all != nil {
@@ -45,39 +46,60 @@ func (w *window) addInput(bytes int) {
 	}
 }
 
+// park counts more answers that may take long; negative ones have been sent.
+func (w *window) park(answers int) {
+	if w.parked += answers; w.parked < 0 {
+		panic("eventloop: more was answered than was parked")
+	}
+}
+
 // close takes back what is left.
 func (w *window) close() {
+	w.parked = 0
 	w.addInput(-w.input)
 	w.add(-w.owed, -w.bytes)
 }
 
-// together is what all accepted connections of a loop have, and so what is left for each.
+// together counts what all accepted connections of a loop use, which decides what is left for each.
 //
-// A connection's limit is in proportion to what nobody has. So the greediest reach theirs first,
-// and there is always something left for one that has had little. Whatever the others do, each
-// connection has its least. A shut window opens at the latest when the connection has got
-// all of its own answers, so nothing need be told to connections when others leave.
+// The limit of a connection is in proportion to what is unused. So the greediest connections reach
+// theirs first, and something is always left for a modest one. Each connection has a minimum in any
+// case. A shut window opens at the latest when the connection has all of its own answers, so
+// connections need no notice when others leave.
 type together struct {
 	owed  int
 	bytes int // of answers, sent and promised
-	input int // bytes
+	input int // bytes of input and of requests
+	max   int // bytes
 }
+
+// short reports whether all connections together have reached their memory limit.
+func (t *together) short() bool { return t.bytes+t.input >= t.max }
+
+// fits reports whether there is room for so many bytes more.
+func (t *together) fits(bytes int) bool { return t.bytes+t.input+bytes <= t.max }
 
 // owedLimit is how many answers one connection may be owed now.
 func (t *together) owedLimit() int {
+	if t.short() {
+		return 1
+	}
 	return min(maxOwed, max(leastOwed, owedShare*(maxOwedTogether-t.owed)))
 }
 
-// crowded reports whether half of what all may have is in use.
-func (t *together) crowded() bool { return t.bytes+t.input > maxBytesTogether/2 }
+// crowded reports whether half of the memory for all connections is in use.
+func (t *together) crowded() bool { return t.bytes+t.input > t.max/2 }
 
 // bytesLimit is how much memory the answers of one connection may take now.
 func (t *together) bytesLimit() int {
-	return min(maxUnsentBytes, max(leastBytes, maxBytesTogether-t.bytes-t.input))
+	return min(maxUnsentBytes, max(leastBytes, t.max-t.bytes-t.input))
 }
 
 // readBytes is how much is read from one connection at once: not much more than can be cut, because
 // what cannot stays in memory.
 func (t *together) readBytes() int {
+	if t.short() {
+		return shortReadBytes
+	}
 	return max(leastReadBytes, min(readBufferBytes, t.owedLimit()*usualRequestBytes, t.bytesLimit()/readsPerTurn))
 }

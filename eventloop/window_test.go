@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -48,12 +49,8 @@ func TestOwedAnswersStopReading(t *testing.T) {
 			p.answer(r, n)
 			answered += n
 		}
-		if err := <-read; err != nil {
-			t.Fatal(err)
-		}
-		if err := <-sent; err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, <-read)
+		must.Do(t, <-sent)
 	})
 }
 
@@ -98,9 +95,7 @@ func TestUnsentAnswersStopReading(t *testing.T) {
 		for id := range uint64(requests) {
 			readPacket(t, nc, id, size)
 		}
-		if err := <-sent; err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, <-sent)
 	})
 }
 
@@ -134,9 +129,7 @@ func TestShortAnswersShareBuffers(t *testing.T) {
 	for id := range uint64(requests) {
 		readPacket(t, nc, id, 100)
 	}
-	if err := <-sent; err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, <-sent)
 }
 
 // packets is a handler that looks at nothing else.

@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// queue takes an output from the mailbox. It returns false if nobody waits for it.
+// queue queues an output from the mailbox. It returns false if the connection is gone.
 func (c *Conn) queue(o *Output) bool {
 	if c.gone {
 		o.recycle()
 		return false
 	}
+	c.window.addInput(-o.Released)
+	c.window.park(-o.Unparked)
 	c.window.add(-o.Answered, -o.Reserved)
 	switch {
 	case c.broken || o.empty() || c.last != nil && c.last.join(o):
@@ -38,7 +40,7 @@ func (c *Conn) queue(o *Output) bool {
 // crowded reports whether memory is short enough for trim to be worth a copy.
 func (c *Conn) crowded() bool { return c.window.all != nil && c.window.all.crowded() }
 
-// trim has o, which has to wait, take no more memory than it needs.
+// trim reduces the memory of o, which has to wait, to what it needs.
 func (c *Conn) trim(o *Output) {
 	o.shrink()
 	c.window.add(0, o.memory()-o.charged)
@@ -56,7 +58,7 @@ func (c *Conn) pop() {
 	o.recycle()
 }
 
-// flush writes until all is written or the socket is full.
+// flush writes until the queue is empty or the socket is full.
 func (c *Conn) flush() {
 	for c.first != nil && c.registered && !c.blocked {
 		n, err := c.write()
@@ -118,6 +120,7 @@ func (c *Conn) wrote(n int) {
 		}
 		if m != nil {
 			m.Write.Add(now - c.first.sent)
+			m.add(c.first.timings, now)
 		}
 		c.pop()
 	}

@@ -12,9 +12,9 @@ import (
 	"kivaloo/wire"
 )
 
-// HotspotGet gets n pairs as the original's benchmark of that name does: it chooses a group at random, goes through all of
-// it, and chooses again. Only whole groups of pairs are chosen from; there must be one. As with RandomGet all is chosen
-// beforehand.
+// HotspotGet gets n pairs as the original's benchmark of that name does: it chooses a group at
+// random, goes through all of it, and chooses again. Only whole groups of pairs are chosen from;
+// there must be one. As with RandomGet all is chosen beforehand.
 func HotspotGet(pairs, n, seed uint64) Workload {
 	w := &randomGet{chosen: make([]Pair, n)}
 	next := hotspot(OriginalOptions{Pairs: pairs, Seed: seed})
@@ -24,8 +24,9 @@ func HotspotGet(pairs, n, seed uint64) Workload {
 	return w
 }
 
-// RandomMixed makes n requests, each for a pair chosen at random out of pairs. Of each four, the last sets are SETs as those
-// of RandomSet, and the others GETs, which put up with what these have done.
+// RandomMixed makes n requests, each for a pair chosen at random out of pairs. Of each four, the
+// last sets are SETs as those of RandomSet, and the others GETs, which put up with what these have
+// done.
 func RandomMixed(pairs []Pair, n int, seed uint64, sets int) Workload {
 	return &randomMixed{gets: uint64(4 - sets), sets: orderedLoad{pairs: randomChanges(pairs, n, seed)}}
 }
@@ -64,9 +65,9 @@ func (w *randomMixed) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// RandomRange reads count pairs in order, from one chosen at random out of pairs, which the store must hold and nothing
-// else. It does not end. With sets, one request of each setEvery is a SET as those of RandomSet instead. The same
-// seed makes the same choices.
+// RandomRange reads count pairs in order, from one chosen at random out of pairs, which the store
+// must hold and nothing else. It does not end. With sets, one request of each setEvery is a SET as
+// those of RandomSet instead. The same seed makes the same choices.
 func RandomRange(pairs []Pair, count int, sets bool, seed uint64) *Ranges {
 	return &Ranges{pairs: pairs, most: uint32(count * pairBytes), sets: sets, random: rand.New(rand.NewPCG(seed, 2))}
 }
@@ -131,8 +132,8 @@ func (w *Ranges) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// OrderedUpdate sets all pairs, in order, to values that none of them has had: round is to be another one each time, from
-// 1 to 255.
+// OrderedUpdate sets all pairs, in order, to values that none of them has had: round is to be
+// another one each time, from 1 to 255.
 func OrderedUpdate(pairs []Pair, round byte) Workload {
 	w := &orderedLoad{pairs: slices.Clone(pairs)}
 	for i := range w.pairs {
@@ -152,7 +153,8 @@ type within struct {
 	over  bool
 }
 
-// The clock is looked at once in so many requests: it takes about as long as all else that is done for one.
+// The clock is looked at once in so many requests: it takes about as long as all else that is done
+// for one.
 const clockEvery = 64
 
 func (w *within) Next(dst []byte) ([]byte, uint64, bool) {
@@ -170,8 +172,9 @@ func (w *within) Next(dst []byte) ([]byte, uint64, bool) {
 	return w.Workload.Next(dst)
 }
 
-// Scan reads pairs in order, from the first, as the original's bulk-extract does: one request at a time, each for as
-// much as one answer may have. It ends with the last pair, or after d. The Result counts pairs.
+// Scan reads pairs in order, from the first, as the original's bulk-extract does: one request at a
+// time, each for as much as one answer may have. It ends with the last pair, or after d. The Result
+// counts pairs.
 func Scan(ctx context.Context, nc net.Conn, d time.Duration) (Result, error) {
 	extract := &bulkExtract{}
 	w := &watched{Workload: extract, now: time.Now}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -15,16 +16,12 @@ import (
 func served(t *testing.T, pairs []Pair) (net.Conn, *fakeServer) {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	s := newFakeServer()
 	done := make(chan struct{})
 	go func() { defer close(done); s.serve(ln) }()
 	nc, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() { nc.Close(); ln.Close(); <-done })
 	mustDrive(t, nc, OrderedLoad(pairs), len(pairs))
 	return nc, s
@@ -135,9 +132,7 @@ func TestPaced(t *testing.T) {
 		return answer
 	})
 	all, _, err = Paced(context.Background(), nc, RandomMixed(pairs, 2000, 1, 0), 10000, 200*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	late := 0
 	for _, a := range all {
 		if a.Took > 50*time.Millisecond {

@@ -25,7 +25,8 @@ const defaultTheta = 0.99
 const zipfItems = 10_000_000_000
 
 // ParseDistribution reads "uniform", "zipfian", "zipfian:THETA", "latest", "hotspot",
-// "hotspot:SET:OPS" (OPS of the operations go to SET of the records, both fractions) or "sequential".
+// "hotspot:SET:OPS" (OPS of the operations go to SET of the records, both fractions) or
+// "sequential".
 func ParseDistribution(text string) (Distribution, error) {
 	kind, rest, hasRest := strings.Cut(text, ":")
 	d := Distribution{kind: kind, theta: defaultTheta, hotSet: 0.2, hotOps: 0.8}

@@ -5,14 +5,14 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"kivaloo/internal/must"
 )
 
 func mustDistribution(t *testing.T, text string) Distribution {
 	t.Helper()
 	d, err := ParseDistribution(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return d
 }
 
@@ -86,7 +86,8 @@ func TestPicks(t *testing.T) {
 	near(t, "latest, the last record", latest[n-1], 1/zeta, 0.02)
 	near(t, "latest, the one before it", latest[n-2], math.Pow(2, -defaultTheta)/zeta, 0.02)
 
-	// The popular ranks of a scrambled zipfian land anywhere, and are as popular as those of the whole ten billion.
+	// The popular ranks of a scrambled zipfian land anywhere, and are as popular as those of the
+	// whole ten billion.
 	zipfian := counts(t, "zipfian", n, picks)
 	zeta = newZipf(defaultTheta).zetaOf(zipfItems)
 	rest := 1 - 1/zeta - math.Pow(2, -defaultTheta)/zeta
@@ -137,4 +138,44 @@ func TestMix(t *testing.T) {
 	if _, _, err := YCSB("g"); err == nil {
 		t.Error("there is a workload g")
 	}
+}
+
+// FuzzWorkload: a mix or a distribution that is taken is shown in a form that means the same, and
+// chooses only operations that are in it and records that are there. What other programs print is
+// understood or not.
+func FuzzWorkload(f *testing.F) {
+	for _, s := range []string{"get=90,set=10", "get=1e-300,set=1e9", "get=0", "get=1,get=1", "=1", "uniform", "zipfian:0.5", "zipfian:0.9999999999999999",
+		"zipfian:1e-320", "hotspot:0.5:0.01", "hotspot:1e-320:0.5", "sequential", "latest", "\"test\",\"rps\"\n\"GET\",\"1.5\"", "\"rps\"\n",
+		"gc 1 @0.012s 2%: 0.01+1.2+0.003 ms clock, 0.03+0.4/1.1/0.2+0.007 ms cpu, 4->4->1 MB"} {
+		f.Add(s, uint64(1000), uint64(1))
+	}
+	f.Fuzz(func(t *testing.T, text string, n, seed uint64) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		n = max(n, 1)
+		if m, err := ParseMix(text); err == nil {
+			again, err := ParseMix(m.String())
+			for i := range m {
+				if err != nil || math.Abs(again[i]-m[i]) > 1e-3 || (again[i] > 0) != (m[i] > 0) {
+					t.Fatalf("%q is %v, shown as %s, which is %v, %v", text, m, m, again, err)
+				}
+			}
+			if op := m.pick(random); m[op] == 0 {
+				t.Fatalf("%q chooses %s", text, op)
+			}
+		}
+		if d, err := ParseDistribution(text); err == nil {
+			if again, err := ParseDistribution(d.String()); err != nil || again.String() != d.String() {
+				t.Fatalf("%q is shown as %s, which is %s, %v", text, d, again, err)
+			}
+			pick := d.picker(random, &keyspace{})
+			for range 20 {
+				if i := pick(n); i >= n {
+					t.Fatalf("%q chooses record %d of %d", text, i, n)
+				}
+			}
+		}
+		if took := parseMarking(text); took < 0 {
+			t.Fatalf("a collection of %v", took)
+		}
+	})
 }

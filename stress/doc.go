@@ -1,24 +1,27 @@
 // Package stress loads a store and measures what it does.
 //
-// There are two generators. Run measures how long operations take: it goes through kivaloo.Store, as
-// a program would, over a socket or in process, and notes each operation in histograms.
+// There are two generators. Run measures how long operations take: it goes through kivaloo.Store,
+// as a program would, over a socket or in process, and notes each operation in histograms.
 //
 //	Plan --> schedule --due--> workers: choose, send, check --> kivaloo.Store
 //	           (open loop)       |
 //	                          recorders --each interval--> collector --> watch, Outcome
 //
-// Drive measures how many requests a server can answer. It works on packets directly, writes
-// once for all that one read brought, and allocates nothing per request, so that it is the server that is measured.
+// Drive measures how many requests a server can answer. It works on packets directly, writes once
+// for all that one read brought, and allocates nothing per request, so that it is the server that
+// is measured.
 //
 //	Pairs --> Workload --Next--> driver: at most depth requests outstanding --+
-//	                   <--Check--        one connection, one goroutine <------+--> server
+//	                   <--Check--        one connection, written and read <---+--> server
 //
-// Process runs servers as child processes; CompareRedis and CompareSettings are whole benchmarks.
-// Paced is for the latency of packets at a fixed rate. Package targets measures all that the project has set out to reach.
-// Package results, below this one, keeps and compares what Run has found.
+// Process runs servers as child processes; CompareSettings is a whole benchmark.
+// Paced is for the latency of packets at a fixed rate. Package targets measures all that the
+// project has set out to reach. Package results, below this one, keeps and compares what Run has
+// found.
 //
-// Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records), records.go (keys,
-// values, and what a read may find), ranges.go (what a range may find), schedule.go (when), worker.go, record.go
-// (histograms), run.go, preload.go; for Drive: pairs.go (the data set), workload.go, choices.go, drive.go, paced.go, original.go (the
-// original's seven benchmarks); then process.go, redisserver.go, redis.go, settings.go, report.go.
+// Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records),
+// records.go (keys, values, and what a read may find), ranges.go (what a range may find),
+// schedule.go (when), worker.go, record.go (histograms), run.go, preload.go; for Drive: pairs.go
+// (the data set), workload.go, choices.go, drive.go, sender.go, paced.go, original.go (the
+// original's seven benchmarks); then process.go, settings.go.
 package stress

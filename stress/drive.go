@@ -25,8 +25,8 @@ func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds(
 // has no more and all are answered. One new request is made per answer; what one
 // read brings is answered by one write. The first wrong answer ends it.
 //
-// Reading and writing take turns, which is cheapest. It needs a server that goes on
-// reading while depth answers, each as long as the workload's get, wait for the client.
+// Reading and writing take turns, which is cheapest, as long as the socket takes what is written at
+// once. Otherwise answers are read meanwhile: the server may read no more before they are taken.
 func Drive(ctx context.Context, nc net.Conn, w Workload, depth int) (Result, error) {
 	return drive(ctx, nc, w, depth, inputBytes)
 }
@@ -39,6 +39,9 @@ func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int)
 	d := newDriver(nc, w, depth, bufferBytes)
 	start := time.Now()
 	err := d.run(ctx)
+	if sendErr := d.sender.end(); err != nil && sendErr != nil {
+		err = sendErr // it comes first
+	}
 	r := Result{Requests: d.answered, Elapsed: time.Since(start)}
 	switch {
 	case ctx.Err() != nil:
@@ -59,10 +62,11 @@ func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int)
 // Invariants:
 //  1. An ID is used by at most one outstanding request; it is an index into slots.
 //  2. outstanding is the number of busy slots.
-//  3. out holds requests not yet written, all of them outstanding.
+//  3. out holds requests that the sender has not got, all of them outstanding.
 //  4. in is shorter than buffer, as no packet that wire.Cut leaves there is longer.
 type driver struct {
 	nc          net.Conn
+	sender      *sender
 	work        Workload
 	slots       []slot
 	outstanding int
@@ -79,7 +83,7 @@ type slot struct {
 }
 
 func newDriver(nc net.Conn, w Workload, depth, bufferBytes int) *driver {
-	return &driver{nc: nc, work: w, slots: make([]slot, depth), buffer: make([]byte, bufferBytes)}
+	return &driver{nc: nc, sender: newSender(nc), work: w, slots: make([]slot, depth), buffer: make([]byte, bufferBytes)}
 }
 
 func (d *driver) run(ctx context.Context) error {
@@ -94,7 +98,7 @@ func (d *driver) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if len(d.out) > 0 { // what was received may have been part of an answer
-			if _, err := d.nc.Write(d.out); err != nil {
+			if err := d.sender.send(d.out); err != nil {
 				return err
 			}
 			d.out = d.out[:0]

@@ -44,6 +44,17 @@ func TestLoadAndGet(t *testing.T) {
 	mustDrive(t, nc, RandomGet(pairs, 9000, 1), 9000) // the connection stays usable
 }
 
+// A server may wait until its answers are taken before it reads on. Requests and answers of a whole
+// window are much more than the sockets hold.
+func TestDriveReadsWhileItWrites(t *testing.T) {
+	s := newFakeServer()
+	s.buffer = 4 << 10
+	nc := s.dial(t)
+	pairs := Collect(20000)
+	mustDrive(t, nc, OrderedLoad(pairs), len(pairs))
+	mustDrive(t, nc, RandomGet(pairs, 50000, 1), 50000)
+}
+
 // The same seed chooses the same keys, and different ones others.
 func TestRandomGetSeed(t *testing.T) {
 	pairs := Collect(1000)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -15,6 +16,7 @@ type fakeServer struct {
 	mu     sync.Mutex
 	pairs  map[string][]byte
 	tamper func(answer []byte) []byte // changes whole packets on their way out
+	buffer int                        // bytes of the sockets' buffers; 0: as usual
 }
 
 func (s *fakeServer) setTamper(f func(answer []byte) []byte) {
@@ -31,6 +33,9 @@ func (s *fakeServer) serve(ln net.Listener) {
 		nc, err := ln.Accept()
 		if err != nil {
 			return
+		}
+		if s.buffer > 0 {
+			nc.(*net.UnixConn).SetWriteBuffer(s.buffer)
 		}
 		s.handle(nc)
 		nc.Close()
@@ -111,17 +116,16 @@ func (s *fakeServer) appendRange(out []byte, r wire.KVRequest) []byte {
 // dial starts s, and returns a connection to it. Both end with the test.
 func (s *fakeServer) dial(tb testing.TB) net.Conn {
 	ln, err := net.Listen("unix", tb.TempDir()+"/s")
-	if err != nil {
-		tb.Fatal(err)
-	}
+	must.Do(tb, err)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		s.serve(ln)
 	}()
 	nc, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
+	must.Do(tb, err)
+	if s.buffer > 0 {
+		nc.(*net.UnixConn).SetWriteBuffer(s.buffer)
 	}
 	tb.Cleanup(func() {
 		nc.Close()

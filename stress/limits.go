@@ -33,23 +33,17 @@ const (
 	// tailBytes is how much of what a server printed last is kept for an error.
 	tailBytes = 4 << 10
 
-	// settleInterval is how often Redis is asked whether it has finished rewriting its log.
+	// settleInterval is how often the directory of a store is looked at until it has come to rest.
 	settleInterval = 100 * time.Millisecond
-)
-
-// What the store promises in comparison with Redis, as ratios of requests per second.
-const (
-	targetGet  = 1.0 // random GET / Redis GET
-	targetLoad = 1.5 // ordered load / Redis SET
 )
 
 // Limits of loads with measured latency.
 const (
 	// MaxWorkers is how many operations can be in flight.
 	MaxWorkers = 4096
-	// maxRecorders is how many sets of histograms the workers share. More of them than processors are enough that
-	// they hardly meet; each takes 29 KB and, every interval, 7 us for each histogram, so that one for each of
-	// thousands of workers would make the generator late.
+	// maxRecorders is how many sets of histograms the workers share. More of them than processors
+	// are enough that they hardly meet; each takes 29 KB and, every interval, 7 us for each
+	// histogram, so that one for each of thousands of workers would make the generator late.
 	maxRecorders = 32
 	// maxRecords is how many records a load can have, those that it inserts included.
 	maxRecords = ledgerChunks * ledgerChunkLen
@@ -64,8 +58,8 @@ const (
 	// besides those that it wants.
 	recordsInPart = 32
 
-	// Times are recorded to 1 % (two digits), from 64 ns up. Three digits would take eight times the memory, and
-	// stir more of the CPU's caches, which are also the server's.
+	// Times are recorded to 1 % (two digits), from 64 ns up. Three digits would take eight times
+	// the memory, and stir more of the CPU's caches, which are also the server's.
 	lowestTime        = 100 * time.Nanosecond
 	longestTime       = 10 * time.Minute
 	significantDigits = 2
@@ -84,17 +78,18 @@ const (
 	// maxViolations is how many findings of --verify are kept word for word.
 	maxViolations = 10
 
-	// MinRate and MaxRate are the rates per second that an open loop can have: from an operation in a quarter of an
-	// hour to one in 100 ns.
+	// MinRate and MaxRate are the rates per second that an open loop can have: from an operation in
+	// a quarter of an hour to one in 100 ns.
 	MinRate = 0.001
 	MaxRate = 10_000_000
 
-	// MinInterval is the least time between reports, and MaxTime the longest that a load can be told to take. The
-	// sum of a few of these is a time too.
+	// MinInterval is the least time between reports, and MaxTime the longest that a load can be
+	// told to take. The sum of a few of these is a time too.
 	MinInterval = time.Millisecond
 	MaxTime     = 30 * 24 * time.Hour
 
-	// MaxPairs and MaxRounds are how many pairs and rounds a comparison can have. The pairs are kept in memory.
+	// MaxPairs and MaxRounds are how many pairs and rounds a comparison can have. The pairs are
+	// kept in memory.
 	MaxPairs  = 1 << 30
 	MaxRounds = 1000
 

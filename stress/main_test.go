@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 )
@@ -22,10 +21,6 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case "serve":
 			playServe(os.Args[3])
-		case "--port":
-			playRedisServer(os.Args[4])
-		case "-s":
-			playRedisBenchmark(os.Args)
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -48,8 +43,7 @@ func playServe(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	// One collection before the rounds, to be left out, and lines that are not one.
-	fmt.Fprint(os.Stderr, "gc 1 @0.1s\nlistening\n")
+	fmt.Fprint(os.Stderr, "listening\n")
 	s := newFakeServer()
 	if fault == "serve answers wrongly" {
 		s.setTamper(func(answer []byte) []byte { answer[0] ^= 1; return answer })
@@ -58,50 +52,5 @@ func playServe(dir string) {
 		s.setTamper(func([]byte) []byte { panic("disk on fire") })
 	}
 	s.serve(ln)
-	os.Exit(0)
-}
-
-// playRedisServer is a server that has a log to rewrite when it is first asked.
-func playRedisServer(socket string) {
-	ln, err := net.Listen("unix", socket)
-	if err != nil {
-		panic(err)
-	}
-	for asked := 0; ; {
-		nc, err := ln.Accept()
-		if err != nil {
-			panic(err)
-		}
-		b := make([]byte, 100)
-		for {
-			n, err := nc.Read(b)
-			if err != nil {
-				break
-			}
-			if string(b[:n]) != "INFO persistence\r\n" {
-				panic(string(b[:n]))
-			}
-			fmt.Fprintf(nc, "$30\r\naof_rewrite_in_progress:%d\r\n", 1-min(asked, 1))
-			asked++
-		}
-	}
-}
-
-func playRedisBenchmark(args []string) {
-	switch os.Getenv(faultVar) {
-	case "benchmark fails":
-		fmt.Fprintln(os.Stderr, "no memory")
-		os.Exit(1)
-	case "benchmark babbles":
-		fmt.Println("all is well")
-	case "benchmark hangs":
-		time.Sleep(time.Hour)
-	default:
-		if len(args[13]) != KeyLen-12+len("__rand_int__") || args[12] == "SET" && len(args[14]) != KeyLen {
-			panic(args)
-		}
-		rate := map[string]string{"SET": "400000.50", "GET": "900000.00"}[args[12]]
-		fmt.Printf("\"test\",\"rps\",\"avg_latency_ms\"\n\"%s\",\"%s\",\"1.0\"\n", args[12], rate)
-	}
 	os.Exit(0)
 }

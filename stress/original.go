@@ -61,11 +61,12 @@ const TokyoSets = 1_000_000
 // Originals returns the names of the benchmarks.
 func Originals() []string { return slices.Sorted(maps.Keys(originals)) }
 
-// DefaultWindows is how many windows the original gives a benchmark; 0 if it does not count in windows.
+// DefaultWindows is how many windows the original gives a benchmark; 0 if it does not count in
+// windows.
 func DefaultWindows(name string) int { return originals[name].windows }
 
-// RunOriginal runs one of the original's benchmarks on a connection: Depth requests outstanding, each answer making
-// room for the next. It prints what it measures to out.
+// RunOriginal runs one of the original's benchmarks on a connection: Depth requests outstanding,
+// each answer making room for the next. It prints what it measures to out.
 func RunOriginal(ctx context.Context, nc net.Conn, o OriginalOptions, out io.Writer) error {
 	bench, ok := originals[o.Name]
 	if !ok {
@@ -129,8 +130,8 @@ func (w *watched) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// windows counts what is done in windows of time, one after the other. A window begins with the first completion
-// after the one before it.
+// windows counts what is done in windows of time, one after the other. A window begins with the
+// first completion after the one before it.
 type windows struct {
 	OriginalOptions
 	begin   time.Time // of all
@@ -166,8 +167,8 @@ func (w *windows) print(out io.Writer) (err error) {
 	return err
 }
 
-// points reports the rate of an ordered load each time its size has become a power of two: from then until the
-// next one, but for 10 s at most.
+// points reports the rate of an ordered load each time its size has become a power of two: from
+// then until the next one, but for 10 s at most.
 type points struct {
 	out     io.Writer
 	plain   bool
@@ -317,4 +318,10 @@ func (w *tokyo) Next(dst []byte) ([]byte, uint64, bool) {
 func (w *tokyo) Check(_ uint64, answer []byte) error {
 	_, err := wire.ParseKVStatus(wire.TypeSet, answer)
 	return err
+}
+
+// median returns the middle value, or the mean of the two in the middle. There is at least one.
+func median(values []float64) float64 {
+	sorted, n := slices.Sorted(slices.Values(values)), len(values)
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -68,9 +69,7 @@ func TestBulkExtract(t *testing.T) {
 	var got []int
 	for range 6 {
 		record, _, _ := w.Next(nil)
-		if err := w.Check(0, s.answer(nil, record)); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, w.Check(0, s.answer(nil, record)))
 		got = append(got, w.pairs)
 	}
 	if !slices.Equal(got, []int{3, 3, 3, 1, 3, 3}) {
@@ -101,9 +100,7 @@ func requests(t *testing.T, o OriginalOptions, n int) (all []wire.KVRequest) {
 			return all
 		}
 		r, err := wire.ParseKVRequest(record)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		all = append(all, r)
 	}
 	return all

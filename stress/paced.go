@@ -19,11 +19,13 @@ type Answered struct {
 	Took time.Duration // from then to its answer
 }
 
-// Paced sends the requests of w over nc at a rate per second, whatever the server does, for d, and returns what became of
-// each, in the order of the answers. begin is what Due counts from. Requests that could not be sent in time, as the
-// server did not read, are sent as soon as possible; their time runs from when they were due.
+// Paced sends the requests of w over nc at a rate per second, whatever the server does, for d, and
+// returns what became of each, in the order of the answers. begin is what Due counts from. Requests
+// that could not be sent in time, as the server did not read, are sent as soon as possible; their
+// time runs from when they were due.
 //
-// Next and Check of w are called on two goroutines. A Check may only look at what Next has not written for later requests.
+// Next and Check of w are called on two goroutines. A Check may only look at what Next has not
+// written for later requests.
 func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Duration) (all []Answered, begin time.Time, err error) {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		return nil, begin, fmt.Errorf("a rate of %v per second is not within %g to %d", rate, MinRate, MaxRate)
@@ -63,12 +65,12 @@ func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Du
 	return p.all, p.begin, err
 }
 
-// pacedSlots is how many requests can be without an answer: many more than a server takes in, so that what holds the
-// load up is the server.
+// pacedSlots is how many requests can be without an answer: many more than a server takes in, so
+// that what holds the load up is the server.
 const pacedSlots = 1 << 16
 
-// paced is such a load. A request's ID is its slot. The sender writes to a slot when its due is 0, and then sets that; from
-// then until it is 0 again the slot is the receiver's.
+// paced is such a load. A request's ID is its slot. The sender writes to a slot when its due is 0,
+// and then sets that; from then until it is 0 again the slot is the receiver's.
 type paced struct {
 	nc    net.Conn
 	work  Workload

@@ -24,8 +24,8 @@ type Plan struct {
 	Verify       bool // check every read against what was written
 }
 
-// Open reports whether operations start by a schedule of Rate per second, rather than each when the one
-// before is done.
+// Open reports whether operations start by a schedule of Rate per second, rather than each when the
+// one before is done.
 func (p *Plan) Open() bool { return p.Rate > 0 }
 
 // checkRecords says why a store cannot have records like these.
@@ -73,8 +73,9 @@ type Outcome struct {
 	Plan  Plan
 	Total *Interval // all of the measured time
 
-	// Of an open loop: how many operations were to start in the measured time, and how many of these never
-	// did, as all that can be in flight were. Their times are not among those recorded, which are then too good.
+	// Of an open loop: how many operations were to start in the measured time, and how many of
+	// these never did, as all that can be in flight were. Their times are not among those recorded,
+	// which are then too good.
 	Due, Overdue int64
 
 	Checked    int64    // reads compared with what was written

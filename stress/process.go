@@ -107,16 +107,8 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// Collections returns how many garbage collections a Go server has said it made; it
-// has to be started with GODEBUG=gctrace=1.
-func (p *Process) Collections() int {
-	p.output.mu.Lock()
-	defer p.output.mu.Unlock()
-	return p.output.collections
-}
-
-// LastMarking returns how much processor time marking took in the latest garbage collection that a Go server has told of,
-// and how many it has told of; it has to be started with GODEBUG=gctrace=1.
+// LastMarking returns how much processor time marking took in the latest garbage collection that a
+// Go server has told of, and how many it has told of; it has to be started with GODEBUG=gctrace=1.
 func (p *Process) LastMarking() (took time.Duration, collections int) {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
@@ -190,8 +182,9 @@ func (o *output) last() string {
 	return strings.TrimSpace(string(o.tail) + string(o.line))
 }
 
-// markingTimes finds, in a line about a collection, the processor time that marking took: of the program's own goroutines,
-// of the workers that have their share of the processors, and of those that took what was idle.
+// markingTimes finds, in a line about a collection, the processor time that marking took: of the
+// program's own goroutines, of the workers that have their share of the processors, and of those
+// that took what was idle.
 //
 //	gc 1 @0.012s 2%: 0.01+1.2+0.003 ms clock, 0.03+0.4/1.1/0.2+0.007 ms cpu, 4->4->1 MB, ...
 //	                                                \_________/

@@ -10,8 +10,9 @@ import (
 	"sync"
 )
 
-// index finds records by the places of their keys, so that a range can be searched for what it lacks. The key
-// space is divided into parts that have few records each, so that those who add and look up hardly meet.
+// index finds records by the places of their keys, so that a range can be searched for what it
+// lacks. The key space is divided into parts that have few records each, so that those who add and
+// look up hardly meet.
 type index struct {
 	shift uint // from a place to the number of its part
 	parts []part
@@ -39,7 +40,8 @@ func (x *index) add(n uint64) {
 	p.Unlock()
 }
 
-// appendWithin appends the records from one place to another, both included, in the order of their keys.
+// appendWithin appends the records from one place to another, both included, in the order of their
+// keys.
 func (x *index) appendWithin(dst []wanted, first, last uint64) []wanted {
 	for i := first >> x.shift; i <= last>>x.shift; i++ {
 		p := &x.parts[i]
@@ -61,8 +63,8 @@ type wanted struct {
 	from     uint32 // acked when the range was sent
 }
 
-// rangeCheck compares the answer to a range with what it may be. Each record must be as if it was read alone:
-// nothing is assumed about the moment that the whole of an answer shows.
+// rangeCheck compares the answer to a range with what it may be. Each record must be as if it was
+// read alone: nothing is assumed about the moment that the whole of an answer shows.
 type rangeCheck struct {
 	ledger  *ledger
 	judge   func(error)
@@ -76,7 +78,8 @@ type rangeCheck struct {
 	place       uint64   // of that pair
 }
 
-// begin takes note of what there is from one place to another, both included, before the range is sent.
+// begin takes note of what there is from one place to another, both included, before the range is
+// sent.
 func (c *rangeCheck) begin(first, last uint64) {
 	c.first, c.last, c.next, c.reached = first, last, 0, false
 	c.wanted = c.ledger.index.appendWithin(c.wanted[:0], first, last)

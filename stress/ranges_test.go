@@ -66,7 +66,8 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// Answers to a range over all of ten records, of which one is deleted, one written, and one being inserted.
+// Answers to a range over all of ten records, of which one is deleted, one written, and one being
+// inserted.
 func TestRangeCheck(t *testing.T) {
 	const run, other, loaded, size = 1, 2, 10, 50
 	const deleted, written, inserting, inserted, deleting = 3, 4, 10, 11, 5

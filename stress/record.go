@@ -66,8 +66,9 @@ func (s *OpStats) reset() {
 	s.Times.reset()
 }
 
-// recorder is where a worker notes its operations, alone or with a few others. The lock is held for a fraction of a
-// microsecond at a time, but for a moment in each interval, so taking it costs next to nothing.
+// recorder is where a worker notes its operations, alone or with a few others. The lock is held for
+// a fraction of a microsecond at a time, but for a moment in each interval, so taking it costs next
+// to nothing.
 type recorder struct {
 	mu  sync.Mutex
 	ops [numOps]*OpStats // nil: not in the mix

@@ -74,8 +74,8 @@ func parseValue(value, scratch []byte) (n, run uint64, version uint32, err error
 
 // keyspace is the records of a load, shared by all its goroutines.
 //
-// Records 0 to limit-1 have been written, by an earlier load or by this one. Inserts take numbers from next
-// on, and are acknowledged in any order: limit follows when all before have been.
+// Records 0 to limit-1 have been written, by an earlier load or by this one. Inserts take numbers
+// from next on, and are acknowledged in any order: limit follows when all before have been.
 type keyspace struct {
 	loaded   uint64 // there at the start
 	next     atomic.Uint64
@@ -115,7 +115,8 @@ func (k *keyspace) acknowledge(n uint64) {
 //  1. acked is the version that was written last and acknowledged; 0: what was there at the start.
 //  2. issued is the version that was sent last, acked <= issued.
 //  3. removed is the version that was a deletion last; 0: none.
-//  4. When a write has failed without our knowing whether it was made, nothing is known any more: unsure.
+//  4. When a write has failed without our knowing whether it was made, nothing is known any more:
+//     unsure.
 //
 // So a read must see one of the versions from acked at its start to issued at its end.
 type ledger struct {

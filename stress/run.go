@@ -14,8 +14,8 @@ import (
 
 // Run carries out a plan on a store, which may be reached in several ways at once (connections):
 // the workers are spread over them. watch is told of every interval that has passed, on one
-// goroutine; the interval is valid during the call. Run takes note of operations that fail, and goes on. Once the load
-// has begun there is an outcome, also if there is an error.
+// goroutine; the interval is valid during the call. Run takes note of operations that fail, and
+// goes on. Once the load has begun there is an outcome, also if there is an error.
 //
 //	open:    schedule --due--> worker --> store        closed:  worker --> store
 //	                             |                                |
@@ -108,7 +108,8 @@ func newRun(p Plan) *run {
 	if p.Verify {
 		r.ledger = newLedger(r.id, p.Records)
 	}
-	// A worker that has become idle finds the next operation here, without waiting for the dispatcher.
+	// A worker that has become idle finds the next operation here, without waiting for the
+	// dispatcher.
 	r.due = make(chan time.Duration, p.Workers)
 	r.total = newInterval(r.ops, p.Open())
 	r.base = time.Now() // last: the schedule begins

@@ -19,11 +19,14 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
 // memStore is a store in memory. before is called at the beginning of every operation, and
 // its error is that of the operation.
 type memStore struct {
+	kivaloo.Store // nil: what a run does not use
+
 	mu     sync.Mutex
 	pairs  map[string][]byte
 	before func() error
@@ -112,7 +115,7 @@ func (s *memStore) CompareAndDelete(_ context.Context, key, old []byte) (bool, e
 	return s.change(key, is(old), nil)
 }
 
-func (s *memStore) Range(_ context.Context, start, end []byte) iter.Seq2[kivaloo.Pair, error] {
+func (s *memStore) Scan(_ context.Context, o kivaloo.ScanOptions) iter.Seq2[kivaloo.Pair, error] {
 	return func(yield func(kivaloo.Pair, error) bool) {
 		if err := s.enter(); err != nil {
 			yield(kivaloo.Pair{}, err)
@@ -122,7 +125,7 @@ func (s *memStore) Range(_ context.Context, start, end []byte) iter.Seq2[kivaloo
 		pairs := maps.Clone(s.pairs)
 		s.mu.Unlock()
 		for _, key := range slices.Sorted(maps.Keys(pairs)) {
-			if key < string(start) || key >= string(end) || s.hide != nil && s.hide(key) {
+			if key < string(o.Start) || key >= string(o.End) || s.hide != nil && s.hide(key) {
 				continue
 			}
 			if !yield(kivaloo.Pair{Key: []byte(key), Value: pairs[key]}, nil) {
@@ -141,9 +144,7 @@ func (s *memStore) Close() error { return nil }
 func testPlan(t *testing.T, mix string) Plan {
 	t.Helper()
 	m, err := ParseMix(mix)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return Plan{Mix: m, Distribution: mustDistribution(t, "zipfian"), Records: 1000, ValueSize: 100, Workers: 8,
 		Interval: 50 * time.Millisecond, Seed: 1}
 }
@@ -161,9 +162,7 @@ func loaded(t *testing.T, p Plan) *memStore {
 func mustRun(t *testing.T, s kivaloo.Store, p Plan) *Outcome {
 	t.Helper()
 	o, err := Run(t.Context(), []kivaloo.Store{s}, p, func(*Interval) {})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return o
 }
 
@@ -287,9 +286,7 @@ func simulate(t *testing.T, p Plan, before func() func() error) (o *Outcome, int
 		s.before = before()
 		var err error
 		o, err = runWith(t.Context(), []kivaloo.Store{s, s}, p, func(v *Interval) { intervals = append(intervals, v.Length) }, sleeper{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 	})
 	return o, intervals
 }
@@ -311,8 +308,9 @@ func TestStalls(t *testing.T) {
 	p := testPlan(t, "get=1")
 	p.Duration, p.Rate, p.Workers, p.Interval = 10*period, 2000, 64, period
 	o, _ := simulate(t, p, stalls)
-	// Of those that come in a stall, a tenth, the waiting times are spread evenly from nothing to all of it. What has
-	// become due meanwhile is worked off at 32 times the rate, which adds a thirty-second.
+	// Of those that come in a stall, a tenth, the waiting times are spread evenly from nothing to
+	// all of it. What has become due meanwhile is worked off at 32 times the rate, which adds a
+	// thirty-second.
 	for _, percentile := range []float64{95, 99, 99.9} {
 		want := part - time.Duration(float64(period)*(1-percentile/100)) + service
 		if got := at(o.Total.All.Response, percentile); math.Abs(float64(got-want)) > 0.03*float64(want) {
@@ -445,7 +443,8 @@ func TestSchedule(t *testing.T) {
 		squares += (at - last).Seconds() * (at - last).Seconds() / n
 		last = at
 	}
-	// The mean of exponential gaps is their standard deviation: the mean of the squares is twice its square.
+	// The mean of exponential gaps is their standard deviation: the mean of the squares is twice
+	// its square.
 	if last < 99*time.Second || last > 101*time.Second || squares < 1.95e-6 || squares > 2.05e-6 {
 		t.Errorf("%d operations take %v, mean square of gaps %g", n, last, squares)
 	}
@@ -453,15 +452,11 @@ func TestSchedule(t *testing.T) {
 
 func TestWaiter(t *testing.T) {
 	w, err := newWaiter()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	least := time.Hour
 	for range 50 {
 		start := time.Now()
-		if err := w.wait(200 * time.Microsecond); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, w.wait(200*time.Microsecond))
 		took := time.Since(start)
 		if took < 200*time.Microsecond {
 			t.Fatalf("only %v", took)
@@ -541,9 +536,7 @@ func TestLoadFails(t *testing.T) {
 		t.Error(err)
 	}
 	s.before = nil
-	if err := Load(t.Context(), []kivaloo.Store{s}, 10, 100, 1, &done); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, Load(t.Context(), []kivaloo.Store{s}, 10, 100, 1, &done))
 	if ok, err := Loaded(t.Context(), s, 10); !ok || err != nil {
 		t.Errorf("a loaded store is not: %t %v", ok, err)
 	}

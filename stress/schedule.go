@@ -82,11 +82,12 @@ func (w *waiter) wait(d time.Duration) error {
 func (w *waiter) close() { w.timer.Close() }
 
 // dispatch hands the operations of the schedule to the workers, each when it is due or as soon
-// afterwards as one of them is idle, until ctx is done or there have been enough. It returns how many were due
-// in the measured time, and how many of these were not handed over.
+// afterwards as one of them is idle, until ctx is done or there have been enough. It returns how
+// many were due in the measured time, and how many of these were not handed over.
 //
-// The time that was asked for ends when the next operation would be due, if it is not over before. It is waited for: a rate
-// is that of the schedule, and three operations at 0, 1 and 2 s are one per second, not three in 2 s.
+// The time that was asked for ends when the next operation would be due, if it is not over before.
+// It is waited for: a rate is that of the schedule, and three operations at 0, 1 and 2 s are one
+// per second, not three in 2 s.
 func (r *run) dispatch(ctx context.Context, s *schedule, w pauser) (due, overdue int64, err error) {
 	defer close(r.due)
 	defer context.AfterFunc(ctx, w.close)() // ends a wait

@@ -134,3 +134,12 @@ func used(dir string) (bytes int64) {
 	}
 	return bytes
 }
+
+// interrupted returns why ctx is done, or err if it is not: what was cut off has nothing of
+// interest to say.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

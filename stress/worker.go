@@ -156,7 +156,7 @@ func (w *worker) scan(ctx context.Context) error {
 		w.ranges.begin(mix64(n), last)
 	}
 	w.sent = w.r.now()
-	for pair, err := range w.store.Range(ctx, w.key, w.end) {
+	for pair, err := range w.store.Scan(ctx, kivaloo.ScanOptions{Start: w.key, End: w.end, Borrow: true}) {
 		if err != nil {
 			return err
 		}

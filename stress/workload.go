@@ -92,8 +92,8 @@ func RandomSet(pairs []Pair, n int, seed uint64) Workload {
 	return &orderedLoad{pairs: randomChanges(pairs, n, seed)}
 }
 
-// randomChanges returns n pairs chosen at random, each with another last byte: a SET of the value that is there already
-// would write nothing.
+// randomChanges returns n pairs chosen at random, each with another last byte: a SET of the value
+// that is there already would write nothing.
 func randomChanges(pairs []Pair, n int, seed uint64) []Pair {
 	chosen := make([]Pair, n)
 	random := rand.New(rand.NewPCG(seed, 1))

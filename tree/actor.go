@@ -43,8 +43,8 @@ func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
 	for {
-		// ctx is read before the mailbox: a turn that stops has all requests, and the tree knows that
-		// it stops.
+		// ctx is read before the mailbox: a turn that stops has all requests, and the tree knows
+		// that it stops.
 		stopping := ctx.Err() != nil
 		if stopping {
 			a.tree.Stop()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
 // caller is a client that waits for its answers.
@@ -31,13 +32,9 @@ func (c *caller) push(a *Actor, requests ...Request) {
 func startActor(t *testing.T, dir string, cfg Config) (a *Actor, stop func() error) {
 	t.Helper()
 	s, err := disk.Open(dir, disk.Options{BlockSize: 1024, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	tree, err := Open(s, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	a = NewActor(tree, s)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
@@ -95,16 +92,15 @@ func TestActor(t *testing.T) {
 		t.Error(err)
 	}
 	s, err := disk.Open(dir, disk.Options{BlockSize: 1024, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer s.Close()
 	if r := checkStore(t, s); r.Pairs != clients*each {
 		t.Errorf("%d pairs", r.Pairs)
 	}
 }
 
-// TestActorFinishes: what was pushed before the actor is stopped is carried out, also what waits for a timer.
+// TestActorFinishes: what was pushed before the actor is stopped is carried out, also what waits
+// for a timer.
 func TestActorFinishes(t *testing.T) {
 	cfg := testConfig()
 	cfg.CommitDelay = 50 * time.Millisecond
@@ -144,9 +140,7 @@ func TestActorWakes(t *testing.T) {
 	t.Parallel()
 	s := &countingStore{Store: newMemStore(512)}
 	tree, err := Open(s, testConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer tree.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 1100*time.Millisecond)
 	defer cancel()
@@ -169,13 +163,12 @@ func (s stopper) Flush() {
 	s.stop()
 }
 
-// stopInStep returns what Run has returned after a change whose answer makes the client call inStep and stop.
+// stopInStep returns what Run has returned after a change whose answer makes the client call inStep
+// and stop.
 func stopInStep(t *testing.T, store *memStore, inStep func()) error {
 	t.Helper()
 	tree, err := Open(store, journalConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer tree.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -185,7 +178,8 @@ func stopInStep(t *testing.T, store *memStore, inStep func()) error {
 	return a.Run(ctx)
 }
 
-// TestActorFlushesAtAnyStop: a stop that comes in the middle of a step is followed by the last flush as any other.
+// TestActorFlushesAtAnyStop: a stop that comes in the middle of a step is followed by the last
+// flush as any other.
 func TestActorFlushesAtAnyStop(t *testing.T) {
 	for range 100 {
 		store := newMemStore(512)
@@ -195,7 +189,8 @@ func TestActorFlushesAtAnyStop(t *testing.T) {
 	}
 }
 
-// TestActorSaysWhatIsNotFlushed: a stop that cannot write the last flush is an error, and the journal has it all.
+// TestActorSaysWhatIsNotFlushed: a stop that cannot write the last flush is an error, and the
+// journal has it all.
 func TestActorSaysWhatIsNotFlushed(t *testing.T) {
 	for _, cause := range []error{errDisk, disk.ErrNoSpace} {
 		store := newMemStore(512)
@@ -207,13 +202,12 @@ func TestActorSaysWhatIsNotFlushed(t *testing.T) {
 	}
 }
 
-// TestActorTriesAFullDiskAgain: a stop does not wait until changes would be let through again after the disk was full.
+// TestActorTriesAFullDiskAgain: a stop does not wait until changes would be let through again after
+// the disk was full.
 func TestActorTriesAFullDiskAgain(t *testing.T) {
 	store := newMemStore(512)
 	tree, err := Open(store, journalConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer tree.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

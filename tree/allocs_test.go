@@ -3,6 +3,8 @@ package tree
 import (
 	"fmt"
 	"testing"
+
+	"kivaloo/internal/must"
 )
 
 // TestNoAllocations: in steady state, between two flushes, a Get or a Set allocates nothing.
@@ -13,9 +15,7 @@ func TestNoAllocations(t *testing.T) {
 	cfg := journalConfig()
 	cfg.CachePages, cfg.memtableBytes = 1<<14, 16<<20 // nothing is flushed meanwhile
 	tree, err := Open(newMemStore(2048), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer tree.Close()
 	const n = 64
 	var requests [n]Request

@@ -13,7 +13,7 @@ import (
 	"kivaloo/tree/page"
 )
 
-// appender makes things durable, by appends to the store. An append is
+// appender makes commits and flush steps durable, by appends to the store. An append is
 //
 //	[pages of a flush step ... seal, flush record, root] [journal blocks of a commit ...]
 //
@@ -26,7 +26,7 @@ type appender struct {
 	step       *pageCommit // in it, or nil
 	commit     bool        // journal blocks are in it
 	answers    bool        // it makes durable what requests wait for
-	whole      bool        // it ends with a root that holds everything
+	complete   bool        // it ends in a root that holds everything
 	restart    start       // of its root
 	rootID     uint64      // of its root
 	beforeRoot uint64      // see Tree
@@ -34,24 +34,35 @@ type appender struct {
 	next    uint64 // block number for the next append
 	last    uint64 // last block that belongs to anything; noBlock: there is none
 	seq     uint64 // of the last commit in the journal
-	clean   bool   // the last block is a root that holds everything
+	end     storeEnd
 	starts  []start
 	durable start // where the journal is replayed from on the last root
 	blocks  uint64
+	starved bool // the last append failed for a shortage, and changes were refused
 
 	journal journal.Writer
 	seal    []byte
 	record  []byte
 }
 
-// start is the place of a memtable's first commit in the journal. A seq of 0 means that there is none.
-// appender.starts has one for each table of the view.
+// storeEnd says what the store ends in.
+type storeEnd uint8
+
+const (
+	endsOtherwise storeEnd = iota // blocks that a crash has left behind a root that holds everything
+	endsInCommit                  // a commit, perhaps with blocks behind it that a crash has left
+	endsInPartial                 // a root that lacks changes, perhaps with such blocks
+	endsComplete                  // a root that holds everything, as the original needs it
+)
+
+// start is the place of a memtable's first commit in the journal. A seq of 0 means that there is
+// none. appender.starts has one for each table of the view.
 type start struct {
 	seq, block uint64
 	before     uint64 // journal blocks that came before it since the store was opened
 }
 
-// append submits everything that is ready, and reports whether there was anything.
+// append submits one append of everything that is ready, and reports whether anything was.
 func (t *Tree) append() bool {
 	a := &t.appends
 	if a.busy || t.refusal != nil || t.cfg.ReadOnly {
@@ -65,7 +76,7 @@ func (t *Tree) append() bool {
 		return false
 	}
 	first := a.next
-	a.pages, a.whole = a.pages[:0], false
+	a.pages, a.complete = a.pages[:0], false
 	if a.step != nil {
 		t.putStep(first)
 	}
@@ -79,18 +90,16 @@ func (t *Tree) append() bool {
 	return true
 }
 
-// putStep adds the pages of a flush step to the append at hand, its root last.
+// putStep adds the pages of a flush step, the root last, to the append that is being put together.
 func (t *Tree) putStep(first uint64) {
 	a, f, size := &t.appends, &t.flush, t.cache.blockSize
 	f.state = flushAppending
 	a.rootID = newRootID()
 	a.restart = a.restartFrom(f.last && f.table != nil)
-	a.whole = !a.commit && a.restart.seq == 0
-	reserve := 0
-	if page.Sealed(size) {
-		reserve++
-	}
-	withRecord := t.logs() || !a.whole || len(a.step.changes) == 0 // the root alone is written anew
+	a.complete = !a.commit && a.restart.seq == 0
+	reserve := 1                          // the seal
+	rewritten := len(a.step.changes) == 0 // the root alone is written anew
+	withRecord := t.logs() || !a.complete || a.end == endsInCommit || a.end == endsInPartial || rewritten
 	if withRecord {
 		reserve++
 	}
@@ -99,22 +108,25 @@ func (t *Tree) putStep(first uint64) {
 	a.pages = append(a.pages, a.step.pages...)
 	root := len(a.pages) - 1
 	if a.restart.seq == 0 {
-		a.restart = start{a.seq + 1, first + uint64(root) + 1, a.blocks}
+		next := a.seq + 1
+		if !t.logs() { // the numbers go on as if there were no record, see readRecord
+			next = firstAfter(first + uint64(root))
+		}
+		a.restart = start{next, first + uint64(root) + 1, a.blocks}
 	}
-	page.PutRoot(a.pages[root], a.step.result.nodes, !a.whole)
+	page.PutRoot(a.pages[root], a.step.result.nodes, !a.complete)
 	if withRecord {
 		a.record = sized(a.record, size)
 		a.pages[root-1] = a.record
-		journal.PutFlush(a.record, journal.Block{Seq: a.restart.seq, Number: first + uint64(root) - 1, First: first, Previous: a.last}, a.restart.block, a.rootID)
+		sum := page.Sum(page.Sum(0, a.pages[:root-reserve]...), a.pages[root])
+		journal.PutFlush(a.record, journal.Block{Seq: a.restart.seq, Number: first + uint64(root) - 1, First: first, Previous: a.last}, a.restart.block, a.rootID, sum)
 	}
-	if page.Sealed(size) {
-		a.seal = sized(a.seal, size)
-		at := root - reserve
-		a.pages[at] = a.seal
-		page.PutSeal(a.pages, at, first)
-		if !withRecord {
-			a.rootID = page.Identity(a.seal, a.pages[root])
-		}
+	a.seal = sized(a.seal, size)
+	at := root - reserve
+	a.pages[at] = a.seal
+	page.PutSeal(a.pages, at, first, a.last)
+	if !withRecord {
+		a.rootID = page.Identity(a.seal, a.pages[root])
 	}
 	t.clean.payDebt(a.step.replaced)
 	if invariants {
@@ -122,8 +134,8 @@ func (t *Tree) putStep(first uint64) {
 	}
 }
 
-// newRootID returns a number by which a root is known to clients that read a backup of its tree. It is
-// never 0.
+// newRootID returns a random number that identifies a root. A client that resumes a backup after a
+// restart finds by it whether the tree is still the same. It is never 0.
 func newRootID() uint64 { return rand.Uint64() | 1 }
 
 func sized(p []byte, size int) []byte {
@@ -133,8 +145,8 @@ func sized(p []byte, size int) []byte {
 	return p
 }
 
-// restartFrom returns the place of the first commit that the tree lacks, with a seq of 0 if it lacks
-// none. hasOldest says whether the tree holds all of the oldest table.
+// restartFrom returns the place of the first commit that the tree of a step lacks, with a seq of 0
+// if it lacks none. hasOldest says whether that tree holds all changes of the oldest table.
 func (a *appender) restartFrom(hasOldest bool) start {
 	starts := a.starts
 	if hasOldest {
@@ -148,7 +160,7 @@ func (a *appender) restartFrom(hasOldest bool) start {
 	return start{}
 }
 
-// putCommit adds the journal blocks of a commit to the append at hand.
+// putCommit adds the journal blocks of a commit to the append that is being put together.
 func (t *Tree) putCommit(first uint64) {
 	a, active := &t.appends, t.active()
 	b := journal.Block{Seq: a.seq + 1, Number: first + uint64(len(a.pages)), First: first, Previous: a.last}
@@ -190,25 +202,45 @@ func (t *Tree) appended(op *disk.Op) {
 		t.clean.disable() // block numbers have gaps, so distances say nothing about garbage
 	}
 	a.next, a.last = op.Next, op.Block+uint64(len(a.pages))-1
-	a.clean = a.whole
+	if a.starved {
+		t.cfg.Log.Info("there is room again: changes are made")
+		a.starved = false
+	}
+	switch {
+	case a.complete:
+		a.end = endsComplete
+	case a.commit:
+		a.end = endsInCommit
+	default:
+		a.end = endsInPartial
+	}
 	t.counts.written += uint64(len(a.pages))
 	if a.step != nil {
 		t.publishStep()
+		if a.complete && !t.logs() {
+			a.seq = a.restart.seq - 1
+			if t.flush.committing() {
+				t.changes.pageCommit(t.flush.table, a.seq)
+			} else {
+				t.changes.pageCommit(nil, a.seq)
+			}
+		}
 	}
 	if a.commit {
 		a.seq++
 		t.active().Commit()
+		t.changes.commit(t.active(), t.active().Durable(), a.seq)
 	}
 	if a.answers {
 		t.counts.commits++
-		t.changed, t.clean.changed = t.now, a.next
-		t.stuck = false // the next flush tries again
+		t.changed, t.clean.lastChange = t.now, a.next
+		t.carriedWhy = t.flush.carriedWhy // if that is nil, the next flush tries again
 	}
 	if a.step != nil {
 		t.flush.stepDurable()
 	}
 	t.limitCache()
-	t.afterAppend(len(a.pages))
+	t.afterAppend()
 	if a.answers {
 		t.noteDurable()
 		t.writer.committed()
@@ -226,8 +258,8 @@ func (t *Tree) publishStep() {
 	t.publishView()
 }
 
-// appendFailed gives up everything that is not durable, and refuses changes: after a full disk for a
-// moment, after any other failure for good.
+// appendFailed drops everything that is not durable, and makes the tree refuse changes: for a
+// moment if the disk is full, until a restart after any other failure.
 func (t *Tree) appendFailed(err error) {
 	a := &t.appends
 	full := errors.Is(err, disk.ErrNoSpace)
@@ -244,16 +276,21 @@ func (t *Tree) appendFailed(err error) {
 		return // changes may still find room in the journal
 	}
 	t.refusal, t.retryAt = fmt.Errorf("%w: %w", ErrReadOnly, err), 0
-	if full {
+	switch {
+	case !full:
+		t.cfg.Log.Error("store is read-only until it is opened again", "err", err)
+	case !a.starved:
+		t.cfg.Log.Error("changes are refused until there is room", "tried again every", noSpaceRetry, "err", err)
+	}
+	if a.starved = full; full {
 		t.retryAt = t.now + noSpaceRetry
 	}
-	t.cfg.Log.Error("store is read-only", "err", err)
 	t.abandon(err)
 	t.cfg.OnFault(t.refusal)
 }
 
-// abandon fails all requests that wait to become durable, and removes their changes from the memtables.
-// Requests of the failed append get err, the others the refusal.
+// abandon fails all requests that wait to become durable, and removes their changes from the
+// memtables. Requests in the failed append get err, the others get the refusal.
 func (t *Tree) abandon(err error) {
 	t.active().Truncate()
 	if t.flush.committing() {
@@ -268,7 +305,7 @@ func (t *Tree) abandon(err error) {
 	t.flush.failWaiters(t.refusal)
 }
 
-// stepFailed gives up a page commit that could not be built.
+// stepFailed discards a page commit that could not be built.
 func (t *Tree) stepFailed(err error) {
 	committing := t.flush.committing()
 	t.flush.dropStep()

@@ -8,7 +8,8 @@ import (
 	"kivaloo/disk"
 )
 
-// stepAll carries out everything that is held, and tells the tree all at once, as when a reader gives back many pages.
+// stepAll carries out everything that is held, and tells the tree all at once, as when a reader
+// gives back many pages.
 func (h *harness) stepAll() {
 	var first, last *disk.Op
 	for len(h.held) > 0 {
@@ -24,7 +25,8 @@ func (h *harness) stepAll() {
 	h.step(first)
 }
 
-// Pages that come together, good ones and a bad one, answer the Gets that wait for them, each with its own.
+// Pages that come together, good ones and a bad one, answer the Gets that wait for them, each with
+// its own.
 func TestPagesArriveTogether(t *testing.T) {
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -65,8 +67,8 @@ func TestPagesArriveTogether(t *testing.T) {
 	}
 }
 
-// A page that the tree has fetched for a Get is found by Readers afterwards, although only the page's parent can tell
-// them where it is.
+// A page that the tree has fetched for a Get is found by Readers afterwards, although only the
+// page's parent can tell them where it is.
 func TestReadersFindFetchedPages(t *testing.T) {
 	h, _ := damagedStore(t)
 	r := h.tree.Readers()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"kivaloo/internal/must"
 )
 
 const (
@@ -15,14 +17,16 @@ const (
 // nobody is a client that does not care.
 type nobody struct{}
 
-func (nobody) Value(*Request, []byte, bool)        {}
-func (nobody) Done(*Request, bool)                 {}
-func (nobody) Pairs(*Request, int, []byte, []byte) {}
-func (nobody) Failed(q *Request, err error)        { panic(fmt.Sprint(q.ID, err)) }
-func (nobody) Dropped(*Request)                    {}
-func (nobody) Release(*Batch)                      {}
-func (nobody) Flush()                              {}
-func (nobody) Abandoned() bool                     { return false }
+func (nobody) Value(*Request, []byte, bool)                {}
+func (nobody) Done(*Request, bool)                         {}
+func (nobody) Pairs(*Request, int, []byte, []byte)         {}
+func (nobody) Scanned(*Request, int, bool, []byte, []byte) {}
+func (nobody) Changed(*Request, uint64, int, []byte)       {}
+func (nobody) Failed(q *Request, err error)                { panic(fmt.Sprint(q.ID, err)) }
+func (nobody) Dropped(*Request)                            {}
+func (nobody) Release(*Batch)                              {}
+func (nobody) Flush()                                      {}
+func (nobody) Abandoned() bool                             { return false }
 
 // benchKey returns a key of 40 bytes; keys of consecutive numbers are far from each other.
 func benchKey(i int) []byte {
@@ -38,9 +42,7 @@ func benchTree(b *testing.B) *Tree {
 	cfg := testConfig()
 	cfg.CachePages = 1 << 16
 	t, err := Open(newMemStore(2048), cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, err)
 	b.Cleanup(t.Close)
 	for i := 0; i < benchPairs; i += benchGroup {
 		requests := make([]Request, benchGroup)
@@ -111,9 +113,7 @@ func BenchmarkLoad(b *testing.B) {
 	cfg := testConfig()
 	cfg.CachePages = 1 << 16
 	t, err := Open(newMemStore(2048), cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, err)
 	b.Cleanup(t.Close)
 	requests := make([]Request, benchGroup)
 	b.ReportAllocs()
@@ -170,15 +170,21 @@ func (c *pairCounter) Pairs(_ *Request, n int, next, _ []byte) {
 	c.next = append(c.next[:0], next...)
 }
 
-// BenchmarkUpdate is one random change of a value, where there is a journal and the tree is about as large as the cache.
+func (c *pairCounter) Scanned(_ *Request, n int, more bool, next, _ []byte) {
+	c.pairs += n
+	if c.next = append(c.next[:0], next...); !more {
+		c.next = c.next[:0]
+	}
+}
+
+// BenchmarkUpdate is one random change of a value, where there is a journal and the tree is about
+// as large as the cache.
 func BenchmarkUpdate(b *testing.B) {
 	const pairs = 1 << 20
 	cfg := testConfig()
 	cfg.CachePages, cfg.JournalBytes = 1<<16, DefaultJournalBytes
 	t, err := Open(newMemStore(2048), cfg)
-	if err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, err)
 	defer t.Close()
 	requests := make([]Request, benchGroup)
 	for i := 0; i < pairs; i += benchGroup {
@@ -228,9 +234,7 @@ func BenchmarkReplay(b *testing.B) {
 	b.ResetTimer()
 	for range b.N {
 		t, err := Open(store, cfg)
-		if err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, err)
 		t.Close()
 	}
 	b.ReportMetric(float64(journal)/1e6, "MB-journal")

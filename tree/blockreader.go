@@ -1,16 +1,22 @@
 package tree
 
 import (
+	"errors"
 	"fmt"
 
 	"kivaloo/actors"
 	"kivaloo/disk"
 )
 
-// blockReader reads blocks of a store, most often downwards, and several at a time. It keeps what it has read last.
+// blockReader reads blocks of a store, most often downwards, and several at a time. It keeps what
+// it has read last.
 type blockReader struct {
 	window *window
-	sparse bool // block numbers have gaps: a block that may not exist must not be asked for
+	// sparse: block numbers have gaps between appends, as in a store behind the original's lbs-s3.
+	// Such a store keeps all of an append or nothing, and a block that may not exist must not be
+	// asked for.
+	sparse bool
+	ahead  uint64 // blocks before it are there, and are read upwards
 	last   uint64
 	first  uint64
 	n      int
@@ -24,26 +30,38 @@ func newBlockReader(store disk.Store) *blockReader {
 // read returns a block, which is valid until the next call. It fails with errNoBlock if there is
 // none.
 func (r *blockReader) read(block uint64) ([]byte, error) {
-	if r.n == 0 || block < r.first || block >= r.first+uint64(r.n) {
-		if !r.sparse && r.n > 0 {
-			r.window.grow() // most often the first block is enough
-		}
-		if forward := !r.sparse && r.n > 0 && block == r.first+uint64(r.n); forward && block <= r.last {
-			r.first, r.n = block, int(min(uint64(len(r.window.ops)), r.last-block+1))
-		} else {
-			r.n = int(min(uint64(len(r.window.ops)), block+1))
-			r.first = block + 1 - uint64(r.n)
-		}
-		r.window.read(r.first, r.n)
+	if block < r.first || block >= r.first+uint64(r.n) {
+		r.fetch(block)
 	}
 	op := &r.window.ops[block-r.first]
 	switch {
+	case errors.Is(op.Err, disk.ErrDoubtful):
+		return op.Buf, nil // recovery judges by itself
 	case op.Err != nil:
 		return nil, op.Err
 	case !op.OK:
 		return nil, fmt.Errorf("block %d: %w", block, errNoBlock)
 	}
 	return op.Buf, nil
+}
+
+// fetch reads a block and some that are likely to be needed next.
+func (r *blockReader) fetch(block uint64) {
+	most := uint64(1) // what is far from the last one is most often enough by itself
+	if block < r.ahead || !r.sparse && r.n > 0 && (block+1 == r.first || block == r.first+uint64(r.n)) {
+		r.window.grow()
+		most = uint64(len(r.window.ops))
+	}
+	switch {
+	case block < r.ahead:
+		r.first, r.n = block, int(min(most, r.ahead-block))
+	case most > 1 && block == r.first+uint64(r.n) && block <= r.last:
+		r.first, r.n = block, int(min(most, r.last-block+1))
+	default:
+		r.n = int(min(most, block+1))
+		r.first = block + 1 - uint64(r.n)
+	}
+	r.window.read(r.first, r.n)
 }
 
 // window reads several blocks of a store at once.
@@ -79,7 +97,7 @@ func (w *window) grow() {
 // read reads n blocks from first on into the first n of ops.
 func (w *window) read(first uint64, n int) {
 	for i := range n {
-		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done}
+		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done, AsIs: true}
 		if i > 0 {
 			w.ops[i-1].SetNext(&w.ops[i])
 		}

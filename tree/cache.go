@@ -132,8 +132,8 @@ func (c *cache) reuse(id nodeID) {
 	c.leaves.free = append(c.leaves.free, uint32(id))
 }
 
-// makeRoom evicts up to two pages if the cache is full. Where everything is pinned it does not try again
-// for a while: the cache grows instead.
+// makeRoom evicts up to two pages if the cache is full. Where everything is pinned it does not try
+// again for a while: the cache grows instead.
 func (c *cache) makeRoom() {
 	if c.pause > 0 {
 		c.pause--

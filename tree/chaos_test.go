@@ -12,9 +12,10 @@ import (
 	"kivaloo/disk"
 )
 
-// TestChaos has everything happen at once: a cache that is much too small, operations that finish in any
-// order, reads that fail and appends for which there is no space, cleaning, and batches that are built ahead. Every
-// answer must be right when it is given, and there must be one to every request.
+// TestChaos has everything happen at once: a cache that is much too small, operations that finish
+// in any order, reads that fail and appends for which there is no space, cleaning, and batches that
+// are built ahead. Every answer must be right when it is given, and there must be one to every
+// request.
 func TestChaos(t *testing.T) {
 	for seed := range torture(8, 400) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -40,7 +41,8 @@ type chaos struct {
 	backups int         // that came to their end
 }
 
-// takenSnapshot is one, with the client that reads it and insists on what there was when it was taken.
+// takenSnapshot is one, with the client that reads it and insists on what there was when it was
+// taken.
 type takenSnapshot struct {
 	*Snapshot
 	reader *recorder
@@ -78,6 +80,9 @@ func (c *chaos) request() Request {
 	case 0, 1, 2:
 		return Request{Op: Get, Key: c.key()}
 	case 3:
+		if c.rng.IntN(2) == 0 {
+			return randomScan(c.rng, c.key, 5000)
+		}
 		return Request{Op: Range, Key: c.key(), Max: uint32(c.rng.IntN(5000))}
 	}
 	return randomRequest(c.rng, c.client.model, c.key, 50)
@@ -112,7 +117,11 @@ func (c *chaos) step() {
 // snapshots takes some, reads them and gives them up, also while they are read.
 func (c *chaos) snapshots() {
 	if len(c.taken) < 4 && c.rng.IntN(25) == 0 {
-		c.tree.TakeSnapshot("test", func(s *Snapshot) {
+		c.tree.TakeSnapshot("test", func(s *Snapshot, err error) {
+			if err != nil {
+				c.mayFail(0, err)
+				return
+			}
 			reader := newRecorder()
 			reader.model = maps.Clone(c.client.model) // no batch is under way
 			c.taken, c.readers = append(c.taken, takenSnapshot{s, reader}), append(c.readers, reader)

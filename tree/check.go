@@ -47,9 +47,9 @@ func (r *Report) Fill() float64 {
 	return float64(r.UsedBytes) / float64(r.Pages()*uint64(r.BlockSize))
 }
 
-// Check reads every page of the tree under root, a result of FindRoot, and checks everything that must
-// hold, until ctx is done. Blocks that FindRoot passed over count as faults. It changes nothing. The
-// tree must stay meanwhile: nothing writes to the store, or root is that of a snapshot.
+// Check reads every page of the tree under root, a result of FindRoot, and checks everything that
+// must hold, until ctx is done. Blocks that FindRoot skipped count as faults. It changes nothing.
+// The tree must stay meanwhile: nothing writes to the store, or root is that of a snapshot.
 func Check(ctx context.Context, store disk.Store, root Root) *Report {
 	info := store.Info()
 	r := &Report{BlockSize: info.BlockSize, Next: info.Next, Root: root, Faults: slices.Clone(root.Skipped)}
@@ -93,17 +93,19 @@ func (r *Report) count(l page.Layout) {
 
 // walker visits the pages of a tree, parents before children, left to right.
 type walker struct {
-	ctx   context.Context // nil: it goes on to the end
-	store disk.Store
-	since uint64 // pages before this block are left out, with all below them
-	exact bool
-	fault func(block uint64, path string, err error) bool // false ends the walk
-	page  func(l page.Layout)                             // a good page; may be nil
-	stop  bool
+	ctx      context.Context // nil: it goes on to the end
+	store    disk.Store
+	since    uint64 // pages before this block are left out, with all below them
+	exact    bool
+	fault    func(block uint64, path string, err error) bool // false ends the walk
+	page     func(l page.Layout)                             // a good page; may be nil
+	stop     bool
+	doubtful disk.Stretch // blocks of the tree that do not fit their seal
 }
 
 // tree visits the tree under root and returns the lowest block of any leaf that it saw.
 func (v *walker) tree(root Root) (oldest uint64) {
+	v.doubtful = root.doubtful
 	w := page.Want{Block: root.Block, Root: true, Exact: v.exact}
 	return v.checked(&w, root.Page, "root")
 }
@@ -114,6 +116,9 @@ func (v *walker) visit(w *page.Want, path string) (oldest uint64) {
 	ok, err := disk.ReadBlock(v.store, w.Block, p)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: does not exist", disk.ErrCorrupt)
+	}
+	if err == nil && v.doubtful.Has(w.Block) {
+		err = disk.ErrDoubtful
 	}
 	if err != nil {
 		v.stop = !v.fault(w.Block, path, err)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestCleaningDamage: a leaf that cannot be read is left where it is. An idle store does not rewrite the
-// others for the sake of it, and goes on when it can be read again.
+// TestCleaningDamage: a leaf that cannot be read is left where it is. An idle store does not
+// rewrite the others for the sake of it, and goes on when it can be read again.
 func TestCleaningDamage(t *testing.T) {
 	cfg := testConfig()
 	cfg.StorageCost, cfg.MaxSpread = 1e6, 1.5
@@ -39,4 +39,41 @@ func TestCleaningDamage(t *testing.T) {
 		t.Errorf("the leaf at block %d has not been moved: the store begins at %d", leaf.block, h.store.first)
 	}
 	h.check()
+}
+
+// TestCleaningKeepsContent: leaves that the cleaner moves, alone or with the changes of a flush,
+// hold what they held.
+func TestCleaningKeepsContent(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		cfg.StorageCost = 1e7
+		h := newHarness(t, newMemStore(512), cfg)
+		m := model{}
+		change := func(requests ...Request) {
+			m.applyAll(requests)
+			h.do(requests...)
+			h.pass(100 * time.Millisecond)
+		}
+		for i := 0; i < 1000; i += 50 {
+			change(sets(i, 50, "old")...)
+		}
+		h.pass(time.Minute)
+		end := h.rootBlock()
+		for round := range 20 { // into a tenth of the leaves, most of which are old
+			var requests []Request
+			for i := round; i < 1000; i += 100 {
+				requests = append(requests, sets(i, 2, "new")...)
+			}
+			change(requests...)
+			h.pass(time.Second)
+		}
+		for range 100 {
+			h.pass(10 * time.Second)
+			change(set("000000", "a change lets cleaning go on"))
+		}
+		if h.oldest() < end {
+			t.Errorf("the oldest leaf is at block %d: not all before %d have been moved", h.oldest(), end)
+		}
+		sameContent(t, h.dump(), m)
+		h.check()
+	})
 }

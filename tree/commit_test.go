@@ -11,7 +11,8 @@ import (
 	"kivaloo/tree/journal"
 )
 
-// wantDone fails the test unless the last n requests have been answered, in order, with done as told by want.
+// wantDone fails the test unless the last n requests have been answered, in order, with done as
+// told by want.
 func (h *harness) wantDone(want ...bool) {
 	h.t.Helper()
 	first := h.nextID - uint64(len(want)) + 1
@@ -53,8 +54,8 @@ func TestSequence(t *testing.T) {
 	})
 }
 
-// TestAnswers: changes are answered when their append is acknowledged, not before, together and in the
-// order in which they came.
+// TestAnswers: changes are answered when their append is acknowledged, not before, together and in
+// the order in which they came.
 func TestAnswers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -112,7 +113,8 @@ func TestNoEffect(t *testing.T) {
 	})
 }
 
-// TestNoEffectWaits: a request that changes nothing may have been decided by one that is not durable yet.
+// TestNoEffectWaits: a request that changes nothing may have been decided by one that is not
+// durable yet.
 func TestNoEffectWaits(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		for _, fail := range []error{nil, errDisk} {
@@ -137,8 +139,8 @@ func TestNoEffectWaits(t *testing.T) {
 	})
 }
 
-// TestReadsSeeCommitted: reads see what is durable, until the very step that the append comes back in, and
-// changes see all that has been decided.
+// TestReadsSeeCommitted: reads see what is durable, until the very step that the append comes back
+// in, and changes see all that has been decided.
 func TestReadsSeeCommitted(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -181,8 +183,8 @@ func TestReadsSeeCommitted(t *testing.T) {
 	})
 }
 
-// TestOneRecordPerAppend: a key that is written many times while an append is under way takes one record of
-// the next one, and its Gets do not slow down.
+// TestOneRecordPerAppend: a key that is written many times while an append is under way takes one
+// record of the next one, and its Gets do not slow down.
 func TestOneRecordPerAppend(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		cfg.CachePages = 1 << 14
@@ -215,7 +217,8 @@ func TestOneRecordPerAppend(t *testing.T) {
 	})
 }
 
-// TestCommitLimit: without a journal the pages that a commit touches take at most a quarter of the cache.
+// TestCommitLimit: without a journal the pages that a commit touches take at most a quarter of the
+// cache.
 func TestCommitLimit(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	for i := 0; h.tree.view.tree.height < 2; i += 80 {
@@ -359,8 +362,8 @@ func TestWakeForTimer(t *testing.T) {
 	h.settle()
 }
 
-// TestAbandoned: when a client has gone its changes that have not been decided are dropped, and those that
-// have been are carried out.
+// TestAbandoned: when a client has gone its changes that have not been decided are dropped, and
+// those that have been are carried out.
 func TestAbandoned(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		cfg.CommitDelay = 10 * time.Millisecond

@@ -1,11 +1,13 @@
 package tree
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,30 +32,56 @@ type driver struct {
 }
 
 // do runs requests to their end, and returns the client that got the answers.
-func (d *driver) do(requests ...Request) *recorder {
+func (d *driver) do(requests ...Request) *recorder { return d.doParts(requests) }
+
+// doParts is do for requests of which each part comes while what the tree wants from the store
+// since the part before is under way.
+func (d *driver) doParts(parts ...[]Request) *recorder {
 	if d.done == nil {
 		d.done = disk.NewCompletions(actors.NewDoorbell(func() {}))
 	}
 	d.client = newRecorder()
 	d.client.onDone = d.onDone
-	for i := range requests {
-		d.nextID++
-		requests[i].ID = d.nextID
-	}
-	in := Inputs{Now: d.now, Requests: &Batch{Client: d.client, Requests: requests}}
-	for {
+	var first, last *disk.Op // to be carried out
+	step := func(in Inputs) {
+		in.Now = d.now
 		out := d.tree.Step(in)
 		for op := out.First; op != nil; op = op.Link.Next() {
 			op.Done = d.done
 		}
-		if out.First != nil {
-			d.store.Submit(out.First, out.Last)
+		switch {
+		case out.First == nil:
+			return
+		case first == nil:
+			first = out.First
+		default:
+			last.SetNext(out.First)
 		}
-		in = Inputs{Now: d.now, Done: d.done.Drain()}
-		if in.Done == nil {
-			return d.client
+		last = out.Last
+	}
+	for done := (*disk.Op)(nil); len(parts) > 0 || done != nil; done = d.done.Drain() {
+		if done != nil {
+			step(Inputs{Done: done})
+		}
+		if len(parts) > 0 {
+			step(Inputs{Requests: d.chain(parts[0])})
+			parts = parts[1:]
+		}
+		if first != nil {
+			d.store.Submit(first, last)
+			first = nil
 		}
 	}
+	return d.client
+}
+
+// chain gives requests their numbers.
+func (d *driver) chain(requests []Request) *Batch {
+	for i := range requests {
+		d.nextID++
+		requests[i].ID = d.nextID
+	}
+	return &Batch{Client: d.client, Requests: requests}
 }
 
 // dump returns all pairs.
@@ -75,17 +103,21 @@ func (d *driver) dump() model {
 	}
 }
 
-// TestPowerCuts runs whole stores on a file system that is cut off between and inside any two calls,
-// also while it is being opened after the cut before, when the disk is full, and when it has failed. Every change
-// that was acknowledged is there afterwards, and a batch that was not is there as a whole or not at all.
-// Recovery writes nothing.
+// TestPowerCuts runs whole stores on a file system that is cut off between and inside any two
+// calls, also while it is being opened after the cut before, when the disk is full, and when it has
+// failed. Every change that was acknowledged is there afterwards, and a batch that was not is there
+// as a whole or not at all. Recovery writes nothing. The original finds the same, or refuses the
+// store.
 func TestPowerCuts(t *testing.T) {
 	var seen situations
 	t.Cleanup(func() {
 		seen.want(t, "while the store is opened", "while the tree is opened", "in a commit", "in a step", "in a step that others follow",
-			"in a step after others", "while it stops")
+			"in a step after others", "while the next memtable fills", "while it stops", "in a step of a stop",
+			"that tears a step", "that tears a step after others", "that tears a page commit", "that tears a commit",
+			"that tears a commit behind a whole root", "that leaves an append whole", "that leaves nothing of an append",
+			"that the original serves", "that the original refuses")
 	})
-	for seed := range torture(60, 1500) {
+	for seed := range torture(160, 1500) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 3))
@@ -95,6 +127,7 @@ func TestPowerCuts(t *testing.T) {
 				fsys:      simfs.New(storeDir),
 				states:    []model{{}},
 				seen:      &seen,
+				stepOnly:  seed%2 == 0,
 			}
 			c.cfg = testConfig()
 			c.cfg.AdoptBlank = true
@@ -111,6 +144,25 @@ func TestPowerCuts(t *testing.T) {
 
 // changing is what recovery does not do to block files.
 var changing = []simfs.Op{simfs.Write, simfs.Sync, simfs.SyncDir, simfs.Create, simfs.Rename, simfs.Remove, simfs.Truncate}
+
+// targets are what a life may end in: any call, or one of a rarer kind. calls bounds how many of
+// these come before.
+var targets = []struct {
+	is    func(t *Tree, call simfs.Call) bool // nil: any
+	calls [2]int
+}{
+	{nil, [2]int{80, 400}},
+	{func(t *Tree, call simfs.Call) bool { return t.writesIn(call) && len(t.appends.pages) > 1 }, [2]int{5, 40}},
+	{func(t *Tree, call simfs.Call) bool {
+		return t.writesIn(call) && t.appends.step != nil && t.appends.commit
+	}, [2]int{2, 8}},
+	{func(t *Tree, call simfs.Call) bool { return t.writesIn(call) && t.stopping }, [2]int{2, 8}},
+}
+
+// writesIn reports whether a call is in the middle of a write of an append, or of the sync of it.
+func (t *Tree) writesIn(call simfs.Call) bool {
+	return t.appends.busy && strings.HasPrefix(call.Name, "blks_") && (call.Op == simfs.Sync || call.Op == simfs.Write && call.Done > 0)
+}
 
 // situations counts what was going on when the power was cut.
 type situations struct {
@@ -149,10 +201,51 @@ func (t *Tree) situations() (all []string) {
 	add("in a step after others", a.busy && a.step != nil && f.done > 0)
 	add("while the next memtable fills", len(t.view.tables) > 1 && !t.active().Empty())
 	add("while it stops", t.stopping)
+	add("in a step of a stop", t.stopping && a.busy && a.step != nil)
 	return all
 }
 
+// noteTorn counts what a cut has left of the append that a tree has under way.
+func (s *situations) noteTorn(t *Tree, after *simfs.FS) {
+	a := &t.appends
+	if !a.busy {
+		return
+	}
+	blocks, _ := rawBlocks(after, t.cache.blockSize)
+	step := 0 // pages
+	if a.step != nil {
+		step = len(a.step.pages)
+	}
+	left, leftOfStep := 0, 0
+	for i, p := range a.pages {
+		if bytes.Equal(blocks[a.op.Block+uint64(i)], p) {
+			if left++; i < step {
+				leftOfStep++
+			}
+		}
+	}
+	switch commit := len(a.pages) - step; {
+	case left == 0:
+		s.note("that leaves nothing of an append", nil)
+	case left == len(a.pages):
+		s.note("that leaves an append whole", nil)
+	case step == 0:
+		s.note("that tears a commit", nil)
+	case leftOfStep == step && commit > 0:
+		s.note("that tears a commit behind a whole root", nil)
+	case t.flush.committing():
+		s.note("that tears a page commit", nil)
+	default:
+		s.note("that tears a step", nil)
+		if t.flush.done > 0 {
+			s.note("that tears a step after others", nil)
+		}
+	}
+}
+
+// want fails the test unless each situation has been met.
 func (s *situations) want(t *testing.T, all ...string) {
+	t.Logf("cuts %v", s.n)
 	for _, what := range all {
 		if s.n[what] == 0 {
 			t.Errorf("no cut %s: %v", what, s.n)
@@ -169,34 +262,47 @@ type crashRun struct {
 	fsys      *simfs.FS
 	states    []model // what it may hold
 	broken    bool    // a call may have failed in this life
+	stepOnly  bool    // of an append of a step and a commit, a power cut leaves the step: few would by chance
 	seen      *situations
 }
 
-// life opens the store, uses it until the power is cut or the process is killed, and leaves in c what that has left.
+// life opens the store, uses it until the power is cut or the process is killed, and leaves in c
+// what that has left.
 func (c *crashRun) life() {
-	calls := 1 + c.rng.IntN([]int{80, 400}[c.rng.IntN(2)])
-	// A sync that has failed leaves the process with data that it sees and the disk does not have: to be killed
-	// then, and to start again without a power cut, is to be lied to.
+	target := targets[c.rng.IntN(len(targets))]
+	calls := 1 + c.rng.IntN(target.calls[c.rng.IntN(2)])
+	// A sync that has failed leaves the process with data that it sees and the disk does not have:
+	// to be killed then, and to start again without a power cut, is to be lied to.
 	kill := c.rng.IntN(3) == 0
 	c.spoil(kill)
 	var after *simfs.FS
 	var possible []model
+	var tr *Tree
 	end := func() {
-		if possible = c.states; kill {
+		possible = c.states
+		switch {
+		case kill:
 			after = c.fsys.Kill()
-		} else {
+		case c.stepOnly && tr != nil && tr.appends.busy && tr.appends.step != nil && tr.appends.commit:
+			after = c.fsys.Left(firstSectors((len(tr.appends.step.pages)*c.blockSize + 511) / 512))
+		default:
 			after = c.fsys.Crash(c.rng)
 		}
 	}
-	var tr *Tree
 	where, there := "while the store is opened", uint64(0)
 	c.fsys.SetHook(func(call simfs.Call) error {
 		if where == "while the tree is opened" && there > maxBlankBlocks && slices.Contains(changing, call.Op) && strings.HasPrefix(call.Name, "blks_") {
 			c.t.Errorf("recovery calls %s of %s", call.Op, call.Name)
 		}
+		if target.is != nil && (tr == nil || !target.is(tr, call)) {
+			return nil
+		}
 		if calls--; calls == 0 {
 			c.seen.note(where, tr)
 			end()
+			if where == "" {
+				c.seen.noteTorn(tr, after)
+			}
 		}
 		return nil
 	})
@@ -205,9 +311,10 @@ func (c *crashRun) life() {
 			end()
 		}
 		c.fsys, c.states = after, possible
+		c.original()
 	}()
 
-	s, err := disk.OpenInline(storeDir, disk.Options{BlockSize: c.blockSize, FS: c.fsys, Log: quiet})
+	s, err := disk.OpenInline(storeDir, disk.Options{BlockSize: c.blockSize, FS: c.fsys, Log: quiet, Doubtful: Doubtful})
 	if err != nil {
 		c.failed(err)
 		return
@@ -241,8 +348,20 @@ func (c *crashRun) life() {
 	c.fsys.SetHook(nil)
 }
 
-// stop has the tree come to rest in order. Unless it is cut off meanwhile the last block is a root then, and nothing is to be
-// replayed.
+// firstSectors has a power cut leave all that was written, but of the sectors only the first n.
+func firstSectors(n int) simfs.Choose {
+	return func(q simfs.Question) int {
+		if q.About == simfs.Sector {
+			if n--; n < 0 {
+				return 0
+			}
+		}
+		return 1
+	}
+}
+
+// stop has the tree come to rest in order. Unless it is cut off meanwhile the last block is a root
+// then, and nothing is to be replayed.
 func (c *crashRun) stop(d *driver, cut func() bool) {
 	d.tree.Stop()
 	for wakes := 0; d.tree.Busy(); wakes++ {
@@ -262,17 +381,14 @@ func (c *crashRun) stop(d *driver, cut func() bool) {
 	}
 }
 
-// spoil has the disk run full, or fail, at some moment of the life that begins; at most times neither.
+// spoil has the disk run full, or fail, at some moment of the life that begins; at most times
+// neither.
 func (c *crashRun) spoil(kill bool) {
 	c.fsys.SetCapacity(-1)
 	c.broken = true
 	switch c.rng.IntN(8) {
 	case 0:
-		used := int64(0)
-		for _, name := range c.fsys.Names() {
-			used += int64(len(c.fsys.Content(name)))
-		}
-		c.fsys.SetCapacity(used + c.rng.Int64N(40*int64(c.blockSize)))
+		c.fsys.SetRoom(c.rng.Int64N(40 * int64(c.blockSize)))
 	case 1:
 		c.fsys.Fail(simfs.Write, 1+c.rng.IntN(20), syscall.EIO)
 	case 2:
@@ -301,38 +417,59 @@ func (c *crashRun) mayHold(held model) bool {
 	return false
 }
 
-// batch makes some changes; until they are acknowledged both what was and what will be may be found. It returns false
-// when no more can be made in this life.
+// batch makes some changes in several parts. Each comes while the append of the one before, or one
+// of a flush, is under way. Until they are acknowledged both what was and what will be may be
+// found. It returns false when no more can be made in this life.
 func (c *crashRun) batch(d *driver) bool {
 	d.now += time.Duration(c.rng.IntN(1500)) * time.Millisecond
-	before := c.states[0]
-	next := maps.Clone(before)
 	key := func() []byte { return fmt.Appendf(nil, "%04d", c.rng.IntN(400)) }
-	requests := make([]Request, 1+c.rng.IntN(60)) // few enough for one batch
-	want := make([]bool, len(requests))
-	for i := range requests {
-		requests[i] = randomRequest(c.rng, next, key, 60)
-		want[i] = next.apply(&requests[i])
+	now := c.states[0]
+	states := []model{now} // before the first part, and after each
+	most := 60             // few enough for one commit without a journal
+	if c.cfg.JournalBytes > 0 {
+		most = []int{60, 200}[c.rng.IntN(2)] // as many blocks as a step
 	}
-	c.states = []model{before, next}
-	d.onDone = func() { c.states = []model{next} } // the step that says so may make more calls
-	answers := d.do(requests...)
-	if err := answers.failed[requests[0].ID]; err != nil {
-		// They fail together, and where it is for lack of space the store is back to what it was.
-		c.failed(err)
-		if len(answers.failed) != len(requests) {
-			c.t.Fatalf("%d of %d requests failed: %v", len(answers.failed), len(requests), err)
+	parts := make([][]Request, 1+c.rng.IntN(8))
+	var want []bool
+	ends := make([]int, len(parts)) // requests up to there
+	for i := range parts {
+		now = maps.Clone(now)
+		if i > 0 || c.rng.IntN(2) == 0 { // a flush may begin first
+			parts[i] = make([]Request, c.rng.IntN(most))
 		}
-		if errors.Is(err, disk.ErrNoSpace) {
-			c.states = []model{before}
+		for j := range parts[i] {
+			parts[i][j] = randomRequest(c.rng, now, key, 60)
+			want = append(want, now.apply(&parts[i][j]))
 		}
-		return errors.Is(err, disk.ErrNoSpace)
+		states, ends[i] = append(states, now), len(want)
 	}
-	for i := range requests {
-		if got, ok := answers.done[requests[i].ID]; !ok || got != want[i] {
-			c.t.Fatalf("%+v: answered %t: %t, want %t; failed: %v", requests[i], ok, got, want[i], answers.failed)
+	c.states = states
+	answered := 0
+	d.onDone = func() { // the step that says so may make more calls
+		answered++
+		c.states = states[1+sort.SearchInts(ends, answered):]
+	}
+	answers := d.doParts(parts...)
+	for i, part := range parts {
+		for j, q := range part {
+			n := ends[i] - len(part) + j
+			if err := answers.failed[q.ID]; err != nil {
+				// All that follow fail too, and where it is for lack of space the store is back to
+				// what it was.
+				if c.failed(err); j > 0 || len(answers.failed) != len(want)-n {
+					c.t.Fatalf("from request %d of %d on, %d in this part, %d have failed: %v", n, len(want), j, len(answers.failed), err)
+				}
+				if errors.Is(err, disk.ErrNoSpace) {
+					c.states = states[i : i+1]
+				}
+				return errors.Is(err, disk.ErrNoSpace)
+			}
+			if got, ok := answers.done[q.ID]; !ok || got != want[n] {
+				c.t.Fatalf("%+v: answered %t: %t, want %t", q, ok, got, want[n])
+			}
 		}
 	}
+	c.states = states[len(parts):]
 	return true
 }
 
@@ -340,5 +477,5 @@ func (c *crashRun) batch(d *driver) bool {
 func restState(t *Tree) string {
 	return fmt.Sprintf("flush %d, append under way %t, queue %d, waiting %d, reads %d, free %t, waiters %d, refusal %v, stuck %t, clean %t, active empty %t, tables %d",
 		t.flush.state, t.appends.busy, len(t.writer.queue), len(t.writer.waiting), t.pager.underWay, t.clean.freeing, len(t.flush.waiters),
-		t.refusal, t.stuck, t.appends.clean, t.active().Empty(), len(t.view.tables))
+		t.refusal, t.carriedWhy, t.appends.end == endsComplete, t.active().Empty(), len(t.view.tables))
 }

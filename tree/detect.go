@@ -14,10 +14,10 @@ import (
 // ErrUnknownBlockSize: there are blocks, but their content does not show how long they are.
 var ErrUnknownBlockSize = errors.New("cannot tell the block size: no page in it can be recognised")
 
-// DetectBlockSize returns the block size, in bytes, of the store of pages in dir. It is not recorded
-// anywhere. Several files show it by their numbers, a single one by where its pages or journal blocks
-// begin. It is 0 for a directory without blocks. Nothing is changed. A nil fsys means the real file
-// system.
+// DetectBlockSize returns the block size, in bytes, of the store of pages in dir. Checksum files
+// record it. Without them several files show it by their numbers, a single one by where its pages
+// or journal blocks begin. It is 0 for a directory without blocks. Nothing is changed. A nil fsys
+// means the real file system.
 func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
 		fsys = disk.OSFS{}
@@ -27,14 +27,22 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 		return 0, fmt.Errorf("find out the block size: %w", err)
 	}
 	defer d.Close()
-	size, err := detectIn(d)
+	size, err := blockSizeIn(d)
 	if err != nil {
 		return 0, fmt.Errorf("the store in %s: %w", dir, err)
 	}
 	return size, nil
 }
 
-// detectIn is DetectBlockSize of a directory that is open.
+// blockSizeIn is DetectBlockSize of a directory that is open.
+func blockSizeIn(dir disk.Dir) (int, error) {
+	if size, err := disk.SummedBlockSize(dir); size != 0 || err != nil {
+		return size, err
+	}
+	return detectIn(dir)
+}
+
+// detectIn returns the block size that blocks show.
 func detectIn(dir disk.Dir) (int, error) {
 	files, err := disk.ListBlocks(dir)
 	if err != nil {
@@ -70,12 +78,12 @@ func detectIn(dir disk.Dir) (int, error) {
 	return 0, ErrUnknownBlockSize
 }
 
-// Recognise returns the disk.Options.Recognise for a store of pages. An asked other than 0 must be the
-// block size of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the store
-// must exist.
+// Recognise returns the disk.Options.Recognise for a store of pages. An asked other than 0 must be
+// the block size of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the
+// store must exist.
 func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	return func(dir disk.Dir) (int, error) {
-		found, err := detectIn(dir)
+		found, err := blockSizeIn(dir)
 		switch {
 		case errors.Is(err, ErrUnknownBlockSize) && asked != 0:
 			return asked, checkFragment(dir, asked)
@@ -90,19 +98,62 @@ func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	}
 }
 
+// RecogniseRemains returns the block size that most files of a damaged store show: a
+// disk.Options.Recognise.
+func RecogniseRemains(dir disk.Dir) (int, error) {
+	files, err := disk.ListBlocks(dir)
+	if err != nil {
+		return 0, err
+	}
+	if len(files) == 0 {
+		return 0, ErrNoStore
+	}
+	votes, most := make(map[int]int64), 0
+	for i, f := range files {
+		if f.Size < disk.MinBlockSize {
+			continue
+		}
+		start, err := readStart(dir, f)
+		if err != nil {
+			continue
+		}
+		size, ok := someBlockLength(start, f.Size, f.First)
+		if i+1 < len(files) {
+			if even, fits := evenly(f.Size, files[i+1].First-f.First); fits && plausible(start, even, f.First) {
+				size, ok = even, true
+			}
+		}
+		if ok {
+			votes[size] += f.Size
+			if votes[size] > votes[most] {
+				most = size
+			}
+		}
+	}
+	if most == 0 {
+		return 0, ErrUnknownBlockSize
+	}
+	return most, nil
+}
+
 // ErrNoStore: there is no store in the directory, and none is to be made.
 var ErrNoStore = errors.New("there is no store")
 
-// CheckBlockSize returns an error if the blocks in dir are visibly pages of another size.
-func CheckBlockSize(dir disk.Dir, asked int) error {
+// CheckBlockSize reports whether the blocks in dir are visibly those of a tree. It returns an error
+// if they are, but of another size.
+func CheckBlockSize(dir disk.Dir, asked int) (visible bool, err error) {
 	found, err := detectIn(dir)
 	if errors.Is(err, ErrUnknownBlockSize) {
-		return nil
+		return false, nil
 	}
 	if err != nil || found == 0 {
-		return err
+		return false, err
 	}
-	return checkSize(found, asked)
+	summed, err := disk.SummedBlockSize(dir)
+	if err != nil {
+		return true, err
+	}
+	return true, checkSize(cmp.Or(summed, found), asked)
 }
 
 func checkSize(found, asked int) error {
@@ -112,8 +163,9 @@ func checkSize(found, asked int) error {
 	return nil
 }
 
-// checkFragment returns an error if there is less than one block of a size, and it is not the beginning
-// of the first page. With another size it could be a whole store, and opening would cut it off.
+// checkFragment returns an error if there is less than one block of a size, and it is not the
+// beginning of the first page. With another size it could be a whole store, and opening would cut
+// it off.
 func checkFragment(dir disk.Dir, blockSize int) error {
 	files, err := disk.ListBlocks(dir)
 	if err != nil || len(files) != 1 || files[0].Size >= int64(blockSize) {
@@ -166,10 +218,10 @@ func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	return size, true
 }
 
-// blockLength returns the length of the first block of a file, whose number is first. The block ends
-// where the next one begins, which must be of that length too, or at the end of the file. A block of
-// zeros, as a power cut can leave it, looks like padding, and would make a page seem a multiple of its
-// length. A journal block shows its own end.
+// blockLength returns the length of the first block of a file, whose number is first. The block
+// ends where the next one begins, which must be of that length too, or at the end of the file. A
+// block of zeros, as a power cut can leave it, looks like padding, and would make a page seem a
+// multiple of its length. A journal block shows its own end.
 func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	if len(start) >= disk.MinBlockSize && journal.Is(start) {
 		return journal.Length(start, first, disk.MinBlockSize, disk.MaxBlockSize)
@@ -198,8 +250,8 @@ func nextStart(p []byte) int {
 	return min(i, j)
 }
 
-// plausible reports whether start begins with a page, or with a journal block of that number, of size
-// bytes.
+// plausible reports whether start begins with a page, or with a journal block of that number, of
+// size bytes.
 func plausible(start []byte, size int, block uint64) bool {
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
 		return false

@@ -8,13 +8,15 @@ import (
 	"testing"
 
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 	"kivaloo/tree/page"
 )
 
 // pageMagic is what pages begin with.
 const pageMagic = "KVLDS\x00"
 
-// TestDetectGolden: the block size of what the original has written, also where an append was cut short.
+// TestDetectGolden: the block size of what the original has written, also where an append was cut
+// short.
 func TestDetectGolden(t *testing.T) {
 	for _, g := range goldens {
 		if size, err := DetectBlockSize(goldenFS(t, g.name), storeDir); size != g.blockSize || err != nil {
@@ -30,9 +32,7 @@ func TestDetectEverySize(t *testing.T) {
 			fsys := simfs.New(storeDir)
 			s := openInline(t, fsys, blockSize)
 			tr, err := Open(s, testConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			d := &driver{t: t, tree: tr, store: s}
 			for i := range appends {
 				// Values that look like pages must not mislead anybody.
@@ -83,8 +83,8 @@ func TestDetectDamaged(t *testing.T) {
 	}
 }
 
-// TestDetectTorn cuts stores short and takes sectors out of their last file, as power cuts do, after FREE has left
-// only the last few files. The answer is right, or there is none.
+// TestDetectTorn cuts stores short and takes sectors out of their last file, as power cuts do,
+// after FREE has left only the last few files. The answer is right, or there is none.
 func TestDetectTorn(t *testing.T) {
 	right, refused := 0, 0
 	for seed := range torture(100, 20000) {
@@ -93,9 +93,7 @@ func TestDetectTorn(t *testing.T) {
 		fsys := simfs.New(storeDir)
 		s := openInline(t, fsys, blockSize)
 		tr, err := Open(s, testConfig())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		d := &driver{t: t, tree: tr, store: s}
 		for range 1 + rng.IntN(6) {
 			d.do(sets(rng.IntN(100), 1+rng.IntN(80), pageMagic+strings.Repeat("v", rng.IntN(80)))...)
@@ -124,7 +122,8 @@ func TestDetectTorn(t *testing.T) {
 			right++
 		case size == 0: // nothing but zeros
 		case keep == 1 && size == len(left.Content(files[len(files)-1])):
-			// All that is there is taken for one page, so nothing is cut off when it is opened like that.
+			// All that is there is taken for one page, so nothing is cut off when it is opened like
+			// that.
 		default:
 			t.Errorf("seed %d, blocks of %d bytes, %d of %d files: detected %d", seed, blockSize, keep, len(files), size)
 		}

@@ -13,24 +13,24 @@
 //	                         v
 //	              durable: in the view, and answered
 //
-// In the append itself the pages come first. Package journal has the format of journal blocks, package
-// page that of pages, package memtable the changes in memory.
+// In the append itself the pages come first. Package journal has the format of journal blocks,
+// package page that of pages, package memtable the changes in memory.
 //
 // # Commits
 //
-// The tree decides modifying requests in the order in which they arrive. What a request makes of its
-// key goes into the newest memtable. While one append is under way, more requests are decided. When it
-// ends, everything that was decided meanwhile goes out as one commit: a few journal blocks, one append,
-// one sync. When that is durable, readers see it and its requests are answered.
+// The tree decides modifying requests in the order in which they arrive. What a request makes of
+// its key goes into the newest memtable. While one append is under way, more requests are decided.
+// When it ends, everything that was decided meanwhile goes out as one commit: a few journal blocks,
+// one append, one sync. When that is durable, readers see it and its requests are answered.
 //
 // # Flushes
 //
 // A page in the store never changes. A page commit takes changes in the order of their keys, and
 // builds the pages that replace those it touches, bottom-up, the root last. It is the only way in
-// which pages are written. A full memtable is frozen, and an empty one takes its place. A flush writes
-// the frozen one in several page commits of about a megabyte, each in front of the journal blocks of
-// an append. The root of each is one to recover from. The frozen memtable answers for all of its keys
-// until the last page commit is durable.
+// which pages are written. A full memtable is frozen, and an empty one takes its place. A flush
+// writes the frozen one in several page commits of about a megabyte, each in front of the journal
+// blocks of an append. The root of each is one to recover from. The frozen memtable answers for all
+// of its keys until the last page commit is durable.
 //
 // Without a journal each commit is a page commit, as in the original.
 //
@@ -40,12 +40,12 @@
 // goroutine, no lock and no clock. An Actor gives it a goroutine, a mailbox and a store.
 //
 // A program that embeds the store reads on its own goroutines, from pages in memory and from
-// memtables. No page and no durable change is ever modified, so readers need no lock. Readers keeps
-// their memory from being reused meanwhile.
+// memtables. No page and no durable change is ever modified, so readers need no lock. The type
+// Readers keeps the memory that they look at from being reused meanwhile.
 //
-// Pages are in frames outside the Go heap, where the garbage collector does not look. Beside each page
-// is an index without pointers: where its keys and values are, and the first bytes of each key as a
-// number, so that a search touches few cache lines.
+// Pages are in frames outside the Go heap, where the garbage collector does not look. Beside each
+// page is an index without pointers: where its keys and values are, and the first bytes of each key
+// as a number, so that a search touches few cache lines.
 //
 // # Words
 //
@@ -71,13 +71,17 @@
 //
 //	search.go      a key in a page
 //	find.go        Gets, many at a time
-//	range.go       Range: memtables and leaves merged
+//	range.go       Range and Scan: memtables and leaves merged
+//	scandown.go    the same from the last key to the first
 //	readers.go     the same on other goroutines
 //	snapshot.go    views that stay; leases of clients elsewhere
+//	watch.go       Watch: changes after a position; who waits for them
+//	changelog.go   the changes of the latest commits, in their order
 //
 // Commit:
 //
 //	writer.go      deciding requests; answering them
+//	deleterange.go DeleteRange: a Scan, and an atomic batch
 //	append.go      what goes to the store, and what follows from the outcome
 //
 // Flush:
@@ -92,20 +96,35 @@
 // Clean:
 //
 //	clean.go       rewriting old leaves, so that space can be freed
+//	space.go       room that is kept on the disk for the flush and for cleaning
 //
 // Recover:
 //
 //	opendir.go     a store in a directory: nothing is changed before it is known to be one
 //	detect.go      the block size of a directory
-//	tail.go        the last root, and the commits that its tree lacks
+//	open.go        the state that a tree starts from
+//	recover.go     the last root, and the commits that its tree lacks
+//	wholeappend.go whether an append is whole
+//	sealed.go      whether it fits its seal
+//	tornend.go     what recovery may skip, and what is damage
 //	blockreader.go blocks of a store that is being opened, several at a time
-//	recover.go     opening a store; replaying commits into a memtable
-//	doubtful.go    blocks that do not hold what was written
+//	replay.go      commits into a memtable
+//	doubtful.go    blocks found without a checksum: whether they are what was written
 //
 // Check:
 //
 //	check.go       every page of a tree
 //	describe.go    one block for people
+//
+// Salvage:
+//
+//	salvage.go     what is left of a damaged store, range by range
+//	strays.go      leaves that no page leads to
+//	misplaced.go   roots that were not written where they are
+//	separators.go  bounds between leaves, where a parent may be wrong
+//	salvagejournal.go what the journal still has, and whether it is complete
+//	remains.go     blocks of a damaged store, mended where one bit has flipped
+//	moved.go       blocks of the journal at wrong places
 //
 // Around it:
 //

@@ -1,58 +1,172 @@
 package tree
 
 import (
+	"errors"
+
 	"kivaloo/disk"
 	"kivaloo/tree/journal"
 	"kivaloo/tree/page"
 )
 
-// Doubtful returns the blocks from first up to next that visibly do not hold what was written: journal
-// blocks with a wrong checksum, and appends that do not fit their seal. They are damaged, or of an
-// append that was cut short. All blocks are in one file, and read reads one of them. It is for
-// disk.Options.Doubtful.
-func Doubtful(blockSize int, first, next uint64, read func(block uint64, buf []byte) error) ([]disk.Stretch, error) {
-	var bad []disk.Stretch
-	p := make([]byte, blockSize)
-	for at := first; at < next; at++ {
-		if err := read(at, p); err != nil {
-			return nil, err
+// Doubtful says whether a block that has no checksum is what was written, as far as can be told:
+// for disk.Options. A page is judged with all of its append, by the seal. If that does not fit, the
+// append is damaged, or was cut short and never acknowledged. If an append behind it is whole it is
+// no torn end. So its blocks are bad: all of them, unless a single flipped bit shows which one. In
+// an append without a seal, a block is bad, or of an append that was cut short, if it is no page.
+//
+// A block of the journal is checked by whoever reads it.
+func Doubtful(block uint64, f disk.Found) (disk.Verdict, error) {
+	one := disk.Stretch{First: block, Next: block + 1}
+	v := disk.Verdict{Stretch: one}
+	if f.Content != nil && journal.Is(f.Content) {
+		return v, nil
+	}
+	j := &judge{found: f, buf: make([]byte, f.BlockSize)}
+	p, err := j.read(block)
+	switch {
+	case err != nil:
+		return v, err
+	case isJournal(p):
+		if _, err := journal.ParseAt(block, p); err != nil {
+			v.Bad, v.Torn = one, !journal.WasWhole(err) && !journal.OneBitOff(p)
 		}
-		if journal.Is(p) {
-			if _, err := journal.ParseAt(at, p); err != nil {
-				bad = append(bad, disk.Stretch{First: at, Next: at + 1})
+		return v, nil
+	}
+	a, end, err := j.appendOf(block)
+	if err != nil {
+		return v, err
+	}
+	if a.root == 0 {
+		return j.unsealed(disk.Stretch{First: block, Next: max(end, v.Next)})
+	}
+	return j.verdict(a)
+}
+
+// judge is what Doubtful works with.
+type judge struct {
+	found disk.Found
+	buf   []byte
+}
+
+// isJournal reports whether a block is one of the journal, perhaps with a bit flipped.
+func isJournal(p []byte) bool { return journal.Is(p) || journal.OneBitOff(p) }
+
+func (j *judge) read(block uint64) ([]byte, error) { return j.buf, j.found.Read(block, j.buf) }
+
+// appendOf returns the append that a page is in, as its seal or its flush record describes it, with
+// a root of 0 if there is none. Then end is where the search ended: nothing is known of the pages
+// before.
+func (j *judge) appendOf(block uint64) (a sealed, end uint64, err error) {
+	for end = block; end < j.found.File.Next && end <= j.found.Judged; end++ {
+		p, err := j.read(end)
+		if err != nil {
+			return a, end, err
+		}
+		if isJournal(p) {
+			b, err := journal.ParseAt(end, p)
+			if err != nil || b.Kind != journal.Flush || b.First > block || b.First == end || b.First < j.found.File.First {
+				return a, end, nil
+			}
+			a := byRecord(&b)
+			if a.lost { // there has to be a seal before it, of which all but the sum may be damaged
+				p, err = j.read(end - 1)
+				a = bySeal(page.Seal{First: b.First, Sum: page.SealSum(p)}, end-1, end+1)
+			}
+			return a, end, err
+		}
+		if seal, ok := page.ParseSeal(end, p); ok {
+			if seal.First > block || seal.First < j.found.File.First {
+				return a, end, nil
+			}
+			a = bySeal(seal, end, end+1)
+			if a.root < j.found.File.Next {
+				p, err = j.read(a.root)
+				if err == nil && isJournal(p) {
+					a.root++ // behind the flush record
+				}
+			}
+			return a, end, err
+		}
+		if l, err := page.ParseHead(p); err == nil && l.Root {
+			if root, err := readRoot(end, p); err == nil && root.lostSeal() {
+				a = lostSeal(block, end)
+			}
+			return a, end + 1, nil
+		}
+	}
+	return a, end, nil
+}
+
+// unsealed judges blocks that have no seal. The first of them that are no pages are bad, or of an
+// append that was cut short.
+func (j *judge) unsealed(s disk.Stretch) (disk.Verdict, error) {
+	v := disk.Verdict{Stretch: s, Torn: true}
+	for at := s.First; at < s.Next; at++ {
+		p, err := j.read(at)
+		if err != nil {
+			return v, err
+		}
+		_, err = page.Parse(p)
+		switch isPage := err == nil; {
+		case !isPage && v.Bad.Next == 0:
+			v.Bad = disk.Stretch{First: at, Next: at + 1}
+		case !isPage:
+			v.Bad.Next++
+		case v.Bad.Next > 0:
+			v.Next = v.Bad.Next
+			return v, nil
+		}
+	}
+	return v, nil
+}
+
+// verdict judges all blocks of an append but the root, which is judged when the store is opened.
+func (j *judge) verdict(a sealed) (disk.Verdict, error) {
+	all := disk.Stretch{First: a.first, Next: a.root}
+	v := disk.Verdict{Stretch: all, Bad: all}
+	if a.root < j.found.File.Next {
+		off, err := a.off(j.read)
+		switch {
+		case errors.Is(err, errNoSeal):
+		case err != nil:
+			return v, err
+		case off == 0:
+			v.Next, v.Bad = a.root+1, disk.Stretch{}
+			return v, nil
+		default:
+			if bad, ok := a.flipped(off, j.found.BlockSize, j.read); ok {
+				v.Next, v.Bad = a.root+1, disk.Stretch{First: bad, Next: bad + 1}
+			}
+		}
+	}
+	followed, err := j.followed(a.root)
+	v.Torn = !followed
+	return v, err
+}
+
+// followed reports whether an append behind a block is visibly whole.
+func (j *judge) followed(last uint64) (bool, error) {
+	for at := last + 1; at < j.found.End; at++ {
+		p, err := j.read(at)
+		if err != nil {
+			return false, err
+		}
+		if isJournal(p) {
+			if b, err := journal.ParseAt(at, p); err == nil && b.First > last {
+				return true, nil
 			}
 			continue
 		}
-		from, want, ok := page.ParseSeal(p)
-		if !ok || from < first || from > at {
+		seal, ok := page.ParseSeal(at, p)
+		if !ok || seal.First <= last || seal.First > at {
 			continue
 		}
-		root, sum, err := sumSealed(from, at, next, p, read)
-		if err != nil {
-			return nil, err
-		}
-		if root == next || sum != want {
-			bad = append(bad, disk.Stretch{First: from, Next: min(root+1, next)})
-		}
-	}
-	return bad, nil
-}
-
-// sumSealed returns the checksum of an append, from its first block to its root, without its seal. root
-// is next if there is none. p is scratch.
-func sumSealed(from, seal, next uint64, p []byte, read func(block uint64, buf []byte) error) (root uint64, sum uint32, err error) {
-	root = next
-	for block := from; block < next; block++ {
-		if block == seal {
-			continue
-		}
-		if err := read(block, p); err != nil {
-			return 0, 0, err
-		}
-		sum = page.Sum(sum, p)
-		if block == seal+2 || block > seal && !journal.Is(p) { // with a flush record between them, or without
-			return block, sum, nil
+		a := bySeal(seal, at, at+1)
+		for ; a.root <= at+2 && a.root < j.found.End; a.root++ { // with a flush record between them, or without
+			if off, err := a.off(j.read); err != nil || off == 0 {
+				return err == nil, err
+			}
 		}
 	}
-	return root, sum, nil
+	return false, nil
 }

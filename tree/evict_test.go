@@ -3,11 +3,12 @@ package tree
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
-// TestModelSmallCache is TestModel with so few pages in memory that most of what is needed has to be
-// read, with reads and appends finishing in any order and requests arriving meanwhile.
+// TestModelSmallCache is TestModel with so few pages in memory that most of what is needed has to
+// be read, with reads and appends finishing in any order and requests arriving meanwhile.
 func TestModelSmallCache(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -64,5 +65,37 @@ func TestModelSmallCache(t *testing.T) {
 				t.Errorf("%d pages in memory, limit %d", n, h.tree.cache.limit)
 			}
 		})
+	}
+}
+
+// TestPinnedStays: a page is evicted when others are needed, but not while it is pinned.
+func TestPinnedStays(t *testing.T) {
+	const keys = 1500
+	h := newHarness(t, newMemStore(2048), testConfig())
+	h.tree.cfg.CachePages = 40
+	for i := 0; i < keys; i += 50 {
+		h.do(sets(i, 50, strings.Repeat("v", 50))...)
+	}
+	readAll := func() {
+		for i := 0; i < keys; i += 20 {
+			h.get(fmt.Sprintf("%06d", i))
+		}
+	}
+	h.get("000000")
+	c := h.tree.cache
+	block := c.blockOf(c.node(h.tree.view.tree.root), 0)
+	id, ok := c.table[block]
+	if !ok || c.node(id).height != 0 {
+		t.Fatalf("block %d is no leaf in memory", block)
+	}
+	c.node(id).pins++
+	readAll()
+	if c.table[block] != id {
+		t.Fatalf("block %d is pinned, but not in memory any more", block)
+	}
+	c.node(id).pins--
+	readAll()
+	if _, ok := c.table[block]; ok {
+		t.Errorf("block %d is still in memory: this test shows nothing", block)
 	}
 }

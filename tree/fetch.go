@@ -18,9 +18,10 @@ type pager struct {
 	inFlight []*fetch      // by Op.Tag; nil where free
 	spare    []uint64      // free places in inFlight
 	waiters  []waiter
-	unused   uint32 // first free one of waiters, plus 1
-	underWay int    // reads submitted and not back
-	pages    uint64 // read since the store was opened
+	unused   uint32       // first free one of waiters, plus 1
+	underWay int          // reads submitted and not back
+	pages    uint64       // read since the store was opened
+	doubtful disk.Stretch // blocks that do not fit their seal: see Root
 	failed   failure
 }
 
@@ -29,8 +30,14 @@ type fetch struct {
 	op     disk.Op
 	since  time.Duration // when the page was asked for
 	id     nodeID
-	want   page.Want
+	want   wanted
 	bounds [2 * page.MaxString]byte // what want.Lo and want.Hi point to
+}
+
+// wanted is a page that is not in memory: what its parent says of it, and where.
+type wanted struct {
+	page.Want
+	gap gap
 }
 
 // waiter is one of those who wait for a page: a Get, or something else.
@@ -46,8 +53,8 @@ type pageWaiter interface {
 	pageArrived(block uint64, id nodeID, err error)
 }
 
-// failure is a block that could not be had, while those who waited for it are told. Whoever asks for
-// the block meanwhile gets the error at once, instead of another read.
+// failure is a block that could not be had, while those who waited for it are told. Whoever asks
+// for the block meanwhile gets the error at once, instead of another read.
 type failure struct {
 	block uint64
 	err   error
@@ -56,8 +63,8 @@ type failure struct {
 // descend walks from root to the page of a height that is responsible for key, and returns it. If a
 // page on the way is not in memory it returns noNode and what is known of that page. The error says
 // that the tree is damaged.
-func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, page.Want, error) {
-	w := page.Want{}
+func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, wanted, error) {
+	w := wanted{}
 	for id := root; ; {
 		nd := c.node(id)
 		if int(nd.height) <= height {
@@ -65,7 +72,7 @@ func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, page.Want,
 		}
 		i := c.childFor(nd, key)
 		c.narrow(&w, nd, i)
-		kid, err := c.adopt(nd, i, &w)
+		kid, err := c.adopt(nd, i, &w.Want)
 		if kid == noNode || err != nil {
 			return noNode, w, err
 		}
@@ -74,10 +81,11 @@ func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, page.Want,
 }
 
 // narrow makes w what a parent says of its child i. The bounds in it are those of the parent.
-func (c *cache) narrow(w *page.Want, nd *node, i int) {
+func (c *cache) narrow(w *wanted, nd *node, i int) {
 	w.Lo, w.Hi = c.kidBounds(nd, i, w.Lo, w.Hi)
 	r := c.record(nd, i)
 	w.Block, w.Oldest, w.Size, w.Height = r.Block, r.Oldest, r.Size, int(nd.height)-1
+	w.gap = gap{nd, nd.block, i}
 }
 
 // adopt returns child i of a parent, or noNode if its page is not in memory. A page that came into
@@ -104,8 +112,8 @@ type gap struct {
 	kid    int
 }
 
-// want returns the page of a height that is responsible for key, or makes who wait for the page that
-// is missing on the way to it, and returns noNode. It fails if that page cannot be had.
+// want returns the page of a height that is responsible for key, or makes who wait for the page
+// that is missing on the way to it, and returns noNode. It fails if that page cannot be had.
 func (p *pager) want(root nodeID, key []byte, height int, who waiter) (nodeID, error) {
 	id, w, err := p.cache.descend(root, key, height)
 	if id == noNode && err == nil {
@@ -121,7 +129,7 @@ func (p *pager) want(root nodeID, key []byte, height int, who waiter) (nodeID, e
 func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, error) {
 	c, nd, i := p.cache, g.parent, g.kid
 	if nd.block == g.block && nd.height == 1 && i > 0 && i < int(nd.keys) { // else a bound is that of the parent
-		var w page.Want
+		var w wanted
 		c.narrow(&w, nd, i)
 		if _, ok := c.table[w.Block]; !ok {
 			err := p.fetch(w, who)
@@ -136,7 +144,7 @@ func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, erro
 
 // fetch makes who wait for a page that is not in memory, and asks for the page if that has not been
 // done. It fails if the page has just turned out not to be had.
-func (p *pager) fetch(want page.Want, who waiter) error {
+func (p *pager) fetch(want wanted, who waiter) error {
 	if p.failed.err != nil && p.failed.block == want.Block {
 		return p.failed.err
 	}
@@ -152,7 +160,7 @@ func (p *pager) fetch(want page.Want, who waiter) error {
 	return nil
 }
 
-func (p *pager) start(want page.Want) (nodeID, error) {
+func (p *pager) start(want wanted) (nodeID, error) {
 	f := p.newFetch()
 	n := copy(f.bounds[:], want.Lo) // before the page that they are in can be evicted
 	want.Lo = f.bounds[:n]
@@ -198,9 +206,9 @@ func (p *pager) addWaiter(who waiter, first uint32) uint32 {
 	return slot
 }
 
-// arrived takes a page that has been read, and calls each who waited for it. It returns how long the
-// read took.
-func (p *pager) arrived(op *disk.Op, tell func(who waiter, err error)) time.Duration {
+// arrived takes a page that has been read, and calls each who waited for it. It returns how long
+// the read took.
+func (p *pager) arrived(op *disk.Op, tell func(who waiter, id nodeID, err error)) time.Duration {
 	f := p.inFlight[op.Tag]
 	p.spare = append(p.spare, op.Tag)
 	p.underWay--
@@ -227,7 +235,7 @@ func (p *pager) arrived(op *disk.Op, tell func(who waiter, err error)) time.Dura
 		if who.other != nil {
 			who.other.pageArrived(block, id, p.failed.err)
 		} else {
-			tell(who, p.failed.err)
+			tell(who, id, p.failed.err)
 		}
 	}
 	p.failed = failure{}
@@ -241,9 +249,11 @@ func (p *pager) admit(f *fetch, nd *node) error {
 	switch {
 	case err != nil:
 	case !f.op.OK:
-		// If it is no longer part of the tree it may have been freed meanwhile. Those who wait start
-		// anew, and come to the same block again or not.
+		// If it is no longer part of the tree it may have been freed meanwhile. Those who wait
+		// start anew, and come to the same block again or not.
 		err = fmt.Errorf("%w: the tree refers to it, but it does not exist", disk.ErrCorrupt)
+	case p.doubtful.Has(f.want.Block):
+		err = disk.ErrDoubtful
 	default:
 		l, err = f.want.Verify(p.cache.page(nd))
 	}
@@ -256,5 +266,8 @@ func (p *pager) admit(f *fetch, nd *node) error {
 	nd.waiter = 0
 	nd.use()
 	nd.setBlock(f.want.Block)
+	if g := f.want.gap; g.parent.is(g.block) {
+		p.cache.setChild(g.parent, g.kid, f.id)
+	}
 	return nil
 }

@@ -8,17 +8,20 @@ import (
 
 // reader is the part of a tree that answers requests that change nothing.
 type reader struct {
+	t       *Tree
 	cache   *cache
 	pager   *pager
 	replies *replies
 	view    *view // what is committed
 
-	queue   []ref  // not yet started, in the order they came
-	cost    int    // pages that the requests that wait for pages may need
-	again   []ref  // Gets whose page has come in this step
-	pairs   []byte // scratch: the pairs of one Range
-	overlay memtable.Cursor
-	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
+	queue    []ref  // not yet started, in the order they came
+	cost     int    // pages that the requests that wait for pages may need
+	again    []ref  // Gets whose page has come in this step
+	pairs    []byte // scratch: the pairs of one Range
+	overlay  memtable.Cursor
+	next     []byte // where the last Range or Scan ended that was cut off: the next one may go on there
+	nextDown bool   // it was in reverse
+	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
 }
 
 // ref is one request of a Batch.
@@ -31,31 +34,58 @@ func (r ref) request() *Request { return &r.b.Requests[r.i] }
 
 // run starts the requests that are waiting, in order. Those that find their pages in memory are
 // answered at once; the others are bounded by the pages that they may bring in: a quarter of the
-// cache, as in the original. backup is called with each Backup.
-func (rd *reader) run(backup func(ref)) {
+// cache, as in the original.
+func (rd *reader) run() {
 	q := rd.queue
 	for len(q) > 0 && rd.cost < rd.cache.limit/4 {
 		n := 0
-		for n < len(q) && n < getGroup && q[n].request().Op == Get && q[n].request().At == nil {
+		for n < len(q) && n < getGroup && q[n].request().isGet() {
 			n++
 		}
-		switch op := q[0].request().Op; {
-		case n > 0:
+		if n > 0 {
 			rd.replies.tally.hits += uint64(rd.getMany(q[:n]))
-		case op == Get:
-			if rd.getAt(q[0]) {
-				rd.replies.tally.hits++
-			}
-		case op == Backup:
-			backup(q[0])
-		default:
-			rd.runRange(&rangeRun{reader: rd, ref: q[0]})
+		} else {
+			rd.runOther(q[0])
 		}
 		q = q[max(n, 1):]
 	}
 	n := copy(rd.queue, q)
 	clear(rd.queue[n:])
 	rd.queue = rd.queue[:n]
+}
+
+// isGet reports whether a request is a Get from what is committed.
+func (q *Request) isGet() bool { return q.Op == Get && q.At == nil && q.Snapshot == 0 }
+
+// runOther starts a request that is not a Get from what is committed.
+func (rd *reader) runOther(r ref) {
+	t := rd.t
+	switch q := r.request(); {
+	case q.Op == Backup:
+		t.runBackup(r)
+	case q.Op == TakeLease:
+		t.runTakeLease(r)
+	case q.Op == ReleaseLease:
+		t.runReleaseLease(r)
+	case q.Op == DeleteRange:
+		t.runDeleteRange(r)
+	case q.Op == Watch:
+		t.runWatch(r)
+	case q.Snapshot != 0 && q.At == nil:
+		l, err := t.lease(q.Snapshot)
+		t.runLeased(r, l, err)
+	case q.Op == Get:
+		rd.startGetAt(r)
+	default:
+		rd.runRange(&rangeRun{reader: rd, ref: r})
+	}
+}
+
+// startGetAt starts a Get from a snapshot.
+func (rd *reader) startGetAt(r ref) {
+	if rd.getAt(r) {
+		rd.replies.tally.hits++
+	}
 }
 
 // seen returns what a request is to see.
@@ -66,7 +96,7 @@ func (rd *reader) seen(r *Request) (*view, error) {
 	if v := r.At.view.Load(); v != nil {
 		return v, nil
 	}
-	return nil, ErrSnapshotGone
+	return nil, r.At.gone()
 }
 
 // getAt answers a Get from a snapshot. It returns false if that has to wait for a page.
@@ -101,13 +131,18 @@ func (rd *reader) getAt(r ref) bool {
 	return true
 }
 
-// arrived goes on with a Get whose page has come, or cannot be had.
-func (rd *reader) arrived(who waiter, err error) {
+// arrived goes on with a Get whose page has come, or cannot be had. A leaf answers it at once: when
+// the Get was started, no memtable knew its key, so that leaf has what was committed then.
+func (rd *reader) arrived(who waiter, id nodeID, err error) {
 	rd.cost -= who.cost
-	switch {
+	req := who.get.request()
+	switch nd := rd.cache.node(id); {
+	case err == nil && nd.height == 0:
+		value, found := rd.cache.lookup(nd, req.Key)
+		rd.replies.value(who.get, value, found)
 	case err == nil:
 		rd.again = append(rd.again, who.get)
-	case who.get.request().At != nil:
+	case req.At != nil:
 		rd.getAt(who.get)
 	default:
 		rd.getMany([]ref{who.get}) // the tree may not have that page any more; if it has, this fails
@@ -248,7 +283,8 @@ const (
 	slotUnknown = -2
 )
 
-// locateSlots finds the slots of Gets that stand at their leaves, and touches the key and the value.
+// locateSlots finds the slots of Gets that stand at their leaves, and touches the key and the
+// value.
 func (rd *reader) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slot) {
 	c := rd.cache
 	for i, r := range refs {

@@ -1,8 +1,8 @@
 package tree
 
 import (
-	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -10,20 +10,20 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// flusher writes frozen memtables into pages, the oldest first and each in the order of its keys, as
-// page commits of bounded size:
+// flusher writes frozen memtables into pages, the oldest first and each in the order of its keys,
+// as page commits of bounded size:
 //
 //	idle --> sorting --> preparing --> built --> appending --+
 //	  ^                      ^                               |
 //	  |                      +----------- not the last ------+
 //	  +---------------------------------- the last ----------+
 //
-// Each step's root is a root to recover from, together with the journal from the first commit of the
-// table on. Until its last step is durable the table keeps answering for all of its keys, so a table
-// that is half flushed needs no special case.
+// Recovery can start from the root of any step, because the journal from the first commit of the
+// table on is kept until the flush ends. Reads also go to the table for all of its keys until its
+// last step is durable, so a half-flushed table needs no special case.
 //
-// A step may also have no table: it rewrites old leaves, or only the root, so that the root is the
-// last block.
+// A step may also have no table: then it only rewrites old leaves, or only the root, so that the
+// store ends in a root.
 type flusher struct {
 	t *Tree
 
@@ -31,22 +31,22 @@ type flusher struct {
 	table   *memtable.Table // the one that is being flushed; nil for a step without
 	cursor  memtable.Cursor
 	ahead   []change // the next changes of the table
-	merged  []change // with touches of old leaves
 	done    int      // changes of the table that are durable in pages, or left out
 	step    *pageCommit
 	taken   int  // of ahead, in the step
+	moves   int  // old leaves in the step
 	last    bool // the step is the last one of its table
 	leaves  int  // that a step may rewrite
 	started time.Duration
 
 	notBefore time.Duration // after a failure it is not tried before
-	why       error         // it failed
+	why       error         // it failed; nil since a step was durable
 
-	// Changes whose leaf cannot be had are carried into the newest memtable. The last step goes out
-	// only after they are durable there.
-	carried   int // of the table at hand
-	carriedTo *memtable.Table
-	carriedAt memtable.Pos
+	// A change whose leaf cannot be read is copied ("carried") into the newest memtable. The last
+	// step is appended only once these copies are durable.
+	carriedWhy error // why changes of the table at hand were carried; nil: none was
+	carriedTo  *memtable.Table
+	carriedAt  memtable.Pos
 
 	waiters []flushWaiter
 }
@@ -61,9 +61,8 @@ const (
 	flushAppending            // it is in the append under way
 )
 
-// errLeafLost: a change cannot be flushed, because the page it falls into cannot be read. The log
-// names the block.
-var errLeafLost = errors.New("a page that has to be rewritten cannot be read")
+// errLeafUnreadable: a change cannot be flushed, because the leaf that it belongs to cannot be read.
+var errLeafUnreadable = errors.New("a change cannot be flushed, because its leaf cannot be read")
 
 // flushWaiter waits until a table has been flushed.
 type flushWaiter struct {
@@ -71,59 +70,65 @@ type flushWaiter struct {
 	f     func(error)
 }
 
-// wanted reports whether the newest memtable, which is not empty, is to be flushed.
+// wanted reports whether the newest memtable, which must not be empty, should be flushed now.
 func (f *flusher) wanted() bool {
 	t := f.t
 	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore {
 		return false
 	}
 	active := t.active()
-	if t.full() || t.spreadTooFar() || slices.ContainsFunc(f.waiters, func(w flushWaiter) bool { return w.table == active }) {
+	if t.full() || t.space.pressed && t.carriedWhy == nil || slices.ContainsFunc(f.waiters, func(w flushWaiter) bool { return w.table == active }) {
 		return true
 	}
-	return !t.stuck && (t.stopping || t.idleSince() >= flushIdleAfter)
+	return t.carriedWhy == nil && (t.stopping || t.idleSince() >= flushIdleAfter)
 }
 
-// putOff postpones the flush. It fails everything that waits for it.
+// failing returns why nothing can be flushed now, or nil.
+func (f *flusher) failing() error {
+	if f.t.refusal == nil && f.t.now < f.notBefore {
+		return f.why
+	}
+	return f.t.refusal
+}
+
+// putOff postpones the flush after err, and passes err to all callbacks that wait for a flush.
 func (f *flusher) putOff(err error) {
 	t := f.t
-	f.notBefore, f.why = t.now+noSpaceRetry, err
-	t.cfg.Log.Error("flush put off", "err", err)
+	delay := noSpaceRetry
+	if errors.Is(err, errLeafUnreadable) {
+		delay = unreadableRetry
+	}
+	f.notBefore = t.now + delay
+	if f.why == nil || f.why.Error() != err.Error() {
+		t.cfg.Log.Error("flush put off", "err", err)
+	}
+	f.why = err
 	f.failWaiters(err)
+	if t.foldsFirst() {
+		t.writer.failQueue(fmt.Errorf("%w: %w", ErrReadOnly, err))
+	}
 }
 
-// urgent reports whether something waits for the flush.
-func (f *flusher) urgent() bool {
-	t := f.t
-	return t.stopping || len(f.waiters) > 0 || len(t.snapshotsWanted) > 0 || len(t.view.tables) > 2 ||
-		t.full() || t.idleSince() >= flushIdleAfter
-}
-
-// committing reports whether the table at hand is a commit that only its flush makes durable, because
-// there is no journal.
+// committing reports whether the table being flushed is itself a commit: without a journal, only
+// its flush makes it durable.
 func (f *flusher) committing() bool { return f.table != nil && !f.table.Settled() }
 
-// comesTo reports whether changes of keys from one on are still to be flushed, from a table that is
-// flushed in steps.
-func (f *flusher) comesTo(key []byte) bool {
-	switch {
-	case f.table == nil || f.committing():
-		return false
-	case f.taken < len(f.ahead):
-		return bytes.Compare(f.ahead[f.taken].key, key) <= 0
-	}
-	return f.state == flushSorting || !f.cursor.Done() && bytes.Compare(f.cursor.Key(), key) <= 0
+// commitWaits reports whether the table to be flushed is such a commit. It is not put off: its
+// requests wait for it, and it may find room where cleaning found none. If it does not, they fail.
+func (f *flusher) commitWaits() bool {
+	tables := f.t.view.tables
+	return len(tables) > 1 && !tables[len(tables)-1].Settled()
 }
 
-// ready reports whether a step is to go out with the next append.
+// ready reports whether a step can go into the next append.
 func (f *flusher) ready() bool {
 	return f.state == flushBuilt && (!f.last || f.carriedTo == nil || f.carriedTo.Durable() >= f.carriedAt)
 }
 
-// advance goes on with the flush as far as that is possible now.
+// advance continues the flush as far as it can without waiting for a page or an append.
 func (f *flusher) advance() {
 	t := f.t
-	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore {
+	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore && !f.commitWaits() {
 		return
 	}
 	if f.state == flushIdle && !f.begin() {
@@ -144,14 +149,15 @@ func (f *flusher) advance() {
 	}
 }
 
-// begin begins with the oldest frozen table or, if there is none, with a step without a table.
+// begin starts to flush the oldest frozen table. If there is none, it starts a step without a table
+// when cleaning or the root needs one. It reports whether it started anything.
 func (f *flusher) begin() bool {
 	t := f.t
 	f.ahead, f.done, f.started = f.ahead[:0], 0, t.now
-	f.carried, f.carriedTo = 0, nil
+	f.carriedWhy, f.carriedTo = nil, nil
 	if n := len(t.view.tables); n > 1 {
 		f.table, f.state = t.view.tables[n-1], flushSorting
-		t.clean.flushBegins()
+		t.clean.flushBegins(f.table.Len())
 		if !f.committing() {
 			t.events.Begin(EventFlush)
 		}
@@ -164,30 +170,37 @@ func (f *flusher) begin() bool {
 	return true
 }
 
-// inTime reports whether the next step should not be put off: steps are spread over the time in which
-// the next table fills, so that the flush ends when that is half full. Short flushes are not spread.
-func (f *flusher) inTime() bool {
-	if f.table == nil || f.committing() || f.table.Len() <= shortFlush || f.urgent() {
-		return true
+// stepChanges returns how many changes the next step may take; 0 means that it is too early for a
+// step. Steps are spread over the time in which half of the next table fills. So each append
+// carries a part of the flush, and building a step does not delay requests for long. Short flushes
+// are not spread.
+func (f *flusher) stepChanges() int {
+	t := f.t
+	awaited := t.stopping || t.space.pressed || len(f.waiters)+len(t.snapshotsWanted) > 0 || t.idleSince() >= flushIdleAfter
+	switch {
+	case f.committing():
+		return math.MaxInt // a commit goes out in one append, whatever its size
+	case t.full() || len(t.view.tables) > 2:
+		return maxStepChanges // changes wait for the end of the flush
+	case awaited || f.table == nil || f.table.Len() <= shortFlush:
+		return flushStepChanges
 	}
-	return float64(f.done) <= float64(f.table.Len())*(2*f.t.active().Fill()+flushLead)
+	due := int(float64(f.table.Len())*min(1, 2*f.t.active().Fill())) - f.done
+	if due < min(minStepChanges, f.table.Len()-f.done) {
+		return 0
+	}
+	return max(1, min(due, maxStepChanges))
 }
 
-// beginStep gathers the changes of the next step.
+// beginStep gathers the changes of the next step and starts its page commit. Old leaves up to the last
+// change are moved in the same step. It reports false if it is too early for a step.
 func (f *flusher) beginStep() bool {
-	if !f.inTime() {
+	limit := f.stepChanges()
+	if limit == 0 {
 		return false
 	}
 	t := f.t
-	f.leaves = max(1, t.cfg.stepBytes/t.cache.blockSize)
-	if t.cramped {
-		f.leaves = max(1, f.leaves/crampedShare)
-	}
-	whole := f.committing() // a commit goes out in one append, whatever its size
-	if whole {
-		f.leaves = math.MaxInt
-	}
-	for f.table != nil && !f.cursor.Done() && (whole || len(f.ahead) < flushStepChanges) {
+	for f.table != nil && !f.cursor.Done() && len(f.ahead) < limit {
 		c := f.cursor.Change()
 		ch := change{key: c.Key, value: c.Value, action: put}
 		if c.Deleted {
@@ -196,35 +209,30 @@ func (f *flusher) beginStep() bool {
 		f.ahead = append(f.ahead, ch)
 		f.cursor.Next()
 	}
-	var hi []byte
-	if f.table != nil && !f.cursor.Done() {
-		hi = f.ahead[len(f.ahead)-1].key
+	f.leaves = max(1, t.cfg.stepBytes/t.cache.blockSize)
+	if t.cramped {
+		f.leaves = max(1, f.leaves/crampedShare)
 	}
-	changes, touches := f.ahead, t.clean.takeReady(max(1, f.leaves/2), hi)
-	if len(touches) > 0 {
-		f.merged = mergeChanges(f.merged, f.ahead, touches)
-		changes = f.merged
+	old := sweep{clean: &t.clean, before: t.clean.before(), moves: t.space.mayMove()}
+	if f.table != nil && !f.cursor.Done() {
+		old.to = f.ahead[len(f.ahead)-1].key // the flush may replace those behind by itself
+	}
+	if f.committing() { // a commit cannot be shorter than its changes
+		old.moves, f.leaves = min(old.moves, f.leaves), math.MaxInt
+		if t.cramped {
+			old.moves = 0
+		}
+	}
+	changes := f.ahead
+	if f.table != nil && !f.committing() && t.space.pressed && t.space.short() && t.clean.gains() {
+		changes, old.to = nil, nil // there is only space for moving leaves
 	}
 	f.step = t.newPageCommit()
-	f.step.begin(t.view.tree, changes)
+	f.step.begin(t.view.tree, changes, old)
 	return true
 }
 
-// mergeChanges adds touches of leaves to changes, both in the order of their keys, except for touches
-// of keys that change anyway. It uses the memory of to.
-func mergeChanges(to, changes, touches []change) []change {
-	to = to[:0]
-	for _, touch := range touches {
-		n, found := slices.BinarySearchFunc(changes, touch.key, func(ch change, key []byte) int { return bytes.Compare(ch.key, key) })
-		if to = append(to, changes[:n]...); !found {
-			to = append(to, touch)
-		}
-		changes = changes[n:]
-	}
-	return append(to, changes...)
-}
-
-// built notes that the pages of a step are ready, or why they cannot be built.
+// built runs when the pages of a step are ready, or when building them failed.
 func (f *flusher) built() {
 	if f.step.err != nil {
 		f.t.stepFailed(f.step.err)
@@ -236,35 +244,34 @@ func (f *flusher) built() {
 			f.taken++
 		}
 	}
+	f.moves = len(f.step.changes) - f.taken
 	for _, ch := range f.step.leftOut {
-		if ch.action == touch {
-			f.t.clean.unreadable(ch.block)
-			continue
-		}
 		f.taken++
 		if err := f.carry(ch); err != nil {
 			f.t.stepFailed(err)
 			return
 		}
 	}
-	if f.table == nil && len(f.step.changes) == 0 && !f.t.rootDue() { // no leaf that was to be moved can be read
-		f.t.clean.finish()
+	useless := len(f.step.changes) == 0 || f.t.clean.isBad(f.t.clean.oldest()) // nothing would be freed
+	if f.table == nil && useless && !f.t.rootDue() {
+		f.t.clean.movedAt = f.t.now
 		f.step.drop()
 		f.t.spareCommit(f.step)
 		f.step, f.state = nil, flushIdle
 		return
 	}
-	f.last = f.table == nil || f.cursor.Done() && f.taken == len(f.ahead)
+	f.last = f.table == nil || f.cursor.Done() && f.taken == len(f.ahead) && !f.step.cut
 	f.state = flushBuilt
 }
 
-// carry copies a change whose leaf cannot be read into the newest memtable, unless a newer table has
-// the key. So the journal keeps the change, and readers see it.
+// carry copies a change whose leaf cannot be read into the newest memtable, unless a newer table
+// has the key. So the change stays in the journal, and readers see it.
 func (f *flusher) carry(ch change) error {
-	if f.committing() {
-		return errLeafLost // its requests fail
-	}
 	t := f.t
+	err := fmt.Errorf("%w: %w", errLeafUnreadable, f.step.why)
+	if !t.logs() {
+		return err // there is no journal to keep it: the requests of the commit fail
+	}
 	active := t.active()
 	hash := active.Hash(ch.key)
 	for _, table := range t.view.tables {
@@ -275,7 +282,7 @@ func (f *flusher) carry(ch change) error {
 			return nil
 		}
 	}
-	f.carried++
+	f.carriedWhy = err
 	add := active.Set
 	if ch.action == remove {
 		add = func(hash uint64, key, _ []byte) error { return active.Delete(hash, key) }
@@ -287,12 +294,12 @@ func (f *flusher) carry(ch change) error {
 	return nil
 }
 
-// dropStep gives up a step whose append failed or that cannot be built. The flush will try it again.
+// dropStep discards a step that cannot be built or whose append failed. The flush will build it
+// again.
 func (f *flusher) dropStep() {
 	if f.step == nil {
 		return
 	}
-	f.t.clean.giveBack()
 	f.step.drop()
 	f.t.spareCommit(f.step)
 	f.step = nil
@@ -301,11 +308,15 @@ func (f *flusher) dropStep() {
 	}
 }
 
-// stepDurable follows the publication of a durable step.
+// stepDurable runs after a durable step has been published. It ends the flush if that was the last
+// step.
 func (f *flusher) stepDurable() {
 	t := f.t
 	t.cramped = false
-	t.clean.finish()
+	if f.moves > 0 {
+		t.clean.moved, t.clean.movedAt = true, t.now
+	}
+	f.notBefore, f.why = 0, nil
 	f.done += f.taken
 	f.ahead, f.taken = f.ahead[:copy(f.ahead, f.ahead[f.taken:])], 0
 	t.spareCommit(f.step)
@@ -320,8 +331,8 @@ func (f *flusher) stepDurable() {
 	flushed, wasCommit := f.table, f.committing()
 	f.table = nil
 	f.cursor.Reset()
-	t.stuck = f.carried > 0
-	t.dropTable(flushed, f.carried == 0)
+	t.carriedWhy = f.carriedWhy
+	t.dropTable(flushed, f.carriedWhy)
 	if !wasCommit {
 		t.events.End(EventFlush)
 		t.counts.flushes++
@@ -329,19 +340,18 @@ func (f *flusher) stepDurable() {
 			t.metrics.Flush.Add(t.now - f.started)
 		}
 	}
-	f.tell(flushed)
+	f.notifyFlushed(flushed)
+	f.carriedWhy = nil
 }
 
-// whenFlushed calls f when everything that is committed now is in durable pages, or with the error if
-// the flush fails.
+// whenFlushed calls f once everything that is committed now is in durable pages, or with an error
+// if the flush fails.
 func (t *Tree) whenFlushed(f func(error)) {
 	switch fl := &t.flush; {
 	case t.cfg.ReadOnly || len(t.view.tables) == 1 && t.active().Empty():
 		f(nil)
-	case t.refusal != nil:
-		f(t.refusal)
-	case t.now < fl.notBefore:
-		f(fl.why)
+	case fl.failing() != nil:
+		f(fl.failing())
 	case t.active().Empty():
 		fl.waiters = append(fl.waiters, flushWaiter{t.view.tables[1], f})
 	default:
@@ -349,12 +359,9 @@ func (t *Tree) whenFlushed(f func(error)) {
 	}
 }
 
-// tell calls back everything that waits for the flush of a table.
-func (f *flusher) tell(table *memtable.Table) {
-	var err error
-	if f.carried > 0 {
-		err = errLeafLost
-	}
+// notifyFlushed runs the callbacks that wait for the flush of a table. They get an error if some of
+// its changes could not be flushed.
+func (f *flusher) notifyFlushed(table *memtable.Table) {
 	waiters := f.waiters
 	f.waiters = nil
 	for _, w := range waiters {
@@ -362,11 +369,11 @@ func (f *flusher) tell(table *memtable.Table) {
 			f.waiters = append(f.waiters, w)
 			continue
 		}
-		w.f(err)
+		w.f(f.carriedWhy)
 	}
 }
 
-// failWaiters calls back everything that waits for a flush, with an error.
+// failWaiters runs all callbacks that wait for a flush, with err.
 func (f *flusher) failWaiters(err error) {
 	waiters := f.waiters
 	f.waiters = nil

@@ -11,15 +11,15 @@ import (
 	"kivaloo/disk"
 )
 
-// smallFlushes is a config with which memtables of a few dozen changes are frozen, and each is flushed in
-// many steps.
+// smallFlushes is a config with which memtables of a few dozen changes are frozen, and each is
+// flushed in many steps.
 func smallFlushes(cfg Config) Config {
 	cfg.memtableBytes, cfg.stepBytes = 2<<10, 3*512
 	return cfg
 }
 
-// stepped is a tree that goes on one effect at a time. After each all ways to read it are compared with
-// what is committed.
+// stepped is a tree that goes on one effect at a time. After each all ways to read it are compared
+// with what is committed.
 type stepped struct {
 	*harness
 	rng     *rand.Rand
@@ -30,8 +30,8 @@ type stepped struct {
 	seen    map[string]int
 }
 
-// TestEveryMoment: Gets, Ranges, conditional changes and snapshots see exactly what is committed, at every
-// moment of a freeze, a flush step, the swap of the root and the drop of a memtable.
+// TestEveryMoment: Gets, Ranges, conditional changes and snapshots see exactly what is committed,
+// at every moment of a freeze, a flush step, the swap of the root and the drop of a memtable.
 func TestEveryMoment(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		seen := map[string]int{} // by any of the seeds
@@ -75,7 +75,7 @@ func (s *stepped) oneEffect() {
 		s.now += time.Duration(s.rng.IntN(400)) * time.Millisecond
 		s.step(nil)
 	case n < 8 && s.rng.IntN(3) == 0 && len(s.taken) < 3:
-		s.tree.TakeSnapshot("test", func(snapshot *Snapshot) {
+		s.tree.TakeSnapshot("test", func(snapshot *Snapshot, _ error) {
 			reader := newRecorder()
 			reader.model = maps.Clone(s.client.model)
 			s.taken = append(s.taken, takenSnapshot{snapshot, reader})
@@ -122,13 +122,17 @@ func (s *stepped) note() {
 func (s *stepped) compare() {
 	s.t.Helper()
 	s.read(nil, s.client, s.client.model)
-	s.step(nil, get(string(s.key())), Request{Op: Range, Key: s.key(), Max: uint32(s.rng.IntN(4000))})
+	s.step(nil, get(string(s.key())), Request{Op: Range, Key: s.key(), Max: uint32(s.rng.IntN(4000))}, randomScan(s.rng, s.key, 4000))
 	for i := range s.taken {
 		reader := s.taken[i].reader
 		s.read(s.taken[i].Snapshot, reader, reader.model)
 		if s.rng.IntN(4) == 0 {
 			reader.asked++
-			s.stepFor(reader, nil, Request{Op: Get, Key: s.key(), At: s.taken[i].Snapshot})
+			q := randomScan(s.rng, s.key, 4000)
+			if q.At = s.taken[i].Snapshot; s.rng.IntN(2) == 0 {
+				q = Request{Op: Get, Key: s.key(), At: q.At}
+			}
+			s.stepFor(reader, nil, q)
 		}
 	}
 }
@@ -147,21 +151,24 @@ func (s *stepped) read(at *Snapshot, _ *recorder, want model) {
 			s.t.Fatalf("Readers: %q holds %q, %t; want %q, %t", key, value, found, v, there)
 		}
 	}
-	start := s.key()
-	if !s.readers.Range(at, &s.piece, start, nil, s.rng.IntN(4000)) {
+	q := randomScan(s.rng, s.key, 4000)
+	if q.At = at; !s.readers.Scan(&q, &s.piece) {
 		return
 	}
 	s.local++
-	a := rangeAnswer{next: string(s.piece.Next)}
-	if s.piece.Last {
-		a.next = ""
-	}
-	for k, v := range s.piece.All() {
-		a.keys, a.values = append(a.keys, string(k)), append(a.values, string(v))
-	}
-	if err := a.check(want, &Request{Key: start, Max: MaxRangePairBytes}); err != nil {
+	a := s.piece.answer()
+	if err := a.check(want, &q); err != nil {
 		s.t.Fatal("Readers: ", err)
 	}
+}
+
+// answer returns what p holds.
+func (p *Piece) answer() scanAnswer {
+	a := scanAnswer{n: p.N, more: !p.Last, next: string(p.Next)}
+	for k, v := range p.All() {
+		a.keys, a.values = append(a.keys, string(k)), append(a.values, string(v))
+	}
+	return a
 }
 
 func (s *stepped) end(t *testing.T) {
@@ -181,8 +188,9 @@ func (s *stepped) end(t *testing.T) {
 	}
 }
 
-// TestFlushCarriesOver: a change whose leaf cannot be read stays readable and durable, whatever is flushed
-// meanwhile, and goes into its leaf when that can be read again. Without a journal it fails.
+// TestFlushCarriesOver: a change whose leaf cannot be read stays readable and durable, whatever is
+// flushed meanwhile, and goes into its leaf when that can be read again. Without a journal it
+// fails.
 func TestFlushCarriesOver(t *testing.T) {
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -249,8 +257,8 @@ func TestFlushCarriesOver(t *testing.T) {
 	}
 }
 
-// TestCommitOfLostLeaf: without a journal a change whose leaf cannot be read fails, the others are made, and
-// a crash leaves just that.
+// TestCommitOfLostLeaf: without a journal a change whose leaf cannot be read fails, the others are
+// made, and a crash leaves just that.
 func TestCommitOfLostLeaf(t *testing.T) {
 	h, leaves := damagedStore(t)
 	bad := leaves[len(leaves)/3]
@@ -269,8 +277,8 @@ func TestCommitOfLostLeaf(t *testing.T) {
 	}
 }
 
-// TestStopWhileFlushing: a stop in the middle of a flush ends with a root that holds everything, and nothing
-// is counted as a flush without a journal.
+// TestStopWhileFlushing: a stop in the middle of a flush ends with a root that holds everything,
+// and nothing is counted as a flush without a journal.
 func TestStopWhileFlushing(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(2048), smallFlushes(cfg))

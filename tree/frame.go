@@ -36,8 +36,8 @@ const noBlock = ^uint64(0)
 // Invariants:
 //  1. A node with a block number has been verified, or was built here. Its page and its index never
 //     change, except for children, which are hints.
-//  2. children[i] names a frame that holds, or once held, child i. It still holds it if, and only if,
-//     that frame's block is the one in blocks[i].
+//  2. children[i] names a frame that holds, or once held, child i. It still holds it if, and only
+//     if, that frame's block is the one in blocks[i].
 //  3. A page that is being built has no block number. Nobody but its builder knows the frame.
 //
 // The tree's goroutine owns all of it. Readers may look at a node at any time: block, used and the

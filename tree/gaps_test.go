@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
 // gapStore is a store like the original's lbs-s3: an append leaves out numbers, and to read a block
@@ -72,10 +73,10 @@ func (s *gapStore) run(op *disk.Op) {
 	}
 }
 
-// TestGaps has all that a store goes through happen in one whose block numbers have gaps: it is reopened
-// after each append, and no block is read that does not exist.
+// TestGaps has all that a store goes through happen in one whose block numbers have gaps: it is
+// reopened after each append, and no block is read that does not exist.
 func TestGaps(t *testing.T) {
-	for _, size := range []int{512, 600} { // without a seal, and with one
+	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		for name, journal := range map[string]int64{"journal": 4 << 10, "pages": 0} {
 			t.Run(fmt.Sprint(size, " ", name), func(t *testing.T) {
 				cfg := testConfig()
@@ -131,7 +132,7 @@ func gapLife(d *driver, m model, round int) {
 	if round%4 == 0 {
 		then := maps.Clone(m)
 		var taken *Snapshot
-		d.tree.TakeSnapshot("test", func(s *Snapshot) { taken = s })
+		d.tree.TakeSnapshot("test", func(s *Snapshot, _ error) { taken = s })
 		d.do()
 		change(sets(0, 30, fmt.Sprint("later ", round))...)
 		if taken == nil {
@@ -146,9 +147,7 @@ func gapLife(d *driver, m model, round int) {
 		change(Request{Op: Delete, Key: []byte("b")})
 	}
 	root, err := FindRoot(d.store, quiet)
-	if err != nil {
-		d.t.Fatal(err)
-	}
+	must.Do(d.t, err)
 	if _, err := CheckJournal(context.Background(), d.store, root); err != nil {
 		d.t.Fatal(err)
 	}

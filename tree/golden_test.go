@@ -13,6 +13,7 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 // testdata/golden.zip holds stores written by the original programs, one folder each; the number
@@ -57,9 +58,7 @@ var goldens = []golden{
 func goldenFiles(t testing.TB, name string) map[string][]byte {
 	t.Helper()
 	z, err := zip.OpenReader(filepath.Join("testdata", "golden.zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer z.Close()
 	files := map[string][]byte{}
 	for _, f := range z.File {
@@ -67,9 +66,7 @@ func goldenFiles(t testing.TB, name string) map[string][]byte {
 			continue
 		}
 		r, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if files[path.Base(f.Name)], err = io.ReadAll(r); err != nil {
 			t.Fatal(err)
 		}
@@ -94,9 +91,7 @@ func goldenFS(t testing.TB, name string) *simfs.FS {
 func openInline(t tester, fsys *simfs.FS, blockSize int) *disk.Inline {
 	t.Helper()
 	s, err := disk.OpenInline(storeDir, disk.Options{BlockSize: blockSize, FS: fsys, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -111,8 +106,8 @@ func goldenBlock(t testing.TB, name string, blockSize int, block uint64) []byte 
 	return p
 }
 
-// TestGoldenTrees opens what the original has written, also where the end is torn, and finds the tree that
-// the original finds, with every page of it as it must be.
+// TestGoldenTrees opens what the original has written, also where the end is torn, and finds the
+// tree that the original finds, with every page of it as it must be.
 func TestGoldenTrees(t *testing.T) {
 	for _, g := range goldens {
 		t.Run(g.name, func(t *testing.T) {
@@ -199,6 +194,27 @@ func TestGoldenPages(t *testing.T) {
 	}
 	if pages < 1800 {
 		t.Errorf("only %d pages have been looked at", pages)
+	}
+}
+
+// TestGoldenChildBeforeRoot: right before a root with children the original writes one of them. So
+// a root of which that is not true has had a seal.
+func TestGoldenChildBeforeRoot(t *testing.T) {
+	roots := 0
+	for _, g := range goldens {
+		blocks, _ := rawBlocks(goldenFS(t, g.name), g.blockSize)
+		for at, p := range blocks {
+			root, err := readRoot(at, p)
+			if err != nil || root.Height == 0 {
+				continue
+			}
+			if roots++; root.lostSeal() {
+				t.Errorf("%s: the newest child of the root in block %d is block %d", g.name, at, root.newest)
+			}
+		}
+	}
+	if roots < 20 {
+		t.Errorf("only %d roots have been looked at", roots)
 	}
 }
 

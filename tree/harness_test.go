@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -16,7 +15,10 @@ import (
 	"pgregory.net/rapid"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 	"kivaloo/tree/page"
+	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // tester is what the harness needs of *testing.T, *testing.B or *rapid.T.
@@ -52,9 +54,7 @@ func newHarness(t tester, store *memStore, cfg Config) *harness {
 	h := &harness{t: t, store: store, client: newRecorder()}
 	cfg.OnFault = func(err error) { h.faults = append(h.faults, err) }
 	tree, err := Open(store, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() {
 		tree.Close()
 		*h = harness{} // package testing holds on to it
@@ -82,6 +82,11 @@ func (h *harness) stepFor(client *recorder, done *disk.Op, requests ...Request) 
 	if client.unflushed {
 		h.t.Fatal("a step ends with answers that have not been flushed")
 	}
+	h.hold(out)
+}
+
+// hold notes what the tree wants done.
+func (h *harness) hold(out Effects) {
 	h.wake = out.Wake
 	for op := out.First; op != nil; {
 		next := op.Link.Next()
@@ -110,8 +115,8 @@ func (h *harness) heldOf(kind disk.Kind) int {
 	return slices.IndexFunc(h.held, func(op *disk.Op) bool { return op.Kind == kind })
 }
 
-// finishAll carries out everything of a kind until the tree wants no more of it, and returns how many
-// operations that were.
+// finishAll carries out everything of a kind until the tree wants no more of it, and returns how
+// many operations that were.
 func (h *harness) finishAll(kind disk.Kind) (n int) {
 	for i := h.heldOf(kind); i >= 0; i = h.heldOf(kind) {
 		h.finish(i)
@@ -140,7 +145,7 @@ func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.view.tree
 // snapshot takes one, while no append is under way.
 func (h *harness) snapshot(name string) (taken *Snapshot) {
 	h.t.Helper()
-	h.tree.TakeSnapshot(name, func(s *Snapshot) { taken = s })
+	h.tree.TakeSnapshot(name, func(s *Snapshot, _ error) { taken = s })
 	if taken == nil {
 		h.step(nil) // freezes the memtable
 	}
@@ -159,7 +164,8 @@ func (h *harness) pass(d time.Duration) {
 	}
 }
 
-// torture returns how often something is to be tried: normal times, or long times where hours do not matter.
+// torture returns how often something is to be tried: normal times, or long times where hours do
+// not matter.
 func torture(normal, long uint64) uint64 {
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		return long
@@ -234,32 +240,35 @@ func (h *harness) check() *Report {
 // checkFrames looks for frames that have been lost, or are pinned for nothing.
 func (h *harness) checkFrames() {
 	h.t.Helper()
-	used := 0
-	for _, s := range []*slab{h.tree.cache.leaves, h.tree.cache.parents} {
+	checkFrames(h.t, h.tree)
+}
+
+func checkFrames(t tester, tree *Tree) {
+	t.Helper()
+	used, root := 0, tree.cache.node(tree.view.tree.root).block
+	for _, s := range []*slab{tree.cache.leaves, tree.cache.parents} {
 		for i := uint32(1); i < s.next; i++ {
 			nd := s.at(i)
 			switch {
 			case nd.state == frameFree:
 				continue
 			case nd.state != frameClean:
-				h.t.Errorf("block %d: state %d at rest", nd.block, nd.state)
-			case nd.pins > 0 && nd.block != h.rootBlock():
-				h.t.Errorf("block %d, height %d, root %t, has %d pins", nd.block, nd.height, nd.root, nd.pins)
+				t.Errorf("block %d: state %d at rest", nd.block, nd.state)
+			case nd.pins > 0 && nd.block != root:
+				t.Errorf("block %d, height %d, root %t, has %d pins", nd.block, nd.height, nd.root, nd.pins)
 			}
 			used++
 		}
 	}
-	if used != h.tree.cache.inUse || len(h.tree.cache.table) != used {
-		h.t.Errorf("%d frames are in use, counted as %d, %d in the table", used, h.tree.cache.inUse, len(h.tree.cache.table))
+	if used != tree.cache.inUse || len(tree.cache.table) != used {
+		t.Errorf("%d frames are in use, counted as %d, %d in the table", used, tree.cache.inUse, len(tree.cache.table))
 	}
 }
 
 func checkStore(t tester, s disk.Store) *Report {
 	t.Helper()
 	root, err := FindRoot(s, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	r := Check(context.Background(), s, root)
 	faults := r.Faults[len(root.Skipped):] // what was skipped is what a crash may leave
 	for _, f := range faults {
@@ -278,6 +287,8 @@ type recorder struct {
 	done      map[uint64]bool
 	order     []uint64 // of the answers to modifying requests
 	pairs     map[uint64]rangeAnswer
+	scans     map[uint64]scanAnswer
+	changes   map[uint64]watchAnswer
 	failed    map[uint64]error
 	dropped   map[uint64]bool
 	answered  map[uint64]bool
@@ -313,7 +324,7 @@ func (a *rangeAnswer) check(m model, q *Request) error {
 		}
 		return nil
 	}
-	switch want := m.between(start, a.next); {
+	switch want := wiretest.Model(m).Between(start, a.next); {
 	case a.next != "" && a.next <= start, end != "" && (a.next == "" || a.next > end):
 		return fmt.Errorf("range %q to %q: next is %q", start, end, a.next)
 	case !slices.Equal(a.keys, want):
@@ -324,10 +335,100 @@ func (a *rangeAnswer) check(m model, q *Request) error {
 	return nil
 }
 
+// scanAnswer is the answer to a Scan. With KeysOnly there are no values, with CountOnly no keys.
+type scanAnswer struct {
+	n            int
+	keys, values []string
+	more         bool
+	next         string
+}
+
+func newScanAnswer(q *Request, n int, more bool, next, pairs []byte) scanAnswer {
+	a := scanAnswer{n: n, more: more, next: string(next)}
+	for len(pairs) > 0 {
+		k := page.String(pairs, 0)
+		a.keys, pairs = append(a.keys, string(k)), pairs[1+len(k):]
+		if !q.KeysOnly {
+			v := page.String(pairs, 0)
+			a.values, pairs = append(a.values, string(v)), pairs[1+len(v):]
+		}
+	}
+	return a
+}
+
+// check returns what is wrong with an answer to q, by the contract of Scan, with the content of m.
+func (a *scanAnswer) check(m model, q *Request) error {
+	wrong := func(format string, args ...any) error {
+		return fmt.Errorf("scan %q to %q, reverse %t: %s", q.Key, q.End, q.Reverse, fmt.Sprintf(format, args...))
+	}
+	start, end := string(q.Key), string(q.End)
+	if a.more {
+		if a.next <= start || end != "" && a.next >= end {
+			return wrong("it goes on at %q", a.next)
+		}
+		if q.Reverse {
+			start = a.next
+		} else {
+			end = a.next
+		}
+	}
+	want := wiretest.Model(m).Between(start, end)
+	if q.Reverse {
+		slices.Reverse(want)
+	}
+	switch {
+	case a.n != len(want):
+		return wrong("%d pairs, want %d up to %q", a.n, len(want), a.next)
+	case q.Limit > 0 && a.n > int(q.Limit):
+		return wrong("%d pairs, limit %d", a.n, q.Limit)
+	case q.CountOnly && len(a.keys) > 0:
+		return wrong("a count has keys")
+	case q.CountOnly:
+		return nil
+	case !slices.Equal(a.keys, want):
+		return wrong("%q, want %q", a.keys, want)
+	}
+	bytes := 0
+	for i, k := range a.keys {
+		bytes += 1 + len(k)
+		if !q.KeysOnly {
+			bytes += 1 + len(a.values[i])
+			if m[k] != a.values[i] {
+				return wrong("%q holds %q, want %q", k, a.values[i], m[k])
+			}
+		}
+	}
+	if a.n > 1 && bytes > int(min(q.Max, MaxRangePairBytes)) {
+		return wrong("%d bytes, max is %d", bytes, q.Max)
+	}
+	return nil
+}
+
+// randomScan returns a Scan of any kind.
+func randomScan(rng *rand.Rand, key func() []byte, max int) Request {
+	q := Request{Op: Scan, Max: uint32(rng.IntN(1 + rng.IntN(max))), Reverse: rng.IntN(2) == 0}
+	if rng.IntN(4) > 0 {
+		q.Key = key()
+	}
+	if rng.IntN(4) > 0 {
+		q.End = key()
+	}
+	switch rng.IntN(6) {
+	case 0:
+		q.KeysOnly = true
+	case 1:
+		q.CountOnly = true
+	}
+	if rng.IntN(3) == 0 {
+		q.Limit = uint32(1 + rng.IntN(1+rng.IntN(200)))
+	}
+	return q
+}
+
 func newRecorder() *recorder {
 	return &recorder{
 		values: map[uint64]string{}, missed: map[uint64]bool{}, done: map[uint64]bool{},
-		pairs: map[uint64]rangeAnswer{}, failed: map[uint64]error{}, dropped: map[uint64]bool{},
+		pairs: map[uint64]rangeAnswer{}, scans: map[uint64]scanAnswer{}, changes: map[uint64]watchAnswer{}, failed: map[uint64]error{}, dropped: map[uint64]bool{},
 		answered: map[uint64]bool{},
 	}
 }
@@ -385,6 +486,34 @@ func (r *recorder) Pairs(q *Request, n int, next, pairs []byte) {
 	}
 }
 
+func (r *recorder) Scanned(q *Request, n int, more bool, next, pairs []byte) {
+	r.note(q)
+	a := newScanAnswer(q, n, more, next, pairs)
+	r.scans[q.ID] = a
+	if r.model != nil && q.Op == DeleteRange { // the test has nothing else under way
+		end := string(q.End)
+		if more {
+			end = a.next
+		}
+		gone := wiretest.Model(r.model).Between(string(q.Key), end)
+		if n != len(gone) || q.Limit > 0 && n > int(q.Limit) {
+			panic(fmt.Sprintf("%d keys from %q to %q are deleted, want %d", n, q.Key, end, len(gone)))
+		}
+		for _, k := range gone {
+			delete(r.model, k)
+		}
+	} else if r.model != nil {
+		if err := a.check(r.model, q); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (r *recorder) Changed(q *Request, position uint64, n int, changes []byte) {
+	r.note(q)
+	r.changes[q.ID] = newWatchAnswer(position, n, changes)
+}
+
 func (r *recorder) Failed(q *Request, err error) {
 	r.note(q)
 	r.failed[q.ID] = err
@@ -402,47 +531,43 @@ func (r *recorder) Release(*Batch)  { r.released++ }
 func (r *recorder) Flush()          { r.unflushed = false }
 func (r *recorder) Abandoned() bool { return r.abandoned }
 
-// model is a map that is told the same requests.
-type model map[string]string
+// model is what a tree should hold.
+type model wiretest.Model
 
-func (m model) apply(q *Request) bool {
-	k, v := string(q.Key), string(q.Value)
-	old, there := m[k]
-	ok := true
+// wireTypes has the types of the requests that modify something.
+var wireTypes = [...]uint32{Set: wire.TypeSet, Add: wire.TypeAdd, Modify: wire.TypeModify,
+	CAS: wire.TypeCAS, Delete: wire.TypeDelete, CAD: wire.TypeCAD}
+
+// apply carries out a modifying request, or looks at a condition, and returns the outcome.
+func (m model) apply(q *Request) (done bool) {
+	value, present := m[string(q.Key)]
 	switch q.Op {
-	case Set:
-		m[k] = v
-	case Add:
-		if ok = !there; ok {
-			m[k] = v
-		}
-	case Modify:
-		if ok = there; ok {
-			m[k] = v
-		}
-	case CAS:
-		if ok = there && old == string(q.Old); ok {
-			m[k] = v
-		}
-	case Delete:
-		delete(m, k)
-	case CAD:
-		if ok = there && old == string(q.Old); ok {
-			delete(m, k)
-		}
+	case Expect:
+		return present && value == string(q.Old)
+	case ExpectPresent:
+		return present
+	case ExpectAbsent:
+		return !present
 	}
-	return ok
+	r := wire.KVRequest{Type: wireTypes[q.Op], Key: q.Key, Value: q.Value, Old: q.Old}
+	return wiretest.Model(m).Apply(&r) == 0
 }
 
-// between returns the keys from start up to, not including, end, in order; an empty end is none.
-func (m model) between(start, end string) (keys []string) {
-	for k := range m {
-		if k >= start && (end == "" || k < end) {
-			keys = append(keys, k)
+// applyAtomic applies an atomic batch and returns the outcome of each request.
+func (m model) applyAtomic(requests []Request) []bool {
+	outcomes, met := make([]bool, len(requests)), true
+	for i := range requests {
+		if q := &requests[i]; q.Op.Condition() {
+			outcomes[i] = m.apply(q)
+			met = met && outcomes[i]
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	for i := range requests {
+		if q := &requests[i]; met && !q.Op.Condition() {
+			outcomes[i] = m.apply(q)
+		}
+	}
+	return outcomes
 }
 
 func (m model) applyAll(requests []Request) {
@@ -454,15 +579,18 @@ func (m model) applyAll(requests []Request) {
 // randomRequest returns a modifying request, one that has some chance to hold.
 func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Request {
 	q := Request{Op: Set + OpCode(rng.IntN(6)), Key: key()}
+	if rng.IntN(8) == 0 {
+		q.Op = Expect + OpCode(rng.IntN(3))
+	}
 	length := min(8, maxValue) // most often the same, so that there is something to overwrite
 	if rng.IntN(3) == 0 {
 		length = rng.IntN(maxValue + 1)
 	}
 	value := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, length)
-	if q.Op != Delete && q.Op != CAD {
+	if q.Op != Delete && q.Op != CAD && !q.Op.Condition() {
 		q.Value = value
 	}
-	if q.Op == CAS || q.Op == CAD {
+	if q.Op == CAS || q.Op == CAD || q.Op == Expect {
 		q.Old = []byte(m[string(q.Key)])
 		if rng.IntN(4) == 0 {
 			q.Old = []byte("something else")
@@ -473,18 +601,8 @@ func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Req
 
 func sameContent(t tester, got map[string]string, want model) {
 	t.Helper()
-	if maps.Equal(got, want) {
-		return
-	}
-	for _, k := range slices.Sorted(maps.Keys(want)) {
-		if v, ok := got[k]; !ok || v != want[k] {
-			t.Fatalf("key %q holds %q (there: %t), want %q", k, v, ok, want[k])
-		}
-	}
-	for k := range got {
-		if _, ok := want[k]; !ok {
-			t.Fatalf("key %q is there, but should not be", k)
-		}
+	if diff := wiretest.Model(want).Diff(got); diff != "" {
+		t.Fatal(diff)
 	}
 }
 

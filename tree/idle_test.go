@@ -7,9 +7,11 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
-// TestIdleStoreIsQuiet: after its last clean-up a store without requests changes nothing in its directory.
+// TestIdleStoreIsQuiet: after its last clean-up a store without requests changes nothing in its
+// directory.
 func TestIdleStoreIsQuiet(t *testing.T) {
 	const settling, quietFor = 10 * time.Minute, time.Hour
 	for _, tc := range []struct {
@@ -32,15 +34,11 @@ func TestIdleStoreIsQuiet(t *testing.T) {
 			fsys := simfs.New(storeDir)
 			for range 2 { // a new store, and one that was started again
 				store, err := disk.OpenInline(storeDir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet})
-				if err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, err)
 				cfg := testConfig()
 				cfg.JournalBytes, cfg.StorageCost, cfg.MaxSpread = tc.journal, tc.cost, DefaultMaxSpread
 				tree, err := Open(store, cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, err)
 				d := driver{t: t, tree: tree, store: store}
 				for round := range 10 {
 					for first := 0; first < tc.pairs; first += 100 {
@@ -70,9 +68,7 @@ func TestIdleStoreIsQuiet(t *testing.T) {
 				}
 				sameContent(t, d.dump(), before)
 				tree.Close()
-				if err := store.Close(); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, store.Close())
 			}
 		})
 	}

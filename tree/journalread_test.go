@@ -10,11 +10,12 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 	"kivaloo/tree/journal"
 )
 
-// journaled returns a store that was left with changes in its journal only: four commits of one block
-// each, and one that needs more; and what it holds before the last and after.
+// journaled returns a store that was left with changes in its journal only: four commits of one
+// block each, and one that needs more; and what it holds before the last and after.
 func journaled(t *testing.T, blockSize int) (s *memStore, before, all model) {
 	t.Helper()
 	h := newHarness(t, newMemStore(blockSize), journalConfig())
@@ -38,14 +39,13 @@ func contentOf(t *testing.T, s *memStore) model {
 	cfg := testConfig()
 	cfg.ReadOnly = true
 	tr, err := Open(s, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer tr.Close()
 	return (&driver{t: t, tree: tr, store: s}).dump()
 }
 
-// TestCheckJournal counts what a journal has, and refuses one in which something acknowledged is missing.
+// TestCheckJournal counts what a journal has, and refuses one in which something acknowledged is
+// missing.
 func TestCheckJournal(t *testing.T) {
 	const size = 512
 	full, before, all := journaled(t, size)
@@ -94,8 +94,8 @@ func TestCheckJournal(t *testing.T) {
 	}
 }
 
-// TestDetectJournal has stores of which a crash and FREE have left only files that begin with blocks of
-// the journal, whole and with damage.
+// TestDetectJournal has stores of which a crash and FREE have left only files that begin with
+// blocks of the journal, whole and with damage.
 func TestDetectJournal(t *testing.T) {
 	for _, size := range []int{512, 513, 1000, 4096, 65536, 131072} {
 		piece := func(block uint64) []byte {

@@ -17,6 +17,7 @@ type memStore struct {
 	appends   []int  // pages of each
 	gap       uint64 // block numbers that are left out after each append
 	reads     int
+	disk      uint64           // blocks that it may have, and says so; 0: as many as come
 	fail      error            // of the next append
 	unread    map[uint64]error // blocks that cannot be read; nil: they do not exist
 }
@@ -28,7 +29,7 @@ func newMemStore(blockSize int) *memStore {
 func (s *memStore) next() uint64 { return s.first + uint64(len(s.blocks)) }
 
 func (s *memStore) Info() disk.Info {
-	return disk.Info{BlockSize: s.blockSize, Next: s.next(), Last: s.next() - 1}
+	return disk.Info{BlockSize: s.blockSize, Next: s.next(), Last: s.next() - 1, Room: s.room()}
 }
 
 // Submit carries the operations out at once: for Open and Check.
@@ -56,7 +57,12 @@ func (s *memStore) run(op *disk.Op) {
 		if op.OK = op.Block == s.next(); !op.OK {
 			return
 		}
+		if s.disk > 0 && uint64(len(s.blocks)+len(op.Pages)) > s.disk {
+			op.Err, op.Room = disk.ErrNoSpace, s.room()
+			return
+		}
 		s.add(op.Pages...)
+		op.Room = s.room()
 		s.blocks = append(s.blocks, make([][]byte, s.gap)...)
 		op.Next = s.next()
 	case disk.Free:
@@ -66,7 +72,16 @@ func (s *memStore) run(op *disk.Op) {
 			s.blocks = s.blocks[1:]
 			s.first++
 		}
+		op.Room = s.room()
 	}
+}
+
+// room is how many more blocks it takes, as in disk.Op.
+func (s *memStore) room() uint64 {
+	if s.disk == 0 {
+		return 0
+	}
+	return max(1, s.disk-min(s.disk, uint64(len(s.blocks))))
 }
 
 func (s *memStore) read(op *disk.Op) {
@@ -91,6 +106,17 @@ func (s *memStore) add(pages ...[]byte) {
 
 // page returns what is in a block, for the test to read or to damage.
 func (s *memStore) page(block uint64) []byte { return s.blocks[block-s.first] }
+
+// all returns the blocks that there are, by number.
+func (s *memStore) all() map[uint64][]byte {
+	all := map[uint64][]byte{}
+	for i, p := range s.blocks {
+		if p != nil {
+			all[s.first+uint64(i)] = p
+		}
+	}
+	return all
+}
 
 // clone returns a copy with which something else can be done.
 func (s *memStore) clone() *memStore {

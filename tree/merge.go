@@ -89,7 +89,8 @@ func (w *pageCommit) mergeRun(run []branch, height int, lo, hi []byte) (branch, 
 // errMissing: a page has been asked for and is not there yet.
 var errMissing = errors.New("page is not in memory")
 
-// hold makes sure that the page of b, of the given height, is in memory and stays there until w ends.
+// hold makes sure that the page of b, of the given height, is in memory and stays there until w
+// ends.
 func (w *pageCommit) hold(b *branch, height int) error {
 	if b.fresh {
 		return nil

@@ -21,8 +21,8 @@ var keyKinds = map[string]func(n, longest int) string{
 	},
 }
 
-// TestBalance runs random batches, each of which is one commit, and looks at the shape of the tree after
-// each.
+// TestBalance runs random batches, each of which is one commit, and looks at the shape of the tree
+// after each.
 func TestBalance(t *testing.T) {
 	for _, blockSize := range []int{512, 513, 600, 1000, 2048, 4096, 65537, 131072} {
 		rounds := 30
@@ -80,8 +80,9 @@ func boundaries(t *testing.T, s *memStore) map[int][]string {
 	return all
 }
 
-// checkShape fails the test if neighbours should have been merged, or should not, by the batch that has written the
-// blocks from since on, or if the tree is higher than its pages explain. before is what boundaries was before.
+// checkShape fails the test if neighbours should have been merged, or should not, by the batch that
+// has written the blocks from since on, or if the tree is higher than its pages explain. before is
+// what boundaries was before.
 func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string) {
 	t.Helper()
 	limit := 2 * s.blockSize / 3
@@ -125,8 +126,8 @@ func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string
 		t.Fatalf("the root has %d children", len(root.records))
 	}
 	// Two neighbours take more than two thirds of a page together, so pages are a third full on
-	// average, and that many children have their place in a parent. One level more is allowed for the ends of
-	// levels, and for neighbours that a merge above them has made.
+	// average, and that many children have their place in a parent. One level more is allowed for
+	// the ends of levels, and for neighbours that a merge above them has made.
 	average := float64(separatorBytes) / float64(separators)
 	fanOut := max(1.5, float64(s.blockSize/3-page.HeadBytes)/(page.ChildBytes+1+average))
 	if most := 1 + math.Ceil(math.Log(float64(leaves))/math.Log(fanOut)); float64(root.height) > most {

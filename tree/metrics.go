@@ -19,18 +19,22 @@ const (
 
 // Operations and statuses are numbers from 0 up to these.
 const (
-	OpCodes  = int(CAD) + 1
+	OpCodes  = int(DeleteRange) + 1
 	Statuses = int(StatusDropped) + 1
 )
 
-var opNames = [OpCodes]string{"get", "range", "backup", "set", "add", "modify", "cas", "delete", "cad"}
+var opNames = [OpCodes]string{
+	"get", "range", "scan", "backup", "snapshot", "release", "watch",
+	"set", "add", "modify", "cas", "delete", "cad", "expect", "expect_present", "expect_absent", "delete_range",
+}
+
 var statusNames = [Statuses]string{"ok", "not_done", "failed", "dropped"}
 
 func (op OpCode) String() string { return opNames[op] }
 func (s Status) String() string  { return statusNames[s] }
 
-// Metrics is what a tree counts of its work. The tree fills it on its goroutine; any goroutine may read
-// it.
+// Metrics is what a tree counts of its work. The tree fills it on its goroutine; any goroutine may
+// read it.
 //
 // Counts that change with every request are plain numbers in the tree, which publishes them once a
 // step.
@@ -48,11 +52,16 @@ type Metrics struct {
 }
 
 // Measure has the tree count in m from now on; nil ends counting. It is called where Step may be.
-func (t *Tree) Measure(m *Metrics) { t.metrics, t.replies.tally = m, tally{} }
+func (t *Tree) Measure(m *Metrics) {
+	t.metrics, t.replies.tally = m, tally{}
+	if r := t.cache.readers; r != nil {
+		r.metrics.Store(m)
+	}
+}
 
 // Kinds of events of a tree.
 const (
-	EventCleaning = "cleaning" // as of the last tick, old leaves wait to be rewritten, or were rewritten
+	EventCleaning = "cleaning" // old leaves were moved in the last second
 	EventSnapshot = "snapshot" // it was open, and has been released
 	EventFlush    = "flush"    // a memtable is written into pages
 )
@@ -62,12 +71,12 @@ func (t *Tree) Note(e *actors.Events) { t.events = e }
 
 // noteCleaning records, every second, whether cleaning is going on.
 func (t *Tree) noteCleaning() {
-	if len(t.clean.waiting) > 0 || t.clean.rewrote {
+	if t.clean.moved {
 		t.events.Begin(EventCleaning)
 	} else {
 		t.events.End(EventCleaning)
 	}
-	t.clean.rewrote = false
+	t.clean.moved = false
 }
 
 // Requests returns how many requests for an operation ended with a status.

@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
-// TestNothingNeededIsFreed makes many small commits, with flushes and snapshots, and looks at every FREE: it spares what
-// the last root in the store needs, what the root needs that the tree knows to be there, and what snapshots read. At random moments,
-// in the middle of an append too, the power is cut: all that was acknowledged is there.
+// TestNothingNeededIsFreed makes many small commits, with flushes and snapshots, and looks at every
+// FREE: it spares what the last root in the store needs, what the root needs that the tree knows to
+// be there, and what snapshots read. At random moments, in the middle of an append too, the power
+// is cut: all that was acknowledged is there.
 func TestNothingNeededIsFreed(t *testing.T) {
 	var seen situations
 	t.Cleanup(func() {
@@ -62,9 +64,7 @@ func newNeeds(t *testing.T, seed uint64) *needs {
 func (n *needs) lastRoot() Root {
 	n.t.Helper()
 	root, err := FindRoot(n.store, quiet)
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	must.Do(n.t, err)
 	return root
 }
 
@@ -158,7 +158,8 @@ func (n *needs) mayFree(block uint64) {
 	}
 }
 
-// holds fails the test unless a store holds what was acknowledged or, where an append was not, what that would make of it.
+// holds fails the test unless a store holds what was acknowledged or, where an append was not, what
+// that would make of it.
 func (n *needs) holds(s *memStore, acknowledged, next model) {
 	n.t.Helper()
 	if got := n.content(s); !maps.Equal(got, next) {
@@ -170,9 +171,7 @@ func (n *needs) holds(s *memStore, acknowledged, next model) {
 func (n *needs) content(s *memStore) model {
 	n.t.Helper()
 	tr, err := Open(s, n.cfg)
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	must.Do(n.t, err)
 	defer tr.Close()
 	d := &driver{t: n.t, tree: tr, store: s}
 	all := d.dump()
@@ -183,7 +182,7 @@ func (n *needs) content(s *memStore) model {
 // snapshots takes some, reads them and gives them up.
 func (n *needs) snapshots() {
 	if len(n.taken) < 3 && n.rng.IntN(20) == 0 {
-		n.tree.TakeSnapshot("test", func(s *Snapshot) { n.taken[s] = maps.Clone(n.client.model) })
+		n.tree.TakeSnapshot("test", func(s *Snapshot, _ error) { n.taken[s] = maps.Clone(n.client.model) })
 	}
 	for s, holds := range n.taken {
 		switch n.rng.IntN(30) {

@@ -11,26 +11,28 @@ import (
 	"kivaloo/disk"
 )
 
-// OpenDir opens the store in a directory and the tree in it, or makes them. An o.BlockSize other than 0
-// must be that of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the store
-// must exist. configure gets the block size.
+// OpenDir opens the store in a directory and the tree in it, or makes them. An o.BlockSize other
+// than 0 must be that of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0
+// too, the store must exist. configure gets the block size.
 //
-// Nothing on disk changes before the block size is known, configure has agreed, and either a root was
-// found or nothing was ever stored.
+// Nothing on disk changes before the block size is known, configure has agreed, and either the tree
+// was found and its journal replayed, or nothing was ever stored.
 func OpenDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
 	undo, err := makeDir(dir, o, fresh, configure)
 	if err != nil {
 		return nil, nil, err
 	}
-	store, t, err := openDir(dir, o, fresh, configure)
+	store, t, err := openWith(disk.Open, dir, o, fresh, configure)
 	if err != nil {
 		undo()
 	}
 	return store, t, err
 }
 
-// openDir is OpenDir in a directory that exists.
-func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
+// openWith is OpenDir in a directory that exists, with the function that opens a store.
+func openWith[S disk.Store](open func(string, disk.Options) (S, error), dir string, o disk.Options, fresh int,
+	configure func(blockSize int) (Config, error)) (store S, t *Tree, err error) {
+	var none S
 	recognise := Recognise(o.BlockSize, fresh)
 	var cfg Config
 	o.Recognise = func(d disk.Dir) (size int, err error) {
@@ -39,7 +41,6 @@ func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 		}
 		return size, err
 	}
-	var found opening
 	o.Doubtful = Doubtful
 	accept := o.Accept
 	o.Accept = func(s disk.Store) (err error) {
@@ -48,22 +49,26 @@ func openDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 				return err
 			}
 		}
-		found, err = look(s, cfg)
+		t, err = recovered(s, cfg)
 		return err
 	}
-	store, err := disk.Open(dir, o)
-	if err != nil {
-		return nil, nil, err
+	if store, err = open(dir, o); err != nil {
+		if t != nil {
+			t.Close()
+		}
+		return none, nil, err
 	}
-	t, err := found.open(store)
-	if err != nil {
-		return nil, nil, errors.Join(err, store.Close())
+	if t != nil {
+		return store, t, nil
+	}
+	if t, err = created(store, cfg); err != nil {
+		return none, nil, errors.Join(err, store.Close())
 	}
 	return store, t, nil
 }
 
-// makeDir makes the directory of a new store if it is missing, a new store is allowed, and configure
-// agrees.
+// makeDir makes the directory of a new store if it is missing, a new store is allowed, and
+// configure agrees.
 func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (undo func(), err error) {
 	nothing := func() {}
 	if o.FS != nil {
@@ -84,9 +89,9 @@ func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 	return undo, nil
 }
 
-// FoldDir replays the journal of the store in a directory and flushes it into pages, so that the last
-// block is a root, as after a clean stop. Then programs that know no journal can open the store. See
-// OpenDir.
+// FoldDir replays the journal of the store in a directory and flushes it into pages, so that the
+// last block is a root, as after a clean stop. Then programs that know no journal can open the
+// store. See OpenDir.
 func FoldDir(dir string, o disk.Options, cfg Config) error {
 	store, t, err := OpenDir(dir, o, 0, func(int) (Config, error) { return cfg, nil })
 	if err != nil {

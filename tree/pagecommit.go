@@ -2,7 +2,6 @@ package tree
 
 import (
 	"bytes"
-	"slices"
 
 	"kivaloo/tree/page"
 )
@@ -21,12 +20,16 @@ type pageCommit struct {
 	cache   *cache
 	pager   *pager
 	base    version
-	changes []change // in the order of the keys, one for each key
+	given   []change // in the order of the keys, one for each key
+	sweep   sweep
+	changes []change // those of given that are made, and touches of old leaves, in the order of the keys
+	cut     bool     // given, or old leaves, are left over for another commit
 	result  version
 
 	waiting int              // pages asked for
 	bad     map[uint64]error // blocks that could not be had
 	leftOut []change         // those whose leaf could not be had
+	why     error            // of the last of them
 	err     error            // why the whole cannot be built
 	dropped bool             // it was given up; pages may still come for it
 
@@ -48,7 +51,6 @@ type change struct {
 	key    []byte
 	value  []byte
 	action action
-	block  uint64 // touch: only if the leaf is still this one
 }
 
 type action uint8
@@ -92,16 +94,15 @@ type pair struct{ key, value []byte }
 
 func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
 
-// begin starts a page commit on a tree. The changes stay the caller's; their strings must not change
-// before the commit has ended.
-func (w *pageCommit) begin(base version, changes []change) {
-	w.base, w.changes = base, changes
+// begin starts a page commit on a tree. The changes stay the caller's; their strings must not
+// change before the commit has ended.
+func (w *pageCommit) begin(base version, changes []change, old sweep) {
+	w.base, w.given, w.sweep = base, changes, old
 	w.result, w.err, w.bad = version{}, nil, nil
-	w.leftOut = w.leftOut[:0]
 }
 
-// prepare gathers and builds. It returns false while it waits for pages; the caller calls it again when
-// they have arrived. When it returns true, w.err says whether it failed.
+// prepare gathers and builds. It returns false while it waits for pages; the caller calls it again
+// when they have arrived. When it returns true, w.err says whether it failed.
 func (w *pageCommit) prepare(maxLeaves int) bool {
 	if w.waiting > 0 {
 		return false
@@ -130,8 +131,9 @@ func (w *pageCommit) pin(id nodeID) {
 	w.pinned = append(w.pinned, id)
 }
 
-// want returns the page of the base at a height that key falls into. If it is not in memory, w waits
-// for the first missing page on the way, and want returns noNode. It fails if that cannot be read.
+// want returns the page of the base at a height that key falls into. If it is not in memory, w
+// waits for the first missing page on the way, and want returns noNode. It fails if that cannot be
+// read.
 func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	id, want, err := w.cache.descend(w.base.root, key, height)
 	if id != noNode {
@@ -151,85 +153,113 @@ func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	return noNode, nil
 }
 
-// gather finds the leaves that the changes fall into, pins them and the pages above, and fetches those
-// that are not in memory. It cuts the changes off behind maxLeaves leaves, and takes out those whose
-// leaf cannot be read. It returns false if pages are on their way.
+// gather finds the leaves that the changes fall into, and old leaves between them. It pins them and
+// the pages above, and fetches those that are not in memory. It cuts off what is behind maxLeaves
+// leaves, and leaves out changes whose leaf cannot be read. It returns false if pages are on their
+// way.
 func (w *pageCommit) gather(maxLeaves int) bool {
-	g := gathering{pageCommit: w, leaves: maxLeaves}
-	rest := g.walk(w.base.root, w.changes)
-	w.changes = w.changes[:len(w.changes)-len(rest)]
-	if w.waiting > 0 {
-		return false
-	}
-	if len(g.lost)+len(g.stale) > 0 {
-		w.leftOut = append(w.leftOut, g.lost...)
-		out := make(map[string]bool)
-		for _, ch := range append(g.lost, g.stale...) {
-			out[string(ch.key)] = true
-		}
-		w.changes = slices.DeleteFunc(slices.Clone(w.changes), func(ch change) bool { return out[string(ch.key)] })
-	}
-	return true
+	w.changes, w.leftOut, w.cut = w.changes[:0], w.leftOut[:0], false
+	g := gathering{pageCommit: w, old: w.sweep, leaves: maxLeaves}
+	g.walk(w.base.root, w.given, nil)
+	return w.waiting == 0
 }
 
 // gathering is one walk of gather.
 type gathering struct {
 	*pageCommit
-	leaves int      // that may still be taken
-	lost   []change // whose leaf cannot be had, in the order of the keys
-	stale  []change // touches of leaves that have been rewritten meanwhile
+	old    sweep // the leaves to be moved that are not yet gathered
+	leaves int   // that may still be taken
 }
 
-// stale reports whether changes, all for one leaf, only touch one that was at another block.
-func stale(changes []change, block uint64) bool {
-	return !slices.ContainsFunc(changes, func(ch change) bool { return ch.action != touch || ch.block == block })
-}
-
-// walk gathers the leaves below a page, and returns the changes that are beyond the last leaf that
-// may be taken.
-func (g *gathering) walk(id nodeID, changes []change) (rest []change) {
+// walk gathers leaves below a page, whose lower bound is lo: those that changes fall into, and old
+// ones.
+func (g *gathering) walk(id nodeID, changes []change, lo []byte) {
 	c := g.cache
 	nd := c.node(id)
 	g.pin(id)
 	nd.use()
 	if nd.height == 0 {
-		g.leaves--
-		return nil
+		g.takeLeaf(nd, changes, lo)
+		return
 	}
-	for len(changes) > 0 && g.leaves > 0 {
-		i := c.childFor(nd, changes[0].key)
-		n := len(changes)
+	for i := 0; ; i++ {
+		if i = g.next(nd, i, changes); i > int(nd.keys) {
+			return
+		}
+		if g.leaves <= 0 {
+			g.cut = true
+			return
+		}
+		mine := changes
 		if i < int(nd.keys) {
-			n = countBefore(changes, c.key(nd, i))
+			mine = changes[:countBefore(changes, c.key(nd, i))]
 		}
-		mine := changes[:n]
-		if nd.height == 1 && stale(mine, c.blockOf(nd, i)) {
-			g.stale = append(g.stale, mine...)
-			changes = changes[n:]
-			continue
+		if i > 0 {
+			lo = c.key(nd, i-1)
 		}
-		child, err := c.child(nd, i), error(nil)
-		if child == noNode {
-			child, err = g.want(mine[0].key, int(nd.height)-1)
-		}
-		switch {
-		case err != nil:
-			g.lost = append(g.lost, mine...)
-			g.leaves--
-		case child == noNode: // on its way
-			g.leaves--
-		default:
-			if left := g.walk(child, mine); len(left) > 0 {
-				return changes[n-len(left):]
-			}
-		}
-		changes = changes[n:]
+		g.child(nd, i, mine, lo)
+		changes = changes[len(mine):]
 	}
-	return changes
 }
 
-// countBefore returns how many of changes, of which the first is, are before key.
+// next returns the first child from i on that changes fall into, or that has old leaves.
+func (g *gathering) next(nd *node, i int, changes []change) int {
+	c, end := g.cache, int(nd.keys)+1
+	if len(changes) > 0 {
+		end = c.childFor(nd, changes[0].key)
+	}
+	if nd.oldest >= g.old.before {
+		return end
+	}
+	last := end
+	if len(changes) == 0 && g.old.to != nil {
+		last = c.childFor(nd, g.old.to) + 1
+	}
+	for ; i < last; i++ {
+		if g.old.takes(c.record(nd, i)) {
+			return i
+		}
+	}
+	return end
+}
+
+// takeLeaf adds the changes of a leaf or, if it has none and is old, a touch.
+func (g *gathering) takeLeaf(nd *node, changes []change, lo []byte) {
+	if len(changes) == 0 && g.old.takes(page.Child{Block: nd.block, Oldest: nd.oldest}) {
+		g.old.moves--
+		g.changes = append(g.changes, change{key: lo, action: touch})
+	}
+	g.leaves--
+	g.changes = append(g.changes, changes...)
+}
+
+// child gathers leaves below child i of a parent, or the child if it is a leaf.
+func (g *gathering) child(nd *node, i int, changes []change, lo []byte) {
+	id, err := g.cache.child(nd, i), error(nil)
+	if id == noNode {
+		id, err = g.want(lo, int(nd.height)-1)
+	}
+	switch {
+	case err != nil && len(changes) == 0:
+		g.old.clean.unreadable(g.cache.record(nd, i))
+	case err != nil:
+		g.leftOut, g.why = append(g.leftOut, changes...), err
+		g.leaves--
+	case id == noNode: // on its way
+		g.leaves--
+		if len(changes) == 0 && nd.height == 1 {
+			g.old.moves--
+		}
+	default:
+		g.walk(id, changes, lo)
+	}
+}
+
+// countBefore returns how many of changes are before key.
 func countBefore(changes []change, key []byte) int {
+	if len(changes) == 0 || bytes.Compare(changes[0].key, key) >= 0 {
+		return 0
+	}
 	// Most often it is one, or few: gallop.
 	step, n := 1, 1
 	for n+step <= len(changes) && bytes.Compare(changes[n+step-1].key, key) < 0 {
@@ -313,13 +343,14 @@ func (w *pageCommit) end() {
 	clear(w.pairs)
 	clear(w.pages)
 	w.pairs, w.pages, w.numbered, w.fresh, w.replaced = w.pairs[:0], w.pages[:0], w.numbered[:0], w.fresh[:0], w.replaced[:0]
-	w.changes = nil
+	clear(w.changes)
+	w.changes, w.given = w.changes[:0], nil
 	w.dropped = w.waiting > 0
 }
 
-// rebuild applies changes to the subtree of id, whose bounds are lo and hi, and returns the branches
-// that take its place: one, or several where it had to be split. A page may take up to limit bytes.
-// The result is valid until the next call for the same height.
+// rebuild applies changes to the subtree of id, whose bounds are lo and hi, and returns the
+// branches that take its place: one, or several where it had to be split. A page may take up to
+// limit bytes. The result is valid until the next call for the same height.
 func (w *pageCommit) rebuild(id nodeID, changes []change, lo, hi []byte, limit int) []branch {
 	w.replace(id)
 	nd := w.cache.node(id)

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 	"kivaloo/tree/page"
 )
 
@@ -20,9 +21,7 @@ type parts struct {
 func decode(t tester, p []byte) parts {
 	t.Helper()
 	l, err := page.Parse(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	a := parts{height: l.Height, prefix: l.Prefix, root: l.Root, nodes: l.Nodes}
 	at := l.Body
 	for range l.Keys {
@@ -84,14 +83,12 @@ type visited struct {
 	lo, hi string // bounds of its keys; an empty hi is no bound
 }
 
-// walkStore calls visit with every page of the tree in a store, parents before their children, left to
-// right. It trusts the pages: Check is for those that do not.
+// walkStore calls visit with every page of the tree in a store, parents before their children, left
+// to right. It trusts the pages: Check is for those that do not.
 func walkStore(t tester, s disk.Store, visit func(v visited)) {
 	t.Helper()
 	root, err := FindRoot(s, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var walk func(block uint64, lo, hi string)
 	walk = func(block uint64, lo, hi string) {
 		p := make([]byte, s.Info().BlockSize)

@@ -3,24 +3,26 @@ package tree
 import (
 	"bytes"
 	"fmt"
+	"math"
 
 	"kivaloo/disk"
 	"kivaloo/tree/memtable"
 	"kivaloo/tree/page"
 )
 
-// rangeRun is a Range, or a Backup, that is being carried out.
+// rangeRun is a Range, a Scan or a Backup that is being carried out.
 type rangeRun struct {
 	*reader
 	ref
-	answered func(last bool) // of a Backup: called when it has been answered; last says it was the last one
-	waiting  int             // pages
-	tries    int             // times it has waited
-	cost     int             // taken from reader.cost while it waits
+	answered func(last bool)     // called when it has been answered; last says that nothing is left. nil: nobody wants to know
+	found    func(*scan, []byte) // called with what was found, and where the rest begins, in place of an answer; nil: it is answered
+	waiting  int                 // pages
+	tries    int                 // times it has waited
+	cost     int                 // taken from reader.cost while it waits
 }
 
-// runRange answers a Range if the pages are in memory, and else has them fetched. It is run anew,
-// from its start, when they have come.
+// runRange answers a Range or a Scan if the pages are in memory, and else has them fetched. It is
+// run anew, from its start, when they have come.
 func (rd *reader) runRange(run *rangeRun) {
 	req := run.request()
 	for {
@@ -29,18 +31,25 @@ func (rd *reader) runRange(run *rangeRun) {
 			run.fail(err)
 			return
 		}
-		s := scan{cache: rd.cache, start: req.Key, end: req.End, limit: int(min(req.Max, MaxRangePairBytes)), pairs: rd.pairs[:0], adopt: true}
+		s := newScan(rd.cache, req)
+		s.pairs, s.adopt = rd.pairs[:0], true
+		if req.Op == DeleteRange {
+			s.maxPairs = rd.t.maxDeletes(req)
+		}
 		s.run(v, &rd.overlay)
 		rd.pairs = s.pairs
 		if s.stop == scanMissing && (run.tries < rangeTries || s.next == nil) {
-			switch err := run.fetch(v, &s); {
-			case err != nil:
+			err := run.fetch(v, &s)
+			switch {
+			case err != nil && s.next == nil:
 				run.fail(err)
 				return
-			case run.waiting > 0:
+			case err == nil && run.waiting > 0:
 				return
+			case err == nil:
+				continue // they were in memory all the same
 			}
-			continue // they were in memory all the same
+			// What comes before the bad page is the answer. The next request begins at that page.
 		}
 		next, err := s.rest()
 		if err != nil {
@@ -48,7 +57,26 @@ func (rd *reader) runRange(run *rangeRun) {
 			return
 		}
 		last := len(next) == 0
-		run.b.Client.Pairs(req, s.count, next, s.pairs)
+		from := req.Key
+		if s.reverse {
+			from = req.End
+		}
+		goesOn := s.stop == scanFull && rd.next != nil && s.reverse == rd.nextDown && bytes.Equal(from, rd.next)
+		if s.stop == scanFull {
+			rd.next, rd.nextDown = append(rd.next[:0], next...), s.reverse
+		}
+		if run.found != nil {
+			run.found(&s, next)
+			return
+		}
+		if req.Op == Scan {
+			run.b.Client.Scanned(req, s.count, s.stop != scanComplete, next, s.pairs)
+		} else {
+			run.b.Client.Pairs(req, s.count, next, s.pairs)
+		}
+		if goesOn { // after the answer: this may evict the page that next points into
+			rd.readAhead(v, &s)
+		}
 		rd.replies.answered(run.ref, StatusOK)
 		if run.answered != nil {
 			run.answered(last)
@@ -57,6 +85,37 @@ func (rd *reader) runRange(run *rangeRun) {
 	}
 }
 
+// readAhead requests the leaves that the next request needs if it continues after s. They are read
+// while the answer is on its way to the client.
+func (rd *reader) readAhead(v *view, s *scan) {
+	leaves := s.leaves + 2 // the next Range, too, begins and ends within a leaf
+	next := scan{
+		cache: rd.cache, start: s.start, end: s.end, adopt: true, reverse: s.reverse,
+		ahead: min(leaves, max(1, rd.cache.limit/readAheadShare)),
+	}
+	root := rd.cache.node(v.tree.root)
+	if root.height == 0 {
+		return
+	}
+	if s.reverse {
+		next.end = bytes.Clone(rd.next)
+		next.wantDown(root, next.below(root), nil, nil)
+	} else {
+		next.start = bytes.Clone(rd.next)
+		next.wantFrom(root, rd.cache.childFor(root, next.start), nil, nil)
+	}
+	for _, m := range next.missing {
+		if _, err := rd.pager.wantAt(v.tree.root, m.key, m.gap, waiter{other: noWaiter{}}); err != nil {
+			return // it will be met again, if it matters
+		}
+	}
+}
+
+// noWaiter stands for the waiter of pages that are read ahead.
+type noWaiter struct{}
+
+func (noWaiter) pageArrived(uint64, nodeID, error) {}
+
 func (run *rangeRun) fail(err error) {
 	run.replies.fail(run.ref, err)
 	if run.answered != nil {
@@ -64,10 +123,10 @@ func (run *rangeRun) fail(err error) {
 	}
 }
 
-// fetch asks for the page that s came to, and for those after it that it will come to.
+// fetch asks for the page at which s has stopped, and for those behind it that the rest needs.
 func (run *rangeRun) fetch(v *view, s *scan) error {
-	for _, key := range s.missing {
-		id, err := run.pager.want(v.tree.root, key, 0, waiter{other: run})
+	for _, m := range s.missing {
+		id, err := run.pager.wantAt(v.tree.root, m.key, m.gap, waiter{other: run})
 		switch {
 		case err != nil && run.waiting == 0:
 			return err
@@ -100,27 +159,58 @@ type scanStop uint8
 const (
 	scanRunning  scanStop = iota
 	scanComplete          // every pair up to the end is there
-	scanFull              // the limit was met: the rest begins at next
+	scanFull              // a limit was met: the rest begins at next
 	scanMissing           // a page is not in memory: the rest begins at next, or at start if that is nil
 )
 
-// scan gathers the pairs of one Range.
+// missing is a page that a scan needs and that is not in memory.
+type missing struct {
+	key []byte // one that the page is responsible for
+	gap gap
+}
+
+// scan gathers the pairs of one Range or Scan, or counts them.
 type scan struct {
-	cache   *cache
-	start   []byte // first key wanted
-	end     []byte // first key not wanted; empty for no end
-	adopt   bool   // it is on the tree's goroutine, and may look for pages that hints do not lead to
-	limit   int    // bytes of pairs
-	split   bool   // values go to values
-	overlay *memtable.Cursor
+	cache     *cache
+	start     []byte // first key wanted
+	end       []byte // first key not wanted; empty for no end
+	adopt     bool   // it is on the tree's goroutine, and may look for pages that hints do not lead to
+	limit     int    // bytes of pairs
+	maxPairs  int
+	work      int  // leaves, and changes of the memtables, that it may still pass
+	reverse   bool // from the end to the start
+	keysOnly  bool
+	countOnly bool
+	split     bool // values go to values
+	overlay   *memtable.Cursor
 
 	count   int
+	leaves  int    // that were taken
 	pairs   []byte // or keys alone
 	values  []byte
 	stop    scanStop
-	next    []byte   // everything before it is there; nil: nothing is
-	missing [][]byte // a key in each page that is wanted and not in memory
+	next    []byte // everything before it is there or, in reverse, everything from it on; nil: nothing is
+	missing []missing
+	spare   []uint32 // scratch: offsets in one leaf
+	ahead   int      // leaves that the rest may still need, once it has stopped at a missing one
 	touched uint64   // keeps loads that are only there to warm the caches from being optimised away
+}
+
+// newScan returns the scan that a request asks for. A Range may pass any number of leaves without
+// pairs, because its answer cannot say that it is cut short without one.
+func newScan(c *cache, q *Request) scan {
+	s := scan{cache: c, start: q.Key, end: q.End, limit: int(min(q.Max, MaxRangePairBytes)), maxPairs: math.MaxInt, work: math.MaxInt}
+	switch q.Op {
+	case Scan:
+		s.reverse, s.keysOnly, s.countOnly = q.Reverse, q.KeysOnly, q.CountOnly
+		s.work = maxScanWork
+		if q.Limit > 0 {
+			s.maxPairs = int(q.Limit)
+		}
+	case DeleteRange:
+		s.keysOnly, s.limit, s.work = true, MaxRangePairBytes, maxScanWork
+	}
+	return s
 }
 
 // run gathers what is wanted. overlay is scratch.
@@ -132,12 +222,21 @@ func (s *scan) run(v *view, overlay *memtable.Cursor) {
 	overlay.Reset()
 	for _, t := range v.tables {
 		end := t.Durable()
-		for !t.Sort(end, sortItems) {
+		for !t.Sort(end, rangeSortItems) {
 		}
-		overlay.Add(t, end, s.start)
+		if s.reverse {
+			overlay.AddDown(t, end, s.end)
+		} else {
+			overlay.Add(t, end, s.start)
+		}
 	}
 	s.overlay = overlay
-	s.walk(s.cache.node(v.tree.root), nil, nil)
+	root := s.cache.node(v.tree.root)
+	if s.reverse {
+		s.walkDown(root, nil, nil)
+	} else {
+		s.walk(root, nil, nil)
+	}
 }
 
 // walk gathers what is wanted from the subtree of nd, whose bounds are lo and hi. It returns false
@@ -153,6 +252,7 @@ func (s *scan) walk(nd *node, lo, hi []byte) bool {
 		if kid == nil {
 			s.stop = scanMissing
 			if s.adopt {
+				s.ahead = s.leavesLeft()
 				s.wantFrom(nd, i, lo, hi)
 			}
 			return false
@@ -164,6 +264,9 @@ func (s *scan) walk(nd *node, lo, hi []byte) bool {
 		}
 		kidLo, kidHi := c.kidBounds(nd, i, lo, hi)
 		if !s.walk(kid, kidLo, kidHi) {
+			if s.ahead > 0 {
+				s.wantFrom(nd, i+1, lo, hi)
+			}
 			return false
 		}
 		kid = next
@@ -190,9 +293,9 @@ func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
 	}
 	id := s.cache.child(nd, i)
 	if id == noNode {
-		w := page.Want{Lo: lo, Hi: hi}
+		w := wanted{Want: page.Want{Lo: lo, Hi: hi}}
 		s.cache.narrow(&w, nd, i)
-		id, _ = s.cache.adopt(nd, i, &w) // an error is met again when the page is asked for
+		id, _ = s.cache.adopt(nd, i, &w.Want) // an error is met again when the page is asked for
 	}
 	if id == noNode {
 		return nil
@@ -203,11 +306,16 @@ func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
 // takeLeaf takes the pairs of a leaf, and the changes that belong between them. It leaves in s.next
 // where a Range that ends here has to go on, and returns false when the scan has stopped.
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
-	if s.changesBefore(hi) {
+	switch {
+	case s.changesBefore(hi):
 		if !s.mergeLeaf(nd, hi) {
 			return false
 		}
-	} else if !s.copyLeaf(nd, hi) {
+	case s.countOnly:
+		if !s.countLeaf(nd, hi) {
+			return false
+		}
+	case !s.copyLeaf(nd, hi):
 		return false
 	}
 	// Everything up to the leaf's upper bound has been returned.
@@ -215,15 +323,30 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 		s.stop = scanComplete
 		return false
 	}
-	s.next = hi
+	return s.passed(hi)
+}
+
+// passed notes that everything up to the bound of a leaf is there. It returns false if the scan
+// stops there.
+func (s *scan) passed(bound []byte) bool {
+	s.next = bound
+	s.leaves++
+	s.work--
+	if s.count >= s.maxPairs || s.work <= 0 {
+		s.stop = scanFull
+		return false
+	}
 	return true
 }
 
-// rest returns where the next Range has to start: at the end, if this one is complete, and else
-// between start and end. The error says that the tree does not ascend, so that nobody is led in a
-// circle, or to an end that is none.
+// rest returns where the next request has to start: at the end, if this one is complete, and else
+// between start and end. In reverse it is where the next one has to end, at the start if this one
+// is complete. The error says that the tree does not ascend, so that nobody is led in a circle, or
+// to an end that is none.
 func (s *scan) rest() ([]byte, error) {
 	switch {
+	case s.stop == scanComplete && s.reverse:
+		return s.start, nil
 	case s.stop == scanComplete:
 		return s.end, nil
 	case s.stop == scanRunning,
@@ -244,6 +367,69 @@ func (s *scan) room(bytes int) bool {
 	return s.count == 0 || len(s.pairs)+len(s.values)+bytes <= s.limit
 }
 
+// roomFor reports whether one pair more is within the limits.
+func (s *scan) roomFor(key, value []byte) bool {
+	if s.keysOnly || s.countOnly {
+		return s.count < s.maxPairs && (s.countOnly || s.room(len(key)))
+	}
+	return s.count < s.maxPairs && s.room(len(key)+len(value))
+}
+
+// put adds a pair, given as key and value with their length bytes.
+func (s *scan) put(key, value []byte) {
+	s.count++
+	if s.countOnly {
+		return
+	}
+	s.pairs = append(s.pairs, key...)
+	switch {
+	case s.keysOnly:
+	case s.split:
+		s.values = append(s.values, value...)
+	default:
+		s.pairs = append(s.pairs, value...)
+	}
+}
+
+// passes reports whether the scan goes on past a change of key. If it does not, it has come to its
+// end or has done enough.
+func (s *scan) passes(key []byte) bool {
+	switch {
+	case s.reverse && bytes.Compare(key, s.start) < 0, !s.reverse && len(s.end) > 0 && bytes.Compare(key, s.end) >= 0:
+		s.stop = scanComplete
+		return false
+	case s.work <= 0:
+		if s.stop = scanFull; !s.reverse {
+			s.next = key
+		}
+		return false
+	}
+	s.work--
+	return true
+}
+
+// asStrings returns the key and the value of a change with their length bytes, in room.
+func (s *scan) asStrings(room []byte, ch memtable.Change) (key, value []byte) {
+	key = append(append(room, byte(len(ch.Key))), ch.Key...)
+	value = append(append(room[len(key):len(key)], byte(len(ch.Value))), ch.Value...)
+	return key, value
+}
+
+// countLeaf counts the pairs of a leaf. It returns false where the scan ends in it.
+func (s *scan) countLeaf(nd *node, hi []byte) bool {
+	i, end := s.first(nd), int(nd.keys)
+	if !s.whole(hi) && len(s.end) > 0 {
+		end, _ = s.cache.position(nd, s.end)
+	}
+	if n := s.maxPairs - s.count; end-i > n {
+		s.count += n
+		s.stop, s.next = scanFull, s.cache.key(nd, i+n)
+		return false
+	}
+	s.count += end - i
+	return true
+}
+
 // first returns the number of the first key of a leaf that is wanted.
 func (s *scan) first(nd *node) int {
 	if s.next != nil { // of the leaves after the first, all is wanted
@@ -257,15 +443,19 @@ func (s *scan) first(nd *node) int {
 func (s *scan) copyLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
-	if s.next != nil && s.split && s.whole(hi) {
-		if !s.room(int(nd.size)) {
+	if s.next != nil && s.split && s.count+int(nd.keys) <= s.maxPairs && s.whole(hi) {
+		switch fits := len(s.pairs)+len(s.values)+int(nd.size) <= s.limit; {
+		case fits:
+			s.pairs = append(s.pairs, p[nd.first:nd.second]...)
+			if !s.keysOnly {
+				s.values = append(s.values, p[nd.second:nd.size]...)
+			}
+			s.count += int(nd.keys)
+			return true
+		case s.count > 0:
 			s.stop = scanFull // s.next is where the leaf begins
 			return false
 		}
-		s.pairs = append(s.pairs, p[nd.first:nd.second]...)
-		s.values = append(s.values, p[nd.second:nd.size]...)
-		s.count += int(nd.keys)
-		return true
 	}
 	i := s.first(nd)
 	if i == int(nd.keys) {
@@ -289,22 +479,16 @@ func (s *scan) take(key, value []byte) bool {
 	case len(s.end) > 0 && bytes.Compare(key[1:], s.end) >= 0:
 		s.stop = scanComplete
 		return false
-	case !s.room(len(key) + len(value)):
+	case !s.roomFor(key, value):
 		s.stop, s.next = scanFull, key[1:]
 		return false
 	}
-	s.pairs = append(s.pairs, key...)
-	if s.split {
-		s.values = append(s.values, value...)
-	} else {
-		s.pairs = append(s.pairs, value...)
-	}
-	s.count++
+	s.put(key, value)
 	return true
 }
 
-// mergeLeaf takes the pairs of a leaf and the changes before hi, in the order of the keys. It returns
-// false where the scan ends among them.
+// mergeLeaf takes the pairs of a leaf and the changes before hi, in the order of the keys. It
+// returns false where the scan ends among them.
 func (s *scan) mergeLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
@@ -326,9 +510,12 @@ func (s *scan) mergeLeaf(nd *node, hi []byte) bool {
 			order = bytes.Compare(page.String(p, keyAt), s.overlay.Key())
 		}
 		if order >= 0 {
-			if ch := s.overlay.Change(); !ch.Deleted {
-				key := append(append(room[:0], byte(len(ch.Key))), ch.Key...)
-				value := append(append(room[len(key):len(key)], byte(len(ch.Value))), ch.Value...)
+			ch := s.overlay.Change()
+			if !s.passes(ch.Key) {
+				return false
+			}
+			if !ch.Deleted {
+				key, value := s.asStrings(room[:0], ch)
 				if !s.take(key, value) {
 					s.next = bytes.Clone(s.next)
 					return false
@@ -352,26 +539,59 @@ func (s *scan) whole(hi []byte) bool {
 	return hi != nil && (len(s.end) == 0 || bytes.Compare(hi, s.end) < 0)
 }
 
-// wantFrom notes that child i of nd, where the scan stands, is missing, and which of the children
-// after it the rest of the scan will need too, as far as that can be known.
+// leavesLeft guesses how many leaves the rest of the scan needs: they hold as much as those before
+// on the average or, where there were none, as much as they can.
+func (s *scan) leavesLeft() int {
+	left := max(1, s.cache.limit/readAheadShare)
+	if s.leaves > 0 && s.maxPairs < math.MaxInt {
+		left = min(left, 1+(s.maxPairs-s.count)/max(1, s.count/s.leaves))
+	}
+	if s.countOnly {
+		return min(left, s.work)
+	}
+	each := s.cache.blockSize
+	if s.leaves > 0 {
+		each = max(1, len(s.pairs)/s.leaves)
+	}
+	return min(left, 1+(s.limit-len(s.pairs))/each)
+}
+
+// wantFrom notes which pages are missing from child i of nd on, or from start on if that is further
+// right, as far as the rest of the scan needs them.
 func (s *scan) wantFrom(nd *node, i int, lo, hi []byte) {
-	c := s.cache
-	pages := 1
-	if nd.height == 1 {
-		pages = min(readAheadPages, 1+(s.limit-len(s.pairs))/c.blockSize)
-	}
-	key := s.start
-	if bytes.Compare(s.next, key) > 0 {
-		key = s.next
-	}
-	s.missing = append(s.missing, bytes.Clone(key)) // fetching may evict nd
-	for ; pages > 1 && i < int(nd.keys); pages-- {
-		key = c.key(nd, i) // where the next child begins
-		if len(s.end) > 0 && bytes.Compare(key, s.end) >= 0 {
+	for ; i <= int(nd.keys) && s.ahead > 0; i++ {
+		key, kidHi := s.cache.kidBounds(nd, i, lo, hi)
+		switch {
+		case len(s.missing) == 0 && s.stop == scanMissing: // it is where the scan has stopped
+			key = s.start
+			if bytes.Compare(s.next, key) > 0 {
+				key = s.next
+			}
+		case len(s.end) > 0 && bytes.Compare(key, s.end) >= 0:
+			s.ahead = 0
 			return
 		}
-		if i++; s.child(nd, i, lo, hi) == nil {
-			s.missing = append(s.missing, bytes.Clone(key))
+		s.wantKid(nd, i, key, kidHi, lo, hi)
+	}
+}
+
+// wantKid notes that child i of nd, which is responsible for key, is missing, or what is missing
+// below it. lo and hi are the bounds of nd, and kidHi is the upper one of the child.
+func (s *scan) wantKid(nd *node, i int, key, kidHi, lo, hi []byte) {
+	switch kid := s.child(nd, i, lo, hi); {
+	case kid == nil:
+		// Fetching may evict nd, and the key with it.
+		s.missing = append(s.missing, missing{bytes.Clone(key), gap{nd, nd.block, i}})
+		if nd.height > 1 {
+			s.ahead -= int(nd.keys) // the missing parent may have as many children as this one
+		} else {
+			s.ahead--
 		}
+	case kid.height == 0:
+		s.ahead--
+	case s.reverse:
+		s.wantDown(kid, s.below(kid), key, kidHi)
+	default:
+		s.wantFrom(kid, s.cache.childFor(kid, s.start), key, kidHi)
 	}
 }

@@ -10,9 +10,11 @@ import (
 	"pgregory.net/rapid"
 
 	"kivaloo/disk"
+	"kivaloo/wire/wiretest"
 )
 
-// TestRangeContract is what a Range answers when all pages are in memory: a to e and k to o, in one leaf or in two.
+// TestRangeContract is what a Range answers when all pages are in memory: a to e and k to o, in one
+// leaf or in two.
 func TestRangeContract(t *testing.T) {
 	for _, height := range []int{0, 1} {
 		h := newHarness(t, newMemStore(512), testConfig())
@@ -86,8 +88,8 @@ func TestRangeCap(t *testing.T) {
 	}
 }
 
-// TestRangeModel compares Ranges over random content with a map: with all pages in memory, when answers must
-// be as full as they may be, and with almost none.
+// TestRangeModel compares Ranges over random content with a map: with all pages in memory, when
+// answers must be as full as they may be, and with almost none.
 func TestRangeModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHarness(t, newMemStore(512), testConfig())
@@ -155,7 +157,8 @@ func wantFull(t tester, a *rangeAnswer, m model, q *Request) {
 	}
 }
 
-// TestRangeEmptyLeaves: leaves that have been emptied between full ones are still there, and passed over.
+// TestRangeEmptyLeaves: leaves that have been emptied between full ones are still there, and passed
+// over.
 func TestRangeEmptyLeaves(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	h.client.model = model{}
@@ -174,7 +177,7 @@ func TestRangeEmptyLeaves(t *testing.T) {
 	if empty == 0 {
 		t.Fatal("no leaf is empty")
 	}
-	keys := h.client.model.between("", "")
+	keys := wiretest.Model(h.client.model).Keys()
 	for max := uint32(0); max < 2000; max += 100 {
 		var all []string
 		for start := ""; ; {
@@ -218,8 +221,61 @@ func TestRangeReadsAhead(t *testing.T) {
 	}
 }
 
-// TestReadsAreBounded: requests that wait for pages are started only as long as the pages they may bring in are
-// a quarter of the cache.
+// TestScanReadsAhead: of Ranges that follow each other, most find what they need in memory. The
+// others come to a parent that has to be read first.
+func TestScanReadsAhead(t *testing.T) {
+	warm := newHarness(t, newMemStore(512), testConfig())
+	for i := 0; i < 4000; i += 100 {
+		warm.do(sets(i, 100, "some value")...)
+	}
+	h := newHarness(t, warm.store, testConfig())
+	start, n, waits := "", 0, 0
+	for ; ; n++ {
+		h.step(nil, Request{Op: Range, Key: []byte(start), Max: 2000})
+		if h.client.pairs[h.nextID].keys == nil {
+			waits++
+		}
+		h.settle()
+		a := h.client.pairs[h.nextID]
+		if start = a.next; start == "" {
+			break
+		}
+	}
+	if waits > n/2 || n < 20 {
+		t.Errorf("%d of %d Ranges had to wait", waits, n)
+	}
+}
+
+// TestRangeReadsAheadOverParents: a long Range asks for leaves of several parents at once. Each
+// round of reads is a wait for the disk, and for whatever else the tree does meanwhile.
+func TestRangeReadsAheadOverParents(t *testing.T) {
+	warm := newHarness(t, newMemStore(512), testConfig())
+	for i := 0; i < 10_000; i += 100 {
+		warm.do(sets(i, 100, "some value")...)
+	}
+	cfg := testConfig()
+	cfg.CachePages = 1 << 14
+	h := newHarness(t, warm.store, cfg)
+	height := h.tree.view.tree.height
+	h.step(nil, Request{Op: Range, Max: 100_000})
+	rounds := 0
+	for ; h.client.pairs[h.nextID].keys == nil; rounds++ {
+		for n := len(h.held); n > 0; n-- {
+			h.finish(0)
+		}
+	}
+	a := h.client.pairs[h.nextID]
+	if want := 100_000 / 18; len(a.keys) != want {
+		t.Errorf("%d pairs, want %d", len(a.keys), want)
+	}
+	// One for each level below the root, and one for what was guessed too low.
+	if rounds > height+1 || height < 2 {
+		t.Errorf("%d rounds of reads, height %d", rounds, height)
+	}
+}
+
+// TestReadsAreBounded: requests that wait for pages are started only as long as the pages they may
+// bring in are a quarter of the cache.
 func TestReadsAreBounded(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	for i := 0; i < 5000; i += 100 {
@@ -259,5 +315,38 @@ func TestSharedReads(t *testing.T) {
 	}
 	if len(h.client.answered) != 5 || len(h.client.failed) > 0 {
 		t.Errorf("answers to %v, failed: %v", h.client.answered, h.client.failed)
+	}
+}
+
+// TestScanLargerThanCache: Ranges that follow each other return each pair once, in order, while
+// reading ahead evicts pages.
+func TestScanLargerThanCache(t *testing.T) {
+	warm := newHarness(t, newMemStore(512), testConfig())
+	const n = 60_000
+	for i := 0; i < n; i += 500 {
+		warm.do(sets(i, 500, "some value")...)
+	}
+	h := newHarness(t, warm.store, testConfig())
+	for _, max := range []uint32{500, 3000, 50_000} {
+		start, got := "", 0
+		for {
+			h.do(Request{Op: Range, Key: []byte(start), Max: max})
+			a := h.client.pairs[h.nextID]
+			for _, key := range a.keys {
+				if want := fmt.Sprintf("%06d", got); key != want {
+					t.Fatalf("limit %d: %q comes where %q should", max, key, want)
+				}
+				got++
+			}
+			if start = a.next; start == "" {
+				break
+			}
+			if want := fmt.Sprintf("%06d", got); start > want || len(a.keys) == 0 {
+				t.Fatalf("limit %d: it goes on at %q, not at %q", max, start, want)
+			}
+		}
+		if got != n {
+			t.Errorf("limit %d: %d pairs of %d", max, got, n)
+		}
 	}
 }

@@ -3,27 +3,29 @@ package tree
 import (
 	"iter"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"kivaloo/tree/memtable"
 )
 
 // Readers lets any goroutine read pages that are in memory, without asking the tree's.
 //
-// No page and no change that a reader can see ever changes. All that is needed is to keep the memory
-// from being used for something else while somebody looks at it. Time is counted in epochs. A reader
-// notes in a slot the epoch in which it came, and clears that when it leaves; it must not keep
-// anything that it has seen. What the tree has freed is used again when all who came in the epoch in
-// which it was freed, or before, have left:
+// No page and no change that a reader can see ever changes. All that is needed is to keep the
+// memory from being used for something else while somebody looks at it. Time is counted in epochs.
+// A reader notes in a slot the epoch in which it came, and clears that when it leaves; it must not
+// keep anything that it has seen. What the tree has freed is used again when all who came in the
+// epoch in which it was freed, or before, have left:
 //
 //	reader   slot = epoch          view, child, child ...      slot = 0
 //	tree           publish view 8; free old frames (epoch 41)  -> limbo; epoch 42; any slot <= 41? ... use again
 //
 // Whoever comes after the tree has looked at the slots comes after the freeing too: it finds a view
-// in which the frame does not occur, or, by a child hint, a frame that is no longer the page of that
-// block.
+// in which the frame does not occur, or, by a child hint, a frame that is no longer the page of
+// that block.
 //
 // Invariants:
 //  1. view is what is committed; the root of its tree is in memory.
@@ -37,6 +39,8 @@ type Readers struct {
 	slots  [readerSlots]readerSlot
 	free   sync.Pool     // of *place
 	next   atomic.Uint32 // slot that the next place begins with
+
+	metrics atomic.Pointer[Metrics] // nil: nothing is measured
 }
 
 // readerSlot is the place of one reader, alone on its cache lines.
@@ -46,7 +50,8 @@ type readerSlot struct {
 	_       [112]byte
 }
 
-// place is what a goroutine on this processor reads with: where it best looks for a slot, and scratch.
+// place is what a goroutine on this processor reads with: where it best looks for a slot, and
+// scratch.
 type place struct {
 	start   int
 	overlay memtable.Cursor
@@ -58,6 +63,7 @@ func (t *Tree) Readers() *Readers {
 	r := &Readers{cache: t.cache}
 	r.epoch.Store(1)
 	r.free.New = func() any { return &place{start: int(r.next.Add(1)) % readerSlots} }
+	r.metrics.Store(t.metrics)
 	t.cache.readers = r
 	t.publishView()
 	return r
@@ -93,6 +99,7 @@ type reading struct {
 // enter begins to read. It returns false when there are too many readers at this moment, or no more
 // are let in.
 func (r *Readers) enter() (reading, bool) {
+	letOthersRun()
 	p := r.free.Get().(*place)
 	for i := range readerSlots {
 		n := (p.start + i) % readerSlots
@@ -115,9 +122,19 @@ func (r *Readers) leave(in reading) {
 	in.place.overlay.Reset()
 	in.slot.since.Store(0)
 	r.free.Put(in.place)
+	letOthersRun()
 }
 
-// seen returns what a reader sees, which has entered; nil if it is a snapshot that has been released.
+// letOthersRun is called just outside of a stay. In test builds it sometimes waits there, so that the
+// tree reuses memory meanwhile: a reader that looks at memory outside of its stay is found.
+func letOthersRun() {
+	if invariants && rand.IntN(64) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// seen returns what a reader sees, which has entered; nil if it is a snapshot that has been
+// released.
 func (r *Readers) seen(at *Snapshot) *view {
 	if at == nil {
 		return r.view.Load()
@@ -125,9 +142,9 @@ func (r *Readers) seen(at *Snapshot) *view {
 	return at.view.Load()
 }
 
-// Get appends the value of key to dst, as it is committed or, if at is not nil, in a snapshot. ok is
-// false if the tree has to be asked: a page is not in memory, or the snapshot has been released. It
-// may be called from any goroutine.
+// Get appends the value of key to dst, as it is committed or, if at is not nil, in a snapshot. ok
+// is false if the tree has to be asked: a page is not in memory, or the snapshot has been released.
+// It may be called from any goroutine.
 func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bool) {
 	in, ok := r.enter()
 	if !ok {
@@ -159,6 +176,15 @@ func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bo
 	return append(dst, value...), found, true
 }
 
+// Count adds Gets that were answered without the tree to its Metrics.
+func (r *Readers) Count(found, absent int) {
+	if m := r.metrics.Load(); m != nil {
+		m.requests[Get][StatusOK].Add(uint64(found))
+		m.requests[Get][StatusNotDone].Add(uint64(absent))
+		m.hits.Add(uint64(found + absent))
+	}
+}
+
 // peek returns child i of a parent, if a hint leads to its page. It touches the index of the child,
 // so that what a search will need of it comes all at once.
 func (c *cache) peek(nd *node, i int, touched *uint64) *node {
@@ -176,47 +202,55 @@ func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 	return kid
 }
 
-// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf, each
-// a byte of length and the bytes.
+// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf,
+// each a byte of length and the bytes.
 type Piece struct {
 	Keys, Values []byte
+	N            int    // pairs
 	Last         bool   // there is no more
-	Next         []byte // where the rest begins, unless Last
+	Next         []byte // where the rest begins or, in reverse, ends, unless Last
 }
 
-// Range puts pairs from start on, and before end if that is not empty, into p, whose memory it uses.
-// It stops after limit bytes, but not before the first pair, and where a page is not in memory. It
-// returns false if there is nothing new, and the tree has to be asked: then Last and Next are as they
-// were. Otherwise it is like Get. start may be p.Next.
-func (r *Readers) Range(at *Snapshot, p *Piece, start, end []byte, limit int) bool {
+// Scan puts what q, a Scan, asks for into p, whose memory it uses. It stops after q.Max bytes, but
+// not before the first pair, and where a page is not in memory. It returns false if there is
+// nothing new, and the tree has to be asked: then Last and Next are as they were. Otherwise it is
+// like Get. q.Key or q.End may be p.Next.
+func (r *Readers) Scan(q *Request, p *Piece) bool {
 	in, ok := r.enter()
 	if !ok {
 		return false
 	}
 	defer r.leave(in)
-	v := r.seen(at)
+	v := r.seen(q.At)
 	if v == nil {
 		return false
 	}
-	s := scan{cache: r.cache, start: start, end: end, limit: limit, split: true, pairs: p.Keys[:0], values: p.Values[:0]}
+	s := newScan(r.cache, q)
+	s.split, s.pairs, s.values = true, p.Keys[:0], p.Values[:0]
 	s.run(v, &in.place.overlay)
 	p.Keys, p.Values = s.pairs, s.values
 	next, err := s.rest()
 	if err != nil || s.stop == scanMissing && s.next == nil {
 		return false // the tree fetches the page, and says what is wrong
 	}
-	p.Last = s.stop == scanComplete
-	p.Next = append(p.Next[:0], next...) // the last look at start
+	p.N, p.Last = s.count, s.stop == scanComplete
+	p.Next = append(p.Next[:0], next...) // the last look at the bounds
 	return true
 }
 
-// All returns the pairs of p.
+// All returns the pairs of p in the order of the Scan. If that was for keys only, the values are
+// nil.
 func (p *Piece) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		keys, values := p.Keys, p.Values
 		for k, v := 0, 0; k < len(keys); {
-			keyEnd, valueEnd := k+1+int(keys[k]), v+1+int(values[v])
-			if !yield(keys[k+1:keyEnd:keyEnd], values[v+1:valueEnd:valueEnd]) {
+			keyEnd, valueEnd := k+1+int(keys[k]), v
+			var value []byte
+			if v < len(values) {
+				valueEnd += 1 + int(values[v])
+				value = values[v+1 : valueEnd : valueEnd]
+			}
+			if !yield(keys[k+1:keyEnd:keyEnd], value) {
 				return
 			}
 			k, v = keyEnd, valueEnd

@@ -1,321 +1,241 @@
 package tree
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"log/slog"
 	"slices"
-	"time"
 
 	"kivaloo/disk"
 	"kivaloo/tree/journal"
-	"kivaloo/tree/memtable"
-	"kivaloo/tree/page"
 )
 
-// Open opens the tree in a store. It finds the last root, checks that the append of the root is whole,
-// and replays the commits that its tree lacks into a memtable. It reads no other page and writes
-// nothing, but an empty tree if the store is empty. The caller closes the store.
-func Open(store disk.Store, cfg Config) (*Tree, error) {
-	o, err := look(store, cfg)
+// Recovery finds the tail of a store: the last root, and the commits of the journal that its tree
+// lacks. Every append ends in the last piece of a commit or in a root, and says where the append
+// before ended:
+//
+//	[pages seal record ROOT] <-- [commit 7] <-- [commit 8] <-- [pages seal record ROOT | commit 9] <-- [commit 10] [torn]
+//	                                                                  lacks 8 and later
+//	 1. lastAppend, from the end of the store:                                                             <--|
+//	 2. walkBack, to the last root and the first commit that it lacks:    <----|<------------|<------------|
+//	 3. replay of 8, 9 and 10 into a memtable (replay.go)
+//
+// An append begins only after the store acknowledged the one before it. So at most one append can
+// be torn, the last one, and it was never acknowledged. All earlier ones were acknowledged, and
+// must be intact. Why each step is right:
+//
+//   - 1 skips blocks only if they can be the remains of one torn append. A power cut loses sectors.
+//     It does not flip a bit or move a whole block: that is damage. Journal blocks and seals name
+//     the append before theirs. It is damage too if one of the skipped ones names an append that is
+//     not the one that is taken.
+//   - 2 visits only appends that a later append names as its previous one. Such an append was
+//     acknowledged, so if it cannot be read it is damaged. Commit numbers have no gaps, so no
+//     append in between can be missing.
+//   - With a journal a root may be skipped, because the tree before it and the journal hold the
+//     same changes. If blocks of that tree have been freed, the later root was durable, and is
+//     taken although it is damaged.
+//   - Recovery writes nothing, so a crash during recovery changes nothing.
+//
+// wholeappend.go says whether an append is whole.
+
+// Root is the root page of a tree in a store, with the tail behind it.
+type Root struct {
+	Block   uint64
+	Oldest  uint64 // lowest block of any leaf
+	Nodes   uint64 // pages of the tree
+	Height  int
+	Partial bool // the journal holds changes that the tree does not
+	Page    []byte
+
+	// Skipped lists the blocks after the last whole append that FindRoot skipped. A crash can leave
+	// such blocks, a clean stop does not.
+	Skipped []Fault
+
+	alone    bool             // the root is the whole tree, and may be the first block of the store
+	newest   uint64           // its newest child; its own block if it has none
+	recorded bool             // there is a flush record before it
+	pages    sealed           // its append, as the flush record describes it
+	id       uint64           // that its flush record or its seal gives it; 0: none
+	start    start            // where the journal has the first commit that the tree lacks
+	previous uint64           // last block of the append before, if recorded
+	commits  []journal.Commit // that the tree lacks, in order
+	last     uint64           // last block that belongs to anything
+	lastSeq  uint64           // of the last commit; 0 if there is none
+	doubtful disk.Stretch     // blocks of its append, which does not fit its seal
+}
+
+// appendAt is an append, as described by its last block.
+type appendAt struct {
+	last     uint64
+	previous uint64 // last block of the append before; noBlock: not known, or there is none
+	commit   journal.Commit
+	root     Root // a Page of nil: there is none
+}
+
+// FindRoot returns the last whole root, and the places of the commits that its tree lacks. It logs
+// the blocks that it skips. An error that wraps disk.ErrCorrupt means that an acknowledged block is
+// damaged or missing.
+func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
+	if store.Info().Last == disk.NoBlock {
+		return Root{}, errNoRoot
+	}
+	r := &recovery{store: store, blocks: newBlockReader(store), log: log}
+	end, err := r.lastAppend()
 	if err != nil {
-		return nil, err
+		return Root{}, err
 	}
-	return o.open(store)
+	root, err := r.walkBack(end)
+	if err != nil {
+		return Root{}, err
+	}
+	root.Skipped = r.skipped
+	for _, f := range r.skipped {
+		log.Warn("skipped a block after the last whole append", "block", f.Block, "why", f.Err)
+	}
+	return root, nil
 }
 
-// opening is the state that a tree starts from.
-type opening struct {
-	cfg   Config // with every default filled in
-	root  Root
-	fresh bool // there is no root, because nothing was ever stored
+// recovery is the search for the tail of a store.
+type recovery struct {
+	blocks  *blockReader
+	store   disk.Store
+	log     *slog.Logger
+	skipped []Fault // skipped blocks, from the end of the store backwards
+	claims  []claim // what journal blocks and seals among them say of the append before theirs
+	payload []byte  // scratch
 }
 
-// look finds the root of a store. It changes nothing.
-func look(store disk.Store, cfg Config) (opening, error) {
-	o := opening{}
-	info := store.Info()
-	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
-		return o, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
-	}
-	if info.Next >= maxBlock {
-		return o, fmt.Errorf("%w: next block is %d", disk.ErrCorrupt, info.Next)
-	}
-	var err error
-	if o.cfg, err = cfg.withDefaults(info.BlockSize); err != nil {
-		return o, err
-	}
-	if o.cfg.StorageCost == 0 {
-		o.cfg.MaxSpread = 0 // no cleaning means none
-	}
-	o.root, err = FindRoot(store, o.cfg.Log)
-	if !errors.Is(err, errNoRoot) {
-		return o, err
-	}
-	if info.Next > 0 {
-		if blank, blankErr := isBlank(store); blankErr != nil || !blank || !cfg.AdoptBlank {
-			return o, cmp.Or(blankErr, err)
+// lastAppend returns the last append that is whole.
+func (r *recovery) lastAppend() (appendAt, error) {
+	gap := 0          // block numbers in a row that have no block
+	var held appendAt // the newest one with a readable root, although its tree is not whole
+	var heldWhy error
+	for at := r.store.Info().Last; ; at-- {
+		claims := len(r.claims)
+		a, err := r.appendEndingIn(at, mayBeTorn)
+		var torn *tornError
+		isTorn, missing := errors.As(err, &torn), errors.Is(err, errNoBlock)
+		if gap++; isTorn || !missing {
+			gap = 0
+		}
+		switch {
+		case err == nil:
+			r.claims = r.claims[:claims]
+			return a, r.checkClaims(&a)
+		case isTorn && torn.previous != noBlock:
+			return r.beforeTorn(a, torn)
+		case isTorn && torn.root != nil && held.root.Page != nil && r.isGone(torn.root.Oldest):
+			r.skipped = nil
+			err := r.takeDamaged(&held.root, fmt.Errorf("%w, and the tree before it has been freed", heldWhy))
+			return held, err
+		case isTorn:
+			if torn.root != nil && held.root.Page == nil && !r.isGone(torn.root.Oldest) {
+				held, heldWhy = a, err
+			}
+			r.skip(at, torn.err)
+		case missing && gap > maxScanGap:
+			return a, r.noRoot()
+		case missing:
+		case errors.Is(err, errNotRoot): // of an append that was cut short
+			if len(r.skipped) == 0 { // else the log has named that append
+				r.skip(at, fmt.Errorf("%w: the root behind it is missing", err))
+			}
+		case wasWritten(err):
+			return a, nameBlock(at, err)
+		case !errors.Is(err, disk.ErrCorrupt):
+			return a, fmt.Errorf("look for the last append: %w", err)
+		default:
+			r.skip(at, err)
+		}
+		if at == 0 {
+			return a, r.noRoot()
 		}
 	}
-	if o.cfg.ReadOnly {
-		return o, err
-	}
-	o.fresh = true
-	return o, nil
 }
 
-// open makes the tree that starts from o.
-func (o *opening) open(store disk.Store) (*Tree, error) {
-	root := o.root
-	if o.fresh {
-		var err error
-		if root, err = createRoot(store); err != nil {
-			return nil, err
-		}
+// beforeTorn returns the append before a torn one, or the torn one if it was durable.
+func (r *recovery) beforeTorn(a appendAt, torn *tornError) (appendAt, error) {
+	if r.wasDurable(torn.root, torn.previous) {
+		err := r.takeDamaged(&a.root, torn.err)
+		return a, err
 	}
-	t, err := newTree(o.cfg, store.Info(), root)
+	before, err := r.appendEndingIn(torn.previous, mayBeTorn)
 	if err != nil {
-		return nil, err
+		return a, r.unreachable(torn.previous, a.last, err)
 	}
-	if err := t.replay(store, root.commits); err != nil {
-		t.Close()
-		return nil, fmt.Errorf("replay the journal: %w", err)
-	}
-	return t, nil
+	r.skip(a.last, torn.err)
+	return before, nil
 }
 
-// createRoot writes the first page of a store that has none.
-func createRoot(store disk.Store) (Root, error) {
-	info := store.Info()
-	root := page.EmptyRoot(info.BlockSize) // all of it is in one sector
-	pages := [][]byte{root}
-	if info.Next > 0 && page.Sealed(info.BlockSize) {
-		// Behind blocks of zeros it would be taken for a part of the append that left them.
-		pages = [][]byte{make([]byte, info.BlockSize), root}
-		page.PutSeal(pages, 0, info.Next)
-	}
-	_, ok, err := disk.AppendPages(store, info.Next, pages)
-	switch {
-	case err != nil:
-		return Root{}, fmt.Errorf("write the first page: %w", err)
-	case !ok:
-		return Root{}, errors.New("write the first page: refused: something else writes to the store")
-	}
-	at := info.Next + uint64(len(pages)) - 1
-	r, err := readRoot(at, root)
-	r.start = start{seq: 1, block: at + 1}
-	return r, err
-}
-
-// isBlank reports whether a store has only a few blocks, all zeros. Power cuts during the first append,
-// of one page, can leave these. Nothing was ever acknowledged in such a store.
-func isBlank(store disk.Store) (bool, error) {
-	info := store.Info()
-	if info.Next > maxBlankBlocks {
-		return false, nil
-	}
-	p := make([]byte, info.BlockSize)
-	for n := range info.Next {
-		ok, err := disk.ReadBlock(store, n, p)
+// walkBack goes from the last append back to the last root, and on to the first commit that its
+// tree lacks.
+func (r *recovery) walkBack(end appendAt) (Root, error) {
+	var root Root
+	var commits []journal.Commit // the newest first
+	for a := end; ; {
+		if c := a.commit; c.Pieces > 0 {
+			if n := len(commits); n > 0 && commits[n-1].Seq != c.Seq+1 {
+				return root, &BlockError{c.Block, fmt.Errorf("%w: commit %d comes before commit %d", disk.ErrCorrupt, c.Seq, commits[n-1].Seq)}
+			}
+			commits = append(commits, c)
+		}
+		if root.Page == nil {
+			root = a.root
+		}
+		if root.Page != nil && !root.lacksBefore(commits) {
+			break
+		}
+		if a.previous == noBlock {
+			return root, r.noRoot()
+		}
+		known := acknowledged
+		if root.Page != nil {
+			known = commitNeeded
+		}
+		before, err := r.appendEndingIn(a.previous, known)
+		var torn *tornError
+		if errors.As(err, &torn) && torn.root != nil {
+			err = r.skipRoot(&before, torn)
+		}
 		if err != nil {
-			return false, fmt.Errorf("read block %d: %w", n, err)
+			return root, r.unreachable(a.previous, a.last, err)
 		}
-		if !ok || !page.AllZero(p) {
-			return false, nil
-		}
+		a = before
 	}
-	return true, nil
+	slices.Reverse(commits)
+	root.last = end.last
+	return root, root.putCommits(commits)
 }
 
-// newTree returns the tree of a root.
-func newTree(cfg Config, info disk.Info, root Root) (*Tree, error) {
-	c, err := newCache(info.BlockSize, cfg.CachePages)
-	if err != nil {
-		return nil, err
-	}
-	t := &Tree{cfg: cfg, cache: c, faults: make(map[uint64]bool), leases: make(map[uint64]*lease), seed: maphash.MakeSeed()}
-	t.pager = pager{cache: c, submit: t.submit, fault: t.fault}
-	t.reader = reader{cache: c, pager: &t.pager, replies: &t.replies, view: &t.view}
-	t.writer = writer{t: t, head: noBlock}
-	t.flush.t = t
-	t.clean = cleaner{t: t, marked: make(map[uint64]bool), lost: make(map[uint64]time.Duration)}
-	if cfg.ReadOnly {
-		t.refusal = ErrReadOnly
-	}
-	if t.view.tree, err = c.addRoot(root); err != nil {
-		c.close()
-		return nil, err
-	}
-	table, err := memtable.New(t.memtableBytes(), t.seed)
-	if err != nil {
-		c.close()
-		return nil, err
-	}
-	t.view.tables = []*memtable.Table{table}
-	a := &t.appends
-	a.starts, a.durable = []start{{}}, root.start
-	a.next, a.last, a.seq = info.Next, root.last, root.lastSeq
-	t.rootID = cmp.Or(root.id, newRootID())
-	if root.recorded {
-		t.beforeRoot++
-		if page.Sealed(info.BlockSize) {
-			t.beforeRoot++
-		}
-	}
-	t.clean.changed, t.clean.flushes = info.Next, [2]uint64{info.Next, 0}
-	a.clean = info.Next == root.Block+1 && !root.Partial
-	if info.Last != disk.NoBlock && info.Next != info.Last+1 {
-		t.clean.disable()
-	} else {
-		t.clean.used = a.next - t.oldestOfRestart()
-	}
-	t.limitCache()
-	return t, nil
+// lacksBefore reports whether the tree lacks commits from before its root that are not among
+// commits, the newest first.
+func (r *Root) lacksBefore(commits []journal.Commit) bool {
+	n := len(commits)
+	return r.Partial && r.start.block < r.Block && (n == 0 || commits[n-1].Seq > r.start.seq)
 }
 
-// addRoot puts the root of a tree into the cache, pinned.
-func (c *cache) addRoot(root Root) (version, error) {
-	l, err := page.Parse(root.Page)
-	if err != nil {
-		return version{}, err
+// putCommits stores in r the commits that the tree lacks. The first of them must be the one that
+// the flush record names.
+func (r *Root) putCommits(commits []journal.Commit) error {
+	// The first commit came right after it. If its number is that of a root without a flush record,
+	// the start before it could not read the record. Earlier versions began at 1.
+	if len(commits) > 0 && (r.alone || !r.Partial && commits[0].Block > r.Block && (commits[0].Seq == 1 || commits[0].Seq == firstAfter(r.Block))) {
+		r.start = start{seq: commits[0].Seq, block: commits[0].Block}
 	}
-	id, nd, err := c.alloc(l.Height)
-	if err != nil {
-		return version{}, err
+	if !r.recorded && len(commits) > 0 && commits[0].Seq != r.start.seq && r.Block > 0 {
+		return &BlockError{r.Block - 1, fmt.Errorf("%w: it is not the flush record that the root at block %d has to have, for commit %d is not the first one there was",
+			disk.ErrCorrupt, r.Block, commits[0].Seq)}
 	}
-	copy(c.page(nd), root.Page)
-	c.index(nd, l)
-	nd.oldest, nd.state, nd.pins = root.Oldest, frameClean, 1
-	nd.bounds = boundsHash(nil, nil)
-	nd.setBlock(root.Block)
-	c.table[nd.block] = id
-	return version{root: id, nodes: l.Nodes, height: l.Height}, nil
-}
-
-// replay puts the records of commits into the newest memtable. All of them were acknowledged.
-func (t *Tree) replay(store disk.Store, commits []commitAt) error {
-	if len(commits) == 0 {
+	r.commits = slices.DeleteFunc(commits, func(c journal.Commit) bool { return c.Seq < r.start.seq })
+	r.lastSeq = r.start.seq - 1
+	if len(r.commits) == 0 {
 		return nil
 	}
-	a, active := &t.appends, t.active()
-	changes := 0
-	err := readCommits(context.Background(), store, commits, func(r journal.Record) error {
-		changes++
-		if r.Deleted {
-			return active.Delete(active.Hash(r.Key), r.Key)
-		}
-		return active.Set(active.Hash(r.Key), r.Key, r.Value)
-	})
-	if err != nil {
-		return err
-	}
-	active.Append()
-	active.Commit()
-	a.starts[0] = start{seq: commits[0].seq, block: commits[0].block}
-	a.durable = a.starts[0]
-	for _, c := range commits {
-		a.blocks += c.pieces
-	}
-	t.limitCache()
-	t.cfg.Log.Debug("replayed the journal", "commits", len(commits), "changes", changes, "blocks", a.blocks)
-	if !t.logs() && !t.cfg.ReadOnly {
-		return t.freezeRecovered()
+	first := r.commits[0]
+	r.lastSeq = r.commits[len(r.commits)-1].Seq
+	if first.Seq != r.start.seq || r.lacksBefore(nil) && first.Block != r.start.block {
+		return &BlockError{first.Block, fmt.Errorf("%w: the tree of block %d lacks commit %d, but the first commit there is, is %d",
+			disk.ErrCorrupt, r.Block, r.start.seq, first.Seq)}
 	}
 	return nil
-}
-
-// freezeRecovered flushes the replayed changes before the first commit. Commits without a journal write
-// roots without a flush record, so no journal may be left to replay.
-func (t *Tree) freezeRecovered() error {
-	table, err := memtable.New(t.memtableBytes(), t.seed)
-	if err != nil {
-		return err
-	}
-	t.active().Freeze()
-	t.view.tables = slices.Insert(t.view.tables, 0, table)
-	t.appends.starts = slices.Insert(t.appends.starts, 0, start{})
-	return nil
-}
-
-// readCommits calls f with each record of commits, in order, until ctx is done.
-func readCommits(ctx context.Context, store disk.Store, commits []commitAt, f func(journal.Record) error) error {
-	w := newWindow(store)
-	w.resize(scanWindow)
-	var payload []byte
-	for len(commits) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		// Commits that follow each other are read together.
-		n, blocks := 1, commits[0].pieces
-		for n < len(commits) && commits[n].block == commits[0].block+blocks && blocks < scanWindow {
-			blocks += commits[n].pieces
-			n++
-		}
-		run := commits[:n]
-		at, have := commits[0].block, 0
-		for _, c := range run {
-			payload = payload[:0]
-			for piece := range c.pieces {
-				block := c.block + piece
-				if block >= at+uint64(have) {
-					at = block
-					have = int(min(uint64(len(w.ops)), commits[0].block+blocks-block))
-					w.read(at, have)
-				}
-				op := &w.ops[block-at]
-				if op.Err != nil {
-					return fmt.Errorf("block %d: %w", block, op.Err)
-				}
-				b, err := journal.ParseAt(block, op.Buf)
-				if err == nil && (!op.OK || b.Kind != journal.Piece || b.Seq != c.seq || b.Piece != uint32(piece)) {
-					err = fmt.Errorf("%w: not piece %d of commit %d", disk.ErrCorrupt, piece+1, c.seq)
-				}
-				if err != nil {
-					return &BlockError{block, err}
-				}
-				payload = append(payload, b.Payload...)
-			}
-			for rest := payload; len(rest) > 0; {
-				r, after, err := journal.Next(rest)
-				if err == nil {
-					err = f(r)
-				}
-				if err != nil {
-					return fmt.Errorf("commit %d, block %d: %w", c.seq, c.block, err)
-				}
-				rest = after
-			}
-		}
-		commits = commits[n:]
-	}
-	return nil
-}
-
-// Journal describes the commits that the tree of the last root lacks.
-type Journal struct {
-	From    uint64 // the first block that is to be replayed
-	Commits int    // that the tree of the root lacks
-	Changes int    // in them
-	Blocks  uint64 // that they take
-	Cut     int    // blocks of an append that was cut short, and never acknowledged
-	Behind  uint64 // blocks behind the root
-	Kept    bool   // the last writer kept a journal
-}
-
-// CheckJournal reads the commits that an opening would replay on the tree of root, which FindRoot has
-// found. It changes nothing.
-func CheckJournal(ctx context.Context, store disk.Store, root Root) (Journal, error) {
-	j := Journal{From: root.start.block, Commits: len(root.commits), Cut: len(root.Skipped),
-		Behind: store.Info().Next - root.Block - 1, Kept: root.recorded || len(root.commits) > 0}
-	for _, c := range root.commits {
-		j.Blocks += c.pieces
-	}
-	err := readCommits(ctx, store, root.commits, func(journal.Record) error {
-		j.Changes++
-		return nil
-	})
-	return j, err
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
+	"kivaloo/tree/page"
 )
 
 // commitLog is a store and what its tree held after each append.
@@ -67,7 +69,8 @@ func (l *commitLog) start(i int) uint64 {
 	return l.ends[i-1]
 }
 
-// holdsAt opens a store and fails the test unless it holds what was there after append i. It returns a harness on it.
+// holdsAt opens a store and fails the test unless it holds what was there after append i. It
+// returns a harness on it.
 func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
 	t.Helper()
 	h := newHarness(t, s, testConfig())
@@ -79,8 +82,8 @@ func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
 	return h
 }
 
-// TestCutAnywhere cuts a store off between any two blocks: what is left is all commits that are there as a
-// whole.
+// TestCutAnywhere cuts a store off between any two blocks: what is left is all commits that are
+// there as a whole.
 func TestCutAnywhere(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(1, 0)), 25)
 	last := -1
@@ -100,9 +103,9 @@ func TestCutAnywhere(t *testing.T) {
 	}
 }
 
-// tear makes of the last append, which starts at block from, what a power cut in the middle of it could: some
-// pages are there, others are zero or rubbish. Not a part of a page: a disk writes all of 512 bytes or nothing. It
-// reports whether any was damaged.
+// tear makes of the last append, which starts at block from, what a power cut in the middle of it
+// could: some pages are there, others are zero or rubbish. Not a part of a page: a disk writes all
+// of 512 bytes or nothing. It reports whether any was damaged.
 func tear(rng *rand.Rand, s *memStore, from uint64) (torn bool) {
 	odds := 1 + rng.IntN(10)
 	for b := from; b < s.next(); b++ {
@@ -125,8 +128,8 @@ func tear(rng *rand.Rand, s *memStore, from uint64) (torn bool) {
 	return torn
 }
 
-// TestTornAppend: whatever a crash makes of the last append, it has happened as a whole or not at all. The
-// same is true of the next one.
+// TestTornAppend: whatever a crash makes of the last append, it has happened as a whole or not at
+// all. The same is true of the next one.
 func TestTornAppend(t *testing.T) {
 	whole, before := 0, 0
 	for seed := range torture(60, 20000) {
@@ -167,15 +170,13 @@ func TestTornAppend(t *testing.T) {
 	}
 }
 
-// TestOlderIsNotTaken: only a tree that nobody was told of may be passed over. Where a page is damaged that an
-// older append has written, the tree that refers to it is still the one.
+// TestOlderIsNotTaken: only a tree that nobody was told of may be passed over. Where a page is
+// damaged that an older append has written, the tree that refers to it is still the one.
 func TestOlderIsNotTaken(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 20)
 	last := len(l.ends) - 1
 	root, err := FindRoot(l.store, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	damaged := 0
 	walkStore(t, l.store, func(v visited) {
 		if v.block >= l.start(last) {
@@ -197,8 +198,8 @@ func TestOlderIsNotTaken(t *testing.T) {
 	}
 }
 
-// TestUnreadableStore: a block that cannot be read now says nothing about what was written. To go back to an older tree
-// for that would lose what has been acknowledged.
+// TestUnreadableStore: a block that cannot be read now says nothing about what was written. To go
+// back to an older tree for that would lose what has been acknowledged.
 func TestUnreadableStore(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(3, 0)), 10)
 	needed := map[uint64]bool{}
@@ -223,10 +224,11 @@ func TestUnreadableStore(t *testing.T) {
 	}
 }
 
-// TestRotIsNoTear: a block of the last commit that was durable, as its checksum shows, and has changed since, does not make the
-// commit one that was never acknowledged. If it is the root, nothing older is served instead.
+// TestRotIsNoTear: a block of the last commit that was durable, as its checksum shows, and has
+// changed since, does not make the commit one that was never acknowledged. If it is the root,
+// nothing older is served instead.
 func TestRotIsNoTear(t *testing.T) {
-	for _, size := range []int{512, 600} { // without a seal, and with one
+	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		h := newHarness(t, newMemStore(size), testConfig())
 		for i := 0; i < 600; i += 60 {
 			h.do(sets(i, 60, "some value")...)
@@ -259,16 +261,14 @@ func TestRotIsNoTear(t *testing.T) {
 	}
 }
 
-// TestFreedMeansDurable: where the tree before the last has been freed, the last was durable, and a bad page of it is no sign of
-// a commit that was cut short.
+// TestFreedMeansDurable: where the tree before the last has been freed, the last was durable, and a
+// bad page of it is no sign of a commit that was cut short.
 func TestFreedMeansDurable(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
 	last := len(l.ends) - 1
 	rootOf := func(i int) Root {
 		root, err := FindRoot(l.cut(l.ends[i]), quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		return root
 	}
 	for rootOf(last).Oldest == rootOf(last-1).Oldest {
@@ -311,15 +311,14 @@ func TestGapsAtTheTop(t *testing.T) {
 	}
 }
 
-// TestFreedStore: blocks before the oldest leaf are not needed to open a store, and the leaf itself is.
+// TestFreedStore: blocks before the oldest leaf are not needed to open a store, and the leaf itself
+// is.
 func TestFreedStore(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
 	s := l.store
 	last := len(l.ends) - 1
 	root, err := FindRoot(s, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if root.Oldest == 0 || root.Oldest >= l.start(last) {
 		t.Fatalf("oldest leaf %d, root %d", root.Oldest, root.Block)
 	}
@@ -335,9 +334,11 @@ func TestFreedStore(t *testing.T) {
 func TestNoRoot(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(6, 0)), 12)
 	for what, damage := range map[string]func(s *memStore){
-		"no root bit": func(s *memStore) {
-			for b := range s.blocks {
-				s.blocks[b][8] &^= 0x80
+		"no root bits, no seals": func(s *memStore) {
+			for b, p := range s.blocks {
+				if p[8] &^= 0x80; page.BeginsSeal(p) {
+					clear(s.blocks[b])
+				}
 			}
 		},
 		"all zero": func(s *memStore) {
@@ -385,6 +386,96 @@ func TestSkipped(t *testing.T) {
 	h.do(set("after", "1"))
 	if root, err = FindRoot(s, quiet); err != nil || len(root.Skipped) > 0 {
 		t.Errorf("passed over after another commit: %v, %v", root.Skipped, err)
+	}
+}
+
+// twoCommits returns a store without a journal whose last two commits each took an append of some
+// pages, and the first block of each of these.
+func twoCommits(t *testing.T) (s *memStore, first, second uint64) {
+	h := newHarness(t, newMemStore(2048), testConfig())
+	h.do(sets(0, 70, strings.Repeat("first commit", 15))...)
+	first = h.store.next()
+	h.do(sets(0, 50, strings.Repeat("second commit", 15))...)
+	second = h.store.next()
+	h.do(set("000060", "third commit"))
+	if appends := h.store.appends; len(appends) != 4 || appends[2] < 6 {
+		t.Fatalf("appends of %v pages", appends)
+	}
+	return h.store, first, second
+}
+
+// TestTwoDamagedAppends: without a journal, a start skips the last append if it can be torn, but
+// not the one before it too: that was acknowledged. Seals name the append before theirs.
+func TestTwoDamagedAppends(t *testing.T) {
+	whole, first, second := twoCommits(t)
+	end := whole.next()
+	for what, blocks := range map[string][]uint64{
+		"last root, a leaf":     {end - 1, first},
+		"last root, seal":       {end - 1, second - 2},
+		"last root, root":       {end - 1, second - 1},
+		"leaf, a leaf":          {second, first},
+		"all of the last, leaf": {second, end - 1, first},
+	} {
+		s := whole.clone()
+		for _, block := range blocks {
+			clear(s.page(block))
+		}
+		var bad *BlockError
+		if root, err := FindRoot(s, quiet); !errors.As(err, &bad) || bad.Block != second-1 {
+			t.Errorf("%s: root %d, %v; want an error about block %d", what, root.Block, err, second-1)
+		}
+	}
+}
+
+// TestTwoTornAppends: an append that a crash has cut short stays in the store. If the next one is
+// cut short too, the store still opens.
+func TestTwoTornAppends(t *testing.T) {
+	whole, first, second := twoCommits(t)
+	s := whole.clone()
+	s.blocks = s.blocks[:second-1-s.first] // without its root
+	h := newHarness(t, s, testConfig())
+	again := s.next()
+	h.do(sets(0, 50, "once more")...)
+	for lost := again; lost < s.next(); lost++ {
+		torn := s.clone()
+		clear(torn.page(lost))
+		root, err := FindRoot(torn, quiet)
+		if err != nil || root.Block != first-1 {
+			t.Errorf("without block %d: root %d, %v; want %d", lost, root.Block, err, first-1)
+		}
+	}
+}
+
+// TestOldRootAfterPartialRoot: a root that is one leaf, copied over the last commit behind a root that
+// lacks changes, does not pass for the tree: a real one would have a flush record.
+func TestOldRootAfterPartialRoot(t *testing.T) {
+	h := newHarness(t, newMemStore(2048), journalConfig())
+	h.do(set("a", "1"))
+	h.tree.whenFlushed(func(error) {})
+	h.do(set("b", "2")) // while a is flushed
+	h.do(set("c", "3"))
+	s := h.store
+	before, err := (&recovery{store: s, blocks: newBlockReader(s)}).rootBehind(s.next())
+	if err != nil || before == nil || !before.Partial || before.Block == s.next()-1 {
+		t.Fatalf("the root before the last commit: block %d, partial %t, %v", before.Block, before.Partial, err)
+	}
+	for at := before.Block + 1; at < s.next(); at++ {
+		damaged := s.clone()
+		damaged.blocks = damaged.blocks[:at+1]
+		copy(damaged.page(at), s.page(0))
+		if root, err := FindRoot(damaged, quiet); err == nil && root.Block != before.Block {
+			t.Errorf("copied to block %d: root %d", at, root.Block)
+		}
+	}
+}
+
+// TestPagesWithoutRoot: a store that ends in pages whose root is missing says so.
+func TestPagesWithoutRoot(t *testing.T) {
+	s, _, second := twoCommits(t)
+	s.blocks = s.blocks[:s.next()-1-s.first]
+	root, err := FindRoot(s, quiet)
+	if err != nil || root.Block != second-1 || len(root.Skipped) != 1 || root.Skipped[0].Block != s.next()-1 {
+		t.Errorf("root %d, skipped %v, %v", root.Block, root.Skipped, err)
 	}
 }
 
@@ -444,7 +535,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestCutDuringFirstPage: a power cut before anything was acknowledged must not leave a directory that cannot be used.
+// TestCutDuringFirstPage: a power cut before anything was acknowledged must not leave a directory
+// that cannot be used.
 func TestCutDuringFirstPage(t *testing.T) {
 	for _, blockSize := range []int{512, 2048} {
 		s := newMemStore(blockSize)
@@ -463,6 +555,104 @@ func TestCutDuringFirstPage(t *testing.T) {
 		again := newHarness(t, s.clone(), testConfig())
 		if v, found := again.get("a"); v != "b" || !found {
 			t.Errorf("blocks of %d bytes: holds %q, %t", blockSize, v, found)
+		}
+	}
+}
+
+// TestDamagedRootsPagesFail: the last root was durable, for the tree before it has been freed, and
+// its append does not fit its seal. Reads of the pages of this append fail: of all of them, or of
+// the one with a flipped bit. A check names them.
+func TestDamagedRootsPagesFail(t *testing.T) {
+	inBothModes(t, damageRootsPages)
+}
+
+func damageRootsPages(t *testing.T, cfg Config) {
+	h := newHarness(t, newMemStore(1024), cfg)
+	want := model{}
+	for round := range 3 { // the last one rewrites all leaves
+		load := sets(0, 400, fmt.Sprint("value ", round))
+		want.applyAll(load)
+		h.do(load...)
+		h.now += 2 * flushIdleAfter
+		h.step(nil)
+		h.settle()
+	}
+	root := h.rootBlock()
+	whole := h.store
+	whole.run(&disk.Op{Kind: disk.Free, Block: h.oldest()})
+	leaf := uint64(0)
+	walkStore(t, whole, func(v visited) {
+		if v.height == 0 && v.block > leaf {
+			leaf = v.block
+		}
+	})
+	for what, damage := range map[string]func(value []byte){
+		"one bit": func(value []byte) { value[0] ^= 1 },
+		"letters": func(value []byte) { copy(value, "wrong") },
+	} {
+		s := whole.clone()
+		p := s.page(leaf)
+		damage(p[strings.LastIndex(string(p), "value "):])
+		found, err := FindRoot(s, quiet)
+		if what == "one bit" && cfg.JournalBytes == 0 { // without a flush record nothing older is looked for
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d", leaf)) {
+				t.Errorf("%s: root %d, %v", what, found.Block, err)
+			}
+			continue
+		}
+		if err != nil || found.Block != root {
+			t.Fatalf("%s: root %d, want %d; %v", what, found.Block, root, err)
+		}
+		report, named := Check(t.Context(), s, found), false
+		for _, f := range report.Faults {
+			named = named || f.Block == leaf || f.Block >= found.doubtful.First && f.Block < root
+		}
+		if !named {
+			t.Errorf("%s: the check finds %v", what, report.Faults)
+		}
+		again := newHarness(t, s, cfg)
+		failed := 0
+		for k, v := range want {
+			again.do(get(k))
+			if err := again.client.failed[again.nextID]; err != nil {
+				failed++
+			} else if got, ok := again.value(again.nextID); got != v || !ok {
+				t.Fatalf("%s: %s is %q, want %q", what, k, got, v)
+			}
+		}
+		if failed == 0 || what == "one bit" && failed > 60 {
+			t.Errorf("%s: %d reads failed", what, failed)
+		}
+	}
+}
+
+// TestUnreadableRecord: a flush record cannot be read at one start, and changes are made. The next
+// start finds them, whether it can read that record or not.
+func TestUnreadableRecord(t *testing.T) {
+	for _, size := range []int{512, 600} { // pages of one sector, and of more
+		for _, readable := range []bool{false, true} {
+			store := newMemStore(size)
+			h := newHarness(t, store, journalConfig())
+			for i := range 20 {
+				h.do(sets(i, 1, "some value")...)
+			}
+			h.pass(2 * flushIdleAfter)
+			record := h.rootBlock() - 1
+			store.unread[record] = disk.ErrRot
+			h = newHarness(t, store, journalConfig())
+			for i := range 3 {
+				h.do(sets(i, 1, "changed")...)
+			}
+			want := model(h.dump())
+			if readable {
+				delete(store.unread, record)
+			}
+			h = newHarness(t, store, journalConfig())
+			sameContent(t, h.dump(), want)
+			h.do(sets(10, 1, "changed again")...)
+			want["000010"] = "changed again"
+			h.pass(2 * flushIdleAfter)
+			sameContent(t, newHarness(t, store, journalConfig()).dump(), want)
 		}
 	}
 }

@@ -126,8 +126,8 @@ func (c *cache) lookup(nd *node, key []byte) ([]byte, bool) {
 	return c.valueIn(nd, key, slot{number: slotUnknown})
 }
 
-// slotOf returns which index entry of a leaf is the only one that can be for key. It looks at the heads
-// alone: what all keys of the leaf share, key shares too if it is one of them.
+// slotOf returns which index entry of a leaf is the only one that can be for key. It looks at the
+// heads alone: what all keys of the leaf share, key shares too if it is one of them.
 func (nd *node) slotOf(key []byte) int {
 	switch {
 	case nd.stride > 1:

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"kivaloo/internal/must"
 	"kivaloo/tree/keys"
 	"kivaloo/tree/page"
 )
@@ -128,9 +129,7 @@ func putParts(t tester, c *cache, a parts) *node {
 	t.Helper()
 	p := a.encode(c.blockSize)
 	l, err := page.Parse(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return putPage(t, c, p, l)
 }
 
@@ -203,9 +202,7 @@ func TestShortestSeparator(t *testing.T) {
 func testCache(t tester, blockSize int) *cache {
 	t.Helper()
 	c, err := newCache(blockSize, MinCachePages)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(c.close)
 	return c
 }
@@ -214,9 +211,7 @@ func testCache(t tester, blockSize int) *cache {
 func putPage(t tester, c *cache, p []byte, l page.Layout) *node {
 	t.Helper()
 	id, nd, err := c.alloc(l.Height)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	copy(c.page(nd), p)
 	c.index(nd, l)
 	nd.block, nd.state = 1, frameClean

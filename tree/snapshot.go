@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,43 +19,66 @@ var (
 	ErrTooManySnapshots = errors.New("too many snapshots")
 )
 
+// Errors of Watches.
+var (
+	// ErrPositionGone: changes after that position are not kept any more, or the position was not
+	// given by this store.
+	ErrPositionGone = errors.New("position is gone")
+	// ErrTooManyWatches: no more can wait now.
+	ErrTooManyWatches = errors.New("too many watches")
+)
+
 // Snapshot is what is committed at one moment. It stays readable: its blocks are not freed. When it
-// is taken the memtable is frozen, so that after a flush the snapshot is a root alone. Then it costs
-// disk space, for what is replaced meanwhile, and no memory.
+// is taken the memtable is frozen, so that after a flush the snapshot is a root alone. Then it
+// costs disk space, for what is replaced meanwhile, and no memory.
 type Snapshot struct {
-	name     string               // for the log
-	tree     version              // as in view; the tree's goroutine owns it
-	view     atomic.Pointer[view] // nil: it has been dropped
-	taken    time.Duration        // when
-	complain time.Duration        // when the log says next that it is open
+	name     string                // for the log
+	tree     version               // as in view; the tree's goroutine owns it
+	view     atomic.Pointer[view]  // nil: it has been dropped
+	lost     atomic.Pointer[error] // why it had to be dropped; nil: it was not
+	taken    time.Duration         // when
+	complain time.Duration         // when the log says next that it is open
 }
 
-// Drop makes all reads of the snapshot fail from now on, including those under way. It may be called
-// from any goroutine, any number of times. Release has to follow.
+// Drop makes all reads of the snapshot fail from now on, including those under way. It may be
+// called from any goroutine, any number of times. Release has to follow.
 func (s *Snapshot) Drop() { s.view.Store(nil) }
 
-// TakeSnapshot calls got with a snapshot of what is committed: at once, or after the commit under way.
-// The caller releases the snapshot; the log names those that stay open for long.
-func (t *Tree) TakeSnapshot(name string, got func(*Snapshot)) {
-	t.snapshotsWanted = append(t.snapshotsWanted, func() { got(t.snapshotNow(name)) })
+// TakeSnapshot calls got with a snapshot of what is committed: at once, or after the commit under
+// way. The caller releases the snapshot; the log names those that stay open for long. With an error
+// there is no snapshot: no more memtables can be frozen, and those that are cannot be flushed.
+func (t *Tree) TakeSnapshot(name string, got func(*Snapshot, error)) {
+	t.snapshotsWanted = append(t.snapshotsWanted, func(err error) {
+		if err != nil {
+			got(nil, err)
+			return
+		}
+		got(t.snapshotNow(name), nil)
+	})
 	t.takeSnapshots()
 }
 
 // takeSnapshots takes the snapshots that are wanted, if the newest memtable is empty: later changes
-// must not end up in a table of a snapshot.
+// must not end up in a table of a snapshot. They fail if it cannot be frozen.
 func (t *Tree) takeSnapshots() {
-	if len(t.snapshotsWanted) == 0 || t.logs() && !t.active().Empty() {
+	if len(t.snapshotsWanted) == 0 {
 		return
+	}
+	var err error
+	if t.logs() && !t.active().Empty() {
+		if err = t.flush.failing(); err == nil || len(t.view.tables) <= maxFrozen {
+			return
+		}
 	}
 	wanted := t.snapshotsWanted
 	t.snapshotsWanted = nil
 	for _, take := range wanted {
-		take()
+		take(err)
 	}
 }
 
-// TakeFlushed flushes, and calls got with a snapshot that is a tree alone. It holds at least everything
-// committed now. With an error there is no snapshot.
+// TakeFlushed flushes, and calls got with a snapshot that is a tree alone. It holds at least
+// everything committed now. With an error there is no snapshot.
 func (t *Tree) TakeFlushed(name string, got func(*Snapshot, error)) {
 	t.whenFlushed(func(err error) {
 		if err != nil {
@@ -84,16 +108,18 @@ func (t *Tree) snapshotOf(v view, name string) *Snapshot {
 	return s
 }
 
-// flushedUnder replaces the oldest memtable of a snapshot by the tree that it was flushed into. all is
-// false if some of its changes are not in the tree: then the snapshot is lost.
-func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, all bool) {
+// flushedUnder replaces the oldest memtable of a snapshot by the tree that it was flushed into. With
+// an error some of its changes are not in the tree: then the snapshot is lost.
+func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, err error) {
 	v := s.view.Load()
 	if v == nil || len(v.tables) == 0 || v.tables[len(v.tables)-1] != table {
 		return
 	}
-	if !all {
+	if err != nil {
+		err = fmt.Errorf("snapshot is lost: %w", err)
+		s.lost.Store(&err)
 		s.Drop()
-		t.cfg.Log.Error("a snapshot is lost, because a page that its changes belong into cannot be read", "snapshot", s.name)
+		t.cfg.Log.Error("a snapshot is lost", "snapshot", s.name, "err", err)
 		return
 	}
 	next := &view{tree: t.view.tree, tables: v.tables[:len(v.tables)-1]}
@@ -102,6 +128,14 @@ func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, all bool) {
 		s.tree = next.tree
 		t.cache.node(s.tree.root).pins++
 	}
+}
+
+// gone returns the error of requests that read a snapshot that has been dropped.
+func (s *Snapshot) gone() error {
+	if err := s.lost.Load(); err != nil {
+		return *err
+	}
+	return ErrSnapshotGone
 }
 
 // Release gives a snapshot up.
@@ -145,18 +179,18 @@ func (t *Tree) oldestNeeded() uint64 {
 	return oldest
 }
 
-// lease is a snapshot that remote clients read in several requests. A client may vanish, so the lease
-// ends by itself.
+// lease is a snapshot that remote clients read in several requests. A client may vanish, so the
+// lease ends by itself.
 type lease struct {
 	id       uint64 // that clients know it by
 	snapshot *Snapshot
-	users    int           // Backups that have begun and not come to their end
+	users    int           // TakeLeases without a ReleaseLease, and Backups that have not come to their end
 	busy     int           // requests that are being carried out
 	until    time.Duration // it may end then
 }
 
-// lease returns the lease with an id that a Backup asks for. After a restart, or when a lease has ended,
-// it is made anew if nothing has been committed since.
+// lease returns the lease with an id that a request names. After a restart, or when a lease has
+// ended, it is made anew if nothing has been committed since.
 func (t *Tree) lease(id uint64) (*lease, error) {
 	if l := t.leases[id]; l != nil {
 		return l, nil
@@ -164,7 +198,7 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 	if id != t.rootID || slices.ContainsFunc(t.view.tables, func(m *memtable.Table) bool { return !m.Empty() }) {
 		return nil, ErrSnapshotGone
 	}
-	l, err := t.newLease(id, t.snapshotOf(view{tree: t.view.tree}, "backup"))
+	l, err := t.newLease(id, t.snapshotOf(view{tree: t.view.tree}, "lease"))
 	if err == nil {
 		l.users = 1
 	}
@@ -176,60 +210,98 @@ func (t *Tree) newLease(id uint64, s *Snapshot) (*lease, error) {
 		t.Release(s)
 		return nil, fmt.Errorf("%w: there are %d already; try again in %v", ErrTooManySnapshots, len(t.leases), leaseTime)
 	}
-	l := &lease{id: id, snapshot: s}
+	l := &lease{id: id, snapshot: s, until: t.now + leaseTime}
 	t.leases[id] = l
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is one of a
-// tree that holds everything, so that it can be found again after a restart. If nothing can be flushed
-// it is one with memtables, and cannot.
+// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is one of
+// a tree that holds everything, so that it can be found again after a restart. If nothing can be
+// flushed it is one with memtables, and cannot.
 func (t *Tree) runBackup(r ref) {
 	if id := r.request().Snapshot; id != 0 {
 		l, err := t.lease(id)
 		t.runLeased(r, l, err)
 		return
 	}
+	t.newestLease(func(l *lease, err error) {
+		if err == nil {
+			l.users++
+		}
+		t.runLeased(r, l, err)
+	})
+}
+
+// newestLease calls got with a lease of what is committed.
+func (t *Tree) newestLease(got func(*lease, error)) {
 	t.whenFlushed(func(err error) {
 		if err != nil {
-			t.TakeSnapshot("backup", func(s *Snapshot) {
-				l, err := t.newLease(newRootID(), s)
-				t.beginBackup(r, l, err)
+			t.TakeSnapshot("lease", func(s *Snapshot, err error) {
+				var l *lease
+				if err == nil {
+					l, err = t.newLease(newRootID(), s)
+				}
+				got(l, err)
 			})
 			return
 		}
 		l := t.leases[t.rootID]
 		if l == nil {
-			l, err = t.newLease(t.rootID, t.snapshotOf(view{tree: t.view.tree}, "backup"))
+			l, err = t.newLease(t.rootID, t.snapshotOf(view{tree: t.view.tree}, "lease"))
 		}
-		t.beginBackup(r, l, err)
+		got(l, err)
 	})
 }
 
-// beginBackup carries out the first request of a Backup.
-func (t *Tree) beginBackup(r ref, l *lease, err error) {
-	if err == nil {
+func (t *Tree) runTakeLease(r ref) {
+	t.newestLease(func(l *lease, err error) {
+		if err != nil {
+			t.replies.fail(r, err)
+			return
+		}
 		l.users++
-	}
-	t.runLeased(r, l, err)
+		l.until = t.now + leaseTime
+		r.request().Snapshot = l.id
+		r.b.Client.Done(r.request(), true)
+		t.replies.answered(r, StatusOK)
+	})
 }
 
+func (t *Tree) runReleaseLease(r ref) {
+	l := t.leases[r.request().Snapshot]
+	if l != nil {
+		if l.users--; l.users <= 0 {
+			t.endLease(l)
+		}
+	}
+	r.b.Client.Done(r.request(), l != nil)
+	t.replies.answered(r, outcomeOf(l != nil))
+}
+
+// runLeased carries out a request that reads a lease.
 func (t *Tree) runLeased(r ref, l *lease, err error) {
 	if err != nil {
 		t.replies.fail(r, err)
 		return
 	}
-	l.busy++
 	req := r.request()
 	req.Snapshot, req.At = l.id, l.snapshot
-	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.backedUp(l, last) }})
+	if req.Op == Get {
+		l.until = t.now + leaseTime
+		t.reader.startGetAt(r)
+		return
+	}
+	l.busy++
+	backup := req.Op == Backup // the request is its owner's again when it has been answered
+	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.leaseRead(l, last && backup) }})
 }
 
-// backedUp notes the answer to a request on l. last is true if nothing is left to read.
-func (t *Tree) backedUp(l *lease, last bool) {
+// leaseRead notes the answer to a request that read l. ends is true if that was the last one of a
+// user.
+func (t *Tree) leaseRead(l *lease, ends bool) {
 	l.busy--
 	l.until = t.now + leaseTime
-	if last {
+	if ends {
 		l.users--
 	}
 	if l.users <= 0 {
@@ -260,7 +332,7 @@ type Stats struct {
 	Height        int    // of the tree; 0 is a single leaf
 	Pages         uint64 // of the tree
 	Blocks        uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
-	Stuck         uint64 // of Blocks, those that cannot be freed because an old leaf cannot be read
+	Stuck         uint64 // of Blocks, garbage that cannot be freed because the oldest leaf cannot be read
 	CachedPages   int    // pages in memory
 	CacheLimit    int    // pages
 	Snapshots     int
@@ -280,9 +352,9 @@ func (t *Tree) Stats() Stats {
 		BlockSize: t.cache.blockSize, Height: t.view.tree.height, Pages: t.view.tree.nodes, Blocks: t.appends.next - t.oldestNeeded(),
 		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshotList),
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.pager.pages,
-		Journal: t.journalBytes(), Flushes: t.counts.flushes, Refusal: t.refusal,
+		Journal: t.journalBytes(), Flushes: t.counts.flushes, Refusal: cmp.Or(t.refusal, t.space.refusal),
 	}
-	s.Stuck = t.clean.oldestMovable() - t.oldestOfRestart()
+	s.Stuck = t.clean.stuckBlocks()
 	for _, table := range t.view.tables {
 		if !table.Empty() {
 			s.Memtables++

@@ -10,10 +10,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
-// TestSnapshot takes snapshots of a store that is much larger than its cache and goes on being changed and
-// cleaned, and compares each with what the store held when it was taken.
+// TestSnapshot takes snapshots of a store that is much larger than its cache and goes on being
+// changed and cleaned, and compares each with what the store held when it was taken.
 func TestSnapshot(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		type taken struct {
@@ -88,9 +91,7 @@ func (h *harness) checkSnapshot(s *Snapshot, holds model, key []byte) {
 		h.t.Fatalf("%q: %q, %t; want %q, %t", key, got, found, want, there)
 	}
 	a := h.client.pairs[h.nextID]
-	if err := a.check(holds, &Request{Key: key, Max: 1000}); err != nil {
-		h.t.Fatal(err)
-	}
+	must.Do(h.t, a.check(holds, &Request{Key: key, Max: 1000}))
 }
 
 // TestDroppedSnapshot: a snapshot can be given up while reads of it wait for pages.
@@ -140,7 +141,8 @@ func (h *harness) backup(snapshot uint64, start string) (id uint64, a rangeAnswe
 	return requests[0].Snapshot, h.client.pairs[h.nextID], h.client.failed[h.nextID]
 }
 
-// TestBackup: the pieces of a backup are of one moment, and its snapshot goes with the last of them.
+// TestBackup: the pieces of a backup are of one moment, and its snapshot goes with the last of
+// them.
 func TestBackup(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -148,9 +150,7 @@ func TestBackup(t *testing.T) {
 		all := model{}
 		id, a, err := h.backup(0, "")
 		for ; a.next != ""; _, a, err = h.backup(id, a.next) {
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			for i, k := range a.keys {
 				all[k] = a.values[i]
 			}
@@ -173,16 +173,14 @@ func TestBackup(t *testing.T) {
 	})
 }
 
-// TestLeases: a backup that is not gone on with loses its snapshot in the end, there are not many at a
-// time, and the id of one means the same to the next process, unless there are changes.
+// TestLeases: a backup that is not gone on with loses its snapshot in the end, there are not many
+// at a time, and the id of one means the same to the next process, unless there are changes.
 func TestLeases(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
 		h.do(sets(0, 1000, "v")...)
 		old, _, err := h.backup(0, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for i := range maxLeases - 1 {
 			h.do(set(fmt.Sprint(i), "v"))
 			if _, _, err = h.backup(0, ""); err != nil {
@@ -207,9 +205,7 @@ func TestLeases(t *testing.T) {
 		}
 
 		id, a, err := h.backup(0, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		h = newHarness(t, h.store, cfg)
 		if same, _, err := h.backup(id, a.next); err != nil || same != id {
 			t.Errorf("after a restart: %d instead of %d, %v", same, id, err)
@@ -218,6 +214,88 @@ func TestLeases(t *testing.T) {
 		h.do(set("again", "v")) // it may be in the journal only, and the root the same
 		if _, _, err := h.backup(id, a.next); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after a restart and a change: %v", err)
+		}
+	})
+}
+
+// lease takes a lease, or gives one up.
+func (h *harness) lease(op OpCode, id uint64) (uint64, bool, error) {
+	h.t.Helper()
+	requests := []Request{{Op: op, Snapshot: id}}
+	h.do(requests...)
+	return requests[0].Snapshot, h.client.done[h.nextID], h.client.failed[h.nextID]
+}
+
+// TestReadLease: Gets and Scans of a lease see one moment, until it is given up by all who took it
+// or has not been used for long.
+func TestReadLease(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(1024), cfg)
+		h.do(sets(0, 1000, "before")...)
+		id, ok, err := h.lease(TakeLease, 0)
+		if !ok || err != nil || id == 0 {
+			t.Fatal(id, ok, err)
+		}
+		if same, _, _ := h.lease(TakeLease, 0); same != id {
+			t.Errorf("ids %d and %d for the same tree", id, same)
+		}
+		want := model{}
+		for i := range 1000 {
+			want[fmt.Sprintf("%06d", i)] = "before"
+		}
+		read := func(h *harness) error {
+			t.Helper()
+			h.client.model = want
+			defer func() { h.client.model = nil }()
+			h.do(Request{Op: Get, Key: []byte("000007"), Snapshot: id})
+			if err := h.client.failed[h.nextID]; err != nil {
+				return err
+			}
+			for _, reverse := range []bool{false, true} {
+				h.walk(Request{Max: 5000, Snapshot: id, Reverse: reverse})
+			}
+			return nil
+		}
+		for range 5 {
+			h.do(sets(rand.IntN(1000), 50, "after")...)
+			h.pass(leaseTime - 3*time.Second)
+			must.Do(t, read(h))
+		}
+		h.lease(ReleaseLease, id)
+		must.Do(t, read(h))
+		if _, ok, _ := h.lease(ReleaseLease, id); !ok {
+			t.Error("it is given up by both, and was not there")
+		}
+		if err := read(h); !errors.Is(err, ErrSnapshotGone) || h.tree.Stats().Snapshots != 0 {
+			t.Errorf("after it was given up: %v, %d snapshots", err, h.tree.Stats().Snapshots)
+		}
+		if _, ok, _ := h.lease(ReleaseLease, id); ok {
+			t.Error("it is given up a third time")
+		}
+
+		want = h.dump()
+		id, _, _ = h.lease(TakeLease, 0)
+		h = newHarness(t, h.store, cfg)
+		if err := read(h); err != nil {
+			t.Errorf("after a restart: %v", err)
+		}
+		h.pass(leaseTime + 2*time.Second)
+		if n := h.tree.Stats().Snapshots; n != 0 {
+			t.Errorf("%d snapshots after the lease has run out", n)
+		}
+		h.do(set("x", "y"))
+		if err := read(h); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("after a change: %v", err)
+		}
+		for i := range maxLeases {
+			h.do(set(fmt.Sprint(i), "v"))
+			if _, _, err = h.lease(TakeLease, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.do(set("one more", "v"))
+		if _, _, err = h.lease(TakeLease, 0); !errors.Is(err, ErrTooManySnapshots) {
+			t.Errorf("with %d leases: %v", maxLeases, err)
 		}
 	})
 }
@@ -243,23 +321,6 @@ func TestSharedLease(t *testing.T) {
 	})
 }
 
-// atomic carries out requests that belong together.
-func (h *harness) atomic(requests ...Request) {
-	for i := range requests {
-		h.nextID++
-		requests[i].ID = h.nextID
-	}
-	b := &Batch{Client: h.client, Requests: requests, Atomic: true}
-	out := h.tree.Step(Inputs{Now: h.now, Requests: b})
-	for op := out.First; op != nil; {
-		next := op.Link.Next()
-		op.SetNext(nil)
-		h.held = append(h.held, op)
-		op = next
-	}
-	h.settle()
-}
-
 // TestAtomic: requests that belong together go into one commit, however many they are.
 func TestAtomic(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
@@ -279,7 +340,8 @@ func TestAtomic(t *testing.T) {
 	})
 }
 
-// TestAtomicDamaged: if one of several that belong together cannot be carried out, none is; others are.
+// TestAtomicDamaged: if one of several that belong together cannot be carried out, none is; others
+// are.
 func TestAtomicDamaged(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h, leaves := damagedStore(t)
@@ -307,8 +369,8 @@ func TestAtomicDamaged(t *testing.T) {
 	})
 }
 
-// TestLeaseOfAnotherCopy: two copies of a store that have gone on alike, but not with the same changes,
-// do not take each other's backups for their own.
+// TestLeaseOfAnotherCopy: two copies of a store that have gone on alike, but not with the same
+// changes, do not take each other's backups for their own.
 func TestLeaseOfAnotherCopy(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
@@ -333,4 +395,36 @@ func TestLeaseOfAnotherCopy(t *testing.T) {
 			t.Errorf("the backup of one copy goes on in the other: %v", err)
 		}
 	})
+}
+
+// TestSnapshotOnFullDisk: a snapshot fails if no more memtables can be frozen, because none of them
+// can be flushed. It does not wait until the disk has space again.
+func TestSnapshotOnFullDisk(t *testing.T) {
+	cfg := testConfig()
+	cfg.JournalBytes = 1 << 20
+	h := newHarness(t, newMemStore(512), cfg)
+	h.do(set("a", "first"))
+	h.store.fail = disk.ErrNoSpace
+	h.pass(flushIdleAfter)
+	for i := 0; len(h.tree.view.tables) <= maxFrozen; i++ {
+		h.do(set("a", fmt.Sprint(i)))
+		h.tree.Release(h.snapshot("test"))
+	}
+	h.do(set("a", "last"))
+	var taken *Snapshot
+	var failed error
+	take := func() {
+		h.tree.TakeSnapshot("test", func(s *Snapshot, err error) { taken, failed = s, err })
+		h.step(nil)
+	}
+	if take(); taken != nil || !errors.Is(failed, disk.ErrNoSpace) {
+		t.Fatalf("got %v, %v", taken, failed)
+	}
+	h.pass(time.Minute)
+	if take(); taken == nil {
+		t.Fatalf("with space: %v", failed)
+	}
+	if value, _ := h.get("a"); value != "last" {
+		t.Errorf("holds %q", value)
+	}
 }

@@ -10,8 +10,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// fill returns how full the leaves of a store are on average, and how full the emptiest is, 0 to 1. The last
-// leaf, which a load in order is still filling, is left out.
+// fill returns how full the leaves of a store are on average, and how full the emptiest is, 0 to 1.
+// The last leaf, which a load in order is still filling, is left out.
 func fill(t *testing.T, s *memStore) (average, least float64) {
 	t.Helper()
 	leaves := leavesOf(t, s)
@@ -86,7 +86,8 @@ func TestAscendingLoad(t *testing.T) {
 	}
 }
 
-// TestRandomLoad: pages that random inserts leave behind are not much emptier than those of any B+tree.
+// TestRandomLoad: pages that random inserts leave behind are not much emptier than those of any
+// B+tree.
 func TestRandomLoad(t *testing.T) {
 	for _, blockSize := range []int{512, 2048, 4096} {
 		for _, batch := range []int{10, 500} {
@@ -149,8 +150,8 @@ func shortest(left, right string) string {
 	return right
 }
 
-// TestRootNearlyFull: a root has room for less than other pages. One that has grown past that, though not past a
-// page, is split.
+// TestRootNearlyFull: a root has room for less than other pages. One that has grown past that,
+// though not past a page, is split.
 func TestRootNearlyFull(t *testing.T) {
 	for _, blockSize := range []int{512, 1000, 2048} {
 		for _, last := range []int{30, 60, 90} { // bytes of the pair that comes last
@@ -178,7 +179,8 @@ func TestRootNearlyFull(t *testing.T) {
 	}
 }
 
-// rootOf returns requests that make a leaf of just size bytes, which is no root, of pairs of about pair bytes.
+// rootOf returns requests that make a leaf of just size bytes, which is no root, of pairs of about
+// pair bytes.
 func rootOf(size, pair int) (requests []Request) {
 	left := size - page.LeafBase
 	for i := 0; left > 0; i++ {
@@ -192,8 +194,8 @@ func rootOf(size, pair int) (requests []Request) {
 	return requests
 }
 
-// TestParentRootNearlyFull does it with parents: with separators of any length there are some roots of every
-// size.
+// TestParentRootNearlyFull does it with parents: with separators of any length there are some roots
+// of every size.
 func TestParentRootNearlyFull(t *testing.T) {
 	near := 0
 	for seed := range torture(60, 3000) {

@@ -15,10 +15,11 @@ var tears = map[string]func(p []byte){
 	},
 }
 
-// TestTornShapes tears appends of every shape, one block of them and all: all of the append has happened, or nothing. What is
-// left over does no harm to two more lives, both of which make changes and end by a crash.
+// TestTornShapes tears appends of every shape, one block of them and all: all of the append has
+// happened, or nothing. What is left over does no harm to two more lives, both of which make
+// changes and end by a crash. The original finds the same as this program, or refuses the store.
 func TestTornShapes(t *testing.T) {
-	for _, size := range []int{512, 600} { // without a seal, and with one
+	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		for name, journal := range map[string]int64{"journal": 16 << 10, "pages": 0} {
 			t.Run(fmt.Sprint(size, " ", name), func(t *testing.T) {
 				t.Parallel()
@@ -44,6 +45,11 @@ func tearAppend(t *testing.T, whole *memStore, shape string, first uint64, journ
 		want := model(contentOf(t, s))
 		if !maps.Equal(want, before) && !maps.Equal(want, m) {
 			t.Fatalf("append of%s, %s: %d pairs; want %d or %d", shape, what, len(want), len(before), len(m))
+		}
+		if s.blockSize == 512 { // a page of one sector
+			if all, ends := originalFinds(t, s.all(), s.next()); !ends && !maps.Equal(all, before) && !maps.Equal(all, m) {
+				t.Fatalf("append of%s, %s: the original finds %d pairs; want %d or %d", shape, what, len(all), len(before), len(m))
+			}
 		}
 		for life := range 2 {
 			h := newHarness(t, s, cfg)

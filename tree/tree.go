@@ -33,8 +33,8 @@ type Config struct {
 	stepBytes     int // how much of a flush goes into one append; default flushStepBytes
 	memtableBytes int // how much a memtable may hold; default: as its limits say
 
-	// OnFault is called on the tree's goroutine with each fault of the store. The tree goes on as far
-	// as it can.
+	// OnFault is called on the tree's goroutine with each fault of the store. The tree goes on as
+	// far as it can.
 	OnFault func(error)
 }
 
@@ -114,8 +114,8 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	return cfg, nil
 }
 
-// Tree is the state machine of a store. It has no goroutine and no clock of its own: Step gets what has
-// happened and returns what to do. Two goroutines must not use it at once.
+// Tree is the state machine of a store. It has no goroutine and no clock of its own: Step gets what
+// has happened and returns what to do. Two goroutines must not use it at once.
 //
 // Invariants:
 //  1. Gets and Ranges see view, and nothing that is not durable.
@@ -132,22 +132,26 @@ type Tree struct {
 	flush   flusher
 	appends appender
 	clean   cleaner
+	space   space
 	pager   pager
 	replies replies
 
 	snapshotList    []*Snapshot       // oldest first
-	snapshotsWanted []func()          // called when a snapshot can be taken
+	snapshotsWanted []func(error)     // called when a snapshot can be taken, or cannot be had
 	leases          map[uint64]*lease // by id
-	beforeRoot      uint64            // blocks before that root that belong to it: seal and flush record
-	rootID          uint64            // of the root of view.tree; after a restart it is the same if there is a flush record or a seal
+	changes         changeLog
+	watches         watchList
+	beforeRoot      uint64 // blocks before that root that belong to it: seal and flush record
+	rootID          uint64 // of the root of view.tree; after a restart it is the same if there is a flush record or a seal
 
-	seed     maphash.Seed
-	changed  time.Duration // when something was last committed
-	refusal  error         // why nothing can be made durable
-	retryAt  time.Duration // when to try again all the same; 0: never
-	cramped  bool          // the last append failed for lack of space
-	stopping bool
-	stuck    bool // the last flush had to carry changes over, and nothing has been committed since
+	pool       memtable.Pool
+	seed       maphash.Seed
+	changed    time.Duration // when something was last committed
+	refusal    error         // why nothing can be made durable
+	retryAt    time.Duration // when to try again all the same; 0: never
+	cramped    bool          // the last append failed for lack of space
+	stopping   bool
+	carriedWhy error // why the last flush had to carry changes over; nil also when something has been committed since
 
 	counts  struct{ commits, written, flushes uint64 }
 	metrics *Metrics       // nil: nothing is measured
@@ -172,8 +176,8 @@ type Effects struct {
 	Wake        time.Duration // when the next step is due at the latest
 }
 
-// Step processes what has happened, as far as that is possible now, and returns what the caller has to
-// do. Answers are given during the call.
+// Step processes what has happened, as far as that is possible now, and returns what the caller has
+// to do. Answers are given during the call.
 func (t *Tree) Step(in Inputs) Effects {
 	t.now, t.pager.now = in.Now, in.Now
 	t.takeBack(in.Done)
@@ -184,8 +188,9 @@ func (t *Tree) Step(in Inputs) Effects {
 		b = next
 	}
 	t.tick()
-	t.reader.run(t.runBackup)
+	t.reader.run()
 	t.advance()
+	t.runWatches()
 	t.publishTally()
 	t.replies.flush()
 
@@ -207,7 +212,7 @@ func (t *Tree) accept(b *Batch) {
 	}
 	for i := range b.Requests {
 		r := ref{b, int32(i)}
-		if !b.Requests[i].Op.Modifies() {
+		if !b.Requests[i].Op.decided() {
 			t.reader.queue = append(t.reader.queue, r)
 			continue
 		}
@@ -239,14 +244,22 @@ func (t *Tree) active() *memtable.Table { return t.view.tables[0] }
 // logs reports whether commits become durable by the journal.
 func (t *Tree) logs() bool { return t.cfg.JournalBytes > 0 }
 
-// holdsChanges reports whether changes wait, because the newest memtable will be frozen at the end of
-// the commit under way.
+// holdsChanges reports whether changes wait, because the newest memtable will be frozen at the end
+// of the commit under way.
 func (t *Tree) holdsChanges() bool {
-	return t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
+	return t.foldsFirst() || t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
 }
 
-// full reports whether the newest memtable is to take no more: it has reached its limit, or its journal
-// has, which takes a block for each commit however small that is.
+// foldsFirst reports whether a store without a journal has yet to flush the changes that its
+// opening replayed from one. No commit goes before that flush: its root would not say what to
+// replay.
+func (t *Tree) foldsFirst() bool {
+	n := len(t.view.tables)
+	return !t.logs() && n > 1 && t.view.tables[n-1].Settled()
+}
+
+// full reports whether the newest memtable is to take no more: it has reached its limit, or its
+// journal has, which takes a block for each commit however small that is.
 func (t *Tree) full() bool {
 	a, active := &t.appends, t.active()
 	return active.Full() || a.starts[0].seq != 0 && int64(a.blocks-a.starts[0].before)*int64(t.cache.blockSize) >= int64(active.Limit())
@@ -256,17 +269,20 @@ func (t *Tree) full() bool {
 // commit, and all pages that it touches must be in memory together: as in the original, up to a
 // quarter of the cache.
 func (t *Tree) commitFull() bool {
-	return t.full() || !t.logs() && t.active().Len() >= max(1, t.cfg.CachePages/4/(t.view.tree.height+1))
+	return t.full() || !t.logs() && t.active().Len() >= t.commitLimit()
 }
+
+// commitLimit is after how many changes a commit without a journal takes no more.
+func (t *Tree) commitLimit() int { return max(1, t.cfg.CachePages/4/(t.view.tree.height+1)) }
 
 // freezeWanted reports whether the newest memtable is to be frozen.
 func (t *Tree) freezeWanted() bool {
 	return !t.active().Empty() && (len(t.snapshotsWanted) > 0 || t.flush.wanted())
 }
 
-// freeze freezes the newest memtable if it is to be flushed, puts an empty one before it, and reports
-// whether it did. With a journal it freezes between two commits, so that the table holds whole commits.
-// Without one the table is one commit.
+// freeze freezes the newest memtable if it is to be flushed, puts an empty one before it, and
+// reports whether it did. With a journal it freezes between two commits, so that the table holds
+// whole commits. Without one the table is one commit.
 func (t *Tree) freeze() bool {
 	active := t.active()
 	switch {
@@ -279,7 +295,7 @@ func (t *Tree) freeze() bool {
 	case !t.freezeWanted() || !active.Settled() || len(t.view.tables) > maxFrozen:
 		return false
 	}
-	table, err := memtable.New(t.memtableBytes(), t.seed)
+	table, err := t.pool.New(t.memtableBytes(), t.seed)
 	if err != nil {
 		t.cfg.Log.Error("no memory for a memtable", "err", err) // the old one takes more, and memory may come back
 		return false
@@ -291,15 +307,16 @@ func (t *Tree) freeze() bool {
 	return true
 }
 
-// dropTable removes the oldest memtable from the view: its changes are in pages, or were carried over.
-// all is true if pages have all of them.
-func (t *Tree) dropTable(table *memtable.Table, all bool) {
+// dropTable removes the oldest memtable from the view: its changes are in pages, or were carried
+// over because of err.
+func (t *Tree) dropTable(table *memtable.Table, err error) {
 	n := len(t.view.tables) - 1
 	t.view.tables = slices.Clone(t.view.tables[:n])
 	t.appends.starts = t.appends.starts[:n]
 	for _, s := range t.snapshotList {
-		t.flushedUnder(s, table, all)
+		t.flushedUnder(s, table, err)
 	}
+	t.changes.drop(table)
 	t.publishView()
 	t.retire(table)
 }
@@ -358,14 +375,14 @@ func (t *Tree) memtableBytes() int {
 // memory is how many bytes pages, their indexes and memtables may take together.
 func (t *Tree) memory() int64 { return int64(t.cfg.CachePages) * int64(t.cache.blockSize) }
 
-// limitCache leaves pages what memtables do not take. Frames never give memory back to the system, so one
-// memtable is always allowed for, even while it is empty.
+// limitCache leaves pages what memtables do not take. Frames never give memory back to the system,
+// so one memtable is always allowed for, even while it is empty.
 func (t *Tree) limitCache() {
 	tables := 0
 	for _, table := range t.view.tables {
 		tables += table.Bytes()
 	}
-	left := t.memory() - int64(max(tables, t.memtableBytes()))
+	left := t.memory() - int64(t.changes.kept) - int64(max(tables+t.pool.Bytes(), t.memtableBytes()))
 	frame := int64(t.cache.leaves.geo.frame)
 	t.cache.limit = int(max(left/frame, t.memory()/frame/minCacheShare))
 }
@@ -378,14 +395,14 @@ func (t *Tree) idleSince() time.Duration {
 	return t.now - t.changed
 }
 
-// rootDue reports whether the root is to be written once more although there is nothing to flush, so
-// that it is the last block, where the original looks for it.
+// rootDue reports whether the root is to be written once more although there is nothing to flush,
+// so that it is the last block, where the original looks for it.
 func (t *Tree) rootDue() bool {
-	return !t.appends.clean && t.active().Empty() && (t.stopping || t.logs() && t.idleSince() >= flushIdleAfter)
+	return t.appends.end != endsComplete && t.active().Empty() && (t.stopping || t.logs() && t.idleSince() >= flushIdleAfter)
 }
 
-// writable returns why changes cannot be made durable, or nil. After a full disk it lets an append try
-// again from time to time.
+// writable returns why changes cannot be made durable, or nil. After a full disk it lets an append
+// try again from time to time.
 func (t *Tree) writable() error {
 	if t.refusal != nil && t.retryAt > 0 && t.now >= t.retryAt {
 		t.refusal = nil
@@ -430,6 +447,7 @@ func (t *Tree) takeBack(ops *disk.Op) {
 			t.noteDisk(t.pager.arrived(op, t.reader.arrived))
 		case disk.Append:
 			t.appended(op)
+			t.space.learn(op)
 		case disk.Free:
 			t.freed(op)
 		}
@@ -453,7 +471,7 @@ func (t *Tree) fault(block uint64, err error) {
 
 // wake is when the next step is due even if nothing happens.
 func (t *Tree) wake() time.Duration {
-	at := t.clean.nextTick
+	at := min(t.clean.nextTick, t.watches.due(t.now))
 	if t.writer.timing {
 		at = min(at, t.writer.deadline)
 	}
@@ -466,17 +484,17 @@ func (t *Tree) wake() time.Duration {
 	if t.flush.state == flushSorting {
 		return t.now
 	}
-	if t.logs() && (!t.active().Empty() && !t.stuck || !t.appends.clean) && t.idleSince() > 0 {
+	if t.logs() && (!t.active().Empty() && t.carriedWhy == nil || t.appends.end != endsComplete) && t.idleSince() > 0 {
 		at = min(at, t.changed+flushIdleAfter)
 	}
 	return at
 }
 
-// Stop makes the tree flush as soon as nothing else is to be done. After that the directory is as the
-// original would have left it. A disk that was full gets one more try.
+// Stop makes the tree flush as soon as nothing else is to be done. After that the directory is as
+// the original would have left it. A disk that was full gets one more try.
 func (t *Tree) Stop() {
 	if !t.stopping {
-		t.flush.notBefore, t.stuck = 0, false
+		t.flush.notBefore, t.carriedWhy = 0, nil
 		if t.retryAt > 0 {
 			t.refusal, t.retryAt = nil, 0
 		}
@@ -485,7 +503,7 @@ func (t *Tree) Stop() {
 }
 
 // flushed reports whether the last block is a root that holds everything.
-func (t *Tree) flushed() bool { return t.cfg.ReadOnly || t.appends.clean }
+func (t *Tree) flushed() bool { return t.cfg.ReadOnly || t.appends.end == endsComplete }
 
 // Unflushed returns an error if a tree that was stopped, and is no longer busy, could not write all
 // of the last flush.
@@ -494,14 +512,14 @@ func (t *Tree) Unflushed() error {
 		return nil
 	}
 	return fmt.Errorf("the last flush failed; the journal holds what it was to write, and the next start replays it: %w",
-		cmp.Or(t.refusal, t.flush.why, errLeafLost))
+		cmp.Or(t.refusal, t.carriedWhy, t.flush.why))
 }
 
 // Busy reports whether requests are waiting or operations under way.
 func (t *Tree) Busy() bool {
 	return t.appends.busy || len(t.writer.queue)+len(t.writer.waiting) > 0 || len(t.reader.queue) > 0 ||
 		t.pager.underWay > 0 || t.clean.freeing || len(t.flush.waiters)+len(t.snapshotsWanted) > 0 ||
-		t.stopping && t.refusal == nil && !t.stuck && !t.flushed() && t.now >= t.flush.notBefore
+		t.stopping && t.carriedWhy == nil && !t.flushed() && t.flush.failing() == nil
 }
 
 // MaxKey and MaxValue are the longest key and value, in bytes, that may be stored.
@@ -521,4 +539,5 @@ func (t *Tree) Close() {
 		f.table.Free()
 	}
 	t.view.tables, t.limbo = nil, nil
+	t.pool.Free()
 }

@@ -6,8 +6,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Pages are built directly in the form in which they are stored, in the frames in which they will be
-// read. Until it is numbered a fresh page has no block number, and its parent's record of it has
+// Pages are built directly in the form in which they are stored, in the frames in which they will
+// be read. Until it is numbered a fresh page has no block number, and its parent's record of it has
 // none either.
 
 // newNode returns a frame for a fresh page.
@@ -53,8 +53,8 @@ func (w *pageCommit) writeLeaf(pairs []pair, lo, hi []byte, root bool) branch {
 	return freshBranch(lo, id, nd)
 }
 
-// finish writes the pages of b, a subtree of the given height, that are not written yet, and returns
-// the node of its root.
+// finish writes the pages of b, a subtree of the given height, that are not written yet, and
+// returns the node of its root.
 func (w *pageCommit) finish(b branch, height int, lo, hi []byte, root bool) nodeID {
 	switch {
 	case b.kids != nil:

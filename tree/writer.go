@@ -1,23 +1,23 @@
 package tree
 
 import (
-	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"kivaloo/tree/memtable"
 )
 
 // writer is the part of a tree that decides what modifying requests do, in the order in which they
-// came. A Set or a Delete needs to know nothing; the others need the value that their key holds at
-// that moment: from the memtables or, where those know nothing, from a page. What a request makes of
-// its key goes into the newest memtable.
+// came. A Set or a Delete needs to know nothing; the others, conditions included, need the value
+// that their key holds at that moment: from the memtables or, where those know nothing, from a
+// page. What a request makes of its key goes into the newest memtable.
 //
 //	queue --> decide --> memtable, waiting --> [append] --> answer
 //
 // Invariants:
-//  1. waiting is in the order of decision; the first syncing of it depend on the append under way, the
-//     others on the next one.
+//  1. waiting is in the order of decision; the first syncing of it depend on the append under way,
+//     the others on the next one.
 //  2. The requests of an atomic batch are decided together, so that one commit has all of them.
 type writer struct {
 	t *Tree
@@ -61,12 +61,19 @@ func (w *writer) decide() {
 		w.failQueue(err)
 		return
 	}
-	if w.t.full() && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
+	if (w.t.full() || w.t.foldsFirst()) && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
 		w.failQueue(fmt.Errorf("%w: %w", ErrReadOnly, w.t.flush.why))
 		return
 	}
+	s := &w.t.space
+	plenty := s.plenty(len(w.queue))
+	s.pressed = false
 	n, hold := 0, w.t.holdsChanges()
 	for n < len(w.queue) && w.head == noBlock && !hold && !w.t.commitFull() {
+		if !plenty && !s.admits(w.queue[n:]) {
+			s.pressed = true
+			break
+		}
 		if n%touchGroup == 0 {
 			w.touch(w.queue[n:min(len(w.queue), n+touchGroup)])
 		}
@@ -76,6 +83,9 @@ func (w *writer) decide() {
 	clear(w.queue[left:])
 	if w.queue = w.queue[:left]; left == 0 {
 		w.timing, w.expired = false, false
+	}
+	if s.pressed && !s.working() {
+		w.failQueue(s.refuse())
 	}
 }
 
@@ -101,71 +111,124 @@ func (w *writer) decideFirst(refs []ref) int {
 		}
 		return n
 	}
-	lost := w.pagesFor(refs[:n], refs[n:])
+	if n > 1 {
+		return w.decideAtomic(refs[:n], refs[n:])
+	}
+	q := refs[0].request()
+	lost := w.pageFor(q, nil, refs[1:])
 	if w.head != noBlock {
 		return 0
 	}
-	if n > 1 && lost == nil {
-		lost = w.reserve(refs[:n])
+	if q.err = lost; lost == nil {
+		q.err = w.decideOne(q)
 	}
-	for _, r := range refs[:n] {
-		if r.request().err = lost; lost == nil {
-			r.request().err = w.decideOne(r.request())
+	w.waiting = append(w.waiting, refs[0])
+	return 1
+}
+
+// decideAtomic decides an atomic batch. It returns the number of requests decided: all, or none if
+// a page is missing.
+func (w *writer) decideAtomic(refs, behind []ref) int {
+	lost := w.learn(refs, behind)
+	if w.head != noBlock {
+		return 0
+	}
+	if lost == nil {
+		lost = w.reserve(refs)
+	}
+	met := !slices.ContainsFunc(refs, func(r ref) bool {
+		q := r.request()
+		return q.Op.Condition() && !holds(q, q.before)
+	})
+	for _, r := range refs {
+		q := r.request()
+		switch {
+		case lost != nil:
+			q.err = lost
+		case q.Op.Condition():
+			q.changed = holds(q, q.before)
+		case met:
+			q.err = w.decideOne(q)
 		}
 		w.waiting = append(w.waiting, r)
 	}
-	return n
+	return len(refs)
 }
 
-// reserve makes sure that there is memory for all requests of an atomic batch, so that none of them can
-// fail after another one was decided.
-func (w *writer) reserve(refs []ref) error {
-	bytes := 0
-	for _, r := range refs {
-		bytes += len(r.request().Key) + len(r.request().Value)
-	}
-	return w.t.active().Reserve(len(refs), bytes)
-}
-
-// pagesFor makes sure that what some requests need to know is in memory. If it is not, w.head says
-// which page they wait for; what those behind them need is asked for as well.
-func (w *writer) pagesFor(refs, behind []ref) error {
-	for _, r := range refs {
-		if !w.needsPage(r.request()) {
+// learn notes what the requests of an atomic batch need to know of their keys. If a page is
+// missing, w.head says which one they wait for. What is known by then stays known, because nothing
+// else is decided meanwhile: so the pages of a batch need not be in memory together.
+func (w *writer) learn(refs, behind []ref) error {
+	for i, r := range refs {
+		q := r.request()
+		if q.before != 0 || (q.Op == Set || q.Op == Delete) && w.t.logs() {
 			continue
 		}
-		block, err := w.ask(r.request().Key)
+		if err := w.pageFor(q, refs[i+1:], behind); err != nil || w.head != noBlock {
+			return err
+		}
+		s, err := w.lookup(q)
 		if err != nil {
 			return err
 		}
-		if block == noBlock {
-			continue
-		}
-		w.head = block
-		if w.asked == 1 {
-			for _, r := range behind[:min(len(behind), askAhead)] {
-				if w.needsPage(r.request()) {
-					_, _ = w.ask(r.request().Key) // an error is met again
-				}
-			}
-		}
-		return nil
+		q.before = s
 	}
 	return nil
 }
 
+// reserve makes sure that there is memory for all requests of an atomic batch, so that none of them
+// can fail after another one was decided.
+func (w *writer) reserve(refs []ref) error {
+	changes, bytes := 0, 0
+	for _, r := range refs {
+		if q := r.request(); !q.Op.Condition() {
+			changes++
+			bytes += len(q.Key) + len(q.Value)
+		}
+	}
+	return w.t.active().Reserve(changes, bytes)
+}
+
+// pageFor makes sure that the page that a request needs is in memory. If it is not, w.head says
+// which one it waits for; what the rest of its batch and the requests behind need is asked for as
+// well.
+func (w *writer) pageFor(q *Request, rest, behind []ref) error {
+	if !w.needsPage(q) {
+		return nil
+	}
+	block, err := w.ask(q.Key)
+	if err != nil || block == noBlock {
+		return err
+	}
+	w.head = block
+	if w.asked == 1 {
+		w.askAhead(rest)
+		w.askAhead(behind)
+	}
+	return nil
+}
+
+// askAhead asks for the pages that some requests need.
+func (w *writer) askAhead(refs []ref) {
+	for _, r := range refs[:min(len(refs), askAhead)] {
+		if w.needsPage(r.request()) {
+			_, _ = w.ask(r.request().Key) // an error is met again
+		}
+	}
+}
+
 // needsPage reports whether a request cannot be decided by what is in the memtables. Where there is
-// no journal a commit writes pages, so each request needs its leaf.
+// no journal a commit writes pages, so each request but a condition needs its leaf.
 func (w *writer) needsPage(q *Request) bool {
 	if (q.Op == Set || q.Op == Delete) && w.t.logs() {
 		return false
 	}
 	_, found := w.inTables(q.Key)
-	return found == memtable.Unknown || !w.t.logs()
+	return found == memtable.Unknown || !w.t.logs() && !q.Op.Condition()
 }
 
-// ask returns noBlock if the leaf of a key is in memory, or else asks for the page that is missing on
-// the way to it.
+// ask returns noBlock if the leaf of a key is in memory, or else asks for the page that is missing
+// on the way to it.
 func (w *writer) ask(key []byte) (block uint64, err error) {
 	t := w.t
 	id, want, err := t.cache.descend(t.view.tree.root, key, 0)
@@ -213,11 +276,11 @@ func (w *writer) decideOne(q *Request) error {
 	q.changed = true
 	blind := q.Op == Set || q.Op == Delete && w.t.logs()
 	if !blind {
-		value, there, err := w.lookup(q.Key)
+		s, err := w.lookup(q)
 		if err != nil {
 			return err
 		}
-		if q.changed = holds(q, value, there); !q.changed || q.Op == Delete && !there {
+		if q.changed = holds(q, s); !q.changed || q.Op.Condition() || q.Op == Delete && s&keyThere == 0 {
 			return nil
 		}
 	}
@@ -227,30 +290,33 @@ func (w *writer) decideOne(q *Request) error {
 	return table.Set(hash, q.Key, q.Value)
 }
 
-// lookup returns the value that a key has, with all that has been decided. The leaf must be in memory
-// if the memtables know nothing.
-func (w *writer) lookup(key []byte) (value []byte, there bool, err error) {
-	value, found := w.inTables(key)
+// lookup returns the state of a request's key, with all that has been decided. If the memtables
+// know nothing, and nothing was noted, the leaf must be in memory.
+func (w *writer) lookup(q *Request) (keyState, error) {
+	value, found := w.inTables(q.Key)
 	if found != memtable.Unknown {
-		return value, found == memtable.Present, nil
+		return stateOf(q, value, found == memtable.Present), nil
 	}
-	id, _, err := w.t.cache.descend(w.t.view.tree.root, key, 0)
+	if q.before != 0 {
+		return q.before, nil
+	}
+	id, _, err := w.t.cache.descend(w.t.view.tree.root, q.Key, 0)
 	if err != nil {
-		return nil, false, err
+		return 0, err
 	}
-	value, there = w.t.cache.lookup(w.t.cache.node(id), key)
-	return value, there, nil
+	value, there := w.t.cache.lookup(w.t.cache.node(id), q.Key)
+	return stateOf(q, value, there), nil
 }
 
-// holds reports whether the condition of a request holds for a key with a value, or without one.
-func holds(q *Request, value []byte, there bool) bool {
+// holds reports whether the condition of a request holds for a key in a state.
+func holds(q *Request, s keyState) bool {
 	switch q.Op {
-	case Add:
-		return !there
-	case Modify:
-		return there
-	case CAS, CAD:
-		return there && bytes.Equal(value, q.Old)
+	case Add, ExpectAbsent:
+		return s&keyThere == 0
+	case Modify, ExpectPresent:
+		return s&keyThere != 0
+	case CAS, CAD, Expect:
+		return s&keyOld != 0
 	}
 	return true
 }
@@ -264,7 +330,8 @@ func (w *writer) committed() {
 	w.syncing = 0
 }
 
-// answerSettled answers requests that changed nothing, when nothing that they saw waits to be durable.
+// answerSettled answers requests that changed nothing, when nothing that they saw waits to be
+// durable.
 func (w *writer) answerSettled() {
 	if len(w.waiting) > 0 && w.syncing == 0 && !w.t.active().Pending() && !w.t.flush.committing() {
 		w.answer(len(w.waiting), nil)
@@ -274,6 +341,9 @@ func (w *writer) answerSettled() {
 // failed fails all requests that have been decided: those of the append that failed with err, the
 // others with later.
 func (w *writer) failed(err, later error) {
+	for _, r := range w.queue { // it may have been noted of changes that are not made
+		r.request().before = 0
+	}
 	w.answer(w.syncing, err)
 	w.syncing = 0
 	w.answer(len(w.waiting), later)
@@ -304,5 +374,5 @@ func (w *writer) failQueue(err error) {
 	}
 	clear(w.queue)
 	w.queue = w.queue[:0]
-	w.timing, w.expired = false, false
+	w.timing, w.expired, w.t.space.pressed = false, false, false
 }

@@ -121,9 +121,15 @@ func isPath(s string) bool {
 // resolvePath returns the socket at a path, or in the directory at that path. A relative path stays
 // relative, because a socket's path may not be long.
 func resolvePath(s string) ([]Addr, error) {
+	if strings.Contains(s, "\x00") {
+		return nil, errors.New("the path contains a zero byte")
+	}
 	path := s
 	if info, err := os.Stat(s); err == nil && info.IsDir() {
 		path = filepath.Join(s, SocketName)
+	}
+	if path[0] == '@' {
+		path = "./" + path // the libraries take an @ in front for a name that is not in the file system
 	}
 	if len(path) > MaxUnixPathLen {
 		return nil, fmt.Errorf("the path has %d bytes, a unix socket's at most %d; use a shorter one", len(path), MaxUnixPathLen)
@@ -194,7 +200,7 @@ func lookupPort(ctx context.Context, service string) (uint16, error) {
 		return parsePort(service)
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
-	if err != nil {
+	if err != nil || strings.ContainsAny(service[:1], "+-") { // the library takes a sign for 0, or in front of a number
 		return 0, fmt.Errorf("port %q is neither a number from 1 to %d nor a known service", service, maxPort)
 	}
 	return uint16(n), nil

@@ -3,8 +3,10 @@ package wire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,14 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
 func TestResolveAddr(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 	longest := "/" + strings.Repeat("p", wire.MaxUnixPathLen-1)
 	for _, c := range []struct {
 		in       string
@@ -34,6 +35,7 @@ func TestResolveAddr(t *testing.T) {
 		{"absent/relative.sock", "unix", "absent/relative.sock", true},
 		{"[odd]/name:80", "unix", "[odd]/name:80", true},
 		{":/", "unix", ":/", true},
+		{"@/name", "unix", "./@/name", true},
 		{".", "unix", "kivaloo.sock", true},
 		{dir, "unix", dir + "/kivaloo.sock", true},
 		{dir + "/", "unix", dir + "/kivaloo.sock", true},
@@ -69,9 +71,7 @@ func TestResolveAddr(t *testing.T) {
 func TestResolveNameInDirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, err := range []error{os.Mkdir("store", 0o700), os.Mkdir("host:80", 0o700), os.WriteFile("file", nil, 0o600)} {
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 	}
 	for in, want := range map[string]string{"store": "store/kivaloo.sock", "file": "file", "./host:80": "host:80/kivaloo.sock"} {
 		addrs, err := wire.ResolveAddr(in)
@@ -83,15 +83,11 @@ func TestResolveNameInDirectory(t *testing.T) {
 		t.Errorf("%v, %v", addrs, err)
 	}
 	deep := strings.Repeat("d", wire.MaxUnixPathLen-len("/kivaloo.sock"))
-	if err := os.Mkdir(deep, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(deep, 0o700))
 	if addrs, err := wire.ResolveAddr(deep); err != nil || len(addrs[0].Address) != wire.MaxUnixPathLen {
 		t.Errorf("%v, %v", addrs, err)
 	}
-	if err := os.Mkdir(deep+"d", 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(deep+"d", 0o700))
 	if _, err := wire.ResolveAddr(deep + "d"); err == nil || !strings.Contains(err.Error(), "108 bytes") {
 		t.Error(err)
 	}
@@ -120,11 +116,14 @@ func TestResolveAddrErrors(t *testing.T) {
 		{":", "no host before the port"},
 		{":80", "no host before the port"},
 		{"localhost", "no port"},
+		{"/run/k\x00sock", "the path contains a zero byte"},
 		{"/" + strings.Repeat("p", wire.MaxUnixPathLen), "the path has 108 bytes, a unix socket's at most 107"},
 		{"localhost:", `port "" is not a number from 1 to 65535`},
 		{"localhost:0", `port "0" is not a number`},
 		{"localhost:65536", `port "65536" is not a number`},
 		{"localhost:-1", `port "-1" is neither a number`},
+		{"localhost:-", `port "-" is neither a number`},
+		{"localhost:+80", `port "+80" is neither a number`},
 		{"localhost:80x", `port "80x" is neither a number`},
 		{"localhost:no-such-service", `port "no-such-service" is neither a number`},
 		{strings.Repeat("x", 300) + ":80", "no such host"},
@@ -152,11 +151,50 @@ func TestResolveAddrErrors(t *testing.T) {
 }
 
 // listen accepts, and closes, whatever connects to address until the test ends.
+// FuzzResolveAddr: whatever is written for an address, an error repeats it, and what it stands for
+// can be connected to as it is. Names of hosts are not asked for.
+func FuzzResolveAddr(f *testing.F) {
+	for _, s := range []string{"/run/kivaloo.sock", ".", "@/abstract", "a/\x00b", "[::ffff:127.0.0.1]:80", "[fe80::1%lo]:80", "127.0.0.1:http",
+		"::1:1234", ":80", "localhost:65536", "[127.0.0.1]:+80", "/" + strings.Repeat("p", wire.MaxUnixPathLen)} {
+		f.Add(s)
+	}
+	nobodyAsked, cancel := context.WithCancel(context.Background())
+	cancel()
+	f.Fuzz(func(t *testing.T, s string) {
+		addrs, err := wire.ResolveAddrContext(nobodyAsked, s)
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), fmt.Sprintf("address %q: ", s)) || addrs != nil {
+				t.Fatalf("%v, %v", addrs, err)
+			}
+			return
+		}
+		if len(addrs) == 0 {
+			t.Fatal("no address and no error")
+		}
+		for _, a := range addrs {
+			switch ap, err := netip.ParseAddrPort(a.Address); {
+			case a.Name != s:
+				t.Errorf("%+v for %q", a, s)
+			case a.Network == "unix":
+				// Go takes @ for a name outside the file system, and the kernel a zero byte for the end.
+				if a.Address == "" || len(a.Address) > wire.MaxUnixPathLen || a.Address[0] == '@' || strings.Contains(a.Address, "\x00") {
+					t.Errorf("no path of a socket: %q", a.Address)
+				}
+			case a.Network != "tcp" || err != nil || ap.Port() == 0:
+				t.Errorf("%+v: %v", a, err)
+			case ap.Addr().Zone() == "":
+				again, err := wire.ResolveAddr(a.Address)
+				if err != nil || len(again) != 1 || again[0].Address != a.Address {
+					t.Errorf("%s stands for %v, %v", a.Address, again, err)
+				}
+			}
+		}
+	})
+}
+
 func listen(t *testing.T, network, address string) net.Addr {
 	ln, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -183,9 +221,7 @@ func TestDialInOrder(t *testing.T) {
 	listen(t, "unix", second.Address)
 
 	nc, err := wire.Dial(context.Background(), []wire.Addr{nobody, first, second})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer nc.Close()
 	if got := nc.RemoteAddr().String(); got != first.Address {
 		t.Errorf("connected to %s", got)
@@ -214,21 +250,15 @@ func TestDialWaitsForRoomInTheQueue(t *testing.T) {
 	if err == nil {
 		err = syscall.Listen(fd, 0) // holds one
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	file := os.NewFile(uintptr(fd), path)
 	defer file.Close()
 	ln, err := net.FileListener(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer ln.Close()
 	addrs := []wire.Addr{{Name: path, Network: "unix", Address: path}}
 	first, err := wire.Dial(context.Background(), addrs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer first.Close()
 	short, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 	defer cancel()
@@ -243,23 +273,17 @@ func TestDialWaitsForRoomInTheQueue(t *testing.T) {
 	})
 	defer timer.Stop()
 	second, err := wire.Dial(context.Background(), addrs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	second.Close()
 }
 
 func TestDialSetsNoDelay(t *testing.T) {
 	at := listen(t, "tcp", "127.0.0.1:0").String()
 	nc, err := wire.Dial(context.Background(), []wire.Addr{{Name: at, Network: "tcp", Address: at}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer nc.Close()
 	raw, err := nc.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	noDelay := 0
 	controlErr := raw.Control(func(fd uintptr) {
 		noDelay, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY)

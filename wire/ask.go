@@ -8,22 +8,21 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 )
 
 var (
-	// ErrNotKivaloo: what answers does not speak the protocol. It comes wrapped with a guess at what it is.
+	// ErrNotKivaloo: what answers does not speak the protocol. It comes wrapped with a guess at
+	// what it is.
 	ErrNotKivaloo = errors.New("this is not a kivaloo server")
 	// ErrHungUp: the connection was closed in the place of an answer.
 	ErrHungUp = errors.New("it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS")
 )
 
-// askID is the ID of the request that Ask makes. A server gives back whatever ID it gets. To servers
-// that read lines it is an empty line and then a line: they answer at once with a greeting or an
-// error, where otherwise they would wait for the end of the line for ever.
-var askID = []byte("\r\nPING\r\n")
+// askID is HelloID as it is sent. Ask uses it for every protocol: a server gives back whatever ID
+// it gets.
+var askID = binary.BigEndian.AppendUint64(nil, HelloID)
 
 // Ask makes the first request of a connection and returns the answer's record, of at most limit
 // bytes. It reads nothing that comes after the answer. The connection is of no more use after an
@@ -51,7 +50,7 @@ func Ask(ctx context.Context, nc net.Conn, request []byte, limit uint32) ([]byte
 }
 
 func ask(nc net.Conn, request []byte, limit uint32) ([]byte, error) {
-	_, writeErr := nc.Write(AppendPacket(nil, binary.BigEndian.Uint64(askID), request))
+	_, writeErr := nc.Write(AppendPacket(nil, HelloID, request))
 	b := make([]byte, 0, Overhead+int(limit))
 	for want := int64(HeaderSize); ; {
 		n, err := nc.Read(b[len(b):want])
@@ -88,29 +87,4 @@ func recognise(b []byte) string {
 		}
 	}
 	return fmt.Sprintf("it sends %q", b)
-}
-
-// checkRuns returns an error if nc is a unix socket and the process that listens at its other end is stopped.
-func checkRuns(nc net.Conn) error {
-	conn, ok := nc.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var peer *syscall.Ucred
-	if raw.Control(func(fd uintptr) {
-		peer, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}) != nil || err != nil {
-		return nil
-	}
-	// "pid (name) state ...", where the name may have anything in it.
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", peer.Pid))
-	end := bytes.LastIndexByte(stat, ')')
-	if err != nil || !bytes.HasPrefix(stat[end+1:], []byte(" T ")) {
-		return nil
-	}
-	return fmt.Errorf("no answer: the process that listens there is stopped, and can be continued with `kill -CONT %d`", peer.Pid)
 }

@@ -40,8 +40,8 @@ func AppendKVBackup(dst []byte, a *KVBackup) []byte {
 	return append(dst, a.Pairs...)
 }
 
-// ParseKVBackup reads the answer to a BACKUP that asked for max bytes. CutPair takes pairs apart, and
-// cannot fail on what has been checked here. The slices alias record.
+// ParseKVBackup reads the answer to a BACKUP that asked for max bytes. CutPair takes pairs apart,
+// and cannot fail on what has been checked here. The slices alias record.
 func ParseKVBackup(record []byte, max uint32) (a KVBackup, err error) {
 	const what = "answer to KVLDS_BACKUP"
 	f := fields{rest: record}

@@ -15,6 +15,6 @@
 // server's knowledge (its block size, its limits on keys) are the server's.
 //
 // Reading order: packet.go, checksum.go, limits.go, types.go, fields.go, then the
-// services kvlds.go, backup.go, lbs.go, s3.go, dynamodb.go; addr.go and
-// ask.go (how a connection begins).
+// services kvlds.go, ext.go and extanswer.go (what the original does not have), backup.go, lbs.go,
+// s3.go, dynamodb.go; addr.go and ask.go (how a connection begins).
 package wire

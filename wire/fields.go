@@ -13,12 +13,32 @@ const typeLen = 4
 // there reads as nothing and leaves its name in fault; so a parser reads all it
 // expects and looks once, at the end.
 //
+//	u8         one byte
 //	u32, u64   big-endian
 //	KEY        u8 length, then that many bytes
 //	STR        a KEY without a zero byte
 type fields struct {
 	rest  []byte
 	fault string // what is wrong, "" if nothing is
+}
+
+func (f *fields) u8(name string) byte {
+	if len(f.rest) < 1 {
+		f.fail(name)
+		return 0
+	}
+	v := f.rest[0]
+	f.rest = f.rest[1:]
+	return v
+}
+
+// flag reads a byte that is 0 or 1.
+func (f *fields) flag(name string) bool {
+	v := f.u8(name)
+	if v > 1 {
+		f.wrong(fmt.Sprintf("%s is %d, neither 0 nor 1", name, v))
+	}
+	return v == 1
 }
 
 func (f *fields) u32(name string) uint32 {
@@ -77,6 +97,14 @@ func (f *fields) fail(name string) {
 	f.rest = nil
 	if f.fault == "" {
 		f.fault = "it ends inside " + name
+	}
+}
+
+// wrong remembers the first rule that a field breaks. Nothing is left to be read after it.
+func (f *fields) wrong(fault string) {
+	f.rest = nil
+	if f.fault == "" {
+		f.fault = fault
 	}
 }
 

@@ -1,9 +1,6 @@
 package wire
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // KVRequest is a request of the key-value service. Which fields count depends on
 // the type:
@@ -13,30 +10,46 @@ import (
 //	CAS              Key Old Value
 //	DELETE GET       Key
 //	CAD              Key Old
-//	RANGE            Max Key End        from Key up to, not including, End
-//	BACKUP           Snapshot Max Key   from Key on, in a snapshot
+//	RANGE            Max Key End                       from Key up to, not including, End
+//	BACKUP           Snapshot Max Key                  from Key on, in a snapshot
 //
-// The slices of a parsed request alias its record. Each holds at most MaxKeyLen
-// bytes; a field that is present but empty is not nil.
+//	APPLY            Conditions Changes
+//	DELETE_RANGE     Max Key End
+//	GET_AT           Snapshot Key
+//	SCAN             Snapshot Flags Max Limit Key End
+//	SNAPSHOT
+//	RELEASE          Snapshot
+//	WATCH            Position Wait Max Key End
+//	UNWATCH          Watch
+//
+// The slices of a parsed request alias its record. Each of the keys and values holds at most
+// MaxKeyLen bytes; a field that is present but empty is not nil.
 type KVRequest struct {
-	Type     uint32
-	Max      uint32 // RANGE, BACKUP: bytes of pairs wanted, length bytes included
-	Key      []byte
-	Value    []byte
-	Old      []byte
-	End      []byte
-	Snapshot uint64 // BACKUP: from the answer to an earlier one; 0: a new one
+	Type  uint32
+	Max   uint32 // bytes of pairs or changes wanted, length bytes included; DELETE_RANGE: keys
+	Key   []byte // RANGE, DELETE_RANGE, SCAN, WATCH: the first key of the range
+	Value []byte
+	Old   []byte
+	End   []byte // the first key behind the range; empty: it has no end
+
+	Snapshot   uint64 // BACKUP: 0 for a new one; SCAN: 0 for what is committed
+	Position   uint64 // WATCH: from an earlier answer; 0: from now on
+	Watch      uint64 // UNWATCH: the ID of the packet that the WATCH came in
+	Limit      uint32 // SCAN: pairs wanted; 0: as many as there are
+	Wait       uint32 // WATCH: milliseconds
+	Flags      byte   // SCAN: of ScanReverse, ScanKeysOnly and ScanCountOnly
+	Conditions List   // APPLY: of CutCondition
+	Changes    List   // APPLY: of CutChange
 }
 
 // ParseKVRequest takes a request record apart. The fields must be all there is
 // in the record. The limits of a store on keys and values are not looked at.
 func ParseKVRequest(record []byte) (r KVRequest, err error) {
-	if len(record) < MinKVRequestLen || len(record) > MaxKVRequestLen {
-		return r, badRecord("request of the "+kvService+" service", len(record),
-			fmt.Sprintf("it must have %d to %d", MinKVRequestLen, MaxKVRequestLen))
+	f := fields{rest: record}
+	r.Type = f.u32("the type")
+	if f.fault != "" {
+		return r, f.describe("request of the "+kvService+" service", len(record))
 	}
-	r.Type = binary.BigEndian.Uint32(record)
-	f := fields{rest: record[typeLen:]}
 	switch r.Type {
 	case TypeParams:
 	case TypeGet, TypeDelete:
@@ -60,16 +73,25 @@ func ParseKVRequest(record []byte) (r KVRequest, err error) {
 		r.Max = f.u32("the size wanted")
 		r.Key = f.key("the start key")
 	default:
-		return r, unknownType(r.Type, kvService)
+		if !f.extension(&r, len(record)) {
+			return r, unknownType(r.Type, kvService)
+		}
 	}
 	return r, f.doneRequest(record, kvService)
 }
 
+// isKVRequest reports whether the service has requests of this type.
+func isKVRequest(typ uint32) bool {
+	switch typ {
+	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange, TypeBackup:
+		return true
+	}
+	return IsExtension(typ)
+}
+
 // Check returns an error unless r can be sent.
 func (r *KVRequest) Check() error {
-	switch r.Type {
-	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange, TypeBackup:
-	default:
+	if !isKVRequest(r.Type) {
 		return unknownType(r.Type, kvService)
 	}
 	if err := checkLen(r.Type, "key", len(r.Key), MaxKeyLen); err != nil {
@@ -81,7 +103,10 @@ func (r *KVRequest) Check() error {
 	if err := checkLen(r.Type, "old value", len(r.Old), MaxKeyLen); err != nil {
 		return err
 	}
-	return checkLen(r.Type, "end key", len(r.End), MaxKeyLen)
+	if err := checkLen(r.Type, "end key", len(r.End), MaxKeyLen); err != nil {
+		return err
+	}
+	return r.checkExtension()
 }
 
 // AppendKVRequest appends the record of r to dst. r must be one that Check accepts.
@@ -110,7 +135,7 @@ func AppendKVRequest(dst []byte, r *KVRequest) []byte {
 		dst = appendU32(dst, r.Max)
 		dst = appendKey(dst, r.Key)
 	default:
-		panic(fmt.Sprintf("wire: key-value request of type %#x", r.Type))
+		dst = appendExtension(dst, r)
 	}
 	return dst
 }
@@ -202,7 +227,8 @@ func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err 
 	return n, next, pairs, nil
 }
 
-// pairs reads the n pairs, of max bytes, that make up the rest of an answer. what and length describe the answer.
+// pairs reads the n pairs, of max bytes, that make up the rest of an answer. what and length
+// describe the answer.
 func (f *fields) pairs(n, max uint32, what string, length int) ([]byte, error) {
 	// A pair takes two bytes at least, so more would not be what was asked for.
 	if n > 1 && n > max/2 {

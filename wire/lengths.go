@@ -20,6 +20,10 @@ var longestRequests = map[uint32]uint32{
 	TypeModify: typeLen + 2*keyLen, TypeDelete: typeLen + keyLen, TypeCAD: typeLen + 2*keyLen,
 	TypeGet: typeLen + keyLen, TypeRange: typeLen + 4 + 2*keyLen, TypeBackup: typeLen + 8 + 4 + keyLen,
 
+	TypeApply: MaxKVRequestLen, TypeDeleteRange: typeLen + 4 + 2*keyLen, TypeGetAt: typeLen + 8 + keyLen,
+	TypeScan: typeLen + 8 + 1 + 4 + 4 + 2*keyLen, TypeSnapshot: typeLen, TypeRelease: typeLen + 8,
+	TypeWatch: typeLen + 8 + 4 + 4 + 2*keyLen, TypeUnwatch: typeLen + 8,
+
 	TypeS3Put: typeLen + 2*keyLen + dataLen + MaxS3PutLen, TypeS3Get: typeLen + 2*keyLen + 4,
 	TypeS3Range: typeLen + 2*keyLen + 4 + 4, TypeS3Head: typeLen + 2*keyLen, TypeS3Delete: typeLen + 2*keyLen,
 
@@ -28,8 +32,8 @@ var longestRequests = map[uint32]uint32{
 	TypeDDBGet:  typeLen + keyLen, TypeDDBGetC: typeLen + keyLen, TypeDDBDelete: typeLen + keyLen,
 }
 
-// CheckAnyLen is CheckRequestLen for servers that pass on requests of all protocols, and others. It refuses
-// none of up to AnyLen bytes.
+// CheckAnyLen is CheckRequestLen for servers that pass on requests of all protocols, and others. It
+// refuses none of up to AnyLen bytes.
 func CheckAnyLen(typ, length uint32) error {
 	if length <= AnyLen {
 		return nil
@@ -37,8 +41,8 @@ func CheckAnyLen(typ, length uint32) error {
 	return CheckRequestLen(typ, length)
 }
 
-// CheckRequestLen refuses a request whose record is longer than its type can be, or whose type is unknown:
-// ErrRecordLong, ErrBadRecord. It is for servers that do not have the record yet.
+// CheckRequestLen refuses a request whose record is longer than its type can be, or whose type is
+// unknown: ErrRecordLong, ErrBadRecord. It is for servers that do not have the record yet.
 func CheckRequestLen(typ, length uint32) error {
 	longest, known := longestRequests[typ]
 	switch {
@@ -48,4 +52,12 @@ func CheckRequestLen(typ, length uint32) error {
 		return fmt.Errorf("%w: %s of %d bytes, at most %d are allowed", ErrRecordLong, TypeName(typ), length, longest)
 	}
 	return nil
+}
+
+// CheckKVRequestLen is CheckRequestLen for servers of the key-value protocol alone.
+func CheckKVRequestLen(typ, length uint32) error {
+	if !isKVRequest(typ) {
+		return unknownType(typ, kvService)
+	}
+	return CheckRequestLen(typ, length)
 }

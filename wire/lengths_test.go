@@ -7,14 +7,16 @@ import (
 	"testing"
 )
 
-// The longest requests of all types, as they are written, are within what CheckRequestLen lets through, and not one byte below it.
+// The longest requests of all types, as they are written, are within what CheckRequestLen lets
+// through, and not one byte below it.
 func TestLongestRequests(t *testing.T) {
 	text := bytes.Repeat([]byte("x"), MaxKeyLen)
 	lengths := map[uint32]int{
 		TypeLBSParams: 4, TypeLBSParams2: 4, TypeLBSGet: 12, TypeLBSFree: 12, TypeLBSAppend: math.MaxUint32,
-		TypeS3Put: 4 + 256 + 256 + 4 + MaxS3PutLen,
+		TypeS3Put: 4 + 256 + 256 + 4 + MaxS3PutLen, TypeApply: MaxKVRequestLen,
 	}
-	for _, typ := range []uint32{TypeParams, TypeSet, TypeCAS, TypeAdd, TypeModify, TypeDelete, TypeCAD, TypeGet, TypeRange, TypeBackup} {
+	for _, typ := range []uint32{TypeParams, TypeSet, TypeCAS, TypeAdd, TypeModify, TypeDelete, TypeCAD, TypeGet, TypeRange, TypeBackup,
+		TypeDeleteRange, TypeGetAt, TypeScan, TypeSnapshot, TypeRelease, TypeWatch, TypeUnwatch} {
 		lengths[typ] = len(AppendKVRequest(nil, &KVRequest{Type: typ, Key: text, Value: text, Old: text, End: text}))
 	}
 	for _, typ := range []uint32{TypeS3Get, TypeS3Range, TypeS3Head, TypeS3Delete} {
@@ -35,6 +37,15 @@ func TestLongestRequests(t *testing.T) {
 	}
 	if err := CheckRequestLen(0x12345678, 4); !errors.Is(err, ErrBadRecord) {
 		t.Errorf("an unknown type: %v", err)
+	}
+	if err := CheckKVRequestLen(TypeS3Get, 4); !errors.Is(err, ErrBadRecord) {
+		t.Errorf("an S3 request: %v", err)
+	}
+	if err := CheckKVRequestLen(TypeGet, 5000); !errors.Is(err, ErrRecordLong) {
+		t.Errorf("a GET of 5000 bytes: %v", err)
+	}
+	if err := CheckKVRequestLen(TypeApply, MaxKVRequestLen); err != nil {
+		t.Error(err)
 	}
 	if err := CheckAnyLen(0x12345678, AnyLen); err != nil {
 		t.Error(err)

@@ -9,10 +9,16 @@ const (
 	// can say.
 	MaxKeyLen = 255
 
-	// MinKVRequestLen and MaxKVRequestLen bound a key-value request's record: its
-	// type, and at most three fields (CAS) of MaxKeyLen bytes with their length bytes.
-	MinKVRequestLen = 4
-	MaxKVRequestLen = 4 + 3*(1+MaxKeyLen)
+	// MaxKVRequestLen is the longest record of a key-value request, which is an APPLY. Six thousand
+	// changes of a usual size fit. The longest request of the original, a CAS, has 772 bytes.
+	MaxKVRequestLen = 1 << 20
+
+	// MaxApplyItems is how many conditions and changes one APPLY may have together. Servers keep
+	// each as a structure that is many times longer than the shortest change.
+	MaxApplyItems = 8192
+
+	// maxReasonLen is the longest reason that comes with StatusFailed.
+	maxReasonLen = MaxKeyLen
 
 	// AnyLen is how long a request's record may be whatever its type, where records are only passed
 	// on: enough for whatever is asked, and little to keep.
@@ -33,8 +39,8 @@ const (
 	// MaxUnixPathLen is what struct sockaddr_un holds on Linux with its final NUL.
 	MaxUnixPathLen = 107
 
-	// askPatience is how long the answer to a first request takes at least before it is looked whether
-	// the server's process is stopped. One that is not busy answers in far less.
+	// askPatience is how long the answer to a first request takes at least before it is looked
+	// whether the server's process is stopped. One that is not busy answers in far less.
 	askPatience = time.Second
 
 	// queueRetry is how long after finding the queue of a unix socket full another attempt

@@ -18,10 +18,19 @@ const (
 	TypeGet    = 0x130
 	TypeRange  = 0x131
 
-	// TypeBackup is no request of the original. The types of all its services are small numbers, with room
-	// between them for more; the top bit says that a type is none of them, nor will be. A server
-	// that does not know it closes the connection, as upon any unknown type.
-	TypeBackup = 0x80000100
+	// Extensions: requests that the original does not have. The types of all its services are small
+	// numbers, so a type with the top bit set is never one of its own. A server that does not know
+	// a type closes the connection. So a client sends these only to a server that offers them (see
+	// ParseKVHello).
+	TypeBackup      = 0x80000100
+	TypeApply       = 0x80000110
+	TypeDeleteRange = 0x80000122
+	TypeGetAt       = 0x80000130
+	TypeScan        = 0x80000131
+	TypeSnapshot    = 0x80000140
+	TypeRelease     = 0x80000141
+	TypeWatch       = 0x80000150
+	TypeUnwatch     = 0x80000151
 
 	TypeS3Put    = 0x10000
 	TypeS3Get    = 0x10010
@@ -44,6 +53,9 @@ var typeNames = map[uint32]string{
 	TypeParams: "KVLDS_PARAMS", TypeSet: "KVLDS_SET", TypeCAS: "KVLDS_CAS", TypeAdd: "KVLDS_ADD",
 	TypeModify: "KVLDS_MODIFY", TypeDelete: "KVLDS_DELETE", TypeCAD: "KVLDS_CAD",
 	TypeGet: "KVLDS_GET", TypeRange: "KVLDS_RANGE", TypeBackup: "KVLDS_BACKUP",
+	TypeApply: "KVLDS_APPLY", TypeDeleteRange: "KVLDS_DELETE_RANGE", TypeGetAt: "KVLDS_GET_AT",
+	TypeScan: "KVLDS_SCAN", TypeSnapshot: "KVLDS_SNAPSHOT", TypeRelease: "KVLDS_RELEASE",
+	TypeWatch: "KVLDS_WATCH", TypeUnwatch: "KVLDS_UNWATCH",
 
 	TypeS3Put: "S3_PUT", TypeS3Get: "S3_GET", TypeS3Range: "S3_RANGE", TypeS3Head: "S3_HEAD",
 	TypeS3Delete: "S3_DELETE",

@@ -16,6 +16,7 @@ import (
 
 	"kivaloo"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/plural"
 )
 
 func main() { dumpstream.Tool("kivaloo-kvlds-dump", "dumped", dumpAll) }
@@ -32,7 +33,7 @@ func dumpAll(ctx context.Context, c *kivaloo.Client, at dumpstream.Place) (dumps
 	}
 	done, err := dumpstream.Dump(ctx, c, to, nil)
 	if err != nil {
-		return done, fmt.Errorf("the dump is incomplete, after %d pairs: %w", done.Pairs, err)
+		return done, fmt.Errorf("the dump is incomplete, after %s: %w", plural.Of(done.Pairs, "pair"), err)
 	}
 	return done, nil
 }

@@ -15,17 +15,12 @@ import (
 
 	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo") }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // result is how the program ended and what it has written.
 type result struct {
@@ -66,24 +61,14 @@ func (r result) want(t *testing.T, status int, says string) {
 	}
 }
 
-// socketDir returns a directory of which the path is short, because those of sockets are
-// limited.
-func socketDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "dump")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // serve serves a copy of one of the stores in testdata, and returns its address.
 func serve(t *testing.T, store string) string {
 	t.Helper()
-	dir := socketDir(t)
-	must(t, os.CopyFS(filepath.Join(dir, "d"), os.DirFS(filepath.Join("testdata", store))))
+	dir := daemontest.Place(t)
+	must.Do(t, os.CopyFS(filepath.Join(dir, "d"), os.DirFS(filepath.Join("testdata", store))))
 	daemontest.Foreground(t, exec.Command(daemontest.Program("kivaloo"), "serve", "--no-sync", "--dir", filepath.Join(dir, "d")))
 	addr := filepath.Join(dir, "d", "kivaloo.sock")
-	daemontest.Until(t, "the server accepts connections", func() bool {
+	must.Eventually(t, "the server accepts connections", func() bool {
 		nc, err := net.Dial("unix", addr)
 		if err == nil {
 			nc.Close()
@@ -116,13 +101,13 @@ func TestTree(t *testing.T) {
 
 	stream := dumpstream.NewReader(strings.NewReader(dump(t, "-t", addr).out))
 	entries, err := os.ReadDir(dir)
-	must(t, err)
+	must.Do(t, err)
 	if len(entries) != 144 {
 		t.Errorf("%d directories", len(entries))
 	}
 	for i, e := range entries { // sorted by name, which is the order of the keys
 		key, value, err := stream.Next()
-		must(t, err)
+		must.Do(t, err)
 		k, kerr := os.ReadFile(filepath.Join(dir, e.Name(), "k"))
 		v, verr := os.ReadFile(filepath.Join(dir, e.Name(), "v"))
 		if e.Name() != fmt.Sprintf("%016x", i) || kerr != nil || verr != nil || !bytes.Equal(k, key) || !bytes.Equal(v, value) {
@@ -178,13 +163,13 @@ func TestNoServer(t *testing.T) {
 func TestOutputFails(t *testing.T) {
 	addr := serve(t, "s2048-edge")
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-	must(t, err)
+	must.Do(t, err)
 	defer full.Close()
 	dumpTo(t, full, "-t", addr).want(t, 1, "no space left on device")
 
 	// Nobody reads any more.
 	r, w, err := os.Pipe()
-	must(t, err)
+	must.Do(t, err)
 	r.Close()
 	defer w.Close()
 	dumpTo(t, w, "-t", addr).want(t, 1, "broken pipe")
@@ -193,9 +178,9 @@ func TestOutputFails(t *testing.T) {
 // A server that goes away in the middle: what has come by then is there, and the
 // status says that there was more.
 func TestServerLost(t *testing.T) {
-	addr := filepath.Join(socketDir(t), "s")
+	addr := filepath.Join(daemontest.Place(t), "s")
 	ln, err := net.Listen("unix", addr)
-	must(t, err)
+	must.Do(t, err)
 	ended := make(chan error, 1)
 	go func() {
 		defer ln.Close()
@@ -206,31 +191,22 @@ func TestServerLost(t *testing.T) {
 		ended <- err
 	}()
 	r := dump(t, "-t", addr)
-	r.want(t, 1, "the dump is incomplete, after 1 pairs: ")
+	r.want(t, 1, "the dump is incomplete, after 1 pair: ")
 	if r.out != "\x01a\x011" {
 		t.Errorf("wrote %q", r.out)
 	}
-	must(t, <-ended)
+	must.Do(t, <-ended)
 }
 
 // answerOnce answers PARAMS and the first RANGE, and closes the connection at the second.
 func answerOnce(nc net.Conn) error {
 	defer nc.Close()
-	var in []byte
+	c := wiretest.NewConn(nc)
 	ranges := 0
 	for {
-		chunk := make([]byte, 4096)
-		n, err := nc.Read(chunk)
+		p, err := c.Next()
 		if err != nil {
 			return err
-		}
-		in = append(in, chunk[:n]...)
-		p, n, _, err := wire.Cut(in, wire.MaxKVRequestLen)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			continue
 		}
 		q, err := wire.ParseKVRequest(p.Record)
 		if err != nil {
@@ -251,9 +227,8 @@ func answerOnce(nc net.Conn) error {
 		} else if q.Type != wire.TypeParams {
 			return errors.New("asks for " + wire.TypeName(q.Type))
 		}
-		if _, err := nc.Write(wire.AppendPacket(nil, p.ID, record)); err != nil {
+		if err := c.Put(wire.AppendPacket(nil, p.ID, record)); err != nil {
 			return err
 		}
-		in = in[n:]
 	}
 }

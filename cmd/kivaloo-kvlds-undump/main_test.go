@@ -11,17 +11,11 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) {
 	daemontest.Main(m, ".", "../kivaloo-kvlds-dump", "../kivaloo-kvlds", "../kivaloo-lbs")
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // stack is a kvlds on a block store, both with the sockets in one directory.
@@ -37,11 +31,9 @@ func (s *stack) addr() string            { return s.path("s") }
 // ends with its first connection.
 func startStack(t *testing.T, blockSize int, options ...string) *stack {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "undump")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := daemontest.Place(t)
 	s := &stack{dir: dir}
-	must(t, os.Mkdir(s.path("d"), 0o700))
+	must.Do(t, os.Mkdir(s.path("d"), 0o700))
 	s.blocks = daemontest.Start(t, dir, "b.pid", daemontest.Program("kivaloo-lbs"),
 		"-s", s.path("b"), "-d", s.path("d"), "-b", strconv.Itoa(blockSize), "-L", "-1")
 	s.kvlds = daemontest.Start(t, dir, "s.pid", daemontest.Program("kivaloo-kvlds"),

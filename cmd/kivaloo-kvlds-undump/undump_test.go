@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // pair is a pair as it stands in a stream.
@@ -26,9 +29,9 @@ func makeTree(t *testing.T, pairs map[string]string) string {
 	dir := t.TempDir()
 	for key, value := range pairs {
 		entry, err := os.MkdirTemp(dir, "")
-		must(t, err)
-		must(t, os.WriteFile(filepath.Join(entry, "k"), []byte(key), 0o600))
-		must(t, os.WriteFile(filepath.Join(entry, "v"), []byte(value), 0o600))
+		must.Do(t, err)
+		must.Do(t, os.WriteFile(filepath.Join(entry, "k"), []byte(key), 0o600))
+		must.Do(t, os.WriteFile(filepath.Join(entry, "v"), []byte(value), 0o600))
 	}
 	return dir
 }
@@ -37,13 +40,13 @@ func makeTree(t *testing.T, pairs map[string]string) string {
 func readTree(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	must(t, err)
+	must.Do(t, err)
 	pairs := map[string]string{}
 	for _, e := range entries {
 		key, err := os.ReadFile(filepath.Join(dir, e.Name(), "k"))
-		must(t, err)
+		must.Do(t, err)
 		value, err := os.ReadFile(filepath.Join(dir, e.Name(), "v"))
-		must(t, err)
+		must.Do(t, err)
 		pairs[string(key)] = string(value)
 	}
 	return pairs
@@ -134,13 +137,13 @@ func TestNothingToLoad(t *testing.T) {
 // before it; that stays.
 func TestBadInput(t *testing.T) {
 	s := startStack(t, 512)
-	undump(t, "\x05ab", "-t", s.addr()).want(t, 1, "ends at byte 3, within pair 1, which begins at byte 0; the 0 pairs before it are stored")
+	undump(t, "\x05ab", "-t", s.addr()).want(t, 1, "ends at byte 3, within pair 1, which begins at byte 0; stored before it: 0 pairs")
 	s.holds(t, "")
-	undump(t, pair("a", "1")+"\x01b", "-t", s.addr()).want(t, 1, "ends at byte 6, within pair 2, which begins at byte 4; the 1 pairs before it are stored")
+	undump(t, pair("a", "1")+"\x01b", "-t", s.addr()).want(t, 1, "ends at byte 6, within pair 2, which begins at byte 4; stored before it: 1 pair")
 	s.holds(t, pair("a", "1"))
 
 	stray := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(stray, "file"), nil, 0o600))
+	must.Do(t, os.WriteFile(filepath.Join(stray, "file"), nil, 0o600))
 	undump(t, "", "-t", s.addr(), "--fs", stray).want(t, 1, `the entry "file" in `+stray+" is not a directory")
 	long := makeTree(t, map[string]string{"k": strings.Repeat("v", 256)})
 	undump(t, "", "-t", s.addr(), "--fs", long).want(t, 1, "v has more than 255 bytes")
@@ -148,7 +151,7 @@ func TestBadInput(t *testing.T) {
 	s.holds(t, pair("a", "1"))
 
 	unreadable, err := os.Open(t.TempDir())
-	must(t, err)
+	must.Do(t, err)
 	defer unreadable.Close()
 	run(t, "kivaloo-kvlds-undump", unreadable, "-t", s.addr()).want(t, 1, "reading the input at byte 0")
 }
@@ -188,12 +191,12 @@ func TestCommandLine(t *testing.T) {
 // ends, though its input does not.
 func TestOutstanding(t *testing.T) {
 	dir, err := os.MkdirTemp("", "undump")
-	must(t, err)
+	must.Do(t, err)
 	defer os.RemoveAll(dir)
 	ln, err := net.Listen("unix", filepath.Join(dir, "s"))
-	must(t, err)
+	must.Do(t, err)
 	input, feed, err := os.Pipe()
-	must(t, err)
+	must.Do(t, err)
 	fed := make(chan struct{})
 	go func() { // as long as somebody may read it
 		defer close(fed)
@@ -223,38 +226,28 @@ func TestOutstanding(t *testing.T) {
 
 // countSets answers PARAMS, and counts the SETs that come without another being answered.
 func countSets(nc net.Conn) int {
-	var in []byte
-	sets := 0
-	chunk := make([]byte, 64<<10)
-	for {
-		if sets >= 4096 {
+	c := wiretest.NewConn(nc)
+	for sets := 0; ; {
+		if sets >= 4096 && !c.Buffered() {
 			nc.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // for another to come
 		}
-		n, err := nc.Read(chunk)
-		if err != nil {
+		p, err := c.Next()
+		if wiretest.Lost(err) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return sets
 		}
-		in = append(in, chunk[:n]...)
-		for {
-			p, n, _, err := wire.Cut(in, wire.MaxKVRequestLen)
-			if err != nil {
+		if err != nil {
+			return -1
+		}
+		q, err := wire.ParseKVRequest(p.Record)
+		switch {
+		case err == nil && q.Type == wire.TypeParams:
+			if c.Put(wire.AppendPacket(nil, p.ID, wire.AppendKVParams(nil, 255, 255))) != nil {
 				return -1
 			}
-			if n == 0 {
-				break
-			}
-			in = in[n:]
-			q, err := wire.ParseKVRequest(p.Record)
-			switch {
-			case err == nil && q.Type == wire.TypeParams:
-				if _, err := nc.Write(wire.AppendPacket(nil, p.ID, wire.AppendKVParams(nil, 255, 255))); err != nil {
-					return -1
-				}
-			case err == nil && q.Type == wire.TypeSet:
-				sets++
-			default:
-				return -1
-			}
+		case err == nil && q.Type == wire.TypeSet:
+			sets++
+		default:
+			return -1
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // eager is a cost of storage at which every old leaf is to be rewritten at once.
@@ -23,23 +23,23 @@ func TestFree(t *testing.T) {
 	c.mustChange(t, set("k", "0"), 0)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(set("k", "1")))
+	must.Do(t, c.send(set("k", "1")))
 	f.mustSee(t, before+1)
 	free := func() (blocks []uint64, at []time.Time) {
 		f.look(func() { blocks, at = slices.Clone(f.frees), slices.Clone(f.freed) })
 		return blocks, at
 	}
 	first, _ := free()
-	daemontest.Until(t, "three FREEs more", func() bool { blocks, _ := free(); return len(blocks) >= len(first)+3 })
+	must.Eventually(t, "three FREEs more", func() bool { blocks, _ := free(); return len(blocks) >= len(first)+3 })
 	blocks, at := free()
 	if took := at[len(first)+2].Sub(at[len(first)]); took < time.Second || took > exitSoon {
 		t.Errorf("three FREEs took %v", took)
 	}
 	f.hold(false)
 	f.release(t)
-	c.mustReceive(t, c.lastID, 1)
+	c.mustReceive(t, c.LastID, 1)
 	oldest := f.lastRoot().oldest
-	daemontest.Until(t, "the new tree's FREE", func() bool { blocks, _ = free(); return blocks[len(blocks)-1] == oldest })
+	must.Eventually(t, "the new tree's FREE", func() bool { blocks, _ = free(); return blocks[len(blocks)-1] == oldest })
 
 	var acknowledged []uint64
 	f.look(func() { acknowledged = slices.Clone(f.oldest) })
@@ -96,7 +96,7 @@ func TestCleaning(t *testing.T) {
 
 	young := before.block + 1 - before.nodes/2
 	for _, f := range cleaned {
-		daemontest.Until(t, "no leaf is old", func() bool { return f.lastRoot().oldest >= young })
+		must.Eventually(t, "no leaf is old", func() bool { return f.lastRoot().oldest >= young })
 	}
 	if took := time.Since(start); took > exitSoon {
 		t.Errorf("cleaning took %v", took)
@@ -122,7 +122,7 @@ func TestEndWhileCleaningIsPending(t *testing.T) {
 	f.look(func() { clear(f.reads) })
 	d := p.start(t, "-S", eager, "-1")
 	c := p.connect(t)
-	daemontest.Until(t, "old leaves are read", func() bool {
+	must.Eventually(t, "old leaves are read", func() bool {
 		old := 0
 		for block := range f.haveRead() {
 			if block < before.nodes {
@@ -131,7 +131,7 @@ func TestEndWhileCleaningIsPending(t *testing.T) {
 		}
 		return old > int(before.nodes)/2
 	})
-	c.nc.Close()
+	c.Close()
 	if status := d.Wait(t); status.ExitStatus() != 0 {
 		t.Errorf("ended with %v", status)
 	}

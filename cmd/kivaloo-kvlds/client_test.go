@@ -2,49 +2,25 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"net"
-	"os"
-	"syscall"
 	"testing"
-	"time"
 
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
 // client is a connection to a kvlds. Methods that do not begin with must return what went
 // wrong, so that clients which are to be killed can use them too.
-type client struct {
-	nc     net.Conn
-	in     []byte // received, not yet cut
-	lastID uint64
-}
+type client struct{ *kvtest.Conn }
 
-// dial connects, waiting for a place in the backlog if it has to.
-func dial(ctx context.Context, addr string) (*client, error) {
-	addrs, err := wire.ResolveAddr(addr)
-	if err != nil {
-		return nil, err
-	}
-	nc, err := wire.Dial(ctx, addrs)
-	if err != nil {
-		return nil, err
-	}
-	nc.SetDeadline(time.Now().Add(patience))
-	return &client{nc: nc}, nil
-}
-
-// connect is dial for tests in which it must succeed.
 func (p place) connect(t *testing.T) *client {
 	t.Helper()
-	c, err := dial(t.Context(), p.socket())
-	must(t, err)
-	t.Cleanup(func() { c.nc.Close() })
-	return c
+	c, err := kvtest.Dial(t.Context(), p.socket())
+	must.Do(t, err)
+	t.Cleanup(func() { c.Close() })
+	return &client{c}
 }
 
 func get(key string) wire.KVRequest {
@@ -81,60 +57,17 @@ func ranged(max uint32, start, end string) wire.KVRequest {
 
 var params = wire.KVRequest{Type: wire.TypeParams}
 
-// packets encodes requests, with IDs that count on.
-func (c *client) packets(requests ...wire.KVRequest) []byte {
-	var b []byte
-	for i := range requests {
-		c.lastID++
-		start := len(b)
-		b = wire.Begin(b, c.lastID)
-		b = wire.AppendKVRequest(b, &requests[i])
-		b = wire.End(b, start)
-	}
-	return b
-}
-
 // send sends requests in one write.
-func (c *client) send(requests ...wire.KVRequest) error {
-	return c.sendRaw(c.packets(requests...))
-}
+func (c *client) send(requests ...wire.KVRequest) error { return c.Put(c.Packets(requests...)) }
 
-func (c *client) sendRaw(b []byte) error {
-	_, err := c.nc.Write(b)
-	return err
-}
-
-// receive returns the next answer. The record is good until the next call.
+// receive returns the next answer.
 func (c *client) receive() (id uint64, record []byte, err error) {
-	for {
-		p, n, _, err := wire.Cut(c.in, math.MaxUint32)
-		if err != nil {
-			return 0, nil, err
-		}
-		if n > 0 {
-			c.in = c.in[n:]
-			return p.ID, p.Record, nil
-		}
-		chunk := make([]byte, 64<<10)
-		got, err := c.nc.Read(chunk)
-		if err != nil {
-			return 0, nil, err
-		}
-		c.in = append(c.in, chunk[:got]...)
-	}
+	p, err := c.Next()
+	return p.ID, p.Record, err
 }
 
 // ask sends one request and returns its answer.
-func (c *client) ask(r wire.KVRequest) ([]byte, error) {
-	if err := c.send(r); err != nil {
-		return nil, err
-	}
-	id, answer, err := c.receive()
-	if err == nil && id != c.lastID {
-		err = fmt.Errorf("answer to %d instead of %d", id, c.lastID)
-	}
-	return answer, err
-}
+func (c *client) ask(r wire.KVRequest) ([]byte, error) { return c.Ask(&r) }
 
 // change makes a modifying request and compares the status of its answer.
 func (c *client) change(r wire.KVRequest, want uint32) error {
@@ -203,36 +136,10 @@ func (c *client) all(max uint32, start, end string) ([]pair, error) {
 	}
 }
 
-// closed waits for the server to close the connection without another answer.
-func (c *client) closed() error {
-	switch id, record, err := c.receive(); {
-	case err == nil:
-		return fmt.Errorf("answer to %d: %x", id, record)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return nil
-	default:
-		return err
-	}
-}
-
-// silence is how long nothing comes before it is taken as not coming.
-const silence = 50 * time.Millisecond
-
-// mustBeSilent checks that no answer comes for a while.
-func (c *client) mustBeSilent(t *testing.T) {
-	t.Helper()
-	c.nc.SetReadDeadline(time.Now().Add(silence))
-	id, record, err := c.receive()
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("answer to %d: %x, %v", id, record, err)
-	}
-	c.nc.SetReadDeadline(time.Now().Add(patience))
-}
-
 // mustChange checks the status of the answer to a modifying request.
 func (c *client) mustChange(t *testing.T, r wire.KVRequest, want uint32) {
 	t.Helper()
-	must(t, c.change(r, want))
+	must.Do(t, c.change(r, want))
 }
 
 // mustGet checks the value of a key.
@@ -271,9 +178,9 @@ func (c *client) mustSet(t *testing.T, pairs ...pair) {
 	for i, p := range pairs {
 		requests[i] = set(p.key, p.value)
 	}
-	first := c.lastID + 1
+	first := c.LastID + 1
 	sent := make(chan error, 1)
 	go func() { sent <- c.send(requests...) }()
 	c.mustReceive(t, first, len(pairs))
-	must(t, <-sent)
+	must.Do(t, <-sent)
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -38,7 +39,7 @@ func TestStatuses(t *testing.T) {
 	for _, step := range story {
 		requests = append(requests, step.request)
 	}
-	must(t, c.send(requests...))
+	must.Do(t, c.send(requests...))
 	for i, record := range c.mustReceive(t, 1, len(story)) {
 		if status, err := wire.ParseKVStatus(wire.TypeCAS, record); err != nil || status != story[i].status {
 			t.Errorf("step %d: status %d, %v, want %d", i, status, err, story[i].status)
@@ -87,11 +88,11 @@ func TestReadsSeeTheCommittedTree(t *testing.T) {
 	c.mustChange(t, set("k", "old"), 0)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(set("k", "new"), get("k"), ranged(100, "", ""), params))
+	must.Do(t, c.send(set("k", "new"), get("k"), ranged(100, "", ""), params))
 	seen := make(map[uint64]string)
 	for range 3 {
 		id, record, err := c.receive()
-		must(t, err)
+		must.Do(t, err)
 		seen[id] = string(record)
 	}
 	for id, want := range map[uint64]string{
@@ -104,7 +105,7 @@ func TestReadsSeeTheCommittedTree(t *testing.T) {
 		}
 	}
 	f.mustSee(t, before+1)
-	c.mustBeSilent(t)
+	must.Do(t, c.Silent())
 	f.hold(false)
 	f.release(t)
 	c.mustReceive(t, 2, 1)
@@ -127,12 +128,12 @@ func (c *client) mustCommit(t *testing.T, f *fakeBlocks, before int, sizes ...in
 	first := uint64(1)
 	for i, size := range sizes {
 		f.mustSee(t, before+i+1)
-		c.mustBeSilent(t)
+		must.Do(t, c.Silent())
 		f.release(t)
 		c.mustReceive(t, first, size)
 		first += uint64(size)
 	}
-	c.mustBeSilent(t)
+	must.Do(t, c.Silent())
 	f.mustSee(t, before+len(sizes))
 }
 
@@ -155,14 +156,14 @@ func TestBatches(t *testing.T) {
 			c := p.connect(t)
 			f.hold(true)
 			before := f.count()
-			must(t, c.send(sets(test.sets)...))
+			must.Do(t, c.send(sets(test.sets)...))
 			c.mustCommit(t, f, before, test.batches...)
 		})
 	}
 }
 
-// A commit that writes pages may need a quarter of the cache: 256 pages, 3 for each request in a tree
-// of height 2.
+// A commit that writes pages may need a quarter of the cache: 256 pages, 3 for each request in a
+// tree of height 2.
 func TestBatchesInASmallCache(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -183,7 +184,7 @@ func TestBatchesInASmallCache(t *testing.T) {
 	c := p.connect(t)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(sets(200)...))
+	must.Do(t, c.send(sets(200)...))
 	c.mustCommit(t, f, before, 85, 85, 30)
 }
 
@@ -200,19 +201,19 @@ func TestWindow(t *testing.T) {
 			c.mustChange(t, set("k", "v"), 0)
 			f.hold(true)
 			before := f.count()
-			must(t, c.send(append(sets(waiting), get("k"))...))
-			sought := c.lastID
+			must.Do(t, c.send(append(sets(waiting), get("k"))...))
+			sought := c.LastID
 			if waiting == 4095 {
 				c.mustReceive(t, sought, 1)
 				return
 			}
 			f.mustSee(t, before+1)
-			c.mustBeSilent(t)
+			must.Do(t, c.Silent())
 			f.hold(false)
 			f.release(t)
 			for range waiting + 1 {
 				id, _, err := c.receive()
-				must(t, err)
+				must.Do(t, err)
 				if id == sought {
 					sought = 0
 				}
@@ -231,9 +232,9 @@ func TestCommitDelay(t *testing.T) {
 	c := s.connect(t)
 	for range 2 {
 		start := time.Now()
-		must(t, c.send(set("k", "v"), get("none")))
-		c.mustReceive(t, c.lastID, 1)
-		c.mustReceive(t, c.lastID-1, 1)
+		must.Do(t, c.send(set("k", "v"), get("none")))
+		c.mustReceive(t, c.LastID, 1)
+		c.mustReceive(t, c.LastID-1, 1)
 		if took := time.Since(start); took < 500*time.Millisecond {
 			t.Errorf("committed after %v", took)
 		}
@@ -248,8 +249,8 @@ func TestMinimumCommit(t *testing.T) {
 	start := time.Now()
 	const rounds = 30
 	for range rounds {
-		first := c.lastID + 1
-		must(t, c.send(sets(5)...))
+		first := c.LastID + 1
+		must.Do(t, c.send(sets(5)...))
 		c.mustReceive(t, first, 5)
 	}
 	if took := time.Since(start); took > rounds*time.Second/2 {
@@ -274,14 +275,14 @@ func TestCommitDelayOfAFullWindow(t *testing.T) {
 		t.Errorf("answers after %v and %v", first, second)
 	}
 	c.mustReceive(t, 4098, 6000-4097)
-	must(t, <-sent)
+	must.Do(t, <-sent)
 }
 
 func TestIDsAreEchoed(t *testing.T) {
 	t.Parallel()
 	c := startStack(t, 512).connect(t)
 	for _, id := range []uint64{0, 1, 1, 1 << 63, 1<<64 - 1, 1<<64 - 1} {
-		c.lastID = id - 1
+		c.LastID = id - 1
 		if err := c.change(set("k", "v"), 0); err != nil {
 			t.Error(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -85,8 +86,8 @@ func TestBlockStoreFails(t *testing.T) {
 			})
 			if test.ask.Type != 0 {
 				c := p.connect(t)
-				must(t, c.send(test.ask))
-				must(t, c.closed())
+				must.Do(t, c.send(test.ask))
+				must.Do(t, c.Closed())
 			}
 			pr.mustFail(t, test.says)
 		})
@@ -111,10 +112,10 @@ func TestBlockStoreIsLostDuringAnAppend(t *testing.T) {
 	c := p.connect(t)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(set("k", "v")))
+	must.Do(t, c.send(set("k", "v")))
 	f.mustSee(t, before+1)
 	f.cut()
-	must(t, c.closed())
+	must.Do(t, c.Closed())
 	pr.mustFail(t, "block store at "+p.path("b"))
 }
 

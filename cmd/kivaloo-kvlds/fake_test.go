@@ -3,15 +3,15 @@ package main
 import (
 	"encoding/binary"
 	"maps"
-	"math"
 	"net"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // fakeBlocks is a block store in memory, which a test can look into, hold up, and make
@@ -41,7 +41,7 @@ func (p place) startFake(t *testing.T, size int) *fakeBlocks {
 		size: size, done: make(chan struct{}), turn: make(chan struct{}), reads: make(map[uint64]bool),
 	}
 	ln, err := net.Listen("unix", p.path("b"))
-	must(t, err)
+	must.Do(t, err)
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -76,40 +76,27 @@ func (f *fakeBlocks) cut() {
 // serve answers the requests of one connection until it ends.
 func (f *fakeBlocks) serve(nc net.Conn, all *sync.WaitGroup) {
 	defer nc.Close()
-	var in []byte
-	chunk := make([]byte, 64<<10)
+	c := &wiretest.Conn{Conn: nc}
 	for {
-		n, err := nc.Read(chunk)
+		p, err := c.Next()
 		if err != nil {
 			return
 		}
-		in = append(in, chunk[:n]...)
-		for {
-			p, n, _, err := wire.Cut(in, math.MaxUint32)
-			if err != nil {
-				return
-			}
-			if n == 0 {
-				break
-			}
-			q, err := wire.ParseLBSRequest(p.Record)
-			if err != nil {
-				return
-			}
-			in = in[n:] // what q refers to stays where it is
-			if f.mustWait(&q) {
-				all.Go(func() {
-					select {
-					case <-f.turn:
-						f.reply(nc, p.ID, &q)
-					case <-f.done:
-					}
-				})
-				continue
-			}
-			f.reply(nc, p.ID, &q)
+		q, err := wire.ParseLBSRequest(p.Record)
+		if err != nil {
+			return
 		}
-		in = append([]byte(nil), in...)
+		if f.mustWait(&q) {
+			all.Go(func() {
+				select {
+				case <-f.turn:
+					f.reply(nc, p.ID, &q)
+				case <-f.done:
+				}
+			})
+			continue
+		}
+		f.reply(nc, p.ID, &q)
 	}
 }
 
@@ -172,15 +159,15 @@ type root struct {
 	block  uint64
 	height int
 	nodes  uint64
-	oldest uint64 // lowest block of any leaf
+	oldest uint64 // lowest block of any leaf; if the root is one, its seal
 }
 
 // root reads the last block, which must be a root. It needs mu.
 func (f *fakeBlocks) root() root {
 	page := f.blocks[len(f.blocks)-1]
 	r := root{block: uint64(len(f.blocks) - 1), height: int(page[8] & 0x7f), nodes: binary.BigEndian.Uint64(page[10:])}
-	r.oldest = r.block
-	if r.height == 0 {
+	if r.oldest = r.block; r.height == 0 {
+		r.oldest-- // a restart needs the seal before it
 		return r
 	}
 	keys, at := int(binary.BigEndian.Uint16(page[6:])), 18
@@ -224,7 +211,7 @@ func (f *fakeBlocks) release(t *testing.T) {
 // mustSee waits until n appends have arrived.
 func (f *fakeBlocks) mustSee(t *testing.T, n int) {
 	t.Helper()
-	daemontest.Until(t, "the append has arrived", func() bool { return f.count() >= n })
+	must.Eventually(t, "the append has arrived", func() bool { return f.count() >= n })
 	if got := f.count(); got != n {
 		t.Fatalf("%d appends have arrived, want %d", got, n)
 	}

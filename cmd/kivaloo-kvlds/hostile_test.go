@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"testing"
 
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -18,7 +19,7 @@ func TestBadPackets(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)
 	text, err := os.ReadFile("../../wire/testdata/invalid.txt")
-	must(t, err)
+	must.Do(t, err)
 	refused, answered := 0, 0
 	for line := range strings.Lines(string(text)) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
@@ -26,9 +27,9 @@ func TestBadPackets(t *testing.T) {
 			continue
 		}
 		packet, err := hex.DecodeString(f[2])
-		must(t, err)
+		must.Do(t, err)
 		c := s.connect(t)
-		must(t, c.sendRaw(packet))
+		must.Do(t, c.Put(packet))
 		if want, ok := strings.CutPrefix(f[1], "ok:"); ok {
 			_, record, err := c.receive()
 			if err != nil || hex.EncodeToString(record) != want {
@@ -37,12 +38,12 @@ func TestBadPackets(t *testing.T) {
 			answered++
 		} else if f[1] != "close" {
 			t.Fatalf("outcome %q is not known", f[1])
-		} else if err := c.closed(); err != nil {
+		} else if err := c.Closed(); err != nil {
 			t.Errorf("%s: %v", f[3], err)
 		} else {
 			refused++
 		}
-		c.nc.Close()
+		c.Close()
 	}
 	if refused < 15 || answered < 5 {
 		t.Errorf("only %d and %d packets found", refused, answered)
@@ -55,7 +56,7 @@ var badPackets = map[string]func() []byte{
 	"header of rubbish":    func() []byte { return bytes.Repeat([]byte{7}, wire.HeaderSize) },
 	"too long":             func() []byte { return wire.AppendHeader(nil, 9, wire.MaxKVRequestLen+1) },
 	"record checksum":      func() []byte { return damaged(wire.AppendPacket(nil, 9, []byte{0, 0, 1, 0})) },
-	"value that is longer": func() []byte { return new(client).packets(set("k", strings.Repeat("v", 97))) },
+	"value that is longer": func() []byte { return new(kvtest.Conn).Packets(set("k", strings.Repeat("v", 97))) },
 }
 
 // damaged flips a bit of the trailer of a packet.
@@ -73,13 +74,13 @@ func TestBadPacketTakesQueuedChangesWithIt(t *testing.T) {
 	for name, bad := range badPackets {
 		for range 20 {
 			s.connectOnce(t, func(c *client) {
-				must(t, c.sendRaw(append(c.packets(set("k", name), get("there"), params, del("there")), bad()...)))
+				must.Do(t, c.Put(append(c.Packets(set("k", name), get("there"), params, del("there")), bad()...)))
 				for range 2 {
 					if id, record, err := c.receive(); err != nil || id != 2 && id != 3 {
 						t.Fatalf("%s: answer to %d: %x, %v", name, id, record, err)
 					}
 				}
-				must(t, c.closed())
+				must.Do(t, c.Closed())
 			})
 			s.connectOnce(t, func(c *client) {
 				c.mustMiss(t, "k")
@@ -93,7 +94,7 @@ func TestBadPacketTakesQueuedChangesWithIt(t *testing.T) {
 func (p place) connectOnce(t *testing.T, use func(c *client)) {
 	t.Helper()
 	c := p.connect(t)
-	defer c.nc.Close()
+	defer c.Close()
 	use(c)
 }
 
@@ -108,24 +109,24 @@ func TestBadPacketBehindABatch(t *testing.T) {
 	f.hold(true)
 	p.connectOnce(t, func(c *client) {
 		before := f.count()
-		must(t, c.send(set("started", "1")))
+		must.Do(t, c.send(set("started", "1")))
 		f.mustSee(t, before+1)
-		must(t, c.send(set("waiting", "1")))
+		must.Do(t, c.send(set("waiting", "1")))
 		c.mustMiss(t, "waiting") // now it waits
-		must(t, c.sendRaw(damaged(c.packets(set("bad", "1")))))
+		must.Do(t, c.Put(damaged(c.Packets(set("bad", "1")))))
 		for range 2 { // once around the loop, and the bad packet has been met
 			_, err := other.ask(params)
-			must(t, err)
+			must.Do(t, err)
 		}
-		c.mustBeSilent(t)
+		must.Do(t, c.Silent())
 		f.hold(false)
 		f.release(t)
 		c.mustReceive(t, 1, 1)
 		id, _, err := c.receive()
-		if must(t, err); id != 2 {
+		if must.Do(t, err); id != 2 {
 			t.Fatalf("answer to %d, want 2", id)
 		}
-		must(t, c.closed())
+		must.Do(t, c.Closed())
 	})
 	other.mustGet(t, "started", "1")
 	other.mustGet(t, "waiting", "1")
@@ -141,7 +142,7 @@ func TestDisconnectDuringABatch(t *testing.T) {
 	f.hold(true)
 	p.connectOnce(t, func(c *client) {
 		before := f.count()
-		must(t, c.send(set("k", "1")))
+		must.Do(t, c.send(set("k", "1")))
 		f.mustSee(t, before+1)
 	})
 	f.hold(false)
@@ -153,9 +154,9 @@ func TestDisconnectDuringABatch(t *testing.T) {
 func TestDisconnectDuringAPacket(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)
-	whole := new(client).packets(set("k", "value"))
+	whole := new(kvtest.Conn).Packets(set("k", "value"))
 	for n := range whole {
-		s.connectOnce(t, func(c *client) { must(t, c.sendRaw(whole[:n])) })
+		s.connectOnce(t, func(c *client) { must.Do(t, c.Put(whole[:n])) })
 	}
 	s.connectOnce(t, func(c *client) { c.mustMiss(t, "k") })
 }
@@ -169,8 +170,8 @@ func TestHalfClose(t *testing.T) {
 		for i := range 100 {
 			requests = append(requests, set("k", fmt.Sprint(i)))
 		}
-		must(t, c.send(requests...))
-		must(t, c.nc.(*net.UnixConn).CloseWrite())
+		must.Do(t, c.send(requests...))
+		must.Do(t, c.CloseWrite())
 		seen := make(map[uint64]bool)
 		for range requests {
 			id, record, err := c.receive()
@@ -179,7 +180,7 @@ func TestHalfClose(t *testing.T) {
 			}
 			seen[id] = true
 		}
-		must(t, c.closed())
+		must.Do(t, c.Closed())
 	})
 	s.connectOnce(t, func(c *client) { c.mustGet(t, "k", "99") })
 }

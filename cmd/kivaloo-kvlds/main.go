@@ -21,6 +21,7 @@ import (
 	"kivaloo/cmd/internal/debug"
 	"kivaloo/disk/remote"
 	"kivaloo/eventloop"
+	"kivaloo/eventloop/kvlds"
 	"kivaloo/tree"
 	"kivaloo/wire"
 )
@@ -100,6 +101,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
+	loop.LimitMemory(kvlds.Memory(int64(cfg.CachePages) * int64(store.Info().BlockSize)))
 	dbg.Measure(loop, t)
 	s := &service{o: o, ln: ln, store: store, tree: t, loop: loop, debug: dbg, failed: failed}
 	return s.serve, nil

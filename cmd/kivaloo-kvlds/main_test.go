@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo-lbs") }
@@ -31,15 +32,16 @@ type place string
 func newPlace(t *testing.T) place {
 	t.Helper()
 	dir := daemontest.Place(t)
-	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
+	must.Do(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	return place(dir)
 }
 
 func (p place) path(name string) string { return filepath.Join(string(p), name) }
 func (p place) socket() string          { return p.path("s") }
 
-// args is a command line for a kvlds in this place, with options behind it. If they do not say how long its journal may be
-// it has none: what most tests are about is which pages each batch leaves in the block store, as the original's would.
+// args is a command line for a kvlds in this place, with options behind it. If they do not say how
+// long its journal may be it has none: what most tests are about is which pages each batch leaves
+// in the block store, as the original's would.
 func (p place) args(options ...string) []string {
 	if !slices.Contains(options, "--journal") {
 		options = append([]string{"--journal", "0"}, options...)
@@ -114,7 +116,7 @@ func (p place) end(t *testing.T, kvlds *daemontest.Daemon) {
 // clear removes the socket of a kvlds that has ended.
 func (p place) clear(t *testing.T) {
 	t.Helper()
-	must(t, os.Remove(p.socket()))
+	must.Do(t, os.Remove(p.socket()))
 }
 
 // mustRefuse checks that a start command has ended with status 1, saying why.
@@ -137,7 +139,7 @@ func (p place) mustHaveSocket(t *testing.T) {
 func (p place) files(t *testing.T) []string {
 	t.Helper()
 	names, err := filepath.Glob(p.path("d/blks_*"))
-	must(t, err)
+	must.Do(t, err)
 	return names
 }
 
@@ -171,7 +173,7 @@ func (p place) foreground(t *testing.T, options ...string) *process {
 		<-pr.ended
 	})
 	pid := strconv.Itoa(pr.cmd.Process.Pid)
-	daemontest.Until(t, "the pid file is there", func() bool {
+	must.Eventually(t, "the pid file is there", func() bool {
 		text, _ := os.ReadFile(p.path("s.pid"))
 		return string(text) == pid
 	})
@@ -190,14 +192,6 @@ func (pr *process) mustFail(t *testing.T, why string) {
 	status, said := pr.wait()
 	if status.ExitStatus() != 1 || !strings.HasPrefix(said, "kivaloo-kvlds: ") || !strings.Contains(said, why) {
 		t.Errorf("status %v, said %q, want %q", status, said, why)
-	}
-}
-
-// must fails the test if an error has come from what it stands before.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -10,9 +10,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
-	"kivaloo/cmd/internal/daemon"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/cmd/internal/stopping"
+	"kivaloo/cmd/internal/version"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -79,7 +82,7 @@ func TestRefusedCommandLines(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	r := newPlace(t).run(t, "-g", "3", "--version", "--nonsense")
-	if want := "kivaloo-kvlds " + daemon.Version + "\n"; r.Status != 0 || r.Output != want {
+	if want := "kivaloo-kvlds " + version.Release + " ("; r.Status != 0 || !strings.HasPrefix(r.Output, want) {
 		t.Errorf("status %v, said %q, want %q", r.Status, r.Output, want)
 	}
 }
@@ -132,7 +135,7 @@ func TestLimitsByBlockSize(t *testing.T) {
 			}
 			p.foreground(t, options...)
 			answer, err := p.connect(t).ask(params)
-			must(t, err)
+			must.Do(t, err)
 			if key, value, err := wire.ParseKVParams(answer); err != nil || key != c.key || value != c.value {
 				t.Errorf("limits %d and %d, %v, want %d and %d", key, value, err, c.key, c.value)
 			}
@@ -217,7 +220,7 @@ func TestTCP(t *testing.T) {
 			p := newPlace(t)
 			blocks := p.startTCP(t, host, "kivaloo-lbs", "-d", p.path("d"), "-b512", "-L")
 			kvlds := p.startTCP(t, host, "kivaloo-kvlds", "-l", blocks, "-v104")
-			must(t, sequence(t.Context(), kvlds, 100))
+			must.Do(t, sequence(t.Context(), kvlds, 100))
 		})
 	}
 }
@@ -232,7 +235,7 @@ func (p place) startTCP(t *testing.T, host, program string, args ...string) (add
 		if err != nil && strings.Contains(host, "::") {
 			t.Skipf("no IPv6 here: %v", err)
 		}
-		must(t, err)
+		must.Do(t, err)
 		addr = fmt.Sprintf("%s:%d", host, ln.Addr().(*net.TCPAddr).Port)
 		ln.Close()
 		r = daemontest.Run(t, string(p), daemontest.Program(program), append([]string{"-s", addr}, args...)...)
@@ -266,9 +269,9 @@ func TestClientsAtATime(t *testing.T) {
 				c.mustGet(t, number(n-1-i), "v") // what another has stored, if there is another
 			}
 			late := s.connect(t)
-			must(t, late.send(get(number(0))))
-			late.mustBeSilent(t)
-			clients[0].nc.Close()
+			must.Do(t, late.send(get(number(0))))
+			must.Do(t, late.Silent())
+			clients[0].Close()
 			late.mustReceive(t, 1, 1)
 			late.mustGet(t, number(n-1), "v")
 		})
@@ -279,13 +282,13 @@ func TestEndAfterTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512, "-1")
 	first, second := s.connect(t), s.connect(t)
-	must(t, second.send(params))
+	must.Do(t, second.send(params))
 	first.mustChange(t, set("k", "v"), 0)
-	first.nc.Close()
+	first.Close()
 	if status := s.kvlds.Wait(t); status.ExitStatus() != 0 {
 		t.Errorf("ended with %v", status)
 	}
-	must(t, second.closed())
+	must.Do(t, second.Closed())
 }
 
 // A stop finishes and answers what was asked, and is said to be one by how it ends.
@@ -297,16 +300,16 @@ func TestStop(t *testing.T) {
 	c := p.connect(t)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(set("k", "v")))
+	must.Do(t, c.send(set("k", "v")))
 	f.mustSee(t, before+1)
-	must(t, c.send(set("l", "w"), get("k")))
+	must.Do(t, c.send(set("l", "w"), get("k")))
 	c.mustReceive(t, 3, 1) // the SET before it has arrived too
-	must(t, pr.cmd.Process.Signal(syscall.SIGINT))
-	c.mustBeSilent(t)
+	must.Do(t, pr.cmd.Process.Signal(syscall.SIGINT))
+	must.Do(t, c.Silent())
 	f.hold(false)
 	f.release(t)
 	c.mustReceive(t, 1, 2)
-	must(t, c.closed())
+	must.Do(t, c.Closed())
 	if status, said := pr.wait(); status.Signal() != syscall.SIGINT || said != "" {
 		t.Errorf("ended with %v, said %q", status, said)
 	}
@@ -326,17 +329,18 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	c := p.connect(t)
 	f.hold(true)
 	before := f.count()
-	must(t, c.send(set("k", "v")))
+	must.Do(t, c.send(set("k", "v")))
 	f.mustSee(t, before+1)
 	d.Signal(t, syscall.SIGTERM)
 	// It has been heard when connections are no longer accepted.
-	daemontest.Until(t, "nothing listens", func() bool {
+	must.Eventually(t, "nothing listens", func() bool {
 		nc, err := net.Dial("unix", p.socket())
 		if err == nil {
 			nc.Close()
 		}
 		return errors.Is(err, syscall.ECONNREFUSED)
 	})
+	time.Sleep(2 * stopping.Together)
 	d.Signal(t, syscall.SIGTERM)
 	if status := d.Wait(t); status.Signal() != syscall.SIGTERM {
 		t.Errorf("ended with %v", status)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
 // mustRange checks the answer to one RANGE.
@@ -135,8 +136,8 @@ func TestRangeAnswerIsBounded(t *testing.T) {
 	}
 }
 
-// Ranges and backups of a client are complete while others write, and read what does not fit into the cache: what is there
-// throughout is in all of them.
+// Ranges and backups of a client are complete while others write, and read what does not fit into
+// the cache: what is there throughout is in all of them.
 func TestRangesAreComplete(t *testing.T) {
 	t.Parallel()
 	const keys, readers = 20_000, 6
@@ -145,14 +146,14 @@ func TestRangesAreComplete(t *testing.T) {
 	p := startStack(t, 512, "-C", "1024", "-n", strconv.Itoa(readers+2))
 	key := func(n int) []byte { return fmt.Appendf(nil, "%055d", n) }
 	value := func(n, version int) []byte { return fmt.Appendf(nil, "%d=%09d", n, version) }
-	c, err := kivaloo.Dial(ctx, p.socket())
-	must(t, err)
+	c, err := kivaloo.Dial(ctx, p.socket(), kivaloo.DialOptions{})
+	must.Do(t, err)
 	defer c.Close()
 	filling := c.Pipeline(ctx)
 	for n := range keys {
 		filling.Set(key(n), value(n, 0))
 	}
-	must(t, filling.Wait())
+	must.Do(t, filling.Wait())
 
 	check := func(c *kivaloo.Client, first, end int) error {
 		next := first
@@ -173,7 +174,7 @@ func TestRangesAreComplete(t *testing.T) {
 	var group sync.WaitGroup
 	for reader := range readers {
 		group.Go(func() {
-			own, err := kivaloo.Dial(ctx, p.socket())
+			own, err := kivaloo.Dial(ctx, p.socket(), kivaloo.DialOptions{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -193,9 +194,9 @@ func TestRangesAreComplete(t *testing.T) {
 		})
 	}
 	for range 3 {
-		must(t, check(c, 0, keys))
+		must.Do(t, check(c, 0, keys))
 		pairs := int64(0)
-		must(t, c.Backup(ctx, io.Discard, kivaloo.WithProgress(func(n, _ int64) { pairs = n })))
+		must.Do(t, c.Backup(ctx, io.Discard, kivaloo.BackupOptions{Progress: func(n, _ int64) { pairs = n }}))
 		if pairs != keys {
 			t.Errorf("a backup has %d pairs of %d", pairs, keys)
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -26,7 +27,7 @@ func (e exchange) id() uint64 { return binary.BigEndian.Uint64(e.request) }
 func captured(t *testing.T, name string) []exchange {
 	t.Helper()
 	text, err := os.ReadFile("../../wire/testdata/kvlds-" + name + ".txt")
-	must(t, err)
+	must.Do(t, err)
 	var found []exchange
 	what := ""
 	for line := range strings.Lines(string(text)) {
@@ -36,7 +37,7 @@ func captured(t *testing.T, name string) []exchange {
 			continue
 		}
 		packet, err := hex.DecodeString(rest)
-		must(t, err)
+		must.Do(t, err)
 		if kind == ">" {
 			found = append(found, exchange{what: name + ": " + what, request: packet})
 		} else {
@@ -50,7 +51,7 @@ func captured(t *testing.T, name string) []exchange {
 func (c *client) replay(t *testing.T, exchanges []exchange) {
 	t.Helper()
 	for _, e := range exchanges {
-		must(t, c.sendRaw(e.request))
+		must.Do(t, c.Put(e.request))
 		id, record, err := c.receive()
 		if err != nil || !bytes.Equal(wire.AppendPacket(nil, id, record), e.answer) {
 			t.Errorf("%s: answer to %d: %x, %v, want %x", e.what, id, record, err, e.answer)
@@ -110,14 +111,14 @@ func TestReplayOfEdges(t *testing.T) {
 func withoutLastPair(t *testing.T, packet []byte) []byte {
 	t.Helper()
 	p, _, _, err := wire.Cut(packet, uint32(len(packet)))
-	must(t, err)
+	must.Do(t, err)
 	n, next, pairs, err := wire.ParseKVPairs(p.Record, 1000)
-	must(t, err)
+	must.Do(t, err)
 	last, rest := pairs, pairs
 	for len(rest) > 0 {
 		last = rest
 		_, _, rest, err = wire.CutPair(rest)
-		must(t, err)
+		must.Do(t, err)
 	}
 	return wire.AppendPacket(nil, p.ID, wire.AppendKVPairs(nil, n-1, next, pairs[:len(pairs)-len(last)]))
 }

@@ -12,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -23,12 +25,13 @@ const sequencePairs = 2000
 // pairs with all requests outstanding at once and reads them back in the same way; it deletes
 // them as RANGE finds them.
 func sequence(ctx context.Context, addr string, n int) error {
-	c, err := dial(ctx, addr)
+	conn, err := kvtest.Dial(ctx, addr)
 	if err != nil {
 		return err
 	}
-	defer c.nc.Close()
-	defer context.AfterFunc(ctx, func() { c.nc.Close() })()
+	defer conn.Close()
+	c := &client{conn}
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	if answer, err := c.ask(params); err != nil || len(answer) != 8 {
 		return fmt.Errorf("PARAMS: %x, %w", answer, err)
 	}
@@ -101,17 +104,17 @@ func (c *client) oneKey() error {
 // order they come, checked once.
 func (c *client) pipeline(n int, request func(i int) wire.KVRequest, check func(i int, answer []byte) error) error {
 	var b []byte
-	first := c.lastID + 1
+	first := c.LastID + 1
 	for i := range n {
-		b = append(b, c.packets(request(i))...)
+		b = append(b, c.Packets(request(i))...)
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- c.sendRaw(b) }()
+	go func() { sent <- c.Put(b) }()
 	seen := make([]bool, n)
 	for range n {
 		id, answer, err := c.receive()
 		if err != nil {
-			c.nc.Close()
+			c.Close()
 			<-sent
 			return err
 		}
@@ -152,9 +155,7 @@ func (c *client) deleteRange(start, end string, n int) error {
 
 func (p place) sequence(t *testing.T, n int) {
 	t.Helper()
-	if err := sequence(t.Context(), p.socket(), n); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, sequence(t.Context(), p.socket(), n))
 }
 
 // small has a cache in which the sequence does not fit.
@@ -178,7 +179,7 @@ func TestSequence(t *testing.T) {
 			}
 			s.sequence(t, 40000)
 			emptied := time.Now()
-			daemontest.Until(t, "one file is left", func() bool { return len(s.files(t)) == 1 })
+			must.Eventually(t, "one file is left", func() bool { return len(s.files(t)) == 1 })
 			if took := time.Since(emptied); took > 10*time.Second {
 				t.Errorf("the files went in %v", took)
 			}

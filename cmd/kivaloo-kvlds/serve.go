@@ -50,20 +50,21 @@ func (s *service) serve(ctx context.Context) error {
 // run serves clients and stops in order: the connections get what they are owed, then
 // the tree finishes, then the block store is left.
 func (s *service) run(ctx context.Context) error {
+	readers := s.tree.Readers()
 	actor := tree.NewActor(s.tree, s.store)
 	back := actors.NewGroup()
 	back.Go("tree", actor.Run)
 
 	stop := func() { s.loop.Stop(stopGrace) }
 	server := &kvlds.Server{
-		Requests: actor.Requests(), MaxKey: s.tree.MaxKey(), MaxValue: s.tree.MaxValue(), Now: s.debug.Clock(actor.Now),
+		Requests: actor.Requests(), Readers: readers, MaxKey: s.tree.MaxKey(), MaxValue: s.tree.MaxValue(), Now: s.debug.Clock(actor.Now),
 	}
 	if s.o.once {
 		server.Closed = stop
 	}
 	gate := eventloop.NewGate(s.o.connections)
 	s.debug.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate})
-	s.loop.Serve(s.ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
+	s.loop.Serve(s.ln, server.Options(gate))
 	defer context.AfterFunc(ctx, stop)()
 	err := s.loop.Run()
 
@@ -72,6 +73,7 @@ func (s *service) run(ctx context.Context) error {
 	if treeErr := back.Wait(); err == nil {
 		err = treeErr
 	}
+	readers.Close()
 	s.tree.Close()
 	if closeErr := s.store.Close(); err == nil {
 		err = closeErr

@@ -6,14 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"net"
-	"syscall"
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // patience bounds every wait for an answer.
@@ -25,33 +23,25 @@ var errStatus1 = errors.New("status 1")
 // client is a connection to a block store. Its methods return what went wrong, so
 // that clients which are to be killed can use them too.
 type client struct {
-	nc     net.Conn
-	in     []byte // received, not yet cut
+	*wiretest.Conn
 	lastID uint64
 }
 
 // dial connects, waiting for a place in the backlog if it has to.
 func dial(ctx context.Context, addr string) (*client, error) {
-	addrs, err := wire.ResolveAddr(addr)
+	c, err := wiretest.Dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := wire.Dial(ctx, addrs)
-	if err != nil {
-		return nil, err
-	}
-	nc.SetDeadline(time.Now().Add(patience))
-	return &client{nc: nc}, nil
+	return &client{Conn: c}, nil
 }
 
 // connect is dial for tests in which it must succeed.
 func (s *server) connect(t *testing.T) *client {
 	t.Helper()
 	c, err := dial(t.Context(), s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.nc.Close() })
+	must.Do(t, err)
+	t.Cleanup(func() { c.Close() })
 	return c
 }
 
@@ -79,33 +69,13 @@ func (c *client) send(records ...[]byte) error {
 	for _, r := range records {
 		b = append(b, c.packet(r)...)
 	}
-	return c.sendRaw(b)
-}
-
-func (c *client) sendRaw(b []byte) error {
-	_, err := c.nc.Write(b)
-	return err
+	return c.Put(b)
 }
 
 // receive returns the next answer.
 func (c *client) receive() (id uint64, record []byte, err error) {
-	for {
-		p, n, _, err := wire.Cut(c.in, math.MaxUint32)
-		if err != nil {
-			return 0, nil, err
-		}
-		if n > 0 {
-			record := bytes.Clone(p.Record)
-			c.in = c.in[n:]
-			return p.ID, record, nil
-		}
-		chunk := make([]byte, 64<<10)
-		got, err := c.nc.Read(chunk)
-		if err != nil {
-			return 0, nil, err
-		}
-		c.in = append(c.in, chunk[:got]...)
-	}
+	p, err := c.Next()
+	return p.ID, p.Record, err
 }
 
 // ask sends one request and returns its answer.
@@ -186,18 +156,6 @@ func (c *client) free(block uint64) error {
 		return err
 	}
 	return status(answer)
-}
-
-// closed waits for the server to close the connection without another answer.
-func (c *client) closed() error {
-	switch id, record, err := c.receive(); {
-	case err == nil:
-		return fmt.Errorf("answer to %d: %x", id, record)
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return nil
-	default:
-		return err
-	}
 }
 
 // mustNext checks what PARAMS2 says the next and the last block are.

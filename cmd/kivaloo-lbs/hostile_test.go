@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"os"
 	"strings"
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -20,9 +20,7 @@ func TestBadPackets(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
 	text, err := os.ReadFile("../../wire/testdata/invalid.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	tried := 0
 	for line := range strings.Lines(string(text)) {
 		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
@@ -33,17 +31,13 @@ func TestBadPackets(t *testing.T) {
 			t.Fatalf("outcome %q is not known", f[1])
 		}
 		packet, err := hex.DecodeString(f[2])
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		c := s.connect(t)
-		if err := c.sendRaw(packet); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.closed(); err != nil {
+		must.Do(t, c.Put(packet))
+		if err := c.Closed(); err != nil {
 			t.Errorf("%s: %v", f[3], err)
 		}
-		c.nc.Close()
+		c.Close()
 		tried++
 	}
 	if tried < 20 {
@@ -58,13 +52,11 @@ func TestBadPacketBehindGoodOnes(t *testing.T) {
 	s := newPlace(t).start(t, 512)
 	c := s.connect(t)
 	c.mustAppend(t, 0, 1, 512)
-	if err := c.send(request(wire.TypeLBSFree, uint64(0)), request(99), request(wire.TypeLBSParams)); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.send(request(wire.TypeLBSFree, uint64(0)), request(99), request(wire.TypeLBSParams)))
 	if _, answer, err := c.receive(); err != nil || status(answer) != nil {
 		t.Errorf("%x, %v", answer, err)
 	}
-	if err := c.closed(); err != nil {
+	if err := c.Closed(); err != nil {
 		t.Error(err)
 	}
 }
@@ -77,9 +69,7 @@ func TestParamsDuringAppend(t *testing.T) {
 	var next uint64
 	for _, typ := range []uint32{wire.TypeLBSParams, wire.TypeLBSParams2} {
 		c := s.connect(t)
-		if err := c.send(appendRequest(next, 1, pattern(next, 1, 512)), request(typ)); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, c.send(appendRequest(next, 1, pattern(next, 1, 512)), request(typ)))
 		id, answer, err := c.receive()
 		if err == nil {
 			err = status(answer, &next)
@@ -87,10 +77,10 @@ func TestParamsDuringAppend(t *testing.T) {
 		if err != nil || id != 1 {
 			t.Fatalf("append: answer to %d, %v", id, err)
 		}
-		if err := c.closed(); err != nil {
+		if err := c.Closed(); err != nil {
 			t.Error(err)
 		}
-		c.nc.Close()
+		c.Close()
 	}
 	s.connect(t).mustNext(t, 2, 1)
 }
@@ -100,13 +90,11 @@ func TestAppendOfAnotherBlockSize(t *testing.T) {
 	s := newPlace(t).start(t, 1000)
 	for _, c := range []struct{ n, size int }{{1, 512}, {1, 999}, {2, 500}, {3, 1001}, {1, 2000}, {1, 0}} {
 		client := s.connect(t)
-		if err := client.send(appendRequest(0, c.n, make([]byte, c.n*c.size))); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.closed(); err != nil {
+		must.Do(t, client.send(appendRequest(0, c.n, make([]byte, c.n*c.size))))
+		if err := client.Closed(); err != nil {
 			t.Errorf("%d blocks of %d: %v", c.n, c.size, err)
 		}
-		client.nc.Close()
+		client.Close()
 	}
 	s.connect(t).mustNext(t, 0, noBlock)
 }
@@ -118,17 +106,13 @@ func TestDisconnectDuringAppend(t *testing.T) {
 	whole := wire.AppendPacket(nil, 1, appendRequest(0, 3, pattern(0, 3, 512)))
 	for _, n := range []int{1, 15, 16, 17, 32, 33, 1000, len(whole) - 1} {
 		c := s.connect(t)
-		if err := c.sendRaw(whole[:n]); err != nil {
-			t.Fatal(err)
-		}
-		c.nc.Close()
+		must.Do(t, c.Put(whole[:n]))
+		c.Close()
 	}
 	c := s.connect(t)
 	c.mustNext(t, 0, noBlock)
-	if err := c.sendRaw(whole); err != nil {
-		t.Fatal(err)
-	}
-	c.nc.Close()
+	must.Do(t, c.Put(whole))
+	c.Close()
 	c = s.connect(t)
 	c.mustNext(t, 3, 2)
 	c.mustGet(t, 2, 512)
@@ -139,18 +123,14 @@ func TestHalfClose(t *testing.T) {
 	s := newPlace(t).start(t, 512)
 	c := s.connect(t)
 	c.mustAppend(t, 0, 1, 512)
-	if err := c.send(request(wire.TypeLBSFree, uint64(0)), appendRequest(1, 1, pattern(1, 1, 512))); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.nc.(*net.UnixConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.send(request(wire.TypeLBSFree, uint64(0)), appendRequest(1, 1, pattern(1, 1, 512))))
+	must.Do(t, c.CloseWrite())
 	for range 2 {
 		if _, answer, err := c.receive(); err != nil || errors.Is(status(answer), errStatus1) {
 			t.Fatalf("%x, %v", answer, err)
 		}
 	}
-	if err := c.closed(); err != nil {
+	if err := c.Closed(); err != nil {
 		t.Error(err)
 	}
 	s.connect(t).mustNext(t, 2, 1)
@@ -166,10 +146,8 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	packet := wire.AppendHeader(nil, 1, longest)
 	packet = append(packet, request(wire.TypeLBSAppend)...)
 	packet = append(packet, make([]byte, 1<<20)...)
-	if err := c.sendRaw(packet); err != nil {
-		t.Fatal(err)
-	}
-	c.nc.Close()
+	must.Do(t, c.Put(packet))
+	c.Close()
 	s.connect(t).mustNext(t, 0, noBlock) // by now it has read all that came
 	if after := s.memory(t); after > before+128<<20 {
 		t.Errorf("grew from %d to %d bytes", before, after)
@@ -195,9 +173,7 @@ func TestLongAppendsTakeTheirLength(t *testing.T) {
 func (s *server) memory(t *testing.T) (peak int) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for line := range strings.Lines(string(text)) {
 		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &peak); err == nil {
 			return peak << 10
@@ -219,9 +195,7 @@ func TestClientThatNeverReads(t *testing.T) {
 	for range 2000 { // a quarter of a gigabyte of answers
 		requests = append(requests, get...)
 	}
-	if err := c.sendRaw(requests); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.Put(requests))
 	for range 50 { // far enough that the daemon is stuck
 		if _, answer, err := c.receive(); err != nil || len(answer) != 4+131072 {
 			t.Fatalf("%d bytes, %v", len(answer), err)
@@ -230,6 +204,6 @@ func TestClientThatNeverReads(t *testing.T) {
 	if after := s.memory(t); after > before+64<<20 {
 		t.Errorf("grew from %d to %d bytes", before, after)
 	}
-	c.nc.Close()
+	c.Close()
 	s.connect(t).mustNext(t, 1, 0)
 }

@@ -3,8 +3,6 @@
 // files, answers and exit statuses.
 //
 //	client --socket--> eventloop --> eventloop/lbs --> disk.Local --> blks_* files
-//
-// Reading order: this file; limits.go.
 package main
 
 import (
@@ -58,14 +56,24 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
+	ofTree := false
 	store, err := disk.Open(o.dir, disk.Options{
-		Recognise: o.recognise,
+		// Blocks need not be those of a tree, so a size that is unknown is left to who asks.
+		Recognise: func(dir disk.Dir) (_ int, err error) {
+			ofTree, err = tree.CheckBlockSize(dir, o.blockSize)
+			return o.blockSize, err
+		},
 		Readers:   o.readers,
 		ReadDelay: time.Duration(o.delay),
 		NoSync:    o.noSync,
 		Log:       p.Log,
 		OnSync:    dbg.OnSync(),
-		Doubtful:  tree.Doubtful,
+		Doubtful: func(block uint64, found disk.Found) (disk.Verdict, error) {
+			if !ofTree {
+				return disk.Verdict{Stretch: found.File}, nil
+			}
+			return tree.Doubtful(block, found)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -79,12 +87,6 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 		defer dbg.Close()
 		return serve(ctx, o, ln, store, loop, dbg)
 	}, nil
-}
-
-// recognise returns the block size that was asked for, unless the blocks can be seen to have another. Blocks need not be
-// pages, so those that are unknown are left to who asks.
-func (o options) recognise(dir disk.Dir) (int, error) {
-	return o.blockSize, tree.CheckBlockSize(dir, o.blockSize)
 }
 
 // serve serves one connection at a time, until ctx is done, the store fails, or
@@ -110,7 +112,7 @@ func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.St
 	dbg.Ready(debug.Serving{Gate: gate, Counts: lo.Counts})
 	defer context.AfterFunc(ctx, func() {
 		dbg.Stopping()
-		loop.Stop(stopGrace)
+		server.Stop()
 	})()
 	if err := loop.Run(); err != nil {
 		return err

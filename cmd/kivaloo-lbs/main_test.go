@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".") }
@@ -29,9 +30,7 @@ type place string
 func newPlace(t *testing.T) place {
 	t.Helper()
 	dir := daemontest.Place(t)
-	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	return place(dir)
 }
 
@@ -61,18 +60,14 @@ func (s *server) restart(t *testing.T, blockSize int, options ...string) *server
 	t.Helper()
 	s.Kill()
 	s.Wait(t)
-	if err := os.Remove(s.socket()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Remove(s.socket()))
 	return s.start(t, blockSize, options...)
 }
 
 // put makes a file in the storage directory.
 func (p place) put(t *testing.T, name string, size int) {
 	t.Helper()
-	if err := os.WriteFile(p.path("d/"+name), bytes.Repeat([]byte{7}, size), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(p.path("d/"+name), bytes.Repeat([]byte{7}, size), 0o600))
 }
 
 // files returns the block files in the storage directory as "number:size", in
@@ -80,9 +75,7 @@ func (p place) put(t *testing.T, name string, size int) {
 func (p place) files(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir(p.path("d"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var found []string
 	for _, e := range entries {
 		var first uint64
@@ -93,9 +86,7 @@ func (p place) files(t *testing.T) []string {
 		if errors.Is(err, os.ErrNotExist) {
 			continue // freed meanwhile
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		found = append(found, fmt.Sprintf("%d:%d", first, info.Size()))
 	}
 	return found

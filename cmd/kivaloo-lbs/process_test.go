@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"kivaloo/cmd/internal/daemon"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/cmd/internal/version"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -95,7 +96,7 @@ func TestRefusedStarts(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	r := newPlace(t).run(t, "-n", "3", "--version", "--nonsense")
-	if want := "kivaloo-lbs " + daemon.Version + "\n"; r.Status != 0 || r.Output != want {
+	if want := "kivaloo-lbs " + version.Release + " ("; r.Status != 0 || !strings.HasPrefix(r.Output, want) {
 		t.Errorf("status %v, said %q, want %q", r.Status, r.Output, want)
 	}
 }
@@ -116,9 +117,7 @@ func TestOptionSyntax(t *testing.T) {
 func TestSocketIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	if err := os.Remove(p.path("d")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Remove(p.path("d")))
 	r := p.run(t, p.args(512)...)
 	if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "no such file") {
 		t.Errorf("no directory: status %v, said %q", r.Status, r.Output)
@@ -129,17 +128,13 @@ func TestSocketIsLeftBehind(t *testing.T) {
 	}
 
 	// The left-behind socket prevents the next start, whatever else is mended.
-	if err := os.Mkdir(p.path("d"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(p.path("d"), 0o700))
 	r = p.run(t, p.args(512)...)
 	if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "address already in use") {
 		t.Errorf("stale socket: status %v, said %q", r.Status, r.Output)
 	}
 	p.mustHaveSocket(t)
-	if err := os.Remove(p.socket()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Remove(p.socket()))
 	s := p.start(t, 512)
 
 	// A clean stop leaves the socket and the pid file too.
@@ -202,7 +197,7 @@ func TestForeground(t *testing.T) {
 	p := newPlace(t)
 	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-lbs"), p.args(512, "--foreground")...)
 	d, said := daemontest.Foreground(t, cmd)
-	daemontest.Until(t, "the pid file is there", func() bool {
+	must.Eventually(t, "the pid file is there", func() bool {
 		text, _ := os.ReadFile(p.path("s.pid"))
 		return string(text) == strconv.Itoa(d.Pid)
 	})
@@ -221,15 +216,13 @@ func TestEndAfterTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512, "-1")
 	first, second := s.connect(t), s.connect(t)
-	if err := second.send(request(wire.TypeLBSParams)); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, second.send(request(wire.TypeLBSParams)))
 	first.mustAppend(t, 0, 1, 512)
-	first.nc.Close()
+	first.Close()
 	if status := s.Wait(t); status.ExitStatus() != 0 {
 		t.Errorf("ended with %v", status)
 	}
-	if err := second.closed(); err != nil {
+	if err := second.Closed(); err != nil {
 		t.Errorf("a second client: %v", err)
 	}
 }
@@ -259,7 +252,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			c.mustGet(t, block, 512)
 		}
 		next = now
-		c.nc.Close()
+		c.Close()
 	}
 }
 
@@ -268,16 +261,14 @@ func TestStopAnswersWhatWasAsked(t *testing.T) {
 	s := newPlace(t).start(t, 512, "-l", "300000000")
 	c := s.connect(t)
 	c.mustAppend(t, 0, 1, 512)
-	if err := c.send(request(wire.TypeLBSGet, uint64(0))); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.send(request(wire.TypeLBSGet, uint64(0))))
 	// The answer to this one comes first, so the one before is under way then.
 	c.mustMiss(t, nowhere)
 	s.Signal(t, syscall.SIGTERM)
 	if _, answer, err := c.receive(); err != nil || len(answer) != 516 {
 		t.Errorf("%d bytes, %v", len(answer), err)
 	}
-	if err := c.closed(); err != nil {
+	if err := c.Closed(); err != nil {
 		t.Error(err)
 	}
 	if status := s.Wait(t); status.Signal() != syscall.SIGTERM {
@@ -291,19 +282,15 @@ func TestReadErrorIsFatal(t *testing.T) {
 	p := newPlace(t)
 	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-lbs"), p.args(512, "--foreground")...)
 	d, said := daemontest.Foreground(t, cmd)
-	daemontest.Until(t, "the pid file is there", func() bool {
+	must.Eventually(t, "the pid file is there", func() bool {
 		_, err := os.Stat(p.path("s.pid"))
 		return err == nil
 	})
 	c := (&server{d, p, p.socket()}).connect(t)
 	c.mustAppend(t, 0, 4, 512)
-	if err := os.Truncate(p.path("d/blks_0000000000000000"), 1000); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.send(request(wire.TypeLBSGet, uint64(2))); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.closed(); err != nil {
+	must.Do(t, os.Truncate(p.path("d/blks_0000000000000000"), 1000))
+	must.Do(t, c.send(request(wire.TypeLBSGet, uint64(2))))
+	if err := c.Closed(); err != nil {
 		t.Error(err)
 	}
 	if status := d.Wait(t); status.ExitStatus() != 1 {
@@ -329,18 +316,14 @@ func TestWriteErrorIsFatal(t *testing.T) {
 	s := p.take(t)
 	c := s.connect(t)
 	c.mustAppend(t, 21, 2, 131072)
-	if err := c.send(appendRequest(23, 20, pattern(23, 20, 131072))); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.closed(); err != nil {
+	must.Do(t, c.send(appendRequest(23, 20, pattern(23, 20, 131072))))
+	if err := c.Closed(); err != nil {
 		t.Error(err)
 	}
 	if status := s.Wait(t); status.ExitStatus() != 1 {
 		t.Errorf("ended with %v", status)
 	}
-	if err := os.Remove(p.socket()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Remove(p.socket()))
 	if r := p.run(t, p.args(131072)...); r.Status != 0 {
 		t.Fatalf("status %v, said %q", r.Status, r.Output)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -30,8 +31,8 @@ func sequence(ctx context.Context, addr string, size, n int) error {
 	if err != nil {
 		return err
 	}
-	defer c.nc.Close()
-	defer context.AfterFunc(ctx, func() { c.nc.Close() })()
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 
 	b, base, err := c.params()
 	if err != nil || int(b) != size {
@@ -120,9 +121,7 @@ func readTogether(c *client, base uint64, n, size int, want func(uint64) []byte)
 
 func (s *server) sequence(t *testing.T, size, n int) {
 	t.Helper()
-	if err := sequence(t.Context(), s.addr, size, n); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, sequence(t.Context(), s.addr, size, n))
 }
 
 func TestSequence(t *testing.T) {
@@ -158,7 +157,7 @@ func TestSequenceAtOtherBlockSizes(t *testing.T) {
 			end := uint64(2 * c.n)
 			between := s.connect(t)
 			between.mustNext(t, end, end-1)
-			between.nc.Close()
+			between.Close()
 			s.sequence(t, c.size, c.n)
 		})
 	}
@@ -198,18 +197,16 @@ func TestOneClientAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := s.connect(t)
-	if err := second.send(request(wire.TypeLBSParams)); err != nil {
-		t.Fatal(err)
-	}
-	second.nc.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	must.Do(t, second.send(request(wire.TypeLBSParams)))
+	second.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	if _, _, err := second.receive(); err == nil {
 		t.Fatal("a second client was answered while the first one is connected")
 	}
 	if _, _, err := first.params(); err != nil {
 		t.Fatal(err)
 	}
-	first.nc.Close()
-	second.nc.SetReadDeadline(time.Now().Add(patience))
+	first.Close()
+	second.SetReadDeadline(time.Now().Add(patience))
 	if _, _, err := second.receive(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"kivaloo"
-	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -39,9 +39,7 @@ func TestIDsAreEchoed(t *testing.T) {
 	t.Parallel()
 	c := newPlace(t).start(t, 512).connect(t)
 	for _, id := range []uint64{0, 1, 1, 1 << 63, math.MaxUint64, math.MaxUint64} {
-		if err := c.sendRaw(wire.AppendPacket(nil, id, request(wire.TypeLBSGet, uint64(0)))); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, c.Put(wire.AppendPacket(nil, id, request(wire.TypeLBSGet, uint64(0)))))
 		if got, _, err := c.receive(); got != id || err != nil {
 			t.Errorf("request %d answered as %d, %v", id, got, err)
 		}
@@ -118,15 +116,11 @@ func TestPipelinedAppends(t *testing.T) {
 	t.Parallel()
 	c := newPlace(t).start(t, 512).connect(t)
 	at0 := appendRequest(0, 4, pattern(0, 4, 512))
-	if err := c.send(at0, at0, at0); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.send(at0, at0, at0))
 	outcomes := make(map[uint64]error)
 	for range 3 {
 		id, answer, err := c.receive()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		var next uint64
 		outcomes[id] = status(answer, &next)
 	}
@@ -152,11 +146,9 @@ func TestFree(t *testing.T) {
 	}
 	free := func(block uint64, firstFile string, firstLeft uint64) {
 		t.Helper()
-		daemontest.Until(t, fmt.Sprintf("FREE(%d) leaves %s", block, firstFile), func() bool {
+		must.Eventually(t, fmt.Sprintf("FREE(%d) leaves %s", block, firstFile), func() bool {
 			// It is repeated, because one that comes while another is at work is ignored.
-			if err := c.free(block); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, c.free(block))
 			return s.files(t)[0] == firstFile
 		})
 		if firstLeft > 0 {
@@ -185,9 +177,7 @@ func TestFreeWhileBusy(t *testing.T) {
 	for i := range uint64(100) {
 		requests = append(requests, request(wire.TypeLBSFree, i))
 	}
-	if err := c.send(requests...); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.send(requests...))
 	for range requests {
 		if _, answer, err := c.receive(); err != nil || status(answer) != nil {
 			t.Fatalf("%x, %v", answer, err)
@@ -206,15 +196,11 @@ func TestReadDelay(t *testing.T) {
 			c.mustAppend(t, 0, 1, 512)
 			start := time.Now()
 			hit, miss := request(wire.TypeLBSGet, uint64(0)), request(wire.TypeLBSGet, uint64(1))
-			if err := c.send(hit, miss, hit); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, c.send(hit, miss, hit))
 			var order []string
 			for range 3 {
 				_, answer, err := c.receive()
-				if err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, err)
 				order = append(order, map[int]string{4: "miss", 516: "hit"}[len(answer)])
 			}
 			// One reader is busy while it waits; of several another one sees at once
@@ -300,12 +286,8 @@ func TestStartIgnoresWhatIsNoFile(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.put(t, "elsewhere", 512)
-	if err := os.Mkdir(p.path("d/blks_0000000000000000"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("elsewhere", p.path("d/blks_0000000000000005")); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(p.path("d/blks_0000000000000000"), 0o700))
+	must.Do(t, os.Symlink("elsewhere", p.path("d/blks_0000000000000005")))
 	p.put(t, "blks_0000000000000009", 512)
 	p.start(t, 512).connect(t).mustNext(t, 10, 9)
 }
@@ -328,9 +310,7 @@ func TestGoldenStores(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			if err := os.CopyFS(p.path("d"), os.DirFS(filepath.Join("..", "..", "disk", "testdata", c.name))); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.CopyFS(p.path("d"), os.DirFS(filepath.Join("..", "..", "disk", "testdata", c.name))))
 			before := p.snapshot(t)
 			r := p.run(t, p.args(512)...)
 			if c.size == 0 {
@@ -359,31 +339,23 @@ func (p place) snapshot(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	entries, err := os.ReadDir(p.path("d"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, e := range entries {
 		content, err := os.ReadFile(p.path("d/" + e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		fmt.Fprintf(&b, "%s %d %x\n", e.Name(), len(content), bytes.TrimRight(content, "\x00"))
 	}
 	return b.String()
 }
 
-// Where the blocks can be seen to be pages of another size, the option -b is wrong: it is refused, and nothing is cut off.
-// A torn end that fits is, as ever.
+// Where the blocks can be seen to be pages of another size, the option -b is wrong: it is refused,
+// and nothing is cut off. A torn end that fits is, as ever.
 func TestWrongBlockSize(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	db, err := kivaloo.Open(p.path("d"), kivaloo.Options{BlockSize: 2048})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
+	must.Do(t, db.Close())
 	before := p.snapshot(t)
 	for _, size := range []int{512, 1024, 4096, 8192} {
 		r := p.run(t, p.args(size)...)
@@ -397,17 +369,32 @@ func TestWrongBlockSize(t *testing.T) {
 	}
 	first := p.path("d/blks_0000000000000000")
 	page, err := os.ReadFile(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(first, append(page, page[:700]...), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
+	must.Do(t, os.WriteFile(first, append(page, page[:700]...), 0o600))
 	if r := p.run(t, p.args(2048)...); r.Status != 0 { // and it says that it cuts
 		t.Fatalf("status %v, said %q", r.Status, r.Output)
 	}
 	p.take(t)
 	if after := p.snapshot(t); after != before {
 		t.Errorf("after a torn append there is\n%s, want\n%s", after, before)
+	}
+}
+
+// Files that are found without checksums get them, though their blocks are nothing that a tree
+// would write.
+func TestSumsOfOtherBlocks(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.put(t, "blks_0000000000000000", 1024)
+	p.put(t, "blks_0000000000000002", 512)
+	p.start(t, 512)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		sums, err := os.ReadFile(p.path("d/sums_0000000000000000"))
+		if err == nil && len(sums) == 36+8 && !bytes.Contains(sums[36:], make([]byte, 4)) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%x, %v", sums, err)
+		}
 	}
 }

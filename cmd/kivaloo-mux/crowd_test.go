@@ -9,6 +9,7 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 const (
@@ -31,7 +32,8 @@ func TestCrowd(t *testing.T) {
 		clients.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
 			for life := 0; ; life++ {
-				// A life's keys are its own: of what a killed client has asked, anything may be done.
+				// A life's keys are its own: of what a killed client has asked, anything may be
+				// done.
 				m := newMember(rnd, fmt.Sprintf("%d.%d.", i, life))
 				requests := crowdRequests
 				if killed := life < 3; killed {
@@ -54,14 +56,14 @@ type member struct {
 	prefix string
 	rnd    *rand.Rand
 	source *kvtest.Source
-	model  kvtest.Model
+	model  wiretest.Model
 	conn   *kvtest.Conn
 	killed bool // before the answers to its last requests
 }
 
 func newMember(rnd *rand.Rand, prefix string) *member {
 	return &member{
-		prefix: prefix, rnd: rnd, model: make(kvtest.Model),
+		prefix: prefix, rnd: rnd, model: make(wiretest.Model),
 		source: kvtest.NewSource(rnd, prefix, crowdKeys, crowdMaxBytes, crowdMaxBytes),
 	}
 }
@@ -142,7 +144,7 @@ func (m *member) ask(requests []wire.KVRequest, last bool, check func(i int, rec
 		answers = m.rnd.IntN(answers)
 	}
 	for range answers {
-		p, err := m.conn.Answer()
+		p, err := m.conn.Next()
 		if err != nil {
 			return err
 		}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // The mux lets people look in, if it is told to, and says where.
@@ -23,16 +23,16 @@ func TestLookInside(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(path string) string {
 		answer, err := client.Get(found[1] + path)
-		must(t, err)
+		must.Do(t, err)
 		defer answer.Body.Close()
 		body, err := io.ReadAll(answer.Body)
-		must(t, err)
+		must.Do(t, err)
 		return string(body)
 	}
 	mustServe(t, dial(t, p.socket()))
 	mustServe(t, dial(t, p.socket()))
-	daemontest.Until(t, "it is ready", func() bool { return get("/readyz") == "ready\n" })
-	daemontest.Until(t, "the page shows what was asked", func() bool {
+	must.Eventually(t, "it is ready", func() bool { return get("/readyz") == "ready\n" })
+	must.Eventually(t, "the page shows what was asked", func() bool {
 		return strings.Contains(get("/stats.json"), `"op":"get","status":"ok"`)
 	})
 	if page := get("/metrics"); !strings.Contains(page, "\nkivaloo_requests_total{op=\"set\",status=\"ok\"} 2\n") {

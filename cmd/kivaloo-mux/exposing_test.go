@@ -10,15 +10,16 @@ import (
 	"strings"
 	"testing"
 
-	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
 // steps returns what is in the sh blocks of a document.
 func steps(t *testing.T, file string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	must(t, err)
+	must.Do(t, err)
 	var steps []string
 	for _, block := range strings.Split(string(text), "\n```sh\n")[1:] {
 		step, _, ended := strings.Cut(block, "\n```\n")
@@ -54,14 +55,14 @@ func TestExposing(t *testing.T) {
 		return r.Output
 	}
 	all := steps(t, "../../docs/exposing.md")
-	if len(all) != 7 {
-		t.Fatalf("the document has %d steps that are commands, this test expects 7", len(all))
+	if len(all) != 8 {
+		t.Fatalf("the document has %d steps that are commands, this test expects 8", len(all))
 	}
-	authority, server, client, mux, look, reload, readOnly := all[0], all[1], all[2], all[3], all[4], all[5], all[6]
+	authority, server, client, mux, look, program, reload, readOnly := all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7]
 
 	serve := exec.Command(daemontest.Program("kivaloo"), "serve", "--dir", p.path("d"))
 	daemontest.Foreground(t, serve)
-	daemontest.Until(t, "the store is there", func() bool { return !absent(p.path("d/kivaloo.sock")) })
+	must.Eventually(t, "the store is there", func() bool { return !absent(p.path("d/kivaloo.sock")) })
 	do(authority)
 	do(server)
 	do(client)
@@ -70,6 +71,7 @@ func TestExposing(t *testing.T) {
 	if said := do(look); !strings.Contains(said, "Verification: OK") || strings.Contains(said, "alert") {
 		t.Errorf("a look from a client's machine: %s", said)
 	}
+	do(program)
 	config := clientConfig(t, p)
 	mustServe(t, overTLS(t, door, config))
 	stranger := config.Clone()
@@ -81,7 +83,7 @@ func TestExposing(t *testing.T) {
 	before := serial(t, door, config)
 	do(server)
 	do(reload)
-	daemontest.Until(t, "the new certificate is in use", func() bool { return serial(t, door, config) != before })
+	must.Eventually(t, "the new certificate is in use", func() bool { return serial(t, door, config) != before })
 
 	do(readOnly)
 	daemontest.Take(t, p.path("readers.pid"))
@@ -89,7 +91,7 @@ func TestExposing(t *testing.T) {
 	if value, err := reader.Get("served"); err != nil || string(value) != "yes" {
 		t.Errorf("a reader got %q, %v", value, err)
 	}
-	if err := reader.Set("key", "value"); !kvtest.Lost(err) {
+	if err := reader.Set("key", "value"); !wiretest.Lost(err) {
 		t.Errorf("a reader's SET: %v", err)
 	}
 }
@@ -98,9 +100,9 @@ func TestExposing(t *testing.T) {
 func clientConfig(t *testing.T, p place) *tls.Config {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(p.path("client.pem"), p.path("client.key"))
-	must(t, err)
+	must.Do(t, err)
 	ca, err := os.ReadFile(p.path("ca.pem"))
-	must(t, err)
+	must.Do(t, err)
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(ca)
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, ServerName: "127.0.0.1"}
@@ -111,5 +113,5 @@ func serial(t *testing.T, addr string, config *tls.Config) string {
 	t.Helper()
 	c := overTLS(t, addr, config)
 	mustServe(t, c)
-	return fmt.Sprint(c.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber)
+	return fmt.Sprint(c.Conn.Conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber)
 }

@@ -27,6 +27,7 @@ import (
 const usage = "-t <target> -s <source> [-s <source> ...] [-n <connections>] [-p <pidfile>]\n" +
 	"   [--protocol kvlds|any] [--allow [<source>=]<types>] [--clients [<source>=]<n>]\n" +
 	"   [--tls-cert <file> --tls-key <file> [--tls-client-ca <file>]] [--foreground]\n" +
+	"   [--log-format text|json] [--log-level debug|info|warn|error]\n" +
 	"   " + debug.Usage
 
 // options are what the command line can set.
@@ -55,6 +56,7 @@ func main() {
 	p.Long("tls-cert", false, text(&o.cert))
 	p.Long("tls-key", false, text(&o.key))
 	p.Long("tls-client-ca", false, text(&o.clientCA))
+	p.LogOptions()
 	o.debug = debug.Flags(p, "kivaloo-mux")
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }

@@ -13,6 +13,7 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) {
@@ -35,7 +36,7 @@ type place string
 func newPlace(t *testing.T) place {
 	t.Helper()
 	dir := daemontest.Place(t)
-	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
+	must.Do(t, os.Mkdir(filepath.Join(dir, "d"), 0o700))
 	return place(dir)
 }
 
@@ -78,7 +79,7 @@ func (p place) foreground(t *testing.T, options ...string) *process {
 func (p place) foregroundCommand(t *testing.T, cmd *exec.Cmd) *process {
 	t.Helper()
 	d, said := daemontest.Foreground(t, cmd)
-	daemontest.Until(t, "the mux serves", func() bool {
+	must.Eventually(t, "the mux serves", func() bool {
 		pid, _ := os.ReadFile(p.path("s.pid"))
 		return string(pid) == fmt.Sprint(d.Pid)
 	})
@@ -95,14 +96,14 @@ type process struct {
 func (d *process) said(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(d.file)
-	must(t, err)
+	must.Do(t, err)
 	return string(text)
 }
 
 // mustSay waits until the process has written something.
 func (d *process) mustSay(t *testing.T, what string) {
 	t.Helper()
-	daemontest.Until(t, "it says "+what, func() bool { return strings.Contains(d.said(t), what) })
+	must.Eventually(t, "it says "+what, func() bool { return strings.Contains(d.said(t), what) })
 }
 
 // stack is a mux on a kvlds on a lbs.
@@ -125,7 +126,7 @@ func dial(t *testing.T, addr string) *kvtest.Conn {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c, err := kvtest.Dial(ctx, addr)
-	must(t, err)
+	must.Do(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -133,18 +134,11 @@ func dial(t *testing.T, addr string) *kvtest.Conn {
 // mustServe checks that a connection is served.
 func mustServe(t *testing.T, c *kvtest.Conn) {
 	t.Helper()
-	must(t, c.Set("served", "yes"))
+	must.Do(t, c.Set("served", "yes"))
 	value, err := c.Get("served")
-	must(t, err)
+	must.Do(t, err)
 	if string(value) != "yes" {
 		t.Fatalf("got %q", value)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -2,16 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // How many pairs the workload stores: what the original's does, and where that is not the point.
@@ -72,7 +76,7 @@ func pipeline(c *kvtest.Conn, n int, request func(i int) wire.KVRequest, check f
 	go func() { sent <- c.Flush() }()
 	seen := make([]bool, n)
 	for range n {
-		p, err := c.Answer()
+		p, err := c.Next()
 		if err != nil {
 			c.Close()
 			<-sent
@@ -192,7 +196,7 @@ func loop(ctx context.Context, addr, prefix string) error {
 func TestWorkload(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
-	must(t, workload(t.Context(), s.socket(), "p", manyPairs))
+	must.Do(t, workload(t.Context(), s.socket(), "p", manyPairs))
 	var clients sync.WaitGroup
 	for i := range 10 {
 		clients.Go(func() {
@@ -239,7 +243,7 @@ func TestOneConnection(t *testing.T) {
 	for range 2 {
 		<-ended
 	}
-	must(t, workload(t.Context(), s.socket(), "after", somePairs))
+	must.Do(t, workload(t.Context(), s.socket(), "after", somePairs))
 }
 
 func TestKilledClient(t *testing.T) {
@@ -248,8 +252,8 @@ func TestKilledClient(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	time.AfterFunc(3*silence, cancel)
-	must(t, loop(ctx, s.socket(), "loop"))
-	must(t, workload(t.Context(), s.socket(), "after", somePairs))
+	must.Do(t, loop(ctx, s.socket(), "loop"))
+	must.Do(t, workload(t.Context(), s.socket(), "after", somePairs))
 }
 
 // goneWithin is the time in which a mux has to be gone when its target is. The original's test
@@ -270,7 +274,7 @@ func TestTargetIsKilledUnderLoad(t *testing.T) {
 	if took := time.Since(start); took > goneWithin {
 		t.Errorf("the mux takes %v to end", took)
 	}
-	if err := <-ended; !kvtest.Lost(err) {
+	if err := <-ended; !wiretest.Lost(err) && !errors.Is(err, syscall.ECONNREFUSED) { // it may just have wanted to connect again
 		t.Errorf("the client ends with %v", err)
 	}
 	if absent(s.socket()) || absent(s.path("s.pid")) {
@@ -287,7 +291,7 @@ func TestTargetIsKilledWhileIdle(t *testing.T) {
 	idle := dial(t, p.socket())
 	mustServe(t, idle)
 	kvlds.Kill()
-	must(t, idle.Closed())
+	must.Do(t, idle.Closed())
 	if status := mux.Wait(t); !status.Exited() || status.ExitStatus() != 0 {
 		t.Errorf("the mux ends with %v", status)
 	}
@@ -314,8 +318,8 @@ func TestBadRequestIsOneClientsOwn(t *testing.T) {
 		bad := dial(t, p.socket())
 		mustServe(t, bad)
 		_, err := bad.Write(packet)
-		must(t, err)
-		must(t, bad.Closed())
+		must.Do(t, err)
+		must.Do(t, bad.Closed())
 		mustServe(t, good)
 	}
 	mux.mustSay(t, "kivaloo-mux: client disconnected source="+p.socket()+": badly formed record: value of 105 bytes, the longest allowed is 104\n")
@@ -327,11 +331,11 @@ func TestBlindMux(t *testing.T) {
 	s := startStack(t, "--protocol", "any")
 	good, bad := dial(t, s.socket()), dial(t, s.socket())
 	mustServe(t, good)
-	must(t, workload(t.Context(), s.socket(), "p", somePairs))
+	must.Do(t, workload(t.Context(), s.socket(), "p", somePairs))
 	_, err := bad.Write(wire.AppendPacket(nil, 1, []byte{0, 0, 0, 2}))
-	must(t, err)
-	must(t, bad.Closed())
-	must(t, good.Closed())
+	must.Do(t, err)
+	must.Do(t, bad.Closed())
+	must.Do(t, good.Closed())
 	if status := s.mux.Wait(t); !status.Exited() || status.ExitStatus() != 0 {
 		t.Errorf("the mux ends with %v", status)
 	}
@@ -346,14 +350,14 @@ func TestHalfClosedClient(t *testing.T) {
 	for i := range n {
 		c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Append(nil, i)})
 	}
-	must(t, c.Flush())
-	must(t, c.Conn.(interface{ CloseWrite() error }).CloseWrite())
+	must.Do(t, c.Flush())
+	must.Do(t, c.CloseWrite())
 	for range n {
-		if _, err := c.Answer(); err != nil {
+		if _, err := c.Next(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(t, c.Closed())
+	must.Do(t, c.Closed())
 }
 
 // A mux that has been told to stop still passes on what was asked, and is killed by the signal.
@@ -363,7 +367,7 @@ func TestStop(t *testing.T) {
 	c := dial(t, s.socket())
 	mustServe(t, c)
 	s.mux.Signal(t, os.Interrupt)
-	must(t, c.Closed())
+	must.Do(t, c.Closed())
 	if status := s.mux.Wait(t); !status.Signaled() || status.Signal() != os.Interrupt {
 		t.Errorf("the mux ends with %v", status)
 	}
@@ -385,9 +389,9 @@ func TestOutOfDescriptors(t *testing.T) {
 	for !strings.Contains(mux.said(t), "cannot accept connections, will try again") {
 		c, answered := dial(t, p.socket()), make(chan error, 1)
 		c.Queue(&wire.KVRequest{Type: wire.TypeParams})
-		must(t, c.Flush())
+		must.Do(t, c.Flush())
 		go func() {
-			_, err := c.Answer()
+			_, err := c.Next()
 			answered <- err
 		}()
 		clients, answers = append(clients, c), append(answers, answered)
@@ -398,7 +402,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 	mustServe(t, first)
 	for i, c := range clients {
-		must(t, <-answers[i]) // the last ones wait for the first to leave
+		must.Do(t, <-answers[i]) // the last ones wait for the first to leave
 		c.Close()
 	}
 	mustServe(t, dial(t, p.socket()))

@@ -2,10 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"maps"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,17 +17,12 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo-lbs", "../kivaloo-kvlds") }
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // patience bounds every wait. It is far above what anything takes, for machines that
 // are busy with something else.
@@ -62,7 +55,7 @@ func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 func (p place) read(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(p.path(name))
-	must(t, err)
+	must.Do(t, err)
 	return string(b)
 }
 
@@ -120,70 +113,40 @@ func counts(lines [][]entry) string {
 }
 
 // conn is a connection that carries packets.
-type conn struct {
-	net.Conn
-	in []byte // received, not yet cut
-}
+type conn struct{ *wiretest.Conn }
 
 // connect connects to the monitor.
-func (p place) connect(t *testing.T) *conn {
+func (p place) connect(t *testing.T) conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	addrs, err := wire.ResolveAddr(p.path("s"))
-	must(t, err)
-	nc, err := wire.Dial(ctx, addrs)
-	must(t, err)
-	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(patience))
-	return &conn{Conn: nc}
+	c, err := wiretest.Dial(t.Context(), p.path("s"))
+	must.Do(t, err)
+	t.Cleanup(func() { c.Close() })
+	return conn{c}
 }
 
 // send sends requests in one write, with IDs from first on.
-func (c *conn) send(t *testing.T, first uint64, records ...[]byte) {
+func (c conn) send(t *testing.T, first uint64, records ...[]byte) {
 	t.Helper()
 	var out []byte
 	for i, r := range records {
 		out = wire.AppendPacket(out, first+uint64(i), r)
 	}
-	_, err := c.Write(out)
-	must(t, err)
-}
-
-// receive returns the next packet, whose record is its own.
-func (c *conn) receive() (wire.Packet, error) {
-	for {
-		p, n, _, err := wire.Cut(c.in, math.MaxUint32)
-		if err != nil {
-			return p, err
-		}
-		if n > 0 {
-			p.Record = bytes.Clone(p.Record)
-			c.in = c.in[n:]
-			return p, nil
-		}
-		chunk := make([]byte, 256<<10)
-		got, err := c.Read(chunk)
-		if err != nil {
-			return p, err
-		}
-		c.in = append(c.in, chunk[:got]...)
-	}
+	must.Do(t, c.Put(out))
 }
 
 // want receives an answer and checks it.
-func (c *conn) want(t *testing.T, id uint64, record []byte) {
+func (c conn) want(t *testing.T, id uint64, record []byte) {
 	t.Helper()
-	p, err := c.receive()
+	p, err := c.Next()
 	if err != nil || p.ID != id || !bytes.Equal(p.Record, record) {
 		t.Errorf("answer %d of %d bytes, %v; want %d, %d bytes", p.ID, len(p.Record), err, id, len(record))
 	}
 }
 
 // wantClosed checks that the connection is closed with nothing more on it.
-func (c *conn) wantClosed(t *testing.T) {
+func (c conn) wantClosed(t *testing.T) {
 	t.Helper()
-	if p, err := c.receive(); err == nil || os.IsTimeout(err) {
+	if p, err := c.Next(); err == nil || os.IsTimeout(err) {
 		t.Errorf("answer %d of %d bytes, %v", p.ID, len(p.Record), err)
 	}
 }
@@ -201,7 +164,7 @@ type fakeTarget struct {
 func (p place) startTarget(t *testing.T, answer func(record []byte) ([]byte, error)) *fakeTarget {
 	t.Helper()
 	ln, err := net.Listen("unix", p.path("t"))
-	must(t, err)
+	must.Do(t, err)
 	f := &fakeTarget{ln: ln}
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -213,9 +176,9 @@ func (p place) startTarget(t *testing.T, answer func(record []byte) ([]byte, err
 		f.nc = nc
 		f.mu.Unlock()
 		defer nc.Close()
-		c := &conn{Conn: nc}
+		c := &wiretest.Conn{Conn: nc}
 		for {
-			q, err := c.receive()
+			q, err := c.Next()
 			if err != nil {
 				return
 			}

@@ -18,13 +18,14 @@ import (
 
 	"kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
 // A key-value server and a block store, each behind a monitor of its own.
 func TestBothServices(t *testing.T) {
 	blocks, pairs := newPlace(t), newPlace(t)
-	must(t, os.Mkdir(blocks.path("d"), 0o700))
+	must.Do(t, os.Mkdir(blocks.path("d"), 0o700))
 	daemontest.Start(t, string(blocks), "t.pid", daemontest.Program("kivaloo-lbs"),
 		"-s", blocks.path("t"), "-d", blocks.path("d"), "-b", "512", "-L")
 	below := blocks.start(t, "-1", "-w86400")
@@ -32,31 +33,31 @@ func TestBothServices(t *testing.T) {
 		"-s", pairs.path("t"), "-l", blocks.path("s"), "-1")
 	above := pairs.start(t, "-1", "-w", "86400")
 
-	c, err := kivaloo.Dial(t.Context(), pairs.path("s"))
-	must(t, err)
+	c, err := kivaloo.Dial(t.Context(), pairs.path("s"), kivaloo.DialOptions{})
+	must.Do(t, err)
 	p := c.Pipeline(t.Context())
 	for i := range 10_000 {
-		must(t, p.Set(fmt.Append(nil, i), []byte("value")))
+		must.Do(t, p.Set(fmt.Append(nil, i), []byte("value")))
 	}
-	must(t, p.Wait())
+	must.Do(t, p.Wait())
 	for i := range 10_000 {
-		must(t, p.Get(fmt.Append(nil, i), func(value []byte, found bool) {
+		must.Do(t, p.Get(fmt.Append(nil, i), func(value []byte, found bool) {
 			if string(value) != "value" {
 				t.Errorf("%d is %q", i, value)
 			}
 		}))
 	}
-	must(t, p.Wait())
+	must.Do(t, p.Wait())
 	found := 0
 	for _, err := range c.Range(t.Context(), nil, nil) {
-		must(t, err)
+		must.Do(t, err)
 		found++
 	}
 	if found != 10_000 {
 		t.Errorf("found %d pairs", found)
 	}
-	must(t, c.Delete(t.Context(), []byte("0")))
-	must(t, c.Close())
+	must.Do(t, c.Delete(t.Context(), []byte("0")))
+	must.Do(t, c.Close())
 
 	// Each ends with its one connection, and so does the next.
 	for _, d := range []*daemontest.Daemon{above, kvlds, below} {
@@ -97,14 +98,14 @@ func TestWindowsAndRotation(t *testing.T) {
 		return bytes.Count(b, []byte("\n"))
 	}
 	send()
-	daemontest.Until(t, "there are two lines", func() bool { return lines("log") >= 2 })
-	must(t, os.Rename(p.path("log"), p.path("log.0")))
+	must.Eventually(t, "there are two lines", func() bool { return lines("log") >= 2 })
+	must.Do(t, os.Rename(p.path("log"), p.path("log.0")))
 	send()
-	daemontest.Until(t, "there is a new log with a line", func() bool { return lines("log") >= 1 })
+	must.Eventually(t, "there is a new log with a line", func() bool { return lines("log") >= 1 })
 	send()
-	must(t, c.Close())
+	must.Do(t, c.Close())
 	n := lines("log")
-	daemontest.Until(t, "there is another line", func() bool { return lines("log") > n })
+	must.Eventually(t, "there is another line", func() bool { return lines("log") > n })
 
 	old := parseLog(t, p.read(t, "log.0"))
 	m.Kill()
@@ -148,7 +149,7 @@ func TestAnyRecords(t *testing.T) {
 		c.want(t, 100+uint64(i), r)
 	}
 	<-done
-	must(t, c.Close())
+	must.Do(t, c.Close())
 	if status := m.Wait(t); status != 0 {
 		t.Errorf("ended with %#x", status)
 	}
@@ -180,13 +181,13 @@ func TestTargetLost(t *testing.T) {
 			cmd := exec.Command(daemontest.Program("kivaloo-perf"), p.args("-w", "86400", "--foreground")...)
 			cmd.Dir = string(p)
 			d, said := daemontest.Foreground(t, cmd)
-			daemontest.Until(t, "it serves", func() bool { _, err := os.Stat(p.path("s.pid")); return err == nil })
+			must.Eventually(t, "it serves", func() bool { _, err := os.Stat(p.path("s.pid")); return err == nil })
 			client := p.connect(t)
 			if c.request {
 				client.send(t, 1, []byte{0, 0, 1, 0x30, 0}, []byte{0, 0, 1, 0x30, 0})
-				daemontest.Until(t, "the request arrives", func() bool { return f.received.Load() > 0 })
+				must.Eventually(t, "the request arrives", func() bool { return f.received.Load() > 0 })
 			}
-			daemontest.Until(t, "the target is connected", f.connected)
+			must.Eventually(t, "the target is connected", f.connected)
 			if c.lost != nil {
 				c.lost(f)
 			}
@@ -214,14 +215,14 @@ func TestTargetLost(t *testing.T) {
 func TestTargetAnswersNonsense(t *testing.T) {
 	p := newPlace(t)
 	ln, err := net.Listen("unix", p.path("t"))
-	must(t, err)
+	must.Do(t, err)
 	defer ln.Close()
 	m := p.start(t)
 	nc, err := ln.Accept()
-	must(t, err)
+	must.Do(t, err)
 	defer nc.Close()
 	_, err = nc.Write(wire.AppendPacket(nil, 12345, nil))
-	must(t, err)
+	must.Do(t, err)
 	if status := m.Wait(t); status.ExitStatus() != 1 {
 		t.Errorf("ended with %v", status)
 	}
@@ -242,7 +243,7 @@ func TestClientsTakeTurns(t *testing.T) {
 	second.send(t, 2, []byte("second"))
 	first.send(t, 1, []byte("slow"))
 	// The client that has said that it is done gets its answer, before the next has its turn.
-	must(t, first.Conn.(*net.UnixConn).CloseWrite())
+	must.Do(t, first.CloseWrite())
 	close(slow)
 	first.want(t, 1, []byte("slow"))
 	first.wantClosed(t)
@@ -253,7 +254,7 @@ func TestClientsTakeTurns(t *testing.T) {
 	bad := wire.AppendPacket(wire.AppendPacket(nil, 3, []byte("good")), 4, []byte("bad"))
 	bad[len(bad)-1] ^= 1
 	_, err := third.Write(bad)
-	must(t, err)
+	must.Do(t, err)
 	second.Close()
 	third.want(t, 3, []byte("good"))
 	third.wantClosed(t)
@@ -288,7 +289,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	get := wire.AppendLBSRequest(nil, &wire.LBSRequest{Type: wire.TypeLBSGet, Block: 7})
 	c.send(t, 0, slices.Repeat([][]byte{get}, requests)...)
 	before := int64(-1)
-	daemontest.Until(t, "no more requests are passed on", func() bool {
+	must.Eventually(t, "no more requests are passed on", func() bool {
 		time.Sleep(100 * time.Millisecond)
 		now := f.received.Load()
 		same := now == before && now > 0
@@ -344,8 +345,8 @@ func TestRefusedStarts(t *testing.T) {
 		t.Errorf("stale socket: status %v, said %q", r.Status, r.Output)
 	}
 	// The log is no file.
-	must(t, os.Remove(p.path("s")))
-	must(t, os.Mkdir(p.path("log"), 0o700))
+	must.Do(t, os.Remove(p.path("s")))
+	must.Do(t, os.Mkdir(p.path("log"), 0o700))
 	if r := run(p, p.args()...); r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "open the log: ") {
 		t.Errorf("log is a directory: status %v, said %q", r.Status, r.Output)
 	}
@@ -370,7 +371,7 @@ func TestTimes(t *testing.T) {
 		c.want(t, 1, []byte{0, 0, 1, typ})
 	}
 	took := time.Since(began)
-	must(t, c.Close())
+	must.Do(t, c.Close())
 	m.Wait(t)
 	least := float64(wait.Milliseconds())
 	for _, line := range parseLog(t, p.read(t, "log")) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kivaloo/cmd/internal/logfile"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -18,7 +19,7 @@ func newFile(t *testing.T) (path string, file *logfile.File) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "log")
 	file, err := logfile.Open(path)
-	must(t, err)
+	must.Do(t, err)
 	return path, file
 }
 
@@ -34,7 +35,7 @@ func TestReporter(t *testing.T) {
 	r.report(newWindow())
 	r.close()
 	got, err := os.ReadFile(path)
-	must(t, err)
+	must.Do(t, err)
 	want := "2026-11-24 06:36:05|KVLDS_SET|000001|0007.293|0007.293|0007.293|0007.293\n2026-11-24 06:36:05\n"
 	if string(got) != want || said.Len() > 0 {
 		t.Errorf("got %q, said %s", got, said.String())
@@ -45,7 +46,7 @@ func TestReporter(t *testing.T) {
 // all right in between.
 func TestReporterComplains(t *testing.T) {
 	_, file := newFile(t)
-	must(t, file.Close())
+	must.Do(t, file.Close())
 	var said bytes.Buffer
 	r := startReporter(file, time.Now, slog.New(slog.NewTextHandler(&said, nil)))
 	for range 3 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -66,9 +67,7 @@ func TestUnknownTypes(t *testing.T) {
 func TestWindows(t *testing.T) {
 	at := func(clock string) time.Time {
 		d, err := time.Parse(time.TimeOnly, clock)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		return time.Date(2026, 11, 24, d.Hour(), d.Minute(), d.Second(), 999_999_999, time.FixedZone("", 1800))
 	}
 	for _, c := range []struct {

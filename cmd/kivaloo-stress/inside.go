@@ -15,13 +15,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/debug"
 	"kivaloo/stress"
 	"kivaloo/stress/results"
 )
 
 const (
-	// maxFetchBytes bounds a profile or a recording. A trace of maxTrace of a busy server takes tens of megabytes.
+	// maxFetchBytes bounds a profile or a recording. A trace of maxTrace of a busy server takes
+	// tens of megabytes.
 	maxFetchBytes = 512 << 20
 
 	// maxListBytes is far above what a list of events takes.
@@ -33,7 +35,8 @@ const (
 	// maxProfile is the longest time that servers make a profile of.
 	maxProfile = 10 * time.Minute
 
-	// maxTrace is how much of the measured time a trace spans: its file grows by megabytes a second.
+	// maxTrace is how much of the measured time a trace spans: its file grows by megabytes a
+	// second.
 	maxTrace = 5 * time.Second
 
 	// fetchPatience is how long an answer may take, after the time that it spans.
@@ -48,9 +51,9 @@ type insideFlags struct {
 }
 
 func (i *insideFlags) flags(f *pflag.FlagSet) {
-	f.StringVar(&i.addr, "debug-addr", "", "of the server, what its --debug-addr was: events such as stalls of its disk are taken from there, and what the next two flags ask for (with --dir it is not needed)")
-	f.StringSliceVar(&i.profiles, "profile", nil, "take these profiles of the measured time: cpu, heap, mutex, block, trace (of its first 5 s)")
-	f.StringVar(&i.flight, "flight-recorder", "", "take a flight recording when a condition first holds in an interval, such as 'p99.9>50ms'")
+	commandline.Text(f, &i.addr, "debug-addr", "", "HOST:PORT", "--debug-addr of the server, from where events such as stalls of its disk are taken; --profile and --flight-recorder need it too, unless --dir is given")
+	f.StringSliceVar(&i.profiles, "profile", nil, "take these profiles while measuring: cpu, heap, mutex, block, trace (of the first 5 s)")
+	commandline.Text(f, &i.flight, "flight-recorder", "", "CONDITION", "take a flight recording when a condition first holds in an interval, such as 'p99.9>50ms'")
 }
 
 // profilePaths is where profiles are, without the time, and in which files they are kept.
@@ -73,7 +76,14 @@ type inside struct {
 
 // check says what is wrong with the flags for a plan, before anything has begun.
 func (i *insideFlags) check(t *target, p *stress.Plan) (*inside, error) {
-	in := &inside{profiles: i.profiles, url: "http://" + strings.TrimSuffix(strings.TrimPrefix(i.addr, "http://"), "/")}
+	in := &inside{profiles: i.profiles}
+	if i.addr != "" {
+		web, err := t.Web(i.addr)
+		if err != nil {
+			return nil, fmt.Errorf("--debug-addr: %w", err)
+		}
+		in.url, in.client = web.String(), web.Patient()
+	}
 	for _, name := range i.profiles {
 		if _, ok := profilePaths[name]; !ok {
 			return nil, fmt.Errorf("profile %q: there are cpu, heap, mutex, block and trace", name)
@@ -103,7 +113,8 @@ func (i *insideFlags) check(t *target, p *stress.Plan) (*inside, error) {
 	return in, nil
 }
 
-// open finds out whether there is an inside to look into. It returns nil if nobody has asked for one.
+// open finds out whether there is an inside to look into. It returns nil if nobody has asked for
+// one.
 func (i *insideFlags) open(ctx context.Context, in *inside, store kivaloo.Store) (*inside, error) {
 	if db, ok := store.(*kivaloo.DB); ok {
 		in.db, in.client = db, debug.Own()
@@ -112,7 +123,6 @@ func (i *insideFlags) open(ctx context.Context, in *inside, store kivaloo.Store)
 	if i.addr == "" {
 		return nil, nil
 	}
-	in.client = &http.Client{Transport: &http.Transport{}}
 	if _, err := in.events(ctx, 0); err != nil {
 		return nil, fmt.Errorf("look into the server: %w; is that its --debug-addr?", err)
 	}
@@ -171,8 +181,8 @@ func (in *inside) fetch(ctx context.Context, path, file string, spans time.Durat
 	return nil
 }
 
-// events returns the events from a number on, by the clock of this machine: what the clock of the server's shows does not
-// matter.
+// events returns the events from a number on, by the clock of this machine: what the clock of the
+// server's shows does not matter.
 func (in *inside) events(ctx context.Context, since uint64) (debug.EventList, error) {
 	if in.db != nil {
 		events, next := in.db.Events(since)

@@ -18,6 +18,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"kivaloo/cmd/internal/debug"
+	"kivaloo/internal/must"
 	"kivaloo/stress"
 	"kivaloo/stress/results"
 )
@@ -38,9 +39,7 @@ func TestInsideOwnStore(t *testing.T) {
 	dir := t.TempDir()
 	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "200", "--warmup", "10ms", "--duration", "1s", "--interval", "200ms",
 		"-o", dir, "--profile", "cpu,heap,mutex,block,trace", "--flight-recorder", "rate>0/s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	contains(t, text, "profile-cpu.pprof is of the first 1s", "flight.trace is of the seconds before 0.", "rate>0/s held, all.rate was ")
 	const gzip, trace = "\x1f\x8b", "go 1."
 	starts(t, dir, map[string]string{
@@ -53,9 +52,7 @@ func TestInsideOwnStore(t *testing.T) {
 func TestInsideNothingRecorded(t *testing.T) {
 	dir := t.TempDir()
 	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "50", "--warmup", "0s", "--count", "20", "-o", dir, "--flight-recorder", "max>10000s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	contains(t, text, "There is no flight recording, as max>10000s never held")
 	if _, err := os.Stat(filepath.Join(dir, flightFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
@@ -104,9 +101,7 @@ func fakeInside(t *testing.T, recorder, profile int) *faked {
 	})
 	lists.HandleFunc(flightPath, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "recorded") })
 	condition, err := results.ParseCondition("rate>5/s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	f.inside = &inside{profiles: []string{"heap"}, condition: &condition, url: server.URL, client: server.Client()}
 	return f
 }
@@ -130,9 +125,7 @@ func (f *faked) look(ctx context.Context, dir string) (*results.Summary, error) 
 func TestInspection(t *testing.T) {
 	f, dir := fakeInside(t, http.StatusCreated, http.StatusOK), t.TempDir()
 	s, err := f.look(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	starts(t, dir, map[string]string{"profile-heap.pprof": "profiled", flightFile: "recorded"})
 	want := []string{
 		"1 events are missing: there were too many.",
@@ -156,7 +149,8 @@ func TestInspection(t *testing.T) {
 	}
 }
 
-// A recorder that has been running is left so, and a profile that cannot be had is an error in the end.
+// A recorder that has been running is left so, and a profile that cannot be had is an error in the
+// end.
 func TestInspectionFails(t *testing.T) {
 	f := fakeInside(t, http.StatusOK, http.StatusInternalServerError)
 	s, err := f.look(t.Context(), t.TempDir())
@@ -180,9 +174,7 @@ func TestInspectionIsInterrupted(t *testing.T) {
 	f := fakeInside(t, http.StatusCreated, http.StatusOK)
 	ctx, cancel := context.WithCancel(t.Context())
 	i, err := f.begin(ctx, t.TempDir(), &stress.Plan{Warmup: time.Hour, Duration: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	cancel()
 	s := &results.Summary{Started: time.Now(), Seconds: 1}
 	if err := i.found(s); err != nil || len(s.Inside) != 0 {
@@ -218,9 +210,7 @@ func TestInsideUsage(t *testing.T) {
 	}
 	l := &insideFlags{addr: strings.TrimPrefix(closed.URL, "http://")}
 	in, err := l.check(&target{addr: "x"}, &stress.Plan{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if _, err := l.open(t.Context(), in, nil); err == nil || !strings.Contains(err.Error(), "is that its --debug-addr?") {
 		t.Errorf("nobody is there: %v", err)
 	}

@@ -94,7 +94,8 @@ func (i *inspection) profile(name string, p *stress.Plan) {
 	i.note(err, "%s is of the first %v of the measured time.", at.file, spans)
 }
 
-// note keeps a note of what has been done, or that it could not be. After an interruption that is not worth mentioning.
+// note keeps a note of what has been done, or that it could not be. After an interruption that is
+// not worth mentioning.
 func (i *inspection) note(err error, format string, args ...any) {
 	if i.ctx.Err() != nil {
 		return
@@ -168,8 +169,8 @@ func (i *inspection) take(list *debug.EventList) {
 	}
 }
 
-// found waits for what is under way, and adds what has been seen to the results of the load. The error is of what
-// was asked for and could not be had.
+// found waits for what is under way, and adds what has been seen to the results of the load. The
+// error is of what was asked for and could not be had.
 func (i *inspection) found(s *results.Summary) error {
 	if i == nil {
 		return nil

@@ -12,8 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/number"
 	"kivaloo/cmd/internal/outcheck"
+	"kivaloo/cmd/internal/version"
 	"kivaloo/disk"
 	"kivaloo/stress"
 )
@@ -23,7 +25,7 @@ const maxStorageCost = 1e12
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "kivaloo-stress:", err)
+		fmt.Fprintln(os.Stderr, "kivaloo-stress:", commandline.ErrorText(err))
 		os.Exit(exitStatus(err))
 	}
 }
@@ -64,34 +66,12 @@ func newRootCommand() *cobra.Command {
 		Short:         "Measure what a kivaloo store does under load",
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version.Of().String(),
 	}
-	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), redisCommand(), settingsCommand())
+	root.SetVersionTemplate("kivaloo-stress {{.Version}}\n")
+	root.SetFlagErrorFunc(commandline.FlagError)
+	root.AddCommand(loadCommand(), runCommand(), compareCommand(), reportCommand(), pairsCommand(), settingsCommand(), commandline.Man())
 	return root
-}
-
-func redisCommand() *cobra.Command {
-	o := stress.RedisOptions{Pairs: 1 << 20, Rounds: 3, Seed: 1}
-	cmd := &cobra.Command{
-		Use:   "redis",
-		Short: "Compare kivaloo serve with Redis on this machine",
-		Long: `Loads the same amount of data into "kivaloo serve" and into a redis-server that
-syncs every write, lets both answer random GETs in turn, and prints the ratios.
-
-Both are started for this, with their data in a new directory below $TMPDIR,
-and are gone afterwards. Nothing else should be running meanwhile.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return stress.CompareRedis(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&o.Serve, "serve-bin", "", "the kivaloo program to measure (default: build it from this module)")
-	f.StringVar(&o.Server, "redis-server", "redis-server", "the Redis server")
-	f.StringVar(&o.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
-	number.Uint64(f, &o.Pairs, "pairs", "", 1, stress.MaxPairs, "number of pairs, and of requests in a round")
-	number.Int(f, &o.Rounds, "rounds", "", 1, stress.MaxRounds, "rounds of random GETs on each side")
-	number.Uint64(f, &o.Seed, "seed", "", 0, math.MaxUint64, "seed of the choice of keys")
-	return cmd
 }
 
 func settingsCommand() *cobra.Command {
@@ -99,10 +79,10 @@ func settingsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "settings",
 		Short: "Compare settings of kivaloo serve on this machine",
-		Long: `Runs the same work against a new store for every combination of block size and storage
-cost, and prints what each is good for. The defaults of "kivaloo serve" were chosen
-with it.`,
-		Args: cobra.NoArgs,
+		Long: `Run the same work against a new store for every combination of block size and storage
+cost, and print how each performs. The defaults of "kivaloo serve" were chosen this way.`,
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return stress.CompareSettings(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"kivaloo/internal/must"
 )
 
 // The test program is also kivaloo-stress itself, and the server that it starts:
@@ -19,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "redis":
+		case "settings":
 			main()
 			os.Exit(0)
 		case "serve":
@@ -35,23 +37,17 @@ func TestMain(m *testing.M) {
 // Ctrl-C, and the other signals that end programs, leave no process and no file.
 func TestSignals(t *testing.T) {
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			tmp := t.TempDir()
-			cmd := exec.Command(self, "redis", "--serve-bin", self, "--redis-server", self, "--redis-benchmark", self)
+			cmd := exec.Command(self, "settings", "--serve-bin", self)
 			cmd.Env = append(cmd.Environ(), "TMPDIR="+tmp, "GORACE=atexit_sleep_ms=0")
 			var stderr bytes.Buffer
 			cmd.Stderr = &stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			served := waitFor(t, filepath.Join(tmp, "kivaloo-stress-*", "k"))
-			if err := cmd.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, cmd.Start())
+			served := waitFor(t, filepath.Join(tmp, "kivaloo-stress-*", "store"))
+			must.Do(t, cmd.Process.Signal(signal))
 			var exit *exec.ExitError
 			if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
 				t.Errorf("it ended with %v, want exit status 1: %s", err, &stderr)
@@ -86,9 +82,7 @@ func waitFor(t *testing.T, pattern string) string {
 func running(t *testing.T, dir string) (pids []string) {
 	t.Helper()
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, path := range commands {
 		text, err := os.ReadFile(path)
 		if err == nil && strings.Contains(string(text), "--dir\x00"+dir+"\x00") {
@@ -103,11 +97,10 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"redis", "--redis-server", "no-such-server"}, "apt install redis-server"},
-		{[]string{"redis", "--rounds", "0"}, `invalid argument "0" for "--rounds" flag`},
-		{[]string{"redis", "surplus"}, `unknown command "surplus"`},
+		{[]string{"settings", "--overwrites", "0"}, `invalid argument "0" for "--overwrites" flag`},
+		{[]string{"settings", "surplus"}, `unexpected argument "surplus"`},
 		{[]string{"nonsense"}, `unknown command "nonsense"`},
-		{[]string{"redis", "--nonsense"}, "unknown flag: --nonsense"},
+		{[]string{"settings", "--nonsense"}, "unknown flag: --nonsense"},
 	} {
 		if err := run(c.args); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want an error with: %s", c.args, err, c.want)

@@ -43,7 +43,7 @@ func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) er
 	if l.workload == "tokyo" && !f.Changed("records") {
 		o.Pairs = stress.TokyoSets
 	}
-	nc, err := connect(ctx, l.addr)
+	nc, err := l.Conn(ctx, l.addr)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/stress"
 )
 
@@ -15,13 +16,14 @@ func pairsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "pairs N",
 		Short: "Write the data set of the original's benchmarks",
-		Long: `Writes N pairs of 40+40 bytes to the standard output, in the order of their keys, with nothing
-between them: byte for byte what the original's mkpairs writes. N is decimal, 0x... or 0...`,
-		Args: cobra.ExactArgs(1),
+		Long: `Write N pairs of 40+40 bytes to standard output, in the order of their keys, with nothing between
+them: byte for byte what the original's mkpairs writes. N is decimal, or hex with 0x, or octal with 0.`,
+		Args:              commandline.Arguments(1, "N"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := strconv.ParseUint(args[0], 0, 64)
 			if err != nil {
-				return fmt.Errorf("number of pairs: %w", err)
+				return fmt.Errorf("the number of pairs is a whole number, not %q", args[0])
 			}
 			return writePairs(cmd.OutOrStdout(), n)
 		},

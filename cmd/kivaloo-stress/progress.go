@@ -54,7 +54,7 @@ func (m *meter) show(part float64, state string) {
 
 // interval shows an interval of a load with a plan.
 func (m *meter) interval(v *stress.Interval, p stress.Plan) {
-	t := results.TimesOf(v.All.Response)
+	t := results.TimesOf(v.All.Response, v.All.Failed)
 	state := fmt.Sprintf("%.0f/s  p50 %s  p99 %s  p99.9 %s  errors %d", v.Rate(), results.Duration(t.P50), results.Duration(t.P99),
 		results.Duration(t.P999), v.All.Failed)
 	done, part := v.Start+v.Length, 0.0

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/stress/results"
 )
 
@@ -12,9 +13,10 @@ func reportCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "report DIR",
 		Short: "Draw the results of a run or a sweep",
-		Long: `Writes report.html into a directory of results, anew if it is there: one page that needs nothing
-else, with the percentiles, the course of the run, or the sweep, and the table.`,
-		Args: cobra.ExactArgs(1),
+		Long: `Write report.html to a directory of results, replacing one that is there. The page is complete in
+itself: the percentiles, the course of the run or the sweep, and the table.`,
+		Args:              commandline.Arguments(1, "DIR"),
+		ValidArgsFunction: commandline.InOrder(commandline.Directories),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := results.Report(args[0])
 			if err != nil {

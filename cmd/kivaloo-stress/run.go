@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -17,6 +18,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/connect"
 	"kivaloo/cmd/internal/number"
 	"kivaloo/disk"
 	"kivaloo/stress"
@@ -32,6 +35,7 @@ const (
 
 // target says where the store is, and what its records are.
 type target struct {
+	connect.Options
 	addr, dir   string
 	existing    bool // dir may hold a store
 	connections int
@@ -40,15 +44,19 @@ type target struct {
 	seed        uint64
 }
 
-func (t *target) flags(f *pflag.FlagSet) {
-	f.StringVarP(&t.addr, "target", "t", "", "address of the server: the path of a unix socket or of its directory, host:port or [ip]:port")
-	f.StringVar(&t.dir, "dir", "", "open the store in this directory, in this process, instead")
-	f.BoolVar(&t.existing, "existing", false, "--dir may hold a store: its records are changed")
+func (t *target) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	commandline.Text(f, &t.addr, "target", "t", "ADDRESS", "where the server is: the directory of its store, the path of a socket, host:port or [ip]:port")
+	commandline.Text(f, &t.dir, "dir", "", "DIR", "open the store in this directory, in this process, instead")
+	commandline.Complete(cmd, "dir", commandline.Directories)
+	t.AddressFlags = "-t"
+	t.AddFlags(cmd)
+	f.BoolVar(&t.existing, "existing", false, "allow --dir to hold a store, whose records are changed")
 	t.connections, t.records, t.valueSize, t.seed = 4, 100_000, 100, 1
 	number.Int(f, &t.connections, "connections", "c", 1, maxConnections, "connections to the server")
 	number.Uint64(f, &t.records, "records", "n", 1, stress.MaxLoaded, "number of records")
 	number.Int(f, &t.valueSize, "value-size", "", stress.MinValueLen, kivaloo.MaxLen, "bytes in a value")
-	number.Uint64(f, &t.seed, "seed", "", 0, math.MaxUint64, "seed of all that is chosen at random")
+	number.Uint64(f, &t.seed, "seed", "", 0, math.MaxUint64, "seed of all random choices")
 }
 
 func (t *target) String() string { return t.addr + t.dir }
@@ -70,7 +78,7 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	}
 	var stores []kivaloo.Store
 	for range t.connections {
-		c, err := dial(ctx, t.addr)
+		c, err := t.Dial(ctx, t.addr, connect.Repeated)
 		if err != nil {
 			return nil, errors.Join(err, closeAll(stores))
 		}
@@ -79,8 +87,8 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	return stores, nil
 }
 
-// checkDir refuses a directory that somebody else uses: with a store in it, unless that is what is meant, or with
-// anything else.
+// checkDir refuses a directory that somebody else uses: with a store in it, unless that is what is
+// meant, or with anything else.
 func (t *target) checkDir() error {
 	names, err := os.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
@@ -118,9 +126,14 @@ func (t *target) load(ctx context.Context, stores []kivaloo.Store, progress io.W
 	stop := m.follow(func() (float64, string) {
 		return float64(done.Load()) / float64(t.records), fmt.Sprintf("%d", done.Load())
 	})
-	err := stress.Load(ctx, stores, t.records, t.valueSize, t.seed, &done)
-	stop()
-	return err
+	defer stop()
+	work := func(ctx context.Context) error {
+		return stress.Load(ctx, stores, t.records, t.valueSize, t.seed, &done)
+	}
+	if c, ok := stores[0].(*kivaloo.Client); ok {
+		return t.Run(ctx, c, work)
+	}
+	return work(ctx)
 }
 
 func loadCommand() *cobra.Command {
@@ -128,9 +141,10 @@ func loadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Write the records that run works on",
-		Long: `Writes records 0 to n-1. "run" does so itself if they are missing; records that it
-has changed are written anew.`,
-		Args: cobra.NoArgs,
+		Long: `Write records 0 to n-1. "run" does so itself if they are missing; this command also
+restores those that it has changed.`,
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			stores, err := t.open(cmd.Context())
 			if err != nil {
@@ -146,7 +160,7 @@ has changed are written anew.`,
 			return err
 		},
 	}
-	t.flags(cmd.Flags())
+	t.flags(cmd)
 	return cmd
 }
 
@@ -171,42 +185,53 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Load a store, and measure how long it takes to answer",
-		Long: `Puts a load on a store and prints how long its operations took. Records that are
-missing are loaded first.
+		Long: `Put a load on a store and print how long its operations take. Records that are missing
+are loaded first.
 
-Without -R each worker sends its next operation when the one before is answered (a closed
-loop). With -R operations start by a schedule, whatever the server does (an open loop), and
-are timed from when they were to start: that is what users see.
+Without -R each worker sends its next operation once the one before is answered (a closed
+loop). With -R operations start on a schedule, whatever the server does (an open loop).
+They are timed from their scheduled start: that is what users see.
 
 The original's seven benchmarks are workloads too: bulk-insert, bulk-update, bulk-extract,
-random-read, random-mixed, hotspot-read and tokyo. They have one connection and 4096
-requests outstanding, work on the first n pairs of "kivaloo-stress pairs", which
-bulk-insert stores, and take a warm-up of 50 s and windows of 1 s unless told otherwise.
+random-read, random-mixed, hotspot-read and tokyo. They use one connection with 4096
+requests outstanding and the first n pairs of "kivaloo-stress pairs", which bulk-insert
+stores. By default they warm up for 50 s and measure in windows of 1 s.
 
 Exit status: 0 done, 1 wrong usage, no connection, operations that failed or a profile that
 could not be had, 2 --verify has found something wrong.`,
-		Args: cobra.NoArgs,
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return l.run(cmd.Context(), cmd.Flags(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
-	l.target.flags(f)
-	f.StringVarP(&l.workload, "workload", "w", "a", "workload of YCSB: a (half updates), b (mostly reads), c (reads), d (latest), e (ranges), f (read-modify-write)")
-	f.StringVar(&l.mix, "mix", "", "a mix of one's own, such as get=90,set=10; also insert, range, rmw, cas, add, modify, delete")
-	f.StringVar(&l.distribution, "distribution", "", "how records are chosen: uniform, zipfian[:THETA], latest, hotspot[:SET:OPS], sequential (default: that of the workload, uniform for a mix)")
+	l.target.flags(cmd)
+	l.workload = "a"
+	commandline.Text(f, &l.workload, "workload", "w", "NAME", "one of the original's benchmarks, or a workload of YCSB: a (half updates), b (mostly reads), c (reads), d (latest), e (ranges), f (read-modify-write)")
+	commandline.Text(f, &l.mix, "mix", "", "MIX", "instead of a workload, a mix such as get=90,set=10; also insert, range, rmw, cas, add, modify, delete")
+	commandline.Text(f, &l.distribution, "distribution", "", "NAME", "how records are chosen: uniform, zipfian[:THETA], latest, hotspot[:SET:OPS], sequential (default: that of the workload, uniform for a mix)")
 	number.Int(f, &l.inFlight, "in-flight", "P", 1, stress.MaxWorkers, fmt.Sprintf("operations in flight on each connection (default %d, open loop %d)", closedInFlight, openInFlight))
-	number.Float64(f, &l.rate, "rate", "R", stress.MinRate, stress.MaxRate, "operations per second, of an open loop")
-	f.StringVar(&l.sweep, "sweep", "", "open loops at rates FROM:TO:STEP, such as 10k:100k:10k, to find the one up to which the store keeps up")
-	f.StringVar(&l.arrivals, "arrivals", "constant", "of an open loop: constant or poisson")
-	number.Duration(f, &l.warmup, "warmup", "", 0, stress.MaxTime, "time before the measured time")
-	number.Duration(f, &l.duration, "duration", "", time.Millisecond, stress.MaxTime, "measured time")
-	number.Uint64(f, &l.count, "count", "", 1, math.MaxUint64, "number of operations to measure, instead of a duration")
-	number.Duration(f, &l.interval, "interval", "", stress.MinInterval, stress.MaxTime, "between lines of progress, and in intervals.csv")
-	f.BoolVar(&l.verify, "verify", false, "check every read against what was written; two writes of one record then wait for each other")
-	f.StringVarP(&l.out, "output", "o", "", "directory for the results, new or empty (default: a new one below $TMPDIR)")
+	number.Float64(f, &l.rate, "rate", "R", stress.MinRate, stress.MaxRate, "operations per second: an open loop")
+	commandline.Text(f, &l.sweep, "sweep", "", "FROM:TO:STEP", "open loops at one rate after the other, such as 10k:100k:10k, to find the rate that the store can sustain")
+	l.arrivals = "constant"
+	commandline.Choice(cmd, &l.arrivals, "arrivals", "when the operations of an open loop start", "constant", "poisson")
+	number.Duration(f, &l.warmup, "warmup", "", 0, stress.MaxTime, "how long to run before measuring")
+	number.Duration(f, &l.duration, "duration", "", time.Millisecond, stress.MaxTime, "how long to measure")
+	number.Uint64(f, &l.count, "count", "", 1, math.MaxUint64, "measure this many operations, instead of for a duration")
+	number.Duration(f, &l.interval, "interval", "", stress.MinInterval, stress.MaxTime, "time between lines of progress, and in intervals.csv")
+	f.BoolVar(&l.verify, "verify", false, "compare every read with what was written; two writes of one record then wait for each other")
+	commandline.Text(f, &l.out, "output", "o", "DIR", "directory for the results, new or empty (default: a new one below $TMPDIR)")
 	l.looking.flags(f)
-	f.BoolVar(&l.originalOutput, "original-output", false, "of the original's benchmarks: print exactly its lines")
+	commandline.Complete(cmd, "output", commandline.Directories)
+	for flag, words := range map[string][]string{
+		"workload":     append([]string{"a", "b", "c", "d", "e", "f"}, stress.Originals()...),
+		"distribution": {"uniform", "zipfian", "latest", "hotspot", "sequential"},
+		"profile":      slices.Sorted(maps.Keys(profilePaths)),
+	} {
+		commandline.Complete(cmd, flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
+	f.BoolVar(&l.originalOutput, "original-output", false, "print exactly the lines of the original's benchmarks")
 	return cmd
 }
 
@@ -269,8 +294,8 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 	return errors.Join(s.Table(out), l.draw(dir, out), err, o.Err())
 }
 
-// makeResultsDir makes the directory for the results. Nothing else has been done by then: a load whose results have no
-// place is not begun.
+// makeResultsDir makes the directory for the results. Nothing else has been done by then: a load
+// whose results have no place is not begun.
 func (l *load) makeResultsDir() (string, error) {
 	if l.out == "" {
 		dir, err := os.MkdirTemp("", "kivaloo-stress-"+l.workload+"-")
@@ -292,7 +317,8 @@ func (l *load) makeResultsDir() (string, error) {
 	return l.out, nil
 }
 
-// measure runs a plan, and writes its results to a directory. After a load there is an outcome even if there is an error.
+// measure runs a plan, and writes its results to a directory. After a load there is an outcome even
+// if there is an error.
 func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, dir string, progress io.Writer) (*stress.Outcome, *results.Summary, error) {
 	config, host := l.config(plan), results.ThisHost()
 	w, err := results.Create(dir, config, host)
@@ -309,20 +335,24 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 	}
 	defer seen.stop()
 	m := newMeter(progress, what)
+	used := startUsage(&l.target, plan.Warmup)
 	o, err := stress.Run(ctx, stores, plan, func(v *stress.Interval) {
 		w.Interval(v)
 		m.interval(v, plan)
 		seen.interval(v)
 	})
+	took := used.taken()
 	m.stop()
 	if o == nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
 	s := results.Summarize(config, host, o)
+	s.Usage, s.Command = took, thisCommand()
 	return o, s, errors.Join(err, seen.found(s), w.Finish(s))
 }
 
-// draw makes the page, and tells where it is. Without one it tells where the results are nevertheless.
+// draw makes the page, and tells where it is. Without one it tells where the results are
+// nevertheless.
 func (l *load) draw(dir string, out io.Writer) error {
 	path, err := results.Report(dir)
 	if err != nil {
@@ -333,7 +363,8 @@ func (l *load) draw(dir string, out io.Writer) error {
 	return err
 }
 
-// plan checks the flags, and makes of them what stress.Run takes. It fills in those that were left out.
+// plan checks the flags, and makes of them what stress.Run takes. It fills in those that were left
+// out.
 func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
 	distribution := l.distribution
 	if l.mix != "" {
@@ -354,9 +385,6 @@ func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
 		if p.Distribution, err = stress.ParseDistribution(distribution); err != nil {
 			return p, err
 		}
-	}
-	if l.arrivals != "constant" && l.arrivals != "poisson" {
-		return p, fmt.Errorf("arrivals %q: there are constant and poisson", l.arrivals)
 	}
 	if !f.Changed("in-flight") {
 		if l.inFlight = closedInFlight; l.rate > 0 || l.sweep != "" {

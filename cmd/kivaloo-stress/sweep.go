@@ -17,7 +17,8 @@ import (
 // maxSteps is how many rates a sweep can have.
 const maxSteps = 1000
 
-// parseSweep reads "10k:100k:10k": the first rate, the last, and the distance between two. It returns all of them.
+// parseSweep reads "10k:100k:10k": the first rate, the last, and the distance between two. It
+// returns all of them.
 func parseSweep(text string) ([]float64, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
@@ -46,15 +47,16 @@ func parseSweep(text string) ([]float64, error) {
 	return rates, nil
 }
 
-// sweepRates measures at one rate after the other, each with results of its own below dir, and then prints and draws
-// all of them together. An interruption or an error ends it with those that are done.
+// sweepRates measures at one rate after the other, each with results of its own below dir, and then
+// prints and draws all of them together. An interruption or an error ends it with those that are
+// done.
 func (l *load) sweepRates(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, rates []float64, dir string, out, progress io.Writer) error {
 	w := results.Sweep{Format: results.Format, Config: l.config(plan), Host: results.ThisHost()}
 	w.Config.Arrivals = l.arrivals
 	var failed error
 	for _, rate := range rates {
 		plan.Rate = rate
-		name := strconv.FormatFloat(rate, 'f', -1, 64)
+		name := results.StepDir(rate)
 		o, s, err := l.measure(ctx, stores, plan, filepath.Join(dir, name), progress)
 		if o != nil {
 			err = errors.Join(err, o.Err())

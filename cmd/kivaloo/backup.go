@@ -14,47 +14,51 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/plural"
 )
 
 // partialSuffix is what a backup's file has behind its name until it is complete.
 const partialSuffix = ".partial"
 
 func newBackupCommand() *cobra.Command {
+	var b backup
 	var noResume bool
 	cmd := &cobra.Command{
 		Use:   "backup ADDR|DIR FILE",
 		Short: "Back up a store as it is at one moment",
-		Long: `Write a backup of a store to FILE, or to standard output if that is "-". Everything in
-it is of one moment, shortly after the start, and is protected by checksums, so that a
-backup that is damaged or cut off anywhere is never taken for a whole one.
+		Long: `Write a backup of a store to FILE; "-" is standard output. It holds the store as it is at
+one moment, shortly after the start. Checksums protect it: a backup that is damaged or
+cut off is never taken for a whole one.
 
-The store is that of a running server, at a socket's path or host:port, which can be
-used meanwhile; or that in a directory, whether or not a server is running there.
+The first argument is the address of a server, which can be used meanwhile, or the
+directory of a store, whether a server runs there or not.
 
-The backup grows in FILE` + partialSuffix + `, which takes the name FILE, readable only by
-you, when it is complete and safely on disk. If it is interrupted, run the same command
-again within a minute: it goes on where it stopped. The server keeps the old state of the
-store for that minute. Later the backup starts anew, unless nothing has changed.
+The backup grows in FILE` + partialSuffix + `. It takes the name FILE, readable only by you, once
+it is complete and safely on disk. If it is interrupted, run the same command again
+within a minute to go on where it stopped: the server keeps the old state of the store
+for that minute. Later the backup starts again, unless nothing has changed.
 
 FILE must not be in a directory that holds a store.`,
 		Example: `  kivaloo backup ./kivaloo-data store.backup
   kivaloo backup ./kivaloo-data - | zstd > store.backup.zst
   kivaloo restore store.backup ./new-data`,
-		Args: arguments(2, "ADDR|DIR", "FILE"),
+		Args:              commandline.Arguments(2, "ADDR|DIR", "FILE"),
+		ValidArgsFunction: commandline.InOrder(commandline.Files, commandline.Files),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkNotEmpty(cmd, args, "ADDR|DIR", "FILE"); err != nil {
+			if err := commandline.NotEmpty(cmd, args, "ADDR|DIR", "FILE"); err != nil {
 				return err
 			}
 			// An interrupt ends it with what there is on disk, to be continued.
 			ctx, stop := untilStopped(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
-			b := backup{stderr: cmd.ErrOrStderr(), resume: !noResume}
+			b.stderr, b.resume = cmd.ErrOrStderr(), !noResume
 			if args[1] == "-" && isTerminal(cmd.OutOrStdout()) {
-				return usageError(cmd, errors.New("a backup is not for a terminal: give a FILE, or send it into a file or a pipe"))
+				return commandline.Usage(cmd, errors.New("a backup is not for a terminal: give a FILE, or send it to a file or a pipe"))
 			}
-			return b.from(cmd, args[0], func() error {
+			return b.from(cmd, args[0], func(ctx context.Context) error {
 				if args[1] == "-" {
 					return b.toStream(ctx, cmd.OutOrStdout())
 				}
@@ -62,24 +66,26 @@ FILE must not be in a directory that holds a store.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&noResume, "no-resume", false, "start anew, also if FILE"+partialSuffix+" could be continued")
+	b.AddFlags(cmd)
+	cmd.Flags().BoolVar(&noResume, "no-resume", false, "start again, even if FILE"+partialSuffix+" could be continued")
 	return cmd
 }
 
 // backupSource is a Client or a DB.
 type backupSource interface {
-	Backup(ctx context.Context, w io.Writer, opts ...kivaloo.BackupOption) error
+	Backup(ctx context.Context, w io.Writer, o kivaloo.BackupOptions) error
 }
 
 // backup is one run of the command.
 type backup struct {
+	clientOptions
 	source backupSource
 	resume bool // if possible
 	stderr io.Writer
 }
 
 // from opens the store where, and runs f.
-func (b *backup) from(cmd *cobra.Command, where string, f func() error) error {
+func (b *backup) from(cmd *cobra.Command, where string, f func(ctx context.Context) error) error {
 	if info, err := os.Stat(where); err != nil || !info.IsDir() {
 		return b.fromServer(cmd, where, f)
 	}
@@ -92,39 +98,39 @@ func (b *backup) from(cmd *cobra.Command, where string, f func() error) error {
 	}
 	defer db.Close()
 	b.source, b.resume = db, false
-	return f()
+	return f(cmd.Context())
 }
 
 // fromServer connects to the server at addr, and runs f.
-func (b *backup) fromServer(cmd *cobra.Command, addr string, f func() error) error {
-	o := clientOptions{addr: addr}
-	return o.with(cmd, func(_ context.Context, c *kivaloo.Client) error {
+func (b *backup) fromServer(cmd *cobra.Command, addr string, f func(ctx context.Context) error) error {
+	b.addr = addr
+	return b.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
 		b.source = c
-		return f()
+		return f(ctx)
 	})
 }
 
-// run writes the backup, or what is missing of it after at, to w. Progress and a summary go to stderr.
+// run writes the backup, or what is missing of it after at, to w. Progress and a summary go to
+// stderr.
 func (b *backup) run(ctx context.Context, w io.Writer, at *kivaloo.BackupPosition) error {
 	var done dumpstream.Count
 	start, m := time.Now(), newMeter(b.stderr, "backup", 0)
-	opts := []kivaloo.BackupOption{kivaloo.WithProgress(func(pairs, bytes int64) {
+	o := kivaloo.BackupOptions{Resume: at, Progress: func(pairs, bytes int64) {
 		done = dumpstream.Count{Pairs: pairs, Bytes: bytes}
 		m.show(done)
-	})}
+	}}
 	if at != nil {
-		opts = append(opts, kivaloo.ResumeBackup(at))
 		done = dumpstream.Count{Pairs: at.Pairs(), Bytes: at.Offset()}
 	}
-	err := b.source.Backup(ctx, w, opts...)
+	err := b.source.Backup(ctx, w, o)
 	m.stop()
 	switch {
 	case errors.Is(err, kivaloo.ErrNoBackups):
-		return fmt.Errorf("%w: use `kivaloo dump`, of which the pairs are not of one moment", err)
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("interrupted after %d pairs", done.Pairs)
+		return fmt.Errorf("%w: use `kivaloo dump`, whose pairs are not of one moment", err)
+	case err != nil && interrupted(ctx):
+		return fmt.Errorf("interrupted after %s", plural.Of(done.Pairs, "pair"))
 	case err != nil:
-		return fmt.Errorf("the backup is incomplete, after %d pairs: %w", done.Pairs, err)
+		return fmt.Errorf("the backup is incomplete, after %s: %w", plural.Of(done.Pairs, "pair"), err)
 	}
 	fmt.Fprintf(b.stderr, "backed up %s\n", done.In(time.Since(start)))
 	return nil
@@ -192,7 +198,7 @@ func (b *backup) fill(ctx context.Context, f *os.File) error {
 		return err
 	}
 	if at != nil {
-		fmt.Fprintf(b.stderr, "going on with %s after %d pairs\n", f.Name(), at.Pairs())
+		fmt.Fprintf(b.stderr, "going on with %s after %s\n", f.Name(), plural.Of(at.Pairs(), "pair"))
 		if err := cut(f, at.Offset()); err != nil {
 			return err
 		}
@@ -200,7 +206,7 @@ func (b *backup) fill(ctx context.Context, f *os.File) error {
 		if !errors.Is(err, kivaloo.ErrSnapshotGone) {
 			return err
 		}
-		fmt.Fprintf(b.stderr, "the snapshot of %s is gone: starting anew\n", f.Name())
+		fmt.Fprintf(b.stderr, "the snapshot of %s is gone: starting again\n", f.Name())
 	}
 	if err := cut(f, 0); err != nil {
 		return err
@@ -215,7 +221,7 @@ func (b *backup) position(f *os.File) (*kivaloo.BackupPosition, error) {
 	}
 	at, err := kivaloo.FindBackupPosition(f)
 	if errors.Is(err, kivaloo.ErrBadBackup) {
-		fmt.Fprintf(b.stderr, "%s cannot be continued: starting anew\n", f.Name())
+		fmt.Fprintf(b.stderr, "%s cannot be continued: starting again\n", f.Name())
 		return nil, nil
 	}
 	return at, err
@@ -230,8 +236,8 @@ func cut(f *os.File, size int64) error {
 	return err
 }
 
-// keepPartial ends a backup that has failed: it reports whether f is to be kept because it is of any use, which the error
-// then says.
+// keepPartial ends a backup that has failed: it reports whether f is to be kept because it is of
+// any use, which the error then says.
 func (b *backup) keepPartial(f *os.File, err error) (bool, error) {
 	if _, seekErr := f.Seek(0, io.SeekStart); seekErr != nil {
 		return true, err
@@ -240,7 +246,7 @@ func (b *backup) keepPartial(f *os.File, err error) (bool, error) {
 	if posErr != nil || at.Pairs() == 0 || !b.resumable() {
 		return false, err
 	}
-	return true, fmt.Errorf("%w; the same command goes on with it, within a minute", err)
+	return true, fmt.Errorf("%w; run the same command within a minute to go on", err)
 }
 
 // resumable reports whether the backups of the source can be continued.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -25,7 +26,7 @@ func manyPairs(t *testing.T) *fakeStore {
 	for i := range 2500 {
 		pairs[fmt.Sprintf("%05d", i)] = "v"
 	}
-	s.replace(pairs)
+	s.Replace(pairs)
 	return s
 }
 
@@ -40,15 +41,13 @@ func TestBackupPartialFiles(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "backup")
 	kivalooRun("", "backup", s.addr, file).want(t, 0, "", "backed up 2500 pairs")
 	whole, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for name, tc := range map[string]struct {
 		partial []byte
 		said    string
 	}{
 		"empty":    {nil, ""},
-		"garbage":  {[]byte(strings.Repeat("garbage", 10000)), "cannot be continued: starting anew\n"},
+		"garbage":  {[]byte(strings.Repeat("garbage", 10000)), "cannot be continued: starting again\n"},
 		"header":   {whole[:24], "going on with PARTIAL after 0 pairs\n"},
 		"a piece":  {whole[:15_000], "going on with PARTIAL after 1000 pairs\n"},
 		"damaged":  {append(whole[:20_000:20_000], "garbage"...), "going on with PARTIAL after 2000 pairs\n"},
@@ -57,9 +56,7 @@ func TestBackupPartialFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "backup")
-			if err := os.WriteFile(file+partialSuffix, tc.partial, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.WriteFile(file+partialSuffix, tc.partial, 0o600))
 			r := kivalooRun("", "backup", s.addr, file)
 			said := strings.ReplaceAll(r.stderr, file+partialSuffix, "PARTIAL")
 			if r.status != 0 || !strings.HasPrefix(strings.TrimPrefix(said, "PARTIAL "), tc.said+"backed up 2500 pairs") {
@@ -76,7 +73,7 @@ func TestBackupPartialFiles(t *testing.T) {
 // What is lost with the connection is only the piece that was under way.
 func TestBackupInterrupted(t *testing.T) {
 	s := manyPairs(t)
-	s.hook = func(r wire.KVRequest) bool { return r.Type == wire.TypeBackup && string(r.Key) == "02000" }
+	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type == wire.TypeBackup && string(r.Key) == "02000" })
 	file := filepath.Join(t.TempDir(), "backup")
 	kivalooRun("", "backup", s.addr, file).want(t, 1, "", "after 2000 pairs: backup at "+s.addr)
 	if _, err := os.Stat(file + partialSuffix); err != nil {
@@ -84,7 +81,7 @@ func TestBackupInterrupted(t *testing.T) {
 	}
 	restoredPairs(t, file+partialSuffix).want(t, 1, "", "it is incomplete")
 	r := kivalooRun("", "backup", s.addr, file)
-	if r.status != 1 || !strings.HasPrefix(r.stderr, "going on with ") || !strings.HasSuffix(r.stderr, "the same command goes on with it, within a minute\n") {
+	if r.status != 1 || !strings.HasPrefix(r.stderr, "going on with ") || !strings.HasSuffix(r.stderr, "run the same command within a minute to go on\n") {
 		t.Errorf("again: status %d, %q", r.status, r.stderr)
 	}
 }
@@ -110,17 +107,17 @@ func (s *signalling) Read(b []byte) (int, error) {
 
 // A signal ends a restore or a backup in order: what is of no use is removed.
 func TestBackupAndRestoreTidyUp(t *testing.T) {
-	for _, sig := range stopping() {
+	for _, sig := range tidied() {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := manyPairs(t)
 			release := make(chan struct{})
-			s.hook = func(r wire.KVRequest) bool {
+			s.hangUpAt(func(r wire.KVRequest) bool {
 				if r.Type == wire.TypeBackup {
 					syscall.Kill(os.Getpid(), sig)
 					<-release
 				}
 				return false
-			}
+			})
 			dir := t.TempDir()
 			kivalooRun("", "backup", s.addr, filepath.Join(dir, "b")).want(t, 1, "", "kivaloo: interrupted after 0 pairs")
 			close(release)
@@ -143,9 +140,7 @@ func TestNoOutputInAStore(t *testing.T) {
 	s := startFake(t, "k=v")
 	for _, name := range []string{"blks_0000000000000000", "blks_00000000000000ff", "sums_0000000000000000", "sums_0000000000000000.tmp", "kivaloo.failed"} {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 		for _, file := range []string{name, "file"} {
 			path := filepath.Join(dir, file)
 			kivalooRun("", "backup", s.addr, path).want(t, 1, "", path+" would be in a directory that holds a store: choose another directory")
@@ -165,7 +160,7 @@ func TestEmptyArguments(t *testing.T) {
 	onlyFiles(t, ".")
 	t.Chdir(t.TempDir())
 	whole := filepath.Join(t.TempDir(), "backup")
-	kivalooRun("", "backup", s.addr, whole).want(t, 0, "", "backed up 1 pairs")
+	kivalooRun("", "backup", s.addr, whole).want(t, 0, "", "backed up 1 pair,")
 	kivalooRun("", "restore", whole, "").want(t, 1, "", "DIR is empty; see `kivaloo restore --help`")
 	kivalooRun("", "restore", "", "d").want(t, 1, "", "FILE is empty")
 	onlyFiles(t, ".")
@@ -176,20 +171,12 @@ func TestBackupRefusesFiles(t *testing.T) {
 	s := manyPairs(t)
 	dir := t.TempDir()
 	link, busy := filepath.Join(dir, "link"), filepath.Join(dir, "busy")
-	if err := os.Symlink("/dev/null", link); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/dev/null", filepath.Join(dir, "behind"+partialSuffix)); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Symlink("/dev/null", link))
+	must.Do(t, os.Symlink("/dev/null", filepath.Join(dir, "behind"+partialSuffix)))
 	f, err := os.Create(busy + partialSuffix)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer f.Close()
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
 	for file, stderr := range map[string]string{
 		link:                          "is not an ordinary file: write to it with `kivaloo backup ... - > ",
 		dir:                           "is not an ordinary file",
@@ -207,11 +194,9 @@ func TestOutputStaysInItsDirectory(t *testing.T) {
 		s := manyPairs(t)
 		place := t.TempDir()
 		dir, moved := filepath.Join(place, "dir"), filepath.Join(place, "moved")
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.Mkdir(dir, 0o700))
 		var once sync.Once
-		s.hook = func(r wire.KVRequest) bool {
+		s.hangUpAt(func(r wire.KVRequest) bool {
 			if r.Type == wire.TypeBackup || r.Type == wire.TypeRange {
 				once.Do(func() {
 					if err := errors.Join(os.Rename(dir, moved), os.Mkdir(dir, 0o700)); err != nil {
@@ -220,7 +205,7 @@ func TestOutputStaysInItsDirectory(t *testing.T) {
 				})
 			}
 			return false
-		}
+		})
 		args := []string{"backup", s.addr, filepath.Join(dir, "file")}
 		if command == "dump" {
 			args = []string{"dump", "--addr", s.addr, "--output", filepath.Join(dir, "file")}

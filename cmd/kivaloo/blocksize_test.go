@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kivaloo"
+	"kivaloo/internal/must"
 )
 
 // makeStore makes a store of blocks of 2048 bytes with so many commits, and flushes it.
@@ -15,17 +16,11 @@ func makeStore(t *testing.T, commits int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	db, err := kivaloo.Open(dir, kivaloo.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for i := range commits {
-		if err := db.Set(t.Context(), fmt.Appendf(nil, "key %d", i), []byte("value")); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, db.Set(t.Context(), fmt.Appendf(nil, "key %d", i), []byte("value")))
 	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, db.Close())
 	return dir
 }
 
@@ -33,14 +28,10 @@ func makeStore(t *testing.T, commits int) (dir string) {
 func dirContent(t *testing.T, dir string) (all string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, e := range entries {
 		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		all += fmt.Sprintf("%s %x\n", e.Name(), content)
 	}
 	return all
@@ -53,9 +44,7 @@ func changeFile(t *testing.T, name string, change func([]byte) []byte) {
 	if err == nil {
 		err = os.WriteFile(name, change(content), 0o600)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 }
 
 // A wrong block size is refused, and changes nothing.
@@ -82,7 +71,8 @@ func TestWrongBlockSize(t *testing.T) {
 	}
 }
 
-// A store in which no root is found is not touched: neither a torn end, nor sums that fit nothing, nor what is half written.
+// A store in which no root is found is not touched: neither a torn end, nor sums that fit nothing,
+// nor what is half written.
 func TestNothingChangesWithoutRoot(t *testing.T) {
 	const only = "blks_0000000000000000"
 	for name, damage := range map[string]func(content []byte) []byte{
@@ -93,9 +83,7 @@ func TestNothingChangesWithoutRoot(t *testing.T) {
 		dir := makeStore(t, 0)
 		changeFile(t, filepath.Join(dir, only), damage)
 		for _, left := range []string{"sums_0000000000000000.tmp", "sums_0000000000000fff"} {
-			if err := os.WriteFile(filepath.Join(dir, left), []byte("left"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.WriteFile(filepath.Join(dir, left), []byte("left"), 0o600))
 		}
 		before := dirContent(t, dir)
 		for _, size := range []int{512, 2048, 8192} {
@@ -118,18 +106,12 @@ func TestTornEndIsCut(t *testing.T) {
 	for _, commits := range []int{0, 30} {
 		dir := makeStore(t, commits)
 		sums, err := filepath.Glob(filepath.Join(dir, "sums_*")) // a crash leaves none of the last file
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for _, path := range sums {
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.Remove(path))
 		}
 		files, err := filepath.Glob(filepath.Join(dir, "blks_*"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		changeFile(t, files[len(files)-1], func(content []byte) []byte {
 			if commits == 0 {
 				return content[:300]

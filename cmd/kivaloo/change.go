@@ -2,16 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 )
 
-// change describes a command that changes one key. Its arguments are the key and
+// change describes a command that changes one key under a condition. Its arguments are the key and
 // then values.
 type change struct {
 	name    string
@@ -19,45 +19,29 @@ type change struct {
 	short   string
 	long    string
 	example string
-	failure string // what it means that the change was not made; says %q of the key
+	failure string // what it means that the condition did not hold; says %q of the key
 
-	// do makes the change and reports whether it was made.
+	// do makes the change and reports whether the condition held.
 	do func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error)
 }
 
 const valueHelp = `
 
-A value of "-" is read from standard input and taken exactly as it is, a newline at
-its end included. Arguments that begin with "-" go after "--".`
+The value "-" stands for standard input, which is taken exactly as it is, with the newline
+at its end. Arguments that begin with "-" go after "--".`
 
 const conditionHelp = `
 
-Exit status 3 if nothing was changed.`
-
-func newSetCommand() *cobra.Command {
-	return change{
-		name:   "set",
-		values: []string{"VALUE"},
-		short:  "Store a pair",
-		long:   `Store VALUE under KEY, whether or not there was a value before.` + valueHelp,
-		example: `  kivaloo set greeting hello
-  printf %s "$token" | kivaloo set token -
-  kivaloo set --hex 00ff 0102
-  kivaloo set -- temperature -4`,
-		do: func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error) {
-			return true, c.Set(ctx, key, values[0])
-		},
-	}.command()
-}
+The exit status is 3 if nothing was changed.`
 
 func newAddCommand() *cobra.Command {
 	return change{
 		name:    "add",
 		values:  []string{"VALUE"},
-		short:   "Store a pair if the key is absent",
-		long:    `Store VALUE under KEY if there is no such key yet.` + valueHelp + conditionHelp,
+		short:   "Store a pair if the key does not exist",
+		long:    `Store VALUE under KEY if the key does not exist.` + valueHelp + conditionHelp,
 		example: `  kivaloo add lock/backup "$HOSTNAME" && run-the-backup`,
-		failure: "nothing was added: there is a key %q already",
+		failure: "nothing was added: the key %q exists",
 		do: func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error) {
 			return c.Add(ctx, key, values[0])
 		},
@@ -68,8 +52,8 @@ func newModifyCommand() *cobra.Command {
 	return change{
 		name:    "modify",
 		values:  []string{"VALUE"},
-		short:   "Change the value of a key that is present",
-		long:    `Store VALUE under KEY if there is such a key already.` + valueHelp + conditionHelp,
+		short:   "Change the value of a key that exists",
+		long:    `Store VALUE under KEY if the key exists.` + valueHelp + conditionHelp,
 		example: `  kivaloo modify greeting "good morning"`,
 		failure: "nothing was changed: there is no key %q",
 		do: func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error) {
@@ -82,9 +66,9 @@ func newCASCommand() *cobra.Command {
 	return change{
 		name:   "cas",
 		values: []string{"OLD", "NEW"},
-		short:  "Change a value if it is the one expected (compare and swap)",
-		long: `Store NEW under KEY if KEY has the value OLD. Of several that try this at the same
-time only one succeeds.` + valueHelp + ` Only one of OLD and NEW can be.` + conditionHelp,
+		short:  "Change a value if it is as expected (compare and swap)",
+		long: `Store NEW under KEY if KEY has the value OLD. If several clients try this at the same
+time, one succeeds.` + valueHelp + ` Only one of OLD and NEW can be.` + conditionHelp,
 		example: `  kivaloo cas counter 41 42`,
 		failure: "nothing was changed: the key %q is absent or has another value",
 		do: func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error) {
@@ -93,23 +77,11 @@ time only one succeeds.` + valueHelp + ` Only one of OLD and NEW can be.` + cond
 	}.command()
 }
 
-func newDeleteCommand() *cobra.Command {
-	return change{
-		name:    "delete",
-		short:   "Remove a key",
-		long:    `Remove KEY and its value. It is no error if there is no such key.`,
-		example: `  kivaloo delete greeting`,
-		do: func(ctx context.Context, c *kivaloo.Client, key []byte, _ [][]byte) (bool, error) {
-			return true, c.Delete(ctx, key)
-		},
-	}.command()
-}
-
 func newCADCommand() *cobra.Command {
 	return change{
 		name:    "cad",
 		values:  []string{"OLD"},
-		short:   "Remove a key if it has the value expected (compare and delete)",
+		short:   "Remove a key if its value is as expected (compare and delete)",
 		long:    `Remove KEY if it has the value OLD.` + valueHelp + conditionHelp,
 		example: `  kivaloo cad lock/backup "$HOSTNAME"`,
 		failure: "nothing was deleted: the key %q is absent or has another value",
@@ -128,7 +100,9 @@ func (ch change) command() *cobra.Command {
 		Short:   ch.short,
 		Long:    ch.long,
 		Example: ch.example,
-		Args:    arguments(len(names), names...),
+		Args:    commandline.Arguments(len(names), names...),
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, values, err := ch.decode(&o, cmd, args)
 			if err != nil {
@@ -153,19 +127,8 @@ func (ch change) decode(o *clientOptions, cmd *cobra.Command, args []string) (ke
 	if key, err = o.decode("KEY", args[0]); err != nil {
 		return nil, nil, err
 	}
-	fromStdin := 0
-	for n, arg := range args[1:] {
-		if arg == "-" {
-			fromStdin++
-		}
-		if fromStdin > 1 {
-			return nil, nil, usageError(cmd, errors.New(`only one value can be "-"`))
-		}
-		value, err := o.decodeValue(cmd, ch.values[n], arg)
-		if err != nil {
-			return nil, nil, err
-		}
-		values = append(values, value)
+	if values, err = o.decodeValues(cmd, args[1:], ch.values...); err != nil {
+		return nil, nil, err
 	}
 	return key, values, nil
 }

@@ -2,21 +2,21 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/connect"
 	"kivaloo/cmd/internal/outcheck"
-	"kivaloo/wire"
 )
 
 // Where the server is looked for.
@@ -27,13 +27,16 @@ const (
 
 // clientOptions are the flags of all commands that talk to a server.
 type clientOptions struct {
+	connect.Options
 	addr string
 	hex  bool // keys and values are in hex; only with codingFlags
 }
 
-// connectionFlags adds the flags that say where the server is.
+// connectionFlags adds the flags that say where the server is, and how to reach it.
 func (o *clientOptions) connectionFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&o.addr, "addr", "a", "", "`ADDRESS` of the server: the directory of its store, /path, ./path,\nhost:port or [ip]:port (default $"+addrVariable+", else "+defaultAddr+")")
+	commandline.Text(cmd.Flags(), &o.addr, "addr", "a", "ADDRESS", "where the server is: the directory of its store, the path of a socket, host:port\n"+
+		"or [ip]:port (default $"+addrVariable+", else "+defaultAddr+")")
+	o.AddFlags(cmd)
 }
 
 // codingFlags adds the flags that say how keys and values are written.
@@ -41,49 +44,19 @@ func (o *clientOptions) codingFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&o.hex, "hex", "x", false, "keys and values are in hex, in arguments, input and output")
 }
 
-// with connects to the server and runs f on the connection.
+// with connects to the server and runs f on the connection, with a context that also ends when the
+// server falls silent.
 func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *kivaloo.Client) error) error {
-	addr := o.addr
-	if addr == "" {
-		addr = os.Getenv(addrVariable)
-	}
-	if addr == "" {
-		addr = defaultAddr
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), connectTimeout)
-	defer cancel()
-	c, err := kivaloo.Dial(ctx, addr)
+	c, err := o.Dial(cmd.Context(), cmp.Or(o.addr, os.Getenv(addrVariable), defaultAddr), connect.Once)
 	if err != nil {
-		return explainDial(addr, err)
+		return err
 	}
 	defer c.Close()
-	return f(cmd.Context(), c)
+	return o.Run(cmd.Context(), c, func(ctx context.Context) error { return f(ctx, c) })
 }
 
-// explainDial says in one line why there is no connection and what to do.
-func explainDial(addr string, err error) error {
-	var op *kivaloo.OpError
-	if errors.As(err, &op) {
-		err = op.Err
-	}
-	where, dial := addr, (*wire.DialError)(nil)
-	if errors.As(err, &dial) {
-		where, err = dial.Addr.String(), dial.Err // which names the socket, if addr is a directory
-	}
-	var errno syscall.Errno
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no answer from %s within %v: the server is busy with another client (kivaloo-kvlds serves one at a time unless started with -n) "+
-			"or stopped, or it is not a kivaloo server", where, connectTimeout)
-	case errors.Is(err, kivaloo.ErrNotKivaloo):
-		return fmt.Errorf("%s: %w; give the right address with --addr or %s", where, err, addrVariable)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("cannot connect to %s: permission denied; run this as the user that the server runs as", where)
-	case dial != nil && errors.As(err, &errno):
-		return fmt.Errorf("cannot connect to %s: %w: is `kivaloo serve` running? (--addr or %s names another server)", where, errno, addrVariable)
-	}
-	return fmt.Errorf("cannot connect to %s: %w", where, err)
-}
+// interrupted reports whether ctx has ended because the user has ended the command.
+func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
 // decode reads an argument called name.
 func (o *clientOptions) decode(name, arg string) ([]byte, error) {
@@ -92,9 +65,21 @@ func (o *clientOptions) decode(name, arg string) ([]byte, error) {
 	}
 	b, err := hex.DecodeString(arg)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q is not in hex: %w", name, arg, err)
+		return nil, fmt.Errorf("%s %q is not in hex", name, arg)
 	}
 	return b, nil
+}
+
+// decodeAll reads arguments that are called name each.
+func (o *clientOptions) decodeAll(name string, args []string) (all [][]byte, err error) {
+	for _, arg := range args {
+		b, err := o.decode(name, arg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, b)
+	}
+	return all, nil
 }
 
 // decodeValue reads an argument called name that holds a value, or is "-" for a
@@ -136,7 +121,7 @@ func openInput(cmd *cobra.Command, name, terminal string) (io.Reader, func() err
 	}
 	in := cmd.InOrStdin()
 	if isTerminal(in) {
-		return nil, nil, usageError(cmd, errors.New(terminal))
+		return nil, nil, commandline.Usage(cmd, errors.New(terminal))
 	}
 	return in, func() error { return nil }, nil
 }

@@ -11,10 +11,12 @@
 //
 // Results go to standard output, everything else to standard error: errors as one
 // line that begins with "kivaloo: ". The exit status is 0 for done, 1 for an error,
-// and 3 where a key was absent or a condition did not hold.
+// 3 where a key is absent or a condition did not hold, and 4 where salvage could not
+// save everything.
 //
-// Reading order: main.go has the list of commands; client.go what all clients
-// share; get.go, change.go, range.go, params.go the commands for single pairs;
-// dump.go, load.go, backup.go, restore.go, progress.go those for whole stores; serve.go the server; check.go, page.go
-// those that look into a directory; top.go; version.go; limits.go has the limits.
+// Reading order: main.go has the list of commands; client.go what all clients share; get.go,
+// set.go, change.go, delete.go, range.go, params.go the commands for pairs; dump.go, load.go,
+// export.go, backup.go, restore.go, progress.go those for whole stores; serve.go the server;
+// check.go, page.go, salvage.go those that look into a directory; top.go; version.go; json.go;
+// limits.go has the limits.
 package main

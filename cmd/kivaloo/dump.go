@@ -12,64 +12,92 @@ import (
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/plural"
 )
 
 func newDumpCommand() *cobra.Command {
-	var o clientOptions
-	var output string
+	o := dumpOptions{
+		verb: "dump", did: "dumped",
+		sink: func(w io.Writer) (dumpstream.Sink, error) { return dumpstream.NewWriter(w), nil },
+	}
 	cmd := &cobra.Command{
 		Use:   "dump",
-		Short: "Write all pairs to a file or a pipe",
-		Long: `Write all pairs of the store, in a form that "kivaloo load" reads. The form is that
-of the original programs kvlds-dump and kvlds-undump: for each pair, in ascending
-order of the keys, a byte with the length of the key, the key, a byte with the length
-of the value, the value.
+		Short: "Write all pairs to a file or a pipe, in the original's form",
+		Long: `Write all pairs of the store in the form that "kivaloo load" reads. It is the form of
+the original programs kvlds-dump and kvlds-undump: for each pair, in ascending order of
+the keys, a byte with the length of the key, the key, a byte with the length of the
+value, the value.
 
-With --output the dump goes to a temporary file beside FILE, which takes the name
-FILE, readable only by you, when it is complete and safely on disk: a dump that
-fails leaves FILE as it was. Without, it goes to standard output; check the exit
-status then, because a dump that is cut off between two pairs looks whole.
+` + outputHelp + ` A dump that is cut off between two pairs looks complete.
 
-The store can be used meanwhile. Changes made during the dump may be in it or not.`,
+The store can be used meanwhile. The dump may hold or lack changes made while it is
+written; "kivaloo backup" writes the store as it is at one moment.`,
 		Example: `  kivaloo dump --output store.dump
   kivaloo dump | zstd > store.dump.zst
-  kivaloo dump --addr /srv/a/kivaloo.sock | kivaloo load --addr /srv/b/kivaloo.sock`,
-		Args: arguments(0),
+  kivaloo dump --addr /srv/a | kivaloo load --addr /srv/b`,
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output == "-" && isTerminal(cmd.OutOrStdout()) {
-				return usageError(cmd, errors.New("a dump is not for a terminal: give --output FILE, or send it into a file or a pipe"))
+			if o.output == "-" && isTerminal(cmd.OutOrStdout()) {
+				return commandline.Usage(cmd, errors.New("a dump is not for a terminal: give --output FILE, or send it to a file or a pipe"))
 			}
-			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
-				if output == "-" {
-					return dump(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
-				}
-				return dumpToFile(ctx, c, output, cmd.ErrOrStderr())
-			})
+			return o.run(cmd)
 		},
 	}
-	o.connectionFlags(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "-", "write to `FILE`, all or nothing; \"-\" is standard output")
+	o.addFlags(cmd)
 	return cmd
 }
 
+const outputHelp = `With --output the pairs go to a temporary file beside FILE. It takes the name FILE, readable
+only by you, once it is complete and safely on disk: after an error FILE is as it was.
+Without --output they go to standard output; check the exit status then.`
+
+// dumpOptions are the flags of a command that writes all pairs.
+type dumpOptions struct {
+	clientOptions
+	output    string
+	verb, did string // of the command
+	sink      func(io.Writer) (dumpstream.Sink, error)
+}
+
+func (o *dumpOptions) addFlags(cmd *cobra.Command) {
+	o.connectionFlags(cmd)
+	o.output = "-"
+	commandline.Text(cmd.Flags(), &o.output, "output", "o", "FILE", "write to this file, all or nothing; - is standard output")
+}
+
+func (o *dumpOptions) run(cmd *cobra.Command) error {
+	return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
+		if o.output == "-" {
+			return o.dump(ctx, c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		}
+		return o.dumpToFile(ctx, c, o.output, cmd.ErrOrStderr())
+	})
+}
+
 // dump writes all pairs to w. Progress and a summary go to stderr.
-func dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer) error {
+func (o *dumpOptions) dump(ctx context.Context, c *kivaloo.Client, w io.Writer, stderr io.Writer) error {
+	sink, err := o.sink(w)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
-	m := newMeter(stderr, "dump", 0)
-	done, err := dumpstream.Dump(ctx, c, dumpstream.NewWriter(w), m.update)
+	m := newMeter(stderr, o.verb, 0)
+	done, err := dumpstream.Dump(ctx, c, sink, m.update)
 	m.stop()
 	if err != nil {
-		return fmt.Errorf("the dump is incomplete, after %d pairs: %w", done.Pairs, err)
+		return fmt.Errorf("the %s is incomplete, after %s: %w", o.verb, plural.Of(done.Pairs, "pair"), err)
 	}
-	fmt.Fprintf(stderr, "dumped %s\n", done.In(time.Since(start)))
+	fmt.Fprintf(stderr, "%s %s\n", o.did, done.In(time.Since(start)))
 	return nil
 }
 
 // dumpToFile dumps to the file called name, which is replaced once the dump is
 // complete and durable.
-func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
-	to, err := openTarget(name, "kivaloo dump > "+name)
+func (o *dumpOptions) dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
+	to, err := openTarget(name, "kivaloo "+o.verb+" > "+name)
 	if err != nil {
 		return err
 	}
@@ -89,18 +117,18 @@ func dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.W
 			to.dir.Remove(partial)
 		}
 	}()
-	err = dump(ctx, c, temp, stderr)
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; %s is left as it was", name)
+	err = o.dump(ctx, c, temp, stderr)
+	if interrupted(ctx) {
+		return fmt.Errorf("interrupted; %s is as it was", name)
 	}
 	if err != nil {
-		return fmt.Errorf("%s is left as it was: %w", name, err)
+		return fmt.Errorf("%s is as it was: %w", name, err)
 	}
 	if err := temp.Sync(); err != nil {
-		return fmt.Errorf("%s is left as it was: %w", name, err)
+		return fmt.Errorf("%s is as it was: %w", name, err)
 	}
 	if err := temp.Close(); err != nil {
-		return fmt.Errorf("%s is left as it was: %w", name, err)
+		return fmt.Errorf("%s is as it was: %w", name, err)
 	}
 	return to.replace(partial)
 }

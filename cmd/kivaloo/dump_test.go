@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/plural"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -39,7 +41,7 @@ func numbered(n int, value func(i int) string) map[string]string {
 func TestDump(t *testing.T) {
 	s := startFake(t)
 	kivalooRun("", "dump", "-a", s.addr).want(t, 0, "", "dumped 0 pairs, 0 bytes")
-	s.replace(awkward)
+	s.Replace(awkward)
 	kivalooRun("", "dump", "-a", s.addr).want(t, 0, awkwardDump, "dumped 5 pairs, 535 bytes")
 }
 
@@ -49,20 +51,20 @@ func TestLoad(t *testing.T) {
 	kivalooRun(awkwardDump, "load", "-a", s.addr).want(t, 0, "", "loaded 5 pairs, 535 bytes")
 	want := maps.Clone(awkward)
 	want["other"] = "stays"
-	if !maps.Equal(s.content(), want) {
-		t.Errorf("got %q", s.content())
+	if !maps.Equal(s.Content(), want) {
+		t.Errorf("got %q", s.Content())
 	}
 }
 
 // More pairs than can be outstanding, through files.
 func TestDumpAndLoadFiles(t *testing.T) {
 	from, to := startFake(t), startFake(t)
-	from.replace(numbered(10000, func(i int) string { return strings.Repeat("v", i%256) }))
+	from.Replace(numbered(10000, func(i int) string { return strings.Repeat("v", i%256) }))
 	file := filepath.Join(t.TempDir(), "store.dump")
 	kivalooRun("", "dump", "-a", from.addr, "--output", file).want(t, 0, "", "dumped 10000 pairs")
 	kivalooRun("", "load", "-a", to.addr, "--input", file).want(t, 0, "", "loaded 10000 pairs")
-	if !maps.Equal(from.content(), to.content()) {
-		t.Errorf("%d pairs arrived", len(to.content()))
+	if !maps.Equal(from.Content(), to.Content()) {
+		t.Errorf("%d pairs arrived", len(to.Content()))
 	}
 	onlyFiles(t, filepath.Dir(file), "store.dump")
 	kivalooRun("", "load", "-a", to.addr, "--input", file+".absent").want(t, 1, "", "no such file")
@@ -72,9 +74,7 @@ func TestDumpAndLoadFiles(t *testing.T) {
 func onlyFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var got []string
 	for _, e := range entries {
 		got = append(got, e.Name())
@@ -92,12 +92,12 @@ func TestLoadTruncated(t *testing.T) {
 		r := kivalooRun(input[:n], "load", "-a", s.addr)
 		whole := n / 6
 		if n%6 == 0 {
-			r.want(t, 0, "", fmt.Sprintf("loaded %d pairs", whole))
+			r.want(t, 0, "", "loaded "+plural.Of(whole, "pair"))
 		} else {
-			r.want(t, 1, "", fmt.Sprintf("kivaloo: the input is cut off: it ends at byte %d, within pair %d, which begins at byte %d; the %d pairs before it are stored", n, whole+1, 6*whole, whole))
+			r.want(t, 1, "", fmt.Sprintf("kivaloo: the input is cut off: it ends at byte %d, within pair %d, which begins at byte %d; stored before it: %s", n, whole+1, 6*whole, plural.Of(whole, "pair")))
 		}
-		if len(s.content()) != whole {
-			t.Errorf("%d bytes: %d pairs stored", n, len(s.content()))
+		if len(s.Content()) != whole {
+			t.Errorf("%d bytes: %d pairs stored", n, len(s.Content()))
 		}
 	}
 }
@@ -109,18 +109,18 @@ func TestLoadUnreadable(t *testing.T) {
 
 func TestLoadTooLongForStore(t *testing.T) {
 	s := startFake(t)
-	s.maxValue = 10
+	s.MaxValue = 10
 	input := dumped("k1", "v1") + dumped("k2", "eleven bytes") + dumped("k3", "v3")
 	kivalooRun(input, "load", "-a", s.addr).want(t, 1, "", "pair 2, which begins at byte 6, cannot be stored: ")
-	if !maps.Equal(s.content(), map[string]string{"k1": "v1"}) {
-		t.Errorf("stored %q", s.content())
+	if !maps.Equal(s.Content(), map[string]string{"k1": "v1"}) {
+		t.Errorf("stored %q", s.Content())
 	}
 }
 
 func TestLoadConnectionLost(t *testing.T) {
 	s := startFake(t)
 	n := 0
-	s.hook = func(r wire.KVRequest) bool { n++; return n > 5000 }
+	s.hangUpAt(func(r wire.KVRequest) bool { n++; return n > 5000 })
 	var input strings.Builder
 	for i := range 20000 {
 		input.WriteString(dumped(fmt.Sprint(i), "v"))
@@ -131,20 +131,18 @@ func TestLoadConnectionLost(t *testing.T) {
 // A dump that fails leaves no file, and one that was there as it was.
 func TestDumpToFileFails(t *testing.T) {
 	s := startFake(t)
-	s.replace(numbered(3000, func(int) string { return "v" }))
+	s.Replace(numbered(3000, func(int) string { return "v" }))
 	var whole atomic.Bool
-	s.hook = func(r wire.KVRequest) bool {
+	s.hangUpAt(func(r wire.KVRequest) bool {
 		return r.Type == wire.TypeRange && len(r.Key) > 0 && !whole.Load() // all but the first
-	}
+	})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "store.dump")
-	kivalooRun("", "dump", "-a", s.addr, "-o", file).want(t, 1, "", "store.dump is left as it was: the dump is incomplete, after 1000 pairs: ")
+	kivalooRun("", "dump", "-a", s.addr, "-o", file).want(t, 1, "", "store.dump is as it was: the dump is incomplete, after 1000 pairs: ")
 	onlyFiles(t, dir)
 
-	if err := os.WriteFile(file, []byte("yesterday's"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	kivalooRun("", "dump", "-a", s.addr, "-o", file).want(t, 1, "", "left as it was")
+	must.Do(t, os.WriteFile(file, []byte("yesterday's"), 0o600))
+	kivalooRun("", "dump", "-a", s.addr, "-o", file).want(t, 1, "", "is as it was")
 	onlyFiles(t, dir, "store.dump")
 	if got, err := os.ReadFile(file); err != nil || string(got) != "yesterday's" {
 		t.Errorf("got %q, %v", got, err)
@@ -156,8 +154,8 @@ func TestDumpToFileFails(t *testing.T) {
 	}
 }
 
-// stopping are the signals that a command tidies up after.
-func stopping() []syscall.Signal {
+// tidied are the signals that a command tidies up after.
+func tidied() []syscall.Signal {
 	if hangupsIgnored() { // under nohup
 		return []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
 	}
@@ -165,16 +163,16 @@ func stopping() []syscall.Signal {
 }
 
 func TestDumpInterrupted(t *testing.T) {
-	for _, sig := range stopping() {
+	for _, sig := range tidied() {
 		s := startFake(t, "k=v")
 		release := make(chan struct{})
-		s.hook = func(r wire.KVRequest) bool {
+		s.hangUpAt(func(r wire.KVRequest) bool {
 			if r.Type == wire.TypeRange {
 				syscall.Kill(os.Getpid(), sig)
 				<-release
 			}
 			return false
-		}
+		})
 		dir := t.TempDir()
 		kivalooRun("", "dump", "-a", s.addr, "-o", filepath.Join(dir, "store.dump")).want(t, 1, "", "kivaloo: interrupted; ")
 		close(release)
@@ -186,9 +184,7 @@ func TestDumpToWhatIsNoFile(t *testing.T) {
 	s := startFake(t, "k=v")
 	dir := t.TempDir()
 	link := filepath.Join(dir, "link")
-	if err := os.Symlink("elsewhere", link); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Symlink("elsewhere", link))
 	kivalooRun("", "dump", "-a", s.addr, "-o", link).want(t, 1, "", "not an ordinary file")
 	kivalooRun("", "dump", "-a", s.addr, "-o", dir).want(t, 1, "", "not an ordinary file")
 	kivalooRun("", "dump", "-a", s.addr, "-o", "/dev/null").want(t, 1, "", "kivaloo dump > /dev/null")

@@ -3,15 +3,12 @@ package main
 import "time"
 
 const (
-	// connectTimeout bounds connecting and the first answer. A local server answers in
-	// microseconds; one that takes this long is busy with somebody else.
-	connectTimeout = 5 * time.Second
-
 	// maxStdinValueBytes bounds what is read from standard input for one value: the
 	// longest value in hex, with generous white space.
 	maxStdinValueBytes = 4096
 
-	// dumpHeadBytes is how much of an input tells whether it is a dump: several of the longest pairs.
+	// dumpHeadBytes is how much of an input tells whether it is a dump: several of the longest
+	// pairs.
 	dumpHeadBytes = 4096
 
 	// outputBufferBytes is how much of a listing is written at a time.
@@ -21,18 +18,27 @@ const (
 	// each of which costs as much as several pairs do.
 	progressPairs = 1024
 
-	// maxStorageCost is the most that --storage-cost takes: at a tenth of it all garbage is gone in a second.
+	// progressBlocks is how many blocks are read between two updates of the progress bar.
+	progressBlocks = 64
+
+	// maxStorageCost is the most that --storage-cost takes: at a tenth of it all garbage is gone in
+	// a second.
 	maxStorageCost = 1e12
 
 	// maxMinCommit is the most that --min-commit takes, far above what waits for a commit.
 	maxMinCommit = 1 << 20
 
-	// maxConnections is the most that --max-connections takes. Descriptors are the limit that is met.
+	// maxConnections is the most that --max-connections takes. Descriptors are the limit that is
+	// met.
 	maxConnections = 1 << 20
 
 	// maxTopEvery and maxTopCount are the most that the flags of top take.
 	maxTopEvery = 24 * time.Hour
 	maxTopCount = 1 << 30
+
+	// maxSumFaults is how many faults check --sums prints of blocks, so that a disk that has lost
+	// everything does not fill another.
+	maxSumFaults = 1000
 
 	// maxSize is the most that a number of bytes in a flag can be. Sums of a few do not overflow.
 	maxSize = 1 << 50

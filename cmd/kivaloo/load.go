@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,49 +12,82 @@ import (
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/dumpstream"
+	"kivaloo/cmd/internal/pairtext"
 )
 
 func newLoadCommand() *cobra.Command {
-	var o clientOptions
-	var input string
+	o := loadOptions{
+		verb: "load", did: "loaded",
+		source: func(r io.Reader) (dumpstream.Source, error) {
+			in := bufio.NewReaderSize(r, dumpHeadBytes)
+			if head, _ := in.Peek(dumpHeadBytes); pairtext.IsJSON(head) {
+				return nil, errors.New("the input is not a dump but JSON: store its pairs with `kivaloo import`")
+			}
+			return dumpstream.NewReader(in), nil
+		},
+	}
 	cmd := &cobra.Command{
 		Use:   "load",
 		Short: "Store all pairs of a dump",
-		Long: `Store all pairs of a dump that "kivaloo dump" wrote, or the original program
-kvlds-dump. Keys that are there already get the value of the dump; others stay. When it
-ends with exit status 0, all of it is durable.
+		Long: `Store all pairs of a dump that "kivaloo dump" or the original program kvlds-dump wrote.
+A key that exists gets the value in the dump; keys that the dump lacks stay. With exit
+status 0 all pairs are durable.
 
-After an error some of the pairs are stored. Loading the same dump again is safe.`,
+After an error some of the pairs may be stored. Loading the same dump again is safe.`,
 		Example: `  kivaloo load --input store.dump
   zstd -dc store.dump.zst | kivaloo load`,
-		Args: arguments(0),
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, closeInput, err := openInput(cmd, input, "a dump does not come from a terminal: give --input FILE, or send it in from a file or a pipe")
-			if err != nil {
-				return err
-			}
-			defer closeInput()
-			return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
-				return load(ctx, c, in, cmd.ErrOrStderr())
-			})
+			return o.run(cmd, "a dump does not come from a terminal: give --input FILE, or send it from a file or a pipe")
 		},
 	}
-	o.connectionFlags(cmd)
-	cmd.Flags().StringVarP(&input, "input", "i", "-", "read from `FILE`; \"-\" is standard input")
+	o.addFlags(cmd)
 	return cmd
 }
 
+// loadOptions are the flags of a command that stores the pairs of an input.
+type loadOptions struct {
+	clientOptions
+	input     string
+	verb, did string // of the command
+	source    func(io.Reader) (dumpstream.Source, error)
+}
+
+func (o *loadOptions) addFlags(cmd *cobra.Command) {
+	o.connectionFlags(cmd)
+	o.input = "-"
+	commandline.Text(cmd.Flags(), &o.input, "input", "i", "FILE", "read from this file; - is standard input")
+}
+
+// run stores the pairs of the input, which the error called terminal refuses to take from one.
+func (o *loadOptions) run(cmd *cobra.Command, terminal string) error {
+	in, closeInput, err := openInput(cmd, o.input, terminal)
+	if err != nil {
+		return err
+	}
+	defer closeInput()
+	return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
+		return o.load(ctx, c, in, cmd.ErrOrStderr())
+	})
+}
+
 // load stores all pairs of in. Progress and a summary go to stderr.
-func load(ctx context.Context, c *kivaloo.Client, in io.Reader, stderr io.Writer) error {
+func (o *loadOptions) load(ctx context.Context, c *kivaloo.Client, in io.Reader, stderr io.Writer) error {
+	source, err := o.source(in)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
-	m := newMeter(stderr, "load", fileSize(in))
-	done, err := dumpstream.Load(ctx, c, dumpstream.NewReader(in), m.update)
+	m := newMeter(stderr, o.verb, fileSize(in))
+	done, err := dumpstream.Load(ctx, c, source, m.update)
 	m.stop()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(stderr, "loaded %s\n", done.In(time.Since(start)))
+	fmt.Fprintf(stderr, "%s %s\n", o.did, done.In(time.Since(start)))
 	return nil
 }
 

@@ -5,18 +5,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/connect"
 	"kivaloo/cmd/internal/outcheck"
+	"kivaloo/cmd/internal/version"
 )
 
 // Exit statuses.
 const (
-	exitDone    = 0
-	exitError   = 1
-	exitNotDone = 3 // the key is absent, or a condition did not hold
+	exitDone      = 0
+	exitError     = 1
+	exitNotDone   = 3 // the key is absent, or a condition did not hold
+	exitUncertain = 4 // salvage made a store, but not all in it is certain
 )
 
 // notDone is the error of a command that worked, but found no key or a condition
@@ -24,6 +29,12 @@ const (
 type notDone string
 
 func (e notDone) Error() string { return string(e) }
+
+// uncertain is the error of a salvage that has made a store, but not of all that there was. It says
+// what is wrong.
+type uncertain string
+
+func (e uncertain) Error() string { return string(e) }
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -41,9 +52,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "kivaloo: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+	// The library begins its errors with its name, which is that of the command.
+	fmt.Fprintf(stderr, "kivaloo: %s\n", strings.ReplaceAll(commandline.ErrorText(err), "\n", "; "))
 	if errors.As(err, new(notDone)) {
 		return exitNotDone
+	}
+	if errors.As(err, new(uncertain)) {
+		return exitUncertain
 	}
 	return exitError
 }
@@ -56,24 +71,29 @@ func newRootCommand() *cobra.Command {
 values of up to 255 bytes each. A change that has been acknowledged survives any
 crash.
 
-The commands talk to a server, which is expected at the unix socket
-` + defaultAddr + ` unless --addr or the environment variable
-` + addrVariable + ` says otherwise.
+The commands connect to the server at the unix socket
+` + defaultAddr + ` unless --addr or the environment variable ` + addrVariable + `
+names another. An address with a slash is a path; a directory stands for the socket in
+it. Any other address is host:port or [ip]:port.
 
-Exit status: 0 done, 1 error, 3 the key is absent or the condition did not hold.`,
+` + connect.Environment + `
+
+The exit status is 0 for success, 1 for an error, 3 if a key does not exist or a
+condition does not hold, and 4 if salvage could not save everything.`,
 		Example: `  kivaloo set greeting hello      store a pair
   kivaloo get greeting            print its value
   kivaloo range                   print all pairs in order
-  kivaloo dump -o store.dump      save everything to a file`,
-		Version:       version(),
+  kivaloo backup ./kivaloo-data store.backup`,
+		Version:       version.Of().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs, // so that RunE can say what is wrong with them
-		RunE:          runRoot,
+
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              runRoot,
 	}
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetFlagErrorFunc(usageError)
-	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetVersionTemplate("kivaloo {{.Version}}\n")
+	root.SetFlagErrorFunc(commandline.FlagError)
 	root.SuggestionsMinimumDistance = 2 // letters that may be wrong
 
 	addCommands(root, "Run a store:",
@@ -89,20 +109,35 @@ Exit status: 0 done, 1 error, 3 the key is absent or the condition did not hold.
 		newDeleteCommand(),
 		newCADCommand(),
 		newRangeCommand(),
+		newCountCommand(),
 		newParamsCommand(),
 	)
-	addCommands(root, "Look into the directory of a store that is not running:",
+	addCommands(root, "Look into the directory of a stopped store:",
 		newCheckCommand(),
 		newPageCommand(),
+		newSalvageCommand(),
 	)
 	addCommands(root, "Move whole stores:",
 		newDumpCommand(),
 		newLoadCommand(),
+		newExportCommand(),
+		newImportCommand(),
 		newBackupCommand(),
 		newRestoreCommand(),
 	)
-	root.AddCommand(newVersionCommand())
+	root.AddCommand(newVersionCommand(), commandline.Man())
 	return root
+}
+
+// suggestions returns the commands that may have been meant by name: the one that does what other
+// programs call so, else those that are spelled alike.
+func suggestions(root *cobra.Command, name string) []string {
+	for _, cmd := range root.Commands() {
+		if slices.Contains(cmd.SuggestFor, strings.ToLower(name)) {
+			return []string{cmd.Name()}
+		}
+	}
+	return root.SuggestionsFor(name)
 }
 
 // addCommands adds commands that help lists under title.
@@ -120,37 +155,8 @@ func runRoot(root *cobra.Command, args []string) error {
 		return root.Help()
 	}
 	hint := ""
-	if names := root.SuggestionsFor(args[0]); len(names) > 0 {
+	if names := suggestions(root, args[0]); len(names) > 0 {
 		hint = fmt.Sprintf(" (did you mean %s?)", strings.Join(names, " or "))
 	}
-	return usageError(root, fmt.Errorf("there is no command %q%s", args[0], hint))
-}
-
-// usageError adds where to find help to an error in the command line.
-func usageError(cmd *cobra.Command, err error) error {
-	return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
-}
-
-// arguments returns a check that there are at least min arguments and no more than
-// names.
-func arguments(min int, names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) < min:
-			return usageError(cmd, fmt.Errorf("%s is missing", names[len(args)]))
-		case len(args) > len(names):
-			return usageError(cmd, fmt.Errorf("there is an argument too many, %q", args[len(names)]))
-		}
-		return nil
-	}
-}
-
-// checkNotEmpty refuses arguments that are empty, as a variable of the shell that is not set leaves them.
-func checkNotEmpty(cmd *cobra.Command, args []string, names ...string) error {
-	for i, arg := range args {
-		if arg == "" {
-			return usageError(cmd, fmt.Errorf("%s is empty", names[i]))
-		}
-	}
-	return nil
+	return commandline.Usage(root, fmt.Errorf("there is no command %q%s", args[0], hint))
 }

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
-	"runtime/debug"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
-	"kivaloo"
 	"kivaloo/cmd/internal/number/numbertest"
+	"kivaloo/cmd/internal/version"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -65,7 +64,7 @@ func TestCommands(t *testing.T) {
 		{"get --raw k", "", 0, "v", ""},
 		{"get --hex 6b", "", 0, "76\n", ""},
 		{"get --hex --raw 6b", "", 0, "76", ""},
-		{"add k w", "", 3, "", `there is a key "k" already`},
+		{"add k w", "", 3, "", `the key "k" exists`},
 		{"add l w", "", 0, "", ""},
 		{"modify k x", "", 0, "", ""},
 		{"cas k v y", "", 3, "", "absent or has another value"},
@@ -76,6 +75,33 @@ func TestCommands(t *testing.T) {
 		{"get k", "", 3, "", "no key"},
 		{"delete k", "", 0, "", ""},
 		{"delete l", "", 0, "", ""},
+		{"set a 1 b 2 tab 3", "", 0, "", ""},
+		{"get a b", "", 0, "a\t1\nb\t2\n", ""},
+		{"get a gone b lost", "", 3, "a\t1\nb\t2\n", `there are no keys "gone", "lost"`},
+		{"get --json a", "", 0, `{"key":"a","value":"1"}` + "\n", ""},
+		{"get --json --hex 61 62", "", 0, `{"key_hex":"61","value_hex":"31"}` + "\n" + `{"key_hex":"62","value_hex":"32"}` + "\n", ""},
+		{"get --raw a b", "", 1, "", "--raw is for one KEY, and without --json"},
+		{"set a", "", 1, "", "VALUE is missing"},
+		{"set a 1 b", "", 1, "", `VALUE for KEY "b" is missing`},
+		{"set a - b -", "x", 1, "", "only one value"},
+		{"set a - b 2", "x", 0, "", ""},
+		{"count", "", 0, "3\n", ""},
+		{"count b", "", 0, "2\n", ""},
+		{"count --json a b", "", 0, `{"count":1}` + "\n", ""},
+		{"range --count --limit 2", "", 0, "2\n", ""},
+		{"range --prefix t", "", 0, "tab\t3\n", ""},
+		{"delete --prefix ~", "", 1, "", "--prefix is empty: say --all"},
+		{"delete --range ~ ~", "", 1, "", "START and END are empty: say --all"},
+		{"delete --range a", "", 1, "", "END is missing"},
+		{"delete --all a", "", 1, "", `unexpected argument "a"`},
+		{"delete --all --prefix a", "", 1, "", "only one of --range, --prefix and --all"},
+		{"delete", "", 1, "", "KEY is missing"},
+		{"delete --prefix ta", "", 0, "", "removed 1 key\n"},
+		{"delete --range a b", "", 0, "", "removed 1 key\n"},
+		{"set c 3 d 4 e 5", "", 0, "", ""},
+		{"delete c d gone", "", 0, "", ""},
+		{"delete --all", "", 0, "", "removed 2 keys\n"},
+		{"count", "", 0, "0\n", ""},
 		{"set k -", "from stdin\n", 0, "", ""},
 		{"get --raw k", "", 0, "from stdin\n", ""},
 		{"cas k - new", "from stdin\n", 0, "", ""},
@@ -96,6 +122,7 @@ func TestCommands(t *testing.T) {
 		{"set ~ ~", "", 0, "", ""},
 		{"get ~", "", 0, "\n", ""},
 		{"params", "", 0, "max-key 255\nmax-value 255\n", ""},
+		{"params --json", "", 0, `{"max_key":255,"max_value":255}` + "\n", ""},
 	} {
 		args := strings.Fields(tc.args)
 		for i := range args {
@@ -111,14 +138,19 @@ func TestCommands(t *testing.T) {
 
 func TestUsageErrors(t *testing.T) {
 	for args, stderr := range map[string]string{
-		"get":          "kivaloo: KEY is missing; see `kivaloo get --help`",
-		"cas k v":      "NEW is missing; see `kivaloo cas --help`",
-		"get k l":      `an argument too many, "l"`,
-		"range a b c":  `an argument too many, "c"`,
-		"params x":     `an argument too many, "x"`,
-		"get --what k": "unknown flag: --what; see `kivaloo get --help`",
-		"range -n -1":  "see `kivaloo range --help`",
-		"gte k":        `there is no command "gte" (did you mean get?); see`,
+		"get":           "kivaloo: KEY is missing; see `kivaloo get --help`",
+		"cas k v":       "NEW is missing; see `kivaloo cas --help`",
+		"get -r k l":    "--raw is for one KEY",
+		"range a b c":   `unexpected argument "c"`,
+		"params x":      `unexpected argument "x"`,
+		"get --what k":  "unknown flag: --what; see `kivaloo get --help`",
+		"range -n -1":   "see `kivaloo range --help`",
+		"gte k":         `there is no command "gte" (did you mean get?); see`,
+		"ls":            "did you mean range?",
+		"scan a":        "did you mean range?",
+		"rm k":          "did you mean delete?",
+		"put k v":       "did you mean set?",
+		"get --hex=x k": `invalid argument "x" for --hex: want true or false; see`,
 	} {
 		t.Run(args, func(t *testing.T) {
 			kivalooRun("", strings.Fields(args)...).want(t, 1, "", stderr)
@@ -154,38 +186,16 @@ func TestWhereTheServerIs(t *testing.T) {
 
 	stale := filepath.Join(t.TempDir(), "stale.sock")
 	ln, err := net.Listen("unix", stale)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	ln.(*net.UnixListener).SetUnlinkOnClose(false)
 	ln.Close()
 	kivalooRun("", "get", "-a", stale, "k").want(t, 1, "", "connection refused: is `kivaloo serve` running?")
 }
 
-func TestExplainDial(t *testing.T) {
-	for _, tc := range []struct {
-		err  error
-		want string
-	}{
-		{context.DeadlineExceeded, "no answer from ADDR within 5s: the server is busy with another client"},
-		{kivaloo.ErrNotKivaloo, "ADDR: detail: this is not a kivaloo server; give the right address with --addr"},
-		{syscall.EACCES, "cannot connect to ADDR: permission denied; run this as the user"},
-		{&wire.DialError{Addr: wire.Addr{Name: "d", Address: "d/s"}, Err: syscall.ECONNREFUSED}, "cannot connect to d/s (d): connection refused: is `kivaloo serve` running?"},
-		{syscall.ECONNRESET, "cannot connect to ADDR: detail: connection reset by peer"},
-		{errors.New("anything else"), "cannot connect to ADDR: anything else"},
-	} {
-		err := explainDial("ADDR", &kivaloo.OpError{Op: "dial", Addr: "ADDR", Err: fmt.Errorf("detail: %w", tc.err)})
-		want := strings.Replace(tc.want, "anything", "detail: anything", 1)
-		if !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("%v: got %q", tc.err, err)
-		}
-	}
-}
-
 // A change whose outcome is not known says so.
 func TestConnectionLost(t *testing.T) {
 	s := startFake(t)
-	s.hook = func(r wire.KVRequest) bool { return r.Type != wire.TypeParams }
+	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type != wire.TypeParams })
 	kivalooRun("", "set", "--addr", s.addr, "k", "v").want(t, 1, "", "the server closed it: EOF (the request was sent and may have taken effect)")
 	kivalooRun("", "get", "--addr", s.addr, "k").want(t, 1, "", "the server closed it: EOF\n")
 	kivalooRun("", "range", "--addr", s.addr).want(t, 1, "", "the server closed it: EOF\n")
@@ -218,19 +228,13 @@ func TestOutputFails(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	r := kivalooRun("", "version")
-	if r.status != 0 || !strings.HasPrefix(r.out, "kivaloo ") || !strings.Contains(r.out, "go1.") {
+	if r.status != 0 || !strings.HasPrefix(r.out, "kivaloo "+version.Release+" (") || !strings.Contains(r.out, "go1.") {
 		t.Errorf("%+v", r)
 	}
 	kivalooRun("", "--version").want(t, 0, r.out, "")
-	got := describe(&debug.BuildInfo{
-		GoVersion: "go1.26.0",
-		Main:      debug.Module{Version: "v1.2.3"},
-		Settings:  []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "vcs.modified", Value: "true"}},
-	})
-	if want := "kivaloo v1.2.3, revision abc with local changes, go1.26.0"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	kivalooRun("", "version", "--json").want(t, 0, fmt.Sprintf("{\"version\":%q,\"go\":%q,\"platform\":%q}\n", version.Release, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH), "")
 }
 
-// A flag that takes a number refuses what is none, and what cannot be meant, before anything is done.
+// A flag that takes a number refuses what is none, and what cannot be meant, before anything is
+// done.
 func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "limit") }

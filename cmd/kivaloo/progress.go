@@ -9,8 +9,8 @@ import (
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-// meter shows on a terminal how far a dump, a load, a backup or a restore has come. A nil meter shows
-// nothing. It is for one goroutine.
+// meter shows on a terminal how far a dump, a load, a backup, a restore or a salvage has come. A
+// nil meter shows nothing. It is for one goroutine.
 type meter struct {
 	progress *mpb.Progress
 	bar      *mpb.Bar
@@ -34,6 +34,27 @@ func newMeter(w io.Writer, verb string, total int64) *meter {
 			mpb.AppendDecorators(decor.CurrentNoUnit("%d pairs"), decor.AverageSpeed(0, ", %.0f pairs/s")))
 	}
 	return m
+}
+
+// newBlockMeter returns a meter of blocks on w, nil if that is not a terminal.
+func newBlockMeter(w io.Writer, verb string) *meter {
+	if !isTerminal(w) {
+		return nil
+	}
+	m := &meter{progress: mpb.New(mpb.WithOutput(w))}
+	m.bar = m.progress.AddBar(0,
+		mpb.PrependDecorators(decor.Name(verb+" "), decor.CountersNoUnit("%d / %d blocks")),
+		mpb.AppendDecorators(decor.Percentage(), decor.AverageSpeed(0, " %.0f/s"), decor.AverageETA(decor.ET_STYLE_GO, decor.WC{W: 6})))
+	return m
+}
+
+// showBlocks shows how many blocks have been read, of how many.
+func (m *meter) showBlocks(done, of uint64) {
+	if m == nil {
+		return
+	}
+	m.bar.SetTotal(int64(of), false)
+	m.bar.SetCurrent(int64(done))
 }
 
 // update tells, after each pair, what has been done so far.

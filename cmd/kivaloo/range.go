@@ -4,71 +4,127 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/number"
+	"kivaloo/cmd/internal/pairtext"
 )
+
+// keyRange is a range of keys, as arguments and a flag name it.
+type keyRange struct {
+	clientOptions
+	prefix string
+}
+
+const rangeHelp = `The range holds the keys from START on that are less than END. Keys are ordered as byte
+strings. Without END, or if it is empty, the range extends to the last key; without START
+it begins at the first. With --prefix it holds only keys that begin with the prefix.`
+
+// addFlags adds the flags of a command on a range.
+func (r *keyRange) addFlags(cmd *cobra.Command) {
+	commandline.Text(cmd.Flags(), &r.prefix, "prefix", "p", "PREFIX", "only keys that begin with this")
+	commandline.Complete(cmd, "prefix", cobra.NoFileCompletions)
+	r.connectionFlags(cmd)
+	r.codingFlags(cmd)
+}
+
+// scan returns the range that the command line names.
+func (r *keyRange) scan(args []string) (s kivaloo.ScanOptions, err error) {
+	for n, to := range []*[]byte{&s.Start, &s.End}[:len(args)] {
+		if *to, err = r.decode([]string{"START", "END"}[n], args[n]); err != nil {
+			return s, err
+		}
+	}
+	s.Prefix, err = r.decode("--prefix", r.prefix)
+	return s, err
+}
 
 // rangeOptions are the flags of range.
 type rangeOptions struct {
-	clientOptions
-	limit    uint64 // 0: none
+	keyRange
+	limit    int // 0: none
+	reverse  bool
 	keysOnly bool
+	count    bool
 	json     bool
 }
 
 func newRangeCommand() *cobra.Command {
 	var o rangeOptions
 	cmd := &cobra.Command{
-		Use:   "range [START [END]]",
-		Short: "Print the pairs of a range of keys, in order",
-		Long: `Print the pairs whose keys are at least START and less than END, in ascending
-order of the keys as byte strings. Without END, or if it is empty, up to the last
-key; without START from the first.
+		Use:        "range [START [END]]",
+		SuggestFor: []string{"ls", "scan", "list", "keys"},
+		Short:      "Print the pairs of a range of keys, in order",
+		Long: `Print the pairs of a range of keys, in ascending order, or with --reverse in descending
+order.
+
+` + rangeHelp + `
 
 A line holds the key, a tab, and the value. Control characters, bytes that are not
-UTF-8, and backslashes are written as \t, \n, \r, \\ and \xNN, so that a line is
-always one pair and a terminal comes to no harm. With --hex both are in hex. With
---json a line is an object
+UTF-8, and backslashes are printed as \t, \n, \r, \\ and \xNN: each pair takes exactly
+one line, and none can harm a terminal. --hex prints both in hex. --json prints an
+object on each line:
 
   {"key":"...","value":"..."}
 
-in which a key or a value that is not UTF-8, or with --hex each, goes by the name
-"key_hex" or "value_hex" and is in hex.`,
-		Example: `  kivaloo range                      everything
-  kivaloo range user/ user0          keys that begin with "user/" ('0' comes after '/')
-  kivaloo range --limit 10 m         the first ten keys from "m" on
-  kivaloo range --keys-only | wc -l  how many there are`,
-		Args: arguments(0, "START", "END"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runRange(cmd, &o, args) },
+A key or value that is not UTF-8 is named "key_hex" or "value_hex" instead, and is in hex.
+With --hex all are.`,
+		Example: `  kivaloo range                 everything
+  kivaloo range --prefix user/  keys that begin with "user/"
+  kivaloo range --limit 10 m    the first ten keys from "m" on
+  kivaloo range --reverse -n 1  the last key
+  kivaloo range --count m n     how many keys there are from "m" to before "n"`,
+		Args:              commandline.Arguments(0, "START", "END"),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
-	o.connectionFlags(cmd)
-	o.codingFlags(cmd)
-	number.Uint64(cmd.Flags(), &o.limit, "limit", "n", 0, math.MaxUint64, "print at most this many pairs (0: all)")
+	o.addFlags(cmd)
+	cmd.Flags().BoolVarP(&o.reverse, "reverse", "r", false, "from the last key to the first")
+	number.Int(cmd.Flags(), &o.limit, "limit", "n", 0, math.MaxInt, "stop after this many pairs (0: print all)")
 	cmd.Flags().BoolVarP(&o.keysOnly, "keys-only", "k", false, "print no values")
-	cmd.Flags().BoolVarP(&o.json, "json", "j", false, "print JSON objects, one a line")
+	cmd.Flags().BoolVarP(&o.count, "count", "c", false, "print only how many pairs there are")
+	jsonFlag(cmd, &o.json)
 	return cmd
 }
 
-func runRange(cmd *cobra.Command, o *rangeOptions, args []string) error {
-	var bounds [2][]byte
-	for n, arg := range args {
-		var err error
-		if bounds[n], err = o.decode([]string{"START", "END"}[n], arg); err != nil {
-			return err
-		}
+func newCountCommand() *cobra.Command {
+	o := rangeOptions{count: true}
+	cmd := &cobra.Command{
+		Use:   "count [START [END]]",
+		Short: "Print how many keys a range holds",
+		Long: `Print how many keys a range holds.
+
+` + rangeHelp,
+		Example: `  kivaloo count                 all keys
+  kivaloo count --prefix user/  keys that begin with "user/"`,
+		Args:              commandline.Arguments(0, "START", "END"),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd, args) },
 	}
+	o.addFlags(cmd)
+	jsonFlag(cmd, &o.json)
+	return cmd
+}
+
+func (o *rangeOptions) run(cmd *cobra.Command, args []string) error {
+	scan, err := o.scan(args)
+	if err != nil {
+		return err
+	}
+	scan.Limit, scan.Reverse, scan.KeysOnly, scan.Borrow = o.limit, o.reverse, o.keysOnly, true
 	return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
+		if o.count {
+			scan.Reverse = false // it counts the same
+			return o.printCount(ctx, c, scan, cmd.OutOrStdout())
+		}
 		w := bufio.NewWriterSize(cmd.OutOrStdout(), outputBufferBytes)
-		err := o.print(ctx, c, bounds[0], bounds[1], w)
+		err := o.print(ctx, c, scan, w)
 		if flushed := w.Flush(); err == nil {
 			err = flushed
 		}
@@ -76,93 +132,57 @@ func runRange(cmd *cobra.Command, o *rangeOptions, args []string) error {
 	})
 }
 
-// print writes the pairs from start to end to w.
-func (o *rangeOptions) print(ctx context.Context, c *kivaloo.Client, start, end []byte, w io.Writer) error {
+// printCount writes how many pairs a range holds to w.
+func (o *rangeOptions) printCount(ctx context.Context, c *kivaloo.Client, scan kivaloo.ScanOptions, w io.Writer) error {
+	n, err := c.Count(ctx, scan)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return printObject(w, struct {
+			Count int64 `json:"count"`
+		}{n})
+	}
+	_, err = fmt.Fprintln(w, n)
+	return err
+}
+
+// print writes the pairs of a range to w.
+func (o *rangeOptions) print(ctx context.Context, c *kivaloo.Client, scan kivaloo.ScanOptions, w io.Writer) error {
 	var line []byte
-	objects := json.NewEncoder(w)
-	objects.SetEscapeHTML(false)
-	n := uint64(0)
-	for p, err := range c.Range(ctx, start, end) {
+	objects := newObjects(w)
+	for p, err := range c.Scan(ctx, scan) {
 		switch {
 		case err != nil:
+		case o.json && o.keysOnly:
+			err = objects.Encode(pairtext.KeyObject(p.Key, o.hex))
 		case o.json:
-			err = objects.Encode(o.object(p))
+			err = objects.Encode(pairtext.PairObject(p, o.hex))
 		default:
-			line = o.appendLine(line[:0], p)
+			line = o.appendLine(line[:0], p, o.keysOnly)
 			_, err = w.Write(line)
 		}
 		if err != nil {
 			return err
-		}
-		if n++; n == o.limit {
-			break
 		}
 	}
 	return nil
 }
 
 // appendLine appends the line of text for p.
-func (o *rangeOptions) appendLine(dst []byte, p kivaloo.Pair) []byte {
-	appendOne := appendText
-	if o.hex {
-		appendOne = hex.AppendEncode
-	}
-	dst = appendOne(dst, p.Key)
-	if !o.keysOnly {
+func (o *clientOptions) appendLine(dst []byte, p kivaloo.Pair, keyOnly bool) []byte {
+	dst = appendString(dst, p.Key, o.hex)
+	if !keyOnly {
 		dst = append(dst, '\t')
-		dst = appendOne(dst, p.Value)
+		dst = appendString(dst, p.Value, o.hex)
 	}
 	return append(dst, '\n')
 }
 
-// appendText appends b as a line may hold it.
-func appendText(dst, b []byte) []byte {
-	for len(b) > 0 {
-		r, size := utf8.DecodeRune(b)
-		switch {
-		case r == '\\':
-			dst = append(dst, `\\`...)
-		case r == '\t':
-			dst = append(dst, `\t`...)
-		case r == '\n':
-			dst = append(dst, `\n`...)
-		case r == '\r':
-			dst = append(dst, `\r`...)
-		case r == utf8.RuneError && size == 1, unicode.IsControl(r):
-			for _, c := range b[:size] {
-				dst = fmt.Appendf(dst, `\x%02x`, c)
-			}
-		default:
-			dst = append(dst, b[:size]...)
-		}
-		b = b[size:]
+// appendString appends a key or a value.
+func appendString(dst, b []byte, inHex bool) []byte {
+	if inHex {
+		return hex.AppendEncode(dst, b)
 	}
-	return dst
-}
-
-// jsonPair is a pair as an object. Of each two fields one is there.
-type jsonPair struct {
-	Key      *string `json:"key,omitempty"`
-	KeyHex   *string `json:"key_hex,omitempty"`
-	Value    *string `json:"value,omitempty"`
-	ValueHex *string `json:"value_hex,omitempty"`
-}
-
-// object returns p as what --json prints.
-func (o *rangeOptions) object(p kivaloo.Pair) (j jsonPair) {
-	j.Key, j.KeyHex = o.jsonField(p.Key)
-	if !o.keysOnly {
-		j.Value, j.ValueHex = o.jsonField(p.Value)
-	}
-	return j
-}
-
-// jsonField returns b as a string if it is one, else in hex.
-func (o *rangeOptions) jsonField(b []byte) (text, inHex *string) {
-	if o.hex || !utf8.Valid(b) {
-		s := hex.EncodeToString(b)
-		return nil, &s
-	}
-	s := string(b)
-	return &s, nil
+	return pairtext.AppendString(dst, b)
 }

@@ -31,6 +31,8 @@ func TestRange(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) { kivalooRun("", strings.Fields(args)...).want(t, 0, want, "") })
 	}
+	kivalooRun("", "range", "--hex", "--prefix", "fe").want(t, 0, "fe\t78\n", "")
+	kivalooRun("", "range", "--prefix", "b", "a").want(t, 0, kivalooRun("", "range", "b", "c").out, "")
 	kivalooRun("", "range", "", "b").want(t, 0, "a\t1\n", "")
 	kivalooRun("", "range", "e", "").want(t, 0, "\\xfe\tx\n", "")
 	kivalooRun("", "range", "--hex", "6").want(t, 1, "", `START "6" is not in hex`)
@@ -54,7 +56,7 @@ func TestRangeJSONReadsBack(t *testing.T) {
 
 func TestRangeLong(t *testing.T) {
 	s := startFake(t)
-	s.replace(numbered(5000, func(int) string { return "v" }))
+	s.Replace(numbered(5000, func(int) string { return "v" }))
 	var want strings.Builder
 	for i := range 5000 {
 		fmt.Fprintf(&want, "%05d\tv\n", i)

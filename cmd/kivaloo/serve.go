@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -16,8 +17,12 @@ import (
 
 	"kivaloo"
 	"kivaloo/actors"
+	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/debug"
+	"kivaloo/cmd/internal/logging"
 	"kivaloo/cmd/internal/number"
+	"kivaloo/cmd/internal/stopping"
+	"kivaloo/cmd/internal/version"
 	"kivaloo/disk"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
@@ -49,48 +54,56 @@ type serveOptions struct {
 	maxKey         int
 	maxValue       int
 	storageCost    float64
+	scrubRate      byteSize
 	commitDelay    time.Duration
 	minCommit      int
 	maxConnections int
 	noSync         bool
+	logFormat      string
+	logLevel       string
 	debug          debug.Options
 }
 
 func newServeCommand() *cobra.Command {
-	o := serveOptions{cache: defaultServeCacheBytes, journal: tree.DefaultJournalBytes, maxKey: -1, maxValue: -1, storageCost: kivaloo.DefaultStorageCost}
+	o := serveOptions{dir: defaultDir, logFormat: "text", logLevel: "info", cache: defaultServeCacheBytes, journal: tree.DefaultJournalBytes, maxKey: -1, maxValue: -1, storageCost: kivaloo.DefaultStorageCost, scrubRate: kivaloo.DefaultScrubRate}
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Keep a store and serve it",
-		Long: `Keep a store in a directory and serve it to any number of clients, until stopped
-by SIGTERM, SIGHUP or Ctrl-C. A second signal leaves at once; nothing that was acknowledged is
-lost either way.
+		Long: `Keep a store in a directory and serve it to any number of clients. SIGTERM, SIGHUP or
+Ctrl-C stops it in order; a second signal, more than 100 ms later, at once. Either way
+nothing acknowledged is lost.
 
 It listens at the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
 		Example: `  kivaloo serve
   kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G`,
-		Args: arguments(0),
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
-			return serve(cmd.Context(), o, log)
+			return serve(cmd.Context(), o, logging.New(cmd.ErrOrStderr(), o.logFormat, o.logLevel))
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.dir, "dir", defaultDir, "directory of the store; made if it is missing")
-	f.StringArrayVar(&o.listen, "listen", nil, "listen here too: /path/of.sock, host:port or [ip]:port (repeatable)")
-	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen on addresses that other machines can reach")
+	commandline.Text(f, &o.dir, "dir", "", "DIR", "directory of the store; made if it is missing")
+	commandline.Complete(cmd, "dir", commandline.Directories)
+	commandline.Texts(f, &o.listen, "listen", "ADDRESS", "listen here too: /path/of.sock, host:port or [ip]:port (may be given again)")
+	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen at addresses that other machines can reach")
 	number.Int(f, &o.blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", kivaloo.DefaultBlockSize))
-	f.Var(&o.cache, "cache", "memory for pages, for example 512M or 4G")
-	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key that is accepted, in bytes; by default what the block size allows, at most 255")
-	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value that is accepted, in bytes; by default what the block size allows, at most 255")
-	f.Var(&o.journal, "journal", "how many bytes of changes the journal collects before a flush writes them into pages; 0: no journal, each commit writes its pages")
+	f.Var(&o.cache, "cache", "memory for pages and recent changes, for example 512M or 4G")
+	number.Int(f, &o.maxKey, "max-key", "", 0, kivaloo.MaxLen, "longest key to accept, in bytes (default: what the block size allows, at most 255)")
+	number.Int(f, &o.maxValue, "max-value", "", 0, kivaloo.MaxLen, "longest value to accept, in bytes (default: what the block size allows, at most 255)")
+	f.Var(&o.journal, "journal", "flush the journal into pages once it holds this many bytes of changes; 0: no journal, each commit writes pages")
 	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "price of storing 1 GB for a month, divided by the price of a million I/Os; the higher, the sooner space is reclaimed; 0: never")
-	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to be committed with, up to 1s")
-	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "so many waiting changes are committed without waiting any longer")
-	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "connections open at once; 0: as many as file descriptors allow")
-	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut can lose acknowledged changes")
-	f.StringVar(&o.debug.Addr, "debug-addr", "", "let people look inside at this host:port, over HTTP: a live page, metrics, profiles")
-	f.BoolVar(&o.debug.Insecure, "insecure-debug", false, "allow a --debug-addr that other machines can reach")
-	f.BoolVar(&o.debug.Record, "flight-recorder", false, "record execution from the start, for --debug-addr; it takes some of the processor")
+	f.Var(&o.scrubRate, "scrub-rate", "compare each block with its checksum, once a day, reading at most this many bytes a second; 0: never")
+	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to share its commit, up to 1s")
+	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "commit as soon as this many changes are waiting")
+	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "most connections at once; 0: as many as file descriptors allow")
+	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut may lose acknowledged changes")
+	commandline.Choice(cmd, &o.logFormat, "log-format", "form of the log: lines of key=value, or of JSON objects", logging.Forms...)
+	commandline.Choice(cmd, &o.logLevel, "log-level", "log lines from this level on", logging.Levels...)
+	commandline.Text(f, &o.debug.Addr, "debug-addr", "", "HOST:PORT", "serve a live page, metrics and profiles here, over HTTP")
+	commandline.Complete(cmd, "debug-addr", cobra.NoFileCompletions)
+	f.BoolVar(&o.debug.Insecure, "insecure-debug", false, "allow --debug-addr at an address that other machines can reach")
+	f.BoolVar(&o.debug.Record, "flight-recorder", false, "record execution from the start, for --debug-addr; it costs some processor time")
 	return cmd
 }
 
@@ -98,8 +111,8 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 // to listen at: that of the socket in the directory, and those of --listen.
 func (o *serveOptions) check() ([]wire.Addr, error) {
 	if n := len(socketIn(o.dir).Address); n > wire.MaxUnixPathLen {
-		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, the longest possible has %d; "+
-			"go there and give a relative path", o.dir, n, wire.MaxUnixPathLen)
+		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, and at most %d are possible; "+
+			"change to the directory above it and give a relative path", o.dir, n, wire.MaxUnixPathLen)
 	}
 	addrs := []wire.Addr{socketIn(o.dir)}
 	for _, s := range o.listen {
@@ -126,7 +139,8 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 	return addrs, nil
 }
 
-// checkNoStoreAt refuses the place at which clients look for another store than the one that is served.
+// checkNoStoreAt refuses the place at which clients look for another store than the one that is
+// served.
 func checkNoStoreAt(a wire.Addr) error {
 	dir, name := filepath.Split(a.Address)
 	if a.Network != "unix" || name != wire.SocketName {
@@ -152,7 +166,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	}
 	// A log that nobody reads any more is no reason to stop serving.
 	signal.Ignore(syscall.SIGPIPE)
-	o.debug.Program, o.debug.Version, o.debug.Log = "kivaloo serve", version(), log
+	o.debug.Program, o.debug.Version, o.debug.Log = "kivaloo serve", version.Of().String(), log
 	dbg, err := debug.Start(o.debug)
 	if err != nil {
 		return err
@@ -174,16 +188,23 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		closeAll(listeners)
 		return err
 	}
+	memory := kvlds.Memory(int64(o.cache))
+	loop.LimitMemory(memory)
 	dbg.Measure(loop, t)
 	actor := tree.NewActor(t, store)
-	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: t.MaxKey(), MaxValue: t.MaxValue(), Now: dbg.Clock(actor.Now)}
+	readers := t.Readers()
+	defer readers.Close() // before the tree
+	server := &kvlds.Server{Requests: actor.Requests(), Readers: readers, MaxKey: t.MaxKey(), MaxValue: t.MaxValue(), Now: dbg.Clock(actor.Now)}
+	server.LimitMemory(memory)
 	gate := eventloop.NewGate(o.connections(log))
 	for _, ln := range listeners {
-		loop.Serve(ln, eventloop.ServeOptions{Gate: gate, MaxRecord: kvlds.MaxRecord, New: server.Handle})
+		loop.Serve(ln, server.Options(gate))
 	}
+	first, second, giveBack := stopping.Requests(stopSignals()...) // whoever reads that it is ready may send one
+	defer giveBack()
 	o.announce(store, listeners, log)
-	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate})
-	err = runUntilStopped(ctx, loop, actor, dbg, log)
+	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.Scrubbed})
+	err = runUntilStopped(ctx, first, second, loop, actor, dbg, log)
 	for _, ln := range listeners {
 		if rmErr := ln.Remove(); err == nil {
 			err = rmErr
@@ -198,8 +219,8 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	return err
 }
 
-// open opens the store, to be served at addrs, and the tree in it, or makes them. It touches nothing
-// unless all that can be known before is in order.
+// open opens the store, to be served at addrs, and the tree in it, or makes them. It touches
+// nothing unless all that can be known before is in order.
 func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 	canListen := func(disk.Store) error {
 		for _, a := range addrs {
@@ -209,7 +230,7 @@ func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logg
 		}
 		return nil
 	}
-	store, t, err := tree.OpenDir(o.dir, disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, Accept: canListen, Log: log, OnSync: dbg.OnSync()},
+	store, t, err := tree.OpenDir(o.dir, disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, ScrubRate: int64(o.scrubRate), Accept: canListen, Log: log, OnSync: dbg.OnSync()},
 		kivaloo.DefaultBlockSize, func(blockSize int) (tree.Config, error) {
 			return tree.Config{
 				CachePages:   o.cachePages(blockSize),
@@ -228,7 +249,7 @@ func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logg
 		return nil, nil, explainBlockSize(err)
 	}
 	if journal := t.Stats().Journal; journal > 0 {
-		log.Info("the store was not closed in order; its journal has been replayed", "bytes", journal)
+		log.Info("unclean shutdown detected; journal replayed", "bytes", journal)
 	}
 	return store, t, nil
 }
@@ -246,7 +267,7 @@ func (o *serveOptions) checkFor(blockSize int) error {
 		return fmt.Errorf("--max-key, --max-value: %w", err)
 	}
 	if pages := o.cachePages(blockSize); pages < tree.MinCachePages || pages > tree.MaxCachePages {
-		return fmt.Errorf("--cache %v is %d pages of %d bytes, which is not within %d to %d pages",
+		return fmt.Errorf("--cache %v is %d pages of %d bytes: want %d to %d pages",
 			&o.cache, pages, blockSize, tree.MinCachePages, tree.MaxCachePages)
 	}
 	return nil
@@ -254,8 +275,8 @@ func (o *serveOptions) checkFor(blockSize int) error {
 
 func (o *serveOptions) cachePages(blockSize int) int { return int(uint64(o.cache) / uint64(blockSize)) }
 
-// connections returns how many connections may be open at once: what was asked for, but no more than
-// leave enough file descriptors for the block files.
+// connections returns how many connections may be open at once: what was asked for, but no more
+// than leave enough file descriptors for the block files.
 func (o *serveOptions) connections(log *slog.Logger) int {
 	most := max(1, eventloop.Descriptors()-disk.MaxOpenFiles())
 	if o.maxConnections == 0 {
@@ -300,19 +321,37 @@ func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listen
 		where[i] = ln.Addr().Name
 	}
 	if o.noSync {
-		log.Warn("--no-sync: a power cut can lose acknowledged changes")
+		log.Warn("--no-sync: a power cut may lose acknowledged changes")
 	}
 	log.Info("ready", "listening", where, "dir", o.dir, "block size", store.Info().BlockSize,
 		"cache", o.cache.String(), "storage cost", o.storageCost, "try", o.tryCommand(where[0]))
 	_, _ = sd.SdNotify(false, sd.SdNotifyReady)
 }
 
-// tryCommand is the one command to try next.
+// tryCommand is a command to try next, in the directory that serve was started in.
 func (o *serveOptions) tryCommand(socket string) string {
+	program := shellWord(ownName())
 	if o.dir == defaultDir && os.Getenv(addrVariable) == "" {
-		return "kivaloo set greeting hello"
+		return program + " set greeting hello"
 	}
-	return fmt.Sprintf("kivaloo set --addr %s greeting hello", shellWord(socket))
+	return fmt.Sprintf("%s set --addr %s greeting hello", program, shellWord(socket))
+}
+
+// ownName is how a shell finds this program: by its name if the name leads to it, else by the path
+// that it was started by. "go run" leaves it at that path while it runs.
+func ownName() string {
+	found, err := exec.LookPath("kivaloo")
+	if err != nil {
+		return os.Args[0]
+	}
+	there, err := os.Stat(found)
+	if err != nil {
+		return os.Args[0]
+	}
+	if this, err := os.Stat("/proc/self/exe"); err != nil || !os.SameFile(this, there) {
+		return os.Args[0]
+	}
+	return "kivaloo"
 }
 
 // shellWord returns s as a shell takes it for one word.
@@ -328,11 +367,7 @@ const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails; then it has the loop answer what is owed, and the tree finish.
-func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, stopSignals()...)
-	defer signal.Stop(signals)
-
+func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	front, back := actors.NewGroup(), actors.NewGroup()
 	front.Go("loop", func(context.Context) error { return loop.Run() })
 	back.Go("tree", actor.Run)
@@ -340,7 +375,7 @@ func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Acto
 	go func() {
 		defer close(done)
 		select {
-		case s := <-signals:
+		case s := <-first:
 			log.Info("stopping", "signal", s.String())
 		case <-ctx.Done():
 		case <-front.Context().Done():
@@ -350,7 +385,7 @@ func runUntilStopped(ctx context.Context, loop *eventloop.Loop, actor *tree.Acto
 		dbg.Stopping()
 		loop.Stop(stopGrace)
 		select {
-		case s := <-signals:
+		case s := <-second:
 			log.Warn("leaving at once", "signal", s.String())
 			os.Exit(exitError)
 		case <-front.Context().Done():

@@ -10,16 +10,16 @@ import (
 	"kivaloo/disk"
 )
 
-// target is a file that a command makes or replaces. Its directory is opened once: another one that takes its
-// place meanwhile gets nothing.
+// target is a file that a command makes or replaces. Its directory is opened once: another one that
+// takes its place meanwhile gets nothing.
 type target struct {
 	dir  *os.Root
 	name string // in dir
 }
 
-// openTarget returns the target at path. It refuses what to replace would not be what is meant, like a device, a
-// pipe or a link. It can be written to with instead. It also refuses a directory that holds a store, whose files
-// could be replaced or be taken for others.
+// openTarget returns the target at path. It refuses what to replace would not be what is meant,
+// like a device, a pipe or a link. It can be written to with instead. It also refuses a directory
+// that holds a store, whose files could be replaced or be taken for others.
 func openTarget(path, instead string) (*target, error) {
 	where, name := filepath.Split(path)
 	if where == "" {

@@ -4,30 +4,27 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/connect"
 	"kivaloo/cmd/internal/debug"
 	"kivaloo/cmd/internal/number"
+	"kivaloo/cmd/internal/plural"
 )
 
 const (
-	// defaultDebugURL is where top looks if nothing else is said, the usual place for such things in Go.
+	// defaultDebugURL is where top looks by default: the usual place for such things in Go.
 	defaultDebugURL = "127.0.0.1:6060"
 
-	// topPatience is how long a server may take to say how it is.
-	topPatience = 5 * time.Second
-
-	// maxReportBytes is far above what a server says.
+	// maxReportBytes is far above what a server reports.
 	maxReportBytes = 1 << 20
 
 	// minTopEvery is as often as the numbers change.
@@ -36,52 +33,54 @@ const (
 
 // topOptions are the flags of top.
 type topOptions struct {
+	connect.Options
 	every time.Duration
 	count int
+	json  bool
 }
 
 func newTopCommand() *cobra.Command {
 	o := topOptions{every: minTopEvery}
 	cmd := &cobra.Command{
-		Use:   "top [url]",
+		Use:   "top [HOST:PORT | URL]",
 		Short: "Watch what a server does",
-		Long: `Watch what a server that was started with --debug-addr does, second by second: requests,
-where their time goes, commits, and the shape of the store. The argument is what --debug-addr
-was, or its URL; without one it is ` + defaultDebugURL + `.
+		Long: `Watch what a server does, second by second: requests, where their time goes, commits, and
+the shape of the store. The server must have been started with --debug-addr. The argument
+is that address, or a URL (default ` + defaultDebugURL + `).
 
-On a terminal the numbers stay in place, until Ctrl-C; elsewhere they follow each other.`,
+On a terminal the numbers stay in place until Ctrl-C; elsewhere they follow each other.
+With --json each line is an object.`,
 		Example: `  kivaloo top
-  kivaloo top 127.0.0.1:6061 --count 1`,
-		Args: arguments(0, "url"),
+  kivaloo top 127.0.0.1:6061 --count 1
+  kivaloo top https://db.example.org/kivaloo --tls-ca ca.pem`,
+		Args:              commandline.Arguments(0, "HOST:PORT"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt)
 			defer stop()
-			return top(ctx, cmd.OutOrStdout(), reportURL(append(args, defaultDebugURL)[0]), o)
+			source, err := o.Web(append(args, defaultDebugURL)[0])
+			if err != nil {
+				return err
+			}
+			defer source.Close()
+			return o.top(ctx, cmd.OutOrStdout(), source)
 		},
 	}
+	o.AddFlags(cmd)
 	f := cmd.Flags()
-	number.Duration(f, &o.every, "every", "", minTopEvery, maxTopEvery, "how often to look")
-	number.Int(f, &o.count, "count", "n", 0, maxTopCount, "how often to look before ending; 0: until Ctrl-C")
+	number.Duration(f, &o.every, "every", "", minTopEvery, maxTopEvery, "time between two looks")
+	number.Int(f, &o.count, "count", "n", 0, maxTopCount, "how often to look before ending (0: until Ctrl-C)")
+	jsonFlag(cmd, &o.json)
 	return cmd
 }
 
-// reportURL is where the numbers of a server are.
-func reportURL(arg string) string {
-	if !strings.Contains(arg, "://") {
-		arg = "http://" + arg
-	}
-	return strings.TrimSuffix(arg, "/") + "/stats.json"
-}
-
 // top prints what a server says until ctx is done or it has been asked often enough.
-func top(ctx context.Context, out io.Writer, url string, o topOptions) error {
-	client := &http.Client{Timeout: topPatience}
-	defer client.CloseIdleConnections()
-	inPlace := isTerminal(out)
+func (o *topOptions) top(ctx context.Context, out io.Writer, source *connect.Web) error {
+	inPlace := isTerminal(out) && !o.json
 	tick := time.NewTicker(o.every)
 	defer tick.Stop()
 	for n := 1; ; n++ {
-		r, err := fetchReport(ctx, client, url)
+		r, err := fetchReport(ctx, source)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -89,12 +88,17 @@ func top(ctx context.Context, out io.Writer, url string, o topOptions) error {
 			return err
 		}
 		var text bytes.Buffer
-		if inPlace {
+		switch {
+		case inPlace:
 			text.WriteString("\x1b[H\x1b[2J") // to the corner, and all clear
-		} else if n > 1 {
+		case n > 1 && !o.json:
 			text.WriteByte('\n')
 		}
-		showReport(&text, r)
+		if !o.json {
+			showReport(&text, r)
+		} else if err := printObject(&text, r); err != nil {
+			return err
+		}
 		if _, err := out.Write(text.Bytes()); err != nil || n == o.count {
 			return err
 		}
@@ -107,26 +111,14 @@ func top(ctx context.Context, out io.Writer, url string, o topOptions) error {
 }
 
 // fetchReport asks a server how it is.
-func fetchReport(ctx context.Context, client *http.Client, url string) (*debug.Report, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := client.Do(request)
+func fetchReport(ctx context.Context, source *connect.Web) (*debug.Report, error) {
+	body, err := source.Get(ctx, "/stats.json", maxReportBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%w; is that the --debug-addr of a server?", err)
 	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxReportBytes))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = errors.New(answer.Status)
-	}
 	r := &debug.Report{}
-	if err == nil {
-		err = json.Unmarshal(body, r)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", url, err)
+	if json.Unmarshal(body, r) != nil {
+		return nil, fmt.Errorf("%s does not answer as a kivaloo server does; is that its --debug-addr?", source)
 	}
 	return r, nil
 }
@@ -138,7 +130,7 @@ func showReport(w io.Writer, r *debug.Report) {
 		state = "NOT READY: " + r.Problem
 	}
 	fmt.Fprintf(w, "%s, up %v: %s\n", r.Program, time.Duration(r.Uptime)*time.Second, state)
-	fmt.Fprintf(w, "%.0f requests a second, %d connections\n\n", r.PerSecond, r.Connections)
+	fmt.Fprintf(w, "%.0f requests a second, %s\n\n", r.PerSecond, plural.Of(r.Connections, "connection"))
 
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(table, "stage\tper s\tp50\tp99\t\n")
@@ -163,9 +155,9 @@ func showReport(w io.Writer, r *debug.Report) {
 	}
 	if t := r.Tree; t != nil {
 		fmt.Fprintf(w, "cache: %.2f%% answered from memory, %d of %d pages\n", 100*t.HitRatio, t.CachedPages, t.CacheLimit)
-		fmt.Fprintf(w, "tree: %d pages of %d bytes, %d levels above the leaves, %d snapshots\n", t.Pages, t.BlockBytes, t.Height, t.Snapshots)
-		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, memtables %.1f MB, %d flushes\n",
-			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, float64(t.MemtableBytes)/1e6, t.Flushes)
+		fmt.Fprintf(w, "tree: %d pages of %d bytes, %s above the leaves, %s\n", t.Pages, t.BlockBytes, plural.Of(t.Height, "level"), plural.Of(t.Snapshots, "snapshot"))
+		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, memtables %.1f MB, %s\n",
+			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, float64(t.MemtableBytes)/1e6, plural.Of(t.Flushes, "flush", "flushes"))
 	}
 }
 

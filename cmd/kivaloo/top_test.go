@@ -54,7 +54,7 @@ func TestTop(t *testing.T) {
 
 changes in a commit: mean 1.2, p99 3
 cache: 99.87% answered from memory, 900 of 65536 pages
-tree: 1000 pages of 4096 bytes, 2 levels above the leaves, 1 snapshots
+tree: 1000 pages of 4096 bytes, 2 levels above the leaves, 1 snapshot
 disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, memtables 7.7 MB, 4 flushes
 `
 	for _, arg := range []string{addr, "http://" + addr, "http://" + addr + "/"} {
@@ -82,5 +82,5 @@ func TestTopFails(t *testing.T) {
 	kivalooRun("", "top", other.URL).want(t, 1, "", "404")
 	kivalooRun("", "top", gone.URL).want(t, 1, "", "is that the --debug-addr of a server?")
 	kivalooRun("", "top", "--every", "1ms").want(t, 1, "", "from 1s to")
-	kivalooRun("", "top", "a", "b").want(t, 1, "", "too many")
+	kivalooRun("", "top", "a", "b").want(t, 1, "", `unexpected argument "b"`)
 }

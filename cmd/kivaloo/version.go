@@ -2,45 +2,28 @@ package main
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/version"
 )
 
 func newVersionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print which version this is",
-		Args:  arguments(0),
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:               "version",
+		Short:             "Print the version",
+		Args:              commandline.Arguments(0),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), version())
+			if asJSON {
+				return printObject(cmd.OutOrStdout(), version.Of())
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "kivaloo", version.Of())
 			return err
 		},
 	}
-}
-
-// version says what this program was built from and with.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		info = &debug.BuildInfo{GoVersion: runtime.Version()}
-	}
-	return describe(info) + " " + runtime.GOOS + "/" + runtime.GOARCH
-}
-
-func describe(info *debug.BuildInfo) string {
-	name, revision, modified := info.Main.Version, "unknown", ""
-	if name == "" {
-		name = "(devel)"
-	}
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = " with local changes"
-		}
-	}
-	return fmt.Sprintf("kivaloo %s, revision %s%s, %s", name, revision, modified, info.GoVersion)
+	jsonFlag(cmd, &asJSON)
+	return cmd
 }

@@ -15,7 +15,9 @@ import (
 	"kivaloo/actors"
 	"kivaloo/disk"
 	"kivaloo/disk/remote"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,8 +33,7 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // peer is the other end of a connection, which a test plays.
 type peer struct {
 	t *testing.T
-	net.Conn
-	in []byte
+	*wiretest.Conn
 }
 
 // listen returns an address, and the connections to it.
@@ -40,9 +41,7 @@ func listen(t *testing.T) (wire.Addr, <-chan *peer) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() { ln.Close() })
 	peers := make(chan *peer, 1)
 	go func() {
@@ -51,37 +50,16 @@ func listen(t *testing.T) (wire.Addr, <-chan *peer) {
 			if err != nil {
 				return
 			}
-			nc.SetDeadline(time.Now().Add(timeout))
-			peers <- &peer{t: t, Conn: nc}
+			peers <- &peer{t, wiretest.NewConn(nc)}
 		}
 	}()
 	return wire.Addr{Name: path, Network: "unix", Address: path}, peers
 }
 
-// next returns the next request, or an error at the end of the stream.
-func (p *peer) next() (wire.Packet, error) {
-	for {
-		packet, n, _, err := wire.Cut(p.in, 1<<30)
-		if err != nil {
-			return packet, err
-		}
-		if n > 0 {
-			p.in = p.in[n:]
-			return packet, nil
-		}
-		chunk := make([]byte, 1<<16)
-		got, err := p.Read(chunk)
-		p.in = append(p.in, chunk[:got]...)
-		if err != nil {
-			return packet, err
-		}
-	}
-}
-
 // request returns the next request, taken apart.
 func (p *peer) request() (id uint64, r wire.LBSRequest) {
 	p.t.Helper()
-	packet, err := p.next()
+	packet, err := p.Next()
 	if err != nil {
 		p.t.Errorf("waiting for a request: %v", err)
 		return 0, r
@@ -92,7 +70,7 @@ func (p *peer) request() (id uint64, r wire.LBSRequest) {
 	return packet.ID, r
 }
 
-func (p *peer) answer(id uint64, record []byte) { p.Write(wire.AppendPacket(nil, id, record)) }
+func (p *peer) answer(id uint64, record []byte) { p.Put(wire.AppendPacket(nil, id, record)) }
 
 // dial connects to a peer that has next blocks.
 func dial(t *testing.T, next uint64) (*remote.Store, *peer) {
@@ -108,9 +86,7 @@ func dial(t *testing.T, next uint64) (*remote.Store, *peer) {
 		ready <- p
 	}()
 	s, err := remote.Dial(context.Background(), []wire.Addr{addr}, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	p := <-ready
 	t.Cleanup(func() { p.Close() })
 	return s, p

@@ -14,16 +14,15 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/remote"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
-// What the original's client sends for the same requests, byte for byte but for the first ID, and the
-// original's answers to it.
+// What the original's client sends for the same requests, byte for byte but for the first ID, and
+// the original's answers to it.
 func TestOriginalExchange(t *testing.T) {
 	script, err := os.ReadFile("testdata/lbs-exchange-kvlds.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	conversations := strings.Split(string(script), "# connection closed")
 	play := func(conversation string, client func(s *remote.Store)) {
 		addr, peers := listen(t)
@@ -59,9 +58,7 @@ func TestOriginalExchange(t *testing.T) {
 			}
 		}()
 		s, err := remote.Dial(context.Background(), []wire.Addr{addr}, quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		client(s)
 		<-ended
 		closeStore(t, s)
@@ -112,13 +109,9 @@ func appendedPages(t *testing.T, conversation string) (pages [][]byte) {
 			continue
 		}
 		packet, err := hex.DecodeString(strings.TrimSpace(line[2:]))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		r, err := wire.ParseLBSRequest(packet[wire.HeaderSize : len(packet)-wire.TrailerSize])
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if r.Type == wire.TypeLBSAppend {
 			pages = append(pages, r.Data)
 		}
@@ -324,7 +317,7 @@ func TestSubmitBlocks(t *testing.T) {
 				ids = append(ids, id)
 			}
 			p.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-			if packet, err := p.next(); err == nil {
+			if packet, err := p.Next(); err == nil {
 				t.Errorf("request %d was sent", packet.ID)
 			}
 			p.SetReadDeadline(time.Now().Add(timeout))
@@ -379,7 +372,7 @@ func TestCloseWaits(t *testing.T) {
 		t.Error("closing was taken for a loss")
 	default:
 	}
-	if _, err := p.next(); err != io.EOF {
+	if _, err := p.Next(); err != io.EOF {
 		t.Errorf("the peer sees %v", err)
 	}
 }

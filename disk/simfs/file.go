@@ -1,6 +1,7 @@
 package simfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"slices"
@@ -18,12 +19,32 @@ type inode struct {
 	durable []byte // what is on disk
 	resized bool   // since the last Sync
 	dirty   []span // written since then
+	lost    bool   // a Sync has failed
+	shared  bool   // another inode has the same data and durable: call own before changing them
+}
+
+// settled reports whether what the process sees is what is on disk.
+func (n *inode) settled() bool { return !n.resized && len(n.dirty) == 0 && !n.lost }
+
+// share returns a copy, which has the same data and durable until either inode calls own.
+func (n *inode) share() *inode {
+	n.shared = true
+	c := *n
+	c.dirty = slices.Clone(n.dirty)
+	return &c
+}
+
+// own makes data and durable those of n alone.
+func (n *inode) own() {
+	if n.shared {
+		n.data, n.durable, n.shared = slices.Clone(n.data), slices.Clone(n.durable), false
+	}
 }
 
 // span is the bytes from one offset up to another.
 type span struct{ from, to int }
 
-// touch marks a stretch as written.
+// touch marks a stretch as dirty.
 func (n *inode) touch(from, to int) {
 	if last := len(n.dirty) - 1; last >= 0 && n.dirty[last].to == from {
 		n.dirty[last].to = to
@@ -32,11 +53,12 @@ func (n *inode) touch(from, to int) {
 	n.dirty = append(n.dirty, span{from, to})
 }
 
-// clean makes everything count as written, whether it is on disk or not.
+// clean marks everything as clean, whether it is on disk or not.
 func (n *inode) clean() { n.dirty, n.resized = nil, false }
 
 // resize sets the length of what the process sees.
 func (n *inode) resize(size int) {
+	n.own()
 	n.resized = true
 	n.touch(min(size, len(n.data)), max(size, len(n.data)))
 	n.data = resized(n.data, size)
@@ -53,8 +75,11 @@ func resized(b []byte, size int) []byte {
 	return b
 }
 
-// sync writes what is dirty. What a Sync that failed should have written stays lost.
+// sync writes dirty bytes to disk. Those of a Sync that failed are not dirty: they stay lost.
 func (n *inode) sync() {
+	if len(n.dirty) > 0 || n.resized {
+		n.own()
+	}
 	size := len(n.durable)
 	if n.resized {
 		size = len(n.data)
@@ -71,12 +96,13 @@ func (n *inode) sync() {
 	n.clean()
 }
 
-// dropCache replaces what is not dirty in a stretch by what is on disk. The length stays.
+// dropCache replaces the clean bytes of a stretch by those on disk. The length stays.
 func (n *inode) dropCache(from, to int) {
 	to = min(to, len(n.data))
-	if from >= to {
+	if from >= to || n.settled() {
 		return
 	}
+	n.own()
 	old := slices.Clone(n.data)
 	clear(n.data[from:to])
 	if from < len(n.durable) {
@@ -89,8 +115,7 @@ func (n *inode) dropCache(from, to int) {
 	}
 }
 
-// file is an open file. Using it after it was closed is an error, which the real thing
-// would not notice.
+// file is an open file. Using it after Close is an error, which a real system might not notice.
 type file struct {
 	fs       *FS
 	node     *inode
@@ -119,8 +144,15 @@ func (f *file) start(c Call, writes bool) error {
 	return nil
 }
 
+// ReadAt reads at an offset. If the hook fails with io.EOF, it returns the first half, as if the
+// file ended there.
 func (f *file) ReadAt(p []byte, offset int64) (int, error) {
-	if err := f.start(Call{Op: Read, Offset: offset, Len: int64(len(p))}, false); err != nil {
+	if err := f.start(Call{Op: Read, Offset: offset, Len: int64(len(p))}, false); errors.Is(err, io.EOF) {
+		f.fs.mu.Lock()
+		p = p[:len(p)/2]
+		defer f.fs.mu.Unlock()
+		return copy(p, f.node.data[min(offset, int64(len(f.node.data))):]), io.EOF
+	} else if err != nil {
 		return 0, err
 	}
 	defer f.fs.mu.Unlock()
@@ -163,6 +195,8 @@ func (f *file) write(p []byte, offset int64) int {
 	if len(p) == 0 {
 		return 0
 	}
+	f.fs.changes++
+	n.own()
 	at, end, old := int(offset), int(offset)+len(p), len(n.data)
 	if end > old {
 		n.resize(end)
@@ -179,6 +213,7 @@ func (f *file) Truncate(size int64) error {
 	}
 	defer f.fs.mu.Unlock()
 	f.node.resize(int(size))
+	f.fs.changes++
 	return nil
 }
 
@@ -186,15 +221,25 @@ func (f *file) Sync() error {
 	if err := f.start(Call{Op: Sync}, false); err != nil {
 		f.fs.mu.Lock()
 		defer f.fs.mu.Unlock()
+		f.node.lost = f.node.lost || !f.node.settled()
 		f.node.clean()
+		f.fs.changes++
 		return err
 	}
 	defer f.fs.mu.Unlock()
+	f.fs.changes++
+	if lie := f.fs.lie; lie != nil && len(f.node.dirty) > 0 {
+		if lie.after--; lie.after < 0 {
+			f.fs.lie = nil
+			f.node.syncLying(lie)
+			return nil
+		}
+	}
 	f.node.sync()
 	return nil
 }
 
-// Forget drops the stretch from the cache, which the real thing may do or leave.
+// Forget drops a stretch from the cache. A real system need not do it.
 func (f *file) Forget(offset, size int64) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()

@@ -1,8 +1,10 @@
 package simfs
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"maps"
 	"os"
@@ -43,7 +45,8 @@ type Call struct {
 }
 
 // Hook sees a call before it is carried out. If it returns an error the call fails
-// with it, without effect, or for a Write with the effect of Call.Done bytes.
+// with it, without effect, or for a Write with the effect of Call.Done bytes. A Read that fails
+// with io.EOF returns the first half.
 type Hook func(Call) error
 
 // FS is a file system with one directory. It may be used by many goroutines.
@@ -58,22 +61,31 @@ type FS struct {
 	hook     Hook
 	faults   []fault
 	capacity int64 // bytes, negative: no limit
-	shared   int   // holders of the lock; -1: one who shares it with nobody
+	shared   int   // holders of the lock; -1: one exclusive holder
 	handles  int   // open files
+	changes  int   // calls that have changed what is there, or what a crash can leave
+	lie      *lie  // of one of the next Syncs; nil: none
 }
 
-// change is a change of the directory that a crash can undo: one name is taken away, one
-// is given, or both (a rename) at once.
+// Changes counts the calls up to now that have changed what is there, or what a crash can leave.
+func (s *FS) Changes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
+// change is a change of the directory that a crash can undo: it removes a name, adds one, or does
+// both at once (a rename).
 type change struct {
 	remove string
 	add    string
 	node   *inode
 }
 
-// fault is an error that is waiting for its call.
+// fault makes one later call fail.
 type fault struct {
 	op   Op
-	left int // calls until then, 1: the next
+	left int // calls of this kind until then; 1: the next one
 	err  error
 }
 
@@ -89,15 +101,15 @@ func New(dir string) *FS {
 
 var _ disk.FS = (*FS)(nil)
 
-// SetHook installs a hook, nil for none. No lock is held while it is called, so it may call
-// Crash, Kill and whatever else there is.
+// SetHook installs a hook, nil for none. It is called without a lock, so it may call any method,
+// such as Crash or Kill.
 func (s *FS) SetHook(h Hook) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hook = h
 }
 
-// Fail lets the nth call of a kind from now on fail, 1 being the next, once.
+// Fail makes the nth call of this kind from now on fail, once. The next call is number 1.
 func (s *FS) Fail(op Op, nth int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,6 +122,13 @@ func (s *FS) SetCapacity(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.capacity = bytes
+}
+
+// SetRoom lets all files together grow by at most this many bytes.
+func (s *FS) SetRoom(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.capacity = s.used() + bytes
 }
 
 // Names returns what is in the directory, sorted.
@@ -143,11 +162,12 @@ func (s *FS) Rot(name string, offset int64, bits byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.names[name]
+	n.own()
 	n.data[offset] ^= bits
 	n.durable[offset] ^= bits
 }
 
-// Handles returns how many files are open, and how often the directory is.
+// Handles returns the number of open files, plus one for each time the directory is open.
 func (s *FS) Handles() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -210,7 +230,8 @@ func (s *FS) OpenDir(path string) (disk.Dir, error) {
 	return &opened{FS: s}, nil
 }
 
-// ReadDir is that of disk.Dir, like the methods after it: the directory needs no handle, but to lock it.
+// ReadDir implements disk.Dir, as the methods after it do. Only Lock and Close need an opened
+// directory.
 func (s *FS) ReadDir() ([]string, error) {
 	if err := s.start(ReadDir, ""); err != nil {
 		return nil, err
@@ -243,6 +264,9 @@ func (s *FS) Open(name string, write bool) (disk.File, error) {
 	s.handles++
 	return &file{fs: s, node: n, name: name, writable: write}, nil
 }
+
+// OpenDirect is Open: no test reads a file directly while its disk and its page cache differ.
+func (s *FS) OpenDirect(name string) (disk.File, error) { return s.Open(name, false) }
 
 func (s *FS) Create(name string) (disk.File, error) {
 	if err := s.start(Create, name); err != nil {
@@ -286,6 +310,7 @@ func (s *FS) Remove(name string) error {
 // change makes a change and remembers it for SyncDir. It needs mu.
 func (s *FS) change(c change) {
 	c.apply(s.names)
+	s.changes++
 	s.unsynced = append(s.unsynced, c)
 }
 
@@ -303,6 +328,7 @@ func (s *FS) Sync() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !shortage(err) {
+			s.changes++
 			s.lost = append(s.lost, s.unsynced...)
 			s.unsynced = nil
 		}
@@ -313,10 +339,12 @@ func (s *FS) Sync() error {
 		c.apply(s.durable)
 	}
 	s.unsynced = nil
+	s.changes++
 	return nil
 }
 
-// shortage reports whether err is one of those after which a later Sync of a directory makes up for it.
+// shortage reports whether a Sync of a directory that failed with err has lost nothing, so that a
+// later one covers the same names.
 func shortage(err error) bool {
 	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
 		if errors.Is(err, e) {
@@ -334,6 +362,9 @@ type opened struct {
 }
 
 var _ disk.Dir = (*opened)(nil)
+
+// Room is not known: a simulated disk is full when a test says so.
+func (d *opened) Room() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d *opened) Lock(exclusive bool) error {
 	if err := d.start(Lock, ""); err != nil {
@@ -368,9 +399,38 @@ func (s *FS) room() int64 {
 	if s.capacity < 0 {
 		return 1 << 62
 	}
-	used := int64(0)
-	for _, n := range s.names {
-		used += int64(len(n.data))
-	}
-	return max(s.capacity-used, 0)
+	return max(s.capacity-s.used(), 0)
 }
+
+// used returns the total length of all files. It needs mu.
+func (s *FS) used() (bytes int64) {
+	for _, n := range s.names {
+		bytes += int64(len(n.data))
+	}
+	return bytes
+}
+
+// Sum is the same for two file systems with the same names and content, on disk and as the process
+// sees them.
+func (s *FS) Sum() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var h maphash.Hash
+	h.SetSeed(sumSeed)
+	add := func(name string, b []byte) {
+		h.WriteString(name)
+		binary.Write(&h, binary.BigEndian, int64(len(b)))
+		h.Write(b)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.names)) {
+		add(name, s.names[name].data)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.durable)) {
+		if n := s.durable[name]; n != s.names[name] || !n.settled() {
+			add(name, n.durable)
+		}
+	}
+	return h.Sum64()
+}
+
+var sumSeed = maphash.MakeSeed()

@@ -17,25 +17,19 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const dir = "/d"
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func create(t *testing.T, s *simfs.FS, name, content string) disk.File {
 	t.Helper()
 	f, err := s.Create(name)
-	must(t, err)
+	must.Do(t, err)
 	_, err = f.WriteAt([][]byte{[]byte(content)}, 0)
-	must(t, err)
+	must.Do(t, err)
 	return f
 }
 
@@ -43,7 +37,7 @@ func create(t *testing.T, s *simfs.FS, name, content string) disk.File {
 func outcomes(s *simfs.FS, describe func(*simfs.FS) string) map[string]int {
 	seen := make(map[string]int)
 	for seed := range uint64(300) {
-		seen[describe(s.Crash(rand.New(rand.NewPCG(seed, 0))))]++
+		seen[describe(s.Left(simfs.Mood(rand.New(rand.NewPCG(seed, 0)))))]++
 	}
 	return seen
 }
@@ -53,8 +47,8 @@ func names(s *simfs.FS) string { return strings.Join(s.Names(), " ") }
 func TestSyncedSurvives(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "hello")
-	must(t, f.Sync())
-	must(t, s.Sync())
+	must.Do(t, f.Sync())
+	must.Do(t, s.Sync())
 	for what := range outcomes(s, func(s *simfs.FS) string { return string(s.Content("a")) }) {
 		if what != "hello" {
 			t.Errorf("left with %q", what)
@@ -65,12 +59,12 @@ func TestSyncedSurvives(t *testing.T) {
 // Everything that may happen to a name that was not synced does, and a rename is whole.
 func TestNamesAfterCrash(t *testing.T) {
 	s := simfs.New(dir)
-	must(t, create(t, s, "old", "1").Sync())
-	must(t, create(t, s, "gone", "2").Sync())
-	must(t, s.Sync())
+	must.Do(t, create(t, s, "old", "1").Sync())
+	must.Do(t, create(t, s, "gone", "2").Sync())
+	must.Do(t, s.Sync())
 	create(t, s, "new", "3")
-	must(t, s.Remove("gone"))
-	must(t, s.Rename("old", "renamed"))
+	must.Do(t, s.Remove("gone"))
+	must.Do(t, s.Rename("old", "renamed"))
 	seen := outcomes(s, names)
 	want := []string{
 		"gone new old", "gone new renamed", "gone old", "gone renamed",
@@ -84,34 +78,95 @@ func TestNamesAfterCrash(t *testing.T) {
 	}
 }
 
-// An unsynced write of three sectors over one leaves every mixture of them.
+// An unsynced write of three sectors over one leaves every mixture of them: each is there or not,
+// and where nothing was before there may be rubbish.
 func TestTornWrite(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", strings.Repeat("o", 512))
-	must(t, f.Sync())
-	must(t, s.Sync())
+	must.Do(t, f.Sync())
+	must.Do(t, s.Sync())
 	_, err := f.WriteAt([][]byte{bytes.Repeat([]byte("n"), 1000), bytes.Repeat([]byte("n"), 536)}, 0)
-	must(t, err)
+	must.Do(t, err)
 	lengths := make(map[int]bool)
 	seen := outcomes(s, func(s *simfs.FS) string {
 		left := s.Content("a")
 		lengths[len(left)] = true
 		what := ""
 		for sector := range slices.Chunk(left, 512) {
-			if len(bytes.Trim(sector, string(sector[:1]))) > 0 {
-				t.Fatalf("a sector is torn: %q", sector)
+			letter := string(sector[:1])
+			if len(bytes.Trim(sector, letter)) > 0 || len(sector) < 512 && !strings.Contains("on\x00", letter) {
+				if what == "" || bytes.Contains(sector, []byte("nnnnnnnn")) {
+					t.Fatalf("a sector is torn: %q", sector)
+				}
+				letter = "r"
 			}
-			what += string(sector[:1])
+			what += letter
 		}
 		return strings.ReplaceAll(what, "\x00", "0")
 	})
-	for _, want := range []string{"o", "n", "nnn", "onn", "nn0", "o0n", "o00", "n0n", "on", "n0"} {
+	for _, want := range []string{"o", "n", "nnn", "onn", "nn0", "o0n", "o00", "n0n", "on", "n0", "nrn", "orr"} {
 		if seen[want] == 0 {
 			t.Errorf("never left with %s of %v", want, seen)
 		}
 	}
 	if !lengths[512] || !lengths[1536] || len(lengths) < 10 {
 		t.Errorf("lengths %v", lengths)
+	}
+}
+
+// Every outcome is found, and each once, as far as lengths are no more than those around the ends
+// of sectors.
+func TestOutcomes(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", strings.Repeat("o", 512))
+	must.Do(t, f.Sync())
+	must.Do(t, s.Sync())
+	_, err := f.WriteAt([][]byte{bytes.Repeat([]byte("n"), 1536)}, 0)
+	must.Do(t, err)
+	create(t, s, "b", "")
+	all := s.Outcomes(1000)
+	// Lengths 512, 1024, 1535 and 1536: the first sector is old or new, those behind it new, zeros
+	// or rubbish.
+	if want := 2 * (2 + 2*3 + 2*3*3 + 2*3*3); len(all) != want {
+		t.Errorf("%d outcomes, want %d", len(all), want)
+	}
+	seen := make(map[string]bool)
+	for _, answers := range all {
+		left := s.Left(simfs.Answers(answers))
+		seen[names(left)+string(left.Content("a"))] = true
+	}
+	if len(seen) != len(all) {
+		t.Errorf("%d of %d outcomes differ", len(seen), len(all))
+	}
+	if s.Outcomes(len(all)-1) != nil || len(s.Outcomes(len(all))) != len(all) {
+		t.Error("the limit is not kept to")
+	}
+}
+
+// What a crash or a kill has left, and what it was left of, do not change each other.
+func TestLeftIsACopy(t *testing.T) {
+	s := simfs.New(dir)
+	f := create(t, s, "a", "synced")
+	must.Do(t, f.Sync())
+	must.Do(t, s.Sync())
+	write := func(s *simfs.FS, text string) {
+		f, err := s.Open("a", true)
+		must.Do(t, err)
+		_, err = f.WriteAt([][]byte{[]byte(text)}, 0)
+		must.Do(t, err)
+		must.Do(t, f.Sync())
+	}
+	crashed, again, killed := s.Left(simfs.Answers(nil)), s.Left(simfs.Answers(nil)), s.Kill()
+	write(s, "one")
+	write(crashed, "two")
+	write(killed, "three")
+	for _, test := range []struct {
+		fsys *simfs.FS
+		want string
+	}{{s, "oneced"}, {crashed, "twoced"}, {again, "synced"}, {killed, "threed"}} {
+		if got := string(test.fsys.Left(simfs.Answers(nil)).Content("a")); got != test.want || string(test.fsys.Content("a")) != test.want {
+			t.Errorf("%q on disk, want %q", got, test.want)
+		}
 	}
 }
 
@@ -140,9 +195,9 @@ func TestFailedSyncLoses(t *testing.T) {
 	s := simfs.New(dir)
 	s.Put("a", nil)
 	f, err := s.Open("a", true)
-	must(t, err)
+	must.Do(t, err)
 	_, err = f.WriteAt([][]byte{[]byte("lost")}, 0)
-	must(t, err)
+	must.Do(t, err)
 	create(t, s, "b", "")
 	s.Fail(simfs.Sync, 1, syscall.EIO)
 	s.Fail(simfs.SyncDir, 1, syscall.EIO)
@@ -153,10 +208,10 @@ func TestFailedSyncLoses(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = f.WriteAt([][]byte{[]byte("kept")}, 4)
-	must(t, err)
+	must.Do(t, err)
 	create(t, s, "c", "")
-	must(t, f.Sync())
-	must(t, s.Sync())
+	must.Do(t, f.Sync())
+	must.Do(t, s.Sync())
 	seen := outcomes(s, func(s *simfs.FS) string { return fmt.Sprintf("%q %s", s.Content("a"), names(s)) })
 	if seen[`"\x00\x00\x00\x00kept" a c`] == 0 || seen[`"lostkept" a b c`] == 0 {
 		t.Errorf("left with %v", seen)
@@ -168,14 +223,15 @@ func TestFailedSyncLoses(t *testing.T) {
 	}
 }
 
-// What a failed sync has lost is there until the cache is dropped, or for good if it is written again.
+// What a failed sync has lost is there until the cache is dropped, or for good if it is written
+// again.
 func TestDropCache(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "old")
-	must(t, f.Sync())
+	must.Do(t, f.Sync())
 	for _, again := range []bool{false, true} {
 		_, err := f.WriteAt([][]byte{[]byte("new, longer")}, 0)
-		must(t, err)
+		must.Do(t, err)
 		s.Fail(simfs.Sync, 1, syscall.EIO)
 		if err := f.Sync(); !errors.Is(err, syscall.EIO) {
 			t.Fatal(err)
@@ -185,16 +241,16 @@ func TestDropCache(t *testing.T) {
 		}
 		want := "old\x00 longer" // one byte more was written behind what was
 		_, err = f.WriteAt([][]byte{[]byte(" longer")}, 4)
-		must(t, err)
+		must.Do(t, err)
 		if again {
 			want = "new, longer"
 			_, err = f.WriteAt([][]byte{[]byte("new,")}, 0)
-			must(t, err)
+			must.Do(t, err)
 		}
 		after := s.Kill()
 		g, err := after.Open("a", true)
-		must(t, err)
-		must(t, g.Sync())
+		must.Do(t, err)
+		must.Do(t, g.Sync())
 		after.DropCache()
 		if got := string(after.Content("a")); got != want {
 			t.Errorf("written again %v: %q, want %q", again, got, want)
@@ -221,8 +277,8 @@ func TestKill(t *testing.T) {
 	}
 	// The two have nothing in common any more.
 	f, err := after.Open("a", true)
-	must(t, err)
-	must(t, f.Truncate(0))
+	must.Do(t, err)
+	must.Do(t, f.Truncate(0))
 	if got := s.Content("a"); string(got) != "written" {
 		t.Errorf("the original now has %q", got)
 	}
@@ -239,9 +295,9 @@ func TestCapacity(t *testing.T) {
 	if got := s.Content("a"); string(got) != "1234abcd" {
 		t.Errorf("content %q", got)
 	}
-	must(t, f.Truncate(2))
+	must.Do(t, f.Truncate(2))
 	_, err = f.WriteAt([][]byte{[]byte("xxxxxx")}, 2)
-	must(t, err)
+	must.Do(t, err)
 }
 
 func TestHook(t *testing.T) {
@@ -255,7 +311,7 @@ func TestHook(t *testing.T) {
 		return nil
 	})
 	f, err := s.Create("a")
-	must(t, err)
+	must.Do(t, err)
 	if n, err := f.WriteAt([][]byte{[]byte("123"), []byte("456")}, 2); n != 3 || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("wrote %d, %v", n, err)
 	}
@@ -284,9 +340,9 @@ func TestFailCounts(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "x")
-	must(t, f.Close())
+	must.Do(t, f.Close())
 	reader, err := s.Open("a", false)
-	must(t, err)
+	must.Do(t, err)
 	for what, test := range map[string]struct{ got, want error }{
 		"close twice":          {f.Close(), fs.ErrClosed},
 		"sync after close":     {f.Sync(), fs.ErrClosed},
@@ -312,14 +368,14 @@ func second[T any](_ T, err error) error { return err }
 func tryLock(t *testing.T, s *simfs.FS, exclusive bool) (disk.Dir, error) {
 	t.Helper()
 	d, err := s.OpenDir(dir)
-	must(t, err)
+	must.Do(t, err)
 	return d, d.Lock(exclusive)
 }
 
 func lock(t *testing.T, s *simfs.FS, exclusive bool) disk.Dir {
 	t.Helper()
 	d, err := tryLock(t, s, exclusive)
-	must(t, err)
+	must.Do(t, err)
 	return d
 }
 

@@ -10,13 +10,18 @@ import (
 
 // What follows is called on the tree's goroutine.
 
-// begin starts the answer to r and returns the output, and where in its buffer
-// the packet starts.
-func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
+// output returns the output of the step that is under way.
+func (s *session) output() *eventloop.Output {
 	if s.out == nil {
 		s.out = s.conn.NewOutput()
 	}
-	o := s.out
+	return s.out
+}
+
+// begin starts the answer to r and returns the output, and where in its buffer
+// the packet starts.
+func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
+	o := s.output()
 	start := len(o.Buf)
 	o.Buf = wire.Begin(o.Buf, r.ID)
 	return o, start
@@ -25,32 +30,42 @@ func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
 // end completes the answer that was begun at start.
 func (s *session) end(r *tree.Request, o *eventloop.Output, start int) {
 	o.Buf = wire.End(o.Buf, start)
-	o.Answered++
-	o.Reserved += reservation(r)
+	if !parks(r) { // waiting is what it is for
+		o.Time(uint8(r.Op), r.Began)
+	}
+	s.settle(r)
 	if len(o.Buf) >= sendBytes {
 		s.Flush()
 	}
 }
 
-// Value answers a GET.
+// Value answers a GET or GET_AT, whose answers are alike.
 func (s *session) Value(r *tree.Request, value []byte, found bool) {
 	o, start := s.begin(r)
+	putValue(o, value, found)
+	s.end(r, o, start)
+}
+
+// putValue puts the record of the answer to a GET into o.
+func putValue(o *eventloop.Output, value []byte, found bool) {
 	if found {
 		o.Buf = wire.AppendKVValue(o.Buf, value)
 	} else {
 		o.Buf = wire.AppendKVStatus(o.Buf, 1)
 	}
-	s.end(r, o, start)
 }
 
-// Done answers a request that may have changed something.
+// Done answers a request that may have changed something, or what concerns a snapshot.
 func (s *session) Done(r *tree.Request, done bool) {
-	var status uint32
-	if !done {
-		status = 1
-	}
 	o, start := s.begin(r)
-	o.Buf = wire.AppendKVStatus(o.Buf, status)
+	switch {
+	case isExtension(r):
+		o.Buf = appendOutcome(o.Buf, r, done)
+	case done:
+		o.Buf = wire.AppendKVStatus(o.Buf, 0)
+	default:
+		o.Buf = wire.AppendKVStatus(o.Buf, 1)
+	}
 	s.end(r, o, start)
 }
 
@@ -65,14 +80,41 @@ func (s *session) Pairs(r *tree.Request, n int, next, pairs []byte) {
 	s.end(r, o, start)
 }
 
-// Failed answers a BACKUP. After any other request it closes the connection, because the protocol of the original
-// has no answer for a failure.
+// Scanned answers a SCAN or DELETE_RANGE.
+func (s *session) Scanned(r *tree.Request, n int, more bool, next, pairs []byte) {
+	if !more {
+		next = nil
+	}
+	o, start := s.begin(r)
+	if r.Op == tree.DeleteRange {
+		o.Buf = wire.AppendDeleted(o.Buf, wire.Deleted{N: uint64(n), Next: next})
+	} else {
+		o.Buf = wire.AppendScanned(o.Buf, &wire.Scanned{N: uint64(n), Next: next, Pairs: pairs})
+	}
+	s.end(r, o, start)
+}
+
+// Changed answers a WATCH.
+func (s *session) Changed(r *tree.Request, position uint64, n int, changes []byte) {
+	o, start := s.begin(r)
+	o.Buf = wire.AppendWatched(o.Buf, &wire.Watched{Position: position, Changes: wire.List{N: uint32(n), Data: changes}})
+	s.end(r, o, start)
+}
+
+// Failed refuses an extension request. After any other request it closes the connection, because
+// the protocol of the original has no answer for a failure.
 func (s *session) Failed(r *tree.Request, err error) {
-	if r.Op == tree.Backup {
+	switch {
+	case r.Op == tree.Backup:
 		s.refuseBackup(r, err)
 		return
+	case isExtension(r):
+		o, start := s.begin(r)
+		o.Buf = appendRefusal(o.Buf, err)
+		s.end(r, o, start)
+		return
 	}
-	s.skip(r)
+	s.settle(r)
 	if !s.abandoned.Swap(true) {
 		s.conn.Close()
 	}
@@ -92,15 +134,17 @@ func (s *session) refuseBackup(r *tree.Request, err error) {
 }
 
 // Dropped counts a request as dealt with.
-func (s *session) Dropped(r *tree.Request) { s.skip(r) }
+func (s *session) Dropped(r *tree.Request) { s.settle(r) }
 
-// skip counts a request that gets no answer.
-func (s *session) skip(r *tree.Request) {
-	if s.out == nil {
-		s.out = s.conn.NewOutput()
+// settle takes back that an answer to r is owed or parked.
+func (s *session) settle(r *tree.Request) {
+	if parks(r) {
+		s.unpark(r)
+		return
 	}
-	s.out.Answered++
-	s.out.Reserved += reservation(r)
+	o := s.output()
+	o.Answered++
+	o.Reserved += reservation(r)
 }
 
 // Flush sends what has been answered.
@@ -111,9 +155,11 @@ func (s *session) Flush() {
 	}
 }
 
-// Release takes b back.
+// Release takes b back. The Flush of the last answer is yet to come.
 func (s *session) Release(b *tree.Batch) {
-	putBatch(b.Owner.(*batch))
+	own := b.Owner.(*batch)
+	s.output().Released += own.memory()
+	putBatch(own)
 }
 
 // Abandoned reports whether what has not started is to be dropped.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func backup(snapshot uint64, max uint32, start []byte) wire.KVRequest {
@@ -14,13 +15,13 @@ func backup(snapshot uint64, max uint32, start []byte) wire.KVRequest {
 }
 
 // backedUp sends one request for a backup and returns the answer.
-func (c *client) backedUp(r wire.KVRequest) wire.KVBackup {
-	c.t.Helper()
-	c.write(packets(5, r))
-	id, record := c.answer()
+func backedUp(c *wiretest.Peer, r wire.KVRequest) wire.KVBackup {
+	c.T.Helper()
+	c.Send(packets(5, r))
+	id, record := c.Receive()
 	a, err := wire.ParseKVBackup(record, max(r.Max, 1<<20))
 	if id != 5 || err != nil {
-		c.t.Fatalf("answer %d: %x, %v", id, record, err)
+		c.T.Fatalf("answer %d: %x, %v", id, record, err)
 	}
 	a.Next, a.Pairs = bytes.Clone(a.Next), bytes.Clone(a.Pairs)
 	return a
@@ -34,8 +35,8 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	var want []byte
 	key := func(i int) string { return fmt.Sprintf("key-%05d", i) }
 	for i := range keys {
-		writer.write(packets(1, set(key(i), "before")))
-		writer.expect(1, done)
+		writer.Send(packets(1, set(key(i), "before")))
+		writer.ExpectAnswer(1, done)
 		want = fmt.Appendf(want, "\x09%s\x06before", key(i))
 	}
 	var got []byte
@@ -43,15 +44,15 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	var snapshot uint64
 	requests := 0
 	for first := true; first || len(next) > 0; first = false {
-		a := s.dial().backedUp(backup(snapshot, 1000, next))
+		a := backedUp(s.dial(), backup(snapshot, 1000, next))
 		if a.Status != wire.BackupOK || !first && a.Snapshot != snapshot || !first && bytes.Compare(a.Next, next) <= 0 && len(a.Next) > 0 {
 			t.Fatalf("from %q in snapshot %d: %+v", next, snapshot, a)
 		}
 		snapshot, next, got = a.Snapshot, a.Next, append(got, a.Pairs...)
 		i := requests % keys
-		writer.write(packets(2, set(key(keys-1-i), "after"), set(key(i)+"+", "new")))
-		writer.expect(2, done)
-		writer.expect(3, done)
+		writer.Send(packets(2, set(key(keys-1-i), "after"), set(key(i)+"+", "new")))
+		writer.ExpectAnswer(2, done)
+		writer.ExpectAnswer(3, done)
 		requests++
 	}
 	if !bytes.Equal(got, want) {
@@ -62,12 +63,12 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	}
 	// The end has been reached and the store has moved on: the snapshot is no more.
 	c := s.dial()
-	if a := c.backedUp(backup(snapshot, 1000, nil)); a.Status != wire.BackupGone {
+	if a := backedUp(c, backup(snapshot, 1000, nil)); a.Status != wire.BackupGone {
 		t.Errorf("after the end: %+v", a)
 	}
 	// That does not end the connection.
-	c.write(packets(1, get(key(0))))
-	c.expect(1, value("before"))
+	c.Send(packets(1, get(key(0))))
+	c.ExpectAnswer(1, value("before"))
 }
 
 func TestTooManyBackups(t *testing.T) {
@@ -75,10 +76,10 @@ func TestTooManyBackups(t *testing.T) {
 	c := s.dial()
 	begun := 0
 	for ; begun < 20; begun++ {
-		c.write(packets(1, set("a", fmt.Sprint(begun)), set("b", fmt.Sprint(begun))))
-		c.expect(1, done)
-		c.expect(2, done)
-		a := c.backedUp(backup(0, 1, nil)) // one pair: it goes on
+		c.Send(packets(1, set("a", fmt.Sprint(begun)), set("b", fmt.Sprint(begun))))
+		c.ExpectAnswer(1, done)
+		c.ExpectAnswer(2, done)
+		a := backedUp(c, backup(0, 1, nil)) // one pair: it goes on
 		if a.Status == wire.BackupTooMany {
 			break
 		}
@@ -95,14 +96,14 @@ func TestTooManyBackups(t *testing.T) {
 func TestBackupOfBrokenDisk(t *testing.T) {
 	s, syncs := serveHeld(t, 1<<20) // what is to be backed up is in the journal only
 	c := s.dial()
-	c.write(packets(1, set("a", "b")))
-	c.expect(1, done)
+	c.Send(packets(1, set("a", "b")))
+	c.ExpectAnswer(1, done)
 	close(syncs.hold(errors.New("out of order")))
-	if a := c.backedUp(backup(0, 1000, nil)); a.Status != wire.BackupOK || a.N != 2 {
+	if a := backedUp(c, backup(0, 1000, nil)); a.Status != wire.BackupOK || a.N != 2 {
 		t.Errorf("%+v", a)
 	}
-	c.write(packets(1, get("a")))
-	c.expect(1, value("b"))
+	c.Send(packets(1, get("a")))
+	c.ExpectAnswer(1, value("b"))
 }
 
 // Backups that are not read are held back, as ranges are.
@@ -113,9 +114,9 @@ func TestBackupsThatAreNotRead(t *testing.T) {
 	for i := range 4000 {
 		sets = append(sets, set(fmt.Sprintf("%064d", i), fmt.Sprintf("%0104d", i)))
 	}
-	c.write(packets(0, sets...))
+	c.Send(packets(0, sets...))
 	for i := range sets {
-		c.expect(uint64(i), done)
+		c.ExpectAnswer(uint64(i), done)
 	}
 	greedy := s.dial()
 	const asked = 60 // each of 680 kB
@@ -123,11 +124,11 @@ func TestBackupsThatAreNotRead(t *testing.T) {
 	for i := range backups {
 		backups[i] = backup(0, 1<<32-1, nil)
 	}
-	greedy.write(packets(0, backups...))
-	c.write(packets(1, get("nothing")))
-	c.expect(1, not)
+	greedy.Send(packets(0, backups...))
+	c.Send(packets(1, get("nothing")))
+	c.ExpectAnswer(1, not)
 	for i := range asked {
-		id, record := greedy.answer()
+		id, record := greedy.Receive()
 		a, err := wire.ParseKVBackup(record, 1<<32-1)
 		if id != uint64(i) || err != nil || a.Status != wire.BackupOK || a.N != 4000 || len(a.Next) != 0 {
 			t.Fatalf("answer %d, want %d: status %d, %d pairs, next %q, %v", id, i, a.Status, a.N, a.Next, err)

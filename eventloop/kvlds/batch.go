@@ -2,6 +2,7 @@ package kvlds
 
 import (
 	"sync"
+	"unsafe"
 
 	"kivaloo/tree"
 )
@@ -11,37 +12,34 @@ import (
 // Ownership: the session fills it on the loop, then the tree has it until Release.
 type batch struct {
 	tree.Batch
-	data  []byte // never grows beyond its capacity, so slices of it stay good
-	large bool
+	data []byte // never grows beyond its capacity, so slices of it stay good
+	size int    // index into batchSizes
 }
 
-var smallBatches = sync.Pool{New: func() any { return newBatch(smallRequests, smallDataBytes, false) }}
-var largeBatches = sync.Pool{New: func() any { return newBatch(largeRequests, largeDataBytes, true) }}
+// pools has unused batches of each of batchSizes.
+var pools [len(batchSizes)]sync.Pool
 
-func newBatch(requests, dataBytes int, large bool) *batch {
-	b := &batch{data: make([]byte, 0, dataBytes), large: large}
-	b.Requests = make([]tree.Request, 0, requests)
+// getBatch returns an empty batch of a size.
+func getBatch(size int) *batch {
+	if b, ok := pools[size].Get().(*batch); ok {
+		return b
+	}
+	b := &batch{data: make([]byte, 0, batchSizes[size].dataBytes), size: size}
+	b.Requests = make([]tree.Request, 0, batchSizes[size].requests)
 	b.Owner = b
 	return b
-}
-
-// getBatch returns an empty batch.
-func getBatch(large bool) *batch {
-	if large {
-		return largeBatches.Get().(*batch)
-	}
-	return smallBatches.Get().(*batch)
 }
 
 // putBatch makes b ready for another use.
 func putBatch(b *batch) {
 	clear(b.Requests)
 	b.Requests, b.data, b.Client, b.Pushed = b.Requests[:0], b.data[:0], nil, 0
-	if b.large {
-		largeBatches.Put(b)
-	} else {
-		smallBatches.Put(b)
-	}
+	pools[b.size].Put(b)
+}
+
+// memory returns how many bytes b takes.
+func (b *batch) memory() int {
+	return int(unsafe.Sizeof(*b)) + cap(b.Requests)*int(unsafe.Sizeof(tree.Request{})) + cap(b.data)
 }
 
 // fits reports whether a request with so many bytes of keys and values has room.

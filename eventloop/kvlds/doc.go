@@ -8,5 +8,9 @@
 // per read. Its lower half runs on the tree's goroutine: it encodes answers straight into the
 // buffer that the loop will write. The two halves share nothing but a flag.
 //
-// Reading order: limits.go, server.go, session.go (loop), answers.go (tree), batch.go.
+// While few requests are under way the loop answers GETs itself, from the pages and memtables that
+// any goroutine may read, if it finds them in memory.
+//
+// Reading order: limits.go, server.go, session.go (loop), answers.go (tree), batch.go; what the
+// original does not have: extensions.go, apply.go, watch.go.
 package kvlds

@@ -11,8 +11,10 @@ import (
 
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // heldSyncs holds back the syncs of a file system, once it is told to.
@@ -56,23 +58,19 @@ func serveHeld(t *testing.T, journal int64) (*served, *heldSyncs) {
 	fsys.SetHook(syncs.hook)
 	log := slog.New(slog.DiscardHandler)
 	store, err := disk.Open("store", disk.Options{BlockSize: 2048, FS: fsys, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	tr, err := tree.Open(store, tree.Config{MaxKey: 64, MaxValue: 104, JournalBytes: journal, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	s := serveTree(t, tr, store)
 	c := s.dial()
-	c.write(packets(1, set("a", "old"), set("gone", "not yet")))
-	c.expect(1, done)
-	c.expect(2, done)
+	c.Send(packets(1, set("a", "old"), set("gone", "not yet")))
+	c.ExpectAnswer(1, done)
+	c.ExpectAnswer(2, done)
 	return s, syncs
 }
 
-// TestNoOutcomeBeforeSync holds the sync of a batch back: whoever asks meanwhile gets the old answer, and nobody is told anything
-// that follows from the batch. If the sync fails it stays so.
+// TestNoOutcomeBeforeSync holds the sync of a batch back: whoever asks meanwhile gets the old
+// answer, and nobody is told anything that follows from the batch. If the sync fails it stays so.
 func TestNoOutcomeBeforeSync(t *testing.T) {
 	pairs := func(n uint32, p string) []byte { return wire.AppendKVPairs(nil, n, nil, []byte(p)) }
 	before := pairs(2, "\x01a\x03old\x04gone\x07not yet")
@@ -97,23 +95,26 @@ func TestNoOutcomeBeforeSync(t *testing.T) {
 						err = syscall.EIO
 					}
 					release := syncs.hold(err)
+					letGo := sync.OnceFunc(func() { close(release) })
+					defer letGo() // also if the test fails
 					writer, next, reader := s.dial(), s.dial(), s.dial()
-					writer.write(packets(1, c.change))
+					writer.Send(packets(1, c.change))
 					<-syncs.reached
-					// That it does not hold any more is a thing that only the batch which is held back can tell.
-					next.write(packets(2, wire.KVRequest{Type: wire.TypeCAS, Key: []byte("a"), Old: []byte("old"), Value: []byte("won")}))
+					// That it does not hold any more is a thing that only the batch which is held
+					// back can tell.
+					next.Send(packets(2, wire.KVRequest{Type: wire.TypeCAS, Key: []byte("a"), Old: []byte("old"), Value: []byte("won")}))
 					told := make(chan struct{}, 2)
-					for _, waits := range []*client{writer, next} {
+					for _, waits := range []*wiretest.Peer{writer, next} {
 						go func() {
-							waits.r.Peek(1)
+							waits.Await()
 							told <- struct{}{}
 						}()
 					}
 					look := func(a, all []byte) {
-						reader.write(packets(3, get("a")))
-						reader.expect(3, a)
-						reader.write(packets(4, wire.KVRequest{Type: wire.TypeRange, Max: 1000}))
-						reader.expect(4, all)
+						reader.Send(packets(3, get("a")))
+						reader.ExpectAnswer(3, a)
+						reader.Send(packets(4, wire.KVRequest{Type: wire.TypeRange, Max: 1000}))
+						reader.ExpectAnswer(4, all)
 					}
 					for range 200 {
 						look(value("old"), before)
@@ -121,17 +122,17 @@ func TestNoOutcomeBeforeSync(t *testing.T) {
 					if len(told) > 0 {
 						t.Error("somebody has been told something")
 					}
-					close(release)
+					letGo()
 					<-told
 					<-told
 					if fails {
-						writer.expectEnd()
-						next.expectEnd()
+						writer.ExpectEnd()
+						next.ExpectEnd()
 						look(value("old"), before)
 						return
 					}
-					writer.expect(1, done)
-					next.expect(2, not)
+					writer.ExpectAnswer(1, done)
+					next.ExpectAnswer(2, not)
 					look(c.a, c.all)
 				})
 			}
@@ -139,23 +140,24 @@ func TestNoOutcomeBeforeSync(t *testing.T) {
 	}
 }
 
-// TestReaderFollowsWriter has one connection write a value over again and again, and another read it all the time: what it reads
-// is never newer than what the disk has, and never older than what the writer has been told.
+// TestReaderFollowsWriter has one connection write a value over again and again, and another read
+// it all the time: what it reads is never newer than what the disk has, and never older than what
+// the writer has been told.
 func TestReaderFollowsWriter(t *testing.T) {
 	for _, journal := range []int64{0, tree.DefaultJournalBytes} {
 		t.Run(fmt.Sprint("journal ", journal), func(t *testing.T) {
 			s, syncs := serveHeld(t, journal)
 			writer, reader := s.dial(), s.dial()
 			number := func(n int) string { return fmt.Sprintf("%0100d", n) }
-			writer.write(packets(0, set("a", number(0))))
-			writer.expect(0, done)
+			writer.Send(packets(0, set("a", number(0))))
+			writer.ExpectAnswer(0, done)
 			for n := range 100 {
 				release := syncs.hold(nil)
-				writer.write(packets(1, set("a", number(n+1))))
+				writer.Send(packets(1, set("a", number(n+1))))
 				<-syncs.reached
-				reader.write(packets(uint64(n), get("a"), get("a"), get("a")))
+				reader.Send(packets(uint64(n), get("a"), get("a"), get("a")))
 				for i := range uint64(3) {
-					if id, record := reader.answer(); id != uint64(n)+i || !bytes.Equal(record, value(number(n))) {
+					if id, record := reader.Receive(); id != uint64(n)+i || !bytes.Equal(record, value(number(n))) {
 						t.Fatalf("answer %d: %q, want number %d", id, record, n)
 					}
 				}
@@ -163,9 +165,9 @@ func TestReaderFollowsWriter(t *testing.T) {
 				syncs.release = nil
 				syncs.mu.Unlock()
 				close(release)
-				writer.expect(1, done)
-				reader.write(packets(7, get("a")))
-				reader.expect(7, value(number(n+1)))
+				writer.ExpectAnswer(1, done)
+				reader.Send(packets(7, get("a")))
+				reader.ExpectAnswer(7, value(number(n+1)))
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package kvlds_test
 
 import (
+	"bufio"
 	"fmt"
 	"math"
 	"runtime/trace"
@@ -12,8 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // BenchmarkMeasuring tells what it costs to measure a server.
@@ -24,25 +27,25 @@ func BenchmarkMeasuring(b *testing.B) {
 	})
 }
 
-// BenchmarkRecording tells what it costs to keep a flight recording of a server that is measured anyway.
+// BenchmarkRecording tells what it costs to keep a flight recording of a server that is measured
+// anyway.
 func BenchmarkRecording(b *testing.B) {
 	alternate(b, func(b *testing.B, m *measured, on bool, do func()) float64 {
 		m.measure(b, true)
 		if on {
 			recorder := trace.NewFlightRecorder(trace.FlightRecorderConfig{MinAge: 10 * time.Second, MaxBytes: 16 << 20})
-			if err := recorder.Start(); err != nil {
-				b.Fatal(err)
-			}
+			must.Do(b, recorder.Start())
 			defer recorder.Stop()
 		}
 		return processorTime(b, do)
 	})
 }
 
-// alternate has one server do the same work in turn without something and with it, in slices so short that whatever else
-// the machine does meets both. What counts is processor time, of the server and of a client that does little but system
-// calls. Each round tells an overhead; reported are their median, and how far off it may be. with does work with or
-// without, and returns the time.
+// alternate has one server do the same work in turn without something and with it, in slices so
+// short that whatever else the machine does meets both. What counts is processor time, of the
+// server and of a client that does little but system calls. Each round tells an overhead; reported
+// are their median, and how far off it may be. with does work with or without, and returns the
+// time.
 func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do func()) float64) {
 	for _, load := range []struct {
 		name     string
@@ -78,8 +81,9 @@ func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do fu
 	}
 }
 
-// median returns the median of values, and half the width of the range that holds the true one in 95 of 100 cases:
-// between the values that are 0.98 times the root of their number before and after it in order.
+// median returns the median of values, and half the width of the range that holds the true one in
+// 95 of 100 cases: between the values that are 0.98 times the root of their number before and after
+// it in order.
 func median(values []float64) (middle, off float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
@@ -91,7 +95,8 @@ func median(values []float64) (middle, off float64) {
 // measured is a server with 10,000 pairs, and what it is measured with.
 type measured struct {
 	*served
-	c    *client
+	c    *wiretest.Peer
+	in   *bufio.Reader // of c
 	loop eventloop.Metrics
 	tree tree.Metrics
 }
@@ -101,6 +106,7 @@ const benchPairs = 10_000
 func newMeasured(b *testing.B) *measured {
 	m := &measured{served: serve(b, &slowStore{})}
 	m.c = m.dial()
+	m.in = bufio.NewReaderSize(m.c, 1<<16)
 	m.run(b, wire.KVRequest{Type: wire.TypeSet}, 1000, benchPairs/1000, 0)
 	return m
 }
@@ -134,9 +140,7 @@ func (m *mute) Release(*tree.Batch) { m.done <- struct{}{} }
 func processorTime(b *testing.B, do func()) float64 {
 	now := func() int64 {
 		var t unix.Timespec
-		if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t))
 		return t.Nano()
 	}
 	before := now()
@@ -149,9 +153,7 @@ func (m *measured) run(b *testing.B, r wire.KVRequest, inFlight, turns, value in
 	if r.Type == wire.TypeSet {
 		r.Value = []byte(strings.Repeat("v", 36) + fmt.Sprintf("%04d", value%10_000))
 	}
-	if err := m.c.nc.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, m.c.SetDeadline(time.Now().Add(time.Minute)))
 	var out, record, key []byte
 	for turn := range turns {
 		out = out[:0]
@@ -162,24 +164,22 @@ func (m *measured) run(b *testing.B, r wire.KVRequest, inFlight, turns, value in
 			record = wire.AppendKVRequest(record[:0], &r)
 			out = wire.AppendPacket(out, uint64(i), record)
 		}
-		m.c.write(out)
+		m.c.Send(out)
 		for range inFlight {
-			if err := m.c.skip(); err != nil {
-				b.Fatal(err)
-			}
+			must.Do(b, m.skip())
 		}
 	}
 }
 
 // skip takes one answer that is of no interest.
-func (c *client) skip() error {
-	header, err := c.r.Peek(wire.HeaderSize)
+func (m *measured) skip() error {
+	header, err := m.in.Peek(wire.HeaderSize)
 	if err != nil {
 		return err
 	}
 	_, _, want, err := wire.Cut(header, 4<<20)
 	if err == nil {
-		_, err = c.r.Discard(int(want))
+		_, err = m.in.Discard(int(want))
 	}
 	return err
 }

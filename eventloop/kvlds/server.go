@@ -8,20 +8,34 @@ import (
 	"kivaloo/wire"
 )
 
-// MaxRecord is the longest record of a legal request, in bytes.
-const MaxRecord = wire.MaxKVRequestLen
-
 // Server turns the packets of any number of connections into requests on one tree.
 type Server struct {
 	// Requests is the tree's mailbox.
 	Requests *tree.Requests
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes.
 	MaxKey, MaxValue int
-	// Now, if not nil, is the tree's clock, and how long requests wait for the tree is to be measured.
+	// Now, if not nil, is the tree's clock, and how long requests wait for the tree is to be
+	// measured.
 	Now func() time.Duration
+	// Readers, if not nil, lets the loop answer GETs without the tree's goroutine.
+	Readers *tree.Readers
 	// Closed, if not nil, is called on the loop when a connection has been closed.
 	Closed func()
+
+	watches watches
+	value   [tree.MaxStringBytes]byte // scratch of the loop, of which there is one
 }
+
+// Options are those with which a loop serves the connections that gate lets in, or all with nil.
+func (s *Server) Options(gate *eventloop.Gate) eventloop.ServeOptions {
+	return eventloop.ServeOptions{
+		Gate: gate, MaxRecord: wire.MaxKVRequestLen, Judge: wire.CheckKVRequestLen, New: s.Handle,
+	}
+}
+
+// LimitMemory tells the server how many bytes the connections may take, as Loop.LimitMemory does
+// the loop. It must be called before the loop runs.
+func (s *Server) LimitMemory(bytes int) { s.watches.limit = bytes / watchShare }
 
 // Handle serves a connection: it is the New of eventloop.ServeOptions.
 func (s *Server) Handle(c *eventloop.Conn) eventloop.Handler {

@@ -1,7 +1,6 @@
 package kvlds_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/hex"
@@ -9,12 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,8 +23,10 @@ import (
 	"kivaloo/disk/simfs"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,16 +72,12 @@ type served struct {
 func serve(t testing.TB, store *slowStore) *served {
 	t.Helper()
 	inline, err := disk.OpenInline("store", disk.Options{BlockSize: 2048, FS: simfs.New("store")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	store.Store = inline
 	hold := store.hold
 	store.hold = nil // not for the first page
 	tr, err := tree.Open(store, tree.Config{MaxKey: 64, MaxValue: 104})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	store.hold = hold
 	s := serveTree(t, tr, store)
 	s.store = store
@@ -92,17 +88,14 @@ func serve(t testing.TB, store *slowStore) *served {
 func serveTree(t testing.TB, tr *tree.Tree, store disk.Store) *served {
 	t.Helper()
 	loop, err := eventloop.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	actor := tree.NewActor(tr, store)
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := eventloop.Listen(wire.Addr{Name: path, Network: "unix", Address: path}, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &kvlds.Server{Requests: actor.Requests(), MaxKey: tr.MaxKey(), MaxValue: tr.MaxValue()}
-	loop.Serve(ln, eventloop.ServeOptions{MaxRecord: kvlds.MaxRecord, New: server.Handle})
+	must.Do(t, err)
+	readers := tr.Readers()
+	server := &kvlds.Server{Requests: actor.Requests(), Readers: readers, MaxKey: tr.MaxKey(), MaxValue: tr.MaxValue()}
+	loop.Serve(ln, server.Options(nil))
 	front, back := actors.NewGroup(), actors.NewGroup()
 	front.Go("loop", func(context.Context) error { return loop.Run() })
 	back.Go("tree", actor.Run)
@@ -114,6 +107,7 @@ func serveTree(t testing.TB, tr *tree.Tree, store disk.Store) *served {
 			}
 			back.Stop()
 		}
+		readers.Close()
 		tr.Close()
 		if err := store.Close(); err != nil {
 			t.Error(err)
@@ -122,24 +116,9 @@ func serveTree(t testing.TB, tr *tree.Tree, store disk.Store) *served {
 	return &served{t: t, path: path, loop: loop, actor: actor, server: server}
 }
 
-// client is a connection that speaks the protocol.
-type client struct {
-	t  testing.TB
-	nc *net.UnixConn
-	r  *bufio.Reader
-}
-
-func (s *served) dial() *client {
+func (s *served) dial() *wiretest.Peer {
 	s.t.Helper()
-	nc, err := net.Dial("unix", s.path)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { nc.Close() })
-	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
-		s.t.Fatal(err)
-	}
-	return &client{s.t, nc.(*net.UnixConn), bufio.NewReaderSize(nc, 1<<16)}
+	return wiretest.DialPeer(s.t, wire.Addr{Network: "unix", Address: s.path})
 }
 
 func packets(firstID uint64, requests ...wire.KVRequest) []byte {
@@ -148,55 +127,6 @@ func packets(firstID uint64, requests ...wire.KVRequest) []byte {
 		b = wire.AppendPacket(b, firstID+uint64(i), wire.AppendKVRequest(nil, &requests[i]))
 	}
 	return b
-}
-
-func (c *client) write(b []byte) {
-	c.t.Helper()
-	if _, err := c.nc.Write(b); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// answer reads one packet.
-func (c *client) answer() (uint64, []byte) {
-	c.t.Helper()
-	id, record, err := c.tryAnswer()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return id, record
-}
-
-func (c *client) tryAnswer() (uint64, []byte, error) {
-	header, err := c.r.Peek(wire.HeaderSize)
-	if err != nil {
-		return 0, nil, err
-	}
-	_, _, want, err := wire.Cut(header, 4<<20)
-	if err != nil {
-		return 0, nil, err
-	}
-	b := make([]byte, want)
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		return 0, nil, err
-	}
-	p, _, _, err := wire.Cut(b, 4<<20)
-	return p.ID, p.Record, err
-}
-
-func (c *client) expect(id uint64, record []byte) {
-	c.t.Helper()
-	gotID, got := c.answer()
-	if gotID != id || !bytes.Equal(got, record) {
-		c.t.Fatalf("answer %d: %x, want %d: %x", gotID, got, id, record)
-	}
-}
-
-func (c *client) expectEnd() {
-	c.t.Helper()
-	if id, record, err := c.tryAnswer(); !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-		c.t.Fatalf("answer %d: %x, %v; want the end of the stream", id, record, err)
-	}
 }
 
 func set(key, value string) wire.KVRequest {
@@ -222,12 +152,10 @@ func TestCaptures(t *testing.T) {
 			lines := captured(t, "testdata/kvlds-"+name+".txt")
 			for i := 0; i+1 < len(lines); i += 2 {
 				prepare(t, s, lines[i], lines[i+1])
-				c.write(lines[i])
+				c.Send(lines[i])
 				p, _, _, err := wire.Cut(lines[i+1], 1<<20)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.expect(p.ID, p.Record)
+				must.Do(t, err)
+				c.ExpectAnswer(p.ID, p.Record)
 			}
 		})
 	}
@@ -237,17 +165,11 @@ func TestCaptures(t *testing.T) {
 func prepare(t *testing.T, s *served, request, answer []byte) {
 	t.Helper()
 	q, _, _, err := wire.Cut(request, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	r, err := wire.ParseKVRequest(q.Record)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	a, _, _, err := wire.Cut(answer, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if r.Type == wire.TypeParams {
 		return
 	}
@@ -262,16 +184,14 @@ func prepare(t *testing.T, s *served, request, answer []byte) {
 		first = wire.KVRequest{Type: wire.TypeSet, Key: r.Key, Value: []byte("something")}
 	}
 	c := s.dial()
-	c.write(packets(9, first))
-	c.expect(9, done)
+	c.Send(packets(9, first))
+	c.ExpectAnswer(9, done)
 }
 
 func captured(t *testing.T, file string) [][]byte {
 	t.Helper()
 	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	var all [][]byte
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
@@ -279,9 +199,7 @@ func captured(t *testing.T, file string) [][]byte {
 			continue
 		}
 		b, err := hex.DecodeString(line[2:])
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		all = append(all, b)
 	}
 	if len(all) == 0 {
@@ -320,8 +238,8 @@ func TestEveryOperation(t *testing.T) {
 		{get(strings.Repeat("long", 60)), not},
 	} {
 		id := uint64(i) | 1<<63
-		c.write(packets(id, step.request))
-		c.expect(id, step.want)
+		c.Send(packets(id, step.request))
+		c.ExpectAnswer(id, step.want)
 	}
 }
 
@@ -333,14 +251,14 @@ func TestManyInOneWrite(t *testing.T) {
 		k := fmt.Sprintf("key-%05d", i)
 		sets, gets = append(sets, set(k, k+k)), append(gets, get(k))
 	}
-	c.write(packets(0, sets...))
+	c.Send(packets(0, sets...))
 	for i := range sets {
-		c.expect(uint64(i), done)
+		c.ExpectAnswer(uint64(i), done)
 	}
-	go c.nc.Write(packets(0, gets...))
+	go c.Write(packets(0, gets...))
 	seen := map[uint64]bool{}
 	for range gets {
-		id, record := c.answer()
+		id, record := c.Receive()
 		k := fmt.Sprintf("key-%05d", id)
 		if seen[id] || !bytes.Equal(record, value(k+k)) {
 			t.Fatalf("answer %d: %q", id, record)
@@ -352,32 +270,52 @@ func TestManyInOneWrite(t *testing.T) {
 func TestParamsOvertakes(t *testing.T) {
 	store := &slowStore{hold: make(chan struct{})}
 	c := serve(t, store).dial()
-	c.write(packets(1, set("a", "b")))
-	c.write(packets(2, params))
-	c.expect(2, wire.AppendKVParams(nil, 64, 104))
+	c.Send(packets(1, set("a", "b")))
+	c.Send(packets(2, params))
+	c.ExpectAnswer(2, wire.AppendKVParams(nil, 64, 104))
 	close(store.hold)
-	c.expect(1, done)
+	c.ExpectAnswer(1, done)
 }
 
 // TestGetBehindUnansweredSet: a read does not see what a crash could still undo.
 func TestGetBehindUnansweredSet(t *testing.T) {
 	// The store holds the tree's goroutine up, so the reads are pushed before.
 	c := serve(t, &slowStore{}).dial()
-	c.write(packets(1, get("a"), set("a", "b"), get("a")))
+	c.Send(packets(1, get("a"), set("a", "b"), get("a")))
 	answers := map[uint64][]byte{}
 	for range 3 {
-		id, record := c.answer()
+		id, record := c.Receive()
 		answers[id] = record
 	}
 	if !bytes.Equal(answers[1], not) || !bytes.Equal(answers[3], not) || !bytes.Equal(answers[2], done) {
 		t.Fatalf("answers %x", answers)
 	}
-	c.write(packets(4, get("a")))
-	c.expect(4, value("b"))
+	c.Send(packets(4, get("a")))
+	c.ExpectAnswer(4, value("b"))
 }
 
-// TestBadRequestTakesQueuedChangesWithIt: whatever is wrong, changes in front of it in the same write
-// are not carried out, reads are answered, the connection is closed and others are served.
+// TestLoneGetNeedsNoTree: the loop answers a lone GET by itself, also while the tree's goroutine is
+// held up. It sees nothing that is not durable.
+func TestLoneGetNeedsNoTree(t *testing.T) {
+	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
+	s := serve(t, &slowStore{hold: hold})
+	defer release()
+	writer, reader := s.dial(), s.dial()
+	writer.Send(packets(1, set("a", "new")))
+	for id := range uint64(100) {
+		reader.Send(packets(id, get("a")))
+		reader.ExpectAnswer(id, not)
+	}
+	release()
+	writer.ExpectAnswer(1, done)
+	reader.Send(packets(100, get("a"), get("b")))
+	reader.ExpectAnswer(100, value("new"))
+	reader.ExpectAnswer(101, not)
+}
+
+// TestBadRequestTakesQueuedChangesWithIt: whatever is wrong, changes in front of it in the same
+// write are not carried out, reads are answered, the connection is closed and others are served.
 func TestBadRequestTakesQueuedChangesWithIt(t *testing.T) {
 	good := packets(7, params)
 	badSum := bytes.Clone(good)
@@ -397,12 +335,12 @@ func TestBadRequestTakesQueuedChangesWithIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, &slowStore{})
 			c := s.dial()
-			c.write(append(packets(1, set("a", "b"), get("c")), bad...))
-			c.expect(2, not)
-			c.expectEnd()
+			c.Send(append(packets(1, set("a", "b"), get("c")), bad...))
+			c.ExpectAnswer(2, not)
+			c.ExpectEnd()
 			other := s.dial()
-			other.write(packets(1, get("a")))
-			other.expect(1, not)
+			other.Send(packets(1, get("a")))
+			other.ExpectAnswer(1, not)
 		})
 	}
 }
@@ -410,39 +348,37 @@ func TestBadRequestTakesQueuedChangesWithIt(t *testing.T) {
 func TestHalfCloseGetsItsAnswers(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
-	c.write(packets(1, set("a", "b"), get("c")))
-	if err := c.nc.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	c.Send(packets(1, set("a", "b"), get("c")))
+	must.Do(t, c.CloseWrite())
 	answers := map[uint64]string{}
 	for range 2 {
-		id, record := c.answer()
+		id, record := c.Receive()
 		answers[id] = string(record)
 	}
 	if answers[1] != string(done) || answers[2] != string(not) {
 		t.Fatalf("answers %v", answers)
 	}
-	c.expectEnd()
+	c.ExpectEnd()
 }
 
 // TestFailedAppend: a change that is not durable is not acknowledged, and reads go on.
 func TestFailedAppend(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
-	c.write(packets(1, set("a", "b")))
-	c.expect(1, done)
+	c.Send(packets(1, set("a", "b")))
+	c.ExpectAnswer(1, done)
 	s.store.fail.Store(true)
-	c.write(packets(2, set("a", "c")))
-	c.expectEnd()
+	c.Send(packets(2, set("a", "c")))
+	c.ExpectEnd()
 	other := s.dial()
-	other.write(packets(3, get("a")))
-	other.expect(3, value("b"))
-	other.write(packets(4, set("x", "y")))
-	other.expectEnd()
+	other.Send(packets(3, get("a")))
+	other.ExpectAnswer(3, value("b"))
+	other.Send(packets(4, set("x", "y")))
+	other.ExpectEnd()
 }
 
-// TestRangesThatAreNotRead: a client that asks for megabytes over and over and reads nothing is left alone
-// before they pile up.
+// TestRangesThatAreNotRead: a client that asks for megabytes over and over and reads nothing is
+// left alone before they pile up.
 func TestRangesThatAreNotRead(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -450,9 +386,9 @@ func TestRangesThatAreNotRead(t *testing.T) {
 	for i := range 4000 {
 		sets = append(sets, set(fmt.Sprintf("%064d", i), strings.Repeat("v", 104)))
 	}
-	c.write(packets(0, sets...))
+	c.Send(packets(0, sets...))
 	for i := range sets {
-		c.expect(uint64(i), done)
+		c.ExpectAnswer(uint64(i), done)
 	}
 	greedy := s.dial()
 	const asked = 60 // each of 680 kB
@@ -460,12 +396,12 @@ func TestRangesThatAreNotRead(t *testing.T) {
 	for i := range ranges {
 		ranges[i] = wire.KVRequest{Type: wire.TypeRange, Max: 1<<32 - 1}
 	}
-	greedy.write(packets(0, ranges...))
+	greedy.Send(packets(0, ranges...))
 	// Somebody else is served meanwhile, and all the answers come once they are read.
-	c.write(packets(1, get(fmt.Sprintf("%064d", 7))))
-	c.expect(1, value(strings.Repeat("v", 104)))
+	c.Send(packets(1, get(fmt.Sprintf("%064d", 7))))
+	c.ExpectAnswer(1, value(strings.Repeat("v", 104)))
 	for i := range asked {
-		id, record := greedy.answer()
+		id, record := greedy.Receive()
 		n, next, _, err := wire.ParseKVPairs(record, 1<<32-1)
 		if id != uint64(i) || err != nil || n != 4000 || len(next) != 0 {
 			t.Fatalf("answer %d, want %d: %d pairs, next %q, %v", id, i, n, next, err)
@@ -482,20 +418,58 @@ func BenchmarkGet(b *testing.B) {
 		k := fmt.Sprintf("%040d", i)
 		sets, gets = append(sets, set(k, k)), append(gets, get(k))
 	}
-	c.write(packets(0, sets...))
+	c.Send(packets(0, sets...))
 	for range sets {
-		c.answer()
+		c.Receive()
 	}
-	c.nc.SetDeadline(time.Time{})
+	c.SetDeadline(time.Time{})
 	request := packets(0, gets...)
 	answerBytes := len(wire.AppendPacket(nil, 0, value(fmt.Sprintf("%040d", 0)))) * keys
 	buf := make([]byte, answerBytes)
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := 0; i < b.N; i += keys {
-		go c.nc.Write(request)
-		if _, err := io.ReadFull(c.r, buf); err != nil {
+		go c.Write(request)
+		if _, err := io.ReadFull(c, buf); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// The time of each request is counted with its operation, and connections that break with their
+// reason.
+func TestRequestsAreTimed(t *testing.T) {
+	s := serve(t, &slowStore{})
+	m := &eventloop.Metrics{}
+	on := make(chan struct{})
+	s.loop.Post(func() { s.loop.Measure(m); close(on) })
+	<-on
+	c := s.dial()
+	began := time.Now()
+	c.Send(packets(1, set("a", "1"), set("b", "2")))
+	c.ExpectAnswer(1, done)
+	c.ExpectAnswer(2, done)
+	for id := range uint64(3) {
+		c.Send(packets(id, get("a"))) // answered on the loop
+		c.ExpectAnswer(id, value("1"))
+	}
+	bad := s.dial()
+	bad.Send([]byte("GET / HTTP/1.1\r\nHost: kivaloo\r\n\r\n"))
+	if err := bad.Closed(); err != nil {
+		t.Error(err)
+	}
+	broken := map[string]uint64{}
+	must.Eventually(t, "the broken connection is counted", func() bool {
+		m.Broken(func(reason string, n uint64) { broken[reason] = n })
+		return broken["header_checksum"] == 1
+	})
+	took := time.Since(began)
+	for op, want := range map[tree.OpCode]uint64{tree.Set: 2, tree.Get: 3, tree.Delete: 0} {
+		var got actors.Counts
+		// The client may have its answer before the loop has counted it.
+		must.Eventually(t, op.String()+" is counted", func() bool { got = m.Requests[op].Read(); return got.Total() >= want })
+		if got.Total() != want || want > 0 && (got.Sum == 0 || got.Sum > want*uint64(took)) {
+			t.Errorf("%s: %d in %d ns, want %d in at most %v", op, got.Total(), got.Sum, want, took)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package kvlds
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"kivaloo/eventloop"
 	"kivaloo/tree"
@@ -21,10 +22,15 @@ type session struct {
 	conn      *eventloop.Conn
 	abandoned atomic.Bool // requests that change something and have not started are dropped
 
-	first, last *batch // to be pushed, chained
-	filling     *batch // the last of them, or nil
+	first, last *tree.Batch // to be pushed, chained
+	filling     *batch      // the last of them, if more requests may go into it, or nil
+
+	watching atomic.Int64 // WATCHes that wait
+	ended    bool         // nothing more will be read
 
 	out *eventloop.Output // answers of the step that is under way, or nil
+
+	began time.Duration // when the read began that has brought the requests to be pushed, if that is measured
 }
 
 // opCodes maps request types to operations; the rest are not requests to the tree.
@@ -50,12 +56,16 @@ func (s *session) Packet(id uint64, record []byte) error {
 		s.answerParams(id)
 		return nil
 	}
+	if wire.IsExtension(q.Type) {
+		s.extension(id, &q, len(record))
+		return nil
+	}
 	op := opCode(q.Type)
 	if err := s.checkLengths(op, &q); err != nil {
 		return err
 	}
 	b := s.room(len(record))
-	r := tree.Request{ID: id, Op: op, Max: min(q.Max, uint32(s.conn.Room())), Snapshot: q.Snapshot, Key: b.keep(q.Key)}
+	r := tree.Request{ID: id, Began: s.began, Op: op, Max: min(q.Max, uint32(s.conn.Room())), Snapshot: q.Snapshot, Key: b.keep(q.Key)}
 	switch op {
 	case tree.Range:
 		r.End = b.keep(q.End)
@@ -87,33 +97,45 @@ func opCode(typ uint32) tree.OpCode {
 func (s *session) checkLengths(op tree.OpCode, q *wire.KVRequest) error {
 	switch op {
 	case tree.Set, tree.CAS, tree.Add, tree.Modify:
-		if len(q.Key) > s.server.MaxKey {
-			return fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Key), s.server.MaxKey)
-		}
-		if len(q.Value) > s.server.MaxValue {
-			return fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), s.server.MaxValue)
-		}
+		return s.checkPair(q.Key, q.Value)
+	}
+	return nil
+}
+
+// checkPair refuses a pair that is longer than the store takes.
+func (s *session) checkPair(key, value []byte) error {
+	if len(key) > s.server.MaxKey {
+		return fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(key), s.server.MaxKey)
+	}
+	if len(value) > s.server.MaxValue {
+		return fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(value), s.server.MaxValue)
 	}
 	return nil
 }
 
 // reservation is how many bytes of answer to r count as unsent from the start. Only
-// RANGE and BACKUP can ask for much more than they send.
+// RANGE, SCAN, WATCH and BACKUP can ask for much more than they send.
 func reservation(r *tree.Request) int {
-	if r.Op != tree.Range && r.Op != tree.Backup {
-		return 0
+	switch r.Op {
+	case tree.Range, tree.Scan, tree.Backup, tree.Watch:
+		return int(min(r.Max, tree.MaxRangePairBytes)) + rangeAnswerBytes
 	}
-	return int(min(r.Max, tree.MaxRangePairBytes)) + rangeAnswerBytes
+	return 0
 }
 
-// answerParams answers at once, ahead of everything that waits.
+// answerParams answers at once. Only a client that knows of extensions hears of them.
 func (s *session) answerParams(id uint64) {
+	record := wire.AppendKVParams(nil, uint32(s.server.MaxKey), uint32(s.server.MaxValue))
+	if id == wire.HelloID && offered != 0 {
+		record = wire.AppendKVHello(nil, uint32(s.server.MaxKey), uint32(s.server.MaxValue), offered)
+	}
+	s.answerNow(id, record)
+}
+
+// answerNow answers a request ahead of everything that waits.
+func (s *session) answerNow(id uint64, record []byte) {
 	o := s.conn.NewOutput()
-	start := len(o.Buf)
-	o.Buf = wire.Begin(o.Buf, id)
-	o.Buf = wire.AppendKVParams(o.Buf, uint32(s.server.MaxKey), uint32(s.server.MaxValue))
-	o.Buf = wire.End(o.Buf, start)
-	o.Answered = 1
+	o.Buf, o.Answered = wire.AppendPacket(o.Buf, id, record), 1
 	s.conn.Owe(1, 0)
 	s.conn.Send(o)
 }
@@ -123,40 +145,126 @@ func (s *session) room(dataBytes int) *batch {
 	if s.filling != nil && s.filling.fits(dataBytes) {
 		return s.filling
 	}
-	b := getBatch(s.filling != nil)
+	size := 0
+	if s.filling != nil {
+		size = min(s.filling.size+1, len(batchSizes)-1)
+	}
+	if s.first == nil {
+		s.began = s.conn.Now()
+	}
+	b := getBatch(size)
 	b.Client = s
+	s.conn.Hold(b.memory())
+	s.add(&b.Batch)
+	s.filling = b
+	return b
+}
+
+// add puts b behind what is to be pushed. Requests that follow go into another batch.
+func (s *session) add(b *tree.Batch) {
 	if s.last == nil {
 		s.first = b
 	} else {
-		s.last.SetNext(&b.Batch)
+		s.last.SetNext(b)
 	}
-	s.last, s.filling = b, b
-	return b
+	s.last, s.filling = b, nil
 }
 
 // Pushed gives the tree what a read has brought.
 func (s *session) Pushed() {
-	if s.first == nil {
-		return
+	if s.first != nil && !s.answerHere() {
+		s.push()
 	}
+	if s.ended {
+		s.endWatches() // those in the last read
+	}
+}
+
+// push gives the tree what is chained.
+func (s *session) push() {
 	first, last := s.first, s.last
 	if s.server.Now != nil {
 		now := s.server.Now()
-		for b := &first.Batch; b != nil; b = b.Next() {
+		for b := first; b != nil; b = b.Next() {
 			b.Pushed = now
 		}
 	}
 	s.first, s.last, s.filling = nil, nil, nil
-	s.server.Requests.Push(&first.Batch, &last.Batch)
+	s.server.Requests.Push(first, last)
+}
+
+// answerHere answers what a read has brought, on the loop, and reports whether it did: if few
+// answers are owed to anybody, and all requests are Gets whose pages are in memory. Waking the
+// tree's goroutine for them, and then the loop again, takes longer. With more requests the tree is
+// awake, and searches for many at a time.
+func (s *session) answerHere() bool {
+	if s.server.Readers == nil || s.conn.AllOwed() > maxGetsHere {
+		return false
+	}
+	for b := s.first; b != nil; b = b.Next() {
+		if _, ok := b.Owner.(*batch); !ok {
+			return false
+		}
+		for i := range b.Requests {
+			if r := &b.Requests[i]; r.Op != tree.Get || isExtension(r) {
+				return false
+			}
+		}
+	}
+	o := s.conn.NewOutput()
+	if !s.answerGets(o) {
+		o.Buf, o.Answered = o.Buf[:0], 0
+		s.conn.Send(o) // with nothing in it
+		return false
+	}
+	for b := s.first; b != nil; {
+		next := b.Next()
+		b.SetNext(nil)
+		own := b.Owner.(*batch)
+		o.Released += own.memory()
+		putBatch(own)
+		b = next
+	}
+	s.first, s.last, s.filling = nil, nil, nil
+	s.conn.Send(o)
+	return true
+}
+
+// answerGets puts the answers to the Gets of a read into o. It returns false if the tree has to be
+// asked.
+func (s *session) answerGets(o *eventloop.Output) bool {
+	readers, found := s.server.Readers, 0
+	for b := s.first; b != nil; b = b.Next() {
+		for i := range b.Requests {
+			r := &b.Requests[i]
+			value, there, ok := readers.Get(nil, s.server.value[:0], r.Key)
+			if !ok {
+				return false
+			}
+			if there {
+				found++
+			}
+			start := len(o.Buf)
+			o.Buf = wire.Begin(o.Buf, r.ID)
+			putValue(o, value, there)
+			o.Buf = wire.End(o.Buf, start)
+			o.Answered++
+			o.Time(uint8(tree.Get), r.Began)
+		}
+	}
+	readers.Count(found, o.Answered-found)
+	return true
 }
 
 // Ended: a client that has only said that it will send no more still gets its answers;
 // one that broke the rules or is gone loses what has not started, including what the last read
-// has brought and is yet to be pushed.
+// has brought and is yet to be pushed. Neither waits for changes any more.
 func (s *session) Ended(why error) {
 	if why != nil {
 		s.abandoned.Store(true)
 	}
+	s.ended = true
+	s.endWatches()
 }
 
 // Closed tells whoever counts connections.

@@ -2,9 +2,9 @@ package lbs_test
 
 import (
 	"errors"
-	"net"
 	"testing"
 
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -34,11 +34,11 @@ func TestCounts(t *testing.T) {
 	c := s.dial()
 	c.ask(0, params2, wire.LBSRequest{Type: wire.TypeLBSParams}, free(1), appendOf(9, 1))
 	for range 4 {
-		c.answer()
+		c.Receive()
 	}
 	c.ask(0, get(0), get(1), get(1000), appendOf(5, 1))
 	for range 4 {
-		c.answer()
+		c.Receive()
 	}
 	s.counted(map[string]uint64{"params ok": 2, "free ok": 1, "append not_done": 1, "append ok": 1, "get ok": 2, "get not_done": 1})
 }
@@ -52,13 +52,11 @@ func TestCountsOfWhatWasNotDone(t *testing.T) {
 		c.ask(i, get(i))
 	}
 	s.eventually(func() bool { return store.submitted() == readers })
-	if err := c.Conn.(*net.UnixConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.CloseWrite())
 	s.eventually(func() bool { return s.count("get", "dropped") == 2*readers })
 	store.release(true)
 	for range readers {
-		c.answer()
+		c.Receive()
 	}
 	s.counted(map[string]uint64{"get ok": readers, "get dropped": 2 * readers})
 

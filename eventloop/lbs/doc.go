@@ -11,5 +11,5 @@
 // so that, of connections served one at a time, the next sees what the last did.
 //
 // Reading order: limits.go, server.go (what the connections share), waiting.go,
-// session.go (one connection), counts.go (for those who watch).
+// session.go (one connection), stop.go, counts.go (for those who watch).
 package lbs

@@ -2,20 +2,38 @@ package lbs
 
 import (
 	"math"
+	"time"
 
 	"kivaloo/wire"
 )
 
 const (
-	// MaxRecord is the longest record that is taken, in bytes. An APPEND can be as
-	// long as a packet can say; it takes memory as it arrives.
+	// MaxRecord is the longest record that is accepted, in bytes. An APPEND can be as long as a
+	// packet allows; it takes memory as it arrives.
 	MaxRecord = math.MaxUint32
 
-	// longAppendBytes is the length from which an APPEND counts as memory that the connection has, so that
-	// nothing more is read until it has been carried out. Of shorter ones there are
-	// two at most, one in the store and one that is coming in.
+	// longAppendBytes is the length from which an APPEND counts as memory of its connection. So the
+	// loop reads nothing more until it is done. There are at most two shorter ones, one in the
+	// store and one arriving.
 	longAppendBytes = 16 << 20
 
-	// blockAnswerBytes is what the answer to a GET takes besides the block.
+	// quietTime is how long after its last append a client counts as writing. The key-value daemon
+	// begins its last flush within a second of the last change, even while its own clients take
+	// their answers. The appends of a flush follow each other closely.
+	quietTime = 2 * time.Second
+
+	// hangUpTime is how long a stop waits for a client that does not write. A client that stops at
+	// the same moment hangs up meanwhile, and so does not take the end of the connection for a
+	// failure.
+	hangUpTime = 500 * time.Millisecond
+
+	// stopTime is how long a stop waits for a client that goes on writing. The flush of a large
+	// memtable to a slow disk takes less. Service managers kill after 90 seconds.
+	stopTime = 30 * time.Second
+
+	// stopGrace is how long a stop then waits for clients to take the answers that they are owed.
+	stopGrace = 5 * time.Second
+
+	// blockAnswerBytes is the size of the answer to a GET without the block.
 	blockAnswerBytes = wire.Overhead + 4
 )

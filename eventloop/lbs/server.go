@@ -3,6 +3,7 @@ package lbs
 import (
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"kivaloo/actors"
 	"kivaloo/disk"
@@ -47,10 +48,15 @@ type Server struct {
 	append       disk.Op
 	appender     *session // whose append is running, or nil
 	appendID     uint64   // the request's
+	appendRecord []byte   // where its blocks are
 	appendCharge int      // bytes in the window of the appender's connection
 
 	free    disk.Op
 	freeing bool
+
+	sessions int       // connections that are open
+	appended time.Time // when the last append ended
+	stopping time.Time // when Stop was called, or zero
 }
 
 // read is a GET that the store has been given.
@@ -78,6 +84,7 @@ func NewServer(loop *eventloop.Loop, store disk.Store, opts Options) *Server {
 
 // Handle serves a connection: it is the New of eventloop.ServeOptions.
 func (s *Server) Handle(c *eventloop.Conn) eventloop.Handler {
+	s.sessions++
 	return &session{server: s, conn: c}
 }
 
@@ -169,7 +176,9 @@ func (s *Server) readDone(op *disk.Op) {
 // appendDone answers an APPEND.
 func (s *Server) appendDone(op *disk.Op) {
 	c := s.appender
-	s.appender, s.append.Pages = nil, nil
+	s.appender, s.append.Pages, s.appended = nil, nil, time.Now()
+	c.conn.GiveBack(s.appendRecord)
+	s.appendRecord = nil
 	if s.appendCharge > 0 {
 		debug.FreeOSMemory() // or the next one would come while this one is garbage
 	}

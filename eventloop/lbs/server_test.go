@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +20,9 @@ import (
 
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/lbs"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -45,20 +46,14 @@ type server struct {
 func serve(t *testing.T, store *memStore) *server {
 	t.Helper()
 	loop, err := eventloop.New(slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	dir, err := os.MkdirTemp("", "lbs")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	path := filepath.Join(dir, "s")
 	s := &server{t: t, store: store, fatal: make(chan error, 10), counts: lbs.NewCounts()}
 	s.addr = wire.Addr{Name: path, Network: "unix", Address: path}
 	ln, err := eventloop.Listen(s.addr, eventloop.DropInBacklog)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	srv := lbs.NewServer(loop, store, lbs.Options{
 		Readers: readers,
 		Fatal:   func(err error) { s.fatal <- err },
@@ -79,90 +74,34 @@ func serve(t *testing.T, store *memStore) *server {
 }
 
 // client is a connection to a server.
-type client struct {
-	net.Conn
-	t *testing.T
-}
+type client struct{ *wiretest.Peer }
 
 func (s *server) dial() client {
 	s.t.Helper()
-	nc, err := net.Dial(s.addr.Network, s.addr.Address)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(patience))
-	return client{nc, s.t}
+	return client{wiretest.DialPeer(s.t, s.addr)}
 }
 
 // ask sends requests, with IDs from id on, in one write.
 func (c client) ask(id uint64, requests ...wire.LBSRequest) {
-	c.t.Helper()
+	c.T.Helper()
 	var b []byte
 	for i := range requests {
 		b = wire.AppendPacket(b, id+uint64(i), wire.AppendLBSRequest(nil, &requests[i]))
 	}
-	if _, err := c.Write(b); err != nil {
-		c.t.Fatal(err)
-	}
+	c.Send(b)
 }
 
-// answer reads one packet.
-func (c client) answer() (id uint64, record []byte) {
-	c.t.Helper()
-	b := make([]byte, wire.HeaderSize)
-	if _, err := io.ReadFull(c, b); err != nil {
-		c.t.Fatal(err)
-	}
-	_, _, want, err := wire.Cut(b, lbs.MaxRecord)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	b = append(b, make([]byte, int(want)-len(b))...)
-	if _, err := io.ReadFull(c, b[wire.HeaderSize:]); err != nil {
-		c.t.Fatal(err)
-	}
-	p, _, _, err := wire.Cut(b, lbs.MaxRecord)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return p.ID, p.Record
-}
-
-// expect reads one packet and compares it.
-func (c client) expect(id uint64, record []byte) {
-	c.t.Helper()
-	gotID, got := c.answer()
-	if gotID != id || !bytes.Equal(got, record) {
-		c.t.Fatalf("answer %d %x, want %d %x", gotID, got, id, record)
-	}
-}
-
-// end checks that the server has closed the connection, with nothing more sent.
+// end checks that the server has closed the connection, in order and with nothing more sent.
 func (c client) end() {
-	c.t.Helper()
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		c.t.Fatalf("read %d bytes, %v; want the end of the stream", n, err)
+	c.T.Helper()
+	if p, err := c.Next(); err != io.EOF {
+		c.T.Fatalf("answer %d: %x, %v; want the end of the stream", p.ID, p.Record, err)
 	}
-}
-
-// silent checks that nothing is sent for a while.
-func (c client) silent() {
-	c.t.Helper()
-	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
-	if n, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		c.t.Fatalf("read %d bytes, %v; want silence", n, err)
-	}
-	c.SetReadDeadline(time.Now().Add(patience))
 }
 
 func (s *server) eventually(cond func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatal("it did not happen")
-		}
-	}
+	must.Eventually(s.t, "what the test waits for", cond)
 }
 
 func block(n int) []byte { return bytes.Repeat([]byte{byte(n), byte(n >> 8)}, blockSize/2) }
@@ -268,9 +207,7 @@ func capturedBlock(t *testing.T, file string) []byte {
 
 func lines(t *testing.T, file string) []string {
 	f, err := os.Open(filepath.Join("testdata", file))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer f.Close()
 	var all []string
 	in := bufio.NewScanner(f)
@@ -278,17 +215,13 @@ func lines(t *testing.T, file string) []string {
 	for in.Scan() {
 		all = append(all, in.Text())
 	}
-	if err := in.Err(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, in.Err())
 	return all
 }
 
 func fromHex(t *testing.T, s string) []byte {
 	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return b
 }
 
@@ -313,7 +246,7 @@ func TestInvalidRequests(t *testing.T) {
 		}
 		c = s.dial()
 		c.ask(1, params2)
-		c.expect(1, params2At(0))
+		c.ExpectAnswer(1, params2At(0))
 		c.Close()
 		s.eventually(func() bool { return s.closed.Load() == 2*tried })
 	}
@@ -343,7 +276,7 @@ func TestLongRecordsAreJudgedAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		if test.good {
-			c.silent()
+			c.ExpectSilence()
 		} else {
 			c.end()
 		}
@@ -361,13 +294,13 @@ func TestLongAppendComesAlone(t *testing.T) {
 	numbers := make([]int, blocks)
 	c.ask(1, appendOf(0, numbers...), get(0))
 	s.eventually(func() bool { return store.submitted() == 1 })
-	c.silent()
+	c.ExpectSilence()
 	if n := store.submitted(); n != 1 {
 		t.Errorf("the store has got %d requests", n)
 	}
 	store.release(false)
-	c.expect(1, wire.AppendLBSAppended(nil, blocks))
-	c.expect(2, wire.AppendLBSBlock(nil, block(0)))
+	c.ExpectAnswer(1, wire.AppendLBSAppended(nil, blocks))
+	c.ExpectAnswer(2, wire.AppendLBSBlock(nil, block(0)))
 }
 
 func TestReads(t *testing.T) {
@@ -394,7 +327,7 @@ func TestReads(t *testing.T) {
 	}()
 	seen := make([]bool, n)
 	for range n {
-		id, record := c.answer()
+		id, record := c.Receive()
 		if seen[id] {
 			t.Fatalf("request %d was answered twice", id)
 		}
@@ -423,13 +356,11 @@ func TestHalfCloseDropsReadsThatHaveNotStarted(t *testing.T) {
 		c.ask(i, get(i))
 	}
 	s.eventually(func() bool { return store.submitted() == readers })
-	if err := c.Conn.(*net.UnixConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.CloseWrite())
 	time.Sleep(20 * time.Millisecond)
 	store.release(true)
 	for range readers {
-		if id, _ := c.answer(); id >= readers {
+		if id, _ := c.Receive(); id >= readers {
 			t.Fatalf("request %d was answered, had not been started", id)
 		}
 	}
@@ -455,7 +386,7 @@ func TestBadlyFormedRequestDropsReadsThatHaveNotStarted(t *testing.T) {
 	s.eventually(func() bool { return store.submitted() == readers })
 	store.release(true)
 	for range readers {
-		c.answer()
+		c.Receive()
 	}
 	c.end()
 	if n := store.submitted(); n != 0 {
@@ -469,24 +400,24 @@ func TestAppends(t *testing.T) {
 	s := serve(t, store)
 	c := s.dial()
 	c.ask(1, appendOf(0, 0, 1, 2), appendOf(3, 3), appendOf(0, 9))
-	c.expect(2, status(1)) // one is under way: refused at once
-	c.expect(3, status(1))
-	c.silent()
+	c.ExpectAnswer(2, status(1)) // one is under way: refused at once
+	c.ExpectAnswer(3, status(1))
+	c.ExpectSilence()
 	store.release(false)
-	c.expect(1, wire.AppendLBSAppended(nil, 3))
+	c.ExpectAnswer(1, wire.AppendLBSAppended(nil, 3))
 
 	c.ask(4, appendOf(2, 9))
-	c.expect(4, status(1))
+	c.ExpectAnswer(4, status(1))
 	c.ask(5, appendOf(1<<64-1, 9))
-	c.expect(5, status(1))
+	c.ExpectAnswer(5, status(1))
 	long := make([]int, 10_000)
 	for i := range long {
 		long[i] = i + 3
 	}
 	c.ask(6, appendOf(3, long...))
-	c.expect(6, wire.AppendLBSAppended(nil, 10_003))
+	c.ExpectAnswer(6, wire.AppendLBSAppended(nil, 10_003))
 	c.ask(7, params2)
-	c.expect(7, params2At(10_003))
+	c.ExpectAnswer(7, params2At(10_003))
 	store.mu.Lock()
 	defer store.mu.Unlock()
 	for i := range uint64(10_003) {
@@ -511,14 +442,14 @@ func TestIllegalDuringAppend(t *testing.T) {
 			s := serve(t, store)
 			c := s.dial()
 			c.ask(1, appendOf(0, 0), illegal, get(0))
-			c.silent()
+			c.ExpectSilence()
 			next := s.dial()
 			next.ask(1, params2)
-			next.silent()
+			next.ExpectSilence()
 			store.release(false)
-			c.expect(1, wire.AppendLBSAppended(nil, 1))
+			c.ExpectAnswer(1, wire.AppendLBSAppended(nil, 1))
 			c.end()
-			next.expect(1, params2At(1))
+			next.ExpectAnswer(1, params2At(1))
 		})
 	}
 }
@@ -534,9 +465,9 @@ func TestDisconnectDuringAppend(t *testing.T) {
 	c.Close()
 	next := s.dial()
 	next.ask(1, params2)
-	next.silent()
+	next.ExpectSilence()
 	store.release(false)
-	next.expect(1, params2At(2))
+	next.ExpectAnswer(1, params2At(2))
 }
 
 // TestAppendCutOff has no effect.
@@ -551,7 +482,7 @@ func TestAppendCutOff(t *testing.T) {
 	c.Close()
 	next := s.dial()
 	next.ask(1, params2)
-	next.expect(1, params2At(0))
+	next.ExpectAnswer(1, params2At(0))
 }
 
 func TestFreeIsAnsweredBeforeItIsDone(t *testing.T) {
@@ -560,17 +491,17 @@ func TestFreeIsAnsweredBeforeItIsDone(t *testing.T) {
 	s := serve(t, store)
 	c := s.dial()
 	c.ask(1, free(5))
-	c.expect(1, status(0))
+	c.ExpectAnswer(1, status(0))
 	s.eventually(func() bool { return store.submitted() == 1 })
 	c.ask(2, free(6), free(7)) // acknowledged, and ignored
-	c.expect(2, status(0))
-	c.expect(3, status(0))
+	c.ExpectAnswer(2, status(0))
+	c.ExpectAnswer(3, status(0))
 	c.Close() // does not wait for it either
 	s.eventually(func() bool { return s.closed.Load() == 1 })
 	store.release(false)
 	c = s.dial()
 	c.ask(4, free(1<<64-1))
-	c.expect(4, status(0))
+	c.ExpectAnswer(4, status(0))
 	s.eventually(func() bool {
 		store.mu.Lock()
 		defer store.mu.Unlock()
@@ -590,7 +521,7 @@ func TestFailureIsReportedNotAnswered(t *testing.T) {
 			c := s.dial()
 			c.ask(1, request)
 			if name == "FREE" {
-				c.expect(1, status(0))
+				c.ExpectAnswer(1, status(0))
 			}
 			select {
 			case err := <-s.fatal:
@@ -602,9 +533,9 @@ func TestFailureIsReportedNotAnswered(t *testing.T) {
 			}
 			c.ask(2, request)
 			if name == "FREE" {
-				c.expect(2, status(0))
+				c.ExpectAnswer(2, status(0))
 			}
-			c.silent()
+			c.ExpectSilence()
 			if len(s.fatal) != 0 {
 				t.Fatal("a second failure was reported")
 			}

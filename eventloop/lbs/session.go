@@ -69,7 +69,8 @@ func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 		s.appendCharge = len(record)
 	}
 	c.conn.Owe(1, s.appendCharge)
-	data := c.conn.Keep(record)[wire.LBSAppendHeadLen:]
+	s.appendRecord = c.conn.Keep(record)
+	data := s.appendRecord[wire.LBSAppendHeadLen:]
 	pages := make([][]byte, q.Count)
 	for i := range pages {
 		pages[i] = data[i*size : (i+1)*size : (i+1)*size]
@@ -134,6 +135,10 @@ func (c *session) Ended(error) {
 
 // Closed tells whoever counts connections.
 func (c *session) Closed() {
+	s := c.server
+	if s.sessions--; s.sessions == 0 && !s.stopping.IsZero() {
+		s.stopIfQuiet()
+	}
 	if c.server.opts.Closed != nil {
 		c.server.opts.Closed()
 	}

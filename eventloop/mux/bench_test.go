@@ -38,7 +38,7 @@ func BenchmarkMux(b *testing.B) {
 				})
 				running.Go(func() {
 					for range n {
-						if _, err := c.next(); err != nil {
+						if _, err := c.Next(); err != nil {
 							b.Error(err)
 							return
 						}

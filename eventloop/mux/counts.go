@@ -7,10 +7,14 @@ import (
 	"kivaloo/wire"
 )
 
-// Operations, as they are counted, are places in allowedTypes, and opAny where records are not looked at.
+// Operations, as they are counted, are places in allowedTypes, and opAny where records are not
+// looked at.
 const opAny = len(allowedTypes)
 
-var opParams = place(wire.TypeParams)
+var (
+	opParams  = place(wire.TypeParams)
+	opUnwatch = place(wire.TypeUnwatch)
+)
 
 // NewCounts returns counts for Options.
 func NewCounts() *eventloop.RequestCounts {
@@ -21,7 +25,8 @@ func NewCounts() *eventloop.RequestCounts {
 	return eventloop.NewRequestCounts(append(names, "any")...)
 }
 
-// tally counts requests in plain numbers, and publishes them once for all that one read has brought.
+// tally counts requests in plain numbers, and publishes them once for all that one read has
+// brought.
 type tally struct {
 	counts *eventloop.RequestCounts // nil: nothing is counted
 	ended  [opAny + 1][eventloop.Statuses]uint32
@@ -35,8 +40,8 @@ func (t *tally) add(op uint8, s eventloop.Status) {
 	}
 }
 
-// answered counts a request that has been answered. The status in the answer says how it ended; that to PARAMS
-// has none.
+// answered counts a request that has been answered. The status in the answer says how it ended;
+// that to PARAMS has none.
 func (t *tally) answered(op uint8, answer []byte) {
 	status := eventloop.StatusOK
 	if int(op) != opAny && int(op) != opParams && len(answer) >= 4 {

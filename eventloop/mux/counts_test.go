@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"kivaloo/eventloop/mux"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
 // counted waits until all counts are as wanted; those not given are 0.
 func (r *rig) counted(want map[string]uint64) {
 	r.t.Helper()
-	eventually(r.t, "the counts are as wanted", func() bool {
+	must.Eventually(r.t, "the counts are as wanted", func() bool {
 		same := true
 		r.counts.Each(func(op, status string, n uint64) { same = same && n == want[op+" "+status] })
 		return same
@@ -28,9 +29,9 @@ func TestCounts(t *testing.T) {
 		{kv(wire.KVRequest{Type: wire.TypeParams}), wire.AppendKVParams(nil, 64, 104)},
 		{kv(wire.KVRequest{Type: wire.TypeBackup, Max: 10}), wire.AppendKVStatus(nil, wire.BackupTooMany)},
 	} {
-		c.send(packet(uint64(i), ask.request))
-		r.target.send(packet(r.target.expect(ask.request), ask.answer))
-		c.expectAnswer(uint64(i), ask.answer)
+		c.Send(packet(uint64(i), ask.request))
+		r.target.Send(packet(r.target.Expect(ask.request), ask.answer))
+		c.ExpectAnswer(uint64(i), ask.answer)
 	}
 	r.counted(map[string]uint64{"get ok": 1, "get not_done": 1, "set ok": 1, "params ok": 1, "backup failed": 1})
 }
@@ -39,23 +40,24 @@ func TestCountsOfBlindness(t *testing.T) {
 	r := newRig(t, nil)
 	r.echoing()
 	c := dial(t, r.source(mux.Source{}))
-	c.send(packet(1, []byte{0, 0, 0, 1, 5}))
-	c.expectAnswer(1, []byte{0, 0, 0, 1, 5})
+	c.Send(packet(1, []byte{0, 0, 0, 1, 5}))
+	c.ExpectAnswer(1, []byte{0, 0, 0, 1, 5})
 	r.counted(map[string]uint64{"any ok": 1})
 }
 
-// Of a client's requests those that the target has been sent fail with it, and the others are dropped.
+// Of a client's requests those that the target has been sent fail with it, and the others are
+// dropped.
 func TestCountsOfALostTarget(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
 	const waiting = 100
 	c.sendAll(0, mux.MaxOutstanding)
 	for range mux.MaxOutstanding {
-		r.target.receive()
+		r.target.Receive()
 	}
 	other := dial(t, r.source(mux.Source{}))
 	other.sendAll(1, waiting)
-	r.target.expectSilence()
+	r.target.ExpectSilence()
 	r.target.Close()
 	r.wait()
 	r.counted(map[string]uint64{"get failed": mux.MaxOutstanding, "get dropped": waiting})

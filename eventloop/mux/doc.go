@@ -29,7 +29,7 @@
 // of a pair of sockets instead. The goroutines carry bytes between the two, 16 KiB at most in
 // each direction, so all the limits that the loop sets hold through them.
 //
-// Reading order: limits.go; rules.go (what a client may ask) and hello.go (what the target
-// takes); mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go
-// (certificates), tunnel.go (one connection with TLS); complaints.go (the log), counts.go (for those who watch).
+// Reading order: limits.go; rules.go (what a client may ask) and hello.go (what the target takes);
+// mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go (certificates),
+// tunnel.go (one connection with TLS); complaints.go (the log), counts.go (for those who watch).
 package mux

@@ -8,6 +8,10 @@ const (
 	TurnRequests   = turnRequests
 	LongBytes      = longBytes
 	Complaints     = complaintsPerPeriod
+
+	WatchAnswerBytes = watchAnswerBytes
+	MaxWatches       = maxWatches
+	MaxClientWatches = maxClientWatches
 )
 
 // SetClocks shortens what would keep tests waiting. It must be called before Serve.

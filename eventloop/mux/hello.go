@@ -9,8 +9,8 @@ import (
 	"kivaloo/wire"
 )
 
-// paramsLen is the length of the record that answers PARAMS.
-const paramsLen = 4 + 4
+// helloLen is the longest record that answers the first PARAMS.
+const helloLen = 4 + 4 + 4
 
 // AskRules asks a server of the key-value protocol, over a connection on which nothing else is
 // outstanding, what it takes. It waits for as long as that server is busy with somebody else,
@@ -27,17 +27,18 @@ func AskRules(ctx context.Context, nc net.Conn) (*Rules, error) {
 }
 
 func askRules(ctx context.Context, nc net.Conn) (*Rules, error) {
-	answer, err := wire.Ask(ctx, nc, wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeParams}), paramsLen)
+	answer, err := wire.Ask(ctx, nc, wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeParams}), helloLen)
 	if err != nil {
 		return nil, err
 	}
-	maxKey, maxValue, err := wire.ParseKVParams(answer)
+	maxKey, maxValue, extensions, err := wire.ParseKVHello(answer)
 	if err != nil {
 		return nil, err
 	}
 	// A length that no key can have is no limit.
 	return &Rules{
-		MaxKey:   int(min(maxKey, wire.MaxKeyLen)),
-		MaxValue: int(min(maxValue, wire.MaxKeyLen)),
+		MaxKey:     int(min(maxKey, wire.MaxKeyLen)),
+		MaxValue:   int(min(maxValue, wire.MaxKeyLen)),
+		Extensions: extensions & wire.Extensions1, // others would not get through
 	}, nil
 }

@@ -3,15 +3,11 @@ package mux_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-	"io"
 	"log/slog"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +15,9 @@ import (
 
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/mux"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,19 +49,19 @@ var kvRules = &mux.Rules{MaxKey: 64, MaxValue: 104}
 func newRig(t testing.TB, rules *mux.Rules) *rig {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(socketDir(t), "t"))
-	must(t, err)
+	must.Do(t, err)
 	defer ln.Close()
 	nc, err := net.Dial("unix", ln.Addr().String())
-	must(t, err)
+	must.Do(t, err)
 	theirs, err := ln.Accept()
-	must(t, err)
+	must.Do(t, err)
 
 	r := &rig{t: t, target: newPeer(t, theirs), log: &logLines{}, counts: mux.NewCounts(), over: make(chan struct{})}
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	r.loop, err = eventloop.New(log)
-	must(t, err)
+	must.Do(t, err)
 	r.mux, err = mux.New(r.loop, nc, mux.Options{Rules: rules, Log: log, Counts: r.counts})
-	must(t, err)
+	must.Do(t, err)
 	go func() {
 		r.err = r.loop.Run()
 		r.mux.Close()
@@ -81,7 +79,7 @@ func (r *rig) wait() {
 	r.t.Helper()
 	select {
 	case <-r.over:
-		must(r.t, r.err)
+		must.Do(r.t, r.err)
 	case <-time.After(patience):
 		r.t.Fatal("the multiplexer does not end")
 	}
@@ -95,7 +93,7 @@ func (r *rig) source(s mux.Source) wire.Addr {
 		a = wire.Addr{Network: "tcp", Address: "127.0.0.1:0"}
 	}
 	ln, err := eventloop.Listen(a, eventloop.ServeBacklog)
-	must(r.t, err)
+	must.Do(r.t, err)
 	if s.Name == "" {
 		s.Name = "here"
 	}
@@ -112,111 +110,24 @@ func (r *rig) source(s mux.Source) wire.Addr {
 // dial connects a client.
 func dial(t testing.TB, a wire.Addr) *peer {
 	t.Helper()
-	nc, err := net.Dial(a.Network, a.Address)
-	must(t, err)
-	return newPeer(t, nc)
+	return &peer{wiretest.DialPeer(t, a)}
 }
 
 // peer is an end of a connection that the test plays.
-type peer struct {
-	net.Conn
-	t  testing.TB
-	in []byte // received, not yet cut
-}
+type peer struct{ *wiretest.Peer }
 
-func newPeer(t testing.TB, nc net.Conn) *peer {
-	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(patience))
-	return &peer{Conn: nc, t: t}
-}
-
-// send sends packets, in one write.
-func (p *peer) send(packets ...[]byte) {
-	p.t.Helper()
-	_, err := p.Write(bytes.Join(packets, nil))
-	must(p.t, err)
-}
-
-// next returns the next packet, whose record is valid until the next call.
-func (p *peer) next() (wire.Packet, error) {
-	for {
-		packet, n, _, err := wire.Cut(p.in, math.MaxUint32)
-		if err != nil || n > 0 {
-			p.in = p.in[n:]
-			return packet, err
-		}
-		if cap(p.in)-len(p.in) < 64<<10 {
-			p.in = append(make([]byte, 0, 2*len(p.in)+128<<10), p.in...)
-		}
-		got, err := p.Read(p.in[len(p.in):cap(p.in)])
-		if err != nil {
-			return wire.Packet{}, err
-		}
-		p.in = p.in[:len(p.in)+got]
-	}
-}
-
-// receive returns the next packet, which must come.
-func (p *peer) receive() (id uint64, record []byte) {
-	p.t.Helper()
-	packet, err := p.next()
-	must(p.t, err)
-	return packet.ID, packet.Record
-}
-
-// expect receives a packet with that record, and returns its ID.
-func (p *peer) expect(record []byte) uint64 {
-	p.t.Helper()
-	id, got := p.receive()
-	if !bytes.Equal(got, record) {
-		p.t.Fatalf("got packet %d: %.100x, want %.100x", id, got, record)
-	}
-	return id
-}
-
-// expectAnswer receives the answer to request id.
-func (p *peer) expectAnswer(id uint64, record []byte) {
-	p.t.Helper()
-	if got := p.expect(record); got != id {
-		p.t.Fatalf("got an answer to request %d, want one to %d", got, id)
-	}
-}
-
-// expectEnd waits for the other end to close the connection, with nothing more sent.
-func (p *peer) expectEnd() {
-	p.t.Helper()
-	packet, err := p.next()
-	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
-		p.t.Fatalf("got packet %d: %.100x, %v; want the end of the connection", packet.ID, packet.Record, err)
-	}
-}
-
-// expectSilence checks that nothing comes for a while.
-func (p *peer) expectSilence() {
-	p.t.Helper()
-	p.SetReadDeadline(time.Now().Add(silence))
-	if packet, err := p.next(); !errors.Is(err, os.ErrDeadlineExceeded) {
-		p.t.Fatalf("got packet %d: %.100x, %v; want nothing", packet.ID, packet.Record, err)
-	}
-	p.SetReadDeadline(time.Now().Add(patience))
-}
-
-// halfClose says that nothing more will be sent.
-func (p *peer) halfClose() {
-	p.t.Helper()
-	must(p.t, p.Conn.(interface{ CloseWrite() error }).CloseWrite())
-}
+func newPeer(t testing.TB, nc net.Conn) *peer { return &peer{wiretest.NewPeer(t, nc)} }
 
 // echo answers every request with its own record, until the connection ends.
 func (p *peer) echo() {
 	var out []byte
 	for {
-		packet, err := p.next()
+		packet, err := p.Next()
 		if err != nil {
 			return
 		}
 		out = wire.AppendPacket(out, packet.ID, packet.Record)
-		if _, n, _, _ := wire.Cut(p.in, math.MaxUint32); n > 0 && len(out) < 64<<10 {
+		if p.Buffered() && len(out) < 64<<10 {
 			continue // one write for all that has come
 		}
 		if _, err := p.Write(out); err != nil {
@@ -244,7 +155,8 @@ func set(key, value string) []byte {
 	return kv(wire.KVRequest{Type: wire.TypeSet, Key: []byte(key), Value: []byte(value)})
 }
 
-// blind is a record of n bytes, of which nobody looks at more than the type: that of requests of any length.
+// blind is a record of n bytes, of which nobody looks at more than the type: that of requests of
+// any length.
 func blind(client, i, n int) []byte {
 	record := bytes.Repeat([]byte{byte(client), byte(i)}, n/2+2)[:n]
 	if n >= 4 {
@@ -278,39 +190,22 @@ func (p *peer) sendAll(client, n int) (sent chan error) {
 		_, err := p.Write(b)
 		sent <- err
 	}()
-	p.t.Cleanup(func() {
+	p.T.Cleanup(func() {
 		p.Close()
 		select {
 		case <-sent:
 		case <-time.After(patience):
-			p.t.Error("a write does not end")
+			p.T.Error("a write does not end")
 		}
 	})
 	return sent
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// eventually waits until cond holds.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
 }
 
 // socketDir returns a directory whose name is short enough for a socket.
 func socketDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mux")
-	must(t, err)
+	must.Do(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }

@@ -28,6 +28,16 @@ const (
 	// asked for: packet, status, snapshot, count and next key, and one pair that may exceed it.
 	rangeAnswerBytes = 20 + 16 + 256 + 512
 
+	// watchAnswerBytes is the most that a WATCH that waits may ask for. All that wait can have to
+	// be answered at the same moment, so each has that much memory set aside. It is as much as a
+	// server of ours gives.
+	watchAnswerBytes = 16 << 10
+
+	// maxWatches is how many WATCHes that wait there are, of all clients together, and
+	// maxClientWatches of one client. They take a quarter of the slots and 16 MiB.
+	maxWatches       = maxOutstanding / 4
+	maxClientWatches = 64
+
 	// spareQueues is how many unused queue buffers are kept, each of at most spareBytes.
 	spareQueues = 64
 	spareBytes  = 256 << 10
@@ -36,8 +46,8 @@ const (
 	// has given before: with tlsGrace it is within the second in which the original is gone.
 	lostGrace = 300 * time.Millisecond
 
-	// complaintsPerPeriod is how often something is logged about clients in a
-	// complaintPeriod; of what is beyond only the number is. Clients must not be able to fill a disk.
+	// complaintsPerPeriod is how often something is logged about clients in a complaintPeriod; of
+	// what is beyond only the number is. Clients must not be able to fill a disk.
 	complaintsPerPeriod = 20
 	complaintPeriod     = 10 * time.Second
 )

@@ -34,6 +34,9 @@ type Mux struct {
 	waiting line
 	spares  [][]byte // for queues
 
+	own     session // has the requests that the Mux itself makes
+	watches int     // WATCHes that wait, of all sessions
+
 	requests  outbox // to the target
 	gathering []*session
 	tally     tally
@@ -47,8 +50,9 @@ type slot struct {
 	session *session // nil: not in use
 	id      uint64   // the client's
 	length  int      // of the record, in bytes
-	charge  int      // bytes in the window of the client's connection
+	charge  int      // bytes that the client's connection was charged for it
 	op      uint8    // what it asks for
+	waits   bool     // it is a WATCH that waits
 }
 
 // Options say how to deal with clients.
@@ -67,6 +71,7 @@ type Options struct {
 // drops all clients and stops the loop.
 func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
 	m := &Mux{loop: loop, rules: o.Rules, clients: complaints{log: o.Log}, tally: tally{counts: o.Counts}}
+	m.own.mux = m
 	m.tunnels = newTunnels(&m.clients)
 	for i := maxOutstanding - 1; i >= 0; i-- {
 		m.free = append(m.free, uint16(i))
@@ -101,6 +106,8 @@ func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
 	}
 	if m.rules == nil {
 		o.Judge = wire.CheckAnyLen
+	} else {
+		o.Judge = wire.CheckKVRequestLen
 	}
 	if s.TLS != nil {
 		o.Via = m.tunnels.via(s.Name, s.TLS)
@@ -128,6 +135,7 @@ func (m *Mux) room() bool {
 }
 
 // pump forwards what is waiting, as far as there is room: some requests of each client in turn.
+// Then clients get what has been gathered for them.
 func (m *Mux) pump() {
 	for m.room() && !m.waiting.empty() {
 		s := m.waiting.leave()
@@ -137,22 +145,71 @@ func (m *Mux) pump() {
 			}
 			m.forward(s)
 		}
-		if !s.queue.empty() {
+		if !s.queue.empty() && !s.inLine {
 			m.waiting.join(s)
 		}
 	}
 	m.requests.flush()
+	m.deliver()
 }
 
 // forward sends the first request that s has waiting.
 func (m *Mux) forward(s *session) {
 	r := s.queue.pop(m)
+	op := m.operation(r.record)
+	if int(op) == opUnwatch && s != &m.own {
+		m.endWatch(s, r)
+		return
+	}
 	last := len(m.free) - 1
 	i := m.free[last]
 	m.free = m.free[:last]
-	m.slots[i] = slot{session: s, id: r.id, length: len(r.record), charge: r.charge, op: m.operation(r.record)}
+	m.slots[i] = slot{session: s, id: r.id, length: len(r.record), charge: r.charge, op: op, waits: m.waits(r.record)}
 	m.bytes += len(r.record)
 	m.requests.add(uint64(i), r.record, r.ours)
+	if m.slots[i].waits && s.ended {
+		m.unwatchSlot(i)
+	}
+}
+
+// waits reports whether record is a WATCH that may wait. If records are not looked at, none is.
+func (m *Mux) waits(record []byte) bool { return m.rules != nil && waits(record) }
+
+// endWatch carries out the UNWATCH r of a client. The target knows its WATCHes by other numbers.
+func (m *Mux) endWatch(s *session, r request) {
+	q, err := wire.ParseKVRequest(r.record)
+	if err != nil {
+		panic(err) // Packet has parsed it
+	}
+	m.unwatch(s, func(id uint64) bool { return id == q.Watch })
+	done := wire.AppendKVStatus(nil, wire.StatusDone)
+	m.tally.answered(uint8(opUnwatch), done)
+	s.settle(false, r.charge)
+	m.gather(s)
+	s.answers.add(r.id, done, false)
+}
+
+// unwatch has the target answer those WATCHes of s now whose client's number is one of those
+// wanted.
+func (m *Mux) unwatch(s *session, wanted func(id uint64) bool) {
+	if s.watches == 0 || m.lost != nil {
+		return
+	}
+	for i := range m.slots {
+		if r := &m.slots[i]; r.session == s && r.waits && wanted(r.id) {
+			m.unwatchSlot(uint16(i))
+		}
+	}
+}
+
+// unwatchSlot has the target answer the WATCH in a slot now. If that is answered before, and the
+// slot used again by another WATCH, then that one waits in vain and its client asks again.
+func (m *Mux) unwatchSlot(i uint16) {
+	record := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeUnwatch, Watch: uint64(i)})
+	m.own.queue.push(m, request{record: record})
+	if !m.own.inLine {
+		m.waiting.join(&m.own)
+	}
 }
 
 // answers is what the event loop sees of a Mux: the handler of the target's connection.
@@ -165,8 +222,11 @@ func (a *answers) Packet(id uint64, record []byte) error {
 		return fmt.Errorf("it has answered request %d, which is not outstanding", id)
 	}
 	r := m.release(int(id))
+	if r.session == &m.own {
+		return nil
+	}
 	m.tally.answered(r.op, record)
-	r.session.answers.settle(r.charge)
+	r.session.settle(r.waits, r.charge)
 	ours := len(record) >= longBytes
 	if ours {
 		record = m.requests.conn.Keep(record)
@@ -175,29 +235,34 @@ func (a *answers) Packet(id uint64, record []byte) error {
 	return nil
 }
 
-// release frees a slot, and has the session's answers sent soon.
+// release frees a slot, and has the session's answers, if any, sent soon.
 func (m *Mux) release(i int) slot {
 	r := m.slots[i]
 	m.slots[i] = slot{}
 	m.free = append(m.free, uint16(i))
 	m.bytes -= r.length
-	if s := r.session; !s.gathering {
+	m.gather(r.session)
+	return r
+}
+
+// gather has the session's answers sent soon.
+func (m *Mux) gather(s *session) {
+	if !s.gathering {
 		s.gathering = true
 		m.gathering = append(m.gathering, s)
 	}
-	return r
 }
 
 // Pushed gives the clients what one read has brought, and uses the room that this makes.
 func (a *answers) Pushed() {
 	m := (*Mux)(a)
-	m.tally.publish() // before a client can ask what it finds in the counts
 	m.deliver()
 	m.pump()
 }
 
 // deliver gives the loop the answers that have been gathered.
 func (m *Mux) deliver() {
+	m.tally.publish() // before a client can ask what it finds in the counts
 	for _, s := range m.gathering {
 		s.gathering = false
 		s.answers.flush()
@@ -215,11 +280,13 @@ func (a *answers) Ended(why error) {
 	for i := range m.slots {
 		if m.slots[i].session != nil {
 			r := m.release(i)
+			if r.session == &m.own {
+				continue
+			}
 			m.tally.add(r.op, eventloop.StatusFailed)
-			r.session.answers.settle(r.charge)
+			r.session.settle(r.waits, r.charge)
 		}
 	}
-	m.tally.publish()
 	m.deliver()
 	for !m.waiting.empty() {
 		m.waiting.leave().drop()

@@ -14,7 +14,9 @@ import (
 
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/mux"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // Clients may use any IDs, also one twice; the target must not see that.
@@ -27,8 +29,8 @@ func TestIDsAreEachClientsOwn(t *testing.T) {
 	var order []uint64
 	for i, id := range ids {
 		for _, c := range []*peer{first, second} {
-			c.send(packet(id, set("key", string(rune('a'+i)))))
-			up := r.target.expect(set("key", string(rune('a'+i))))
+			c.Send(packet(id, set("key", string(rune('a'+i)))))
+			up := r.target.Expect(set("key", string(rune('a'+i))))
 			if upstream[up] {
 				t.Fatalf("two requests with ID %d are outstanding", up)
 			}
@@ -36,13 +38,17 @@ func TestIDsAreEachClientsOwn(t *testing.T) {
 			order = append(order, up)
 		}
 	}
-	// The answers come the other way round.
+	// The answers come the other way round, all at once.
+	var answers []byte
 	for i, up := range slices.Backward(order) {
-		r.target.send(packet(up, []byte{byte(i)}))
+		answers = append(answers, packet(up, []byte{byte(i)})...)
+	}
+	r.target.Send(answers)
+	for i, id := range slices.Backward(ids) {
+		second.ExpectAnswer(id, []byte{byte(2*i + 1)})
 	}
 	for i, id := range slices.Backward(ids) {
-		second.expectAnswer(id, []byte{byte(2*i + 1)})
-		first.expectAnswer(id, []byte{byte(2 * i)})
+		first.ExpectAnswer(id, []byte{byte(2 * i)})
 	}
 }
 
@@ -56,14 +62,14 @@ func TestRequestsKeepTheirOrder(t *testing.T) {
 	var next [clients]int
 	var out []byte
 	for range clients * requests {
-		id, record := r.target.receive()
+		id, record := r.target.Receive()
 		client, i := number(record)
 		if i != next[client] {
 			t.Fatalf("client %d: request %d comes after %d others", client, i, next[client])
 		}
 		next[client]++
 		if out = wire.AppendPacket(out, id, record[:4]); len(out) > 1000 {
-			r.target.send(out)
+			r.target.Send(out)
 			out = out[:0]
 		}
 	}
@@ -77,13 +83,13 @@ func TestWindowAndTurns(t *testing.T) {
 	first.sendAll(0, 3*mux.MaxOutstanding)
 	ids := make([]uint64, 0, mux.MaxOutstanding)
 	for i := range mux.MaxOutstanding {
-		id, record := r.target.receive()
+		id, record := r.target.Receive()
 		if _, n := number(record); n != i {
 			t.Fatalf("request %d comes after %d others", n, i)
 		}
 		ids = append(ids, id)
 	}
-	r.target.expectSilence()
+	r.target.ExpectSilence()
 	if slices.Sort(ids); len(slices.Compact(ids)) != mux.MaxOutstanding {
 		t.Fatal("two outstanding requests have the same ID")
 	}
@@ -92,23 +98,23 @@ func TestWindowAndTurns(t *testing.T) {
 	const freed = 80
 	dial(t, a).sendAll(1, 3000)
 	dial(t, a).sendAll(2, 3000)
-	r.target.expectSilence()
-	dial(t, a).send(packet(1, numbered(3, 0)))
-	r.target.expectSilence()
+	r.target.ExpectSilence()
+	dial(t, a).Send(packet(1, numbered(3, 0)))
+	r.target.ExpectSilence()
 	var b []byte
 	for _, id := range ids[:freed] {
 		b = wire.AppendPacket(b, id, []byte("done"))
 	}
-	r.target.send(b)
+	r.target.Send(b)
 	var got [4]int
 	for i := range freed {
-		_, record := r.target.receive()
+		_, record := r.target.Receive()
 		client, _ := number(record)
 		if got[client]++; client == 3 && i > 2*mux.TurnRequests {
 			t.Errorf("a single request is forwarded after %d others", i)
 		}
 	}
-	r.target.expectSilence()
+	r.target.ExpectSilence()
 	if got[3] != 1 || got[1]-got[2] > 2*mux.TurnRequests || got[2]-got[1] > 2*mux.TurnRequests {
 		t.Errorf("of %d requests %v were of the clients", freed, got)
 	}
@@ -136,8 +142,8 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	}()
 	other := dial(t, a)
 	for start := time.Now(); time.Since(start) < 300*time.Millisecond; {
-		other.send(packet(5, []byte("quick")))
-		other.expectAnswer(5, []byte("quick"))
+		other.Send(packet(5, []byte("quick")))
+		other.ExpectAnswer(5, []byte("quick"))
 	}
 	select {
 	case err := <-sent:
@@ -148,9 +154,9 @@ func TestClientThatDoesNotRead(t *testing.T) {
 		t.Errorf("a client that does not read costs %d bytes", grown)
 	}
 	for i := range requests {
-		slow.expectAnswer(uint64(i), bytes.Repeat([]byte{byte(i)}, size))
+		slow.ExpectAnswer(uint64(i), bytes.Repeat([]byte{byte(i)}, size))
 	}
-	must(t, <-sent)
+	must.Do(t, <-sent)
 }
 
 func heap() int64 {
@@ -171,13 +177,13 @@ func TestRangesThatAskForMuch(t *testing.T) {
 	}
 	const most = 1 << 20
 	for i := range uint64(3) {
-		c.send(packet(i, ranges(math.MaxUint32)))
+		c.Send(packet(i, ranges(math.MaxUint32)))
 	}
 	for i := range uint64(3) {
-		id := r.target.expect(ranges(most))
-		r.target.expectSilence()
-		r.target.send(packet(id, []byte("pairs")))
-		c.expectAnswer(i, []byte("pairs"))
+		id := r.target.Expect(ranges(most))
+		r.target.ExpectSilence()
+		r.target.Send(packet(id, []byte("pairs")))
+		c.ExpectAnswer(i, []byte("pairs"))
 	}
 }
 
@@ -190,13 +196,13 @@ func TestRangesOfAll(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{Allow: mux.Everything})
 	for range clients {
-		dial(t, a).send(packet(0, kv(wire.KVRequest{Type: wire.TypeRange, Max: most})), packet(1, kv(wire.KVRequest{Type: wire.TypeBackup, Max: most})))
+		dial(t, a).Send(packet(0, kv(wire.KVRequest{Type: wire.TypeRange, Max: most})), packet(1, kv(wire.KVRequest{Type: wire.TypeBackup, Max: most})))
 	}
 	sum := 0
 	for range clients {
-		_, record := r.target.receive()
+		_, record := r.target.Receive()
 		q, err := wire.ParseKVRequest(record)
-		must(t, err)
+		must.Do(t, err)
 		sum += int(q.Max)
 	}
 	if sum > together {
@@ -207,16 +213,16 @@ func TestRangesOfAll(t *testing.T) {
 func TestHalfClosedClientGetsEveryAnswer(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
-	c.send(packet(1, get("a")), packet(2, get("b")))
-	c.halfClose()
-	first, second := r.target.expect(get("a")), r.target.expect(get("b"))
-	c.expectSilence()
-	r.target.send(packet(second, []byte("B")))
-	c.expectAnswer(2, []byte("B"))
-	c.expectSilence()
-	r.target.send(packet(first, []byte("A")))
-	c.expectAnswer(1, []byte("A"))
-	c.expectEnd()
+	c.Send(packet(1, get("a")), packet(2, get("b")))
+	must.Do(t, c.CloseWrite())
+	first, second := r.target.Expect(get("a")), r.target.Expect(get("b"))
+	c.ExpectSilence()
+	r.target.Send(packet(second, []byte("B")))
+	c.ExpectAnswer(2, []byte("B"))
+	c.ExpectSilence()
+	r.target.Send(packet(first, []byte("A")))
+	c.ExpectAnswer(1, []byte("A"))
+	c.ExpectEnd()
 }
 
 // Half-closing with more requests than the window: all are still forwarded.
@@ -227,7 +233,7 @@ func TestHalfCloseWithRequestsWaiting(t *testing.T) {
 	sent := c.sendAll(0, requests)
 	var ids []uint64
 	for range mux.MaxOutstanding {
-		id, _ := r.target.receive()
+		id, _ := r.target.Receive()
 		ids = append(ids, id)
 	}
 	go r.target.echo()
@@ -235,16 +241,16 @@ func TestHalfCloseWithRequestsWaiting(t *testing.T) {
 	for i, id := range ids {
 		b = wire.AppendPacket(b, id, numbered(0, i))
 	}
-	r.target.send(b)
+	r.target.Send(b)
 	for i := range requests {
-		c.expectAnswer(uint64(i), numbered(0, i))
+		c.ExpectAnswer(uint64(i), numbered(0, i))
 		if i == 0 {
-			must(t, <-sent)
+			must.Do(t, <-sent)
 			sent <- nil // for the cleanup
-			c.halfClose()
+			must.Do(t, c.CloseWrite())
 		}
 	}
-	c.expectEnd()
+	c.ExpectEnd()
 	r.target.Close()
 }
 
@@ -257,28 +263,28 @@ func TestClientsThatVanish(t *testing.T) {
 		c.sendAll(round, 2*mux.MaxOutstanding)
 		var ids []uint64
 		for range mux.MaxOutstanding {
-			id, _ := r.target.receive()
+			id, _ := r.target.Receive()
 			ids = append(ids, id)
 		}
 		c.Close()
 		// Its place is taken until what it has asked is answered.
 		next := dial(t, a)
-		next.send(packet(1, numbered(9, 9)))
-		r.target.expectSilence()
+		next.Send(packet(1, numbered(9, 9)))
+		r.target.ExpectSilence()
 		var b []byte
 		for _, id := range ids {
 			b = wire.AppendPacket(b, id, []byte("too late"))
 		}
-		r.target.send(b)
+		r.target.Send(b)
 		// What was waiting may have been forwarded before its client was seen to be gone.
 		for {
-			id, record := r.target.receive()
-			r.target.send(packet(id, []byte("answer")))
+			id, record := r.target.Receive()
+			r.target.Send(packet(id, []byte("answer")))
 			if client, _ := number(record); client == 9 {
 				break
 			}
 		}
-		next.expectAnswer(1, []byte("answer"))
+		next.ExpectAnswer(1, []byte("answer"))
 		next.Close()
 	}
 }
@@ -286,11 +292,11 @@ func TestClientsThatVanish(t *testing.T) {
 func TestTargetIsLostWhileIdle(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
-	c.send(packet(1, get("a")))
-	r.target.send(packet(r.target.expect(get("a")), []byte("A")))
-	c.expectAnswer(1, []byte("A"))
+	c.Send(packet(1, get("a")))
+	r.target.Send(packet(r.target.Expect(get("a")), []byte("A")))
+	c.ExpectAnswer(1, []byte("A"))
 	r.target.Close()
-	c.expectEnd()
+	c.ExpectEnd()
 	r.wait()
 	if r.mux.Lost() == nil {
 		t.Error("the loss is not reported")
@@ -302,16 +308,16 @@ func TestTargetIsLostWithRequestsOutstanding(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
 	c, waits := dial(t, a), dial(t, a)
-	c.send(packet(1, get("a")), packet(2, get("b")))
-	first := r.target.expect(get("a"))
-	r.target.expect(get("b"))
+	c.Send(packet(1, get("a")), packet(2, get("b")))
+	first := r.target.Expect(get("a"))
+	r.target.Expect(get("b"))
 	waits.sendAll(0, 2*mux.MaxOutstanding)
-	r.target.receive()
-	r.target.send(packet(first, []byte("A")))
+	r.target.Receive()
+	r.target.Send(packet(first, []byte("A")))
 	r.target.Close()
-	c.expectAnswer(1, []byte("A"))
-	c.expectEnd()
-	waits.expectEnd()
+	c.ExpectAnswer(1, []byte("A"))
+	c.ExpectEnd()
+	waits.ExpectEnd()
 	r.wait()
 	if r.mux.Lost() == nil {
 		t.Error("the loss is not reported")
@@ -327,10 +333,10 @@ func TestTargetThatMakesNoSense(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, kvRules)
 			c := dial(t, r.source(mux.Source{}))
-			c.send(packet(1, get("a")))
-			r.target.expect(get("a"))
-			r.target.send(nonsense)
-			c.expectEnd()
+			c.Send(packet(1, get("a")))
+			r.target.Expect(get("a"))
+			r.target.Send(nonsense)
+			c.ExpectEnd()
 			r.wait()
 			if r.mux.Lost() == nil {
 				t.Error("the loss is not reported")
@@ -344,18 +350,18 @@ func TestStop(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
 	c, idle := dial(t, a), dial(t, a)
-	c.send(packet(1, get("a")))
-	id := r.target.expect(get("a"))
-	idle.send(packet(1, get("b")))
-	r.target.send(packet(r.target.expect(get("b")), []byte("B")))
-	idle.expectAnswer(1, []byte("B"))
+	c.Send(packet(1, get("a")))
+	id := r.target.Expect(get("a"))
+	idle.Send(packet(1, get("b")))
+	r.target.Send(packet(r.target.Expect(get("b")), []byte("B")))
+	idle.ExpectAnswer(1, []byte("B"))
 	r.mux.Stop(patience)
-	idle.expectEnd()
-	c.expectSilence()
-	r.target.send(packet(id, []byte("A")))
-	c.expectAnswer(1, []byte("A"))
-	c.expectEnd()
-	r.target.expectEnd()
+	idle.ExpectEnd()
+	c.ExpectSilence()
+	r.target.Send(packet(id, []byte("A")))
+	c.ExpectAnswer(1, []byte("A"))
+	c.ExpectEnd()
+	r.target.ExpectEnd()
 	r.wait()
 	if err := r.mux.Lost(); err != nil {
 		t.Errorf("a stop is reported as a loss: %v", err)
@@ -365,10 +371,10 @@ func TestStop(t *testing.T) {
 func TestStopDoesNotWaitForEver(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
-	c.send(packet(1, get("a")))
-	r.target.expect(get("a"))
+	c.Send(packet(1, get("a")))
+	r.target.Expect(get("a"))
 	r.mux.Stop(20 * time.Millisecond)
-	c.expectEnd()
+	c.ExpectEnd()
 	r.wait()
 }
 
@@ -393,7 +399,7 @@ func TestLongRecords(t *testing.T) {
 		})
 		wg.Go(func() {
 			for i := range lengths {
-				p, err := c.next()
+				p, err := c.Next()
 				if err != nil || p.ID != uint64(i) || !bytes.Equal(p.Record, record(i)) {
 					t.Errorf("client %d: answer %d of %d bytes, %v; want %d", client, p.ID, len(p.Record), err, i)
 					return
@@ -435,12 +441,12 @@ func TestNothingIsLostOrCrossed(t *testing.T) {
 func shuffle(p *peer, rnd *rand.Rand) {
 	var held [][]byte
 	for {
-		got, err := p.next()
+		got, err := p.Next()
 		if err != nil {
 			return
 		}
 		held = append(held, packet(got.ID, got.Record))
-		for len(held) > 0 && (len(p.in) == 0 || len(held) > 500) {
+		for len(held) > 0 && (!p.Buffered() || len(held) > 500) {
 			i := rnd.IntN(len(held))
 			if _, err := p.Write(held[i]); err != nil {
 				return
@@ -458,8 +464,7 @@ func ask(t *testing.T, a wire.Addr, client, n, stop int, rnd *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	p := &peer{Conn: c, t: t}
-	p.SetDeadline(time.Now().Add(patience))
+	p := wiretest.NewConn(c)
 	var b []byte
 	want := make(map[uint64][]byte, n)
 	for i := range n {
@@ -477,7 +482,7 @@ func ask(t *testing.T, a wire.Addr, client, n, stop int, rnd *rand.Rand) error {
 		<-sent
 	}()
 	for i := range stop {
-		got, err := p.next()
+		got, err := p.Next()
 		if err != nil {
 			return fmt.Errorf("client %d: answer %d of %d: %w", client, i, n, err)
 		}
@@ -505,12 +510,12 @@ func TestAllocations(t *testing.T) {
 			sent <- err
 		}()
 		for range requests {
-			if _, err := c.next(); err != nil {
+			if _, err := c.Next(); err != nil {
 				t.Error(err)
 				break
 			}
 		}
-		must(t, <-sent)
+		must.Do(t, <-sent)
 	}
 	trip()
 	var before, after runtime.MemStats

@@ -7,7 +7,7 @@ type request struct {
 	id     uint64 // the client's
 	record []byte
 	ours   bool // record has a buffer of its own, which goes with it
-	charge int  // bytes in the window of the client's connection
+	charge int  // bytes that the client's connection was charged for it
 }
 
 // queue holds the requests of one client that have not been forwarded. The window of the

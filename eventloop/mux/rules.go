@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,25 +14,29 @@ import (
 var ErrRefused = errors.New("request refused")
 
 // Allowed is a set of request types of the key-value protocol.
-type Allowed uint16
+type Allowed uint32
 
 const (
-	// Ordinary allows all types that every server of the protocol knows.
-	Ordinary Allowed = 1<<9 - 1
-	// Everything allows backups too. A target that does not offer them, like the original's, would close the
-	// connection, on which all clients depend; so it takes somebody who knows the target to allow it.
-	Everything Allowed = 1<<10 - 1
+	// Everything allows all types.
+	Everything Allowed = 1<<len(allowedTypes) - 1
+	// Ordinary allows all but backups. A target that does not offer them, like the original's,
+	// would close the connection, on which all clients depend; so it takes somebody who knows the
+	// target to allow it.
+	Ordinary = Everything &^ (1 << 9)
 )
 
 // allowedTypes has the types in the order of their bits in Allowed.
 var allowedTypes = [...]uint32{
 	wire.TypeGet, wire.TypeSet, wire.TypeRange, wire.TypeParams, wire.TypeCAS,
 	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeBackup,
+	wire.TypeApply, wire.TypeDeleteRange, wire.TypeGetAt, wire.TypeScan, wire.TypeSnapshot,
+	wire.TypeRelease, wire.TypeWatch, wire.TypeUnwatch,
 }
 
 // typeWord is what a type is called in a list.
 func typeWord(typ uint32) string {
-	return strings.ToLower(strings.TrimPrefix(wire.TypeName(typ), "KVLDS_"))
+	word := strings.ToLower(strings.TrimPrefix(wire.TypeName(typ), "KVLDS_"))
+	return strings.ReplaceAll(word, "_", "-")
 }
 
 // ParseAllowed reads a list of types like "get,range,params".
@@ -75,38 +80,55 @@ func place(typ uint32) int {
 type Rules struct {
 	// MaxKey and MaxValue are the longest key and value that can be stored, in bytes.
 	MaxKey, MaxValue int
+	// Extensions is the set of extensions that the target offers.
+	Extensions uint32
 }
 
-// check returns an error unless the target will answer the request in record, which it has to
-// be allowed to get; and an upper bound for the size of the answer, where that matters. The answer
-// may be shorter than what was asked for, so check writes into record that it is to take no more than room.
-func (r *Rules) check(record []byte, allowed Allowed, room int) (answerBytes int, err error) {
-	if r == nil {
-		return 0, nil
-	}
-	q, err := wire.ParseKVRequest(record)
-	if err != nil {
-		return 0, err
-	}
+// check returns an error unless the target will answer q, and the source may ask it.
+func (r *Rules) check(q *wire.KVRequest, allowed Allowed) error {
 	if !allowed.has(q.Type) {
-		return 0, fmt.Errorf("%w: only %s are allowed here, not %s", ErrRefused, allowed, typeWord(q.Type))
+		return fmt.Errorf("%w: only %s are allowed here, not %s", ErrRefused, allowed, typeWord(q.Type))
 	}
 	switch q.Type {
 	case wire.TypeSet, wire.TypeCAS, wire.TypeAdd, wire.TypeModify:
 		if len(q.Key) > r.MaxKey {
-			return 0, fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Key), r.MaxKey)
+			return fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Key), r.MaxKey)
 		}
 		if len(q.Value) > r.MaxValue {
-			return 0, fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), r.MaxValue)
+			return fmt.Errorf("%w: value of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(q.Value), r.MaxValue)
 		}
-	case wire.TypeRange, wire.TypeBackup:
-		if q.Max > uint32(room) {
-			q.Max = uint32(room)
-			wire.AppendKVRequest(record[:0], &q)
-		}
-		return int(q.Max) + rangeAnswerBytes, nil
 	}
-	return 0, nil
+	if wire.IsExtension(q.Type) && r.Extensions&wire.Extensions1 == 0 {
+		return fmt.Errorf("%w: the server behind this kivaloo-mux does not offer %s", ErrRefused, typeWord(q.Type))
+	}
+	return nil
+}
+
+// limit returns an upper bound for the size of the answer to q, where that matters. The answer may
+// be shorter than what was asked for, so limit writes into record, from which q was parsed, that it
+// is to take no more than room.
+func limit(q *wire.KVRequest, record []byte, room int) (answerBytes int) {
+	switch q.Type {
+	case wire.TypeRange, wire.TypeBackup, wire.TypeScan:
+	case wire.TypeWatch:
+		if q.Wait > 0 {
+			room = min(room, watchAnswerBytes)
+		}
+	default:
+		return 0
+	}
+	if q.Max > uint32(room) {
+		q.Max = uint32(room)
+		wire.AppendKVRequest(record[:0], q)
+	}
+	return int(q.Max) + rangeAnswerBytes
+}
+
+// waits reports whether record is a WATCH that may wait for changes.
+func waits(record []byte) bool {
+	const waitAt = 4 + 8 // behind type and position
+	return len(record) >= waitAt+4 && binary.BigEndian.Uint32(record) == wire.TypeWatch &&
+		binary.BigEndian.Uint32(record[waitAt:]) > 0
 }
 
 // maxRecord is the longest record of a request, in bytes.

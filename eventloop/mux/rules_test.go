@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kivaloo/eventloop/mux"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -20,7 +21,7 @@ func TestParseAllowed(t *testing.T) {
 		{"get", "get"},
 		{"params,range,get", "get,range,params"},
 		{"get,get", "get"},
-		{"get,set,range,params,cas,add,modify,delete,cad", mux.Ordinary.String()},
+		{"get,set,range,params,cas,add,modify,delete,cad,apply,delete-range,get-at,scan,snapshot,release,watch,unwatch", mux.Ordinary.String()},
 		{mux.Ordinary.String() + ",backup", mux.Everything.String()},
 		{mux.Everything.String(), mux.Everything.String()},
 	} {
@@ -67,19 +68,19 @@ func TestBadRequests(t *testing.T) {
 			r := newRig(t, kvRules)
 			a := r.source(mux.Source{Name: "door"})
 			good, bad := dial(t, a), dial(t, a)
-			good.send(packet(1, get("good")))
-			good1 := r.target.expect(get("good"))
-			bad.send(packet(8, get("before")))
-			before := r.target.expect(get("before"))
-			bad.send(c.bytes)
-			eventually(t, "the log has it", func() bool { return r.log.count(c.log) == 1 && r.log.count("source=door") == 1 })
-			r.target.send(packet(before, []byte("owed")), packet(good1, []byte("good")))
-			bad.expectAnswer(8, []byte("owed"))
-			bad.expectEnd()
-			good.expectAnswer(1, []byte("good"))
-			good.send(packet(2, get("after")))
-			r.target.send(packet(r.target.expect(get("after")), nil))
-			good.expectAnswer(2, nil)
+			good.Send(packet(1, get("good")))
+			good1 := r.target.Expect(get("good"))
+			bad.Send(packet(8, get("before")))
+			before := r.target.Expect(get("before"))
+			bad.Send(c.bytes)
+			must.Eventually(t, "the log has it", func() bool { return r.log.count(c.log) == 1 && r.log.count("source=door") == 1 })
+			r.target.Send(packet(before, []byte("owed")), packet(good1, []byte("good")))
+			bad.ExpectAnswer(8, []byte("owed"))
+			bad.ExpectEnd()
+			good.ExpectAnswer(1, []byte("good"))
+			good.Send(packet(2, get("after")))
+			r.target.Send(packet(r.target.Expect(get("after")), nil))
+			good.ExpectAnswer(2, nil)
 		})
 	}
 }
@@ -95,8 +96,8 @@ func TestWhatIsOnlyLookedForCanBeLong(t *testing.T) {
 		{Type: wire.TypeRange, Key: text(255), End: text(255)},
 		{Type: wire.TypeCAS, Key: text(64), Old: text(255), Value: text(104)},
 	} {
-		c.send(packet(1, kv(q)))
-		r.target.expect(kv(q))
+		c.Send(packet(1, kv(q)))
+		r.target.Expect(kv(q))
 	}
 }
 
@@ -105,14 +106,14 @@ func TestBlindness(t *testing.T) {
 	r := newRig(t, nil)
 	c := dial(t, r.source(mux.Source{Allow: 0}))
 	for _, record := range [][]byte{nil, {1}, []byte("\x00\x00\x01\x10 and more")} {
-		c.send(packet(1, record))
-		r.target.send(packet(r.target.expect(record), record))
-		c.expectAnswer(1, record)
+		c.Send(packet(1, record))
+		r.target.Send(packet(r.target.Expect(record), record))
+		c.ExpectAnswer(1, record)
 	}
 }
 
-// Where records are not looked at, one that is too long for its type is refused before it has come; others
-// of any length and type pass.
+// Where records are not looked at, one that is too long for its type is refused before it has come;
+// others of any length and type pass.
 func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
 	r := newRig(t, nil)
 	r.echoing()
@@ -131,11 +132,11 @@ func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
 		{typ: 0x12345678, length: 60_000},
 	} {
 		c := dial(t, a)
-		c.send(binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, test.length), test.typ))
+		c.Send(binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, test.length), test.typ))
 		if test.closed {
-			c.expectEnd()
+			c.ExpectEnd()
 		} else {
-			c.expectSilence()
+			c.ExpectSilence()
 		}
 	}
 }
@@ -143,39 +144,39 @@ func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
 func TestAllowedRequests(t *testing.T) {
 	r := newRig(t, kvRules)
 	allow, err := mux.ParseAllowed("get,range,params")
-	must(t, err)
+	must.Do(t, err)
 	readers, writers := r.source(mux.Source{Name: "readers", Allow: allow}), r.source(mux.Source{})
 	reader := dial(t, readers)
 	for _, typ := range []uint32{wire.TypeGet, wire.TypeRange, wire.TypeParams} {
 		record := kv(wire.KVRequest{Type: typ})
-		reader.send(packet(1, record))
-		r.target.send(packet(r.target.expect(record), []byte("read")))
-		reader.expectAnswer(1, []byte("read"))
+		reader.Send(packet(1, record))
+		r.target.Send(packet(r.target.Expect(record), []byte("read")))
+		reader.ExpectAnswer(1, []byte("read"))
 	}
 	changes := []uint32{wire.TypeSet, wire.TypeCAS, wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD}
 	for i, typ := range changes {
 		record := kv(wire.KVRequest{Type: typ})
 		c := dial(t, readers)
-		c.send(packet(1, record))
-		c.expectEnd()
-		eventually(t, "the log has it", func() bool { return r.log.count("request refused") == i+1 })
+		c.Send(packet(1, record))
+		c.ExpectEnd()
+		must.Eventually(t, "the log has it", func() bool { return r.log.count("request refused") == i+1 })
 		writer := dial(t, writers)
-		writer.send(packet(1, record))
-		r.target.expect(record)
+		writer.Send(packet(1, record))
+		r.target.Expect(record)
 	}
 	// A backup has to be allowed by name.
 	backup := kv(wire.KVRequest{Type: wire.TypeBackup, Max: 1 << 20})
 	writer := dial(t, writers)
-	writer.send(packet(1, backup))
-	writer.expectEnd()
+	writer.Send(packet(1, backup))
+	writer.ExpectEnd()
 	keeper := dial(t, r.source(mux.Source{Name: "keeper", Allow: mux.Everything}))
-	keeper.send(packet(1, backup))
-	r.target.send(packet(r.target.expect(backup), []byte("pairs")))
-	keeper.expectAnswer(1, []byte("pairs"))
+	keeper.Send(packet(1, backup))
+	r.target.Send(packet(r.target.Expect(backup), []byte("pairs")))
+	keeper.ExpectAnswer(1, []byte("pairs"))
 	if r.log.count("source=readers") != len(changes) {
 		t.Error("the log does not say where the refused requests came from")
 	}
-	r.target.expectSilence()
+	r.target.ExpectSilence()
 }
 
 // The log is bounded: clients cannot fill a disk with it.
@@ -184,8 +185,8 @@ func TestComplaintsAreFew(t *testing.T) {
 	a := r.source(mux.Source{})
 	for range 3 * mux.Complaints {
 		c := dial(t, a)
-		c.send(packet(1, nil))
-		c.expectEnd()
+		c.Send(packet(1, nil))
+		c.ExpectEnd()
 	}
 	if n := r.log.count("\n"); n != mux.Complaints {
 		t.Errorf("%d lines in the log, want %d", n, mux.Complaints)
@@ -205,12 +206,13 @@ func TestAskRules(t *testing.T) {
 	}{
 		{name: "limits", answer: packet(asked, params(64, 104)), want: mux.Rules{MaxKey: 64, MaxValue: 104}},
 		{name: "none", answer: packet(asked, params(255, 1<<32-1)), want: mux.Rules{MaxKey: 255, MaxValue: 255}},
+		{name: "extensions", answer: packet(asked, wire.AppendKVHello(nil, 64, 104, 7)), want: mux.Rules{MaxKey: 64, MaxValue: 104, Extensions: wire.Extensions1}},
 		{name: "closed", says: "another protocol"},
 		{name: "cut", answer: packet(asked, params(64, 104))[:20], says: "closed the connection"},
 		{name: "ID", answer: packet(1, params(64, 104)), says: "not a kivaloo server"},
 		{name: "HTTP", answer: []byte("HTTP/1.1 400 Bad Request\r\n"), says: "it speaks HTTP"},
 		{name: "header", answer: badHeader, says: "header checksum"},
-		{name: "long", answer: packet(asked, make([]byte, 9)), says: "record too long"},
+		{name: "long", answer: packet(asked, make([]byte, 13)), says: "record too long"},
 		{name: "short", answer: packet(asked, make([]byte, 7)), says: "KVLDS_PARAMS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -220,7 +222,7 @@ func TestAskRules(t *testing.T) {
 			go func() {
 				defer close(served)
 				defer theirs.Close()
-				p, err := server.next()
+				p, err := server.Next()
 				if err != nil || p.ID != asked || !bytes.Equal(p.Record, kv(wire.KVRequest{Type: wire.TypeParams})) {
 					t.Errorf("request %d: %x, %v", p.ID, p.Record, err)
 				}
@@ -248,8 +250,8 @@ func TestAskRulesOfAServerThatIsBusy(t *testing.T) {
 	server, served := newPeer(t, theirs), make(chan struct{})
 	go func() {
 		defer close(served)
-		_, _ = server.next() // takes the request
-		_, _ = server.next()
+		_, _ = server.Next() // takes the request
+		_, _ = server.Next()
 	}()
 	defer func() {
 		theirs.Close()

@@ -11,7 +11,8 @@ import (
 // session is one client: the handler of its connection.
 //
 // Every request that it has taken is owed by the connection, which is not closed before that
-// has been settled: by its answer, or because it was dropped or the target was lost.
+// has been settled: by its answer, or because it was dropped or the target was lost. WATCHes that
+// wait are parked instead: they must not keep other requests of the client from being read.
 type session struct {
 	mux    *Mux
 	conn   *eventloop.Conn
@@ -22,6 +23,8 @@ type session struct {
 	behind    *session // of inLine: who is next
 	answers   outbox
 	gathering bool // on mux.gathering
+	watches   int  // WATCHes that wait, here and at the target
+	ended     bool // the client will send nothing more: its WATCHes must not wait
 }
 
 // Packet takes one request.
@@ -30,17 +33,90 @@ func (s *session) Packet(id uint64, record []byte) error {
 	if m.lost != nil {
 		return nil // this connection is about to be closed
 	}
-	answerBytes, err := m.rules.check(record, s.source.Allow, s.conn.Room())
-	if err != nil {
-		return err
+	r := request{id: id, record: record, charge: wire.Overhead + len(record)}
+	if m.rules != nil {
+		q, err := wire.ParseKVRequest(record)
+		if err != nil {
+			return err
+		}
+		if err := m.rules.check(&q, s.source.Allow); err != nil {
+			return s.refuse(id, &q, err)
+		}
+		if q.Type == wire.TypeParams && id == wire.HelloID {
+			s.hello(id)
+			return nil
+		}
+		if waits(record) && (s.watches >= maxClientWatches || m.watches >= maxWatches) {
+			s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusTooMany, ""))
+			return nil
+		}
+		r.charge += limit(&q, record, s.conn.Room())
 	}
-	r := request{id: id, record: record, charge: wire.Overhead + len(record) + answerBytes}
-	if len(record) >= longBytes {
-		r.record, r.ours = s.conn.Keep(record), true
-	}
-	s.queue.push(m, r)
-	s.conn.Owe(1, r.charge)
+	s.take(r)
 	return nil
+}
+
+// take puts a request into the queue.
+func (s *session) take(r request) {
+	if s.mux.waits(r.record) {
+		s.mux.watches++
+		s.watches++
+		s.conn.Park(1)
+		s.conn.Hold(r.charge)
+	} else {
+		s.conn.Owe(1, r.charge)
+	}
+	if len(r.record) >= longBytes {
+		r.record, r.ours = s.conn.Keep(r.record), true
+	}
+	s.queue.push(s.mux, r)
+}
+
+// settle takes back a request that was taken, by the charge for it.
+func (s *session) settle(waited bool, charge int) {
+	o := s.answers.output()
+	if waited {
+		s.mux.watches--
+		s.watches--
+		o.Unparked++
+		o.Released += charge
+		return
+	}
+	o.Answered++
+	o.Reserved += charge
+}
+
+// refuse answers an extension request that may not be passed on. For other requests it returns why:
+// the protocol of the original has no such answer.
+func (s *session) refuse(id uint64, q *wire.KVRequest, why error) error {
+	if !wire.IsExtension(q.Type) {
+		return why
+	}
+	s.mux.clients.add("request refused", s.source.Name, s.conn.Peer(), why)
+	s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusFailed, why.Error()))
+	return nil
+}
+
+// hello answers the first request of a client: what the target offers can be asked through here
+// too.
+func (s *session) hello(id uint64) {
+	r := s.mux.rules
+	var record []byte
+	if r.Extensions == 0 { // as the target has answered
+		record = wire.AppendKVParams(nil, uint32(r.MaxKey), uint32(r.MaxValue))
+	} else {
+		record = wire.AppendKVHello(nil, uint32(r.MaxKey), uint32(r.MaxValue), r.Extensions)
+	}
+	s.answerHere(id, wire.TypeParams, record)
+}
+
+// answerHere answers a request without the target.
+func (s *session) answerHere(id uint64, typ uint32, record []byte) {
+	s.mux.tally.answered(uint8(place(typ)), record)
+	s.conn.Owe(1, 0)
+	s.settle(false, 0)
+	s.mux.gather(s)
+	s.answers.add(id, record, false)
 }
 
 // Pushed forwards what one read has brought, or puts it in line.
@@ -52,12 +128,17 @@ func (s *session) Pushed() {
 }
 
 // Ended: a client that has only said that it will send no more gets its answers; one that broke
-// the rules, or is gone, loses what has not been forwarded.
+// the rules, or is gone, loses what has not been forwarded. Neither waits for changes any more.
 func (s *session) Ended(why error) {
+	s.ended = true
+	if why != nil {
+		s.drop()
+	}
+	s.mux.unwatch(s, func(uint64) bool { return true })
+	s.mux.pump()
 	if why == nil {
 		return
 	}
-	s.drop()
 	var failed *os.SyscallError
 	if errors.As(why, &failed) || errors.Is(why, eventloop.ErrStopped) {
 		return
@@ -69,8 +150,11 @@ func (s *session) Ended(why error) {
 func (s *session) drop() {
 	for !s.queue.empty() {
 		r := s.queue.pop(s.mux)
+		if s.conn == nil {
+			continue // of the mux itself
+		}
 		s.mux.tally.add(s.mux.operation(r.record), eventloop.StatusDropped)
-		s.answers.settle(r.charge)
+		s.settle(s.mux.waits(r.record), r.charge)
 	}
 	s.mux.tally.publish()
 	if !s.gathering {
@@ -93,13 +177,6 @@ func (b *outbox) output() *eventloop.Output {
 		b.out = b.conn.NewOutput()
 	}
 	return b.out
-}
-
-// settle takes back one request that was owed, with what it was charged for.
-func (b *outbox) settle(charge int) {
-	o := b.output()
-	o.Answered++
-	o.Reserved += charge
 }
 
 // add gathers a packet. The record is copied, unless it is ours, and then goes with the packet.

@@ -16,6 +16,7 @@ import (
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/mux"
 	"kivaloo/eventloop/mux/certtest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -36,7 +37,7 @@ func newDoor(t *testing.T, rules *mux.Rules, s mux.Source) *door {
 	d.files.Write(d.ca.Issue("server"), d.ca)
 	var err error
 	d.certs, err = mux.LoadCertificates(d.files.Cert, d.files.Key, d.files.ClientCA)
-	must(t, err)
+	must.Do(t, err)
 	s.TLS = d.certs
 	d.addr = d.source(s)
 	d.identity = d.ca.Issue("client")
@@ -52,7 +53,7 @@ func (d *door) config() *tls.Config {
 func (d *door) connect(config *tls.Config) *peer {
 	d.t.Helper()
 	nc, err := net.Dial(d.addr.Network, d.addr.Address)
-	must(d.t, err)
+	must.Do(d.t, err)
 	if config.ServerName == "" {
 		config.ServerName = "127.0.0.1"
 	}
@@ -62,9 +63,9 @@ func (d *door) connect(config *tls.Config) *peer {
 // mustServe checks that a client gets an answer.
 func (d *door) mustServe(c *peer) {
 	d.t.Helper()
-	c.send(packet(3, get("key")))
-	d.target.send(packet(d.target.expect(get("key")), []byte("value")))
-	c.expectAnswer(3, []byte("value"))
+	c.Send(packet(3, get("key")))
+	d.target.Send(packet(d.target.Expect(get("key")), []byte("value")))
+	c.ExpectAnswer(3, []byte("value"))
 }
 
 // mustRefuse checks that a client is not let in. In TLS 1.3 the client learns that when it reads.
@@ -72,7 +73,7 @@ func (d *door) mustRefuse(c *peer) {
 	d.t.Helper()
 	_, err := c.Write(packet(1, get("key")))
 	if err == nil {
-		_, err = c.next()
+		_, err = c.Next()
 	}
 	var alert tls.AlertError
 	if !errors.As(err, &alert) && !errors.Is(err, syscall.ECONNRESET) && !strings.Contains(err.Error(), "remote error: tls") {
@@ -108,7 +109,7 @@ func TestTLSCarriesEverything(t *testing.T) {
 		})
 		wg.Go(func() {
 			for i := range n {
-				p, err := c.next()
+				p, err := c.Next()
 				if err != nil || p.ID != uint64(i) || !bytes.Equal(p.Record, record(i)) {
 					t.Errorf("client %d: answer %d of %d bytes, %v; want %d", client, p.ID, len(p.Record), err, i)
 					return
@@ -133,7 +134,7 @@ func TestWhoIsRefused(t *testing.T) {
 	for name, config := range map[string]*tls.Config{"no certificate": none, "another authority": foreign, "old TLS": old} {
 		before := d.log.count("TLS handshake failed")
 		d.mustRefuse(d.connect(config))
-		eventually(t, name+" is in the log", func() bool { return d.log.count("TLS handshake failed") == before+1 })
+		must.Eventually(t, name+" is in the log", func() bool { return d.log.count("TLS handshake failed") == before+1 })
 	}
 	if d.log.count("source=door") != 3 || d.log.count("peer=127.0.0.1:") != 3 {
 		t.Errorf("the log does not say who was refused:\n%s", d.log.b.String())
@@ -141,7 +142,7 @@ func TestWhoIsRefused(t *testing.T) {
 
 	// A client without TLS, which takes no answer from anybody.
 	c := dial(t, d.addr)
-	c.send(packet(1, get("key")))
+	c.Send(packet(1, get("key")))
 	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
 	}
@@ -153,14 +154,14 @@ func TestWhoIsRefused(t *testing.T) {
 		t.Error("a client takes a server with a certificate of an unknown authority")
 	}
 	d.mustServe(d.connect(d.config())) // there is a place again
-	d.target.expectSilence()
+	d.target.ExpectSilence()
 }
 
 // Without an authority for clients, any client is let in.
 func TestServerCertificateAlone(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	certs, err := mux.LoadCertificates(d.files.Cert, d.files.Key, "")
-	must(t, err)
+	must.Do(t, err)
 	d.addr = d.source(mux.Source{TLS: certs})
 	d.mustServe(d.connect(&tls.Config{RootCAs: d.ca.Pool()}))
 }
@@ -174,7 +175,7 @@ func TestReload(t *testing.T) {
 	oldConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a ticket would let it in again
 	d.mustServe(d.connect(oldConfig))
 
-	must(t, os.WriteFile(d.files.Cert, []byte("no certificate"), 0o600))
+	must.Do(t, os.WriteFile(d.files.Cert, []byte("no certificate"), 0o600))
 	if err := d.certs.Reload(); err == nil || !strings.Contains(err.Error(), d.files.Cert) {
 		t.Fatalf("a bad certificate was loaded: %v", err)
 	}
@@ -182,18 +183,18 @@ func TestReload(t *testing.T) {
 
 	d.ca = certtest.NewAuthority(t, "new")
 	d.files.Write(d.ca.Issue("server"), d.ca)
-	must(t, d.certs.Reload())
+	must.Do(t, d.certs.Reload())
 	d.mustServe(before)
 	oldConfig.RootCAs = d.ca.Pool() // so that it is the server that refuses
 	d.mustRefuse(d.connect(oldConfig))
 	d.identity = d.ca.Issue("client")
 	d.mustServe(d.connect(d.config()))
 
-	must(t, os.WriteFile(d.files.ClientCA, nil, 0o600))
+	must.Do(t, os.WriteFile(d.files.ClientCA, nil, 0o600))
 	if err := d.certs.Reload(); err == nil || !strings.Contains(err.Error(), d.files.ClientCA) {
 		t.Fatalf("no authorities were loaded: %v", err)
 	}
-	must(t, os.Remove(d.files.ClientCA))
+	must.Do(t, os.Remove(d.files.ClientCA))
 	if err := d.certs.Reload(); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("missing authorities were loaded: %v", err)
 	}
@@ -203,26 +204,26 @@ func TestReload(t *testing.T) {
 func TestHalfClosedTLSClientGetsEveryAnswer(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	c := d.connect(d.config())
-	c.send(packet(1, get("a")))
-	id := d.target.expect(get("a"))
-	c.halfClose()
+	c.Send(packet(1, get("a")))
+	id := d.target.Expect(get("a"))
+	must.Do(t, c.CloseWrite())
 	time.Sleep(silence)
-	d.target.send(packet(id, []byte("A")))
-	c.expectAnswer(1, []byte("A"))
-	c.expectEnd()
+	d.target.Send(packet(id, []byte("A")))
+	c.ExpectAnswer(1, []byte("A"))
+	c.ExpectEnd()
 }
 
 // A bad request over TLS gets the answers before it, and a proper end.
 func TestBadRequestOverTLS(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	c := d.connect(d.config())
-	c.send(packet(1, get("a")))
-	id := d.target.expect(get("a"))
-	c.send(packet(2, nil), make([]byte, 50_000)) // input that nobody will read
-	eventually(t, "the client is refused", func() bool { return d.log.count("client disconnected") == 1 })
-	d.target.send(packet(id, []byte("A")))
-	c.expectAnswer(1, []byte("A"))
-	if _, err := c.next(); err != io.EOF {
+	c.Send(packet(1, get("a")))
+	id := d.target.Expect(get("a"))
+	c.Send(packet(2, nil), make([]byte, 50_000)) // input that nobody will read
+	must.Eventually(t, "the client is refused", func() bool { return d.log.count("client disconnected") == 1 })
+	d.target.Send(packet(id, []byte("A")))
+	c.ExpectAnswer(1, []byte("A"))
+	if _, err := c.Next(); err != io.EOF {
 		t.Errorf("the connection ends with %v", err)
 	}
 }
@@ -244,8 +245,8 @@ func TestTLSClientThatDoesNotRead(t *testing.T) {
 		sent <- nil
 	}()
 	for start := time.Now(); time.Since(start) < 200*time.Millisecond; {
-		other.send(packet(5, []byte("quick")))
-		other.expectAnswer(5, []byte("quick"))
+		other.Send(packet(5, []byte("quick")))
+		other.ExpectAnswer(5, []byte("quick"))
 	}
 	select {
 	case err := <-sent:
@@ -253,9 +254,9 @@ func TestTLSClientThatDoesNotRead(t *testing.T) {
 	default:
 	}
 	for i := range n {
-		slow.expectAnswer(uint64(i), make([]byte, size))
+		slow.ExpectAnswer(uint64(i), make([]byte, size))
 	}
-	must(t, <-sent)
+	must.Do(t, <-sent)
 }
 
 // The end comes soon, whatever clients with TLS are doing: still shaking hands, being idle, or
@@ -270,18 +271,18 @@ func TestTheEndWithTLS(t *testing.T) {
 			silent := dial(t, d.addr)
 			idle, deaf := d.connect(d.config()), d.connect(d.config())
 			d.mustServe(idle)
-			deaf.send(packet(1, []byte("much")))
-			id := d.target.expect([]byte("much"))
+			deaf.Send(packet(1, []byte("much")))
+			id := d.target.Expect([]byte("much"))
 			answer := make([]byte, 20<<20)
-			d.target.send(packet(id, answer))
+			d.target.Send(packet(id, answer))
 			start := time.Now()
 			end(d)
-			idle.expectEnd()
+			idle.ExpectEnd()
 			d.wait()
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("the end took %v", took)
 			}
-			silent.expectEnd()
+			silent.ExpectEnd()
 		})
 	}
 }
@@ -290,8 +291,8 @@ func TestTheEndWithTLS(t *testing.T) {
 func TestTLSClientThatIsSilent(t *testing.T) {
 	d := newDoor(t, nil, mux.Source{})
 	d.mux.SetClocks(100*time.Millisecond, patience)
-	dial(t, d.source(mux.Source{TLS: d.certs})).expectEnd()
-	eventually(t, "the log has it", func() bool { return d.log.count("TLS handshake failed") == 1 })
+	dial(t, d.source(mux.Source{TLS: d.certs})).ExpectEnd()
+	must.Eventually(t, "the log has it", func() bool { return d.log.count("TLS handshake failed") == 1 })
 }
 
 // A client that takes nothing of its answers loses its place.
@@ -300,10 +301,10 @@ func TestTLSClientThatIsDeaf(t *testing.T) {
 	d.mux.SetClocks(patience, 50*time.Millisecond)
 	d.addr = d.source(mux.Source{TLS: d.certs, Gate: eventloop.NewGate(1)})
 	deaf := d.connect(d.config())
-	deaf.send(packet(1, []byte("much")), packet(2, []byte("more")))
-	much, more := d.target.expect([]byte("much")), d.target.expect([]byte("more"))
-	d.target.send(packet(much, make([]byte, 20<<20)))
-	d.target.send(packet(more, nil)) // nothing keeps its place but what it does not take
+	deaf.Send(packet(1, []byte("much")), packet(2, []byte("more")))
+	much, more := d.target.Expect([]byte("much")), d.target.Expect([]byte("more"))
+	d.target.Send(packet(much, make([]byte, 20<<20)))
+	d.target.Send(packet(more, nil)) // nothing keeps its place but what it does not take
 	d.mustServe(d.connect(d.config()))
 }
 
@@ -314,14 +315,14 @@ func TestPlacesOfTLSClients(t *testing.T) {
 		c, next := d.connect(d.config()), make(chan error, 1)
 		d.mustServe(c)
 		waits := d.connect(d.config())
-		go func() { next <- waits.Conn.(*tls.Conn).Handshake() }()
+		go func() { next <- waits.Conn.Conn.(*tls.Conn).Handshake() }()
 		select {
 		case err := <-next:
 			t.Fatalf("a second client is served, %v", err)
 		case <-time.After(silence / 2):
 		}
 		c.Close()
-		must(t, <-next)
+		must.Do(t, <-next)
 		waits.Close()
 	}
 }

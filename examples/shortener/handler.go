@@ -46,7 +46,8 @@ func (s *shortener) handler() http.Handler {
 // randomCode returns a code that nobody can guess.
 func randomCode() string { return strings.ToLower(rand.Text()[:codeLen]) }
 
-// key is where the link of a code is kept. The prefix leaves room for other things in the same store.
+// key is where the link of a code is kept. The prefix leaves room for other things in the same
+// store.
 func key(code string) []byte { return []byte("link/" + code) }
 
 // shorten stores the form's url under a new code, and answers with the short link.

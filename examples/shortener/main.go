@@ -7,7 +7,8 @@
 //	curl -d url=https://go.dev/doc/effective_go localhost:8080
 //	curl -i localhost:8080/7qk2m4vx
 //
-// It is meant to be copied from. handler.go has what it does; this file, what a server needs around it.
+// It is meant to be copied from. handler.go has what it does; this file, what a server needs around
+// it.
 package main
 
 import (
@@ -65,7 +66,7 @@ func open(ctx context.Context, dir, addr string) (kivaloo.Store, error) {
 	case dir != "" && addr == "":
 		return kivaloo.Open(dir, kivaloo.Options{})
 	case addr != "" && dir == "":
-		return kivaloo.Dial(ctx, addr, kivaloo.WithReconnect())
+		return kivaloo.Dial(ctx, addr, kivaloo.DialOptions{Reconnect: true})
 	}
 	return nil, errors.New("give one of -dir and -addr (-h explains them)")
 }

@@ -24,7 +24,8 @@ func rate(name string, factor float64, over string) *targets.Row {
 	return &targets.Row{Name: "embedded " + name, Target: targets.Target{Factor: factor, Yardstick: over, Unit: targets.PerSecond}}
 }
 
-// comparison is a row, and what is done for it and for its yardstick. Either handles as many pairs as are chosen.
+// comparison is a row, and what is done for it and for its yardstick. Either handles as many pairs
+// as are chosen.
 type comparison struct {
 	row      *targets.Row
 	of, over action
@@ -67,7 +68,8 @@ func readStage() targets.Stage {
 	}
 }
 
-// largeStage: GETs of so many pairs that the processor's caches hold little of them. All stores have them in memory.
+// largeStage: GETs of so many pairs that the processor's caches hold little of them. All stores
+// have them in memory.
 func largeStage() targets.Stage {
 	overBbolt, overPebble := rate("GET, 4 x the pairs", 3, "bbolt"), rate("GET, 4 x the pairs, over pebble", 4, "pebble")
 	return targets.Stage{
@@ -103,8 +105,8 @@ func updateStage() targets.Stage {
 	}}
 }
 
-// withPeers calls f with stores that hold n pairs. They are gone afterwards. Those that are durable are filled with
-// commits that are durable too.
+// withPeers calls f with stores that hold n pairs. They are gone afterwards. Those that are durable
+// are filled with commits that are durable too.
 func withPeers(b *targets.Bench, durable bool, n uint64, f func(map[string]peer) error) (failed error) {
 	stores := make(map[string]peer)
 	for name, open := range openers {
@@ -132,8 +134,8 @@ func fill(b *targets.Bench, name string, open opener, durable bool, n uint64) (s
 	return s, done, nil
 }
 
-// measure measures those rows that are wanted, with pairs that the stores hold. What is compared is done right after one another, so that what else the
-// machine does hits both.
+// measure measures those rows that are wanted, with pairs that the stores hold. What is compared is
+// done right after one another, so that what else the machine does hits both.
 func measure(ctx context.Context, b *targets.Bench, pairs []stress.Pair, all []comparison) error {
 	random := rand.New(rand.NewPCG(b.Seed, 0))
 	for round := range b.Rounds {
@@ -163,8 +165,8 @@ func measure(ctx context.Context, b *targets.Bench, pairs []stress.Pair, all []c
 	return nil
 }
 
-// choose returns n pairs, each chosen at random. They are copied, because looking them up while the clock runs would
-// cost what a Get does.
+// choose returns n pairs, each chosen at random. They are copied, because looking them up while the
+// clock runs would cost what a Get does.
 func choose(random *rand.Rand, pairs []stress.Pair, n int) []stress.Pair {
 	chosen := make([]stress.Pair, n)
 	for i := range chosen {
@@ -173,14 +175,16 @@ func choose(random *rand.Rand, pairs []stress.Pair, n int) []stress.Pair {
 	return chosen
 }
 
-// change gives each pair another last byte, as setting the value that is there already would write nothing.
+// change gives each pair another last byte, as setting the value that is there already would write
+// nothing.
 func change(random *rand.Rand, chosen []stress.Pair) {
 	for i := range chosen {
 		chosen[i][stress.PairLen-1] = byte(random.Uint32())
 	}
 }
 
-// rate does it once, with each goroutine taking its part of what is chosen, and returns the pairs per second.
+// rate does it once, with each goroutine taking its part of what is chosen, and returns the pairs
+// per second.
 func (a action) rate(chosen []stress.Pair) (float64, error) {
 	runtime.GC() // of what came before
 	errs := make([]error, a.goroutines)

@@ -25,7 +25,7 @@ func (k kivalooPeer) load(pairs []stress.Pair) error {
 func (k kivalooPeer) update(chosen []stress.Pair) error { return k.store(chosen, commitPairs) }
 
 func (k kivalooPeer) store(pairs []stress.Pair, commit int) error {
-	batch := k.db.NewBatch()
+	batch := new(kivaloo.Batch)
 	for part := range slices.Chunk(pairs, commit) {
 		batch.Reset()
 		for i := range part {
@@ -54,7 +54,7 @@ func (k kivalooPeer) get(chosen []stress.Pair) error {
 
 func (k kivalooPeer) scan(pairs []stress.Pair) error {
 	n, last := 0, []byte(nil)
-	for pair, err := range k.db.Range(context.Background(), nil, nil) {
+	for pair, err := range k.db.Scan(context.Background(), kivaloo.ScanOptions{Borrow: true}) {
 		if err != nil {
 			return err
 		}
@@ -64,3 +64,14 @@ func (k kivalooPeer) scan(pairs []stress.Pair) error {
 }
 
 func (k kivalooPeer) close() error { return k.db.Close() }
+
+func (k kivalooPeer) put(pairs []hugePair) error {
+	batch := new(kivaloo.Batch)
+	for i := range pairs {
+		batch.Set(pairs[i].key(), pairs[i].value())
+	}
+	return k.db.Apply(context.Background(), batch)
+}
+
+// rest: the store flushes when it has nothing else to do.
+func (k kivalooPeer) rest() error { return nil }

@@ -1,16 +1,19 @@
-// Command peers measures everything that this project has set out to reach, side by side with what it is
-// compared with, and prints the table: over the wire with Redis, and in process with two stores that Go
-// programs embed, bbolt, a B+tree in a mapped file, and pebble, a log-structured merge tree. It is a module of its own so
-// that theirs do not become part of the one that everybody imports.
+// Command peers measures everything that this project has set out to reach, side by side with what
+// it is compared with, and prints the table: over the wire with Redis, and in process with two
+// stores that Go programs embed, bbolt, a B+tree in a mapped file, and pebble, a log-structured
+// merge tree. It is a module of its own so that theirs do not become part of the one that everybody
+// imports.
 //
 //	make bench-peers
 //	make stages                                   (where the time of a server goes, instead)
 //	cd stress/peers && go run . -rows embedded    (those in process; the others need make build)
 //
-// What is measured of servers, and the table, is package kivaloo/stress/targets; here is what needs the peers.
+// What is measured of servers, and the table, is package kivaloo/stress/targets; here is what needs
+// the peers.
 //
-// Files in reading order: this one (the command line), embedded.go and growth.go (what is measured), peer.go (what a store
-// has to do), kivaloo.go, bbolt.go and pebble.go (how each does it).
+// Files in reading order: this one (the command line), embedded.go, growth.go and huge.go (what is
+// measured), peer.go (what a store has to do), kivaloo.go, bbolt.go and pebble.go (how each does
+// it).
 package main
 
 import (
@@ -29,13 +32,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	o, err := options(os.Args[1:])
+	o, huge, err := options(os.Args[1:])
 	switch {
 	case err != nil:
 	case o.Profiles != "":
 		err = targets.Breakdown(ctx, o, os.Stdout, os.Stderr)
 	default:
-		err = targets.Run(ctx, o, slices.Concat(targets.Wire(), targets.Latency(), targets.Upkeep(), embedded()), os.Stdout, os.Stderr)
+		stages := slices.Concat(targets.Wire(), targets.Latency(), targets.Upkeep(), embedded())
+		if huge {
+			stages = append(stages, hugeStage(hugePairs, hugeSets))
+		}
+		err = targets.Run(ctx, o, stages, os.Stdout, os.Stderr)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
@@ -44,7 +51,7 @@ func main() {
 }
 
 // options reads the command line.
-func options(args []string) (o targets.Options, err error) {
+func options(args []string) (o targets.Options, huge bool, err error) {
 	f := flag.NewFlagSet("peers", flag.ContinueOnError)
 	f.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")
 	f.Uint64Var(&o.Pairs, "pairs", 1<<20, "how many pairs of 40+40 bytes")
@@ -54,9 +61,10 @@ func options(args []string) (o targets.Options, err error) {
 	f.StringVar(&o.Redis.Server, "redis-server", "redis-server", "the Redis server")
 	f.StringVar(&o.Redis.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
 	f.StringVar(&o.Profiles, "profiles", "", "profile a server under six loads instead, and keep the profiles in this `directory`")
+	f.BoolVar(&huge, "huge", false, "measure a store of 2^24 pairs too, which takes minutes and 6 GB of disk")
 	f.Func("rows", "measure only rows whose `names` match this regular expression", func(s string) error {
 		o.Rows, err = regexp.Compile(s)
 		return err
 	})
-	return o, f.Parse(args)
+	return o, huge, f.Parse(args)
 }

@@ -96,3 +96,16 @@ func (p pebblePeer) scan(pairs []stress.Pair) error {
 }
 
 func (p pebblePeer) close() error { return p.db.Close() }
+
+func (p pebblePeer) put(pairs []hugePair) error {
+	batch := p.db.NewBatch()
+	for i := range pairs {
+		if err := batch.Set(pairs[i].key(), pairs[i].value(), nil); err != nil {
+			return err
+		}
+	}
+	return batch.Commit(p.sync)
+}
+
+// rest: compactions follow by themselves.
+func (p pebblePeer) rest() error { return p.db.Flush() }

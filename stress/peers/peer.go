@@ -23,8 +23,8 @@ const (
 type peer interface {
 	// load stores all pairs, and leaves the store as is best for reading.
 	load(pairs []stress.Pair) error
-	// update sets each pair, in the order given, commitPairs in a commit. If the store is durable each commit is on the
-	// disk before the next.
+	// update sets each pair, in the order given, commitPairs in a commit. If the store is durable
+	// each commit is on the disk before the next.
 	update(chosen []stress.Pair) error
 	// get gets each pair by its key, and checks the value. Several goroutines may call it at once.
 	get(chosen []stress.Pair) error

@@ -5,31 +5,42 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"text/tabwriter"
+
+	"github.com/aclements/go-moremath/stats"
 )
 
-// Two loads differ in a measure if a Mann-Whitney test over their intervals says that chance alone would
-// rarely make them look so different.
+// A measure has changed if a Mann-Whitney test over the intervals of two loads says that chance
+// would rarely make them look so different.
 const (
-	// significance is how often chance makes two loads look different in any measure although they are alike.
+	// significance is how often chance makes two equal loads look different in any measure.
 	significance = 0.05
 	// smallestShift is the least change that is called better or worse. Times are recorded to 1 %.
 	smallestShift = 0.02
+	// confidence is how often the interval of a change holds the true change.
+	confidence = 0.95
+	// resamples is how many times the bootstrap draws. With 400, the bounds of an interval vary by
+	// a few percent of its length.
+	resamples = 400
 	// minSamples is how many intervals each load needs for the test to say anything.
 	minSamples = 8
-	// minIndependent is how many independent values the intervals of a load count as, at least. Four below four
-	// others is the least that chance rarely makes: with fewer, nothing could ever differ.
+	// minIndependent is how many independent values the intervals of a load count as, at least.
+	// Four below four others is the least that chance rarely makes: with fewer, nothing could ever
+	// differ.
 	minIndependent = 4
 )
 
 // Verdicts of a Difference.
 const (
-	Same    = "no difference"
-	Slight  = "differs by less than 2 %"
-	Better  = "better"
-	Worse   = "WORSE"
-	Unknown = "too few intervals to tell"
+	Equal    = "equal within 2 %"         // the whole interval of the change is that small
+	NotShown = "not shown"                // there may be a change, but chance explains it too
+	Slight   = "differs by less than 2 %" // surely, but by little
+	Better   = "better"
+	Worse    = "WORSE"
+	Unknown  = "too few intervals to tell"
 )
 
 // compared are the measures that Compare looks at.
@@ -39,60 +50,92 @@ var compared = []string{"rate", "mean", "p50", "p99", "p99.9"}
 type Difference struct {
 	Op, Measure string
 	Old, New    float64 // medians of the intervals, or of the whole loads if these are few; per second or nanoseconds
-	P           float64 // that chance makes such a difference; 1 if that cannot be told
+	Low, High   float64 // bounds of the change, as parts of Old, with 95 % confidence; NaN with too few intervals
+	P           float64 // how often chance makes such a difference; 1 if that cannot be told
 	Verdict     string
 }
 
 // Change is how much more New is, as a part of Old.
 func (d *Difference) Change() float64 { return d.New/d.Old - 1 }
 
-// Compare compares two loads, which should have been alike, operation by operation.
+// Compare compares two loads, which should have been alike, operation by operation. With a single
+// operation, all operations together would say the same again, and are left out.
 func Compare(old, new *Results) []Difference {
-	var all []Difference
+	// The measures of all operations together repeat those of the parts, and the rate of an open
+	// loop is given by its schedule. Counted among the others they would only make it harder to
+	// show a change. So each family is corrected for its own number of measures.
+	var found, parts, total, scheduled []*Difference
 	for i := range old.Summary.Ops {
 		before := &old.Summary.Ops[i]
 		j := slices.IndexFunc(new.Summary.Ops, func(r Row) bool { return r.Op == before.Op })
-		if j < 0 || before.Done == 0 || new.Summary.Ops[j].Done == 0 {
+		if j < 0 || before.Done == 0 || new.Summary.Ops[j].Done == 0 || before.Op == "all" && len(old.Summary.Ops) == 2 && len(found) > 0 {
 			continue
 		}
 		for _, measure := range compared {
-			all = append(all, difference(old, new, before, &new.Summary.Ops[j], measure))
+			d := difference(old, new, before, &new.Summary.Ops[j], measure)
+			found = append(found, &d)
+			switch {
+			case d.Verdict == Unknown:
+			case measure == "rate" && old.Summary.Config.Open():
+				scheduled = append(scheduled, &d)
+			case d.Op == "all":
+				total = append(total, &d)
+			default:
+				parts = append(parts, &d)
+			}
 		}
 	}
-	correct(all)
+	correct(parts)
+	correct(total)
+	correct(scheduled)
+	// Without a part that has changed, chance has changed the total.
+	for _, d := range total {
+		least := 1.0
+		for _, part := range parts {
+			if part.Measure == d.Measure {
+				least = min(least, part.P)
+			}
+		}
+		if len(parts) > 0 && least > d.P {
+			d.P = least
+			d.judge()
+		}
+	}
+	all := make([]Difference, len(found))
+	for i, d := range found {
+		all[i] = *d
+	}
 	return all
 }
 
-// correct adjusts P for the number of measures, by the method of Benjamini and Hochberg: whoever looks at many would find
-// chance in one of them otherwise. If two loads are alike, all of their measures stay below significance as often as
-// a single one does. If many measures differ they support each other, so that each needs no more evidence than alone.
-func correct(all []Difference) {
-	var tested []*Difference
-	for i := range all {
-		if all[i].Verdict != Unknown {
-			tested = append(tested, &all[i])
-		}
-	}
-	slices.SortStableFunc(tested, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
+// correct adjusts P for the number of measures, by the method of Benjamini and Hochberg. Otherwise
+// one of many measures would often differ by chance. If two loads are equal, all of their measures
+// together look different as rarely as a single one does. If many measures differ they support each
+// other, so that each needs no more evidence than alone.
+func correct(family []*Difference) {
+	slices.SortStableFunc(family, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
 	p := 1.0
-	for i, d := range slices.Backward(tested) {
-		p = min(p, d.P*float64(len(tested))/float64(i+1))
+	for i, d := range slices.Backward(family) {
+		p = min(p, d.P*float64(len(family))/float64(i+1))
 		d.P = p
 		d.judge()
 	}
 }
 
-// difference compares one measure. The numbers are medians of the intervals, which is what the test compares: one long
-// stall can make a whole load look slower of which nearly every interval is faster.
+// difference compares one measure. The numbers are medians of the intervals, because the test
+// compares these: one long stall can make a whole load look slower although nearly every interval
+// is faster.
 func difference(old, new *Results, before, after *Row, measure string) Difference {
-	d := Difference{Op: before.Op, Measure: measure, P: 1, Verdict: Unknown}
+	d := Difference{Op: before.Op, Measure: measure, Low: math.NaN(), High: math.NaN(), P: 1, Verdict: Unknown}
 	a, b := old.samples(d.Op, measure), new.samples(d.Op, measure)
 	if len(a) < minSamples || len(b) < minSamples {
 		d.Old, d.New = value(measure, before.PerSec, before.Response), value(measure, after.PerSec, after.Response)
 		return d
 	}
 	d.Old, d.New = median(a), median(b)
-	d.P = mannWhitney(a, b)
+	alike := likeness(a, b)
+	d.P = mannWhitney(a, b, alike)
+	d.Low, d.High = changeInterval(a, b, alike)
 	d.judge()
 	return d
 }
@@ -107,7 +150,10 @@ func median(values []float64) float64 {
 func (d *Difference) judge() {
 	switch {
 	case d.P >= significance || d.New == d.Old:
-		d.Verdict = Same
+		d.Verdict = NotShown
+		if d.Low > -smallestShift && d.High < smallestShift {
+			d.Verdict = Equal
+		}
 	case math.Abs(d.Change()) < smallestShift:
 		d.Verdict = Slight
 	case (d.New > d.Old) == (d.Measure == "rate"):
@@ -146,8 +192,8 @@ func show(measure string, x float64) string {
 	return Duration(int64(x))
 }
 
-// samples returns a measure in all intervals, but for those that are much shorter than most, as the last one may be. An
-// interval without operations has a rate, and no times.
+// samples returns a measure in all intervals, but for those that are much shorter than most, as the
+// last one may be. An interval without operations has a rate, and no times.
 func (r *Results) samples(op, measure string) []float64 {
 	var lengths, values []float64
 	for _, s := range r.Intervals[op] {
@@ -162,55 +208,113 @@ func (r *Results) samples(op, measure string) []float64 {
 	return values
 }
 
-// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b in how often the
-// ones are larger than the others: two-sided, by the normal approximation, corrected for ties and for neighbours in
-// time that are alike, as a machine that is slow in one second often is in the next: n values, each with a correlation r
-// with the one before, say as much as n*(1-r)/(1+r) independent ones.
-func mannWhitney(a, b []float64) float64 {
-	ranks, ties := ranksOf(append(slices.Clone(a), b...))
-	n, na, nb := float64(len(ranks)), float64(len(a)), float64(len(b))
-	sum := 0.0
-	for _, r := range ranks[:len(a)] {
-		sum += r
-	}
-	u := sum - na*(na+1)/2
-	deviation := math.Sqrt(na * nb / 12 * (n + 1 - ties/(n*(n-1))))
-	if deviation == 0 { // all are equal
+// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b
+// in how often the ones are larger than the others: two-sided. The test takes all values for
+// independent. So the deviation that belongs to its result is divided by what neighbours that are
+// alike make of it: n values, each with a correlation of r with the one before, say as much as
+// n*(1-r)/(1+r) independent ones.
+func mannWhitney(a, b []float64, alike float64) float64 {
+	test, err := stats.MannWhitneyUTest(a, b, stats.LocationDiffers)
+	if err != nil { // all are equal
 		return 1
 	}
-	r := correlation(ranks[:len(a)], ranks[len(a):])
-	deviation *= math.Sqrt(min((1+r)/(1-r), min(na, nb)/minIndependent))
-	z := max(math.Abs(u-na*nb/2)-0.5, 0) / deviation
-	return math.Erfc(z / math.Sqrt2)
+	if test.P < math.SmallestNonzeroFloat64*1e10 {
+		return test.P // no deviation belongs to it
+	}
+	each := min(perIndependent(alike), float64(min(len(a), len(b)))/minIndependent)
+	return math.Erfc(math.Erfcinv(min(test.P, 1)) / math.Sqrt(each))
 }
 
-// ranksOf returns the place of each value among all, from 1; those that are equal share the middle one. ties is the sum
-// of t*t*t-t over all groups of t equal values.
-func ranksOf(values []float64) (ranks []float64, ties float64) {
-	order := make([]int, len(values))
-	for i := range order {
-		order[i] = i
+// perIndependent returns how many values say as much as one independent one, if neighbours have
+// this correlation.
+func perIndependent(alike float64) float64 { return (1 + alike) / (1 - alike) }
+
+// changeInterval returns the bounds of the change of the median from a to b, as a part of the
+// median of a. It is a block bootstrap: it draws runs of neighbours, so that what is drawn varies
+// as much as the loads do. The same values give the same bounds.
+func changeInterval(a, b []float64, alike float64) (low, high float64) {
+	random := rand.New(rand.NewPCG(uint64(len(a)), uint64(len(b))))
+	from, to := newResampler(a, alike), newResampler(b, alike)
+	changes := make([]float64, resamples)
+	for i := range changes {
+		changes[i] = to.median(random)/from.median(random) - 1
 	}
-	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(values[i], values[j]) })
-	ranks = make([]float64, len(values))
-	for i := 0; i < len(order); {
-		j := i
-		for j < len(order) && values[order[j]] == values[order[i]] {
-			j++
-		}
-		for _, k := range order[i:j] {
-			ranks[k] = float64(i+j+1) / 2
-		}
-		equal := float64(j - i)
-		ties += equal*equal*equal - equal
-		i = j
-	}
-	return ranks, ties
+	slices.Sort(changes)
+	tail := int(resamples * (1 - confidence) / 2)
+	return changes[tail], changes[resamples-1-tail]
 }
 
-// correlation returns how much alike neighbours are in both of two series, from 0 to less than 1. Each is compared with
-// its own line, not with its mean: a load that becomes slower as its store grows does so steadily, in both runs alike,
-// and that is no chance. Compared with the mean such a course looks like one long coincidence.
+// resampler draws from values, and keeps count of how often it has drawn each.
+type resampler struct {
+	sorted []float64
+	place  []int // of each value among the sorted ones
+	drawn  []int // of each place
+	run    int   // how many neighbours are drawn together
+}
+
+func newResampler(values []float64, alike float64) *resampler {
+	n := len(values)
+	r := &resampler{sorted: slices.Sorted(slices.Values(values)), place: make([]int, n), drawn: make([]int, n)}
+	r.run = min(int(math.Ceil(perIndependent(alike))), n/minIndependent)
+	for i, v := range values {
+		r.place[i], _ = slices.BinarySearch(r.sorted, v)
+	}
+	return r
+}
+
+// median draws as many values as there are, and returns their median. The last value is followed by
+// the first.
+func (r *resampler) median(random *rand.Rand) float64 {
+	clear(r.drawn)
+	n := len(r.place)
+	for left := n; left > 0; {
+		from := random.IntN(n)
+		for range min(r.run, left) {
+			r.drawn[r.place[from]]++
+			if from++; from == n {
+				from = 0
+			}
+			left--
+		}
+	}
+	return (r.nth((n-1)/2) + r.nth(n/2)) / 2
+}
+
+// nth returns the value that has so many drawn ones before it.
+func (r *resampler) nth(n int) float64 {
+	i := 0
+	for n -= r.drawn[0]; n >= 0; n -= r.drawn[i] {
+		i++
+	}
+	return r.sorted[i]
+}
+
+// likeness returns how much alike neighbours are in two series, from 0 to less than 1. It compares
+// ranks, so that a single stall does not decide.
+func likeness(a, b []float64) float64 {
+	ranks := ranksOf(append(slices.Clone(a), b...))
+	return correlation(ranks[:len(a)], ranks[len(a):])
+}
+
+// ranksOf returns the place of each value among all, from 1. Equal values share the middle one.
+func ranksOf(values []float64) []float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	ranks := make([]float64, len(values))
+	for i, v := range values {
+		first, _ := slices.BinarySearch(sorted, v)
+		behind := first
+		for behind < len(sorted) && sorted[behind] == v {
+			behind++
+		}
+		ranks[i] = float64(first+behind+1) / 2
+	}
+	return ranks
+}
+
+// correlation returns how much alike neighbours are in both of two series, from 0 to less than 1.
+// Each is compared with its own line, not with its mean: a load that becomes slower as its store
+// grows does so steadily, in both runs alike, and that is no chance. Compared with the mean such a
+// course looks like one long coincidence.
 func correlation(series ...[]float64) float64 {
 	together, squares, n := 0.0, 0.0, 0
 	for _, values := range series {
@@ -249,12 +353,57 @@ func fromLine(values []float64) []float64 {
 	return from
 }
 
+// CompareSweeps prints how each rate of two sweeps compares, and returns an error if they have no
+// rate in common.
+func CompareSweeps(out io.Writer, old, new string) error {
+	before, err := readSweep(old)
+	if err != nil {
+		return err
+	}
+	after, err := readSweep(new)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(out, "old: %s\nnew: %s\n", before.Conclusion(), after.Conclusion()); err != nil {
+		return err
+	}
+	common := 0
+	for _, step := range before.Steps {
+		if !slices.ContainsFunc(after.Steps, func(s Step) bool { return s.Rate == step.Rate }) {
+			continue
+		}
+		common++
+		a, err := Read(filepath.Join(old, step.name()))
+		if err != nil {
+			return err
+		}
+		b, err := Read(filepath.Join(new, step.name()))
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(out, "\nAt %s per second:\n\n", step.name()); err != nil {
+			return err
+		}
+		if err := PrintComparison(out, a, b, Compare(a, b)); err != nil {
+			return err
+		}
+	}
+	if common == 0 {
+		return fmt.Errorf("the sweeps in %s and %s have no rate in common", old, new)
+	}
+	return nil
+}
+
 // PrintComparison prints what Compare has found.
 func PrintComparison(out io.Writer, old, new *Results, all []Difference) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\t\told\tnew\tchange\tp\t\t\n")
+	fmt.Fprintf(t, "\t\told\tnew\tchange\t95 %% interval\tp\t\t\n")
 	for _, d := range all {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%.3f\t%s\t\n", d.Op, d.Measure, show(d.Measure, d.Old), show(d.Measure, d.New), 100*d.Change(), d.P, d.Verdict)
+		interval := "-"
+		if d.Verdict != Unknown {
+			interval = fmt.Sprintf("%+.1f to %+.1f %%", 100*d.Low, 100*d.High)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%+.1f %%\t%s\t%.3f\t%s\t\n", d.Op, d.Measure, show(d.Measure, d.Old), show(d.Measure, d.New), 100*d.Change(), interval, d.P, d.Verdict)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -275,18 +424,21 @@ func alike(a, b Config) bool {
 	return a == b
 }
 
+// conclusion counts the verdicts. That a difference is not shown does not mean that there is none:
+// the intervals say how large it may be.
 func conclusion(all []Difference) string {
 	count := map[string]int{}
 	for _, d := range all {
 		count[d.Verdict]++
 	}
-	switch {
-	case count[Worse]+count[Better] > 0:
-		return fmt.Sprintf("%d measures are better, %d are worse.", count[Better], count[Worse])
-	case count[Slight] > 0:
-		return fmt.Sprintf("%d measures differ, by less than %.0f %%.", count[Slight], 100*smallestShift)
-	case count[Unknown] > 0 || len(all) == 0:
-		return fmt.Sprintf("Too few intervals: at least %d are needed of each load.", minSamples)
+	few := fmt.Sprintf("each load needs at least %d", minSamples)
+	if count[Unknown] == len(all) {
+		return "Too few intervals: " + few + "."
 	}
-	return "No difference."
+	text := fmt.Sprintf("%d better, %d worse; %d changed by less than %.0f %%, %d equal within %.0f %%, %d not shown.",
+		count[Better], count[Worse], count[Slight], 100*smallestShift, count[Equal], 100*smallestShift, count[NotShown])
+	if count[Unknown] > 0 {
+		text += fmt.Sprintf(" %d have too few intervals: %s.", count[Unknown], few)
+	}
+	return text
 }

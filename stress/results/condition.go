@@ -11,8 +11,9 @@ import (
 	"kivaloo/stress"
 )
 
-// Condition is what must not be, such as "p99>+5%", or what is waited for, such as "p99.9>50ms": a measure of an operation, of all of them if none is named, that
-// has changed by more than a part, or is beyond a value.
+// Condition is what must not be, such as "p99>+5%", or what is waited for, such as "p99.9>50ms": a
+// measure of an operation, of all of them if none is named, that has changed by more than a part,
+// or is beyond a value.
 type Condition struct {
 	text      string
 	op        string
@@ -24,8 +25,9 @@ type Condition struct {
 
 var conditionSyntax = regexp.MustCompile(`^(?:(\w+)\.)?(rate|mean|p50|p90|p99|p99\.9|p99\.99|max)([<>])([+-]?[0-9.]+)(%|ns|us|ms|s|/s)$`)
 
-// ParseCondition reads "[OP.]MEASURE>LIMIT", or with <. The measures are rate, mean, p50, p90, p99, p99.9,
-// p99.99 and max (of response times). The limit is a change, as in +5%, a time, as in 10ms, or a rate, as in 50000/s.
+// ParseCondition reads "[OP.]MEASURE>LIMIT", or with <. The measures are rate, mean, p50, p90, p99,
+// p99.9, p99.99 and max (of response times). The limit is a change, as in +5%, a time, as in 10ms,
+// or a rate, as in 50000/s.
 func ParseCondition(text string) (Condition, error) {
 	parts := conditionSyntax.FindStringSubmatch(text)
 	if parts == nil {
@@ -51,7 +53,8 @@ func ParseCondition(text string) (Condition, error) {
 	return c, nil
 }
 
-// ForIntervals says why the condition cannot be looked at in the intervals of one load with a mix; nil if it can.
+// ForIntervals says why the condition cannot be looked at in the intervals of one load with a mix;
+// nil if it can.
 func (c *Condition) ForIntervals(m stress.Mix) error {
 	switch {
 	case c.relative:
@@ -68,10 +71,10 @@ func (c *Condition) HoldsIn(v *stress.Interval) (holds bool, was string) {
 	if i := slices.IndexFunc(v.Ops, func(s *stress.OpStats) bool { return s.Op == c.op }); i >= 0 {
 		s = v.Ops[i]
 	}
-	if s.Done == 0 && c.measure != "rate" {
+	if s.Done+s.Failed == 0 && c.measure != "rate" {
 		return false, "" // it has no times
 	}
-	row := rowOf(s, v.Length)
+	row := rowOf(s, 0, v.Length)
 	x := value(c.measure, row.PerSec, row.Response)
 	return c.beyond(x), fmt.Sprintf("%s.%s was %s", c.op, c.measure, show(c.measure, x))
 }
@@ -82,8 +85,8 @@ func (c *Condition) beyond(x float64) bool {
 	return c.above && x > c.threshold || !c.above && x < c.threshold
 }
 
-// Holds reports whether new, compared with old, is as the condition says, and why. A change counts only if it is more than
-// chance; if there are too few intervals to tell, any does.
+// Holds reports whether new, compared with old, is as the condition says, and why. A change counts
+// only if it is more than chance; if there are too few intervals to tell, any does.
 func (c *Condition) Holds(old, new *Results) (bool, string, error) {
 	find := func(r *Results) (*Row, error) {
 		i := slices.IndexFunc(r.Summary.Ops, func(row Row) bool { return row.Op == c.op })
@@ -105,6 +108,6 @@ func (c *Condition) Holds(old, new *Results) (bool, string, error) {
 		return c.beyond(x), fmt.Sprintf("%s: %s.%s is %s", c.text, c.op, c.measure, show(c.measure, x)), nil
 	}
 	d := difference(old, new, before, after, c.measure)
-	return c.beyond(d.Change()) && d.Verdict != Same, fmt.Sprintf("%s: %s.%s went from %s to %s (%+.1f %%, p=%.3f)",
+	return c.beyond(d.Change()) && d.Verdict != NotShown && d.Verdict != Equal, fmt.Sprintf("%s: %s.%s went from %s to %s (%+.1f %%, p=%.3f)",
 		c.text, c.op, c.measure, show(c.measure, d.Old), show(c.measure, d.New), 100*d.Change(), d.P), nil
 }

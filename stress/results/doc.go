@@ -6,6 +6,7 @@
 //	                              Table, Compare, Report <-----+
 //
 // Reading order: summary.go (what is known of a load), writer.go (the directory), reader.go,
-// events.go (inside the store), table.go (for people), compare.go (two loads), condition.go (what may not become
-// worse), sweep.go (one rate after the other), report.go, svg.go and report.html.tmpl (the page).
+// events.go (inside the store), table.go (for people), compare.go (two loads), condition.go (what
+// may not become worse), sweep.go (one rate after the other), report.go, svg.go and
+// report.html.tmpl (the page).
 package results

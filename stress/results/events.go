@@ -37,7 +37,8 @@ func eventKinds(events []Event) (kinds []string) {
 	return slices.Compact(kinds)
 }
 
-// markEvents adds events to a chart over time: bands as long as they took, of which the long ones are behind.
+// markEvents adds events to a chart over time: bands as long as they took, of which the long ones
+// are behind.
 func markEvents(f *figure, c *chart, events []Event) {
 	for _, kind := range eventKinds(events) {
 		f.Keys = append(f.Keys, key{eventClass(kind), kind})

@@ -19,7 +19,8 @@ type Results struct {
 	Summary   Summary
 	Intervals map[string][]Sample // by operation, and "all"
 
-	// Curves are the histograms of the whole load, by operation, those of service times with serviceTag.
+	// Curves are the histograms of the whole load, by operation, those of service times with
+	// serviceTag.
 	Curves map[string]*hdrhistogram.Histogram
 }
 

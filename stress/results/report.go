@@ -75,19 +75,49 @@ func runPage(r *Results) *page {
 	s := &r.Summary
 	p := &page{Title: "Workload " + s.Config.Workload, What: s.Config.describe(), How: s.Config.loop(), Host: s.Host,
 		When: s.Started.Format("2006-01-02 15:04:05 UTC"), Notes: s.Notes(),
-		Figures: []figure{percentiles(r), throughput(r), overTime(r)},
-		Head:    []string{"operation", "time", "done", "per second", "missed", "failed", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"}}
-	for _, row := range s.Ops {
-		counts := []string{row.Op, "service", fmt.Sprint(row.Done), fmt.Sprintf("%.0f", row.PerSec), fmt.Sprint(row.Missed), fmt.Sprint(row.Failed)}
-		if s.Config.Open() {
-			counts[1] = "response"
+		Figures: []figure{percentiles(r), throughput(r), overTime(r)}}
+	if len(s.Ops) > 2 {
+		p.Figures = append(p.Figures, byOperation(r))
+	}
+	p.Head, p.Rows = tableOf(s)
+	return p
+}
+
+// tableOf has a column for each operation, so that it fits a phone.
+func tableOf(s *Summary) (head []string, rows [][]string) {
+	ops := s.Ops
+	if len(ops) == 2 { // all of them together are the only one
+		ops = ops[:1]
+	}
+	add := func(name string, of func(*Row) string) {
+		row := []string{name}
+		for i := range ops {
+			row = append(row, of(&ops[i]))
 		}
-		p.Rows = append(p.Rows, append(counts, row.Response.list()...))
-		if s.Config.Open() {
-			p.Rows = append(p.Rows, append([]string{"", "service", "", "", "", ""}, row.Service.list()...))
+		rows = append(rows, row)
+	}
+	head = []string{""}
+	for _, row := range ops {
+		head = append(head, row.Op)
+	}
+	places := []string{"mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"}
+	if !s.Config.Open() {
+		for i, name := range places {
+			add(name, func(r *Row) string { return r.Service.list()[i] })
+		}
+	} else {
+		for i, name := range places {
+			add("response "+name, func(r *Row) string { return r.Response.list()[i] })
+		}
+		for i, name := range places {
+			add("service "+name, func(r *Row) string { return r.Service.list()[i] })
 		}
 	}
-	return p
+	add("done", func(r *Row) string { return fmt.Sprint(r.Done) })
+	add("per second", func(r *Row) string { return fmt.Sprintf("%.0f", r.PerSec) })
+	add("missed", func(r *Row) string { return fmt.Sprint(r.Missed) })
+	add("failed", func(r *Row) string { return fmt.Sprint(r.Failed) })
+	return head, rows
 }
 
 // list returns the times as they are printed.
@@ -111,8 +141,8 @@ func percentiles(r *Results) figure {
 			if h == nil || h.TotalCount() == 0 {
 				continue
 			}
-			most = max(most, h.TotalCount())
-			c.curves = append(c.curves, curve{v.class, percentileCurve(h)})
+			most = max(most, h.TotalCount()+row.Failed)
+			c.curves = append(c.curves, curve{v.class, percentileCurve(h, row.Failed)})
 			f.Keys = append(f.Keys, key{v.class, v.text})
 		}
 	}
@@ -128,15 +158,23 @@ func percentiles(r *Results) figure {
 	return f
 }
 
-// percentileCurve has points evenly along the axis of one in x.
-func percentileCurve(h *hdrhistogram.Histogram) (points [][2]float64) {
+// percentileCurve has points evenly along the axis of one in x. It ends where the operations begin
+// that failed, of which there are so many.
+func percentileCurve(h *hdrhistogram.Histogram, failed int64) (points [][2]float64) {
 	const perDecade = 20
+	all := float64(h.TotalCount() + failed)
 	for i := 0; ; i++ {
-		x := math.Pow(10, float64(i)/perDecade)
-		if x > float64(h.TotalCount()) {
-			return append(points, [2]float64{float64(h.TotalCount()), float64(h.Max())})
+		x := min(math.Pow(10, float64(i)/perDecade), all)
+		ns := percentile(h, failed, 100-100/x)
+		if x == all && failed == 0 {
+			ns = h.Max()
 		}
-		points = append(points, [2]float64{x, float64(h.ValueAtPercentile(100 - 100/x))})
+		if ns < Never {
+			points = append(points, [2]float64{x, float64(ns)})
+		}
+		if x == all || ns >= Never {
+			return points
+		}
 	}
 }
 
@@ -171,7 +209,7 @@ func overTime(r *Results) figure {
 	}{{"p50", func(t Times) int64 { return t.P50 }}, {"p99", func(t Times) int64 { return t.P99 }}, {"p99.9", func(t Times) int64 { return t.P999 }}, {"max", func(t Times) int64 { return t.Max }}} {
 		line := curve{class: fmt.Sprintf("c%d", i)}
 		for _, s := range r.Intervals["all"] {
-			if ns := v.of(s.Response); ns > 0 {
+			if ns := v.of(s.Response); ns > 0 && ns < Never {
 				line.points = append(line.points, [2]float64{s.Start + s.Length, float64(ns)})
 			}
 		}
@@ -184,20 +222,45 @@ func overTime(r *Results) figure {
 	return f
 }
 
+// byOperation draws the p99 of each operation over time.
+func byOperation(r *Results) figure {
+	f := figure{Title: "p99 of each operation over time"}
+	c := chart{label: "p99 of each operation over time"}
+	for i, row := range r.Summary.Ops[:len(r.Summary.Ops)-1] {
+		line := curve{class: fmt.Sprintf("c%d", i)}
+		for _, s := range r.Intervals[row.Op] {
+			if ns := s.Response.P99; ns > 0 && ns < Never {
+				line.points = append(line.points, [2]float64{s.Start + s.Length, float64(ns)})
+			}
+		}
+		c.curves = append(c.curves, line)
+		f.Keys = append(f.Keys, key{line.class, row.Op})
+	}
+	c.x, c.y = linear("seconds", r.Summary.Seconds, plainNumber), times("", c.curves)
+	markEvents(&f, &c, r.Summary.Events)
+	f.SVG = c.svg()
+	return f
+}
+
 func sweepPage(w *Sweep) *page {
 	c := w.Config
 	p := &page{Title: "Sweep of workload " + c.Workload, What: c.describe(), Host: w.Host, Notes: []string{w.Conclusion()},
 		How:  fmt.Sprintf("open loops: %s arrivals, at most %d connections, %d in flight on each", c.Arrivals, c.Connections, c.InFlight),
-		Head: []string{"asked", "achieved", "overdue", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max", "lag p99"}}
-	f := figure{Title: "Response time by rate", Caption: "The vertical line is the knee, the highest rate that the store keeps up with."}
+		Head: []string{"asked", "p50", "p99", "p99.9", "achieved", "overdue", "mean", "p90", "p99.99", "max", "lag p99"}}
+	f := figure{Title: "Response time by rate"}
 	knee, _ := w.Knee()
+	if knee > 0 {
+		f.Caption = "The vertical line is the knee, the highest rate that the store keeps up with."
+	}
 	d := chart{label: "response time by rate", mark: knee}
 	rate := figure{Title: "Achieved by rate", Keys: []key{{"c0", "achieved"}, {"c1 dashed", "asked for"}}}
 	e := chart{label: "achieved by rate", mark: knee, curves: []curve{{class: "c0"}, {class: "c1 dashed"}}}
 	for i, name := range []string{"p50", "p99", "p99.9"} {
 		line := curve{class: fmt.Sprintf("c%d", i)}
 		for _, s := range w.Steps {
-			line.points = append(line.points, [2]float64{s.Rate, value(name, 0, s.Response)})
+			if ns := value(name, 0, s.Response); ns < Never {
+				line.points = append(line.points, [2]float64{s.Rate, ns})
+			}
 		}
 		d.curves = append(d.curves, line)
 		f.Keys = append(f.Keys, key{line.class, name})
@@ -205,8 +268,9 @@ func sweepPage(w *Sweep) *page {
 	for _, s := range w.Steps {
 		e.curves[0].points = append(e.curves[0].points, [2]float64{s.Rate, s.PerSec})
 		e.curves[1].points = append(e.curves[1].points, [2]float64{s.Rate, s.Rate})
-		row := append([]string{fmt.Sprintf("%.0f", s.Rate), fmt.Sprintf("%.0f", s.PerSec), fmt.Sprint(s.Overdue)}, s.Response.list()...)
-		p.Rows = append(p.Rows, append(row, Duration(s.Lag.P99)))
+		t := s.Response
+		p.Rows = append(p.Rows, []string{fmt.Sprintf("%.0f", s.Rate), Duration(t.P50), Duration(t.P99), Duration(t.P999), fmt.Sprintf("%.0f", s.PerSec),
+			fmt.Sprint(s.Overdue), Duration(t.Mean), Duration(t.P90), Duration(t.P9999), Duration(t.Max), Duration(s.Lag.P99)})
 	}
 	most := w.Steps[len(w.Steps)-1].Rate
 	d.x, d.y = linear("operations per second asked for", most, count), times("", d.curves)

@@ -1,8 +1,11 @@
 package results
 
 import (
+	"bytes"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"kivaloo/internal/must"
 	"kivaloo/stress"
 )
 
@@ -24,14 +28,10 @@ func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(path, []byte(got), 0o644))
 	}
 	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if got != string(want) {
 		t.Errorf("%s is not as it was; with -update it is written anew:\n%s", name, got)
 	}
@@ -50,8 +50,8 @@ type made struct {
 	inside    []string
 }
 
-// load makes up a load of a number of intervals: times are scale times those of the first, and the last digit of
-// them differs from interval to interval, up and down.
+// load makes up a load of a number of intervals: times are scale times those of the first, and the
+// last digit of them differs from interval to interval, up and down.
 func load(n int, scale float64, open bool) made {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	stats := func(op string) *stress.OpStats {
@@ -96,26 +96,20 @@ func write(t *testing.T, c Config, m made) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "results")
 	w, err := Create(dir, c, testHost)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, v := range m.intervals {
 		w.Interval(v)
 	}
 	s := Summarize(c, testHost, m.outcome)
 	s.Events, s.Inside = m.events, m.inside
-	if err := w.Finish(s); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, w.Finish(s))
 	return dir
 }
 
 func read(t *testing.T, dir string) *Results {
 	t.Helper()
 	r, err := Read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return r
 }
 
@@ -123,9 +117,7 @@ func TestFiles(t *testing.T) {
 	dir := write(t, testConfig, load(3, 1, true))
 	for _, name := range []string{summaryFile, intervalsFile, latencyFile, benchFile} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		golden(t, name, string(text))
 	}
 	r := read(t, dir)
@@ -136,7 +128,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("intervals: %+v", r.Intervals)
 	}
 	for tag, want := range map[string]Times{"get": r.Summary.Ops[0].Response, "set.service": r.Summary.Ops[1].Service} {
-		if h := r.Curves[tag]; h == nil || h.TotalCount() != 3000 || TimesOf(h) != want {
+		if h := r.Curves[tag]; h == nil || h.TotalCount() != 3000 || TimesOf(h, 0) != want {
 			t.Errorf("curve %s is not that of the load", tag)
 		}
 	}
@@ -147,9 +139,7 @@ func TestFiles(t *testing.T) {
 
 func TestWriterKeepsTheFirstError(t *testing.T) {
 	w, err := Create(t.TempDir(), testConfig, testHost)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	w.files[1].Close()
 	m := load(2, 1, true)
 	w.Interval(m.intervals[0])
@@ -185,12 +175,8 @@ func TestReadRefuses(t *testing.T) {
 		dir := write(t, testConfig, load(1, 1, true))
 		path := filepath.Join(dir, spoil.file)
 		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(strings.Replace(string(text), spoil.from, spoil.to, 1)), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
+		must.Do(t, os.WriteFile(path, []byte(strings.Replace(string(text), spoil.from, spoil.to, 1)), 0o644))
 		if _, err := Read(dir); err == nil || !strings.Contains(err.Error(), spoil.want) {
 			t.Errorf("%s: %v, want an error with: %s", name, err, spoil.want)
 		}
@@ -204,9 +190,7 @@ func TestTable(t *testing.T) {
 	table := func(name string, s *Summary) {
 		t.Helper()
 		var out strings.Builder
-		if err := s.Table(&out); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, s.Table(&out))
 		golden(t, name, out.String())
 	}
 	table("open.txt", Summarize(testConfig, testHost, load(6, 1, true).outcome))
@@ -227,8 +211,40 @@ func TestTable(t *testing.T) {
 	table("bad.txt", Summarize(testConfig, testHost, bad))
 }
 
+// What failed or never started took longer than everything that was done.
+func TestLostOperationsCount(t *testing.T) {
+	h := hdrhistogram.New(100, int64(10*time.Minute), 2)
+	for i := range 90 {
+		h.RecordValue(int64(i+1) * 1000)
+	}
+	got := TimesOf(h, 10) // of 100
+	if got.P50 != h.ValueAtPercentile(100*50.0/90) || got.P90 != h.Max() || got.P99 != Never || got.Max != Never {
+		t.Errorf("%+v", got)
+	}
+	if got := TimesOf(h, 0); got.P99 != h.ValueAtPercentile(99) || got.Max != h.Max() {
+		t.Errorf("without lost ones: %+v", got)
+	}
+	if got := TimesOf(hdrhistogram.New(100, 1000, 2), 3); got.P50 != Never {
+		t.Errorf("all failed: %+v", got)
+	}
+	o := load(6, 1, true).outcome
+	o.Overdue = o.Due / 50
+	if s := Summarize(testConfig, testHost, o); s.All().Response.P99 != Never || s.All().Response.P90 == Never || s.Ops[0].Response.P99 == Never {
+		t.Errorf("2 %% overdue: %+v", s.Ops)
+	}
+}
+
+// The rate that was achieved is that of the schedule, however long the last answer takes.
+func TestAchieved(t *testing.T) {
+	o := load(6, 1, true).outcome
+	o.Total.Length *= 3
+	if s := Summarize(testConfig, testHost, o); s.Achieved() != testConfig.Rate {
+		t.Errorf("%.0f per second, want %.0f", s.Achieved(), testConfig.Rate)
+	}
+}
+
 func TestDuration(t *testing.T) {
-	for ns, want := range map[int64]string{0: "0ns", 999: "999ns", 1000: "1us", 1234: "1.23us", 999_900: "999us", 45_600_000: "45.6ms", 1_234_000_000: "1.234s", 61e9: "61s"} {
+	for ns, want := range map[int64]string{0: "0ns", 999: "999ns", 1000: "1us", 1234: "1.23us", 999_900: "999us", 45_600_000: "45.6ms", 1_234_000_000: "1.234s", 61e9: "61s", Never: "never"} {
 		if got := Duration(ns); got != want {
 			t.Errorf("%d: %s, want %s", ns, got, want)
 		}
@@ -247,9 +263,7 @@ func TestCompare(t *testing.T) {
 	compare := func(name string, old, new *Results) {
 		t.Helper()
 		var out strings.Builder
-		if err := PrintComparison(&out, old, new, Compare(old, new)); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, PrintComparison(&out, old, new, Compare(old, new)))
 		golden(t, name, out.String())
 	}
 	compare("compare-same.txt", base, again)
@@ -263,9 +277,7 @@ func TestCompare(t *testing.T) {
 		"rate<1000/s": false, "rate<1000000/s": true, "rate<-1%": false, "p99>0.1%": true,
 	} {
 		c, err := ParseCondition(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if got, why, err := c.Holds(base, slower); got != want || err != nil {
 			t.Errorf("%s holds: %t, %s, %v", text, got, why, err)
 		}
@@ -288,21 +300,23 @@ func TestCompare(t *testing.T) {
 // The values are from tables of the test, and from its symmetry. Neighbours are unlike each other.
 func TestMannWhitney(t *testing.T) {
 	low, high := []float64{4, 5, 2, 8, 1, 7, 3, 6}, []float64{12, 13, 10, 16, 9, 15, 11, 14}
-	if p := mannWhitney(low, high); p < 0.0008 || p > 0.0010 { // U = 0 of 8 and 8
+	test := func(a, b []float64) float64 { return mannWhitney(a, b, likeness(a, b)) }
+	if p := test(low, high); p < 0.0001 || p > 0.0002 { // U = 0 of 8 and 8: two of 12,870 orders
 		t.Errorf("apart: p = %g", p)
 	}
-	if p, q := mannWhitney(low, high), mannWhitney(high, low); p != q {
+	if p, q := test(low, high), test(high, low); p != q {
 		t.Errorf("not symmetric: %g, %g", p, q)
 	}
-	if p := mannWhitney(low, low); p < 0.99 {
+	if p := test(low, low); p < 0.99 {
 		t.Errorf("the same: p = %g", p)
 	}
-	if p := mannWhitney([]float64{5, 5, 5}, []float64{5, 5, 5}); p != 1 {
+	if p := test([]float64{5, 5, 5}, []float64{5, 5, 5}); p != 1 {
 		t.Errorf("all equal: p = %g", p)
 	}
 }
 
-// drift returns intervals of a load on a machine that is now slower, now faster: each is like the one before by r.
+// drift returns intervals of a load on a machine that is now slower, now faster: each is like the
+// one before by r.
 func drift(random *rand.Rand, n int, r, scale float64) *Results {
 	x := &Results{Intervals: map[string][]Sample{}}
 	x.Summary.Ops = []Row{{Op: "get", Done: 1}, {Op: "set", Done: 1}, {Op: "all", Done: 1}}
@@ -327,8 +341,9 @@ func drift(random *rand.Rand, n int, r, scale float64) *Results {
 	return x
 }
 
-// Of pairs of loads that do not differ few are said to, however many measures there are and also if neighbours are
-// alike; a slowdown of a tenth, where intervals differ by 5 %, is found.
+// Of pairs of loads that do not differ few are said to, however many measures there are. Where
+// neighbours are alike they are some more, because how much so is estimated from few values. A
+// slowdown of a tenth, where intervals differ by 5 %, is found.
 func TestCompareManyTimes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	different := func(intervals int, r, scale float64) (found int) {
@@ -344,10 +359,57 @@ func TestCompareManyTimes(t *testing.T) {
 		intervals   int
 		r, scale    float64
 		least, most int // of 400
-	}{{10, 0, 1, 0, 20}, {30, 0, 1, 0, 20}, {30, 0.3, 1, 0, 32}, {10, 0, 1.1, 390, 400}, {30, 0.3, 1.1, 390, 400}} {
+	}{{10, 0, 1, 0, 20}, {30, 0, 1, 0, 20}, {30, 0.3, 1, 0, 40}, {10, 0, 1.1, 390, 400}, {30, 0.3, 1.1, 390, 400}} {
 		if n := different(c.intervals, c.r, c.scale); n < c.least || n > c.most {
 			t.Errorf("%+v: %d of 400 differ", c, n)
 		}
+	}
+}
+
+// The interval of a change holds the true change about as often as it says.
+func TestIntervalOfChange(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	for _, c := range []struct {
+		n     int
+		r     float64
+		least int // of 1000; few intervals say too little of how they vary
+	}{{10, 0, 900}, {30, 0, 920}, {60, 0.4, 900}} {
+		held := 0
+		for range 1000 {
+			old, new := drift(random, c.n, c.r, 1), drift(random, c.n, c.r, 1.1)
+			d := difference(old, new, &old.Summary.Ops[0], &new.Summary.Ops[0], "p99")
+			if d.Low <= 0.1 && 0.1 <= d.High {
+				held++
+			}
+			if d.Low > d.High {
+				t.Fatalf("%+v", d)
+			}
+		}
+		if t.Logf("%+v: %d of 1000", c, held); held < c.least || held > 990 {
+			t.Errorf("%d intervals, correlation %g: %d of 1000 hold the change", c.n, c.r, held)
+		}
+	}
+}
+
+// What only repeats others, and what the schedule gives, does not make a change harder to show.
+func TestFamilies(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	old, new := drift(random, 20, 0, 1), drift(random, 20, 0, 1)
+	old.Summary.Config.Rate = 1000
+	p := func(all []Difference, op, measure string) float64 {
+		return all[slices.IndexFunc(all, func(d Difference) bool { return d.Op == op && d.Measure == measure })].P
+	}
+	before := p(Compare(old, new), "get", "p99")
+	for i := range 20 { // now nothing can be told apart there
+		old.Intervals["all"][i], new.Intervals["all"][i] = Sample{Length: 1, PerSec: 1}, Sample{Length: 1, PerSec: 1}
+		old.Intervals["get"][i].PerSec, new.Intervals["get"][i].PerSec = 5, 5
+	}
+	if after := p(Compare(old, new), "get", "p99"); after != before {
+		t.Errorf("p is %g, and was %g beside other totals and rates", after, before)
+	}
+	old.Summary.Ops, new.Summary.Ops = old.Summary.Ops[1:], new.Summary.Ops[1:]
+	if all := Compare(old, new); len(all) != len(compared) {
+		t.Errorf("one operation is compared %d times", len(all))
 	}
 }
 
@@ -396,13 +458,14 @@ func TestAlikeLoadsRarelyDiffer(t *testing.T) {
 			random := rand.New(rand.NewPCG(3, uint64(n)))
 			found := 0
 			for range trials {
-				if mannWhitney(make(random, n), make(random, n)) < significance {
+				a, b := make(random, n), make(random, n)
+				if mannWhitney(a, b, likeness(a, b)) < significance {
 					found++
 				}
 			}
 			most := significance * 1.3 // three deviations of the number found
 			if name == "like the one before" {
-				most = 0.05 + 0.7/float64(n) // how much alike neighbours are has to be estimated, from few
+				most = 0.05 + 0.8/float64(n) // how much alike neighbours are has to be estimated, from few
 			}
 			if rate := float64(found) / trials; rate > most {
 				t.Errorf("%s, %d intervals each: %.3f of alike loads differ", name, n, rate)
@@ -481,9 +544,7 @@ func drawn(t *testing.T, dir string) string {
 		t.Fatal(path, err)
 	}
 	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return string(text)
 }
 
@@ -500,9 +561,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("read back: %v, %v", s.Events, s.Inside)
 	}
 	var table strings.Builder
-	if err := s.Table(&table); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, s.Table(&table))
 	golden(t, "events.txt", table.String())
 }
 
@@ -519,22 +578,16 @@ func TestConditionInAnInterval(t *testing.T) {
 		"cas.p99<1s": {false, ""}, "cas.rate<1/s": {true, "cas.rate was 0/s"},
 	} {
 		c, err := ParseCondition(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if holds, was := c.HoldsIn(v); holds != want.holds || was != want.was {
 			t.Errorf("%s: %t, %q; want %t, %q", text, holds, was, want.holds, want.was)
 		}
 	}
 	mix, err := stress.ParseMix("get=1,set=1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for text, want := range map[string]string{"p99>1ms": "", "set.max>1s": "", "p99>5%": "has no change", "cas.p99>1s": `the mix is get=50,set=50, without "cas"`} {
 		c, err := ParseCondition(text)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if err := c.ForIntervals(mix); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
@@ -561,7 +614,7 @@ func TestSweep(t *testing.T) {
 		for i, scale := range scales {
 			s := Summarize(testConfig, testHost, load(3, scale, true).outcome)
 			s.Config.Rate = 2000 * float64(i+1)
-			s.All().PerSec = min(s.Config.Rate, 7000)
+			s.Due = int64(float64(s.All().Done) * s.Config.Rate / min(s.Config.Rate, 7000))
 			w.Add(s)
 		}
 		return w
@@ -586,19 +639,13 @@ func TestSweep(t *testing.T) {
 	}
 	dir := t.TempDir()
 	w := sweep(1, 1.5, 12, 13)
-	if err := w.Write(dir); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, w.Write(dir))
 	golden(t, "sweep.html", drawn(t, dir))
 	var table strings.Builder
-	if err := w.Table(&table); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, w.Table(&table))
 	golden(t, "sweep.txt", table.String())
 	for text, want := range map[string]string{`{"format": 1}`: "with 0 steps", `{"format": 2, "steps": [{}]}`: "format 2", "no": "invalid character"} {
-		if err := os.WriteFile(filepath.Join(dir, sweepFile), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(filepath.Join(dir, sweepFile), []byte(text), 0o644))
 		if _, err := Report(dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with: %s", text, err, want)
 		}
@@ -621,4 +668,52 @@ func TestAxis(t *testing.T) {
 			t.Errorf("%g is %s, want %s", v, got, want)
 		}
 	}
+}
+
+// FuzzRead: results that are read, whatever is in their files, can be compared with themselves,
+// asked about a condition, and shown.
+func FuzzRead(f *testing.F) {
+	files := [3][]byte{}
+	for i, name := range []string{"summary.json", "intervals.csv", "latency.hlog"} {
+		var err error
+		if files[i], err = os.ReadFile(filepath.Join("testdata", name)); err != nil {
+			f.Fatal(err)
+		}
+	}
+	lines := func(b []byte, n int) []byte { return slices.Concat(bytes.SplitAfter(b, []byte("\n"))[:n]...) }
+	for _, condition := range []string{"p99>+5%", "get.p99.9>10ms", "rate<1000/s", "set.max<-0%", "p50>..s", ""} {
+		f.Add(files[0], lines(files[1], 8), lines(files[2], 6), condition)
+	}
+	f.Fuzz(func(t *testing.T, summary, intervals, curves []byte, condition string) {
+		r := &Results{Intervals: map[string][]Sample{}, Curves: map[string]*hdrhistogram.Histogram{}}
+		err := r.readSummary(bytes.NewReader(summary))
+		err = errors.Join(err, r.readIntervals(bytes.NewReader(intervals)), r.readCurves(bytes.NewReader(curves)))
+		c, bad := ParseCondition(condition)
+		if bad == nil && (c.String() != condition || math.IsNaN(c.threshold)) {
+			t.Errorf("%q is taken for %s", condition, &c)
+		}
+		if bad != nil && !strings.HasPrefix(bad.Error(), fmt.Sprintf("condition %q", condition)) {
+			t.Error(bad)
+		}
+		if err != nil {
+			return
+		}
+		for _, d := range Compare(r, r) {
+			if (d.Verdict == Better || d.Verdict == Worse || d.Verdict == Slight) && d.Old == d.New {
+				t.Errorf("results are %s than themselves: %+v", d.Verdict, d)
+			}
+		}
+		if err := PrintComparison(io.Discard, r, r, Compare(r, r)); err != nil {
+			t.Error(err)
+		}
+		if bad == nil {
+			c.Holds(r, r)
+		}
+		if err := r.Summary.Table(io.Discard); err != nil {
+			t.Error(err)
+		}
+		if err := reportTemplate.Execute(io.Discard, runPage(r)); err != nil {
+			t.Error(err)
+		}
+	})
 }

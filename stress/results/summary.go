@@ -18,7 +18,8 @@ import (
 // Format is the version of the files. Readers refuse others.
 const Format = 1
 
-// Summary is all there is to know of a load but its course. Times are in nanoseconds unless the name says otherwise.
+// Summary is all there is to know of a load but its course. Times are in nanoseconds unless the
+// name says otherwise.
 type Summary struct {
 	Format  int       `json:"format"`
 	Config  Config    `json:"config"`
@@ -38,8 +39,21 @@ type Summary struct {
 	Error      string   `json:"error,omitempty"` // the first operation that failed
 	Cut        bool     `json:"cut"`             // interrupted before its end
 
+	Command string  `json:"command,omitempty"` // that made the load
+	Usage   []Usage `json:"usage,omitempty"`   // of processor, memory and disk in the measured time
+
 	Events []Event  `json:"events,omitempty"` // inside the store, in the order of their starts
 	Inside []string `json:"inside,omitempty"` // what else was taken from there, in words
+}
+
+// Usage is what a process took in the measured time.
+type Usage struct {
+	Who     string  `json:"who"` // "server", "generator", or both
+	PID     int     `json:"pid"`
+	Command string  `json:"command"`
+	CPU     float64 `json:"cpu_seconds"`
+	Written int64   `json:"written_bytes"`  // to disks, as the kernel counts it
+	Memory  int64   `json:"resident_bytes"` // at the end
 }
 
 // Event is something that happened inside the store during the measured time, or reached into it.
@@ -92,7 +106,9 @@ type Row struct {
 	Service  Times   `json:"service"`  // from when it was sent
 }
 
-// Times is a histogram at a few places.
+// Times is a histogram at a few places. The percentiles are those of all operations that were to be
+// done: one that failed or never started took longer than all others, as far as its user is
+// concerned. A percentile among these is Never. The mean is that of the others.
 type Times struct {
 	Mean  int64 `json:"mean_ns"`
 	P50   int64 `json:"p50_ns"`
@@ -103,17 +119,40 @@ type Times struct {
 	Max   int64 `json:"max_ns"`
 }
 
-// TimesOf reads them off a histogram.
-func TimesOf(h *hdrhistogram.Histogram) Times {
-	if h.TotalCount() == 0 {
+// Never is the time, in nanoseconds, of an operation that failed or never started. It is a power of
+// two, which survives a conversion to a floating-point number and back.
+const Never = 1 << 62
+
+// TimesOf reads them off a histogram. So many more operations failed or never started.
+func TimesOf(h *hdrhistogram.Histogram, lost int64) Times {
+	if h.TotalCount() == 0 && lost == 0 {
 		return Times{}
 	}
-	p := h.ValueAtPercentilesSlice([]float64{50, 90, 99, 99.9, 99.99})
-	return Times{Mean: int64(h.Mean()), P50: p[0], P90: p[1], P99: p[2], P999: p[3], P9999: p[4], Max: h.Max()}
+	if h.TotalCount() == 0 {
+		return Times{Never, Never, Never, Never, Never, Never, Never}
+	}
+	t := Times{Mean: int64(h.Mean()), Max: h.Max(),
+		P50: percentile(h, lost, 50), P90: percentile(h, lost, 90), P99: percentile(h, lost, 99),
+		P999: percentile(h, lost, 99.9), P9999: percentile(h, lost, 99.99)}
+	if lost > 0 {
+		t.Max = Never
+	}
+	return t
 }
 
-func rowOf(s *stress.OpStats, length time.Duration) Row {
-	row := Row{Op: s.Op, Done: s.Done, Missed: s.Missed, Failed: s.Failed, Response: TimesOf(s.Response), Service: TimesOf(s.Service)}
+// percentile returns the time that this part of all operations did not exceed.
+func percentile(h *hdrhistogram.Histogram, lost int64, percent float64) int64 {
+	done := h.TotalCount()
+	if among := percent * float64(done+lost) / float64(done); among <= 100 {
+		return h.ValueAtPercentile(among)
+	}
+	return Never
+}
+
+// rowOf returns the row of an operation. Besides those that failed, overdue ones never started.
+func rowOf(s *stress.OpStats, overdue int64, length time.Duration) Row {
+	lost := s.Failed + overdue
+	row := Row{Op: s.Op, Done: s.Done, Missed: s.Missed, Failed: s.Failed, Response: TimesOf(s.Response, lost), Service: TimesOf(s.Service, s.Failed)}
 	if length > 0 {
 		row.PerSec = float64(s.Done) / length.Seconds()
 	}
@@ -123,11 +162,12 @@ func rowOf(s *stress.OpStats, length time.Duration) Row {
 // Summarize returns the summary of a load.
 func Summarize(c Config, h Host, o *stress.Outcome) *Summary {
 	s := &Summary{Format: Format, Config: c, Host: h, Started: o.Total.Began.UTC().Round(0), Seconds: o.Total.Length.Seconds(),
-		Lag: TimesOf(o.Total.Lag), Due: o.Due, Overdue: o.Overdue,
+		Lag: TimesOf(o.Total.Lag, 0), Due: o.Due, Overdue: o.Overdue,
 		Checked: o.Checked, Violations: o.Violations, Findings: o.Findings, Cut: o.Cut}
-	for _, op := range append(o.Total.Ops[:len(o.Total.Ops):len(o.Total.Ops)], o.Total.All) {
-		s.Ops = append(s.Ops, rowOf(op, o.Total.Length))
+	for _, op := range o.Total.Ops {
+		s.Ops = append(s.Ops, rowOf(op, 0, o.Total.Length)) // which ones were overdue is not known
 	}
+	s.Ops = append(s.Ops, rowOf(o.Total.All, o.Overdue, o.Total.Length))
 	if o.FirstError != nil {
 		s.Error = o.FirstError.Error()
 	}
@@ -136,6 +176,12 @@ func Summarize(c Config, h Host, o *stress.Outcome) *Summary {
 
 // All returns the row of all operations.
 func (s *Summary) All() *Row { return &s.Ops[len(s.Ops)-1] }
+
+// Achieved returns how many operations a second an open loop has done of those that were due. It
+// divides by the time of the schedule, not by that of the last answer.
+func (s *Summary) Achieved() float64 {
+	return s.Config.Rate * float64(s.All().Done) / float64(max(s.Due, 1))
+}
 
 // ThisHost describes the machine that this runs on, as far as it can be found out.
 func ThisHost() Host {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 )
@@ -31,8 +32,19 @@ type Step struct {
 
 const sweepFile = "sweep.json"
 
-// The store keeps up with a rate if at least keptUp of it is achieved, with a p99 of at most kneeFactor times the best of
-// all rates.
+// IsSweep reports whether a directory has the results of a sweep.
+func IsSweep(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, sweepFile))
+	return err == nil
+}
+
+// StepDir returns the name, in the directory of a sweep, of the results at a rate.
+func StepDir(rate float64) string { return strconv.FormatFloat(rate, 'f', -1, 64) }
+
+func (s *Step) name() string { return StepDir(s.Rate) }
+
+// The store keeps up with a rate if at least keptUp of it is achieved, with a p99 of at most
+// kneeFactor times the best of all rates.
 const (
 	keptUp     = 0.99
 	kneeFactor = 10
@@ -41,12 +53,13 @@ const (
 // Add takes a step, the rate of which is higher than those before.
 func (w *Sweep) Add(s *Summary) {
 	all := s.All()
-	w.Steps = append(w.Steps, Step{Rate: s.Config.Rate, PerSec: all.PerSec, Due: s.Due, Overdue: s.Overdue,
+	w.Steps = append(w.Steps, Step{Rate: s.Config.Rate, PerSec: s.Achieved(), Due: s.Due, Overdue: s.Overdue,
 		Response: all.Response, Service: all.Service, Lag: s.Lag})
 }
 
-// Knee returns the highest rate that the store keeps up with; 0 if there is none. missed are the rates below it that the
-// store did not keep up with, as happens if something else kept the machine busy just then.
+// Knee returns the highest rate that the store keeps up with; 0 if there is none. missed are the
+// rates below it that the store did not keep up with, as happens if something else kept the machine
+// busy just then.
 func (w *Sweep) Knee() (rate float64, missed []float64) {
 	best := w.Steps[0].Response.P99
 	for _, s := range w.Steps {

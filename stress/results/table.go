@@ -11,7 +11,8 @@ import (
 // lateLag is the lag of the generator from which on it is said to be too slow.
 const lateLag = 2 * time.Millisecond
 
-// fewOverdue is the part of an open loop's operations that may be left over at its end without a warning.
+// fewOverdue is the part of an open loop's operations that may be left over at its end without a
+// warning.
 const fewOverdue = 0.001
 
 // Table prints a summary for people.
@@ -64,6 +65,8 @@ func (t Times) cells() string {
 // Duration writes nanoseconds with three digits.
 func Duration(ns int64) string {
 	switch d := float64(ns); {
+	case ns >= Never/2:
+		return "never"
 	case ns < 1e3:
 		return fmt.Sprintf("%.0fns", d)
 	case ns < 1e6:
@@ -83,9 +86,8 @@ func (s *Summary) Notes() []string {
 	var notes []string
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if s.Config.Open() {
-		all := s.All()
 		say("Achieved %.0f per second of %g (%.2f %% of what was due). Response time counts from when an operation was to start, service time from when it was sent.",
-			all.PerSec, s.Config.Rate, 100*float64(all.Done)/float64(max(s.Due, 1)))
+			s.Achieved(), s.Config.Rate, 100*s.Achieved()/s.Config.Rate)
 	} else {
 		say("A closed loop sends nothing while it waits, so a stall of the server counts as a few slow operations however long it is: " +
 			"what users would have waited for is not in these times. An open loop (-R) shows it.")
@@ -95,7 +97,7 @@ func (s *Summary) Notes() []string {
 		say("WARNING: the generator was late by itself. Response times are too long by as much; give it more processors, or ask for less.")
 	}
 	if float64(s.Overdue) > fewOverdue*float64(s.Due) {
-		say("WARNING: %d of %d operations never started, as all that may be in flight were (-c, -P). Response times are those of the others: the truth is worse.", s.Overdue, s.Due)
+		say("WARNING: %d of %d operations never started, as all that may be in flight were (-c, -P). They count in the percentiles of all operations together, not in those of each.", s.Overdue, s.Due)
 	} else if s.Overdue > 0 {
 		say("%d of %d operations were due at the very end and not started any more.", s.Overdue, s.Due)
 	}
@@ -107,6 +109,16 @@ func (s *Summary) Notes() []string {
 	}
 	if s.Error != "" {
 		say("ERROR: %d operations failed, the first of them: %s", s.All().Failed, s.Error)
+	}
+	for _, u := range s.Usage {
+		say("The %s took %.2f processors, %.2f us per operation; %.0f MB of memory at the end; %.1f MB were written to disk.", u.Who, u.CPU/max(s.Seconds, 1e-9),
+			1e6*u.CPU/float64(max(s.All().Done, 1)), float64(u.Memory)/1e6, float64(u.Written)/1e6)
+		if u.Who == "server" {
+			say("Server: %s", u.Command)
+		}
+	}
+	if s.Command != "" {
+		say("Load: %s", s.Command)
 	}
 	if len(s.Events) > 0 {
 		say("Inside the store: %s", describeEvents(s.Events))

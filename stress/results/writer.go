@@ -103,7 +103,7 @@ func (w *Writer) Interval(v *stress.Interval) {
 		}
 		w.bench(v, s)
 	}
-	w.line(v, v.All, microseconds(TimesOf(v.Lag).P99))
+	w.line(v, v.All, microseconds(TimesOf(v.Lag, 0).P99))
 	w.csv.Flush()
 	w.note(w.csv.Error())
 }
@@ -131,14 +131,15 @@ func (w *Writer) bench(v *stress.Interval, s *stress.OpStats) {
 	if s.Done == 0 {
 		return
 	}
-	row := rowOf(s, v.Length)
+	row := rowOf(s, 0, v.Length)
 	t := row.Response
 	_, err := fmt.Fprintf(w.files[2], "BenchmarkLoad/workload=%s/op=%s %d %d ns/op %d p50-ns %d p99-ns %d p99.9-ns %.1f ops/s\n",
 		w.config.Workload, s.Op, s.Done, t.Mean, t.P50, t.P99, t.P999, row.PerSec)
 	w.note(err)
 }
 
-// columns of intervals.csv. There is a line for each operation, and one for all of them, in each interval.
+// columns of intervals.csv. There is a line for each operation, and one for all of them, in each
+// interval.
 func columns() []string {
 	names := []string{"start_s", "length_s", "op", "done", "failed", "per_s"}
 	for _, kind := range []string{"response", "service"} {
@@ -150,7 +151,7 @@ func columns() []string {
 }
 
 func (w *Writer) line(v *stress.Interval, s *stress.OpStats, lag string) {
-	row := rowOf(s, v.Length)
+	row := rowOf(s, 0, v.Length)
 	line := []string{seconds(v.Start.Seconds()), seconds(v.Length.Seconds()), s.Op,
 		strconv.FormatInt(s.Done, 10), strconv.FormatInt(s.Failed, 10), strconv.FormatFloat(row.PerSec, 'f', 1, 64)}
 	for _, t := range []Times{row.Response, row.Service} {

@@ -24,7 +24,7 @@ type Options struct {
 	Seed   uint64         // of the choice of keys
 
 	Programs string // directory with the programs of module kivaloo; empty: they are built, which works inside the module only
-	Redis    stress.RedisPrograms
+	Redis    RedisPrograms
 	Profiles string // directory where Breakdown keeps them
 }
 
@@ -52,12 +52,13 @@ type Bench struct {
 	Options
 	Dir      string // for stores; it is gone afterwards
 	progress io.Writer
-	redis    *stress.Redis // nil until started
+	redis    *redisServer  // nil until started
 	pairs    []stress.Pair // the largest data set that was needed so far
 }
 
-// Run measures everything that is wanted, stage by stage, and prints the table to out, and what it is doing to
-// progress. Whatever it starts and writes is gone when it returns, also when ctx is done.
+// Run measures everything that is wanted, stage by stage, and prints the table to out, and what it
+// is doing to progress. Whatever it starts and writes is gone when it returns, also when ctx is
+// done.
 func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
@@ -85,15 +86,21 @@ func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer
 	if err := b.prepare(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
+	var failed error // what could be measured is printed all the same
 	for _, s := range wanted {
 		if err := s.Run(ctx, b); err != nil {
-			return interrupted(ctx, err)
+			if ctx.Err() != nil {
+				return interrupted(ctx, err)
+			}
+			b.Say("%v", err)
+			failed = errors.Join(failed, err)
 		}
 	}
-	return printTable(out, b.title(), rows)
+	return errors.Join(failed, printTable(out, b.title(), rows))
 }
 
-// interrupted returns why ctx is done, or err if it is not: what was cut off has nothing of interest to say.
+// interrupted returns why ctx is done, or err if it is not: what was cut off has nothing of
+// interest to say.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -129,8 +136,8 @@ func (b *Bench) wantsAny(rows []*Row) bool {
 // Say tells of progress.
 func (b *Bench) Say(format string, args ...any) { fmt.Fprintf(b.progress, format+"\n", args...) }
 
-// FirstPairs returns the n pairs with the lowest numbers, in the order of their keys. The caller must not change them.
-// n is a multiple of a group of pairs.
+// FirstPairs returns the n pairs with the lowest numbers, in the order of their keys. The caller
+// must not change them. n is a multiple of a group of pairs.
 func (b *Bench) FirstPairs(n uint64) []stress.Pair {
 	if uint64(len(b.pairs)) < n {
 		b.Say("making %d pairs", n)

@@ -18,8 +18,9 @@ import (
 // depths are how many requests are in flight while a server is profiled.
 var depths = []int{1, 64, stress.Depth}
 
-// Breakdown measures where a server's time goes, and what the machine could do, and prints both to out, and what it is doing to
-// progress. It keeps the profiles in the directory o.Profiles. Whatever else it starts and writes is gone when it returns.
+// Breakdown measures where a server's time goes, and what the machine could do, and prints both to
+// out, and what it is doing to progress. It keeps the profiles in the directory o.Profiles.
+// Whatever else it starts and writes is gone when it returns.
 func Breakdown(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
@@ -48,7 +49,8 @@ func Breakdown(ctx context.Context, o Options, out, progress io.Writer) (err err
 	return printBreakdown(out, b.Pairs, o.Profiles, columns, machine)
 }
 
-// profileAll profiles a server under each load. GETs come first, while values are what they were made of.
+// profileAll profiles a server under each load. GETs come first, while values are what they were
+// made of.
 func (b *Bench) profileAll(ctx context.Context, seconds int) (columns []column, err error) {
 	pairs, look := b.FirstPairs(b.Pairs), insight{}
 	if look.addr, err = freeAddr(); err != nil {
@@ -104,7 +106,8 @@ func (b *Bench) profile(ctx context.Context, s *store, look insight, w *endless,
 	return err
 }
 
-// takeProfile waits until a load has warmed up, takes a profile of it, and notes in c what happened meanwhile.
+// takeProfile waits until a load has warmed up, takes a profile of it, and notes in c what happened
+// meanwhile.
 func (b *Bench) takeProfile(ctx context.Context, pid int, look insight, w *endless, c *column, file string) error {
 	select {
 	case <-time.After(warmTime):
@@ -129,7 +132,8 @@ func (b *Bench) takeProfile(ctx context.Context, pid int, look insight, w *endle
 	return os.WriteFile(file, profile, 0o644)
 }
 
-// What the kernel says a process has worked, in /proc/PID/stat: user time and system time, in hundredths of a second.
+// What the kernel says a process has worked, in /proc/PID/stat: user time and system time, in
+// hundredths of a second.
 var (
 	userTime   = regexp.MustCompile(`\) \S(?: \S+){10} (\d+) \d+ `)
 	systemTime = regexp.MustCompile(`\) \S(?: \S+){11} (\d+) `)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"kivaloo/internal/must"
 	"kivaloo/stress"
 )
 
@@ -91,9 +92,7 @@ Duration: 2s, Total samples = 1270ms (63.48%)
 
 func TestAttribute(t *testing.T) {
 	got, err := attribute(traces)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	want := map[part]time.Duration{
 		searching: 40 * time.Millisecond, pages: 120 * time.Millisecond, deciding: 10 * time.Millisecond, flushing: 20 * time.Millisecond,
 		packets: 35500 * time.Microsecond, sockets: 60 * time.Millisecond, disk: 610 * time.Millisecond, goRuntime: 87 * time.Millisecond,
@@ -121,9 +120,7 @@ func TestTreeFunctionsExist(t *testing.T) {
 	there := map[string]bool{}
 	for _, path := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok {
@@ -155,9 +152,7 @@ func TestBreakdownTable(t *testing.T) {
 	m := machine{gigahertz: 2, smallSync: 871 * time.Microsecond, largeSync: 1500 * time.Microsecond, miss: 110 * time.Nanosecond,
 		copyRate: 9.5e9, roundTrip: 11 * time.Microsecond, chunkWrite: 7 * time.Microsecond, chunkRead: 6 * time.Microsecond}
 	var out bytes.Buffer
-	if err := printBreakdown(&out, 1<<20, "here", columns, m); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, printBreakdown(&out, 1<<20, "here", columns, m))
 	text := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"cycles of processor time per request requests in flight GET 1 SET 64",

@@ -10,8 +10,9 @@ import (
 	"kivaloo/wire"
 )
 
-// endless is random GETs, or random SETs that change the last byte of the value, until it is told that it is over. The pairs are
-// chosen and copied beforehand, as in the workloads of package stress, and their turn comes again when all have had it.
+// endless is random GETs, or random SETs that change the last byte of the value, until it is told
+// that it is over. The pairs are chosen and copied beforehand, as in the workloads of package
+// stress, and their turn comes again when all have had it.
 type endless struct {
 	chosen   []stress.Pair
 	set      bool

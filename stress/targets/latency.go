@@ -17,7 +17,8 @@ import (
 // Latency is how long requests take: a lone GET, a lone SET, and a mix that comes at a fixed rate.
 func Latency() []Stage { return []Stage{loneGetStage(), loneStage(), openStage()} }
 
-// loneGetStage: what a GET takes, and what one takes in Redis, measured by turns with the same calls.
+// loneGetStage: what a GET takes, and what one takes in Redis, measured by turns with the same
+// calls.
 func loneGetStage() Stage {
 	row := &Row{Name: "one GET in flight, p50", Target: Target{Factor: 1, Yardstick: "Redis", AtMost: true, Unit: Micros}}
 	return Stage{Rows: []*Row{row}, Redis: true, Run: func(ctx context.Context, b *Bench) (err error) {
@@ -40,15 +41,24 @@ func loneGetStage() Stage {
 				return err
 			}
 			seed := b.Seed + uint64(round)
+			before, err := workedSeconds(b.redis.PID())
+			if err != nil {
+				return err
+			}
 			yard, err := b.redis.LoneGets(ctx, b.Pairs, d, seed)
 			if err != nil {
 				return err
 			}
-			w := &lone{Workload: stress.Within(stress.RandomGet(pairs, warmRequests, seed), d)}
-			if _, err := stress.Drive(ctx, s.conn, w, 1); err != nil {
-				return s.processes[0].Lost(err)
+			after, err := workedSeconds(b.redis.PID())
+			if err != nil {
+				return err
 			}
-			row.Record(micros(percentile(w.took, 50)), micros(percentile(yard, 50)))
+			row.yardCost = append(row.yardCost, (after-before)*microsPerSecond/float64(len(yard)))
+			took, err := s.lone(ctx, stress.Within(stress.RandomGet(pairs, warmRequests, seed), d), row)
+			if err != nil {
+				return err
+			}
+			row.Record(micros(percentile(took, 50)), micros(percentile(yard, 50)))
 		}
 		return nil
 	}}
@@ -57,6 +67,22 @@ func loneGetStage() Stage {
 // loneStage: what a SET takes over what the disk takes, measured by turns in the same file system.
 func loneStage() Stage {
 	row := &Row{Name: "one durable SET in flight, p50", Target: Target{Factor: 1, Yardstick: "fdatasync", Plus: 90, AtMost: true, Unit: Micros}}
+	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
+		disk, err := appendTime(filepath.Join(b.Dir, "appended"), blockSize)
+		if err != nil {
+			return err
+		}
+		took, err := s.lone(ctx, stress.Within(stress.RandomSet(pairs, warmRequests, b.Seed+uint64(round)), loneTime), row)
+		if err != nil {
+			return err
+		}
+		row.Record(micros(percentile(took, 50)), micros(disk))
+		return nil
+	})
+}
+
+// filledStage measures row in rounds, on one `kivaloo serve` that keeps b.Pairs pairs.
+func filledStage(row *Row, round func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error) Stage {
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
 		pairs := b.FirstPairs(b.Pairs)
 		s, err := b.serveFilled(ctx, pairs)
@@ -64,17 +90,11 @@ func loneStage() Stage {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop()) }()
-		for round := range b.Rounds {
-			b.Say("round %d: %s", round+1, row.Name)
-			disk, err := appendTime(filepath.Join(b.Dir, "appended"), blockSize)
-			if err != nil {
+		for n := range b.Rounds {
+			b.Say("round %d: %s", n+1, row.Name)
+			if err := round(ctx, b, s, pairs, n); err != nil {
 				return err
 			}
-			w := &lone{Workload: stress.Within(stress.RandomSet(pairs, warmRequests, b.Seed+uint64(round)), loneTime)}
-			if _, err := stress.Drive(ctx, s.conn, w, 1); err != nil {
-				return s.processes[0].Lost(err)
-			}
-			row.Record(micros(percentile(w.took, 50)), micros(disk))
 		}
 		return nil
 	}}
@@ -91,7 +111,8 @@ func (b *Bench) serveFilled(ctx context.Context, pairs []stress.Pair, args ...st
 	return s.orStop(err)
 }
 
-// appendTime returns the median of what it takes to append so many bytes to a file and have them on the disk.
+// appendTime returns the median of what it takes to append so many bytes to a file and have them on
+// the disk.
 func appendTime(path string, bytes int) (_ time.Duration, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -113,6 +134,13 @@ func appendTime(path string, bytes int) (_ time.Duration, err error) {
 	return percentile(took, 50), nil
 }
 
+// lone runs a workload with one request at a time, and returns how long each took.
+func (s *store) lone(ctx context.Context, w stress.Workload, row *Row) ([]time.Duration, error) {
+	l := &lone{Workload: w}
+	_, err := s.watch(row, func() (stress.Result, error) { return stress.Drive(ctx, s.conn, l, 1) })
+	return l.took, err
+}
+
 // lone notes how long each request of a workload takes. There is one at a time.
 type lone struct {
 	stress.Workload
@@ -130,7 +158,8 @@ func (l *lone) Check(tag uint64, answer []byte) error {
 	return l.Workload.Check(tag, answer)
 }
 
-// percentile sorts times, and returns the one that p percent of them are not above. There is at least one.
+// percentile sorts times, and returns the one that p percent of them are not above. There is at
+// least one.
 func percentile(times []time.Duration, p float64) time.Duration {
 	slices.Sort(times)
 	return times[min(int(float64(len(times))*p/100), len(times)-1)]
@@ -138,7 +167,8 @@ func percentile(times []time.Duration, p float64) time.Duration {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// openStage: the mix at half of what the store can do, first measured with as many in flight as are allowed.
+// openStage: the mix at half of what the store can do, first measured with as many in flight as are
+// allowed.
 func openStage() Stage {
 	row := &Row{Name: "mix at half the peak rate, p99.9 during flushes", Target: Target{Factor: 3, Yardstick: "p99 without", AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {

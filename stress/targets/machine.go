@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is what a machine can do, which no server on it can do better. Times are of one operation.
+// machine is what a machine can do, which no server on it can do better. Times are of one
+// operation.
 type machine struct {
 	gigahertz  float64       // of the processor; 0: the kernel does not tell
 	smallSync  time.Duration // to append a block to a file and have it on the disk
@@ -61,11 +62,12 @@ type line struct {
 	_    [60]byte
 }
 
-// memoryTimes returns what it takes to read from memory what no cache has, neither the line nor, with pages of 4 KiB, where it is
-// in memory; and how many bytes a second can be copied.
+// memoryTimes returns what it takes to read from memory what no cache has, neither the line nor,
+// with pages of 4 KiB, where it is in memory; and how many bytes a second can be copied.
 func memoryTimes() (miss time.Duration, copied float64) {
 	lines := make([]line, memoryLines)
-	// One circle through all lines in random order, by Sattolo's algorithm: each read has to wait for the one before.
+	// One circle through all lines in random order, by Sattolo's algorithm: each read has to wait
+	// for the one before.
 	for i := range lines {
 		lines[i].next = uint32(i)
 	}
@@ -90,8 +92,8 @@ func memoryTimes() (miss time.Duration, copied float64) {
 	return miss, float64(memoryCopies*len(half)*lineBytes) / time.Since(began).Seconds()
 }
 
-// socketTimes returns what it takes from one thread to another and back over a socket pair, to write a chunk to one, and to read
-// it from the other end.
+// socketTimes returns what it takes from one thread to another and back over a socket pair, to
+// write a chunk to one, and to read it from the other end.
 func socketTimes() (round, write, read time.Duration, err error) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -142,8 +144,8 @@ func transfer(call func(int, []byte) (int, error), fd int, p []byte) error {
 	return nil
 }
 
-// roundTripTime returns what it takes from one thread to another and back. The second one ends when what it reads from is shut
-// down.
+// roundTripTime returns what it takes from one thread to another and back. The second one ends when
+// what it reads from is shut down.
 func roundTripTime(ends [2]int) (time.Duration, error) {
 	ended := make(chan struct{})
 	go func() {

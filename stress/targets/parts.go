@@ -35,8 +35,8 @@ var partNames = [allParts]string{
 	rest:      "all else",
 }
 
-// treeFunctions are the functions of package kivaloo/tree that say what the tree is doing. Time in other
-// functions belongs to their callers.
+// treeFunctions are the functions of package kivaloo/tree that say what the tree is doing. Time in
+// other functions belongs to their callers.
 var treeFunctions = map[part]string{
 	searching: `countBelow (*cache).position (*cache).sample (*cache).scan (*cache).childFor (*cache).valueOffset (*cache).lookup
 		(*cache).locate (*cache).valueIn (*cache).descend (*node).slotOf (*node).touchIndex (*reader).run (*reader).goOn (*reader).arrived`,
@@ -78,8 +78,9 @@ func on(actor, function string, p part) rule {
 	return rule{regexp.MustCompile(actor), regexp.MustCompile(function), p}
 }
 
-// partOf returns what the processor was busy with. stack is that of a goroutine of an actor, the innermost function first: it is
-// the first one that is known that tells. The runtime's copying, for instance, is not known, and so belongs to its caller.
+// partOf returns what the processor was busy with. stack is that of a goroutine of an actor, the
+// innermost function first: it is the first one that is known that tells. The runtime's copying,
+// for instance, is not known, and so belongs to its caller.
 func partOf(actor string, stack []string) part {
 	for _, function := range stack {
 		if p, known := treeParts[function]; known {
@@ -104,8 +105,8 @@ func (p *parts) sum() (sum time.Duration) {
 	return sum
 }
 
-// attribute reads what `go tool pprof -traces -unit=ms` prints of a profile: stacks, between lines of dashes, each with its labels
-// and the time spent in it.
+// attribute reads what `go tool pprof -traces -unit=ms` prints of a profile: stacks, between lines
+// of dashes, each with its labels and the time spent in it.
 func attribute(traces string) (p parts, err error) {
 	_, traces, found := strings.Cut(traces, separator)
 	if !found {

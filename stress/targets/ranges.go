@@ -16,33 +16,27 @@ func rangeStage() Stage {
 		Name:   fmt.Sprintf("RANGE of %d pairs beside 5 %% SETs, pairs", rangePairs),
 		Target: Target{Factor: 0.5, Yardstick: "without SETs", Unit: PerSecond},
 	}
-	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
-		pairs := b.FirstPairs(b.Pairs)
-		s, err := b.serveFilled(ctx, pairs)
+	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
+		if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // what is without SETs does not pay for them
+			return err
+		}
+		alone := &Row{}
+		without, err := s.ranges(ctx, b, alone, false, round)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.stop()) }()
-		for round := range b.Rounds {
-			b.Say("round %d: %s", round+1, row.Name)
-			if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // what is without SETs does not pay for them
-				return err
-			}
-			without, err := s.ranges(ctx, b, row, false, round)
-			if err != nil {
-				return err
-			}
-			beside, err := s.ranges(ctx, b, row, true, round)
-			if err != nil {
-				return err
-			}
-			row.Record(beside, without)
+		row.yardCost = append(row.yardCost, alone.cost...)
+		beside, err := s.ranges(ctx, b, row, true, round)
+		if err != nil {
+			return err
 		}
+		row.Record(beside, without)
 		return nil
-	}}
+	})
 }
 
-// ranges returns how many pairs a second ranges have brought, after a little of the same with other choices.
+// ranges returns how many pairs a second ranges have brought, after a little of the same with other
+// choices.
 func (s *store) ranges(ctx context.Context, b *Bench, row *Row, sets bool, round int) (float64, error) {
 	seed := b.Seed + uint64(round)
 	if _, err := s.rangesFor(ctx, b, sets, ^seed, min(warmTime, b.Time)); err != nil {
@@ -51,7 +45,8 @@ func (s *store) ranges(ctx context.Context, b *Bench, row *Row, sets bool, round
 	return s.watch(row, func() (stress.Result, error) { return s.rangesFor(ctx, b, sets, seed, b.Time) })
 }
 
-// rangesFor has each of rangeConns connections make its part of the requests. The Result counts pairs.
+// rangesFor has each of rangeConns connections make its part of the requests. The Result counts
+// pairs.
 func (s *store) rangesFor(ctx context.Context, b *Bench, sets bool, seed uint64, d time.Duration) (stress.Result, error) {
 	var found [rangeConns]int
 	var errs [rangeConns]error

@@ -15,6 +15,7 @@ type Row struct {
 	figures, yards []float64     // by round; yards are empty if the target has no yardstick
 	busy           time.Duration // of the generator, in the round where it had most to do
 	wall           time.Duration // how long that round took
+	cost, yardCost []float64     // processor time of the server, and of the yardstick's, for each request, by round, in us
 	note           string
 }
 
@@ -88,12 +89,12 @@ func (r *Row) Note(format string, args ...any) { r.note = fmt.Sprintf(format, ar
 // measured reports whether there is something to print.
 func (r *Row) measured() bool { return len(r.figures) > 0 }
 
-// ratio returns the median of the figures over their yardsticks, round by round: what the machine does
-// slower for a while it does slower for both.
+// ratio returns the median of the figures over their yardsticks, round by round: what the machine
+// does slower for a while it does slower for both.
 func (r *Row) ratio() float64 { return r.over(func(i int) float64 { return r.yards[i] }) }
 
-// share returns how much of the target was reached: 1 and more is all of it, whichever way the bound goes. It is the
-// median over the rounds.
+// share returns how much of the target was reached: 1 and more is all of it, whichever way the
+// bound goes. It is the median over the rounds.
 func (r *Row) share() float64 {
 	share := r.over(func(i int) float64 {
 		bound := r.Target.Plus

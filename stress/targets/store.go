@@ -27,7 +27,8 @@ func (b *Bench) serve(ctx context.Context, args ...string) (*store, error) {
 	return s.orStop(err)
 }
 
-// daemons has kivaloo-lbs keep a new store, for kivaloo-kvlds, with their defaults and serve's block size.
+// daemons has kivaloo-lbs keep a new store, for kivaloo-kvlds, with their defaults and serve's
+// block size.
 func (b *Bench) daemons(ctx context.Context, _ ...string) (*store, error) {
 	s := &store{dir: filepath.Join(b.Dir, "daemons")}
 	if err := os.Mkdir(s.dir, 0o700); err != nil {
@@ -76,8 +77,8 @@ func (s *store) stop() (err error) {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// drive runs a workload with stress.Depth requests in flight, and returns its rate. row is told how much the generator had
-// to do; nil: it is not measured.
+// drive runs a workload with stress.Depth requests in flight, and returns its rate. row is told how
+// much the generator had to do; nil: it is not measured.
 func (s *store) drive(ctx context.Context, w stress.Workload, row *Row) (float64, error) {
 	return s.watch(row, func() (stress.Result, error) { return stress.Drive(ctx, s.conn, w, stress.Depth) })
 }
@@ -89,14 +90,29 @@ func (s *store) scan(ctx context.Context, d time.Duration, row *Row) (float64, e
 
 func (s *store) watch(row *Row, do func() (stress.Result, error)) (float64, error) {
 	before, began := processorTime(), time.Now()
+	worked, err := s.worked()
+	if err != nil {
+		return 0, err
+	}
 	r, err := do()
 	if err != nil {
 		return 0, s.processes[0].Lost(err)
 	}
+	until, err := s.worked()
 	if row != nil {
 		row.worked(processorTime()-before, time.Since(began))
+		row.cost = append(row.cost, (until-worked)*microsPerSecond/float64(r.Requests))
 	}
-	return r.Rate(), nil
+	return r.Rate(), err
+}
+
+// worked returns how many seconds the servers have worked.
+func (s *store) worked() (seconds float64, err error) {
+	for _, p := range s.processes {
+		one, failed := workedSeconds(p.PID())
+		seconds, err = seconds+one, errors.Join(err, failed)
+	}
+	return seconds, err
 }
 
 // processorTime returns how long this process has worked.

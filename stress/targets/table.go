@@ -13,7 +13,7 @@ func printTable(out io.Writer, title string, rows []*Row) error {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s\n\n", title)
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "workload\ttarget\tmeasured\tyardstick\tratio\tof target\t\n")
+	fmt.Fprintf(table, "workload\ttarget\tmeasured\tyardstick\tratio\tof target\t\tserver CPU\tits yardstick's\n")
 	met, measured := 0, 0
 	for _, r := range rows {
 		if !r.measured() {
@@ -28,10 +28,10 @@ func printTable(out io.Writer, title string, rows []*Row) error {
 			verdict = "met"
 			met++
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.2f\t%s\n", r.Name, r.Target, r.Target.Unit.format(median(r.figures)), yard, ratio, r.share(), verdict)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.2f\t%s\t%s\t%s\n", r.Name, r.Target, r.Target.Unit.format(median(r.figures)), yard, ratio, r.share(), verdict, perRequest(r.cost), perRequest(r.yardCost))
 	}
 	table.Flush()
-	fmt.Fprintf(&text, "\n%d of %d met. Measured and yardstick are medians; ratio and share of the target are medians of the rounds' own.\n", met, measured)
+	fmt.Fprintf(&text, "\n%d of %d met. Measured and yardstick are medians; ratio and share of the target are medians of the rounds' own.\nCPU is the processor time of a server for each request (of a scan: each pair), user and system, also a median.\n", met, measured)
 	for _, r := range rows {
 		if r.measured() && r.note != "" {
 			fmt.Fprintf(&text, "%s: %s\n", r.Name, r.note)
@@ -42,6 +42,14 @@ func printTable(out io.Writer, title string, rows []*Row) error {
 	}
 	_, err := out.Write(text.Bytes())
 	return err
+}
+
+// perRequest shows the median of what a request took, if that is known.
+func perRequest(micros []float64) string {
+	if len(micros) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f us", median(micros))
 }
 
 // worked notes how much of the time the generator had to work, if it was more than in other rounds.

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"kivaloo/internal/must"
 	"kivaloo/stress"
 )
 
@@ -49,22 +50,22 @@ func TestShareOfTarget(t *testing.T) {
 func TestTable(t *testing.T) {
 	get := row(Target{Factor: 1.4, Yardstick: redisGet, Unit: PerSecond}, 900, 500, 800, 500, 700, 400)
 	get.worked(95*time.Millisecond, 100*time.Millisecond)
+	get.cost, get.yardCost = []float64{0.7, 0.625, 0.6}, []float64{1.2}
 	get.worked(10*time.Millisecond, 100*time.Millisecond)
 	written := row(Target{Plus: 400, AtMost: true, Unit: Bytes}, 6000, 0)
 	written.Note("all of them")
 	set := row(Target{Factor: 1, Yardstick: "fdatasync", Plus: 150, AtMost: true, Unit: Micros}, 200.5, 100)
 	var out bytes.Buffer
-	if err := printTable(&out, "Title", []*Row{get, row(Target{}), written, set}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, printTable(&out, "Title", []*Row{get, row(Target{}), written, set}))
 	const want = `Title
 
-workload  target                      measured  yardstick  ratio  of target  
-it        1.4 x R_get                 800/s     500/s      1.75   1.25       met
-it        at most 400 B               6000 B                      0.07       MISSED
-it        at most fdatasync + 150 us  200 us    100 us     2.00   1.25       met
+workload  target                      measured  yardstick  ratio  of target          server CPU  its yardstick's
+it        1.4 x R_get                 800/s     500/s      1.75   1.25       met     0.62 us     1.20 us
+it        at most 400 B               6000 B                      0.07       MISSED              
+it        at most fdatasync + 150 us  200 us    100 us     2.00   1.25       met                 
 
 2 of 3 met. Measured and yardstick are medians; ratio and share of the target are medians of the rounds' own.
+CPU is the processor time of a server for each request (of a scan: each pair), user and system, also a median.
 it: the generator was busy 95 % of the time, and may be what limits it
 it: all of them
 `
@@ -82,7 +83,7 @@ func (broken) Write([]byte) (int, error) { return 0, errors.New("broken") }
 
 func options(rows string) Options {
 	return Options{Rows: regexp.MustCompile(rows), Rounds: 1, Pairs: minPairs, Time: 100 * time.Millisecond,
-		Redis: stress.RedisPrograms{Server: "redis-server", Benchmark: "redis-benchmark"}}
+		Redis: RedisPrograms{Server: "redis-server", Benchmark: "redis-benchmark"}}
 }
 
 // What is measured with real servers, on a scale that takes no time.
@@ -96,9 +97,7 @@ func TestRun(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var out bytes.Buffer
-	if err := Run(t.Context(), options(rows), slices.Concat(Wire(), Latency(), Upkeep()), &out, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, Run(t.Context(), options(rows), slices.Concat(Wire(), Latency(), Upkeep()), &out, io.Discard))
 	for _, row := range want {
 		if !strings.Contains(out.String(), row) {
 			t.Errorf("no %q in:\n%s", row, &out)
@@ -144,5 +143,19 @@ func TestPercentile(t *testing.T) {
 	}
 	if p := percentile(times, 99.9); p != 999 {
 		t.Errorf("p99.9 %d", p)
+	}
+}
+
+func TestBenchmarkRate(t *testing.T) {
+	const real = `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms","max_latency_ms"
+"GET key:__rand_int__","1000000.00","2.101","0.408","2.079","2.759","3.479","4.583"
+`
+	if rate, err := benchmarkRate(real); rate != 1000000 || err != nil {
+		t.Errorf("%v, %v", rate, err)
+	}
+	for _, bad := range []string{"", "\"open\n", "a,b\n1,2\n", "rps\nfast\n", "rps\n1\n2\n"} {
+		if rate, err := benchmarkRate(bad); err == nil {
+			t.Errorf("%q gives %v", bad, rate)
+		}
 	}
 }

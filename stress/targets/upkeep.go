@@ -16,36 +16,27 @@ func Upkeep() []Stage { return []Stage{writtenStage(), killStage(), collectorSta
 // writtenStage: what a random SET has the server write, until there is nothing more to do.
 func writtenStage() Stage {
 	row := &Row{Name: "bytes written per random SET", Target: Target{Plus: 300, AtMost: true, Unit: Bytes}}
-	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
-		pairs := b.FirstPairs(b.Pairs)
-		s, err := b.serveFilled(ctx, pairs)
+	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
+		before, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.stop()) }()
-		for round := range b.Rounds {
-			b.Say("round %d: %s", round+1, row.Name)
-			before, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
-			if err != nil {
-				return err
-			}
-			w := stress.Within(stress.RandomSet(pairs, requests, b.Seed+uint64(round)), b.Time)
-			r, err := stress.Drive(ctx, s.conn, w, stress.Depth)
-			if err != nil {
-				return s.processes[0].Lost(err)
-			}
-			after, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
-			if err != nil {
-				return err
-			}
-			row.Record((after-before)/float64(r.Requests), 0)
+		w := stress.Within(stress.RandomSet(pairs, requests, b.Seed+uint64(round)), b.Time)
+		r, err := stress.Drive(ctx, s.conn, w, stress.Depth)
+		if err != nil {
+			return s.processes[0].Lost(err)
 		}
+		after, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time))
+		if err != nil {
+			return err
+		}
+		row.Record((after-before)/float64(r.Requests), 0)
 		return nil
-	}}
+	})
 }
 
-// writtenWhenIdle waits until the server has written nothing for a while, and returns how many bytes it has
-// written.
+// writtenWhenIdle waits until the server has written nothing for a while, and returns how many
+// bytes it has written.
 func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float64, error) {
 	last := -1.0
 	for range idleTries {
@@ -63,8 +54,8 @@ func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float6
 	return last, nil // it never rests: what it goes on with is counted as far as it has come
 }
 
-// killStage: how long a server takes to answer that was killed while it was being written to. In which state
-// that leaves the journal is a matter of luck; so the longest time counts.
+// killStage: how long a server takes to answer that was killed while it was being written to. In
+// which state that leaves the journal is a matter of luck; so the longest time counts.
 func killStage() Stage {
 	row := &Row{Name: "kill -9 during random SETs, to the first answer", Target: Target{Plus: 300, AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
@@ -112,7 +103,8 @@ func (s *store) killAndRestart(ctx context.Context, b *Bench, w stress.Workload)
 	return time.Since(began), err
 }
 
-// collectorStage: what the garbage collector has to do when a large cache is full, and what memory that takes.
+// collectorStage: what the garbage collector has to do when a large cache is full, and what memory
+// that takes.
 func collectorStage() Stage {
 	marking := &Row{Name: "garbage collector, 1 GiB cache: marking, processor time", Target: Target{Plus: 5, AtMost: true, Unit: Millis}}
 	resident := &Row{Name: "memory, 1 GiB cache: resident over cache size", Target: Target{Plus: 1.2, AtMost: true, Unit: Times}}

@@ -82,8 +82,8 @@ func wireStage() Stage {
 	}
 }
 
-// wireRound fills a new store, which its first measurement is, and goes on with it: reads first, while all values are
-// known to the last byte.
+// wireRound fills a new store, which its first measurement is, and goes on with it: reads first,
+// while all values are known to the last byte.
 func (b *Bench) wireRound(ctx context.Context, rows *wireRows, start starter, y yardsticks, round int) (err error) {
 	s, err := start(ctx)
 	if err != nil {
@@ -141,9 +141,16 @@ func (m measuring) load(ctx context.Context, row *Row, pairs []stress.Pair) erro
 	m.Say("round %d: %s", m.round+1, row.Name)
 	rate, err := m.store.drive(ctx, stress.OrderedLoad(pairs), row)
 	if err == nil && m.Wants(row) {
-		row.Record(rate, m.y.of(row.Target))
+		m.record(row, rate)
 	}
 	return err
+}
+
+// record notes a rate beside its yardstick.
+func (m measuring) record(row *Row, rate float64) {
+	y := m.y.of(row.Target)
+	row.Record(rate, y.rate)
+	row.yardCost = append(row.yardCost, y.cost)
 }
 
 // drive measures a workload, if it is wanted, after a little of the same with other choices.
@@ -166,7 +173,7 @@ func (m measuring) once(ctx context.Context, row *Row, w stress.Workload) error 
 	m.Say("round %d: %s", m.round+1, row.Name)
 	rate, err := m.store.drive(ctx, w, row)
 	if err == nil {
-		row.Record(rate, m.y.of(row.Target))
+		m.record(row, rate)
 	}
 	return err
 }
@@ -179,7 +186,7 @@ func (m measuring) scan(ctx context.Context, row *Row) error {
 	m.Say("round %d: %s", m.round+1, row.Name)
 	rate, err := m.store.scan(ctx, m.Time, row)
 	if err == nil {
-		row.Record(rate, m.y.of(row.Target))
+		m.record(row, rate)
 	}
 	return err
 }

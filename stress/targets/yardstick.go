@@ -3,8 +3,6 @@ package targets
 import (
 	"context"
 	"path/filepath"
-
-	"kivaloo/stress"
 )
 
 // The names that targets have for the yardsticks.
@@ -13,11 +11,14 @@ const (
 	redisSet = "R_set"
 )
 
-// yardsticks are what Redis did in one round, in requests per second.
-type yardsticks struct{ get, set float64 }
+// yardsticks are what Redis did in one round.
+type yardsticks struct{ get, set yardstick }
+
+// yardstick is one command: requests per second, and processor time for each in microseconds.
+type yardstick struct{ rate, cost float64 }
 
 // of returns the one that a target names.
-func (y yardsticks) of(t Target) float64 {
+func (y yardsticks) of(t Target) yardstick {
 	if t.Yardstick == redisGet {
 		return y.get
 	}
@@ -33,13 +34,27 @@ func (b *Bench) askRedis(ctx context.Context) (y yardsticks, err error) {
 		return y, err
 	}
 	b.Say("Redis: SET and GET")
-	if y.set, err = b.redis.Sets(ctx, b.Pairs); err != nil {
+	if y.set, err = b.ask(ctx, b.redis.Sets); err != nil {
 		return y, err
 	}
 	if err := b.redis.Settle(ctx); err != nil {
 		return y, err
 	}
-	y.get, err = b.redis.Gets(ctx, b.Pairs)
+	y.get, err = b.ask(ctx, b.redis.Gets)
+	return y, err
+}
+
+// ask has Redis do one command for each pair.
+func (b *Bench) ask(ctx context.Context, command func(context.Context, uint64) (float64, error)) (y yardstick, err error) {
+	before, err := workedSeconds(b.redis.PID())
+	if err == nil {
+		y.rate, err = command(ctx, b.Pairs)
+	}
+	if err != nil {
+		return y, err
+	}
+	after, err := workedSeconds(b.redis.PID())
+	y.cost = (after - before) * microsPerSecond / float64(b.Pairs)
 	return y, err
 }
 
@@ -48,7 +63,7 @@ func (b *Bench) fillRedis(ctx context.Context) (err error) {
 	if b.redis != nil {
 		return nil
 	}
-	if b.redis, err = stress.StartRedis(ctx, b.Redis, filepath.Join(b.Dir, "redis")); err != nil {
+	if b.redis, err = startRedis(ctx, b.Redis, filepath.Join(b.Dir, "redis")); err != nil {
 		return err
 	}
 	b.Say("Redis: SET, to fill it")

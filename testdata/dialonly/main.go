@@ -9,7 +9,7 @@ import (
 )
 
 func main() {
-	c, err := kivaloo.Dial(context.Background(), "./kivaloo-data/kivaloo.sock")
+	c, err := kivaloo.Dial(context.Background(), "./kivaloo-data/kivaloo.sock", kivaloo.DialOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

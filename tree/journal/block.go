@@ -10,12 +10,13 @@ import (
 	"kivaloo/disk"
 )
 
-// A commit is a piece of the journal: the changes that one append made durable. It takes one or more
-// blocks that follow each other. Before the root of a flush step comes one flush record. A block is
+// A commit is a piece of the journal: the changes that one append made durable. It takes one or
+// more blocks that follow each other. Before the root of a flush step comes one flush record. A
+// block is
 //
 //	offset size
 //	0      6    "KVJRN\0"
-//	6      1    version, 2
+//	6      1    version, 3
 //	7      1    kind: 0 piece of a commit, 1 flush record
 //	8      4    CRC32C of everything else in the block
 //	12     8    sequence number: of the commit, or of the first commit that a flush lacks
@@ -28,15 +29,21 @@ import (
 //	54          payload, then zeros
 //
 // Integers are big-endian. The payloads of a commit, one behind the other, are its records. The
-// payload of a flush record is 16 bytes: the first block of the first commit that the root behind it
-// lacks, or of the next append if it lacks none; and a random number that tells the root from the one
-// that another copy of the store may have at the same block.
+// payload of a flush record is 20 bytes:
+//
+//	8  first block of the first commit that the root behind it lacks; of the next append if it lacks none
+//	8  random number that tells the root from the one that another copy of the store may have at
+//	   the same block
+//	4  CRC32C of the pages of the append, with the root and without the seal, in order
+//
+// In version 2 a flush record had no checksum of the pages, and blocks of 512 bytes had no seal
+// before it. So a block of version 2 is read unless it has 512 bytes.
 //
 // The last block of every append is the last piece of a commit or a root, so whoever reads it knows
 // where the append began and where the one before ended. Numbers between appends may be missing.
 const (
 	magic   = "KVJRN\x00"
-	version = 2
+	version = 3
 
 	versionAt  = 6
 	kindAt     = 7
@@ -52,7 +59,8 @@ const (
 	// HeaderBytes is how much of a block is not payload.
 	HeaderBytes = 54
 
-	flushBytes = 16 // payload of a flush record
+	flushBytes  = 20 // payload of a flush record
+	flushBytes2 = 16 // in version 2
 )
 
 // Kind says what a block holds.
@@ -85,40 +93,70 @@ func Sum(p []byte) uint32 {
 	return crc32.Update(crc32.Checksum(p[:sumAt], castagnoli), castagnoli, p[sumAt+4:])
 }
 
-// OneBitOff reports whether p is a block of the journal but for one bit. So it was written as a whole
-// once, and has changed since: an append that was cut short leaves whole sectors unwritten. Each bit that is flipped
-// makes another difference to the checksum; a block that is not one bit off looks as if it were
-// with a probability of its bits over 2^32.
+// OneBitOff reports whether p is a block of the journal but for one bit. So it was written as a
+// whole once, and has changed since: an append that was cut short leaves whole sectors unwritten.
+// Each bit that is flipped makes another difference to the checksum; a block that is not one bit
+// off looks as if it were with a probability of its bits over 2^32.
 func OneBitOff(p []byte) bool {
-	off := Sum(p) ^ Recorded(p)
+	_, _, ok := flippedBit(p)
+	return ok
+}
+
+// Mend flips the bit back by which p is off. It reports whether p is a block of the journal now,
+// and was none.
+func Mend(p []byte) bool {
+	at, bit, ok := flippedBit(p)
+	if ok {
+		p[at] ^= bit
+	}
+	return ok
+}
+
+// flippedBit returns where the one bit is by which p is off.
+func flippedBit(p []byte) (at int, bit byte, ok bool) {
 	wrong := 0 // bits of the magic
 	for i := range len(magic) {
 		wrong += bits.OnesCount8(p[i] ^ magic[i])
 	}
+	if wrong > 1 {
+		return 0, 0, false
+	}
+	off := Sum(p) ^ Recorded(p)
 	switch {
-	case off == 0 || wrong > 1:
-		return false
+	case off == 0:
+		return 0, 0, false
 	case bits.OnesCount32(off) == 1: // in the checksum
-		return true
+		n := bits.TrailingZeros32(off)
+		return sumAt + 3 - n/8, 1 << (n % 8), true
 	}
 	difference := uint32(crc32.Castagnoli) // that the last bit of the block makes
-	for range 8 * (len(p) - 4) {
+	for i := range 8 * (len(p) - 4) {
 		if difference == off {
-			return true
+			if at = len(p) - 1 - i/8; at < sumAt+4 {
+				at -= 4 // the checksum is not in its own sum
+			}
+			return at, 0x80 >> (i % 8), true
 		}
 		difference = difference>>1 ^ -(difference&1)&crc32.Castagnoli
 	}
-	return false
+	return 0, 0, false
 }
 
 // Recorded returns the checksum that a block of the journal has.
 func Recorded(p []byte) uint32 { return binary.BigEndian.Uint32(p[sumAt:]) }
 
-// ParseAt takes apart a block that was read at a number, and refuses one that was written at another.
+// ErrVersion: a whole block of the journal has a version that this program does not read.
+var ErrVersion = fmt.Errorf("%w: journal of another version", disk.ErrCorrupt)
+
+// ErrMisplaced: a whole block of the journal is not where it was written.
+var ErrMisplaced = fmt.Errorf("%w: a whole block of the journal at a wrong place", disk.ErrCorrupt)
+
+// ParseAt takes apart a block that was read at a number. It fails with ErrMisplaced if the block
+// was written at another.
 func ParseAt(number uint64, p []byte) (Block, error) {
 	b, err := Parse(p)
 	if err == nil && b.Number != number {
-		return b, fmt.Errorf("%w: a journal block that was written at %d", disk.ErrCorrupt, b.Number)
+		return b, fmt.Errorf("%w: it was written at %d", ErrMisplaced, b.Number)
 	}
 	return b, err
 }
@@ -128,15 +166,17 @@ func Parse(p []byte) (Block, error) {
 	bad := func(format string, args ...any) (Block, error) {
 		return Block{}, fmt.Errorf("%w: journal: "+format, append([]any{disk.ErrCorrupt}, args...)...)
 	}
+	whole := Is(p) && Recorded(p) == Sum(p)
 	switch {
-	case OneBitOff(p):
+	case !whole && OneBitOff(p):
 		return Block{}, fmt.Errorf("%w: a block of the journal has one bit flipped", disk.ErrRot)
 	case !Is(p):
 		return bad("the block does not begin with %q", magic[:5])
-	case Recorded(p) != Sum(p):
+	case !whole:
 		return bad("wrong checksum")
-	case p[versionAt] != version:
-		return bad("version %d, but this program knows version %d", p[versionAt], version)
+	case p[versionAt] != version && (p[versionAt] != version-1 || len(p) == disk.MinBlockSize):
+		return Block{}, fmt.Errorf("%w: version %d in blocks of %d bytes, but this program writes version %d: open the store with the program that wrote it, and copy it with a backup",
+			ErrVersion, p[versionAt], len(p), version)
 	}
 	b := Block{
 		Kind:     Kind(p[kindAt]),
@@ -147,7 +187,10 @@ func Parse(p []byte) (Block, error) {
 		Piece:    binary.BigEndian.Uint32(p[pieceAt:]),
 		Pieces:   binary.BigEndian.Uint32(p[piecesAt:]),
 	}
-	length := int(binary.BigEndian.Uint16(p[lengthAt:]))
+	length, flush := int(binary.BigEndian.Uint16(p[lengthAt:])), flushBytes
+	if p[versionAt] != version {
+		flush = flushBytes2
+	}
 	switch {
 	case length > len(p)-HeaderBytes:
 		return bad("a payload of %d bytes runs past the block", length)
@@ -155,7 +198,7 @@ func Parse(p []byte) (Block, error) {
 		return bad("kind %d", b.Kind)
 	case b.Kind == Piece && b.Piece >= b.Pieces:
 		return bad("piece %d of %d", b.Piece, b.Pieces)
-	case b.Kind == Flush && (b.Pieces != 0 || length != flushBytes):
+	case b.Kind == Flush && (b.Pieces != 0 || length != flush):
 		return bad("a flush record of %d bytes, %d pieces", length, b.Pieces)
 	case b.First > b.Number || b.Kind == Piece && uint64(b.Piece) > b.Number-b.First:
 		return bad("block %d, piece %d, of an append at block %d", b.Number, b.Piece, b.First)
@@ -172,6 +215,15 @@ func (b *Block) ReplayFrom() uint64 { return binary.BigEndian.Uint64(b.Payload) 
 // RootID is the number that a flush record gives the root behind it.
 func (b *Block) RootID() uint64 { return binary.BigEndian.Uint64(b.Payload[8:]) }
 
+// PagesSum is the checksum that a flush record has of the pages of its append, but for the seal.
+// One of version 2 has none.
+func (b *Block) PagesSum() (sum uint32, ok bool) {
+	if len(b.Payload) < flushBytes {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(b.Payload[16:]), true
+}
+
 // put writes the header of a block whose payload is in place, and its checksum.
 func (b *Block) put(p []byte, length int) {
 	copy(p, magic)
@@ -186,11 +238,13 @@ func (b *Block) put(p []byte, length int) {
 	binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
 }
 
-// PutFlush writes a flush record into p. b says its sequence number, its own number, and its append.
-func PutFlush(p []byte, b Block, replayFrom, rootID uint64) {
+// PutFlush writes a flush record into p. b says its sequence number, its own number, and its
+// append. sum is that of the pages.
+func PutFlush(p []byte, b Block, replayFrom, rootID uint64, sum uint32) {
 	clear(p)
 	binary.BigEndian.PutUint64(p[HeaderBytes:], replayFrom)
 	binary.BigEndian.PutUint64(p[HeaderBytes+8:], rootID)
+	binary.BigEndian.PutUint32(p[HeaderBytes+16:], sum)
 	b.Kind, b.Piece, b.Pieces = Flush, 0, 0
 	b.put(p, flushBytes)
 }

@@ -6,13 +6,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
 const maxString = 255 // bytes of a key or value
@@ -106,21 +109,19 @@ func TestGolden(t *testing.T) {
 		t.Fatalf("%d blocks", len(commit))
 	}
 	record := make([]byte, size)
-	PutFlush(record, Block{Seq: 9, Number: 0x20, First: 0x18, Previous: disk.NoBlock}, 0x1f, 5)
+	PutFlush(record, Block{Seq: 9, Number: 0x20, First: 0x18, Previous: disk.NoBlock}, 0x1f, 5, 0x01020304)
 	for name, test := range map[string]struct {
 		block []byte
 		want  string
 	}{
-		"commit": {commit[0], "4b564a524e00" + "02" + "00" + "98d58605" +
+		"commit": {commit[0], "4b564a524e00" + "03" + "00" + "d8dd83d9" +
 			"0102030405060708" + "1112131415161718" + "1112131415161710" + "0000000000000020" + "00000000" + "00000001" + "0011" +
 			"0103" + "6b6579" + "05" + "76616c7565" + "0204" + "676f6e65"},
-		"flush record": {record, "4b564a524e00" + "02" + "01" + "10c8179b" +
-			"0000000000000009" + "0000000000000020" + "0000000000000018" + "ffffffffffffffff" + "00000000" + "00000000" + "0010" + "000000000000001f" + "0000000000000005"},
+		"flush record": {record, "4b564a524e00" + "03" + "01" + "7076c0e8" +
+			"0000000000000009" + "0000000000000020" + "0000000000000018" + "ffffffffffffffff" + "00000000" + "00000000" + "0014" + "000000000000001f" + "0000000000000005" + "01020304"},
 	} {
 		want, err := hex.DecodeString(test.want)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		want = append(want, make([]byte, size-len(want))...)
 		if !bytes.Equal(test.block, want) {
 			t.Errorf("%s is\n%x, want\n%x", name, test.block[:80], want[:80])
@@ -132,15 +133,16 @@ func TestGolden(t *testing.T) {
 func twoKinds(size int) map[string][]byte {
 	b := Block{Seq: 3, Number: 40, First: 38, Previous: 30}
 	record := make([]byte, size)
-	PutFlush(record, b, 12, 5)
+	PutFlush(record, b, 12, 5, 6)
 	return map[string][]byte{
 		"commit":       write(new(Writer), size, b, []Record{{Key: []byte("k"), Value: []byte("v")}})[0],
 		"flush record": record,
 	}
 }
 
-// TestOneBitOff: one bit that is flipped, wherever, also in the zeros behind the payload, is known for what it is: the block was
-// written once. A block that was never written as a whole is another matter.
+// TestOneBitOff: one bit that is flipped, wherever, also in the zeros behind the payload, is known
+// for what it is: the block was written once. A block that was never written as a whole is another
+// matter.
 func TestOneBitOff(t *testing.T) {
 	for _, size := range []int{512, 2048} {
 		for name, p := range twoKinds(size) {
@@ -205,12 +207,41 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, b, err)
 		}
 	}
-	p := make([]byte, 512)
-	good.put(p, 9)
-	p[versionAt]++
-	binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
-	if _, err := Parse(p); !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), "version 3") {
-		t.Errorf("a later version: %v", err)
+}
+
+// TestVersions: version 2 is read, but not in blocks of 512 bytes. A block of a version that is not
+// read is no remains of an append that was cut short.
+func TestVersions(t *testing.T) {
+	for _, test := range []struct {
+		version uint8
+		size    int
+		read    bool
+	}{{3, 512, true}, {3, 513, true}, {2, 512, false}, {2, 513, true}, {1, 513, false}, {4, 513, false}} {
+		p := make([]byte, test.size)
+		(&Block{Pieces: 1, Number: 7, First: 7, Previous: 6}).put(p, 9)
+		p[versionAt] = test.version
+		binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
+		switch _, err := Parse(p); {
+		case test.read && err != nil:
+			t.Errorf("version %d in %d bytes: %v", test.version, test.size, err)
+		case !test.read && (!errors.Is(err, disk.ErrCorrupt) || !WasWhole(err) || !strings.Contains(err.Error(), fmt.Sprint("version ", test.version))):
+			t.Errorf("version %d in %d bytes is refused with %v", test.version, test.size, err)
+		}
+		if !test.read {
+			continue
+		}
+		for length, has := range map[int]uint8{16: 2, 20: 3} { // the checksum is from version 3 on
+			(&Block{Kind: Flush, Number: 7, First: 5, Previous: 4}).put(p, length)
+			p[versionAt] = test.version
+			binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
+			b, err := Parse(p)
+			if (err == nil) != (test.version == has) {
+				t.Errorf("a flush record of %d bytes in version %d: %v", length, test.version, err)
+			}
+			if _, ok := b.PagesSum(); err == nil && ok != (length == 20) {
+				t.Errorf("a flush record of %d bytes has a sum of the pages: %t", length, ok)
+			}
+		}
 	}
 }
 
@@ -228,8 +259,8 @@ func TestCutRecordShort(t *testing.T) {
 	}
 }
 
-// FuzzParse has nothing of a block believed but what fits: no input makes the parsers read past what they were given, and what
-// passes means what its bytes say.
+// FuzzParse has nothing of a block believed but what fits: no input makes the parsers read past
+// what they were given, and what passes means what its bytes say.
 func FuzzParse(f *testing.F) {
 	for _, p := range twoKinds(512) {
 		f.Add(p)
@@ -248,10 +279,15 @@ func FuzzParse(f *testing.F) {
 		}
 		if b.Kind == Flush {
 			b.ReplayFrom()
+			b.RootID()
+			b.PagesSum()
 		}
 		q := make([]byte, len(p))
 		copy(q[HeaderBytes:], p[HeaderBytes:])
-		if b.put(q, len(b.Payload)); !bytes.Equal(p, q) {
+		b.put(q, len(b.Payload))
+		q[versionAt] = p[versionAt]
+		binary.BigEndian.PutUint32(q[sumAt:], Sum(q))
+		if !bytes.Equal(p, q) {
 			t.Fatalf("%+v does not make the same block", b)
 		}
 		records, err := cut(b.Payload)
@@ -267,7 +303,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestSpareRoom: a commit of any length leaves zeros behind its payload, also where longer ones have been before.
+// TestSpareRoom: a commit of any length leaves zeros behind its payload, also where longer ones
+// have been before.
 func TestSpareRoom(t *testing.T) {
 	var w Writer
 	rng := rand.New(rand.NewPCG(1, 0))
@@ -301,4 +338,52 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%q; want %q", got, test.want)
 		}
 	}
+}
+
+// FuzzMend: a block with one bit flipped is refused as one that was whole once, and mending brings
+// it back. In anything else mending changes at most one bit, and only to make a block of it. Where
+// blocks follow each other without a gap, the length of the first one is found.
+func FuzzMend(f *testing.F) {
+	for _, p := range twoKinds(512) {
+		for _, bit := range []uint16{0, 47, 64, 8*HeaderBytes + 3, 4095} {
+			f.Add(p[HeaderBytes:], uint16(512), bit)
+			f.Add(p, uint16(600), bit)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, size, bit uint16) {
+		p := make([]byte, disk.MinBlockSize+int(size)%1000)
+		copy(p, data)
+		any, before := bytes.Clone(p), bytes.Clone(p)
+		if Mend(any) {
+			if !Is(any) || Recorded(any) != Sum(any) {
+				t.Fatalf("%x is mended to %x", before, any)
+			}
+			changed := 0
+			for i := range any {
+				changed += bits.OnesCount8(any[i] ^ before[i])
+			}
+			if changed != 1 {
+				t.Fatalf("%d bits are mended", changed)
+			}
+		} else if !bytes.Equal(any, before) {
+			t.Fatal("changed, and not mended")
+		}
+
+		payload := p[HeaderBytes:]
+		b := Block{Seq: 1, Number: 9, First: 9, Previous: 7, Pieces: 1, Payload: payload}
+		b.put(p, len(payload))
+		whole := bytes.Clone(p)
+		length, ok := Length(slices.Concat(p, before), b.Number, disk.MinBlockSize, 2000)
+		if ok && length != len(p) {
+			t.Fatalf("a block of %d bytes is taken for one of %d", len(p), length)
+		}
+		at := int(bit) % (8 * len(p))
+		p[at/8] ^= 1 << (at % 8)
+		if _, err := Parse(p); !errors.Is(err, disk.ErrRot) {
+			t.Fatalf("bit %d flipped: %v", at, err)
+		}
+		if !Mend(p) || !bytes.Equal(p, whole) {
+			t.Fatalf("bit %d is mended to %x", at, p)
+		}
+	})
 }

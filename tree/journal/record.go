@@ -7,8 +7,8 @@ import (
 )
 
 // A record is what became of one key: an op, a length byte and the key, and after a set a length
-// byte and the value. It says what the key holds afterwards, absolutely, so it does no harm to replay
-// one that a tree knows already.
+// byte and the value. It says what the key holds afterwards, absolutely, so it does no harm to
+// replay one that a tree knows already.
 const (
 	opSet    = 1
 	opDelete = 2

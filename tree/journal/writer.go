@@ -8,8 +8,8 @@ type Writer struct {
 	blocks    [][]byte
 }
 
-// keepBytes is how much memory a Writer keeps for the next commit. Only a commit of very many changes
-// takes more.
+// keepBytes is how much memory a Writer keeps for the next commit. Only a commit of very many
+// changes takes more.
 const keepBytes = 4 << 20
 
 // room is how much payload a block holds. Its length has two bytes.

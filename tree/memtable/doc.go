@@ -15,6 +15,6 @@
 // Ordered reads sort the arena into runs when somebody first asks for an order. A Table that nobody
 // reads in order is never sorted.
 //
-// Reading order: table.go (cursors, entries), index.go (hash index), sort.go (runs), cursor.go
-// (ordered reads).
+// Reading order: table.go (cursors, entries), index.go (hash index), pool.go (memory), sort.go
+// (runs), cursor.go (ordered reads).
 package memtable

@@ -9,12 +9,12 @@ import (
 	"kivaloo/tree/offheap"
 )
 
-// index finds the newest entry of a key: a hash table with linear probing. A slot has the upper half
-// of the key's hash and the position of the entry; it is 0 if it was never used. Slots are never
-// freed, so a reader who probes meanwhile misses nothing that is durable.
+// index finds the newest entry of a key: a hash table with linear probing. A slot has the upper
+// half of the key's hash and the position of the entry; it is 0 if it was never used. Slots are
+// never freed, so a reader who probes meanwhile misses nothing that is durable.
 //
-// A table whose limit was right needs one index for all its life. If it takes more, a larger index
-// is made; the smaller one stays for readers who are in it.
+// A table that stays within its limit needs only one index. If it outgrows it, a larger index
+// replaces it; the smaller one is kept for the readers that still use it.
 type index struct {
 	memory offheap.Memory
 	mask   uint64
@@ -30,17 +30,9 @@ const (
 	minSlots = 1 << 10
 )
 
-// slotsFor returns how many slots a table of so many bytes of entries gets.
+// slotsFor returns the number of index slots for a table with this limit in bytes.
 func slotsFor(limit int) int {
 	return max(minSlots, 1<<bits.Len(uint(limit/entryBytes)))
-}
-
-func newIndex(slots int) (*index, error) {
-	m, err := offheap.Alloc(8 * slots)
-	if err != nil {
-		return nil, err
-	}
-	return &index{memory: m, mask: uint64(slots) - 1}, nil
 }
 
 func (ix *index) slot(i uint64) *uint64 {
@@ -56,7 +48,8 @@ func (ix *index) full() bool { return uint64(ix.used) > ix.mask/4*3 }
 const (
 	tagMask = uint64(1<<32-1) << 32
 
-	// vacant marks a slot that was used and holds no entry. It is not 0: that would end probing.
+	// vacant marks a slot that was used and holds no entry now. It must not be 0, because 0 ends
+	// probing.
 	vacant = uint64(1) << 32
 )
 
@@ -78,7 +71,7 @@ func (t *Table) find(ix *index, hash uint64, key []byte) (at uint64, p Pos) {
 // growIndex replaces the index by one of twice the size.
 func (t *Table) growIndex() error {
 	old := t.index.Load()
-	ix, err := newIndex(2 * int(old.mask+1))
+	ix, err := t.pool.newIndex(2 * int(old.mask+1))
 	if err != nil {
 		return err
 	}

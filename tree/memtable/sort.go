@@ -9,15 +9,14 @@ import (
 	"kivaloo/tree/keys"
 )
 
-// runs is the entries before a position, in sorted stretches. It never changes: adding a run makes
-// another one.
+// runs holds the entries before a position, as sorted runs. It is immutable: adding a run makes a
+// new runs.
 type runs struct {
 	to   Pos
 	list []*run
 }
 
-// run is a stretch of the arena in the order of the keys. Of a key that was changed more than once
-// the newest entry comes first.
+// run is a stretch of the arena in key order. If a key has several entries, the newest comes first.
 type run struct {
 	prefix []byte // what all its keys share
 	items  []item
@@ -29,11 +28,12 @@ type item struct {
 	pos  Pos
 }
 
-// mergeItems bounds the runs that are merged: merging longer ones would hold up whoever waits.
+// mergeItems bounds the length of merged runs: merging longer ones would delay whoever waits for
+// it.
 const mergeItems = 32 << 10
 
-// Sort makes entries before to, which must be durable, readable in order: up to max more of them.
-// It reports whether all are. Any goroutine may call it.
+// Sort sorts up to max more of the entries before position to, which must be durable, so that a
+// Cursor can walk them. It reports whether all of them are sorted now. Any goroutine may call it.
 func (t *Table) Sort(to Pos, max int) bool {
 	if t.runs.Load().to >= to {
 		return true
@@ -52,7 +52,8 @@ func (t *Table) Sort(to Pos, max int) bool {
 	if len(items) > 0 {
 		list = append(list, t.sorted(items))
 	}
-	// Runs as long as max are left alone: a whole table that is sorted for one walk is not worth it.
+	// Runs as long as max are left alone: a whole table that is sorted for one walk is not worth
+	// it.
 	for n := len(list); n > 1 && len(list[n-1].items) < max && len(list[n-2].items) < 2*len(list[n-1].items) &&
 		len(list[n-2].items)+len(list[n-1].items) <= mergeItems; n-- {
 		list[n-2] = t.merge(list[n-2].items, list[n-1].items)
@@ -64,7 +65,7 @@ func (t *Table) Sort(to Pos, max int) bool {
 
 func (t *Table) key(p Pos) []byte { return keyOf(t.entry(p)) }
 
-// sorted makes a run of items in any order.
+// sorted makes a run of items that may be in any order.
 func (t *Table) sorted(items []item) *run {
 	first := t.key(items[0].pos)
 	common := len(first)
@@ -73,8 +74,45 @@ func (t *Table) sorted(items []item) *run {
 	}
 	r := &run{prefix: first[:common], items: items}
 	t.setHeads(r)
-	slices.SortFunc(items, t.compare)
+	sortByHead(items)
+	for from, i := 0, 1; i <= len(items); i++ {
+		if i == len(items) || items[i].head != items[from].head {
+			if i-from > 1 {
+				slices.SortFunc(items[from:i], t.compare)
+			}
+			from = i
+		}
+	}
 	return r
+}
+
+// sortByHead is a radix sort, from the last byte of the heads to the first. A sort by comparison
+// would take several times as long.
+func sortByHead(items []item) {
+	var counts [8][256]int32
+	for _, it := range items {
+		for b := range 8 {
+			counts[b][byte(it.head>>(8*b))]++
+		}
+	}
+	from, to := items, make([]item, len(items))
+	for b := range 8 {
+		next := &counts[b]
+		if int(next[byte(items[0].head>>(8*b))]) == len(items) {
+			continue // all have the same byte here
+		}
+		at := int32(0)
+		for i, n := range next {
+			next[i], at = at, at+n
+		}
+		for _, it := range from {
+			i := byte(it.head >> (8 * b))
+			to[next[i]] = it
+			next[i]++
+		}
+		from, to = to, from
+	}
+	copy(items, from) // of itself, or of the other half
 }
 
 func (t *Table) setHeads(r *run) {
@@ -83,14 +121,8 @@ func (t *Table) setHeads(r *run) {
 	}
 }
 
-// compare orders items whose heads are of one prefix.
+// compare orders items whose heads are equal.
 func (t *Table) compare(a, b item) int {
-	switch {
-	case a.head < b.head:
-		return -1
-	case a.head > b.head:
-		return 1
-	}
 	if c := bytes.Compare(t.key(a.pos), t.key(b.pos)); c != 0 {
 		return c
 	}

@@ -22,11 +22,11 @@ type Pos uint32
 //	7      1    unused
 //	8           key, value, up to 3 bytes of padding
 //
-// Entries follow each other within a segment. Where one does not fit, the rest of the segment stays
-// unused, and kind says so if there is room for a header.
+// Entries follow each other within a segment. If the next one does not fit, the rest of the segment
+// stays unused. A header of kind noEntry marks it, if there is space for one.
 //
-// Until an entry is appended its owner may change its value and its kind: readers do not look at
-// either before the entry is durable. They do look at the older position, which never changes.
+// Until an entry is appended, the owner of the table may change its value and kind: readers do not
+// read these before the entry is durable. They do read the older position, which never changes.
 const (
 	headerBytes = 8
 	kindAt      = 6
@@ -51,11 +51,12 @@ const (
 	dead // replaced before it was appended, or its append failed
 )
 
-// Table holds the changes that were added to it since it was made.
+// Table holds changes of keys, in the order in which they were added.
 //
 // Invariants:
 //  1. durable <= appended <= tip.
-//  2. The slot of a key holds its newest entry that is not dead; older positions fall along a chain.
+//  2. The slot of a key holds its newest entry that is not dead; older positions fall along a
+//     chain.
 //  3. Of the entries between appended and tip that are not dead, no two are of the same key.
 //  4. An entry before durable does not change, and is dead only if a reader can never reach it.
 type Table struct {
@@ -66,6 +67,7 @@ type Table struct {
 	frozen   bool
 	entries  int // added and not dead
 
+	pool     *Pool
 	segments [maxSegments]unsafe.Pointer // written before an entry in them can be found
 	memory   []offheap.Memory
 	index    atomic.Pointer[index]
@@ -77,10 +79,10 @@ type Table struct {
 
 // New returns an empty table that is full at about limit bytes of entries. Tables that are asked
 // for the same keys share a seed, so that a key is hashed once.
-func New(limit int, seed maphash.Seed) (*Table, error) {
-	t := &Table{limit: limit, tip: 1, appended: 1, seed: seed}
+func (p *Pool) New(limit int, seed maphash.Seed) (*Table, error) {
+	t := &Table{pool: p, limit: limit, tip: 1, appended: 1, seed: seed}
 	t.durable.Store(1)
-	ix, err := newIndex(slotsFor(limit))
+	ix, err := p.newIndex(slotsFor(limit))
 	if err != nil {
 		return nil, err
 	}
@@ -93,49 +95,55 @@ func New(limit int, seed maphash.Seed) (*Table, error) {
 	return t, nil
 }
 
-// Free gives the memory of t back. Nobody may read t afterwards.
+// Free gives the memory of t back to its pool. Nobody may read t afterwards.
 func (t *Table) Free() {
-	for ix := t.index.Load(); ix != nil; ix = ix.before {
-		offheap.Free(ix.memory)
-	}
 	for _, m := range t.memory {
-		offheap.Free(m)
+		t.pool.keepSegment(m, t.limit)
+	}
+	for ix := t.index.Load(); ix != nil; ix = ix.before {
+		t.pool.keepIndex(ix.memory)
 	}
 	t.memory = nil
 }
 
-// Hash returns what Touch, Get, Set and Delete take for a key.
+// Hash returns the hash of a key, which Touch, Get, Set and Delete take.
 func (t *Table) Hash(key []byte) uint64 { return maphash.Bytes(t.seed, key) }
 
-// Touch loads the slot of a key with that hash. Touching many keys before the first Get has the
-// processor wait for all their slots at once. The result is worthless but must be used.
+// Touch prefetches the index slot of a key with this hash. Touching many keys before the first Get
+// makes their cache misses overlap. The result means nothing, but must be used, so that the
+// compiler keeps the load.
 func (t *Table) Touch(hash uint64) uint64 {
 	ix := t.index.Load()
 	return ix.load(hash & ix.mask)
 }
 
-// Bytes is how much memory the entries and the index take.
+// Bytes returns how much memory the entries and the index take.
 func (t *Table) Bytes() int { return int(t.tip)*unit + len(t.index.Load().memory.Bytes()) }
 
-// Len is how many changes t holds: every version of a key counts that was once appended.
+// Written returns the bytes of entries added so far. Undurable returns how many of them are not
+// durable yet, so that readers do not see them.
+func (t *Table) Written() int   { return int(t.tip) * unit }
+func (t *Table) Undurable() int { return int(t.tip-t.Durable()) * unit }
+
+// Len returns how many changes t holds. A key counts once for each of its appended versions.
 func (t *Table) Len() int { return t.entries }
 
-// Empty reports whether nothing has been added, or nothing of it was kept. Like Len, it is for the
-// owner alone.
+// Empty reports whether t holds no changes. Like Len, only the owner may call it.
 func (t *Table) Empty() bool { return t.entries == 0 }
 
-// Full reports whether t should take no more.
+// Full reports whether t should take no more changes.
 func (t *Table) Full() bool {
 	return int(t.tip)*unit >= t.limit || t.index.Load().full()
 }
 
-// Limit is how many bytes of entries t was made for.
+// Limit returns the bytes of entries at which t counts as full.
 func (t *Table) Limit() int { return t.limit }
 
-// Fill is how full t is, 0 to 1 and, beyond its limit, more.
+// Fill returns how full t is: 1 at its limit, more above it.
 func (t *Table) Fill() float64 { return float64(int(t.tip)*unit) / float64(t.limit) }
 
-// Tip is the position behind everything that was added, Durable that behind what readers see.
+// Tip returns the position after everything that was added, Durable the position after everything
+// that readers see.
 func (t *Table) Tip() Pos     { return t.tip }
 func (t *Table) Durable() Pos { return Pos(t.durable.Load()) }
 
@@ -145,7 +153,7 @@ func (t *Table) Pending() bool { return t.tip > t.appended }
 // Settled reports whether all that was added is durable.
 func (t *Table) Settled() bool { return t.tip == t.Durable() }
 
-// Freeze ends the adding. Only owners care: readers see no difference.
+// Freeze forbids further changes. Readers see no difference.
 func (t *Table) Freeze() { t.frozen = true }
 
 // entry returns the address of an entry.
@@ -174,13 +182,13 @@ func entryUnits(keyLen, valLen int) Pos {
 	return Pos((headerBytes + keyLen + valLen + unit - 1) / unit)
 }
 
-// after returns the position behind the entry at p.
+// after returns the position after the entry at p.
 func (t *Table) after(p Pos) Pos {
 	e := t.entry(p)
 	return p + entryUnits(keyLen(e), valLen(e))
 }
 
-// next returns the first position at or behind p where an entry is, or end if there is none before.
+// next returns the position of the first entry at or after p, or end if there is none before end.
 func (t *Table) next(p, end Pos) Pos {
 	for p < end {
 		left := segmentUnits - p%segmentUnits
@@ -194,7 +202,7 @@ func (t *Table) next(p, end Pos) Pos {
 
 // addSegment adds memory for entries.
 func (t *Table) addSegment() error {
-	m, err := offheap.Alloc(segmentBytes)
+	m, err := t.pool.segment()
 	if err != nil {
 		return err
 	}
@@ -203,7 +211,8 @@ func (t *Table) addSegment() error {
 	return nil
 }
 
-// Reserve makes sure that n further changes, with so many bytes of keys and values, do not fail.
+// Reserve allocates memory for n more changes with this many bytes of keys and values, so that they
+// cannot fail.
 func (t *Table) Reserve(n, bytes int) error {
 	for ix := t.index.Load(); uint64(ix.used+n) > ix.mask/4*3; ix = t.index.Load() {
 		if err := t.growIndex(); err != nil {
@@ -220,8 +229,8 @@ func (t *Table) Reserve(n, bytes int) error {
 	return nil
 }
 
-// Set adds that key holds val, Delete that it is absent; hash is that of the key. They fail only
-// when the system has no memory.
+// Set records that key has the value val, Delete that key is absent; hash is the key's. They fail
+// only when the system is out of memory.
 func (t *Table) Set(hash uint64, key, val []byte) error { return t.add(hash, key, val, value) }
 func (t *Table) Delete(hash uint64, key []byte) error   { return t.add(hash, key, nil, tombstone) }
 
@@ -296,8 +305,8 @@ const (
 	Absent // the key was deleted
 )
 
-// Get returns what t says of a key at a position: Durable for readers, Tip for the owner. The value
-// aliases the table. hash is that of the key.
+// Get returns the state of a key as of a position: Durable for readers, Tip for the owner. The
+// value aliases the table. hash is the key's.
 func (t *Table) Get(hash uint64, key []byte, at Pos) ([]byte, Found) {
 	_, p := t.find(t.index.Load(), hash, key)
 	for p >= at {
@@ -329,13 +338,30 @@ func (t *Table) EachPending(f func(Change)) {
 	}
 }
 
-// Append notes that everything up to the tip has been handed to the store.
+// Each calls f with the changes from one position to another, which must be durable, in the order
+// of arrival, until it returns false.
+func (t *Table) Each(from, to Pos, f func(Change) bool) {
+	for p := t.next(from, to); p < to; p = t.next(t.after(p), to) {
+		e := t.entry(p)
+		if k := kindOf(e); k != dead && !f(Change{Key: keyOf(e), Value: valueOf(e), Deleted: k == tombstone}) {
+			return
+		}
+	}
+}
+
+// Start is the position of the first change.
+const Start Pos = 1
+
+// PosBytes is how many bytes of entries a position counts.
+const PosBytes = unit
+
+// Append records that everything up to the tip has been handed to the store.
 func (t *Table) Append() { t.appended = t.tip }
 
-// Commit makes what was appended visible to readers: it is durable.
+// Commit records that all appended entries are durable, which makes them visible to readers.
 func (t *Table) Commit() { t.durable.Store(uint32(t.appended)) }
 
-// Truncate takes out everything that is not durable.
+// Truncate removes all changes that are not durable.
 func (t *Table) Truncate() {
 	durable := t.Durable()
 	ix := t.index.Load()

@@ -12,15 +12,19 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"kivaloo/internal/must"
+	"kivaloo/tree/offheap"
 )
 
 func newTable(t testing.TB, limit int) *Table {
 	t.Helper()
-	tab, err := New(limit, maphash.MakeSeed())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(tab.Free)
+	tab, err := new(Pool).New(limit, maphash.MakeSeed())
+	must.Do(t, err)
+	t.Cleanup(func() {
+		tab.Free()
+		tab.pool.Free()
+	})
 	return tab
 }
 
@@ -49,9 +53,28 @@ func check(t rapid.TB, tab *Table, at Pos, want state, keys []string) {
 			t.Fatalf("at %d key %q holds %q (%d), want %q", at, k, got, found, v)
 		}
 	}
+	sorted := slices.Sorted(maps.Keys(want))
 	var c Cursor
 	c.Add(tab, at, nil)
-	for _, k := range slices.Sorted(maps.Keys(want)) {
+	walk(t, &c, at, want, sorted)
+	c.Reset()
+	c.AddDown(tab, at, nil)
+	slices.Reverse(sorted)
+	walk(t, &c, at, want, sorted)
+	for _, below := range keys {
+		if below == "" { // it stands for no bound
+			continue
+		}
+		c.Reset()
+		c.AddDown(tab, at, []byte(below))
+		walk(t, &c, at, want, slices.DeleteFunc(slices.Clone(sorted), func(k string) bool { return k >= below }))
+	}
+}
+
+// walk compares what a cursor at a position shows with the given keys.
+func walk(t rapid.TB, c *Cursor, at Pos, want state, keys []string) {
+	t.Helper()
+	for _, k := range keys {
 		if c.Done() {
 			t.Fatalf("at %d the cursor ends before %q", at, k)
 		}
@@ -69,11 +92,11 @@ func check(t rapid.TB, tab *Table, at Pos, want state, keys []string) {
 // TestModel changes tables at random, commits some changes and truncates others, and compares every
 // durable position with a map.
 func TestModel(t *testing.T) {
+	pool := new(Pool)
+	defer pool.Free()
 	rapid.Check(t, func(t *rapid.T) {
-		tab, err := New(rapid.SampledFrom([]int{1, 1 << 10, 1 << 20}).Draw(t, "limit"), maphash.MakeSeed())
-		if err != nil {
-			t.Fatal(err)
-		}
+		tab, err := pool.New(rapid.SampledFrom([]int{1, 1 << 10, 1 << 20, 2 * segmentBytes}).Draw(t, "limit"), maphash.MakeSeed())
+		must.Do(t, err)
 		defer tab.Free()
 		prefix := rapid.SampledFrom([]string{"", "a", "a long prefix of all keys "}).Draw(t, "prefix")
 		keys := make([]string, rapid.IntRange(1, 60).Draw(t, "keys"))
@@ -92,14 +115,10 @@ func TestModel(t *testing.T) {
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0, 1, 2, 3, 4:
 				v := bytes.Repeat([]byte{'x'}, rapid.IntRange(0, 255).Draw(t, "length"))
-				if err := tab.Set(hash, []byte(key), v); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, tab.Set(hash, []byte(key), v))
 				tip[key] = v
 			case 5:
-				if err := tab.Delete(hash, []byte(key)); err != nil {
-					t.Fatal(err)
-				}
+				must.Do(t, tab.Delete(hash, []byte(key)))
 				tip[key] = nil
 			case 6:
 				seen := map[string]bool{}
@@ -258,6 +277,32 @@ func TestReaders(t *testing.T) {
 	readers.Wait()
 }
 
+// TestPool: a pool keeps no more memory than the next table of that size needs.
+func TestPool(t *testing.T) {
+	if !offheap.Reusable {
+		t.Skip("memory is not used again under -race")
+	}
+	const limit = 2 * segmentBytes
+	pool := new(Pool)
+	defer pool.Free()
+	for range 3 {
+		tab, err := pool.New(limit, maphash.MakeSeed())
+		must.Do(t, err)
+		if err := tab.Reserve(1, 5*segmentBytes); err != nil { // more than it was made for
+			t.Fatal(err)
+		}
+		index := len(tab.index.Load().memory.Bytes())
+		tab.Free()
+		if n := pool.Bytes(); n != limit+index {
+			t.Errorf("%d bytes are kept, want %d of entries and an index of %d", n, limit, index)
+		}
+	}
+	pool.Free()
+	if n := pool.Bytes(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}
+
 func BenchmarkSet(b *testing.B) {
 	keys := make([][]byte, 700_000)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -270,7 +315,7 @@ func BenchmarkSet(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		if tab.Full() {
 			tab.Free()
-			tab, _ = New(64<<20, maphash.MakeSeed())
+			tab, _ = tab.pool.New(64<<20, maphash.MakeSeed())
 		}
 		k := keys[i%len(keys)]
 		_ = tab.Set(tab.Hash(k), k, val)
@@ -301,8 +346,8 @@ func BenchmarkSortAndWalk(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(tab.Len()), "ns/entry")
 }
 
-// TestHotKeyHops: a reader passes over few entries of a key, however often that was written between two
-// appends and while one is under way.
+// TestHotKeyHops: a reader passes over few entries of a key, however often that was written between
+// two appends and while one is under way.
 func TestHotKeyHops(t *testing.T) {
 	tab := newTable(t, 1<<20)
 	for commit := range 10 {

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build unix && !race
 
 package offheap
 
@@ -8,11 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hugePageBytes is the size of a huge page on amd64 and arm64. Mappings of whole huge pages get them.
+// hugePageBytes is the size of a huge page on amd64 and arm64. Mappings of whole huge pages get
+// them.
 const hugePageBytes = 2 << 20
 
 // SegmentBytes is how much memory to ask for at a time: whole huge pages.
 const SegmentBytes = 2 * hugePageBytes
+
+// Reusable says whether an owner may keep memory for its next use, instead of giving it back.
+const Reusable = true
 
 // Alloc returns size bytes of zeros, 1 or more. It fails if the system has no more memory to map.
 func Alloc(size int) (Memory, error) {
@@ -21,14 +25,16 @@ func Alloc(size int) (Memory, error) {
 		return Memory{}, fmt.Errorf("map %d bytes of memory: %w", size, err)
 	}
 	if size >= hugePageBytes {
-		_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // only a wish: without it memory is slower
+		wantHugePages(b)
 	}
+	inUse.Add(int64(size))
 	return Memory{b}, nil
 }
 
 // Free gives m back to the system. A read of it afterwards crashes the process.
 func Free(m Memory) {
 	if m.bytes != nil {
+		inUse.Add(-int64(len(m.bytes)))
 		_ = unix.Munmap(m.bytes)
 	}
 }

@@ -1,6 +1,15 @@
 package offheap
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
+
+// inUse counts the bytes that have been handed out and not given back.
+var inUse atomic.Int64
+
+// InUse returns how many bytes have been handed out and not given back.
+func InUse() int64 { return inUse.Load() }
 
 // Memory is a zeroed piece of memory, aligned to 64 bytes or more. Its owner calls Free once, when
 // nobody can read it any more.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
 // example is a page of the original, its bytes written out.
@@ -25,9 +26,7 @@ type example struct {
 func (e *example) page(t testing.TB) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.Join(strings.Fields(e.bytes), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return append(b, make([]byte, 512-len(b))...)
 }
 
@@ -264,7 +263,8 @@ func TestVerifyRejects(t *testing.T) {
 	}
 }
 
-// FuzzVerify feeds anything to verify. What passes must be safe to use, and mean what its bytes say.
+// FuzzVerify feeds anything to verify. What passes must be safe to use, and mean what its bytes
+// say.
 func FuzzVerify(f *testing.F) {
 	const blockSize = 512
 	for _, good := range []func() (parts, Want){goodLeaf, goodParent, goodRoot} {

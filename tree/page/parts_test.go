@@ -1,6 +1,10 @@
 package page
 
-import "testing"
+import (
+	"testing"
+
+	"kivaloo/internal/must"
+)
 
 // parts is a page taken apart.
 type parts struct {
@@ -17,9 +21,7 @@ type parts struct {
 func decode(t testing.TB, p []byte) parts {
 	t.Helper()
 	l, err := Parse(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	a := parts{height: l.Height, prefix: l.Prefix, root: l.Root, nodes: l.Nodes}
 	at := l.Body
 	for range l.Keys {

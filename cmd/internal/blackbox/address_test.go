@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // What serve proposes to try works as it is printed, where serve was started.
@@ -19,9 +20,8 @@ func TestServeHint(t *testing.T) {
 			s := &serve{place: daemontest.Place(t)}
 			s.startCommand(t, serveIn(s.place, "--dir="+dir))
 			try, err := strconv.Unquote(regexp.MustCompile(`try=("(?:[^"\\]|\\.)*")`).FindStringSubmatch(s.said(t))[1])
-			must(t, err)
-			words := strings.Replace(try, "kivaloo", daemontest.Program("kivaloo"), 1)
-			cmd := exec.Command("sh", "-c", words)
+			must.Do(t, err)
+			cmd := exec.Command("sh", "-c", try)
 			cmd.Dir = s.place
 			runCommand(t, cmd).want(t, 0, "", "")
 			kivaloo(t, s.place, "get", "-a", "./"+dir, "greeting").want(t, 0, "hello\n", "")
@@ -34,10 +34,10 @@ func TestDirectoryAsAddress(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
 	s.startCommand(t, serveIn(s.place, "--dir", "d"))
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	for _, addr := range []string{"d/kivaloo.sock", "./d/kivaloo.sock", "d", "d/", "./d", s.dir()} {
 		kivaloo(t, s.place, "get", "--addr", addr, "key").want(t, 0, "value\n", "")
-		kivaloo(t, s.place, "backup", addr, "backup").want(t, 0, "", "backed up 1 pairs")
+		kivaloo(t, s.place, "backup", addr, "backup").want(t, 0, "", "backed up 1 pair,")
 	}
 	r := daemontest.Run(t, s.place, daemontest.Program("kivaloo-stress"), "load", "-n", "1", "-c", "1", "-t", "d")
 	if r.Status != 0 {

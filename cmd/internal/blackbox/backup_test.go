@@ -18,14 +18,17 @@ import (
 	kv "kivaloo"
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
 const (
-	// backupPairs is how many pairs a store has that takes three requests to back up, of 1 MiB each.
+	// backupPairs is how many pairs a store has that takes three requests to back up, of 1 MiB
+	// each.
 	backupPairs = 24_000
 
-	// stallAfter is within the answer to the second, in bytes. The third, which ends the snapshot, is not asked then.
+	// stallAfter is within the answer to the second, in bytes. The third, which ends the snapshot,
+	// is not asked then.
 	stallAfter = 5 << 18
 )
 
@@ -39,9 +42,9 @@ func setAll(t *testing.T, c *kvtest.Conn, n int, value string) {
 		for i := first; i < min(first+atOnce, n); i++ {
 			c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: []byte(backupKey(i)), Value: []byte(value)})
 		}
-		must(t, c.Flush())
+		must.Do(t, c.Flush())
 		for i := first; i < min(first+atOnce, n); i++ {
-			if _, err := c.Answer(); err != nil {
+			if _, err := c.Next(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -65,11 +68,11 @@ func restore(t *testing.T, backup string) []kv.Pair {
 	said := succeeds(t, "restore", backup, dir)
 	checkStore(t, dir)
 	db, err := kv.Open(dir, kv.Options{ReadOnly: true})
-	must(t, err)
+	must.Do(t, err)
 	defer db.Close()
 	var all []kv.Pair
 	for p, err := range db.Range(t.Context(), nil, nil) {
-		must(t, err)
+		must.Do(t, err)
 		all = append(all, p.Clone())
 	}
 	if !strings.Contains(said, fmt.Sprintf("restored %d pairs", len(all))) {
@@ -85,8 +88,8 @@ func TestBackupAndRestore(t *testing.T) {
 		s.start(t)
 		c := connect(t, s.addr())
 		setAll(t, c, backupPairs, "value")
-		must(t, c.Set("", ""))
-		must(t, c.Set(strings.Repeat("\xff", 255), strings.Repeat("v", 255)))
+		must.Do(t, c.Set("", ""))
+		must.Do(t, c.Set(strings.Repeat("\xff", 255), strings.Repeat("v", 255)))
 		c.Close() // kivaloo-kvlds serves one at a time
 		place := daemontest.Place(t)
 		file, dir := filepath.Join(place, "backup"), filepath.Join(place, "d")
@@ -95,7 +98,7 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("said %q", said)
 		}
 		info, err := os.Stat(file)
-		must(t, err)
+		must.Do(t, err)
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("the backup has mode %v", info.Mode())
 		}
@@ -118,7 +121,8 @@ func TestBackupAndRestore(t *testing.T) {
 	})
 }
 
-// While one connection sets key after key to 1, then to 2, and so on, what is before in that order is never behind.
+// While one connection sets key after key to 1, then to 2, and so on, what is before in that order
+// is never behind.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--cache", "4M", "--no-sync")
@@ -169,7 +173,7 @@ func stalling(t *testing.T, addr string) string {
 	t.Helper()
 	path := filepath.Join(daemontest.Place(t), "stalling")
 	ln, err := net.Listen("unix", path)
-	must(t, err)
+	must.Do(t, err)
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn
@@ -211,7 +215,7 @@ func interrupted(t *testing.T, addr, file string, sig syscall.Signal) (said stri
 	t.Helper()
 	cmd := exec.Command(daemontest.Program("kivaloo"), "backup", stalling(t, addr), file)
 	process, stderr := daemontest.Foreground(t, cmd)
-	daemontest.Until(t, "a piece has been written", func() bool {
+	must.Eventually(t, "a piece has been written", func() bool {
 		info, err := os.Stat(file + ".partial")
 		return err == nil && info.Size() > 1<<19
 	})
@@ -221,7 +225,7 @@ func interrupted(t *testing.T, addr, file string, sig syscall.Signal) (said stri
 		t.Errorf("status %#x", status)
 	}
 	text, err := os.ReadFile(stderr)
-	must(t, err)
+	must.Do(t, err)
 	return string(text)
 }
 
@@ -237,12 +241,12 @@ func TestBackupGoesOn(t *testing.T) {
 			setAll(t, c, backupPairs, "then")
 			file := filepath.Join(s.place, "backup")
 			said := interrupted(t, s.addr(), file, sig)
-			if sig == syscall.SIGINT && !strings.Contains(said, "the same command goes on") {
+			if sig == syscall.SIGINT && !strings.Contains(said, "run the same command within a minute to go on") {
 				t.Errorf("said %q", said)
 			}
 			setAll(t, c, backupPairs+10, "later")
 			said = succeeds(t, "backup", s.addr(), file)
-			if !strings.Contains(said, "going on with") || strings.Contains(said, "anew") {
+			if !strings.Contains(said, "going on with") || strings.Contains(said, "starting again") {
 				t.Errorf("said %q", said)
 			}
 			for _, p := range restore(t, file) {
@@ -257,7 +261,8 @@ func TestBackupGoesOn(t *testing.T) {
 	}
 }
 
-// A restart of the server loses the snapshot if the store has another root since. Then the backup is begun anew.
+// A restart of the server loses the snapshot if the store has another root since. Then the backup
+// is begun anew.
 func TestBackupAcrossRestart(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -268,7 +273,7 @@ func TestBackupAcrossRestart(t *testing.T) {
 		value   string
 	}{
 		{"unchanged", 0, nil, "going on with", "then"},
-		{"changed", 1000, nil, "starting anew", "later"},
+		{"changed", 1000, nil, "starting again", "later"},
 		{"not wanted", 0, []string{"--no-resume"}, "backed up", "then"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -282,7 +287,7 @@ func TestBackupAcrossRestart(t *testing.T) {
 			s.crash(t, nil)
 			s.start(t)
 			said := succeeds(t, append([]string{"backup", s.addr(), file}, tc.options...)...)
-			if !strings.Contains(said, tc.want) || strings.Contains(said, "anew") != (tc.changes > 0) ||
+			if !strings.Contains(said, tc.want) || strings.Contains(said, "starting again") != (tc.changes > 0) ||
 				strings.Contains(said, "going on") == (len(tc.options) > 0) {
 				t.Errorf("said %q", said)
 			}
@@ -300,15 +305,15 @@ func TestBackupNotOffered(t *testing.T) {
 	place := daemontest.Place(t)
 	addr, file := filepath.Join(place, "s"), filepath.Join(place, "backup")
 	ln, err := net.Listen("unix", addr)
-	must(t, err)
+	must.Do(t, err)
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer ln.Close()
 	serveOne := func(nc net.Conn) {
 		defer nc.Close()
-		c := &kvtest.Conn{Conn: nc}
+		c := kvtest.NewConn(nc)
 		for {
-			p, err := c.Answer() // which is a request here
+			p, err := c.Next() // which is a request here
 			if err != nil || !bytes.Equal(p.Record, []byte{0, 0, 1, 0}) {
 				return
 			}
@@ -351,7 +356,7 @@ func TestBackupOfDirectory(t *testing.T) {
 	if pairs := restore(t, file); len(pairs) != backupPairs {
 		t.Errorf("%d pairs", len(pairs))
 	}
-	must(t, os.Truncate(file, 1<<20+5000))
+	must.Do(t, os.Truncate(file, 1<<20+5000))
 	dir := filepath.Join(s.place, "new")
 	kivaloo(t, "", "restore", file, dir).want(t, 1, "", "it is incomplete")
 	if left, _ := filepath.Glob(dir + "*"); len(left) > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 const (
@@ -46,15 +47,17 @@ func TestCrashes(t *testing.T) {
 			crashOften(t, s, func(t *testing.T, rnd *rand.Rand) { s.dieStarting(t, rnd) })
 		})
 	}
-	t.Run("daemons", func(t *testing.T) {
-		t.Parallel()
-		d := newDaemons(t, 512, "-C", "1024", "-S", "10000", "-n", fmt.Sprint(crashLoads+1))
-		crashOften(t, d, func(*testing.T, *rand.Rand) {})
-	})
+	for name, journal := range map[string]string{"daemons": "67108864", "daemons, short journal": "4096", "daemons, pages": "0"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDaemons(t, 512, "-C", "1024", "-S", "10000", "-n", fmt.Sprint(crashLoads+1), "--journal", journal)
+			crashOften(t, d, func(*testing.T, *rand.Rand) {})
+		})
+	}
 }
 
-// crashOften puts a system under load and kills it, again and again. Between that and the next start it
-// calls dead, now and then.
+// crashOften puts a system under load and kills it, again and again. Between that and the next
+// start it calls dead, now and then.
 func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 	rnd := daemontest.Seeded(t)
 	rounds := crashes
@@ -66,7 +69,7 @@ func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 	}
 	loads := make([]*kvtest.Load, crashLoads)
 	for i := range loads {
-		loads[i] = kvtest.NewLoad(rand.New(rand.NewPCG(rnd.Uint64(), 0)), fmt.Sprintf("client %d: ", i))
+		loads[i] = kvtest.NewLoad(rnd, fmt.Sprintf("client %d: ", i))
 	}
 	s.start(t)
 	for round := range rounds {
@@ -109,10 +112,11 @@ func crashUnder(t *testing.T, s system, loads []*kvtest.Load, rnd *rand.Rand) {
 	<-time.After(time.Duration(rnd.Int64N(int64(crashAfter))))
 	s.crash(t, rnd)
 	under.Wait()
-	must(t, errors.Join(errs...))
+	must.Do(t, errors.Join(errs...))
 }
 
-// runLoads starts the loads. The group is done when all have ended, with errors that are then in errs.
+// runLoads starts the loads. The group is done when all have ended, with errors that are then in
+// errs.
 func runLoads(ctx context.Context, addr string, loads []*kvtest.Load, errs []error) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for i, l := range loads {

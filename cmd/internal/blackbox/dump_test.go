@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // A backup is not loaded and a dump is not restored, not even in part. The right command is named.
@@ -20,26 +21,26 @@ func TestDumpAndBackupAreToldApart(t *testing.T) {
 		t.Run(fmt.Sprint(pairs), func(t *testing.T) {
 			c := connect(t, s.addr())
 			for i := range pairs {
-				must(t, c.Set(fmt.Sprintf("key %03d", i), strings.Repeat("v", i)))
+				must.Do(t, c.Set(fmt.Sprintf("key %03d", i), strings.Repeat("v", i)))
 			}
 			place := daemontest.Place(t)
 			dump, backup := filepath.Join(place, "dump"), filepath.Join(place, "backup")
 			kivaloo(t, "", "dump", "-a", s.addr(), "-o", dump).want(t, 0, "", "dumped")
 			kivaloo(t, "", "backup", s.addr(), backup).want(t, 0, "", "backed up")
 			before, err := os.ReadFile(dump)
-			must(t, err)
+			must.Do(t, err)
 
 			const restoreIt = "the input is a backup, not a dump: `kivaloo restore FILE DIR` makes a store of it; nothing was stored"
 			kivaloo(t, "", "load", "-a", s.addr(), "-i", backup).want(t, 1, "", restoreIt)
 			in, err := os.Open(backup)
-			must(t, err)
+			must.Do(t, err)
 			defer in.Close()
 			undump := exec.Command(daemontest.Program("kivaloo-kvlds-undump"), "-t", s.addr())
 			undump.Stdin = in
 			runCommand(t, undump).want(t, 1, "", restoreIt)
 			kivaloo(t, "", "dump", "-a", s.addr(), "-o", "-").want(t, 0, string(before), "dumped")
 
-			says := "the input is a dump, not a backup: `kivaloo load` gives its pairs to a server"
+			says := "the input is a dump, not a backup: store its pairs with `kivaloo load`"
 			if pairs == 0 {
 				says = "bad backup: it is incomplete" // nothing is both
 			}

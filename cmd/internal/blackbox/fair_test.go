@@ -2,19 +2,116 @@ package blackbox
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
-// One client's GETs beside many that each have thousands in flight: connected to serve, 99 % of them take no more than
-// three times what they take through mux, which gives each client its turn.
+// Clients with the same load are served alike: half of one's requests, and 99 % of them, take no
+// more than three times what they take another. Where the machine gives the clients themselves no
+// equal share of its time, the measurement says nothing about the server. So only three in a row
+// count: a server that favours some does that each time.
+func TestEqualShares(t *testing.T) {
+	const clients, attempts, most = 8, 3, 3
+	s := newServe(t, "--no-sync")
+	s.start(t)
+	for attempt := 1; ; attempt++ {
+		p50, p99 := equalShares(t, s.addr(), clients)
+		t.Logf("of %d clients, p50 %v, p99 %v", clients, p50, p99)
+		if slices.Max(p50) <= most*slices.Min(p50) && slices.Max(p99) <= most*slices.Min(p99) {
+			break
+		}
+		if attempt == attempts {
+			t.Errorf("%d times one client's p50 or p99 was more than %d times another's", attempts, most)
+			break
+		}
+	}
+	s.stop(t)
+}
+
+// equalShares has clients with the same load run at the same time, until the slowest has been
+// served often enough, and returns p50 and p99 of each.
+func equalShares(t *testing.T, addr string, clients int) (p50, p99 []time.Duration) {
+	t.Helper()
+	const measured, enough = time.Second, 100
+	p50, p99 = make([]time.Duration, clients), make([]time.Duration, clients)
+	errs := make([]error, clients)
+	var slow atomic.Int64 // clients that have not been served often enough
+	slow.Store(int64(clients))
+	begin := time.Now()
+	more := func(n int) bool {
+		if n == enough {
+			slow.Add(-1)
+		}
+		return time.Since(begin) < measured || slow.Load() > 0
+	}
+	var start, all sync.WaitGroup
+	start.Add(clients)
+	for i := range p99 {
+		nc := dialIdle(t, addr)
+		defer nc.Close()
+		all.Go(func() {
+			start.Done()
+			start.Wait() // until all are connected
+			p50[i], p99[i], errs[i] = bursts(nc, fmt.Appendf(nil, "key %d", i), more)
+			if errs[i] != nil {
+				slow.Store(0)
+			}
+		})
+	}
+	all.Wait()
+	must.Do(t, errors.Join(errs...))
+	return p50, p99
+}
+
+// bursts sends bursts of requests, each when the one before has been answered, while more, which is
+// given how many there have been, says so. It returns what half of them took, and 99 %.
+func bursts(nc net.Conn, key []byte, more func(n int) bool) (p50, p99 time.Duration, err error) {
+	const size = 32 // of SETs, and as many GETs
+	set := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeSet, Key: key, Value: []byte("value")})
+	get := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeGet, Key: key})
+	stored := len(wire.AppendPacket(nil, 0, wire.AppendKVStatus(nil, 0)))
+	value := len(wire.AppendPacket(nil, 0, wire.AppendKVValue(nil, []byte("value"))))
+	ask := func(requests []byte, answers int) (took time.Duration, err error) {
+		before := time.Now()
+		if _, err = nc.Write(requests); err == nil {
+			_, err = io.ReadFull(nc, make([]byte, answers))
+		}
+		return time.Since(before), err
+	}
+	if _, err := ask(wire.AppendPacket(nil, 0, set), stored); err != nil { // or the first GETs find nothing
+		return 0, 0, err
+	}
+	var burst []byte
+	for id := range uint64(size) {
+		burst = wire.AppendPacket(wire.AppendPacket(burst, 2*id, set), 2*id+1, get)
+	}
+	var all []time.Duration
+	for more(len(all)) {
+		took, err := ask(burst, size*(stored+value))
+		if err != nil {
+			return 0, 0, err
+		}
+		all = append(all, took)
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[len(all)*99/100], nil
+}
+
+// One client's GETs beside many that each have thousands in flight: connected to serve, 99 % of
+// them take no more than three times what they take through mux, which gives each client its turn.
 func TestFairness(t *testing.T) {
 	if !daemontest.Torture() {
 		t.Skip("it measures times: set KIVALOO_TORTURE=1, on a machine that does nothing else")
@@ -23,7 +120,7 @@ func TestFairness(t *testing.T) {
 	s.start(t)
 	through := filepath.Join(s.place, "mux.sock")
 	mux, _ := daemontest.Foreground(t, exec.Command(daemontest.Program("kivaloo-mux"), "-t", s.addr(), "-s", through, "--foreground"))
-	daemontest.Until(t, "mux listens", func() bool {
+	must.Eventually(t, "mux listens", func() bool {
 		nc, err := net.Dial("unix", through)
 		if err == nil {
 			nc.Close()
@@ -47,7 +144,7 @@ func slowGet(t *testing.T, addr string, greedy int) time.Duration {
 	t.Helper()
 	const inFlight, measured = 4096, 5 * time.Second
 	one := connect(t, addr)
-	must(t, one.Set("key", "value"))
+	must.Do(t, one.Set("key", "value"))
 	get := wire.KVRequest{Type: wire.TypeGet, Key: []byte("key")}
 	for range greedy {
 		nc := dialIdle(t, addr)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kivaloo/internal/must"
 )
 
 // foldBlock is the block size of these tests, in bytes.
@@ -16,7 +18,8 @@ const foldBlock = 4096
 // foldKeys are set one after the other, each in a batch of one block.
 var foldKeys = []string{"a", "b", "c", "d", "e"}
 
-// killed returns a serve that was killed when its last changes, one for each of foldKeys, were in the journal only.
+// killed returns a serve that was killed when its last changes, one for each of foldKeys, were in
+// the journal only.
 func killed(t *testing.T) *serve {
 	t.Helper()
 	s := newServe(t, "--block-size", fmt.Sprint(foldBlock))
@@ -24,13 +27,13 @@ func killed(t *testing.T) *serve {
 		s.start(t)
 		c := connect(t, s.addr())
 		for _, key := range foldKeys {
-			must(t, c.Set(key, "value "+key))
+			must.Do(t, c.Set(key, "value "+key))
 		}
 		s.crash(t, nil)
 		if report := checkStore(t, s.dir()); strings.Contains(report, fmt.Sprintf("  journal      %d commits,", len(foldKeys))) {
 			return s
 		}
-		must(t, os.RemoveAll(s.dir()))
+		must.Do(t, os.RemoveAll(s.dir()))
 	}
 	t.Fatal("nothing was ever in the journal only")
 	return nil
@@ -48,15 +51,16 @@ func damageBlock(t *testing.T, dir string, fromEnd int) {
 		}
 		path := filepath.Join(dir, name)
 		content, err := os.ReadFile(path)
-		must(t, err)
+		must.Do(t, err)
 		content[(blocks-1-fromEnd)*foldBlock+50] ^= 0x55 // a single bit would show that it was whole once
-		must(t, os.WriteFile(path, content, 0o644))
+		must.Do(t, os.WriteFile(path, content, 0o644))
 		return
 	}
 	t.Fatal("there are not so many blocks")
 }
 
-// TestFold: check of a killed store tells of its journal, and changes nothing; with --fold all is in pages afterwards.
+// TestFold: check of a killed store tells of its journal, and changes nothing; with --fold all is
+// in pages afterwards.
 func TestFold(t *testing.T) {
 	t.Parallel()
 	s := killed(t)
@@ -78,13 +82,14 @@ func TestFold(t *testing.T) {
 	s.stop(t)
 }
 
-// TestCheckJournal: a batch that was acknowledged and cannot be read is a fault; the last one may have been cut short.
+// TestCheckJournal: a batch that was acknowledged and cannot be read is a fault; the last one may
+// have been cut short.
 func TestCheckJournal(t *testing.T) {
 	t.Parallel()
 	s := killed(t)
 	damageBlock(t, s.dir(), 0)
 	report := checkStore(t, s.dir())
-	for _, want := range []string{fmt.Sprintf("  journal      %d commits,", len(foldKeys)-1), "  not whole    1 blocks"} {
+	for _, want := range []string{fmt.Sprintf("  journal      %d commits,", len(foldKeys)-1), "  not whole    1 block of appends"} {
 		if !strings.Contains(report, want) {
 			t.Errorf("check does not say %q:\n%s", want, report)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 // mountDisk has dir be a disk of its own, of so many bytes.
 func mountDisk(t *testing.T, dir string, size int) {
 	t.Helper()
-	must(t, os.MkdirAll(dir, 0o700))
+	must.Do(t, os.MkdirAll(dir, 0o700))
 	if err := unix.Mount("none", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", size)); err != nil {
 		t.Skipf("cannot mount a small disk: %v", err)
 	}
@@ -38,46 +40,46 @@ func mountDisk(t *testing.T, dir string, size int) {
 	})
 }
 
-// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives the spare
-// room back.
+// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives
+// the spare room back.
 func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
 	t.Helper()
 	mountDisk(t, dir, smallDisk)
 	filler := filepath.Join(dir, "filler")
-	must(t, os.WriteFile(filler, make([]byte, spareDisk), 0o600))
-	return func() { must(t, os.Remove(filler)) }
+	must.Do(t, os.WriteFile(filler, make([]byte, spareDisk), 0o600))
+	return func() { must.Do(t, os.Remove(filler)) }
 }
 
-// hoard stores pairs that nobody touches again. Without cleaning no block behind theirs is ever freed, so
-// that every change makes the store longer.
+// hoard stores pairs that nobody touches again. Without cleaning no block behind theirs is ever
+// freed, so that every change makes the store longer.
 func hoard(t *testing.T, addr string) {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)
-	must(t, err)
+	must.Do(t, err)
 	defer c.Close()
 	for i := range 50 {
-		must(t, c.Set(fmt.Sprintf("a %02d", i), strings.Repeat("v", 90)))
+		must.Do(t, c.Set(fmt.Sprintf("a %02d", i), strings.Repeat("v", 90)))
 	}
 }
 
 // runUntilRefused runs a load until the server, which is still there, closes the connection.
 func runUntilRefused(t *testing.T, s *serve, l *kvtest.Load) {
 	t.Helper()
-	must(t, l.Run(t.Context(), s.addr()))
+	must.Do(t, l.Run(t.Context(), s.addr()))
 	if l.Acknowledged() == 0 {
 		t.Log("nothing was acknowledged before: one batch was too much")
 	}
 	if !alive(s.process) {
 		t.Fatalf("serve has ended: %s", s.said(t))
 	}
-	must(t, l.Check(readAll(t, s.addr()))) // reads go on
+	must.Do(t, l.Check(readAll(t, s.addr()))) // reads go on
 }
 
 // refuses checks that a change has the connection closed, while another connection can read.
 func refuses(t *testing.T, addr string) {
 	t.Helper()
 	reader := connect(t, addr)
-	if err := connect(t, addr).Set("refused", "yes"); !kvtest.Lost(err) {
+	if err := connect(t, addr).Set("refused", "yes"); !wiretest.Lost(err) {
 		t.Errorf("a change while nothing can be made durable: %v", err)
 	}
 	if value, err := reader.Get("refused"); err != nil || value != nil {
@@ -85,8 +87,8 @@ func refuses(t *testing.T, addr string) {
 	}
 }
 
-// On a full disk no change is acknowledged, and reads go on. When there is room again so do changes,
-// without a restart. After one, all that was acknowledged is there.
+// On a full disk no change is acknowledged, and reads go on. When there is room again so do
+// changes, without a restart. After one, all that was acknowledged is there.
 func TestServeDiskFull(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M")
@@ -101,12 +103,12 @@ func TestServeDiskFull(t *testing.T) {
 		t.Errorf("a backup while the disk is full: status %v, %q", r.status, r.stderr)
 	}
 	makeRoom()
-	daemontest.Until(t, "changes are made again", func() bool {
+	must.Eventually(t, "changes are made again", func() bool {
 		c, err := kvtest.Dial(t.Context(), s.addr())
-		must(t, err)
+		must.Do(t, err)
 		defer c.Close()
 		err = c.Set("room", "again")
-		if err != nil && !kvtest.Lost(err) {
+		if err != nil && !wiretest.Lost(err) {
 			t.Fatal(err)
 		}
 		return err == nil
@@ -115,7 +117,7 @@ func TestServeDiskFull(t *testing.T) {
 	s.stopUnflushed(t)
 	s.start(t)
 	found := readAll(t, s.addr())
-	must(t, l.Check(found))
+	must.Do(t, l.Check(found))
 	if found["room"] != "again" {
 		t.Error("a change that was acknowledged once there was room again is not there")
 	}
@@ -141,12 +143,12 @@ func TestServeDiskFails(t *testing.T) {
 	refuses(t, s.addr())
 	s.stopUnflushed(t)
 	s.start(t)
-	must(t, l.Check(readAll(t, s.addr())))
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, l.Check(readAll(t, s.addr())))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 }
 
-// stopUnflushed stops a serve that may not be able to write its last flush. Its exit status is 0 only if the
-// journal has nothing to replay.
+// stopUnflushed stops a serve that may not be able to write its last flush. Its exit status is 0
+// only if the journal has nothing to replay.
 func (s *serve) stopUnflushed(t *testing.T) {
 	t.Helper()
 	s.process.Signal(t, syscall.SIGTERM)
@@ -164,7 +166,7 @@ func (s *serve) stopUnflushed(t *testing.T) {
 // limit bounds the length of the files that a process writes, in bytes.
 func limit(t *testing.T, d *daemontest.Daemon, bytes uint64) {
 	t.Helper()
-	must(t, unix.Prlimit(d.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil))
+	must.Do(t, unix.Prlimit(d.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil))
 }
 
 // The daemons end when the disk is full or fails, as the original's do. What was acknowledged
@@ -189,7 +191,7 @@ func TestDaemonsDiskFull(t *testing.T) {
 			undo := spoil(t, d)
 			hoard(t, d.addr())
 			l := kvtest.NewLoad(daemontest.Seeded(t), "load")
-			must(t, l.Run(t.Context(), d.addr()))
+			must.Do(t, l.Run(t.Context(), d.addr()))
 			for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
 				if status := one.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
 					t.Errorf("a daemon has ended with status %#x", status)
@@ -202,8 +204,8 @@ func TestDaemonsDiskFull(t *testing.T) {
 			undo()
 			checkStore(t, d.dir())
 			d.start(t)
-			must(t, l.Check(readAll(t, d.addr())))
-			must(t, connect(t, d.addr()).Set("key", "value"))
+			must.Do(t, l.Check(readAll(t, d.addr())))
+			must.Do(t, connect(t, d.addr()).Set("key", "value"))
 		})
 	}
 }

@@ -2,8 +2,10 @@ package blackbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +14,9 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // requests are one of each kind, on the key that witness watches.
@@ -28,7 +32,21 @@ var requests = []wire.KVRequest{
 	{Type: wire.TypeRange, Max: 1000, Key: []byte("wa"), End: []byte("wb")},
 }
 
-// slowest is the longest that a round trip of somebody else may take while a server is under attack.
+// extensions are one of each kind that the original does not have, on the same key.
+var extensions = []wire.KVRequest{
+	kvtest.Apply([]wire.Condition{kvtest.If(wire.IfAbsent, "nothing", ""), kvtest.If(wire.IfEquals, "watched", "good")},
+		kvtest.Put("watched", "bad"), kvtest.Drop("watched")),
+	{Type: wire.TypeDeleteRange, Max: 10, Key: []byte("wa"), End: []byte("wb")},
+	{Type: wire.TypeGetAt, Snapshot: 1, Key: []byte("watched")},
+	{Type: wire.TypeScan, Max: 1000, Key: []byte("wa"), End: []byte("wb")},
+	{Type: wire.TypeSnapshot},
+	{Type: wire.TypeRelease, Snapshot: 1},
+	{Type: wire.TypeWatch, Position: 1, Max: 1000, Key: []byte("wa"), End: []byte("wb")},
+	{Type: wire.TypeUnwatch, Watch: 1},
+}
+
+// slowest is the longest that a round trip of somebody else may take while a server is under
+// attack.
 const slowest = 5 * time.Second
 
 // witness is a client that does nothing wrong.
@@ -40,7 +58,7 @@ type witness struct {
 func newWitness(t *testing.T, addr string) *witness {
 	t.Helper()
 	w := &witness{conn: connect(t, addr)}
-	must(t, w.conn.Set("watched", "good"))
+	must.Do(t, w.conn.Set("watched", "good"))
 	return w
 }
 
@@ -54,7 +72,7 @@ func (w *witness) look(t *testing.T) {
 		t.Fatalf("the watched key is %q, %v", value, err)
 	}
 	mine := fmt.Sprint(w.trip)
-	must(t, w.conn.Set("mine", mine))
+	must.Do(t, w.conn.Set("mine", mine))
 	if value, err := w.conn.Get("mine"); err != nil || string(value) != mine {
 		t.Fatalf("after SET %s: %q, %v", mine, value, err)
 	}
@@ -66,8 +84,8 @@ func (w *witness) look(t *testing.T) {
 // record is the record of a request.
 func record(r wire.KVRequest) []byte { return wire.AppendKVRequest(nil, &r) }
 
-// Whatever breaks the rules has the connection closed, without an answer and without an effect. Nobody
-// else notices.
+// Whatever breaks the rules has the connection closed, without an answer and without an effect.
+// Nobody else notices.
 func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -76,16 +94,16 @@ func TestHostilePackets(t *testing.T) {
 	refused := func(t *testing.T, what string, b []byte) {
 		t.Helper()
 		c, err := kvtest.Dial(t.Context(), s.addr())
-		must(t, err)
+		must.Do(t, err)
 		defer c.Close()
-		if _, err := c.Write(b); err != nil && !kvtest.Lost(err) {
+		if _, err := c.Write(b); err != nil && !wiretest.Lost(err) {
 			t.Fatal(err)
 		}
 		if err := c.Closed(); err != nil {
 			t.Errorf("%s: not closed: %v", what, err)
 		}
 	}
-	for _, r := range requests {
+	for _, r := range slices.Concat(requests, extensions) {
 		name := wire.TypeName(r.Type)
 		whole := record(r)
 		for n := range whole {
@@ -101,9 +119,115 @@ func TestHostilePackets(t *testing.T) {
 	}
 	refused(t, "a record of 4 GiB", wire.AppendHeader(nil, 1, 1<<32-1))
 	refused(t, "a record that is a byte longer than any request", wire.AppendHeader(nil, 1, wire.MaxKVRequestLen+1))
+	refused(t, "a GET of 1000 bytes", binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, 1000), wire.TypeGet))
+	refused(t, "an unknown type of 1 MiB", binary.BigEndian.AppendUint32(wire.AppendHeader(nil, 1, 1<<20), wire.TypeApply+1))
+	for what, record := range hostileExtensions() {
+		refused(t, what, wire.AppendPacket(nil, 1, record))
+	}
 	refused(t, "an unknown type", wire.AppendPacket(nil, 1, binary.BigEndian.AppendUint32(nil, 0x132)))
 	refused(t, "another protocol", []byte("GET / HTTP/1.1\r\nHost: kivaloo\r\n\r\n"))
 	w.look(t)
+}
+
+// hostileExtensions are records of extension requests that no client may send.
+func hostileExtensions() map[string][]byte {
+	const none, most, tooMany, all = "\x00\x00\x00\x00", "\x00\x00\x20\x00", "\x00\x00\x20\x01", "\xff\xff\xff\xff"
+	of := func(typ uint32, rest string) []byte { return append(binary.BigEndian.AppendUint32(nil, typ), rest...) }
+	one, many := "\x01\x00", strings.Repeat("\x01\x00", wire.MaxApplyItems) // changes that delete the empty key
+	return map[string][]byte{
+		"2^32-1 conditions":              of(wire.TypeApply, all+none),
+		"2^32-1 changes":                 of(wire.TypeApply, none+all+one),
+		"2^32-1 of both":                 of(wire.TypeApply, all+all),
+		"a change too many":              of(wire.TypeApply, none+tooMany+many+one),
+		"a condition too many":           of(wire.TypeApply, tooMany+many+one+none),
+		"too many of both":               of(wire.TypeApply, "\x00\x00\x00\x01"+one+most+many),
+		"a change of an unknown kind":    of(wire.TypeApply, none+"\x00\x00\x00\x01\x02\x01a\x01b"),
+		"a condition of an unknown kind": of(wire.TypeApply, "\x00\x00\x00\x01\x03\x01a"+none),
+		"unknown flags":                  of(wire.TypeScan, "snapshot\x08"+none+none+"\x00\x00"),
+		"all flags":                      of(wire.TypeScan, "snapshot\xff"+none+none+"\x00\x00"),
+		"a count of keys":                of(wire.TypeScan, "snapshot\x06"+none+none+"\x00\x00"),
+	}
+}
+
+const (
+	// applyPeers send APPLYs of applyBytes at the same time. One in stalledPeers keeps the end
+	// back: the others wait for the memory that it takes until it is dropped.
+	applyPeers   = 100
+	stalledPeers = 25
+	applyBytes   = 1 << 20
+
+	// applyMemory bounds what serve takes because of them, in bytes: what all connections may take
+	// beside a small cache, and once more as buffers that have been grown, in the tree, and as
+	// garbage.
+	applyMemory = 64 << 20
+)
+
+// longApply returns an APPLY that is nearly as long as one may be. Its changes are in keys from
+// prefix on.
+func longApply(prefix string) wire.KVRequest {
+	var changes []wire.Change
+	for n := 12; n < applyBytes-300; n += 3 + 16 + 200 {
+		changes = append(changes, kvtest.Put(fmt.Sprintf("%s%012d", prefix, len(changes)), strings.Repeat("v", 200)))
+	}
+	return kvtest.Apply(nil, changes...)
+}
+
+// Many clients send as long an APPLY as there may be, as a whole or all but its end. They take
+// bounded memory, nobody else notices, and what was sent as a whole is made.
+func TestHostileApplies(t *testing.T) {
+	t.Parallel()
+	s := newServe(t, "--cache", "4M", "--no-sync")
+	s.start(t)
+	w := newWitness(t, s.addr())
+	before := memory(t, s.process.Pid, "VmRSS")
+	var peers sync.WaitGroup
+	errs := make([]error, applyPeers)
+	for i := range applyPeers {
+		c := connect(t, s.addr())
+		defer c.Close() // it may be writing, or reading
+		packet := wire.AppendPacket(nil, 1, record(longApply(fmt.Sprintf("p%03d", i))))
+		if i%stalledPeers == 0 {
+			go c.Write(packet[:len(packet)-1-i])
+			continue
+		}
+		peers.Go(func() {
+			if _, errs[i] = c.Write(packet); errs[i] != nil {
+				return
+			}
+			p, err := c.Next()
+			if errs[i] = err; err == nil && string(p.Record) != "\x00\x00\x00\x00" {
+				errs[i] = fmt.Errorf("answer %q", p.Record)
+			}
+		})
+	}
+	for range 20 {
+		w.look(t)
+	}
+	peers.Wait()
+	must.Do(t, errors.Join(errs...))
+	if grown := memory(t, s.process.Pid, "VmHWM") - before; grown > applyMemory && !daemontest.Race {
+		t.Errorf("serve took %d bytes for %d peers that send long APPLYs", grown, applyPeers)
+	}
+	w.look(t)
+	total := 0
+	for counting := scanning(wire.ScanCountOnly); ; {
+		answer, err := w.conn.Ask(&counting)
+		must.Do(t, err)
+		a, err := wire.ParseScanned(answer, &counting)
+		must.Do(t, err)
+		total += int(a.N)
+		if counting.Key = a.Next; len(a.Next) == 0 {
+			break
+		}
+	}
+	if want := (applyPeers-applyPeers/stalledPeers)*int(longApply("").Changes.N) + 2; total != want {
+		t.Errorf("%d pairs are there, want %d", total, want)
+	}
+}
+
+// scanning is a SCAN of all.
+func scanning(flags byte) wire.KVRequest {
+	return wire.KVRequest{Type: wire.TypeScan, Flags: flags, Max: 1 << 20}
 }
 
 // flip returns b with one bit of it changed.
@@ -129,16 +253,16 @@ func TestHostileLengths(t *testing.T) {
 		_, err := c.Ask(&r)
 		switch r.Type {
 		case wire.TypeSet, wire.TypeAdd, wire.TypeModify, wire.TypeCAS:
-			if !kvtest.Lost(err) {
+			if !wiretest.Lost(err) {
 				t.Errorf("%s with a key of 21 bytes: %v", wire.TypeName(r.Type), err)
 			}
 			c = connect(t, s.addr())
 			r.Key, r.Value = []byte("watched"), long[:31]
-			if _, err := c.Ask(&r); !kvtest.Lost(err) {
+			if _, err := c.Ask(&r); !wiretest.Lost(err) {
 				t.Errorf("%s with a value of 31 bytes: %v", wire.TypeName(r.Type), err)
 			}
 		default:
-			must(t, err)
+			must.Do(t, err)
 		}
 		w.look(t)
 	}
@@ -154,11 +278,11 @@ func TestOneByteAtATime(t *testing.T) {
 	for _, b := range wire.AppendPacket(nil, 7, record(wire.KVRequest{Type: wire.TypeGet, Key: []byte("watched")})) {
 		<-time.After(3 * time.Millisecond)
 		_, err := c.Write([]byte{b})
-		must(t, err)
+		must.Do(t, err)
 		w.look(t)
 	}
-	p, err := c.Answer()
-	must(t, err)
+	p, err := c.Next()
+	must.Do(t, err)
 	if value, _, err := wire.ParseKVValue(p.Record); err != nil || string(value) != "good" || p.ID != 7 {
 		t.Errorf("answer to request %d: %q, %v", p.ID, value, err)
 	}
@@ -182,10 +306,10 @@ func TestHalfClose(t *testing.T) {
 		}
 		want[c.Queue(&r)] = true
 	}
-	must(t, c.Flush())
-	must(t, c.Conn.(interface{ CloseWrite() error }).CloseWrite())
+	must.Do(t, c.Flush())
+	must.Do(t, c.CloseWrite())
 	for len(want) > 0 {
-		p, err := c.Answer()
+		p, err := c.Next()
 		if err != nil {
 			t.Fatalf("%d answers are missing: %v", len(want), err)
 		}
@@ -194,7 +318,7 @@ func TestHalfClose(t *testing.T) {
 		}
 		delete(want, p.ID)
 	}
-	must(t, c.Closed())
+	must.Do(t, c.Closed())
 	w.look(t)
 }
 
@@ -203,8 +327,8 @@ const (
 	deafPeers = 16
 
 	// deafMemory bounds what serve takes because of them, in bytes: for each the 1 MiB of answers
-	// that it may be owed, in buffers that have grown to hold it and are up to half empty, and as much garbage as
-	// there may be before it is collected.
+	// that it may be owed, in buffers that have grown to hold it and are up to half empty, and as
+	// much garbage as there may be before it is collected.
 	deafMemory = deafPeers * 6 << 20
 
 	// deafRequests bounds what serve reads from one that asks for small answers, in bytes: what
@@ -212,8 +336,8 @@ const (
 	deafRequests = 1 << 20
 )
 
-// Peers that ask for more and more, and never read what they get, are not read from after a while. They
-// take bounded memory, and nobody else notices. What they are owed is still there when they
+// Peers that ask for more and more, and never read what they get, are not read from after a while.
+// They take bounded memory, and nobody else notices. What they are owed is still there when they
 // begin to read.
 func TestDeafPeers(t *testing.T) {
 	t.Parallel()
@@ -226,8 +350,11 @@ func TestDeafPeers(t *testing.T) {
 	var peers []*deaf
 	for i := range deafPeers {
 		r := wire.KVRequest{Type: wire.TypeGet, Key: []byte("00000042")}
-		if i%2 > 0 {
+		switch i % 3 {
+		case 1:
 			r = wire.KVRequest{Type: wire.TypeRange, Max: 1 << 20}
+		case 2:
+			r = scanning(wire.ScanReverse)
 		}
 		peers = append(peers, newDeaf(t, s.addr(), r))
 	}
@@ -258,10 +385,10 @@ func fill(t *testing.T, addr string, n int) {
 		for i := range window {
 			c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%08d", done+i), Value: make([]byte, 200)})
 		}
-		must(t, c.Flush())
+		must.Do(t, c.Flush())
 		for range window {
-			_, err := c.Answer()
-			must(t, err)
+			_, err := c.Next()
+			must.Do(t, err)
 		}
 		done += window
 	}
@@ -302,10 +429,10 @@ func newDeaf(t *testing.T, addr string, r wire.KVRequest) *deaf {
 // written as a whole.
 func (d *deaf) hear(t *testing.T) {
 	t.Helper()
-	must(t, d.conn.SetWriteDeadline(time.Now()))
+	must.Do(t, d.conn.SetWriteDeadline(time.Now()))
 	d.group.Wait()
 	for n := d.written.Load() / int64(len(d.packet)); n > 0; n-- {
-		if _, err := d.conn.Answer(); err != nil {
+		if _, err := d.conn.Next(); err != nil {
 			t.Fatalf("%d answers are missing: %v", n, err)
 		}
 	}
@@ -315,7 +442,7 @@ func (d *deaf) hear(t *testing.T) {
 func memory(t *testing.T, pid int, what string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	must(t, err)
+	must.Do(t, err)
 	_, rest, ok := strings.Cut(string(text), what+":")
 	var kilobytes int64
 	if _, err := fmt.Sscanf(rest, "%d kB", &kilobytes); !ok || err != nil {

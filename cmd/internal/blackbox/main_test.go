@@ -16,19 +16,12 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) {
 	daemontest.Main(m, "kivaloo/cmd/kivaloo", "kivaloo/cmd/kivaloo-lbs", "kivaloo/cmd/kivaloo-kvlds", "kivaloo/cmd/kivaloo-kvlds-dump", "kivaloo/cmd/kivaloo-kvlds-undump",
 		"kivaloo/cmd/kivaloo-mux", "kivaloo/cmd/kivaloo-stress")
-}
-
-// must fails the test if an error has come from what it stands before.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // run is how a command ended and what it has written.
@@ -56,8 +49,8 @@ func runCommand(t *testing.T, cmd *exec.Cmd) run {
 	return run{r.Status, out.String(), r.Output}
 }
 
-// want checks how a command ended, and all that it printed. What it said need only contain what is given, in one
-// line; it may have logged warnings before.
+// want checks how a command ended, and all that it printed. What it said need only contain what is
+// given, in one line; it may have logged warnings before.
 func (r run) want(t *testing.T, status int, out, stderr string) {
 	t.Helper()
 	if !r.status.Exited() || r.status.ExitStatus() != status || r.out != out {
@@ -82,13 +75,13 @@ const patience = 60 * time.Second
 func connect(t *testing.T, addr string) *kvtest.Conn {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)
-	must(t, err)
+	must.Do(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
 }
 
-// treeHash returns a hash of everything in a directory: names, kinds, permissions, contents and times
-// of change. A missing one has a hash of its own.
+// treeHash returns a hash of everything in a directory: names, kinds, permissions, contents and
+// times of change. A missing one has a hash of its own.
 func treeHash(t *testing.T, dir string) string {
 	t.Helper()
 	h := sha256.New()
@@ -111,7 +104,7 @@ func treeHash(t *testing.T, dir string) string {
 		h.Write(content)
 		return err
 	})
-	must(t, err)
+	must.Do(t, err)
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -129,14 +122,14 @@ func checkStore(t *testing.T, dir string) string {
 func blockFiles(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "blks_????????????????"))
-	must(t, err)
+	must.Do(t, err)
 	files := make(map[string]int64)
 	for _, name := range names {
 		info, err := os.Stat(name)
 		if os.IsNotExist(err) {
 			continue // freed meanwhile
 		}
-		must(t, err)
+		must.Do(t, err)
 		files[filepath.Base(name)] = info.Size()
 	}
 	return files

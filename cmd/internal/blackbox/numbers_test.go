@@ -10,9 +10,9 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// Every option of the block store and of the key-value daemon that takes a number refuses what is none, and what is out of bounds, while the command
-// line is read. The other programs have tests
-// of their own.
+// Every option of the block store and of the key-value daemon that takes a number refuses what is
+// none, and what is out of bounds, while the command line is read. The other programs have tests of
+// their own.
 func TestNumbersInOptions(t *testing.T) {
 	t.Parallel()
 	wrong := []string{"NaN", "-1", "-inf", "1e400", "", "x"}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // Output that cannot be written is an error of every command that prints something.
@@ -16,12 +17,12 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--debug-addr", "127.0.0.1:0")
 	s.start(t)
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	stopped := filepath.Join(daemontest.Place(t), "d")
 	writeStore(t, stopped)
 	root := regexp.MustCompile(`root +block (\d+)`).FindStringSubmatch(checkStore(t, stopped))[1]
 	dump := filepath.Join(s.place, "dump")
-	kivaloo(t, "", "dump", "-a", s.addr(), "-o", dump).want(t, 0, "", "dumped 1 pairs")
+	kivaloo(t, "", "dump", "-a", s.addr(), "-o", dump).want(t, 0, "", "dumped 1 pair,")
 
 	for _, line := range []string{
 		"kivaloo",
@@ -50,7 +51,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 		t.Run(line, func(t *testing.T) {
 			args := strings.Fields(strings.NewReplacer("ADDR", s.addr(), "STOPPED", stopped).Replace(line))
 			full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-			must(t, err)
+			must.Do(t, err)
 			defer full.Close()
 			cmd := exec.Command(daemontest.Program(args[0]), args[1:]...)
 			cmd.Stdout = full
@@ -67,18 +68,18 @@ func TestDash(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
 	s.start(t)
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	const dumped = "\x03key\x05value"
-	kivaloo(t, s.place, "dump", "-a", s.addr(), "-o", "-").want(t, 0, dumped, "dumped 1 pairs")
+	kivaloo(t, s.place, "dump", "-a", s.addr(), "-o", "-").want(t, 0, dumped, "dumped 1 pair,")
 
 	load := exec.Command(daemontest.Program("kivaloo"), "load", "-a", s.addr(), "-i", "-")
 	load.Stdin = strings.NewReader(dumped)
-	runCommand(t, load).want(t, 0, "", "loaded 1 pairs")
+	runCommand(t, load).want(t, 0, "", "loaded 1 pair,")
 
 	backup := kivaloo(t, s.place, "backup", s.addr(), "-")
 	restore := exec.Command(daemontest.Program("kivaloo"), "restore", "-", filepath.Join(s.place, "restored"))
 	restore.Stdin = strings.NewReader(backup.out)
-	runCommand(t, restore).want(t, 0, "", "restored 1 pairs")
+	runCommand(t, restore).want(t, 0, "", "restored 1 pair,")
 
 	if _, err := os.Lstat(filepath.Join(s.place, "-")); !os.IsNotExist(err) {
 		t.Errorf(`there is a file called "-": %v`, err)

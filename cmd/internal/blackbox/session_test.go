@@ -1,6 +1,7 @@
 package blackbox
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,8 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// What a new user does, with no flag at all: start a server in an empty directory, store and read back
-// from a second process, kill the server, start it again, and find everything.
+// What a new user does, with no flag at all: start a server in an empty directory, store and read
+// back from a second process, kill the server, start it again, and find everything.
 func TestNewUser(t *testing.T) {
 	t.Parallel()
 	s := &serve{place: daemontest.Place(t)}
@@ -19,7 +20,7 @@ func TestNewUser(t *testing.T) {
 		cmd := exec.Command(daemontest.Program("kivaloo"), "serve")
 		cmd.Dir = s.place
 		s.startCommand(t, cmd)
-		if want := `try="kivaloo set greeting hello"`; !strings.Contains(s.said(t), want) {
+		if want := fmt.Sprintf("try=%q", daemontest.Program("kivaloo")+" set greeting hello"); !strings.Contains(s.said(t), want) {
 			t.Errorf("said %q, want %q", s.said(t), want)
 		}
 	}

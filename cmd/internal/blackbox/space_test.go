@@ -11,6 +11,7 @@ import (
 
 	kv "kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -27,10 +28,10 @@ func randomPair(rnd *rand.Rand, n int) (key, value []byte) {
 	return fmt.Appendf(nil, "%08d", rnd.IntN(n)), value
 }
 
-// On a disk four times as large as what it holds a store can be changed for ever. Should it be full all the same, every
-// restart mends that: what a stop or a start writes makes room for more than it takes.
+// On a disk four times as large as what it holds a store can be changed for ever. Should it be full
+// all the same, every restart mends that: what a stop or a start writes makes room for more than it
+// takes.
 func TestFullDiskAndRestarts(t *testing.T) {
-	t.Skip("removed by the new engine: 2 of 5")
 	t.Parallel()
 	const pairs = 20_000
 	rnd := daemontest.Seeded(t)
@@ -38,10 +39,10 @@ func TestFullDiskAndRestarts(t *testing.T) {
 	mountDisk(t, dir, 4*pairs*livePair)
 	for start := range 4 {
 		db, err := kv.Open(dir, kv.Options{})
-		must(t, err)
+		must.Do(t, err)
 		accepted, full := 0, time.Time{}
 		for accepted < 100 && (full.IsZero() || time.Since(full) < 5*time.Second) {
-			b := db.NewBatch()
+			b := new(kv.Batch)
 			for range 1000 {
 				b.Set(randomPair(rnd, pairs))
 			}
@@ -65,8 +66,9 @@ func TestFullDiskAndRestarts(t *testing.T) {
 	checkStore(t, dir)
 }
 
-// A store that was killed can be opened with a smaller cache, and with the old one after that: before it is ready it takes
-// little more of the disk than when it was killed. Here there is no more than that.
+// A store that was killed can be opened with a smaller cache, and with the old one after that:
+// before it is ready it takes little more of the disk than when it was killed. Here there is no
+// more than that.
 func TestSmallerCacheAfterKill(t *testing.T) {
 	t.Parallel()
 	const pairs, changes = 200_000, 90_000 // each is in the journal, and most are in leaves of their own
@@ -75,14 +77,14 @@ func TestSmallerCacheAfterKill(t *testing.T) {
 	s := newServe(t, "--cache", cache)
 	mountDisk(t, s.dir(), 4*pairs*livePair)
 	db, err := kv.Open(s.dir(), kv.Options{NoSync: true})
-	must(t, err)
-	b := db.NewBatch()
+	must.Do(t, err)
+	b := new(kv.Batch)
 	for i := range pairs {
 		if b.Set(fmt.Appendf(nil, "%08d", i), make([]byte, liveValue)); b.Len() == 10_000 {
-			must(t, db.Apply(t.Context(), b))
+			must.Do(t, db.Apply(t.Context(), b))
 		}
 	}
-	must(t, db.Close())
+	must.Do(t, db.Close())
 
 	s.start(t)
 	c := connect(t, s.addr())
@@ -91,15 +93,15 @@ func TestSmallerCacheAfterKill(t *testing.T) {
 			key, value := randomPair(rnd, pairs)
 			c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: key, Value: value})
 		}
-		must(t, c.Flush())
+		must.Do(t, c.Flush())
 		for range 1000 {
-			_, err := c.Answer()
-			must(t, err)
+			_, err := c.Next()
+			must.Do(t, err)
 		}
 	}
 	s.crash(t, nil)
 	before := diskUse(t, s.dir())
-	must(t, unix.Mount("none", s.dir(), "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", before*5/4)))
+	must.Do(t, unix.Mount("none", s.dir(), "", unix.MS_REMOUNT, fmt.Sprintf("size=%d", before*5/4)))
 	for _, size := range []string{smaller, cache} {
 		s.options = []string{"--cache", size}
 		s.start(t) // fails the test if serve ends

@@ -12,6 +12,7 @@ import (
 
 	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 )
 
 // nobody is a user that owns nothing.
@@ -31,8 +32,8 @@ func asNobody(t *testing.T, cmd *exec.Cmd) {
 		return
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	must(t, os.Chmod(filepath.Dir(cmd.Path), 0o755))
-	must(t, os.Chmod(cmd.Dir, 0o755))
+	must.Do(t, os.Chmod(filepath.Dir(cmd.Path), 0o755))
+	must.Do(t, os.Chmod(cmd.Dir, 0o755))
 }
 
 // writeStore makes a small store in a directory.
@@ -43,7 +44,7 @@ func writeStore(t *testing.T, dir string, options ...string) {
 		t.Fatalf("the store would not be in %s", dir)
 	}
 	s.start(t)
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	s.stop(t)
 }
 
@@ -53,16 +54,16 @@ func damage(t *testing.T, dir string) {
 	for name := range blockFiles(t, dir) {
 		path := filepath.Join(dir, name)
 		content, err := os.ReadFile(path)
-		must(t, err)
+		must.Do(t, err)
 		for at := 0; at < len(content); at += disk.MinBlockSize {
 			copy(content[at:], make([]byte, 16))
 		}
-		must(t, os.WriteFile(path, content, 0o600))
+		must.Do(t, os.WriteFile(path, content, 0o600))
 	}
 }
 
-// What serve cannot be started with: it says why in a line, ends with status 1, and leaves everything
-// as it was.
+// What serve cannot be started with: it says why in a line, ends with status 1, and leaves
+// everything as it was.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -73,34 +74,34 @@ func TestServeRefuses(t *testing.T) {
 		says    string
 	}{
 		{name: "a file", prepare: func(t *testing.T, place string) {
-			must(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
+			must.Do(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
 		}, says: "d: not a directory"},
 		{name: "below a file", prepare: func(t *testing.T, place string) {
-			must(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
+			must.Do(t, os.WriteFile(filepath.Join(place, "d"), []byte("text"), 0o600))
 		}, options: []string{"--dir", "d/e"}, says: "d/e: not a directory"},
 		{name: "a link to nowhere", prepare: func(t *testing.T, place string) {
-			must(t, os.Symlink("nowhere", filepath.Join(place, "d")))
+			must.Do(t, os.Symlink("nowhere", filepath.Join(place, "d")))
 		}, says: "d: "},
 		{name: "unreadable", prepare: func(t *testing.T, place string) {
-			must(t, os.Mkdir(filepath.Join(place, "d"), 0o300))
+			must.Do(t, os.Mkdir(filepath.Join(place, "d"), 0o300))
 		}, user: true, says: "d: permission denied"},
 		{name: "not to be entered", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
-			must(t, os.Chmod(filepath.Join(place, "d"), 0o600))
+			must.Do(t, os.Chmod(filepath.Join(place, "d"), 0o600))
 			t.Cleanup(func() { os.Chmod(filepath.Join(place, "d"), 0o700) })
 		}, user: true, says: ": permission denied"},
 		{name: "not to be made", user: true, says: "d: permission denied", prepare: func(t *testing.T, place string) {
 			if os.Geteuid() != 0 {
-				must(t, os.Chmod(place, 0o500))
+				must.Do(t, os.Chmod(place, 0o500))
 				t.Cleanup(func() { os.Chmod(place, 0o700) })
 			}
 		}},
 		{name: "files of another user", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
 			for name := range blockFiles(t, filepath.Join(place, "d")) {
-				must(t, os.Chmod(filepath.Join(place, "d", name), 0))
+				must.Do(t, os.Chmod(filepath.Join(place, "d", name), 0))
 			}
-			must(t, os.Chmod(filepath.Join(place, "d"), 0o755))
+			must.Do(t, os.Chmod(filepath.Join(place, "d"), 0o755))
 		}, user: true, says: ": permission denied"},
 		{name: "another block size", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"), "--block-size", "512")
@@ -113,8 +114,8 @@ func TestServeRefuses(t *testing.T) {
 			damage(t, filepath.Join(place, "d"))
 		}, says: "d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "no pages", prepare: func(t *testing.T, place string) {
-			must(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
-			must(t, os.WriteFile(filepath.Join(place, "d/blks_0000000000000000"), []byte(strings.Repeat("text", 1000)), 0o600))
+			must.Do(t, os.Mkdir(filepath.Join(place, "d"), 0o700))
+			must.Do(t, os.WriteFile(filepath.Join(place, "d/blks_0000000000000000"), []byte(strings.Repeat("text", 1000)), 0o600))
 		}, says: "d: cannot tell the block size: no page in it can be recognised; if you know it, give --block-size"},
 		{name: "damaged, block size given", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
@@ -122,11 +123,11 @@ func TestServeRefuses(t *testing.T) {
 		}, options: []string{"--block-size", "2048", "--storage-cost", "0"}, says: "restore the store from a backup"},
 		{name: "a file is missing", prepare: func(t *testing.T, place string) {
 			copyGolden(t, "s512-torn-base", filepath.Join(place, "d"))
-			must(t, os.Remove(filepath.Join(place, "d/blks_000000000000000a")))
+			must.Do(t, os.Remove(filepath.Join(place, "d/blks_000000000000000a")))
 		}, says: "blks_0000000000000013"},
 		{name: "not a socket", prepare: func(t *testing.T, place string) {
 			writeStore(t, filepath.Join(place, "d"))
-			must(t, os.WriteFile(filepath.Join(place, "d/kivaloo.sock"), []byte("text"), 0o600))
+			must.Do(t, os.WriteFile(filepath.Join(place, "d/kivaloo.sock"), []byte("text"), 0o600))
 		}, says: "kivaloo.sock: there is something else than a socket at this path"},
 		{name: "a long path", options: []string{"--dir", strings.Repeat("long", 24)},
 			says: "is too long: the path of the socket in it would have 109 bytes"},
@@ -139,10 +140,10 @@ func TestServeRefuses(t *testing.T) {
 		}, options: []string{"--listen", "./other"}, says: "other/kivaloo.sock (./other): that directory holds another store; listen somewhere else"},
 		{name: "no address", options: []string{"--listen", "nonsense"}, says: "--listen nonsense: "},
 		{name: "unknown flag", options: []string{"--what"}, says: "unknown flag: --what; see `kivaloo serve --help`"},
-		{name: "an argument", options: []string{"what"}, says: `there is an argument too many, "what"`},
+		{name: "an argument", options: []string{"what"}, says: `unexpected argument "what"`},
 		{name: "block size", options: []string{"--block-size", "511"}, says: `invalid argument "511" for "--block-size" flag: want a number from 512 to 131072`},
 		{name: "no number", options: []string{"--block-size", "many"}, says: "--block-size"},
-		{name: "cache", options: []string{"--cache", "1Mi"}, says: "--cache 1Mi is 512 pages of 2048 bytes, which is not within 1024 to"},
+		{name: "cache", options: []string{"--cache", "1Mi"}, says: "--cache 1Mi is 512 pages of 2048 bytes: want 1024 to"},
 		{name: "no cache", options: []string{"--cache", "0"}, says: "--cache 0"},
 		{name: "max key", options: []string{"--max-key", "256"}, says: `invalid argument "256" for "--max-key" flag: want a number from 0 to 255`},
 		{name: "max value", options: []string{"--block-size", "512", "--max-value", "105"}, says: "more than a third of a block"},
@@ -174,7 +175,7 @@ func TestServeRefuses(t *testing.T) {
 func TestFailedStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	must.Do(t, err)
 	defer taken.Close()
 	for _, options := range [][]string{
 		{"--listen", taken.Addr().String()},
@@ -195,11 +196,11 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	} {
 		t.Run(strings.Join(options, " "), func(t *testing.T) {
 			place := daemontest.Place(t)
-			must(t, os.WriteFile(filepath.Join(place, "file"), nil, 0o600))
-			must(t, os.Mkdir(filepath.Join(place, "occupied"), 0o700))
+			must.Do(t, os.WriteFile(filepath.Join(place, "file"), nil, 0o600))
+			must.Do(t, os.Mkdir(filepath.Join(place, "occupied"), 0o700))
 			for _, path := range []string{"taken.sock", "occupied/kivaloo.sock"} {
 				ln, err := net.Listen("unix", filepath.Join(place, path))
-				must(t, err)
+				must.Do(t, err)
 				defer ln.Close()
 			}
 			before := everythingIn(t, place)
@@ -217,14 +218,15 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 // everythingIn returns the names of all that is in a directory, and below it.
 func everythingIn(t *testing.T, dir string) (names string) {
 	t.Helper()
-	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+	must.Do(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		names += path + "\n"
 		return err
 	}))
 	return names
 }
 
-// The original's daemons: a pid file that cannot be written, or a socket that cannot be had, is known before a store is made.
+// The original's daemons: a pid file that cannot be written, or a socket that cannot be had, is
+// known before a store is made.
 func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
 	t.Parallel()
 	d := newDaemons(t, 512)
@@ -233,7 +235,7 @@ func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
 	before := blockFiles(t, d.dir())
 
 	place := daemontest.Place(t)
-	must(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
+	must.Do(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
 	lbs := filepath.Join(place, "lbs")
 	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
 	for _, options := range [][]string{
@@ -262,7 +264,7 @@ func TestServeInUse(t *testing.T) {
 	s := newServe(t)
 	s.start(t)
 	c := connect(t, s.addr())
-	must(t, c.Set("key", "value"))
+	must.Do(t, c.Set("key", "value"))
 	thaw := freeze(t, s.process) // it writes checksums and the like when it has time
 	before := treeHash(t, s.dir())
 	runCommand(t, s.command()).want(t, 1, "", "in use by another process")
@@ -285,9 +287,9 @@ func TestServeMakesDirectory(t *testing.T) {
 	place := daemontest.Place(t)
 	s := &serve{place: filepath.Join(place, "not", "yet"), options: []string{"--block-size", "700"}}
 	s.start(t)
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	info, err := os.Stat(s.dir())
-	must(t, err)
+	must.Do(t, err)
 	if info.Mode().Perm() != 0o700 {
 		t.Errorf("directory with permissions %v", info.Mode())
 	}
@@ -305,7 +307,7 @@ func TestServeTakesOverSocket(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
 	s.start(t)
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	s.crash(t, nil)
 	if info, err := os.Lstat(s.addr()); err != nil || info.Mode().Type() != os.ModeSocket {
 		t.Fatalf("no socket is left after a kill: %v, %v", info, err)
@@ -317,7 +319,7 @@ func TestServeTakesOverSocket(t *testing.T) {
 	s.stop(t)
 
 	ln, err := net.Listen("unix", s.addr())
-	must(t, err)
+	must.Do(t, err)
 	defer ln.Close()
 	before := treeHash(t, s.dir())
 	runCommand(t, s.command()).want(t, 1, "", "kivaloo.sock: another process is listening here; stop it, or choose another path")
@@ -326,9 +328,9 @@ func TestServeTakesOverSocket(t *testing.T) {
 	}
 	elsewhere := filepath.Join(s.place, "elsewhere")
 	other, err := net.Listen("unix", elsewhere)
-	must(t, err)
+	must.Do(t, err)
 	defer other.Close()
-	must(t, ln.Close())
+	must.Do(t, ln.Close())
 	s.options = []string{"--listen", elsewhere}
 	runCommand(t, s.command()).want(t, 1, "", "elsewhere: another process is listening here")
 	if _, err := os.Lstat(s.addr()); !os.IsNotExist(err) {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,11 +15,13 @@ import (
 
 	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/cmd/internal/stopping"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
-// A signal stops a serve under load: it ends with status 0, whatever was acknowledged is there, and its
-// socket is not.
+// A signal stops a serve under load: it ends with status 0, whatever was acknowledged is there, and
+// its socket is not.
 func TestServeStops(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
@@ -28,16 +29,16 @@ func TestServeStops(t *testing.T) {
 			t.Parallel()
 			rnd := daemontest.Seeded(t)
 			s := newServe(t)
-			loads := []*kvtest.Load{kvtest.NewLoad(rnd, "one"), kvtest.NewLoad(rand.New(rand.NewPCG(rnd.Uint64(), 0)), "two")}
+			loads := []*kvtest.Load{kvtest.NewLoad(rnd, "one"), kvtest.NewLoad(rnd, "two")}
 			errs := make([]error, len(loads))
 			s.start(t)
 			under := runLoads(t.Context(), s.addr(), loads, errs)
-			daemontest.Until(t, "something has been acknowledged to both", func() bool {
+			must.Eventually(t, "something has been acknowledged to both", func() bool {
 				return loads[0].Acknowledged() > 0 && loads[1].Acknowledged() > 0
 			})
 			s.signal(t, sig)
 			under.Wait()
-			must(t, errors.Join(errs...))
+			must.Do(t, errors.Join(errs...))
 			if _, err := os.Lstat(s.addr()); !os.IsNotExist(err) {
 				t.Errorf("the socket is left: %v", err)
 			}
@@ -45,7 +46,7 @@ func TestServeStops(t *testing.T) {
 			s.start(t)
 			found := readAll(t, s.addr())
 			for _, l := range loads {
-				must(t, l.Check(found))
+				must.Do(t, l.Check(found))
 			}
 		})
 	}
@@ -60,20 +61,20 @@ func TestNobodyReadsWhatServeSays(t *testing.T) {
 			s := newServe(t)
 			cmd := s.command()
 			said, err := cmd.StderrPipe()
-			must(t, err)
+			must.Do(t, err)
 			if both {
 				cmd.Stdout = cmd.Stderr
 			}
-			must(t, cmd.Start())
+			must.Do(t, cmd.Start())
 			timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 			defer timer.Stop()
 			lines := bufio.NewScanner(said)
 			for lines.Scan() && !strings.Contains(lines.Text(), "msg=ready") {
 			}
-			must(t, said.Close())
+			must.Do(t, said.Close())
 			c := connect(t, s.addr())
-			must(t, c.Set("key", "value"))
-			must(t, cmd.Process.Signal(syscall.SIGTERM)) // serve says that it is stopping
+			must.Do(t, c.Set("key", "value"))
+			must.Do(t, cmd.Process.Signal(syscall.SIGTERM)) // serve says that it is stopping
 			if err := cmd.Wait(); err != nil {
 				t.Fatalf("stopped, while nobody reads what it says: %v", err)
 			}
@@ -85,7 +86,8 @@ func TestNobodyReadsWhatServeSays(t *testing.T) {
 	}
 }
 
-// wantNoJournal has kivaloo check find no fault in a store that was stopped in order, and nothing to replay.
+// wantNoJournal has kivaloo check find no fault in a store that was stopped in order, and nothing
+// to replay.
 func wantNoJournal(t *testing.T, dir string) {
 	t.Helper()
 	if report := checkStore(t, dir); strings.Contains(report, "journal") {
@@ -107,14 +109,99 @@ func TestStopFlushes(t *testing.T) {
 				s.start(t)
 				c := connect(t, s.addr())
 				for i := range 20 {
-					must(t, c.Set(fmt.Sprint(i), fmt.Sprint(round)))
+					must.Do(t, c.Set(fmt.Sprint(i), fmt.Sprint(round)))
 				}
-				must(t, c.Close())
+				must.Do(t, c.Close())
 				s.stop(t)
 				wantNoJournal(t, s.dir())
 			}
 		})
 	}
+}
+
+// However a script stops the daemons, the last flush gets through: the block store serves the
+// key-value daemon until that has left. A load is under way, and so is a flush, as the memtable of
+// a small tree is small.
+func TestDaemonsStopInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lbsFirst bool
+		pause    time.Duration // between the signals
+	}{
+		"kvlds first": {false, 20 * time.Millisecond},
+		"at once":     {true, 0},
+		"lbs first":   {true, 300 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rnd := daemontest.Seeded(t)
+			d := newDaemons(t, 512)
+			load := kvtest.NewLoad(rnd, "load")
+			d.start(t)
+			for range 3 {
+				errs := make([]error, 1)
+				under := runLoads(t.Context(), d.addr(), []*kvtest.Load{load}, errs)
+				some := load.Acknowledged() + rnd.IntN(5000)
+				must.Eventually(t, "changes have been acknowledged", func() bool { return load.Acknowledged() > some })
+				first, second := d.kvlds, d.lbs
+				if c.lbsFirst {
+					first, second = second, first
+				}
+				first.Signal(t, syscall.SIGTERM)
+				time.Sleep(c.pause)
+				second.Signal(t, syscall.SIGTERM)
+				d.wait(t)
+				under.Wait()
+				must.Do(t, errs[0])
+				wantNoJournal(t, d.dir())
+				d.start(t)
+				must.Do(t, load.Check(readAll(t, d.addr())))
+			}
+			d.stop(t)
+		})
+	}
+}
+
+// idleDaemons starts daemons that have flushed a change, and have written nothing for a while.
+func idleDaemons(t *testing.T) *daemons {
+	d := newDaemons(t, 512)
+	d.start(t)
+	must.Do(t, connect(t, d.addr()).Set("key", "value"))
+	time.Sleep(4 * time.Second)
+	return d
+}
+
+// Daemons that are idle stop in order too when both are told to at once: neither takes the other's
+// stop for a failure.
+func TestIdleDaemonsStopAtOnce(t *testing.T) {
+	t.Parallel()
+	d := idleDaemons(t)
+	for range 10 {
+		d.lbs.Signal(t, syscall.SIGTERM)
+		d.kvlds.Signal(t, syscall.SIGTERM)
+		d.wait(t)
+		wantNoJournal(t, d.dir())
+		d.start(t)
+	}
+	d.stop(t)
+}
+
+// A block store whose client writes nothing does not wait for it to leave.
+func TestLbsStopsWithoutItsIdleClient(t *testing.T) {
+	t.Parallel()
+	d := idleDaemons(t)
+	before := time.Now()
+	d.lbs.Signal(t, syscall.SIGTERM)
+	if status := d.lbs.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Errorf("status %#x", status)
+	}
+	if took := time.Since(before); took > 10*time.Second { // it would wait for 30
+		t.Errorf("the stop took %v", took)
+	}
+	if status := d.kvlds.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
+		t.Errorf("the block store has left, and kvlds ended with status %#x", status)
+	}
+	wantNoJournal(t, d.dir())
 }
 
 // What was asked before the stop is answered, to the last request that has been taken in.
@@ -128,17 +215,17 @@ func TestServeAnswersBeforeItStops(t *testing.T) {
 		c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%04d", i)})
 	}
 	c.Queue(&wire.KVRequest{Type: wire.TypeParams}) // is answered at once: then the others have been taken in
-	must(t, c.Flush())
-	if p, err := c.Answer(); err != nil || p.ID != requests+1 {
+	must.Do(t, c.Flush())
+	if p, err := c.Next(); err != nil || p.ID != requests+1 {
 		t.Fatalf("answer to request %d, %v; want that to %d", p.ID, err, requests+1)
 	}
 	s.process.Signal(t, syscall.SIGTERM)
 	for i := range uint64(requests) {
-		if p, err := c.Answer(); err != nil || p.ID != i+1 {
+		if p, err := c.Next(); err != nil || p.ID != i+1 {
 			t.Fatalf("answer to request %d, %v; want that to %d", p.ID, err, i+1)
 		}
 	}
-	must(t, c.Closed())
+	must.Do(t, c.Closed())
 	if status := s.process.Wait(t); status != 0 {
 		t.Fatalf("status %#x, said %q", status, s.said(t))
 	}
@@ -154,16 +241,21 @@ func TestServeLeavesAtOnce(t *testing.T) {
 	s := newServe(t)
 	s.start(t)
 	c := connect(t, s.addr())
-	must(t, c.Set("key", strings.Repeat("v", 255)))
+	must.Do(t, c.Set("key", strings.Repeat("v", 255)))
 	for range 4000 { // more than the sockets hold
 		c.Queue(&wire.KVRequest{Type: wire.TypeGet, Key: []byte("key")})
 	}
-	must(t, c.Flush())
-	if _, err := c.Answer(); err != nil { // the rest is not taken
+	must.Do(t, c.Flush())
+	if _, err := c.Next(); err != nil { // the rest is not taken
 		t.Fatal(err)
 	}
 	s.process.Signal(t, syscall.SIGTERM)
-	daemontest.Until(t, "stopping", func() bool { return strings.Contains(s.said(t), "msg=stopping") })
+	s.process.Signal(t, syscall.SIGTERM) // together they are one
+	must.Eventually(t, "stopping", func() bool { return strings.Contains(s.said(t), "msg=stopping") })
+	time.Sleep(2 * stopping.Together)
+	if strings.Contains(s.said(t), "leaving at once") {
+		t.Error("two signals at the same time are not taken for one")
+	}
 	s.process.Signal(t, syscall.SIGTERM)
 	if status := s.process.Wait(t); !status.Exited() || status.ExitStatus() != 1 || !strings.Contains(s.said(t), "leaving at once") {
 		t.Errorf("status %#x, said %q", status, s.said(t))
@@ -183,7 +275,7 @@ func TestServeReady(t *testing.T) {
 	s.start(t)
 	said := s.said(t)
 	for _, want := range []string{s.addr(), tcp, extra, `"block size"=2048`, `"storage cost"=10000`,
-		`try="kivaloo set --addr ` + s.addr() + ` greeting hello"`} {
+		`try="` + daemontest.Program("kivaloo") + ` set --addr ` + s.addr() + ` greeting hello"`} {
 		if !strings.Contains(said, want) {
 			t.Errorf("said %q, want %q", said, want)
 		}
@@ -201,7 +293,7 @@ func TestServeReady(t *testing.T) {
 func freePort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	must.Do(t, err)
 	defer ln.Close()
 	return ln.Addr().String()
 }
@@ -212,9 +304,9 @@ func TestServeNotifies(t *testing.T) {
 	s := newServe(t)
 	path := filepath.Join(s.place, "notify")
 	manager, err := net.ListenPacket("unixgram", path)
-	must(t, err)
+	must.Do(t, err)
 	defer manager.Close()
-	must(t, manager.SetReadDeadline(time.Now().Add(patience)))
+	must.Do(t, manager.SetReadDeadline(time.Now().Add(patience)))
 	cmd := s.command()
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
 	s.process, s.stderr = daemontest.Foreground(t, cmd)
@@ -227,7 +319,7 @@ func TestServeNotifies(t *testing.T) {
 		}
 	}
 	hears("READY=1")
-	must(t, connect(t, s.addr()).Set("key", "value"))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	s.process.Signal(t, syscall.SIGTERM)
 	hears("STOPPING=1")
 	if status := s.process.Wait(t); status != 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 	"kivaloo/wire"
 )
 
@@ -25,7 +26,8 @@ func stressed(t *testing.T, status int, args []string, wanted ...string) {
 	}
 }
 
-// A served store is loaded, measured, verified and compared, and the exit status says what came of it.
+// A served store is loaded, measured, verified and compared, and the exit status says what came of
+// it.
 func TestStressOfAServedStore(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -65,9 +67,9 @@ func TestStressFindsALoss(t *testing.T) {
 	stressed(t, 0, []string{"load", "-t", s.addr(), "-n", "100"}, "100 records in ")
 	c := connect(t, s.addr())
 	_, err := c.Get(recordOne)
-	must(t, err)
+	must.Do(t, err)
 	_, err = c.Ask(&wire.KVRequest{Type: wire.TypeDelete, Key: []byte(recordOne)})
-	must(t, err)
+	must.Do(t, err)
 	for _, op := range []string{"range", "get"} {
 		stressed(t, 2, []string{"run", "-t", s.addr(), "-n", "100", "--mix", op + "=1", "--count", "2000", "--warmup", "0s", "--verify", "-o", filepath.Join(s.place, op)},
 			"verification failed", "record 1 is absent")

@@ -14,8 +14,9 @@ import (
 	"testing"
 
 	kv "kivaloo"
-	"kivaloo/cmd/internal/blackbox/kvtest"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
 )
 
 // system is a store with what serves it.
@@ -36,8 +37,8 @@ type system interface {
 	said(t *testing.T) string
 }
 
-// onBoth runs a test on both kinds of system, each with a new directory. blockSize, in bytes, is that of the
-// store that the test puts there.
+// onBoth runs a test on both kinds of system, each with a new directory. blockSize, in bytes, is
+// that of the store that the test puts there.
 func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
 	t.Run("serve", func(t *testing.T) {
 		t.Parallel()
@@ -81,7 +82,7 @@ func (s *serve) start(t *testing.T) {
 func (s *serve) startCommand(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	s.process, s.stderr = daemontest.Foreground(t, cmd)
-	daemontest.Until(t, "ready", func() bool {
+	must.Eventually(t, "ready", func() bool {
 		if !alive(s.process) {
 			t.Fatalf("serve has ended: %s", s.said(t))
 		}
@@ -115,7 +116,7 @@ func (s *serve) crash(t *testing.T, _ *rand.Rand) {
 func (s *serve) said(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(s.stderr)
-	must(t, err)
+	must.Do(t, err)
 	return string(text)
 }
 
@@ -126,12 +127,13 @@ type daemons struct {
 	kvldsOptions []string
 	kvlds, lbs   *daemontest.Daemon // nil if it does not run
 	output       string             // of the last start commands
+	results      []daemontest.Result
 }
 
 func newDaemons(t *testing.T, blockSize int, kvldsOptions ...string) *daemons {
 	t.Helper()
 	d := &daemons{place: daemontest.Place(t), blockSize: blockSize, kvldsOptions: kvldsOptions}
-	must(t, os.Mkdir(d.dir(), 0o700))
+	must.Do(t, os.Mkdir(d.dir(), 0o700))
 	return d
 }
 
@@ -148,7 +150,7 @@ func (d *daemons) pidFile(of string) string   { return of + ".pid" }
 // before the next takes its place.
 func (d *daemons) start(t *testing.T) {
 	t.Helper()
-	d.output = ""
+	d.output, d.results = "", nil
 	if d.lbs == nil {
 		d.lbs = d.launch(t, "lbs", "-s", d.lbsAddr(), "-d", d.dir(), "-b", strconv.Itoa(d.blockSize))
 	}
@@ -167,18 +169,43 @@ func (d *daemons) launch(t *testing.T, name string, args ...string) *daemontest.
 		t.Fatalf("%s %q: status %#x, said %q", name, args, r.Status, r.Output)
 	}
 	d.output += r.Output
+	d.results = append(d.results, r)
 	return daemontest.Take(t, filepath.Join(d.place, d.pidFile(name)))
+}
+
+// log returns what the daemons of the last start have written to stderr by now.
+func (d *daemons) log(t *testing.T) (all string) {
+	t.Helper()
+	for _, r := range d.results {
+		all += r.Said(t)
+	}
+	return all
 }
 
 func (d *daemons) stop(t *testing.T) {
 	t.Helper()
-	for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
-		one.Signal(t, syscall.SIGTERM)
-		if status := one.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
-			t.Fatalf("after SIGTERM: status %#x", status)
-		}
-	}
+	d.kvlds.Signal(t, syscall.SIGTERM)
+	d.mustDie(t, d.kvlds)
+	d.lbs.Signal(t, syscall.SIGTERM)
+	d.mustDie(t, d.lbs)
 	d.kvlds, d.lbs = nil, nil
+}
+
+// wait waits for both daemons, which have been told to stop.
+func (d *daemons) wait(t *testing.T) {
+	t.Helper()
+	d.mustDie(t, d.kvlds)
+	d.mustDie(t, d.lbs)
+	d.kvlds, d.lbs = nil, nil
+}
+
+// mustDie expects a daemon to have done all that it had to, and then to die of the signal, as the
+// original does.
+func (d *daemons) mustDie(t *testing.T, one *daemontest.Daemon) {
+	t.Helper()
+	if status := one.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
+		t.Fatalf("after SIGTERM: status %#x", status)
+	}
 }
 
 // crash kills one daemon or both. Without its block store a kvlds ends by itself.
@@ -209,9 +236,9 @@ func (d *daemons) crash(t *testing.T, rnd *rand.Rand) {
 func freeze(t *testing.T, d *daemontest.Daemon) (thaw func()) {
 	t.Helper()
 	d.Signal(t, syscall.SIGSTOP)
-	daemontest.Until(t, "stopped", func() bool {
+	must.Eventually(t, "stopped", func() bool {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Pid))
-		must(t, err)
+		must.Do(t, err)
 		_, rest, _ := strings.Cut(string(text), ") ")
 		return strings.HasPrefix(rest, "T")
 	})
@@ -222,23 +249,23 @@ func freeze(t *testing.T, d *daemontest.Daemon) (thaw func()) {
 func alive(d *daemontest.Daemon) bool { return syscall.Kill(d.Pid, 0) == nil }
 
 // readAll returns all that a store holds.
-func readAll(t *testing.T, addr string) kvtest.Model {
+func readAll(t *testing.T, addr string) wiretest.Model {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := kv.Dial(ctx, addr)
-	must(t, err)
+	c, err := kv.Dial(ctx, addr, kv.DialOptions{})
+	must.Do(t, err)
 	defer c.Close()
-	m := make(kvtest.Model)
+	m := make(wiretest.Model)
 	for p, err := range c.Range(ctx, nil, nil) {
-		must(t, err)
+		must.Do(t, err)
 		m[string(p.Key)] = string(p.Value)
 	}
 	return m
 }
 
 // mustHold checks that a store holds just what m does.
-func mustHold(t *testing.T, addr string, m kvtest.Model) {
+func mustHold(t *testing.T, addr string, m wiretest.Model) {
 	t.Helper()
 	if diff := m.Diff(readAll(t, addr)); diff != "" {
 		t.Fatal(diff)

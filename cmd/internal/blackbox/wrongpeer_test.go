@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // redis answers as a Redis server does, which waits for the ends of lines.
@@ -30,7 +31,7 @@ func redis(nc net.Conn) {
 func listenAs(t *testing.T, do func(nc net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
+	must.Do(t, err)
 	var served sync.WaitGroup
 	served.Go(func() {
 		for {
@@ -51,9 +52,9 @@ func listenAs(t *testing.T, do func(nc net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// What is no server of pairs is called what it is, at once, by all that connect to one, and by kivaloo-kvlds, which
-// connects to a server of blocks. Nothing waits for the time
-// that a server may be busy: that would be said.
+// What is no server of pairs is called what it is, at once, by all that connect to one, and by
+// kivaloo-kvlds, which connects to a server of blocks. Nothing waits for the time that a server may
+// be busy: that would be said.
 func TestWrongPeer(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.NotFoundHandler())
@@ -68,10 +69,10 @@ func TestWrongPeer(t *testing.T) {
 
 	place := daemontest.Place(t)
 	lbs := filepath.Join(place, "lbs")
-	must(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
+	must.Do(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
 	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
 
-	for name, peer := range map[string]struct{ addr, says string }{
+	for name, peer := range map[string]struct{ addr, says string }{ // what all say
 		"Redis":       {listenAs(t, redis), "this is not a kivaloo server: it speaks Redis's protocol"},
 		"HTTP":        {web.Listener.Addr().String(), "this is not a kivaloo server: it speaks HTTP"},
 		"TLS":         {secure.Listener.Addr().String(), "it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS"},
@@ -83,7 +84,11 @@ func TestWrongPeer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			kivaloo(t, "", "get", "--addr", peer.addr, "key").want(t, 1, "", peer.says)
+			explained := peer.says // by the clients that find out more
+			if name == "TLS" {
+				explained = peer.addr + " speaks TLS: connect with --tls"
+			}
+			kivaloo(t, "", "get", "--addr", peer.addr, "key").want(t, 1, "", explained)
 			for _, program := range [][]string{
 				{"kivaloo-stress", "load", "-n", "1", "-t", peer.addr},
 				{"kivaloo-stress", "run", "-w", "tokyo", "-n", "1", "-t", peer.addr},
@@ -91,7 +96,11 @@ func TestWrongPeer(t *testing.T) {
 				{"kivaloo-mux", "-t", peer.addr, "-s", filepath.Join(place, "mux")},
 			} {
 				r := daemontest.Run(t, place, daemontest.Program(program[0]), program[1:]...)
-				if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, strings.TrimPrefix(peer.says, "this is not a kivaloo server: ")) {
+				says := peer.says
+				if program[0] == "kivaloo-stress" {
+					says = explained
+				}
+				if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, strings.TrimPrefix(says, "this is not a kivaloo server: ")) {
 					t.Errorf("%q: %v, %s", program, r.Status, r.Output)
 				}
 			}

@@ -20,6 +20,3 @@
 // Reading order: program.go (a daemon's life), detach.go (the two processes), listen.go,
 // tool.go, flags.go (the command line), number.go (what a number may look like), log.go.
 package daemon
-
-// Version of the programs.
-const Version = "0.1.0"

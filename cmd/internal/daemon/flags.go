@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"kivaloo/cmd/internal/version"
 )
 
 // Ends of the reading of a command line that are not about an option's value.
@@ -218,7 +220,7 @@ func explain(err error) error {
 // refuse says why a command line is not followed, and returns the exit status.
 func (p *Program) refuse(err error) int {
 	if errors.Is(err, errVersion) {
-		fmt.Fprintf(p.stderr, "%s %s\n", p.name, Version)
+		fmt.Fprintf(p.stderr, "%s %s\n", p.name, version.Of())
 		return exitOK
 	}
 	if why, found := strings.CutPrefix(err.Error(), errUsage.Error()+": "); found || !errors.Is(err, errUsage) {

@@ -2,11 +2,16 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"kivaloo/cmd/internal/version"
+	"kivaloo/internal/must"
 )
 
 func TestNumber(t *testing.T) {
@@ -176,9 +181,7 @@ func newExample() *example {
 func TestCommandLine(t *testing.T) {
 	e := newExample()
 	args := []string{"-1n0x10", "-s/tmp/s", "-d", "-x", "-C", "2 k", "-w", "0.5", "--foreground", "-p", "pid", "--"}
-	if err := e.parse(args); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, e.parse(args))
 	if !e.quick || e.number != 16 || e.Socket != "/tmp/s" || e.dir != "-x" || e.size != 2000 ||
 		e.real != 0.5 || !e.foreground || e.pidFile != "pid" {
 		t.Errorf("got %+v", e)
@@ -192,9 +195,7 @@ func TestRepeatedOptions(t *testing.T) {
 	e := newExample()
 	e.ManySockets()
 	args := []string{"-s", "a", "-d", "x", "--many", "1", "-sb", "--long=--many", "--quiet", "--many=2", "-s", "a"}
-	if err := e.parse(args); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, e.parse(args))
 	if e.Socket != "a" || !slices.Equal(e.Sockets, []string{"a", "b", "a"}) ||
 		e.long != "--many" || !e.quiet || !slices.Equal(e.many, []string{"1", "2"}) {
 		t.Errorf("got %+v", e)
@@ -259,7 +260,7 @@ func TestVersionComesFirst(t *testing.T) {
 		if status := e.run(strings.Fields(args), nil); status != 0 {
 			t.Errorf("%s: status %d", args, status)
 		}
-		if want := "kivaloo-example " + Version + "\n"; e.said.String() != want {
+		if want := "kivaloo-example " + version.Of().String() + "\n"; e.said.String() != want {
 			t.Errorf("%s: said %q, want %q", args, e.said.String(), want)
 		}
 	}
@@ -274,7 +275,7 @@ func TestTool(t *testing.T) {
 	}{
 		{"-v x", nil, 0, ""},
 		{"", errors.New("writing pair 7: no"), 1, "example: writing pair 7: no\n"},
-		{"--version", nil, 0, "kivaloo-example " + Version + "\n"},
+		{"--version", nil, 0, "kivaloo-example " + version.Of().String() + "\n"},
 		{"-s a", nil, 1, "example: illegal option -- -s\nusage: kivaloo-example [-v <text>]\n       kivaloo-example --version\n"},
 		{"--foreground", nil, 1, "example: illegal option -- --foreground\nusage: kivaloo-example [-v <text>]\n       kivaloo-example --version\n"},
 	} {
@@ -290,4 +291,47 @@ func TestTool(t *testing.T) {
 			t.Errorf("%s: status %d, said %q, worked: %v", c.args, status, said.String(), worked)
 		}
 	}
+}
+
+// FuzzCommandLine: whatever the arguments are, one on each line, either they are refused with a
+// message, or every option has a value within its bounds. A number that is read comes back as the
+// same when it is written and read again.
+func FuzzCommandLine(f *testing.F) {
+	for _, s := range []string{"-1n0x10\n-s/tmp/s\n-d\n-x\n-C\n2 k\n-w\n0.5\n--foreground\n-p\npid\n--", "-s\na\n-d\nb\n-n\n-1", "--many=2\n--long=",
+		"-h", "--version", "---s", "0x1p3", "18 EB", "-0", "inf", "1_0", "+-1", "1e-2", "0777", "18446744073709552k"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(text, "\x00") {
+			return // ends an argument
+		}
+		e := newExample()
+		switch err := e.parse(strings.Split(text, "\n")); {
+		case err != nil:
+			status := e.refuse(err)
+			if said := e.said.String(); !strings.HasSuffix(said, "\n") || status != exitFailed && !errors.Is(err, errVersion) {
+				t.Errorf("status %d, %q", status, said)
+			}
+		case e.Socket == "" && !e.Given("s"), e.Given("n") && (e.number < 1 || e.number > 1000), e.size > 1e9, !(0 <= e.real && e.real <= 1):
+			t.Errorf("%q gives %+v", text, e)
+		}
+
+		if v, err := parseNumber(text, -1000, 1<<40); err == nil {
+			if again, err := parseNumber(fmt.Sprint(v), -1000, 1<<40); v < -1000 || v > 1<<40 || err != nil || again != v {
+				t.Errorf("%q is %d, and that is %d, %v", text, v, again, err)
+			}
+		}
+		if v, err := parseReal(text, -1000, math.MaxFloat64); err == nil {
+			if again, err := parseReal(fmt.Sprint(v), -1000, math.MaxFloat64); !(v >= -1000) || err != nil || again != v {
+				t.Errorf("%q is %v, and that is %v, %v", text, v, again, err)
+			}
+		}
+		if v, err := parseSize(text, 10, 1<<60); err == nil {
+			again, err := parseSize(fmt.Sprint(v), 10, 1<<60)
+			digits, _ := strconv.ParseUint(strings.TrimRight(text, " kMGTPEB"), 10, 64)
+			if v < 10 || v > 1<<60 || err != nil || again != v || v < digits || v%digits != 0 {
+				t.Errorf("%q is %d, and that is %d, %v", text, v, again, err)
+			}
+		}
+	})
 }

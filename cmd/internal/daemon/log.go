@@ -5,28 +5,36 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+
+	"kivaloo/cmd/internal/logging"
 )
 
 // handler writes log records in the form of the original daemons' diagnostics:
 // "program: message", with attributes behind it, in one write per line.
 type handler struct {
-	prefix string // "program: "
-	attrs  string // what With has added, each " key=value"
+	level  slog.Level
+	other  slog.Handler // nil, or what writes the records in another form
+	prefix string       // "program: "
+	attrs  string       // what With has added, each " key=value"
 	mu     *sync.Mutex
 	w      io.Writer
 }
 
 func newHandler(w io.Writer, base string) *handler {
-	return &handler{prefix: base + ": ", mu: new(sync.Mutex), w: w}
+	return &handler{level: slog.LevelInfo, prefix: base + ": ", mu: new(sync.Mutex), w: w}
 }
 
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
-	return level >= slog.LevelInfo
+	return level >= h.level
 }
 
-func (h *handler) Handle(_ context.Context, r slog.Record) error {
+func (h *handler) Handle(ctx context.Context, r slog.Record) error {
+	if h.other != nil {
+		return h.other.Handle(ctx, r)
+	}
 	var b strings.Builder
 	b.WriteString(h.prefix + r.Message + h.attrs)
 	r.Attrs(func(a slog.Attr) bool {
@@ -41,6 +49,9 @@ func (h *handler) Handle(_ context.Context, r slog.Record) error {
 
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
+	if h.other != nil {
+		with.other = h.other.WithAttrs(attrs)
+	}
 	for _, a := range attrs {
 		with.attrs += attr(a)
 	}
@@ -57,4 +68,31 @@ func attr(a slog.Attr) string {
 		return ": " + err.Error()
 	}
 	return fmt.Sprintf(" %s=%v", a.Key, a.Value)
+}
+
+// LogOptions adds the options --log-format and --log-level. Without them a daemon logs as the
+// original does.
+func (p *Program) LogOptions() {
+	h := p.Log.Handler().(*handler)
+	p.Long("log-format", false, func(form string) error {
+		if err := oneOf(form, logging.Forms); err != nil {
+			return err
+		}
+		h.other = logging.New(h.w, form, logging.Levels[0]).Handler() // Enabled decides
+		return nil
+	})
+	p.Long("log-level", false, func(level string) error {
+		if err := oneOf(level, logging.Levels); err != nil {
+			return err
+		}
+		h.level = logging.Level(level)
+		return nil
+	})
+}
+
+func oneOf(word string, words []string) error {
+	if !slices.Contains(words, word) {
+		return fmt.Errorf("%q is none of %s", word, strings.Join(words, ", "))
+	}
+	return nil
 }

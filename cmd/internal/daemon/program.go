@@ -10,12 +10,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kivaloo/cmd/internal/commandline"
+	"kivaloo/cmd/internal/stopping"
 )
 
 // Exit statuses.
@@ -87,7 +91,7 @@ func (p *Program) exit(err error) int {
 	case err == nil:
 		return exitOK
 	case !errors.Is(err, errSaid):
-		p.Log.Error(err.Error())
+		p.Log.Error(commandline.ErrorText(err))
 	}
 	return exitFailed
 }
@@ -164,46 +168,33 @@ func (p *Program) writePidFile() error {
 // stopSignals are the ones that ask for a clean stop.
 var stopSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT}
 
-// signalStop is a stop that a signal may ask for. The first one ends ctx; the
-// second finds the default action in place and kills the process.
+// signalStop is a stop that a signal may ask for. The first one ends ctx; a later one finds the
+// default action in place and kills the process.
 type signalStop struct {
-	ctx    context.Context
-	caught chan os.Signal
+	ctx  context.Context
+	stop context.CancelFunc
 }
 
 func catchSignals() *signalStop {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	s := &signalStop{ctx: ctx, caught: make(chan os.Signal, 1)}
-	for _, sig := range stopSignals {
-		// What the caller has ignored stays ignored: a shell does this with
-		// SIGINT for commands in the background.
-		if !signal.Ignored(sig) {
-			signal.Notify(s.caught, sig)
-		}
+	// What the caller has ignored stays ignored: a shell does this with SIGINT for commands in the
+	// background.
+	caught := slices.DeleteFunc(slices.Clone(stopSignals), signal.Ignored)
+	if len(caught) == 0 {
+		return &signalStop{context.Background(), func() {}}
 	}
-	go func() {
-		if sig, ok := <-s.caught; ok {
-			signal.Reset(stopSignals...)
-			cancel(stoppedBy{sig.(syscall.Signal)})
-		}
-	}()
-	return s
+	ctx, stop := stopping.Context(context.Background(), caught...)
+	return &signalStop{ctx, stop}
 }
-
-// stoppedBy is the cause of a context that a signal has ended.
-type stoppedBy struct{ signal syscall.Signal }
-
-func (e stoppedBy) Error() string { return "stopped by signal: " + e.signal.String() }
 
 // dieOfIt ends the process, now that everything is stopped, in the way that
 // whoever sent the signal expects to see: killed by it. Where there was no signal
 // it returns.
 func (s *signalStop) dieOfIt() {
-	signal.Stop(s.caught)
-	close(s.caught)
-	var by stoppedBy
-	if errors.As(context.Cause(s.ctx), &by) {
-		syscall.Kill(os.Getpid(), by.signal)
+	by := stopping.By{}
+	killed := errors.As(context.Cause(s.ctx), &by)
+	s.stop()
+	if killed {
+		syscall.Kill(os.Getpid(), by.Signal.(syscall.Signal))
 		time.Sleep(time.Second) // it is on its way
 	}
 }

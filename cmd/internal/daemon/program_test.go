@@ -18,6 +18,8 @@ import (
 
 	"kivaloo/cmd/internal/daemon"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/cmd/internal/stopping"
+	"kivaloo/internal/must"
 )
 
 // modeVar makes the test binary one of the daemons below instead of running
@@ -97,9 +99,7 @@ func waitFor(name string) {
 func command(t *testing.T, dir, mode, setup string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", setup+`; exec "$0" -s sock "$@"`)
 	cmd.Args = append(append(cmd.Args, self), args...)
 	cmd.Dir = dir
@@ -109,9 +109,7 @@ func command(t *testing.T, dir, mode, setup string, args ...string) *exec.Cmd {
 
 func TestDaemonIsReadyWhenTheStartCommandReturns(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "sock.pid"), []byte("something longer, of an older daemon"), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(filepath.Join(dir, "sock.pid"), []byte("something longer, of an older daemon"), 0o666))
 	r := daemontest.RunCommand(t, command(t, dir, "serve", "umask 027"))
 	if r.Status.ExitStatus() != 0 || r.Output != "" {
 		t.Fatalf("status %v, said %q", r.Status, r.Output)
@@ -133,7 +131,7 @@ func TestDaemonIsReadyWhenTheStartCommandReturns(t *testing.T) {
 		t.Errorf("stderr is %s", to)
 	}
 	ours := pipes(t, os.Getpid()) // whoever runs the tests may leave some open for all
-	daemontest.Until(t, "the pipe to the start command is closed", func() bool {
+	must.Eventually(t, "the pipe to the start command is closed", func() bool {
 		for to := range pipes(t, d.Pid) {
 			if !ours[to] {
 				return false
@@ -236,13 +234,14 @@ func TestSignals(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			d, _ := daemontest.Foreground(t, command(t, dir, c.mode, ":", "--foreground"))
-			daemontest.Until(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
+			must.Eventually(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
 			if pid := readFile(t, filepath.Join(dir, "sock.pid")); pid != strconv.Itoa(d.Pid) {
 				t.Errorf("pid file says %q, the process is %d", pid, d.Pid)
 			}
 			d.Signal(t, c.first)
-			daemontest.Until(t, "stopping", func() bool { return exists(filepath.Join(dir, "stopping")) })
+			must.Eventually(t, "stopping", func() bool { return exists(filepath.Join(dir, "stopping")) })
 			if c.second != nil {
+				time.Sleep(2 * stopping.Together)
 				d.Signal(t, c.second)
 			}
 			if status := d.Wait(t); status.Signal() != c.by {
@@ -258,7 +257,7 @@ func TestSignals(t *testing.T) {
 func TestIgnoredSignalStaysIgnored(t *testing.T) {
 	dir := t.TempDir()
 	d, _ := daemontest.Foreground(t, command(t, dir, "serve", `trap "" INT`, "--foreground"))
-	daemontest.Until(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
+	must.Eventually(t, "serving", func() bool { return exists(filepath.Join(dir, "serving")) })
 	d.Signal(t, syscall.SIGINT)
 	d.Signal(t, syscall.SIGTERM)
 	if status := d.Wait(t); status.Signal() != syscall.SIGTERM {
@@ -269,13 +268,11 @@ func TestIgnoredSignalStaysIgnored(t *testing.T) {
 func TestNoDaemonWithoutItsStartCommand(t *testing.T) {
 	dir := t.TempDir()
 	start, said := daemontest.Foreground(t, command(t, dir, "slow", ":"))
-	daemontest.Until(t, "started", func() bool { return exists(filepath.Join(dir, "started")) })
+	must.Eventually(t, "started", func() bool { return exists(filepath.Join(dir, "started")) })
 	start.Kill()
 	start.Wait(t)
 	d := daemontest.Take(t, filepath.Join(dir, "started"))
-	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(filepath.Join(dir, "go"), nil, 0o600))
 	if status := d.Wait(t); status.ExitStatus() != 1 {
 		t.Errorf("ended with %v", status)
 	}
@@ -291,9 +288,7 @@ func TestNoDaemonWithoutItsStartCommand(t *testing.T) {
 func pipes(t *testing.T, pid int) map[string]bool {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	open := make(map[string]bool)
 	for _, fd := range fds {
 		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
@@ -307,9 +302,7 @@ func pipes(t *testing.T, pid int) map[string]bool {
 func readLink(t *testing.T, pid int, name string) string {
 	t.Helper()
 	to, err := os.Readlink(fmt.Sprintf("/proc/%d/%s", pid, name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return to
 }
 
@@ -321,8 +314,6 @@ func readProc(t *testing.T, pid int, name string) string {
 func readFile(t *testing.T, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return string(b)
 }

@@ -4,6 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kivaloo/actors"
+	"kivaloo/cmd/internal/version"
+	"kivaloo/disk"
 	"kivaloo/tree"
 )
 
@@ -17,9 +19,11 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("kivaloo_"+name, help, labels, nil)
 }
 
-// What there is to be scraped. Units are base units; the only labels are op and status.
+// What there is to be scraped. Units are base units; the labels have few values.
 var (
 	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
+	descRequest     = desc("request_duration_seconds", "From the read of a request off its socket until its answer was written to it, by operation.", "op")
+	descBuild       = desc("build_info", "The version of this program, as labels; always 1.", "version", "revision", "goversion")
 	descCommitSize  = desc("commit_changes", "Keys that a commit changed.")
 	descCommit      = desc("commit_duration_seconds", "From the start of an append with a commit until it was durable.")
 	descFlush       = desc("flush_duration_seconds", "From the start of a memtable's flush until all of it was in durable pages.")
@@ -32,6 +36,7 @@ var (
 	descHits        = desc("cache_hits_total", "Gets that found all their pages in memory.")
 	descMisses      = desc("cache_misses_total", "Times that a request had to wait for a page.")
 	descConnections = desc("connections", "Connections of clients that are open.")
+	descBroken      = desc("connections_broken_total", "Connections of clients that did not end in order, by reason: a checksum or a record that cannot be, or io.", "reason")
 	descReady       = desc("ready", "1 if clients get what they ask for, as /readyz says, else 0.")
 
 	descHeight       = desc("tree_height", "Levels of the tree above its leaves.")
@@ -50,6 +55,10 @@ var (
 	descReadOnly     = desc("read_only", "1 if no change can be made durable now, else 0.")
 	descCommits      = desc("commits_total", "Commits that have changed something.")
 	descPagesWritten = desc("pages_written_total", "Blocks appended to the store, those of the journal included.")
+	descScrubPasses  = desc("scrub_passes_total", "Passes over the whole store that the scrubber has completed.")
+	descScrubBytes   = desc("scrub_bytes_total", "Bytes that the scrubber has read.")
+	descScrub        = desc("scrub_progress_ratio", "Part of the scrubber's pass that is done, 0 to 1; 1 between passes.")
+	descDamaged      = desc("damaged_blocks", "Blocks that the scrubber has found damaged, and that have not been freed since.")
 	descPagesRead    = desc("pages_read_total", "Pages read from the store.")
 )
 
@@ -67,15 +76,33 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	out <- histogram(descWrite, in.loop.Write.Read(), microseconds, nanoseconds)
 	out <- histogram(descSync, in.syncs.Read(), microseconds, nanoseconds)
 	out <- gauge(descConnections, serving.connections())
+	in.loop.Broken(func(reason string, n uint64) { out <- counter(descBroken, n, reason) })
 	out <- gauge(descReady, flag(c.server.problem() == nil))
 	in.requests(serving, func(op, status string, n uint64) { out <- counter(descRequests, n, op, status) })
+	out <- gauge(descBuild, 1, buildLabels()...)
 	if serving == nil || serving.Requests == nil {
 		return
+	}
+	for op := range tree.OpCodes {
+		if c := in.loop.Requests[op].Read(); c.Total() > 0 {
+			out <- histogram(descRequest, c, microseconds, nanoseconds, tree.OpCode(op).String())
+		}
 	}
 	collectTree(out, &in.tree)
 	if stats, ok := c.server.shape(serving); ok {
 		collectShape(out, &stats)
 	}
+	if serving.Scrubbed != nil {
+		collectScrub(out, serving.Scrubbed())
+	}
+}
+
+// collectScrub sends what the scrubber has done.
+func collectScrub(out chan<- prometheus.Metric, s disk.ScrubStats) {
+	out <- counter(descScrubPasses, s.Passes)
+	out <- counter(descScrubBytes, s.Bytes)
+	out <- gauge(descScrub, s.Progress)
+	out <- gauge(descDamaged, s.Damaged)
 }
 
 // collectTree sends what the tree has counted.
@@ -111,6 +138,12 @@ func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
 	out <- counter(descPagesRead, s.Read)
 }
 
+// buildLabels are the version, the revision of the source, and the version of Go.
+func buildLabels() []string {
+	v := version.Of()
+	return []string{v.Version, v.Revision, v.Go}
+}
+
 // garbageRatio is how many blocks are kept for each page of the tree.
 func garbageRatio(s *tree.Stats) float64 {
 	if s.Pages == 0 {
@@ -126,22 +159,23 @@ func flag(set bool) int {
 	return 0
 }
 
-func gauge[N int | int64 | uint64 | float64](d *prometheus.Desc, value N) prometheus.Metric {
-	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
+func gauge[N int | int64 | uint64 | float64](d *prometheus.Desc, value N, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 }
 
 func counter(d *prometheus.Desc, value uint64, labels ...string) prometheus.Metric {
 	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 }
 
-// histogram makes a metric of c, of which so many of the bounds, and so much of the sum, make one base unit. To divide
-// gives bounds without digits that are there for the sake of binary fractions only.
-func histogram(d *prometheus.Desc, c actors.Counts, units, sumUnits float64) prometheus.Metric {
+// histogram makes a metric of c, of which so many of the bounds, and so much of the sum, make one
+// base unit. To divide gives bounds without digits that are there for the sake of binary fractions
+// only.
+func histogram(d *prometheus.Desc, c actors.Counts, units, sumUnits float64, labels ...string) prometheus.Metric {
 	upTo := make(map[float64]uint64, actors.HistogramBuckets)
 	seen := uint64(0)
 	for i := range actors.HistogramBuckets {
 		seen += c.Buckets[i]
 		upTo[float64(actors.Bound(i))/units] = seen
 	}
-	return prometheus.MustNewConstHistogram(d, c.Total(), float64(c.Sum)/sumUnits, upTo)
+	return prometheus.MustNewConstHistogram(d, c.Total(), float64(c.Sum)/sumUnits, upTo, labels...)
 }

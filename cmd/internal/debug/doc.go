@@ -7,18 +7,21 @@
 //	tree <----Call, Stats---------/
 //	Go runtime -----------------------> /debug/pprof/, /debug/flightrecording
 //
-// What is counted while requests are served is counted by its owner, in histograms of a fixed size and
-// atomic counters; nobody waits for anybody. A Server asks the tree for its shape, with a tree.Batch
-// without requests, only when somebody wants to know.
+// What is counted while requests are served is counted by its owner, in histograms of a fixed size
+// and atomic counters; nobody waits for anybody. A Server asks the tree for its shape, with a
+// tree.Batch without requests, only when somebody wants to know.
 //
-// Whoever can connect can read all this, make the process work for it, and, in a recording or a heap
-// profile, come by what clients have stored. So the address has to be a loopback one, unless that
-// is waived, and requests that a web page of somebody else has a browser send are refused.
+// Whoever can connect can read all this, make the process work for it, and, in a recording or a
+// heap profile, come by what clients have stored. So the address has to be a loopback one, unless
+// that is waived, and requests that a web page of somebody else has a browser send are refused.
 //
-// A Server that is nil is one that was not asked for: its methods do nothing, and nothing is measured.
+// A Server that is nil is one that was not asked for: its methods do nothing, and nothing is
+// measured.
 //
-// Own is for programs that have a store of their own and no server: their profiles and recordings without one.
+// Own is for programs that have a store of their own and no server: their profiles and recordings
+// without one.
 //
-// Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, own.go, health.go, inside.go (what is
-// measured), events.go, collector.go (Prometheus), sampler.go and report.go (numbers for people), page.html, limits.go.
+// Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, own.go,
+// health.go, inside.go (what is measured), events.go, collector.go (Prometheus), sampler.go and
+// report.go (numbers for people), page.html, limits.go.
 package debug

@@ -7,15 +7,14 @@ import (
 	"time"
 
 	"kivaloo/disk"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 )
 
 // events gets events.json.
 func (l *looked) events(query string) (list EventList) {
 	l.t.Helper()
-	if err := json.Unmarshal([]byte(l.want("/events.json"+query, 200)), &list); err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, json.Unmarshal([]byte(l.want("/events.json"+query, 200)), &list))
 	return list
 }
 
@@ -69,7 +68,7 @@ func TestEventsOfATree(t *testing.T) {
 		q.Batch.Client, q.Call = q, do
 		s.actor.Requests().PushOne(&q.Batch)
 	}
-	call(func(t *tree.Tree) { t.TakeSnapshot("test", func(s *tree.Snapshot) { taken <- s }) })
+	call(func(t *tree.Tree) { t.TakeSnapshot("test", func(s *tree.Snapshot, _ error) { taken <- s }) })
 	snapshot := <-taken
 	call(func(t *tree.Tree) { t.Release(snapshot); taken <- nil })
 	<-taken

@@ -40,8 +40,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// isForeign reports whether a browser has been made to ask by a page that is not ours. Browsers say so in one of these headers
-// at least, other programs send none of them.
+// isForeign reports whether a browser has been made to ask by a page that is not ours. Browsers say
+// so in one of these headers at least, other programs send none of them.
 func isForeign(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -58,8 +58,8 @@ func isForeign(r *http.Request) bool {
 	return false
 }
 
-// isLocal reports whether a Host header names this machine in a way that no name server has a say in. A page can make a
-// name of its own mean 127.0.0.1, and then read what is there.
+// isLocal reports whether a Host header names this machine in a way that no name server has a say
+// in. A page can make a name of its own mean 127.0.0.1, and then read what is there.
 func isLocal(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

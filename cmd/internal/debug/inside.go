@@ -25,9 +25,11 @@ type Serving struct {
 	Requests *tree.Requests           // nil: the program has no tree
 	Gate     *eventloop.Gate          // counts the connections; nil: nobody does
 	Counts   *eventloop.RequestCounts // of a program that has no tree
+	Scrubbed func() disk.ScrubStats   // nil: the program does not scrub its store
 }
 
-// requests calls f with how many requests have ended, by operation and status, always in the same order.
+// requests calls f with how many requests have ended, by operation and status, always in the same
+// order.
 func (in *inside) requests(serving *Serving, f func(op, status string, n uint64)) {
 	switch {
 	case serving == nil:
@@ -101,8 +103,8 @@ type question struct {
 
 func (q *question) Release(*tree.Batch) {}
 
-// shape asks the tree for its shape. It is false if the tree is too busy to answer, or has ended. There is one
-// question at a time, so that they cannot pile up.
+// shape asks the tree for its shape. It is false if the tree is too busy to answer, or has ended.
+// There is one question at a time, so that they cannot pile up.
 func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 	in := &s.inside
 	timeout := time.NewTimer(s.opts.patience)

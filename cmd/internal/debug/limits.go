@@ -3,8 +3,8 @@ package debug
 import "time"
 
 const (
-	// maxConnections is how many may be open at once: enough for some people and scrapers, and far too few to
-	// take the descriptors of clients.
+	// maxConnections is how many may be open at once: enough for some people and scrapers, and far
+	// too few to take the descriptors of clients.
 	maxConnections = 32
 
 	// maxProfiles is how many profiles may be made at once: kivaloo-stress takes five. They
@@ -14,8 +14,8 @@ const (
 	// maxHeaderBytes is far above what browsers and scrapers send.
 	maxHeaderBytes = 16 << 10
 
-	// headerTimeout, requestTimeout and idleTimeout are how long a peer may take to send the head of a request, to send
-	// all of it, and to send the next one.
+	// headerTimeout, requestTimeout and idleTimeout are how long a peer may take to send the head
+	// of a request, to send all of it, and to send the next one.
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 10 * time.Second
 	idleTimeout    = 2 * time.Minute
@@ -27,9 +27,10 @@ const (
 	// maxProfileTime is the longest time that a profile may be asked to span.
 	maxProfileTime = 10 * time.Minute
 
-	// mutexFraction and blockingRate are what is sampled for profiles of contention: one in so many waits for a mutex, and
-	// on the average one wait for each so long that goroutines are blocked. They are coarse, as they are taken
-	// under load; of what is in the way there are many samples all the same.
+	// mutexFraction and blockingRate are what is sampled for profiles of contention: one in so many
+	// waits for a mutex, and on the average one wait for each so long that goroutines are blocked.
+	// They are coarse, as they are taken under load; of what is in the way there are many samples
+	// all the same.
 	mutexFraction = 10
 	blockingRate  = 100 * time.Microsecond
 

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Own returns a client that gets the profiles and the flight recordings of this very process, at any host, and nothing
-// else. There is no socket that others could connect to.
+// Own returns a client that gets the profiles and the flight recordings of this very process, at
+// any host, and nothing else. There is no socket that others could connect to.
 func Own() *http.Client {
 	mux := http.NewServeMux()
 	(&recorder{}).add(mux)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kivaloo/internal/must"
 )
 
 // A program can look into itself, without a server.
@@ -16,13 +18,9 @@ func TestOwn(t *testing.T) {
 	ask := func(method, path string, status int, begin string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://own"+path, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		answer, err := client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		defer answer.Body.Close()
 		body, err := io.ReadAll(answer.Body)
 		if err != nil || answer.StatusCode != status || !strings.HasPrefix(string(body), begin) {
@@ -42,13 +40,9 @@ func TestOwn(t *testing.T) {
 func TestOwnIsCutOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://own/debug/pprof/trace?seconds=500", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	answer, err := Own().Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if !trace.IsEnabled() {
 		t.Error("nothing is recorded")
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// addProfiles adds the profiles of the Go runtime. CPU profiles tell the actors apart by the label "actor". With
-// seconds=N those of mutexes and of blocking have what happened in that time, and it is sampled for
-// so long only, as it costs something.
+// addProfiles adds the profiles of the Go runtime. CPU profiles tell the actors apart by the label
+// "actor". With seconds=N those of mutexes and of blocking have what happened in that time, and it
+// is sampled for so long only, as it costs something.
 func addProfiles(mux *http.ServeMux) {
 	places := make(chan struct{}, maxProfiles)
 	add := func(name string, serve http.HandlerFunc) {
@@ -66,7 +66,8 @@ func sampleBlocking(on bool) {
 	runtime.SetBlockProfileRate(rate)
 }
 
-// during returns a handler that takes samples while profile answers, if it is asked for a span of time.
+// during returns a handler that takes samples while profile answers, if it is asked for a span of
+// time.
 func (s *sampling) during(profile http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("seconds") != "" {

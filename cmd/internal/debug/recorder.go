@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// recorder keeps an execution trace of the last seconds, so that what led to a stall can be seen after it has
-// been noticed. It takes about a tenth of the processor where requests come one by one, and so runs only when it is
-// told to.
+// recorder keeps an execution trace of the last seconds, so that what led to a stall can be seen
+// after it has been noticed. It takes about a tenth of the processor where requests come one by
+// one, and so runs only when it is told to.
 type recorder struct {
 	mu sync.Mutex            // held while a recording is written: there can be one at a time
 	on *trace.FlightRecorder // nil: it does not run

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Report is stats.json: what a server has done in the last second, how it is, and how it was. Times are in
-// seconds.
+// Report is stats.json: what a server has done in the last second, how it is, and how it was. Times
+// are in seconds.
 type Report struct {
 	Program string  `json:"program"`
 	Version string  `json:"version"`

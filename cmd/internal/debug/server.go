@@ -44,8 +44,8 @@ type Server struct {
 	workers  sync.WaitGroup
 }
 
-// Start listens and answers from now on; until Ready is called, that nothing is ready. It returns nil if
-// there is no address.
+// Start listens and answers from now on; until Ready is called, that nothing is ready. It returns
+// nil if there is no address.
 func Start(o Options) (*Server, error) {
 	if o.Addr == "" {
 		return nil, nil
@@ -89,8 +89,8 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-// handler is all pages there are. It is a mux of our own: what packages add to the default one is not for
-// everybody.
+// handler is all pages there are. It is a mux of our own: what packages add to the default one is
+// not for everybody.
 func (s *Server) handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -113,7 +113,8 @@ func (s *Server) handler() http.Handler {
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Close lets answers under way end, for a moment, and stops. What takes longer, such as a profile, is cut off.
+// Close lets answers under way end, for a moment, and stops. What takes longer, such as a profile,
+// is cut off.
 func (s *Server) Close() {
 	if s == nil {
 		return
@@ -138,8 +139,8 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(page)
 }
 
-// limitedListener bounds how many connections are open at once. One that waits for its next request makes way for
-// another. Those that are too many even so wait in the kernel.
+// limitedListener bounds how many connections are open at once. One that waits for its next request
+// makes way for another. Those that are too many even so wait in the kernel.
 type limitedListener struct {
 	net.Listener
 	places chan struct{}
@@ -191,7 +192,8 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// setAnswerTime bounds how long the answer to a request may take, of which making it takes up to so long.
+// setAnswerTime bounds how long the answer to a request may take, of which making it takes up to so
+// long.
 func setAnswerTime(w http.ResponseWriter, making time.Duration) {
 	// It fails only on a connection that is gone.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(making + answerTimeout))

@@ -21,6 +21,7 @@ import (
 	"kivaloo/disk"
 	"kivaloo/disk/simfs"
 	"kivaloo/eventloop"
+	"kivaloo/internal/must"
 	"kivaloo/tree"
 )
 
@@ -42,9 +43,7 @@ func lookWith(t *testing.T, patience time.Duration) *looked {
 	s, err := Start(Options{
 		Addr: "127.0.0.1:0", Program: "test", Version: "1", Log: slog.New(slog.DiscardHandler), patience: patience,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	transport := &http.Transport{}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -57,14 +56,10 @@ func lookWith(t *testing.T, patience time.Duration) *looked {
 func (l *looked) get(path string) (int, string) {
 	l.t.Helper()
 	answer, err := l.client.Get("http://" + l.Addr() + path)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	defer answer.Body.Close()
 	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	return answer.StatusCode, string(body)
 }
 
@@ -87,13 +82,9 @@ func (l *looked) want(path string, status int, texts ...string) string {
 func (l *looked) ask(method, path string, status int) {
 	l.t.Helper()
 	r, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+l.Addr()+path, nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	answer, err := l.client.Do(r)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	answer.Body.Close()
 	if answer.StatusCode != status {
 		l.t.Errorf("%s %s: %s, want %d", method, path, answer.Status, status)
@@ -158,14 +149,10 @@ type served struct {
 func (l *looked) serve() *served {
 	l.t.Helper()
 	inline, err := disk.OpenInline("store", disk.Options{BlockSize: 512, FS: simfs.New("store"), OnSync: l.OnSync()})
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	s := &served{store: &breakable{inline, make(chan struct{})}}
 	t, err := tree.Open(s.store, tree.Config{})
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	l.inside.measure(t)
 	s.actor = tree.NewActor(t, s.store)
 	group := actors.NewGroup()
@@ -180,7 +167,7 @@ func (l *looked) serve() *served {
 		s.store.Close()
 	})
 	gate := eventloop.NewGate(1)
-	l.Ready(Serving{Requests: s.actor.Requests(), Gate: gate})
+	l.Ready(Serving{Requests: s.actor.Requests(), Gate: gate, Scrubbed: func() disk.ScrubStats { return disk.ScrubStats{Damaged: 3} }})
 	return s
 }
 
@@ -235,14 +222,10 @@ func TestForeignHost(t *testing.T) {
 		"": 200, "localhost:6060": 200, "[::1]:6060": 200, "evil.example": 403, "evil.example:6060": 403, "192.0.2.1": 403,
 	} {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.Addr()+"/livez", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		r.Host = host
 		answer, err := l.client.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		answer.Body.Close()
 		if answer.StatusCode != want {
 			t.Errorf("host %q: %s, want %d", host, answer.Status, want)
@@ -274,14 +257,10 @@ func TestForeignPage(t *testing.T) {
 		for _, request := range []string{"PUT /debug/flightrecording", "DELETE /debug/flightrecording", "GET /debug/pprof/cmdline"} {
 			method, path, _ := strings.Cut(request, " ")
 			r, err := http.NewRequestWithContext(t.Context(), method, "http://"+l.Addr()+path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			r.Header.Set(test.header, strings.ReplaceAll(test.value, "%s", l.Addr()))
 			answer, err := l.client.Do(r)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			answer.Body.Close()
 			if (answer.StatusCode == 403) != (test.want == 403) {
 				t.Errorf("%s, %s %s: %s, want %d", request, test.header, test.value, answer.Status, test.want)
@@ -425,9 +404,7 @@ func TestMetrics(t *testing.T) {
 		"go_goroutines ", "process_open_fds ",
 	)
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
@@ -468,32 +445,27 @@ func TestReport(t *testing.T) {
 func TestServedReport(t *testing.T) {
 	l := look(t)
 	var r Report
-	if err := json.Unmarshal([]byte(l.want("/stats.json", 200)), &r); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, json.Unmarshal([]byte(l.want("/stats.json", 200)), &r))
 	if r.Ready || r.Problem != errNotServing.Error() || r.Program != "test" || r.Ops == nil || len(r.Stages) != len(stages) || r.Tree != nil {
 		t.Errorf("%+v", r)
 	}
 }
 
-// What people and scrapers have open is bounded; one that does nothing makes way, and who comes too late waits.
+// What people and scrapers have open is bounded; one that does nothing makes way, and who comes too
+// late waits.
 func TestConnectionsAreBounded(t *testing.T) {
 	l := look(t)
 	for range 2 * maxConnections {
 		transport := &http.Transport{}
 		defer transport.CloseIdleConnections()
 		answer, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get("http://" + l.Addr() + "/livez")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		answer.Body.Close()
 	}
 	var open []net.Conn
 	for range maxConnections {
 		nc, err := net.Dial("tcp", l.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		defer nc.Close()
 		if _, err := io.WriteString(nc, "GET /livez HTTP/1.1\r\n"); err != nil { // and no more
 			t.Fatal(err)
@@ -503,9 +475,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr()+"/livez", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	if _, err := l.client.Do(r); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("one too many: %v", err)
 	}
@@ -515,8 +485,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	l.want("/livez", 200)
 }
 
-// However many long profiles are asked for, some are made, the others are refused at once, and whoever
-// asks for anything else gets it.
+// However many long profiles are asked for, some are made, the others are refused at once, and
+// whoever asks for anything else gets it.
 func TestLongProfilesAreFew(t *testing.T) {
 	l := look(t)
 	l.Ready(Serving{})
@@ -526,9 +496,7 @@ func TestLongProfilesAreFew(t *testing.T) {
 	for _, profile := range []string{"goroutine", "heap", "allocs", "mutex", "block", "profile", "trace", "threadcreate"} {
 		for range 6 {
 			r, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Addr()+"/debug/pprof/"+profile+"?seconds=500", nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			group.Go(func() {
 				answer, err := l.client.Do(r)
 				if err != nil {

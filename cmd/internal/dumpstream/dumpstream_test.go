@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -17,6 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kivaloo"
+	"kivaloo/internal/must"
+	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,10 +67,10 @@ func TestWriter(t *testing.T) {
 	w := NewWriter(&out)
 	var n Count
 	for _, p := range pairs {
-		must(t, w.Put(p))
+		must.Do(t, w.Put(p))
 		n.add(p.Key, p.Value)
 	}
-	must(t, w.Flush())
+	must.Do(t, w.Flush())
 	if out.String() != stream || n != (Count{5, int64(len(stream))}) {
 		t.Errorf("%+v, wrote %q", n, out.String())
 	}
@@ -122,30 +127,69 @@ func TestIsDump(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
+// TestLoadWaitsForAnswers: a server that goes away with one answer owed may not have stored that
+// pair, so the load has failed.
+func TestLoadWaitsForAnswers(t *testing.T) {
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	must.Do(t, err)
+	var server sync.WaitGroup
+	server.Go(func() { answerAllButLast(t, ln) })
+	defer server.Wait()
+	c, err := kivaloo.Dial(t.Context(), ln.Addr().String(), kivaloo.DialOptions{})
+	must.Do(t, err)
+	defer c.Close()
+	if done, err := Load(t.Context(), c, NewReader(strings.NewReader(stream)), nil); err == nil || done.Pairs != int64(len(pairs)) {
+		t.Errorf("%d pairs are sent, one has no answer, and the load says %v", done.Pairs, err)
+	}
+}
+
+// answerAllButLast serves one connection that loads pairs, and ends when it has the last of them.
+func answerAllButLast(t *testing.T, ln net.Listener) {
+	nc, err := ln.Accept()
+	ln.Close()
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
+	}
+	defer nc.Close()
+	c := wiretest.NewConn(nc)
+	for stored := 0; ; {
+		p, err := c.Next()
+		if err != nil {
+			t.Errorf("after %d pairs: %v", stored, err)
+			return
+		}
+		answer := wire.AppendKVParams(nil, 255, 255)
+		if r, _ := wire.ParseKVRequest(p.Record); r.Type == wire.TypeSet {
+			if stored++; stored == len(pairs) {
+				return
+			}
+			answer = wire.AppendKVStatus(nil, 0)
+		}
+		if err := c.Put(wire.AppendPacket(nil, p.ID, answer)); err != nil {
+			t.Error(err)
+			return
+		}
 	}
 }
 
 func TestTree(t *testing.T) {
 	dir := t.TempDir()
 	w, err := NewTreeWriter(dir)
-	must(t, err)
+	must.Do(t, err)
 	for _, p := range pairs {
-		must(t, w.Put(p))
+		must.Do(t, w.Put(p))
 	}
-	must(t, w.Flush())
-	must(t, w.Close())
+	must.Do(t, w.Flush())
+	must.Do(t, w.Close())
 	for i, p := range pairs {
 		pair := filepath.Join(dir, fmt.Sprintf("%016x", i))
 		info, err := os.Stat(pair)
-		must(t, err)
+		must.Do(t, err)
 		key, err := os.ReadFile(filepath.Join(pair, "k"))
-		must(t, err)
+		must.Do(t, err)
 		value, err := os.ReadFile(filepath.Join(pair, "v"))
-		must(t, err)
+		must.Do(t, err)
 		if info.Mode() != os.ModeDir|0o700 || !bytes.Equal(key, p.Key) || !bytes.Equal(value, p.Value) {
 			t.Errorf("%d: %v, %q, %q", i, info.Mode(), key, value)
 		}
@@ -158,7 +202,7 @@ func TestTree(t *testing.T) {
 func readTree(t *testing.T, dir string) (map[string]string, error) {
 	t.Helper()
 	r, err := NewTreeReader(dir)
-	must(t, err)
+	must.Do(t, err)
 	defer r.Close()
 	return all(r)
 }
@@ -169,10 +213,10 @@ func TestTreeOfAnyNames(t *testing.T) {
 	want := map[string]string{}
 	for i := range 3*entriesAtATime + 1 {
 		pair := filepath.Join(dir, fmt.Sprint("any name ", i))
-		must(t, os.Mkdir(pair, 0o700))
-		must(t, os.WriteFile(filepath.Join(pair, "k"), fmt.Append(nil, i), 0o600))
-		must(t, os.WriteFile(filepath.Join(pair, "v"), fmt.Append(nil, -i), 0o600))
-		must(t, os.WriteFile(filepath.Join(pair, "note"), nil, 0o600))
+		must.Do(t, os.Mkdir(pair, 0o700))
+		must.Do(t, os.WriteFile(filepath.Join(pair, "k"), fmt.Append(nil, i), 0o600))
+		must.Do(t, os.WriteFile(filepath.Join(pair, "v"), fmt.Append(nil, -i), 0o600))
+		must.Do(t, os.WriteFile(filepath.Join(pair, "note"), nil, 0o600))
 		want[fmt.Sprint(i)] = fmt.Sprint(-i)
 	}
 	if got, err := readTree(t, dir); err != nil || !maps.Equal(got, want) {
@@ -185,7 +229,7 @@ func TestTreeOfAnyNames(t *testing.T) {
 
 func TestTreeRefused(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "secret")
-	must(t, os.WriteFile(outside, []byte("s"), 0o600))
+	must.Do(t, os.WriteFile(outside, []byte("s"), 0o600))
 	file := func(size int) func(string) error {
 		return func(name string) error { return os.WriteFile(name, make([]byte, size), 0o600) }
 	}
@@ -204,8 +248,8 @@ func TestTreeRefused(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		pair := filepath.Join(dir, "pair")
-		must(t, os.Mkdir(pair, 0o700))
-		must(t, errors.Join(c.key(filepath.Join(pair, "k")), c.value(filepath.Join(pair, "v"))))
+		must.Do(t, os.Mkdir(pair, 0o700))
+		must.Do(t, errors.Join(c.key(filepath.Join(pair, "k")), c.value(filepath.Join(pair, "v"))))
 		_, err := readTree(t, dir)
 		if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), `the entry "pair" in `+dir) {
 			t.Errorf("%s: %v", what, err)
@@ -213,7 +257,7 @@ func TestTreeRefused(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "stray"), nil, 0o600))
+	must.Do(t, os.WriteFile(filepath.Join(dir, "stray"), nil, 0o600))
 	if _, err := readTree(t, dir); err == nil || !strings.Contains(err.Error(), `"stray" in `+dir+" is not a directory") {
 		t.Errorf("a stray file: %v", err)
 	}
@@ -222,7 +266,7 @@ func TestTreeRefused(t *testing.T) {
 func TestTreeDirectoryMustBeThere(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
-	must(t, os.WriteFile(file, nil, 0o600))
+	must.Do(t, os.WriteFile(file, nil, 0o600))
 	for _, name := range []string{file, filepath.Join(dir, "absent")} {
 		if w, err := NewTreeWriter(name); err == nil {
 			w.Close()
@@ -238,7 +282,7 @@ func TestTreeDirectoryMustBeThere(t *testing.T) {
 // A dump does not go among the files of a store.
 func TestTreeWriterSparesAStore(t *testing.T) {
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "blks_0000000000000000"), nil, 0o600))
+	must.Do(t, os.WriteFile(filepath.Join(dir, "blks_0000000000000000"), nil, 0o600))
 	if w, err := NewTreeWriter(dir); err == nil || !strings.Contains(err.Error(), dir+" holds a store: dump to another directory") {
 		t.Errorf("got %v, %v", w, err)
 	}
@@ -247,11 +291,11 @@ func TestTreeWriterSparesAStore(t *testing.T) {
 // A directory that is there already is never written into.
 func TestTreeWriterOverwritesNothing(t *testing.T) {
 	dir := t.TempDir()
-	must(t, os.Mkdir(filepath.Join(dir, "0000000000000001"), 0o700))
+	must.Do(t, os.Mkdir(filepath.Join(dir, "0000000000000001"), 0o700))
 	w, err := NewTreeWriter(dir)
-	must(t, err)
+	must.Do(t, err)
 	defer w.Close()
-	must(t, w.Put(pairs[1]))
+	must.Do(t, w.Put(pairs[1]))
 	if err := w.Put(pairs[2]); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v", err)
 	}
@@ -260,4 +304,44 @@ func TestTreeWriterOverwritesNothing(t *testing.T) {
 	if err != nil || !slices.Equal(names, want) {
 		t.Errorf("%v, %q", err, names)
 	}
+}
+
+// FuzzReader: what is read of a stream is what was written, byte for byte, up to the pair that an
+// error names. It is the same in pieces of any size, and what is in order is taken for a dump.
+func FuzzReader(f *testing.F) {
+	f.Add([]byte(stream))
+	f.Add([]byte(stream[:len(stream)-1]))
+	f.Add([]byte(stream[2:] + stream[:2]))
+	f.Add([]byte("KVBACKUP\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var out bytes.Buffer
+		w, r, slow := NewWriter(&out), NewReader(bytes.NewReader(b)), NewReader(iotest.OneByteReader(bytes.NewReader(b)))
+		last, n, ascending := "", 0, true
+		key, value, err := r.Next()
+		for ; err == nil; key, value, err = r.Next() {
+			if k, v, err := slow.Next(); err != nil || !bytes.Equal(k, key) || !bytes.Equal(v, value) {
+				t.Fatalf("pair %d is %q, %q in one piece and %q, %q in many, %v", n, key, value, k, v, err)
+			}
+			ascending = ascending && (n == 0 || last < string(key))
+			last = string(key)
+			n++
+			must.Do(t, w.Put(kivaloo.Pair{Key: key, Value: value}))
+		}
+		must.Do(t, w.Flush())
+		if _, _, slowErr := slow.Next(); slowErr == nil || slowErr.Error() != err.Error() {
+			t.Fatalf("in one piece it ends with %v, in many with %v", err, slowErr)
+		}
+		if !bytes.HasPrefix(b, out.Bytes()) || (err == io.EOF) != (out.Len() == len(b)) {
+			t.Fatalf("%q is read as %q, %v", b, out.Bytes(), err)
+		}
+		if place := fmt.Sprintf("within pair %d, which begins at byte %d", n+1, out.Len()); err != io.EOF && err != errIsBackup && !strings.Contains(err.Error(), place) {
+			t.Fatalf("the error does not say %s: %v", place, err)
+		}
+		if (err == errIsBackup) != kivaloo.IsBackup(b) && len(b) >= backupHeadBytes {
+			t.Fatalf("%q: %v", b, err)
+		}
+		if want := ascending && (n >= 2 || n == 1 && err == io.EOF); IsDump(b) != want {
+			t.Fatalf("%q is taken for a dump: %t", b, !want)
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kivaloo"
+	"kivaloo/cmd/internal/plural"
 )
 
 // Sink takes the pairs of a dump, one after the other.
@@ -42,14 +43,14 @@ func (n *Count) add(key, value []byte) {
 // In says that this much has been done in some time.
 func (n Count) In(took time.Duration) string {
 	rate := float64(n.Pairs) / max(took.Seconds(), 1e-6)
-	return fmt.Sprintf("%d pairs, %d bytes, in %v (%.0f pairs/s)", n.Pairs, n.Bytes, max(took.Round(time.Millisecond), time.Millisecond), rate)
+	return fmt.Sprintf("%s, %s, in %v (%.0f pairs/s)", plural.Of(n.Pairs, "pair"), plural.Of(n.Bytes, "byte"), max(took.Round(time.Millisecond), time.Millisecond), rate)
 }
 
 // Dump gives all pairs of the store to a sink. progress, unless it is nil, is told after
 // each. After an error the sink has the pairs that are counted, or some of them.
 func Dump(ctx context.Context, c *kivaloo.Client, to Sink, progress func(Count)) (Count, error) {
 	var done Count
-	for p, err := range c.Range(ctx, nil, nil) {
+	for p, err := range c.Scan(ctx, kivaloo.ScanOptions{Borrow: true}) {
 		if err != nil {
 			to.Flush() // what there is may be of use; err is what to report
 			return done, err
@@ -83,7 +84,7 @@ func Load(ctx context.Context, c *kivaloo.Client, from Source, progress func(Cou
 			if failed := p.Wait(); failed != nil {
 				return done, fmt.Errorf("%w; and %w", err, failed)
 			}
-			return done, fmt.Errorf("%w; the %d pairs before it are stored", err, done.Pairs)
+			return done, fmt.Errorf("%w; stored before it: %s", err, plural.Of(done.Pairs, "pair"))
 		}
 		if err := p.Set(key, value); err != nil {
 			if errors.Is(err, kivaloo.ErrTooLong) {

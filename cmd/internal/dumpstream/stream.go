@@ -60,8 +60,8 @@ func NewReader(r io.Reader) *Reader {
 // errIsBackup: a backup would be taken for pairs, of which there is no telling that they are none.
 var errIsBackup = errors.New("the input is a backup, not a dump: `kivaloo restore FILE DIR` makes a store of it; nothing was stored")
 
-// IsDump reports whether head can be the beginning of a dump: pairs in ascending order of their keys, at
-// least two or all there is.
+// IsDump reports whether head can be the beginning of a dump: pairs in ascending order of their
+// keys, at least two or all there is.
 func IsDump(head []byte) bool {
 	d := NewReader(bytes.NewReader(head))
 	var last []byte

@@ -15,8 +15,8 @@ type Place struct {
 }
 
 // Tool is the main function of the original's two programs, which have the same command line. did
-// is what -v has the program say that it has done, move is its work. It connects before it touches a directory, as
-// the original does.
+// is what -v has the program say that it has done, move is its work. It connects before it touches
+// a directory, as the original does.
 func Tool(name, did string, move func(context.Context, *kivaloo.Client, Place) (Count, error)) {
 	var target string
 	var at Place
@@ -27,7 +27,7 @@ func Tool(name, did string, move func(context.Context, *kivaloo.Client, Place) (
 	p.Text(new(string), "v") // its argument means nothing
 	p.Work(func() error {
 		start, ctx := time.Now(), context.Background()
-		c, err := kivaloo.Dial(ctx, target)
+		c, err := kivaloo.Dial(ctx, target, kivaloo.DialOptions{})
 		if err != nil {
 			return err
 		}

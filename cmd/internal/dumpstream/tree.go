@@ -34,7 +34,8 @@ type TreeWriter struct {
 	next uint64 // number of the next pair
 }
 
-// NewTreeWriter returns a TreeWriter to a directory, which must be there and must not hold a store. It is to be closed.
+// NewTreeWriter returns a TreeWriter to a directory, which must be there and must not hold a store.
+// It is to be closed.
 func NewTreeWriter(dir string) (*TreeWriter, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {

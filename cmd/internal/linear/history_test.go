@@ -11,7 +11,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"kivaloo"
-	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // checkTime bounds how long one history is thought about. It is far above what it takes.
@@ -23,8 +23,8 @@ type history struct {
 
 	mu         sync.Mutex
 	operations []porcupine.Operation
-	answered   [opCompareDelete + 1]int // how many of each kind
-	unknown    int                      // changes whose outcome is not known
+	answered   [opcodes]int // how many of each kind
+	unknown    int          // changes whose outcome is not known
 }
 
 func newHistory() *history { return &history{epoch: time.Now()} }
@@ -56,7 +56,7 @@ func (h *history) add(player int, called int64, c call, a answer, err error) {
 func (h *history) awaitProgress(t *testing.T) {
 	t.Helper()
 	before := h.count()
-	daemontest.Until(t, "operations are answered", func() bool { return h.count() >= before+progress })
+	must.Eventually(t, "operations are answered", func() bool { return h.count() >= before+progress })
 }
 
 // count returns how many operations have been answered.
@@ -87,8 +87,8 @@ func (h *history) mustBeLinearizable(t *testing.T) {
 	}
 	_, info := porcupine.CheckOperationsVerbose(model, h.operations, checkTime)
 	picture, create := os.CreateTemp("", "kivaloo-linear-*.html")
-	must(t, create)
+	must.Do(t, create)
 	defer picture.Close()
-	must(t, porcupine.Visualize(model, info, picture))
+	must.Do(t, porcupine.Visualize(model, info, picture))
 	t.Fatalf("%v; it is drawn in %s", err, picture.Name())
 }

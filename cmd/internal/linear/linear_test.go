@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 const (
@@ -15,14 +17,17 @@ const (
 	players = 8
 	clients = 3
 
-	// crashes is how often a system is killed in one game.
+	// crashes is how often a system is killed, or a process stopped for a while, in one game.
 	crashes = 5
 
-	// games is how many games with keys of their own are played, in the ordinary run, in one with the
-	// race detector, and in the long one.
-	games     = 2
+	// games is how many games with keys of their own are played, in the ordinary run, in one with
+	// the race detector, and in the long one.
+	games     = 4
 	gamesRace = 1
 	gamesLong = 300
+
+	// stopFor bounds how long a process is stopped.
+	stopFor = 200 * time.Millisecond
 
 	// progress is how many operations are answered at least between two crashes, and crashAfter
 	// bounds how long it goes on then.
@@ -40,17 +45,20 @@ type system interface {
 	start(t *testing.T)
 	// crash ends something by SIGKILL, so that at least some clients lose their connection.
 	crash(t *testing.T, rnd *rand.Rand)
+	// processes are those that can be stopped for a while.
+	processes() []*daemontest.Daemon
 	// client connects to it; n numbers the clients. A client connects again when it has to.
 	client(t *testing.T, n int) store
 }
 
-// Whatever is killed, and whenever, a store does one thing after the other.
+// Whatever is killed or stopped for a while, and whenever, a store does one thing after the other.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	for name, newSystem := range map[string]func(*testing.T) system{
-		"serve":   newServe,
-		"daemons": newDaemons,
-		"DB":      newEmbedded,
+		"serve":         newServe,
+		"serve and mux": newMuxed,
+		"daemons":       newDaemons,
+		"DB":            newEmbedded,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,16 +103,40 @@ func playCrashes(t *testing.T, s system, rnd *rand.Rand, tb *table) {
 			tb.awaitProgress(t)
 			<-time.After(time.Duration(rnd.Int64N(int64(crashAfter))))
 			tb.disturbed.Store(true)
-			s.crash(t, rnd)
-			s.start(t)
+			disturb(t, s, rnd)
 		}
 		tb.awaitProgress(t)
 	})
 	last := &player{table: tb, number: players, store: connected[0]}
 	for group := range groups {
-		must(t, last.carryOut(patience, call{op: opRange, group: group}))
+		must.Do(t, last.carryOut(patience, call{op: opRange, group: group}))
 	}
 	t.Logf("%d operations, %d with an unknown outcome", len(tb.operations), tb.unknown)
+}
+
+// disturb kills something and starts it again, or stops a process for a while, or both.
+func disturb(t *testing.T, s system, rnd *rand.Rand) {
+	t.Helper()
+	stopped, kill := time.Duration(0), true
+	if all := s.processes(); len(all) > 0 && rnd.IntN(2) == 0 {
+		stopped, kill = time.Duration(rnd.Int64N(int64(stopFor))), rnd.IntN(3) == 0
+		one := all[rnd.IntN(len(all))]
+		one.Signal(t, syscall.SIGSTOP)
+		goOn := func() { syscall.Kill(one.Pid, syscall.SIGCONT) } // it may have been killed
+		timer := time.AfterFunc(stopped, goOn)
+		defer func() {
+			if timer.Stop() {
+				goOn() // another was killed and started again before the time was over
+			}
+		}()
+	}
+	if kill {
+		<-time.After(stopped / 2)
+		s.crash(t, rnd)
+		s.start(t)
+		return
+	}
+	<-time.After(2 * stopped) // what was held up happens
 }
 
 // whilePlaying does something while there are players at the table, who share some connections.

@@ -18,11 +18,3 @@ func TestMain(m *testing.M) {
 	}
 	daemontest.Main(m, "kivaloo/cmd/kivaloo", "kivaloo/cmd/kivaloo-lbs", "kivaloo/cmd/kivaloo-kvlds", "kivaloo/cmd/kivaloo-mux")
 }
-
-// must fails the test if an error has come from what it stands before.
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}

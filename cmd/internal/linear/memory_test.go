@@ -36,6 +36,9 @@ const (
 	splitSwaps   fault = "swaps that look first and change later"
 	tornRanges   fault = "ranges that read one key after the other"
 	blindAdds    fault = "adds that do not look"
+	tornBatches  fault = "batches that change one key after the other"
+	movingViews  fault = "snapshots that do not stay as they were"
+	blindBatches fault = "batches that do not look"
 	forgetfulEnd fault = "a crash that undoes what was answered"
 )
 
@@ -170,10 +173,59 @@ func (m *memory) CompareAndDelete(ctx context.Context, key, old []byte) (bool, e
 	return m.change(ctx, splitSwaps, key, absent, is(old))
 }
 
+func (m *memory) view(ctx context.Context, keys [groupKeys][]byte) (all contents, err error) {
+	wrong, err := m.begin(ctx, movingViews)
+	if err != nil {
+		return all, err
+	}
+	defer m.mu.Unlock()
+	for i, key := range keys {
+		all[i] = m.pairs[string(key)]
+		if wrong {
+			m.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			m.mu.Lock()
+		}
+	}
+	return all, nil
+}
+
+func (m *memory) swapGroup(ctx context.Context, keys [groupKeys][]byte, olds, values contents) (bool, error) {
+	of := tornBatches
+	if m.fault == blindBatches {
+		of = blindBatches
+	}
+	wrong, err := m.begin(ctx, of)
+	if err != nil {
+		return false, err
+	}
+	defer m.mu.Unlock()
+	for i, key := range keys {
+		if m.pairs[string(key)] != olds[i] && !(wrong && of == blindBatches) {
+			return false, nil
+		}
+	}
+	for i, key := range keys {
+		if wrong && of == tornBatches {
+			m.mu.Unlock()
+			time.Sleep(time.Millisecond)
+			m.mu.Lock()
+		}
+		if values[i] == absent {
+			delete(m.pairs, string(key))
+		} else {
+			m.pairs[string(key)] = values[i]
+		}
+	}
+	return true, nil
+}
+
 func (m *memory) Close() error { return nil }
 
 // start does nothing: clients of a memory do not notice its crashes.
 func (m *memory) start(*testing.T) {}
+
+func (m *memory) processes() []*daemontest.Daemon { return nil }
 
 func (m *memory) client(*testing.T, int) store { return m }
 
@@ -188,7 +240,7 @@ func (m *memory) crash(*testing.T, *rand.Rand) {
 // A game on a store with a fault is lost, whatever the fault is; without one it is won.
 func TestFaultsAreFound(t *testing.T) {
 	t.Parallel()
-	for _, f := range []fault{none, staleReads, lostChanges, splitSwaps, tornRanges, blindAdds, forgetfulEnd} {
+	for _, f := range []fault{none, staleReads, lostChanges, splitSwaps, tornRanges, blindAdds, tornBatches, movingViews, blindBatches, forgetfulEnd} {
 		t.Run(string(f), func(t *testing.T) {
 			t.Parallel()
 			rnd, m, tb := daemontest.Seeded(t), newMemory(f), newTable("")

@@ -13,20 +13,24 @@ type opcode int
 const (
 	opGet opcode = iota
 	opRange
+	opView // a snapshot, from which the keys of a group are read one by one
 	opSet
 	opAdd
 	opModify
 	opSwap
 	opDelete
 	opCompareDelete
+	opApply // a batch that changes the whole group if it is as expected
+
+	opcodes = iota
 )
 
 func (c opcode) String() string {
-	return [...]string{"get", "range", "set", "add", "modify", "cas", "delete", "cad"}[c]
+	return [...]string{"get", "range", "view", "set", "add", "modify", "cas", "delete", "cad", "apply"}[c]
 }
 
 // changes reports whether operations of this kind can change something.
-func (c opcode) changes() bool { return c > opRange }
+func (c opcode) changes() bool { return c > opView }
 
 // groupKeys is how many keys are read by one RANGE.
 const groupKeys = 2
@@ -43,6 +47,8 @@ type call struct {
 	group      int
 	key        int    // in the group; not for opRange
 	old, value string // as far as op has them
+
+	olds, values contents // of opApply, in their place
 }
 
 // answer is what came back.
@@ -52,14 +58,21 @@ type answer struct {
 	found   contents // opGet: at the key's place; opRange: all of it
 }
 
-// step says what c makes of the group when it finds it as before, and whether a is a right answer to that.
+// step says what c makes of the group when it finds it as before, and whether a is a right answer
+// to that.
 func step(before contents, c call, a answer) (right bool, after contents) {
 	value := before[c.key]
 	switch c.op {
 	case opGet:
 		return a.found[c.key] == value, before
-	case opRange:
+	case opRange, opView:
 		return a.found == before, before
+	case opApply:
+		made := before == c.olds
+		if after = before; made {
+			after = c.values
+		}
+		return a.unknown || a.made == made, after
 	}
 	made, after := true, before
 	after[c.key] = c.value
@@ -102,6 +115,9 @@ var model = porcupine.Model{
 	DescribeOperation: func(input, output any) string {
 		c, a := input.(call), output.(answer)
 		asked := fmt.Sprintf("%v %d.%d %.12q %.12q", c.op, c.group, c.key, c.old, c.value)
+		if c.op == opApply {
+			asked = fmt.Sprintf("%v %d %.12q %.12q", c.op, c.group, c.olds, c.values)
+		}
 		switch {
 		case a.unknown:
 			return asked + ": ?"
@@ -150,6 +166,12 @@ func TestModel(t *testing.T) {
 		{"what was deleted is back", []porcupine.Operation{at(1, 2, set("x"), made), at(3, 4, call{op: opDelete}, made), at(5, 6, get, sees("x"))}, false},
 		{"a delete that was refused has deleted", []porcupine.Operation{at(1, 2, set("x"), made),
 			at(3, 4, call{op: opCompareDelete, old: "y"}, refused), at(5, 6, get, sees(absent))}, false},
+		{"a batch is seen whole", []porcupine.Operation{at(1, 2, call{op: opApply, values: contents{"x", "y"}}, made),
+			at(3, 4, call{op: opRange}, answer{found: contents{"x", "y"}})}, true},
+		{"half of a batch is seen", []porcupine.Operation{at(1, 9, call{op: opApply, values: contents{"x", "y"}}, made),
+			at(3, 4, call{op: opRange}, answer{found: contents{"x", absent}})}, false},
+		{"a batch is made that expects something else", []porcupine.Operation{at(1, 2, set("x"), made),
+			at(3, 4, call{op: opApply, olds: contents{"y"}, values: contents{"x", "y"}}, made)}, false},
 		{"a range sees the second of two changes only", []porcupine.Operation{at(1, 2, set("x"), made), at(3, 4, call{op: opSet, key: 1, value: "y"}, made),
 			at(1, 9, call{op: opRange}, answer{found: contents{absent, "y"}})}, false},
 		{"a range sees the first of two changes only", []porcupine.Operation{at(1, 2, set("x"), made), at(3, 4, call{op: opSet, key: 1, value: "y"}, made),

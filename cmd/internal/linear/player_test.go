@@ -27,12 +27,71 @@ type store interface {
 	Close() error
 }
 
+// groupSwapper is a store that has Apply in another form: all keys of a group get other values if
+// they have those that are expected.
+type groupSwapper interface {
+	swapGroup(ctx context.Context, keys [groupKeys][]byte, olds, values contents) (bool, error)
+}
+
+// viewer is a store that has Snapshot in another form: the keys of a group as they were at one
+// moment.
+type viewer interface {
+	view(ctx context.Context, keys [groupKeys][]byte) (contents, error)
+}
+
+// view does that on any store.
+func view(ctx context.Context, s store, keys [groupKeys][]byte) (all contents, err error) {
+	if s, ok := s.(viewer); ok {
+		return s.view(ctx, keys)
+	}
+	at, err := s.(interface {
+		Snapshot(context.Context) (kivaloo.Snapshot, error)
+	}).Snapshot(ctx)
+	if err != nil {
+		return all, err
+	}
+	defer at.Close()
+	for i, key := range keys {
+		if all[i], err = found(at.Get(ctx, key)); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// swapGroup does that on any store.
+func swapGroup(ctx context.Context, s store, keys [groupKeys][]byte, olds, values contents) (bool, error) {
+	if s, ok := s.(groupSwapper); ok {
+		return s.swapGroup(ctx, keys, olds, values)
+	}
+	var b kivaloo.Batch
+	for i, key := range keys {
+		if olds[i] == absent {
+			b.RequireAbsent(key)
+		} else {
+			b.RequireValue(key, []byte(olds[i]))
+		}
+		if values[i] == absent {
+			b.Delete(key)
+		} else {
+			b.Set(key, []byte(values[i]))
+		}
+	}
+	err := s.(interface {
+		Apply(context.Context, *kivaloo.Batch) error
+	}).Apply(ctx, &b)
+	if errors.Is(err, kivaloo.ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 const (
 	// groups is how many groups of keys a history is about: few, so that players meet.
 	groups = 6
 
-	// padding bounds what is added to a value, in bytes. It spreads the keys over several pages, and
-	// leaves values as long as blocks of 512 bytes allow.
+	// padding bounds what is added to a value, in bytes. It spreads the keys over several pages,
+	// and leaves values as long as blocks of 512 bytes allow.
 	padding = 80
 
 	// hurry is how many operations there are to one that is hardly waited for, and haste how
@@ -56,7 +115,8 @@ type table struct {
 
 func newTable(prefix string) *table { return &table{history: newHistory(), prefix: prefix} }
 
-// groupStart and groupEnd are what is given to a RANGE over a group. '0' is the character after '/'.
+// groupStart and groupEnd are what is given to a RANGE over a group. '0' is the character after
+// '/'.
 func (t *table) groupStart(group int) []byte { return fmt.Appendf(nil, "%s%02d/", t.prefix, group) }
 func (t *table) groupEnd(group int) []byte   { return fmt.Appendf(nil, "%s%02d0", t.prefix, group) }
 
@@ -64,11 +124,26 @@ func (t *table) key(group, key int) []byte {
 	return fmt.Appendf(t.groupStart(group), "%d", key)
 }
 
+// keys returns the keys of a group.
+func (t *table) keys(group int) (all [groupKeys][]byte) {
+	for i := range all {
+		all[i] = t.key(group, i)
+	}
+	return all
+}
+
 // saw notes what the keys of a group were found to have.
 func (t *table) saw(group, key int, value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.recent[group][key] = value
+}
+
+// sawAll is saw for a whole group.
+func (t *table) sawAll(group int, all contents) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent[group] = all
 }
 
 func (t *table) expected(group, key int) string {
@@ -86,8 +161,8 @@ type player struct {
 	serial int // makes every value a new one
 }
 
-// play goes on until it is told to stop, or something is wrong. Operations may fail once something was killed,
-// and those that are not waited for may at any time.
+// play goes on until it is told to stop, or something is wrong. Operations may fail once something
+// was killed, and those that are not waited for may at any time.
 func (p *player) play(stop <-chan struct{}) error {
 	for {
 		select {
@@ -98,7 +173,7 @@ func (p *player) play(stop <-chan struct{}) error {
 		err := p.turn()
 		var lost *kivaloo.OpError
 		switch {
-		case err == nil || errors.Is(err, context.DeadlineExceeded):
+		case err == nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, kivaloo.ErrTooManySnapshots):
 		case !errors.As(err, &lost) || !p.disturbed.Load():
 			return err
 		default:
@@ -110,12 +185,18 @@ func (p *player) play(stop <-chan struct{}) error {
 // turn carries out one operation.
 func (p *player) turn() error {
 	// More reads than one of each: they are what tells right from wrong.
-	kinds := [...]opcode{opGet, opGet, opGet, opRange, opRange, opSet, opSet, opAdd, opAdd, opModify, opSwap, opSwap, opDelete, opCompareDelete}
+	kinds := [...]opcode{opGet, opGet, opGet, opRange, opRange, opView, opSet, opSet, opAdd, opAdd, opModify, opSwap, opSwap, opDelete, opCompareDelete, opApply, opApply, opApply}
 	c := call{op: kinds[p.rnd.IntN(len(kinds))], group: p.rnd.IntN(groups), key: p.rnd.IntN(groupKeys)}
 	switch c.op {
 	case opSet, opAdd, opModify, opSwap:
-		p.serial++
-		c.value = fmt.Sprintf("%d.%d%s", p.number, p.serial, strings.Repeat("-", p.rnd.IntN(padding)))
+		c.value = p.newValue()
+	case opApply:
+		for i := range groupKeys {
+			c.olds[i] = p.expected(c.group, i)
+			if p.rnd.IntN(4) > 0 {
+				c.values[i] = p.newValue()
+			}
+		}
 	}
 	switch c.op {
 	case opSwap, opCompareDelete:
@@ -129,6 +210,12 @@ func (p *player) turn() error {
 	return p.carryOut(patience, c)
 }
 
+// newValue returns a value that no other has.
+func (p *player) newValue() string {
+	p.serial++
+	return fmt.Sprintf("%d.%d%s", p.number, p.serial, strings.Repeat("-", p.rnd.IntN(padding)))
+}
+
 // carryOut does what c says, waits for so long, and notes what came of it.
 func (p *player) carryOut(wait time.Duration, c call) error {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
@@ -140,6 +227,10 @@ func (p *player) carryOut(wait time.Duration, c call) error {
 	case err != nil:
 	case c.op == opGet:
 		p.saw(c.group, c.key, a.found[c.key])
+	case c.op == opRange, c.op == opView:
+		p.sawAll(c.group, a.found)
+	case c.op == opApply && a.made:
+		p.sawAll(c.group, c.values)
 	case a.made:
 		p.saw(c.group, c.key, c.value)
 	}
@@ -166,6 +257,10 @@ func (p *player) ask(ctx context.Context, c call) (a answer, err error) {
 		a.made, err = true, p.store.Delete(ctx, key)
 	case opCompareDelete:
 		a.made, err = p.store.CompareAndDelete(ctx, key, old)
+	case opView:
+		a.found, err = view(ctx, p.store, p.keys(c.group))
+	case opApply:
+		a.made, err = swapGroup(ctx, p.store, p.keys(c.group), c.olds, c.values)
 	}
 	return a, err
 }

@@ -18,6 +18,7 @@ import (
 
 	"kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // keepDir is the environment variable that makes the test program the keeper of a DB. It says
@@ -28,7 +29,9 @@ const keepDir = "KIVALOO_LINEAR_KEEP_DIR"
 type request struct {
 	ID              uint64
 	Op              opcode
-	Key, Old, Value []byte // opRange: Key is the start, and Value the end
+	Key, Old, Value []byte            // opRange: Key is the start, and Value the end
+	Keys            [groupKeys][]byte // opApply, opView
+	Olds, Values    contents          // opApply
 	Wait            time.Duration
 }
 
@@ -36,7 +39,8 @@ type request struct {
 type reply struct {
 	ID    uint64 // 0: the DB is open
 	Made  bool
-	Value []byte // absent if there is none
+	Value []byte   // absent if there is none
+	Found contents // opView
 	Pairs []kivaloo.Pair
 
 	Failed bool
@@ -101,6 +105,10 @@ func serveOne(s store, r *request) reply {
 		err = s.Delete(ctx, r.Key)
 	case opCompareDelete:
 		answer.Made, err = s.CompareAndDelete(ctx, r.Key, r.Old)
+	case opView:
+		answer.Found, err = view(ctx, s, r.Keys)
+	case opApply:
+		answer.Made, err = swapGroup(ctx, s, r.Keys, r.Olds, r.Values)
 	}
 	if err != nil {
 		var op *kivaloo.OpError
@@ -110,7 +118,8 @@ func serveOne(s store, r *request) reply {
 	return answer
 }
 
-// embedded is a DB in a process of its own. It is a store itself, the same for all clients, as a DB is.
+// embedded is a DB in a process of its own. It is a store itself, the same for all clients, as a DB
+// is.
 type embedded struct {
 	dir    string
 	keeper atomic.Pointer[keeper] // the last one that was started
@@ -128,6 +137,10 @@ func (e *embedded) crash(t *testing.T, _ *rand.Rand) {
 	process := e.keeper.Load().process
 	process.Kill()
 	process.Wait(t)
+}
+
+func (e *embedded) processes() []*daemontest.Daemon {
+	return []*daemontest.Daemon{e.keeper.Load().process}
 }
 
 func (e *embedded) client(*testing.T, int) store { return e }
@@ -185,6 +198,16 @@ func (e *embedded) CompareAndDelete(ctx context.Context, key, old []byte) (bool,
 	return a.Made, err
 }
 
+func (e *embedded) view(ctx context.Context, keys [groupKeys][]byte) (contents, error) {
+	a, err := e.ask(ctx, request{Op: opView, Keys: keys})
+	return a.Found, err
+}
+
+func (e *embedded) swapGroup(ctx context.Context, keys [groupKeys][]byte, olds, values contents) (bool, error) {
+	a, err := e.ask(ctx, request{Op: opApply, Keys: keys, Olds: olds, Values: values})
+	return a.Made, err
+}
+
 // Close does nothing: others still use the process.
 func (e *embedded) Close() error { return nil }
 
@@ -219,11 +242,11 @@ type keeper struct {
 func startKeeper(t *testing.T, dir string) *keeper {
 	t.Helper()
 	self, err := os.Executable()
-	must(t, err)
+	must.Do(t, err)
 	in, requests, err := os.Pipe()
-	must(t, err)
+	must.Do(t, err)
 	replies, out, err := os.Pipe()
-	must(t, err)
+	must.Do(t, err)
 	k := &keeper{requests: gob.NewEncoder(requests), waiting: make(map[uint64]chan reply)}
 	opened := k.wait(0)
 	ended := make(chan struct{})

@@ -12,6 +12,7 @@ import (
 
 	"kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
 )
 
 // dial connects a client.
@@ -19,8 +20,8 @@ func dial(t *testing.T, addr string) store {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	c, err := kivaloo.Dial(ctx, addr, kivaloo.WithReconnect())
-	must(t, err)
+	c, err := kivaloo.Dial(ctx, addr, kivaloo.DialOptions{Reconnect: true})
+	must.Do(t, err)
 	return c
 }
 
@@ -37,9 +38,9 @@ func (s *serve) start(t *testing.T) {
 	t.Helper()
 	process, said := daemontest.Foreground(t, exec.Command(daemontest.Program("kivaloo"),
 		"serve", "--dir", s.dir, "--block-size", "512", "--cache", "1M"))
-	daemontest.Until(t, "ready", func() bool {
+	must.Eventually(t, "ready", func() bool {
 		text, err := os.ReadFile(said)
-		must(t, err)
+		must.Do(t, err)
 		return strings.Contains(string(text), "msg=ready")
 	})
 	s.process = process
@@ -51,9 +52,59 @@ func (s *serve) crash(t *testing.T, _ *rand.Rand) {
 	s.process.Wait(t)
 }
 
+func (s *serve) processes() []*daemontest.Daemon { return []*daemontest.Daemon{s.process} }
+
+func (s *serve) addr() string { return filepath.Join(s.dir, "kivaloo.sock") }
+
 func (s *serve) client(t *testing.T, _ int) store {
 	t.Helper()
-	return dial(t, filepath.Join(s.dir, "kivaloo.sock"))
+	return dial(t, s.addr())
+}
+
+// muxed is kivaloo serve with a kivaloo-mux before it. Clients come in turn through the mux and
+// straight to the serve.
+type muxed struct {
+	*serve
+	place string
+	mux   *daemontest.Daemon // nil if it does not run
+}
+
+func newMuxed(t *testing.T) system {
+	t.Helper()
+	place := daemontest.Place(t)
+	return &muxed{serve: &serve{dir: filepath.Join(place, "d")}, place: place}
+}
+
+func (m *muxed) start(t *testing.T) {
+	t.Helper()
+	if m.process == nil {
+		m.serve.start(t)
+	}
+	if m.mux == nil {
+		m.mux = launch(t, m.place, "mux", "-s", m.muxAddr(), "-t", m.addr())
+	}
+}
+
+func (m *muxed) muxAddr() string { return filepath.Join(m.place, "mux") }
+
+// crash kills the mux, or the serve: then the mux ends by itself when it notices.
+func (m *muxed) crash(t *testing.T, rnd *rand.Rand) {
+	t.Helper()
+	if rnd.IntN(2) == 0 {
+		m.mux.Kill()
+	} else {
+		m.serve.crash(t, rnd)
+		m.process = nil
+	}
+	m.mux.Wait(t)
+	m.mux = nil
+}
+
+func (m *muxed) processes() []*daemontest.Daemon { return []*daemontest.Daemon{m.process, m.mux} }
+
+func (m *muxed) client(t *testing.T, n int) store {
+	t.Helper()
+	return dial(t, []string{m.muxAddr(), m.addr()}[n%2])
 }
 
 // daemons are kivaloo-mux, kivaloo-kvlds and kivaloo-lbs. Clients come in turn through the mux and
@@ -66,7 +117,7 @@ type daemons struct {
 func newDaemons(t *testing.T) system {
 	t.Helper()
 	d := &daemons{place: daemontest.Place(t)}
-	must(t, os.Mkdir(d.path("d"), 0o700))
+	must.Do(t, os.Mkdir(d.path("d"), 0o700))
 	return d
 }
 
@@ -75,23 +126,24 @@ func (d *daemons) path(name string) string { return filepath.Join(d.place, name)
 func (d *daemons) start(t *testing.T) {
 	t.Helper()
 	if d.lbs == nil {
-		d.lbs = d.launch(t, "lbs", "-s", d.path("lbs"), "-d", d.path("d"), "-b", "512")
+		d.lbs = launch(t, d.place, "lbs", "-s", d.path("lbs"), "-d", d.path("d"), "-b", "512")
 	}
 	if d.kvlds == nil {
-		d.kvlds = d.launch(t, "kvlds", "-s", d.path("kvlds"), "-l", d.path("lbs"), "-C", "1024", "-n", strconv.Itoa(clients+1))
+		d.kvlds = launch(t, d.place, "kvlds", "-s", d.path("kvlds"), "-l", d.path("lbs"), "-C", "1024", "-n", strconv.Itoa(clients+1))
 	}
 	if d.mux == nil {
-		d.mux = d.launch(t, "mux", "-s", d.path("mux"), "-t", d.path("kvlds"))
+		d.mux = launch(t, d.place, "mux", "-s", d.path("mux"), "-t", d.path("kvlds"))
 	}
 }
 
-// launch starts a daemon as a script would: the socket of one that was killed is removed before.
-func (d *daemons) launch(t *testing.T, name string, args ...string) *daemontest.Daemon {
+// launch starts a daemon as a script would: the socket of one that was killed, which has its name in
+// place, is removed before.
+func launch(t *testing.T, place, name string, args ...string) *daemontest.Daemon {
 	t.Helper()
-	if err := os.Remove(d.path(name)); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(filepath.Join(place, name)); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	return daemontest.Start(t, d.place, name+".pid", daemontest.Program("kivaloo-"+name), args...)
+	return daemontest.Start(t, place, name+".pid", daemontest.Program("kivaloo-"+name), args...)
 }
 
 // crash kills one of the daemons. Those above it end by themselves when they notice.
@@ -103,6 +155,10 @@ func (d *daemons) crash(t *testing.T, rnd *rand.Rand) {
 		(*v).Wait(t)
 		*v = nil
 	}
+}
+
+func (d *daemons) processes() []*daemontest.Daemon {
+	return []*daemontest.Daemon{d.mux, d.kvlds, d.lbs}
 }
 
 func (d *daemons) client(t *testing.T, n int) store {

@@ -10,6 +10,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"kivaloo/internal/must"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,16 +24,9 @@ const stamp = "2026-06-30 23:59:05"
 func mustOpen(t *testing.T, path string) *File {
 	t.Helper()
 	l, err := Open(path)
-	must(t, err)
+	must.Do(t, err)
 	t.Cleanup(func() { l.Close() })
 	return l
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 func want(t *testing.T, path, content string) {
@@ -46,8 +41,8 @@ func TestLines(t *testing.T) {
 	old := syscall.Umask(0o027)
 	l := mustOpen(t, path)
 	syscall.Umask(old)
-	must(t, l.Write(moment, ""))
-	must(t, l.Write(moment, "|a|1"))
+	must.Do(t, l.Write(moment, ""))
+	must.Do(t, l.Write(moment, "|a|1"))
 	want(t, path, stamp+"\n"+stamp+"|a|1\n")
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o640 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -63,10 +58,10 @@ func TestWhatWasThereStays(t *testing.T) {
 		"a\nb":        "a\nb\n",
 	} {
 		path := filepath.Join(t.TempDir(), "log")
-		must(t, os.WriteFile(path, []byte(before), 0o600))
+		must.Do(t, os.WriteFile(path, []byte(before), 0o600))
 		l := mustOpen(t, path)
 		want(t, path, after)
-		must(t, l.Write(moment, "|x"))
+		must.Do(t, l.Write(moment, "|x"))
 		want(t, path, after+stamp+"|x\n")
 	}
 }
@@ -74,7 +69,7 @@ func TestWhatWasThereStays(t *testing.T) {
 func TestOnlyOrdinaryFiles(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
-	must(t, unix.Mkfifo(pipe, 0o600))
+	must.Do(t, unix.Mkfifo(pipe, 0o600))
 	for _, path := range []string{dir, pipe, "/dev/null", filepath.Join(dir, "absent", "log")} {
 		if l, err := Open(path); err == nil {
 			l.Close()
@@ -84,8 +79,8 @@ func TestOnlyOrdinaryFiles(t *testing.T) {
 		}
 	}
 	link := filepath.Join(dir, "link")
-	must(t, os.Symlink("file", link))
-	must(t, mustOpen(t, link).Write(moment, ""))
+	must.Do(t, os.Symlink("file", link))
+	must.Do(t, mustOpen(t, link).Write(moment, ""))
 	want(t, filepath.Join(dir, "file"), stamp+"\n")
 }
 
@@ -93,22 +88,22 @@ func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
 	l := mustOpen(t, path)
-	must(t, l.Write(moment, "|1"))
-	must(t, l.Follow()) // nothing has happened
-	must(t, l.Write(moment, "|2"))
+	must.Do(t, l.Write(moment, "|1"))
+	must.Do(t, l.Follow()) // nothing has happened
+	must.Do(t, l.Write(moment, "|2"))
 
-	must(t, os.Rename(path, path+".0"))
-	must(t, l.Write(moment, "|3"))
-	must(t, l.Follow())
-	must(t, l.Write(moment, "|4"))
+	must.Do(t, os.Rename(path, path+".0"))
+	must.Do(t, l.Write(moment, "|3"))
+	must.Do(t, l.Follow())
+	must.Do(t, l.Write(moment, "|4"))
 	want(t, path+".0", stamp+"|1\n"+stamp+"|2\n"+stamp+"|3\n")
 	want(t, path, stamp+"|4\n")
 
 	// Another file, put in its place.
-	must(t, os.WriteFile(path+".new", []byte("other"), 0o600))
-	must(t, os.Rename(path+".new", path))
-	must(t, l.Follow())
-	must(t, l.Write(moment, "|5"))
+	must.Do(t, os.WriteFile(path+".new", []byte("other"), 0o600))
+	must.Do(t, os.Rename(path+".new", path))
+	must.Do(t, l.Follow())
+	must.Do(t, l.Write(moment, "|5"))
 	want(t, path, "other\n"+stamp+"|5\n")
 }
 
@@ -117,18 +112,18 @@ func TestRotationFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
 	l := mustOpen(t, path)
-	must(t, os.Rename(path, path+".0"))
-	must(t, os.Mkdir(path, 0o700))
+	must.Do(t, os.Rename(path, path+".0"))
+	must.Do(t, os.Mkdir(path, 0o700))
 	for range 2 {
 		if err := l.Follow(); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("a directory in its place: %v", err)
 		}
 	}
-	must(t, l.Write(moment, "|1"))
+	must.Do(t, l.Write(moment, "|1"))
 	want(t, path+".0", stamp+"|1\n")
-	must(t, os.Remove(path))
-	must(t, l.Follow())
-	must(t, l.Write(moment, "|2"))
+	must.Do(t, os.Remove(path))
+	must.Do(t, l.Follow())
+	must.Do(t, l.Write(moment, "|2"))
 	want(t, path, stamp+"|2\n")
 }
 
@@ -136,18 +131,18 @@ func TestRotationFails(t *testing.T) {
 func TestTornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l := mustOpen(t, path)
-	must(t, l.Write(moment, "|1"))
+	must.Do(t, l.Write(moment, "|1"))
 
 	var before unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &before))
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 30, Max: before.Max}))
+	must.Do(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &before))
+	must.Do(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 30, Max: before.Max}))
 	first, second := l.Write(moment, "|2"), l.Write(moment, "|3")
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &before))
+	must.Do(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &before))
 	if first == nil || second == nil {
 		t.Errorf("writing beyond the limit: %v, %v", first, second)
 	}
-	must(t, l.Write(moment, "|4"))
+	must.Do(t, l.Write(moment, "|4"))
 	want(t, path, stamp+"|1\n"+stamp[:8]+"\n"+stamp+"|4\n")
-	must(t, l.Write(moment, "|5"))
+	must.Do(t, l.Write(moment, "|5"))
 	want(t, path, stamp+"|1\n"+stamp[:8]+"\n"+stamp+"|4\n"+stamp+"|5\n")
 }

@@ -49,7 +49,8 @@ func (f *flag[T]) read(s string) (T, error) {
 	return v, nil
 }
 
-// String is for pflag, which shows it as the default. One that is out of bounds means that there is none.
+// String is for pflag, which shows it as the default. One that is out of bounds means that there is
+// none.
 func (f *flag[T]) String() string {
 	var zero T
 	switch {
@@ -66,8 +67,8 @@ func (f *flag[T]) String() string {
 // Type is for pflag.
 func (f *flag[T]) Type() string { return f.kind }
 
-// Each adds a flag for *to, which has the default. short may be empty. A default out of bounds is one
-// that means "not given".
+// Each adds a flag for *to, which has the default. short may be empty. A default out of bounds is
+// one that means "not given".
 
 // Int adds a flag for a whole number.
 func Int(f *pflag.FlagSet, to *int, name, short string, min, max int, usage string) {

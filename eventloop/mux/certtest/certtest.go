@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"kivaloo/internal/must"
 )
 
 // Authority issues certificates, which are good for an hour.
@@ -40,18 +42,18 @@ func NewAuthority(t testing.TB, name string) *Authority {
 func (a *Authority) make(template, issuer *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(a.t, err)
+	must.Do(a.t, err)
 	signer := a.key
 	if issuer == nil {
 		issuer, signer = template, key
 	}
 	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
-	must(a.t, err)
+	must.Do(a.t, err)
 	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, signer)
-	must(a.t, err)
+	must.Do(a.t, err)
 	cert, err := x509.ParseCertificate(der)
-	must(a.t, err)
+	must.Do(a.t, err)
 	return key, cert
 }
 
@@ -91,7 +93,7 @@ func NewFiles(t testing.TB) *Files {
 func (f *Files) Write(c tls.Certificate, clients *Authority) {
 	f.t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	must(f.t, err)
+	must.Do(f.t, err)
 	f.write(f.Cert, "CERTIFICATE", c.Certificate[0])
 	f.write(f.Key, "PRIVATE KEY", key)
 	f.write(f.ClientCA, "CERTIFICATE", clients.cert.Raw)
@@ -99,12 +101,5 @@ func (f *Files) Write(c tls.Certificate, clients *Authority) {
 
 func (f *Files) write(path, kind string, der []byte) {
 	f.t.Helper()
-	must(f.t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(f.t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 }

@@ -8,5 +8,5 @@
 // part of a mixed load under which the server is killed: it knows what must be there
 // afterwards, and what may be.
 //
-// Files in reading order: model.go, source.go, conn.go, exercise.go, ranges.go, load.go.
+// Files in reading order: source.go, conn.go, exercise.go, ranges.go, load.go.
 package kvtest

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 // has no other client that changes it, and checks every answer. m is kept up to date.
 // Changes and reads are not in flight together, for what such a read may see is not
 // determined.
-func Exercise(ctx context.Context, addr string, m Model, rnd *rand.Rand, requests int) error {
+func Exercise(ctx context.Context, addr string, m wiretest.Model, rnd *rand.Rand, requests int) error {
 	c, err := Dial(ctx, addr)
 	if err != nil {
 		return err
@@ -57,7 +58,7 @@ func Exercise(ctx context.Context, addr string, m Model, rnd *rand.Rand, request
 
 type exercise struct {
 	conn   *Conn
-	model  Model
+	model  wiretest.Model
 	rnd    *rand.Rand
 	source *Source
 }
@@ -65,7 +66,7 @@ type exercise struct {
 // changes makes n modifying requests, of which the answers come in order.
 func (e *exercise) changes(n int) error {
 	requests, want := make([]wire.KVRequest, n), make([]uint32, n)
-	first := e.conn.lastID + 1
+	first := e.conn.LastID + 1
 	for i := range requests {
 		requests[i] = e.source.Change(e.model)
 		e.conn.Queue(&requests[i])
@@ -75,7 +76,7 @@ func (e *exercise) changes(n int) error {
 		return err
 	}
 	for i := range requests {
-		p, err := e.conn.Answer()
+		p, err := e.conn.Next()
 		if err != nil {
 			return err
 		}
@@ -107,7 +108,7 @@ func (e *exercise) reads(n int) error {
 		return err
 	}
 	for range n {
-		p, err := e.conn.Answer()
+		p, err := e.conn.Next()
 		if err != nil {
 			return err
 		}

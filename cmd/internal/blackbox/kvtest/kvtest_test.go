@@ -8,61 +8,14 @@ import (
 	"go.uber.org/goleak"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestModel(t *testing.T) {
-	m := Model{"old": "1"}
-	for _, tc := range []struct {
-		typ        uint32
-		key        string
-		old, value string
-		status     uint32
-		leaves     string // value of the key; "-" for none
-	}{
-		{wire.TypeAdd, "old", "", "2", 1, "1"},
-		{wire.TypeModify, "old", "", "2", 0, "2"},
-		{wire.TypeCAS, "old", "1", "3", 1, "2"},
-		{wire.TypeCAS, "old", "2", "3", 0, "3"},
-		{wire.TypeCAD, "old", "2", "", 1, "3"},
-		{wire.TypeCAD, "old", "3", "", 0, "-"},
-		{wire.TypeModify, "old", "", "4", 1, "-"},
-		{wire.TypeCAS, "old", "", "4", 1, "-"},
-		{wire.TypeCAD, "old", "", "", 1, "-"},
-		{wire.TypeAdd, "old", "", "5", 0, "5"},
-		{wire.TypeDelete, "old", "", "", 0, "-"},
-		{wire.TypeDelete, "old", "", "", 0, "-"},
-		{wire.TypeSet, "old", "", "", 0, ""},
-	} {
-		r := wire.KVRequest{Type: tc.typ, Key: []byte(tc.key), Old: []byte(tc.old), Value: []byte(tc.value)}
-		status := m.Apply(&r)
-		value, ok := m[tc.key]
-		if !ok {
-			value = "-"
-		}
-		if status != tc.status || value != tc.leaves {
-			t.Errorf("%s old %q value %q: status %d, leaves %q; want %d, %q",
-				wire.TypeName(tc.typ), tc.old, tc.value, status, value, tc.status, tc.leaves)
-		}
-	}
-}
-
-func TestDiff(t *testing.T) {
-	m := Model{"a": "", "b": "2"}
-	if diff := m.Diff(Model{"b": "2", "a": ""}); diff != "" {
-		t.Error(diff)
-	}
-	for _, other := range []Model{{"b": "2"}, {"b": "2", "a": "x"}, {"b": "2", "a": "", "c": ""}} {
-		if m.Diff(other) == "" {
-			t.Errorf("no difference to %q", other)
-		}
-	}
-}
-
 // Every way in which the answer to a RANGE can be wrong is seen.
 func TestCheckRange(t *testing.T) {
-	m := Model{"a": "1", "b": "2", "c": "3", "d": "4"} // four bytes each in an answer
+	m := wiretest.Model{"a": "1", "b": "2", "c": "3", "d": "4"} // four bytes each in an answer
 	for _, tc := range []struct {
 		max        uint32
 		start, end string
@@ -105,12 +58,12 @@ func TestCheckRange(t *testing.T) {
 
 // newChanges returns a load that has sent n changes, of which so many are durable, and what the
 // store held after each number of them.
-func newChanges(n, durable int) (*Load, []Model) {
+func newChanges(n, durable int) (*Load, []wiretest.Model) {
 	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
-	after := []Model{{}}
+	after := []wiretest.Model{{}}
 	for range n {
 		l.record(l.source.Change(l.tip))
-		m := Model{"other": "not looked at"}
+		m := wiretest.Model{"other": "not looked at"}
 		for key, value := range l.tip {
 			m[key] = value
 		}
@@ -120,7 +73,8 @@ func newChanges(n, durable int) (*Load, []Model) {
 	return l, after
 }
 
-// After a crash a load accepts every state from the last that is known to be durable on, and no other.
+// After a crash a load accepts every state from the last that is known to be durable on, and no
+// other.
 func TestLoadCheck(t *testing.T) {
 	const changes, durable = 60, 25
 	for n := range changes + 1 {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 const (
@@ -37,8 +38,8 @@ type Load struct {
 
 	rnd     *rand.Rand
 	source  *Source
-	base    Model
-	tip     Model
+	base    wiretest.Model
+	tip     wiretest.Model
 	changes []wire.KVRequest // since base, in the order they were sent
 	want    []uint32         // the statuses of their answers
 	durable int              // so many of them must survive anything
@@ -54,16 +55,18 @@ type state struct {
 	present bool
 }
 
-// NewLoad returns a load of which the keys are all absent.
+// NewLoad returns a load of which the keys are all absent. It takes a seed from rnd, and does not keep
+// rnd: Run may be on another goroutine.
 func NewLoad(rnd *rand.Rand, prefix string) *Load {
+	rnd = rand.New(rand.NewPCG(rnd.Uint64(), 0))
 	l := &Load{Prefix: prefix, rnd: rnd, source: NewSource(rnd, prefix, loadKeys, loadMaxBytes, loadMaxBytes)}
-	l.settle(Model{})
+	l.settle(wiretest.Model{})
 	return l
 }
 
 // settle starts anew from what the store holds.
-func (l *Load) settle(base Model) {
-	l.base, l.tip = base, make(Model, len(base))
+func (l *Load) settle(base wiretest.Model) {
+	l.base, l.tip = base, make(wiretest.Model, len(base))
 	for key, value := range base {
 		l.tip[key] = value
 	}
@@ -71,8 +74,8 @@ func (l *Load) settle(base Model) {
 	l.history = make(map[string][]state)
 }
 
-// Acknowledged returns how many changes have been acknowledged since the load was made. Any goroutine
-// may call it.
+// Acknowledged returns how many changes have been acknowledged since the load was made. Any
+// goroutine may call it.
 func (l *Load) Acknowledged() int { return int(l.acknowledged.Load()) }
 
 // Run makes requests on a new connection until the server closes it or ctx is done, which
@@ -100,7 +103,7 @@ func (l *Load) Run(ctx context.Context, addr string) error {
 			break
 		}
 	}
-	if ctx.Err() != nil || Lost(err) {
+	if ctx.Err() != nil || wiretest.Lost(err) {
 		return nil
 	}
 	return err
@@ -154,7 +157,7 @@ func (l *Load) record(change wire.KVRequest) {
 
 // receive takes one answer.
 func (r *run) receive() error {
-	p, err := r.conn.Answer()
+	p, err := r.conn.Next()
 	if err != nil {
 		return err
 	}
@@ -202,14 +205,33 @@ func (l *Load) sees(q read, record []byte) error {
 // Check compares what the store holds after a crash, of which it looks at the keys of this
 // load, with what may be there: what the first n changes have left, for an n from what is
 // known to be durable up to all. The load then goes on from there.
-func (l *Load) Check(found Model) error {
-	mine := make(Model)
+func (l *Load) Check(found wiretest.Model) error {
+	mine, err := l.look(found)
+	if err == nil {
+		l.settle(mine)
+	}
+	return err
+}
+
+// Look is Check while changes without an answer may still be made, so that the load cannot go on.
+func (l *Load) Look(found wiretest.Model) error {
+	_, err := l.look(found)
+	return err
+}
+
+// look returns those of the pairs found that are of this load, and an error if they may not be
+// there.
+func (l *Load) look(found wiretest.Model) (mine wiretest.Model, err error) {
+	mine = make(wiretest.Model)
 	for key, value := range found {
 		if len(key) >= len(l.Prefix) && key[:len(l.Prefix)] == l.Prefix {
 			mine[key] = value
 		}
 	}
-	state := l.base
+	state := make(wiretest.Model, len(l.base))
+	for key, value := range l.base {
+		state[key] = value
+	}
 	differ := make(map[string]bool) // keys
 	compare := func(key string) {
 		value, present := state[key]
@@ -227,14 +249,13 @@ func (l *Load) Check(found Model) error {
 	diff := ""
 	for n := 0; ; n++ {
 		if n >= l.durable && len(differ) == 0 {
-			l.settle(mine)
-			return nil
+			return mine, nil
 		}
 		if n == l.durable {
 			diff = state.Diff(mine)
 		}
 		if n == len(l.changes) {
-			return fmt.Errorf("keys %s*: not what any number of changes from %d to %d has left; after %d: %s",
+			return nil, fmt.Errorf("keys %s*: not what any number of changes from %d to %d has left; after %d: %s",
 				l.Prefix, l.durable, n, l.durable, diff)
 		}
 		state.Apply(&l.changes[n])

@@ -5,12 +5,13 @@ import (
 	"sort"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // CheckRange checks the answer to a RANGE on a store that holds m, of which keys are the keys in
-// order: the pairs are those of m from the start up to next, no key reaches the end, they take no more than
-// was asked for unless it is one pair alone, and there was no room for another.
-func CheckRange(m Model, keys []string, r *wire.KVRequest, record []byte) error {
+// order: the pairs are those of m from the start up to next, no key reaches the end, they take no
+// more than was asked for unless it is one pair alone, and there was no room for another.
+func CheckRange(m wiretest.Model, keys []string, r *wire.KVRequest, record []byte) error {
 	n, next, pairs, err := wire.ParseKVPairs(record, r.Max)
 	if err != nil {
 		return describeRange(r, err)

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
 // Source makes random requests, the same ones for the same seed.
@@ -26,7 +27,7 @@ func NewSource(rnd *rand.Rand, prefix string, maxKeys, maxKey, maxValue int, key
 
 // Change returns a request that may modify something. Half of the old values that it
 // expects are those in m.
-func (s *Source) Change(m Model) wire.KVRequest {
+func (s *Source) Change(m wiretest.Model) wire.KVRequest {
 	types := []uint32{wire.TypeSet, wire.TypeSet, wire.TypeSet, wire.TypeAdd, wire.TypeModify,
 		wire.TypeCAS, wire.TypeDelete, wire.TypeCAD}
 	r := wire.KVRequest{Type: types[s.rnd.IntN(len(types))], Key: []byte(s.Key())}
@@ -52,7 +53,7 @@ func (s *Source) Key() string {
 }
 
 // old returns a value for CAS and CAD to expect.
-func (s *Source) old(m Model, key []byte) []byte {
+func (s *Source) old(m wiretest.Model, key []byte) []byte {
 	if value, ok := m[string(key)]; ok && s.rnd.IntN(2) == 0 {
 		return []byte(value)
 	}

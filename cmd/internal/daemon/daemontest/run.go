@@ -10,11 +10,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// patience bounds every wait in tests. It is far above what anything takes, for
-// machines that are busy with something else.
-const patience = 60 * time.Second
+	"kivaloo/internal/must"
+)
 
 // Result is how a program ended.
 type Result struct {
@@ -23,11 +21,21 @@ type Result struct {
 	stderr string // the file of that
 }
 
+// Said returns what the program, and a daemon that it left behind, have written to stderr by now.
+func (r Result) Said(t *testing.T) string {
+	t.Helper()
+	said, err := os.ReadFile(r.stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(said)
+}
+
 // Run runs a program in dir until it ends. Its stderr is a file, because a
 // daemon keeps it open.
 func Run(t *testing.T, dir, program string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), must.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
@@ -61,8 +69,8 @@ type Daemon struct {
 	ended   chan syscall.WaitStatus
 }
 
-// Start runs a start command in dir, expects it to succeed, and takes over the
-// daemon that it names in pidFile (relative to dir). If the test fails, it shows what the daemon has said.
+// Start runs a start command in dir, expects it to succeed, and takes over the daemon that it names
+// in pidFile (relative to dir). If the test fails, it shows what the daemon has said.
 func Start(t *testing.T, dir, pidFile, program string, args ...string) *Daemon {
 	t.Helper()
 	r := Run(t, dir, program, args...)
@@ -151,18 +159,8 @@ func (d *Daemon) Wait(t *testing.T) syscall.WaitStatus {
 			t.Fatal("the daemon ended unseen")
 		}
 		return status
-	case <-time.After(patience):
+	case <-time.After(must.Patience):
 		t.Fatal("the daemon does not end")
 	}
 	panic("not reached")
-}
-
-// Until waits until what holds.
-func Until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not: %s", what)
-		}
-	}
 }

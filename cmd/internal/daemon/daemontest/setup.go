@@ -3,6 +3,7 @@ package daemontest
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,8 +15,8 @@ func Torture() bool { return os.Getenv("KIVALOO_TORTURE") != "" }
 // seedVar is the environment variable that gives Seeded its seed.
 const seedVar = "KIVALOO_SEED"
 
-// Seeded returns a source of random numbers. If the test fails it says how to make the same choices again: with the
-// seed in the environment.
+// Seeded returns a source of random numbers. If the test fails it says how to make the same choices
+// again: with the seed in the environment.
 func Seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -27,11 +28,27 @@ func Seeded(t *testing.T) *rand.Rand {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the same choices again: %s=%#x go test -count=1 -run '^%s$'", seedVar, seed, strings.ReplaceAll(t.Name(), "/", "$/^"))
+			long := ""
+			if Torture() {
+				long = "KIVALOO_TORTURE=1 "
+			}
+			name := strings.NewReplacer("/", "$/^", "+", `\+`).Replace(t.Name())
+			t.Logf("to replay: %s%s=%#x go test %s -count=1 -run '^%s$'", long, seedVar, seed, testedPackage, name)
 		}
 	})
 	return rand.New(rand.NewPCG(seed, 0))
 }
+
+// testedPackage is the folder of the package that is tested, as seen from that of its module.
+var testedPackage = func() string {
+	dir, err := os.Getwd()
+	for root := dir; err == nil && root != filepath.Dir(root); root = filepath.Dir(root) {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			return "." + strings.TrimPrefix(dir, root)
+		}
+	}
+	return ""
+}()
 
 // Place makes a directory of which the path is short, because the paths of sockets are limited.
 func Place(t *testing.T) string {

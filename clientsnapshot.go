@@ -1,0 +1,176 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kivaloo/wire"
+)
+
+// clientSnapshot is a Snapshot that a server keeps. The server gives it up a minute after its last
+// use, so a goroutine uses it now and then.
+type clientSnapshot struct {
+	source  clientSource
+	closing sync.Once
+	cleanup runtime.Cleanup
+}
+
+// lease is the server's part of a snapshot.
+type lease struct {
+	c      *Client
+	id     uint64
+	closed atomic.Bool
+	ended  context.Context // with the snapshot, or the Client
+	end    context.CancelFunc
+}
+
+// Snapshot implements Store. The server keeps a number of snapshots, and ErrTooManySnapshots says
+// that it can keep no more now. It loses them when it is restarted, unless nothing has changed;
+// then reads fail with ErrSnapshotGone. A server of the original has none: the error is
+// ErrUnsupported.
+func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
+	l, err := c.lease(ctx, keepSnapshotEvery)
+	if err != nil {
+		return nil, err
+	}
+	s := &clientSnapshot{source: clientSource{c, l}}
+	s.cleanup = runtime.AddCleanup(s, (*lease).release, l)
+	return s, nil
+}
+
+// lease takes a snapshot, and keeps it until release is called.
+func (c *Client) lease(ctx context.Context, every time.Duration) (*lease, error) {
+	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeSnapshot})
+	if err != nil {
+		return nil, err
+	}
+	defer cl.recycle()
+	id, err := wire.ParseSnapshot(cl.record)
+	if err != nil {
+		return nil, cl.bad(err)
+	}
+	return c.holdLease(id, every)
+}
+
+// holdLease keeps a snapshot that the server has.
+func (c *Client) holdLease(id uint64, every time.Duration) (*lease, error) {
+	l := &lease{c: c, id: id}
+	l.ended, l.end = context.WithCancel(c.open)
+	if !c.start(func() { l.keep(every) }) {
+		return nil, clientSource{c, nil}.opError("snapshot", false, ErrClosed)
+	}
+	return l, nil
+}
+
+// keep uses the snapshot every so often, until it is released.
+func (l *lease) keep(every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			// If it fails, so will the next read.
+			_, _ = clientSource{l.c, l}.has(l.ended, nil)
+		case <-l.ended.Done():
+			return
+		}
+	}
+}
+
+// release gives the snapshot up, without waiting for the server.
+func (l *lease) release() {
+	l.closed.Store(true)
+	l.end()
+	l.c.tell(&wire.KVRequest{Type: wire.TypeRelease, Snapshot: l.id})
+}
+
+func (s *clientSnapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
+	return s.AppendGet(ctx, nil, key)
+}
+
+func (s *clientSnapshot) AppendGet(ctx context.Context, dst, key []byte) ([]byte, error) {
+	defer runtime.KeepAlive(s)
+	return s.source.appendGet(ctx, dst, key)
+}
+
+func (s *clientSnapshot) Has(ctx context.Context, key []byte) (bool, error) {
+	defer runtime.KeepAlive(s)
+	return s.source.has(ctx, key)
+}
+
+func (s *clientSnapshot) GetMany(ctx context.Context, keys ...[]byte) ([][]byte, error) {
+	defer runtime.KeepAlive(s)
+	return s.source.getMany(ctx, keys)
+}
+
+func (s *clientSnapshot) Range(ctx context.Context, start, end []byte) iter.Seq2[Pair, error] {
+	return s.Scan(ctx, ScanOptions{Start: start, End: end})
+}
+
+func (s *clientSnapshot) Scan(ctx context.Context, o ScanOptions) iter.Seq2[Pair, error] {
+	return func(yield func(Pair, error) bool) {
+		defer runtime.KeepAlive(s)
+		scan(ctx, s.source, o)(yield)
+	}
+}
+
+func (s *clientSnapshot) Count(ctx context.Context, o ScanOptions) (int64, error) {
+	defer runtime.KeepAlive(s)
+	return count(ctx, s.source, o)
+}
+
+func (s *clientSnapshot) Close() error {
+	s.closing.Do(func() {
+		s.cleanup.Stop()
+		s.source.at.release()
+	})
+	return nil
+}
+
+// start runs f on a goroutine that Close waits for. It returns false if the Client is closed.
+func (c *Client) start(f func()) bool {
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	if c.open.Err() != nil {
+		return false
+	}
+	c.keeper.Go(f)
+	return true
+}
+
+// tell sends r if that can be done at once, and does not wait for the answer.
+func (c *Client) tell(r *wire.KVRequest) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel() // issue waits for nothing
+	s := c.session.Load()
+	cl := newCall(r.Type)
+	if err := s.issue(ended, r, cl); err == nil && !s.abandon(cl) {
+		<-cl.done // the answer is there already
+	}
+	cl.recycle()
+}
+
+// refused returns what a server's refusal of an extension request means, or err if it is none.
+func refused(err error) error {
+	var r *wire.Refusal
+	if !errors.As(err, &r) {
+		return err
+	}
+	watching := r.Type == wire.TypeWatch
+	switch {
+	case r.Status == wire.StatusGone && watching:
+		return ErrPositionGone
+	case r.Status == wire.StatusGone:
+		return ErrSnapshotGone
+	case r.Status == wire.StatusTooMany && watching:
+		return ErrTooManyWatches
+	case r.Status == wire.StatusTooMany:
+		return ErrTooManySnapshots
+	}
+	return errors.New("the server could not do it: " + r.Reason)
+}

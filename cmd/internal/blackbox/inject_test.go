@@ -1,0 +1,402 @@
+package blackbox
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kivaloo/cmd/internal/blackbox/kvtest"
+	"kivaloo/cmd/internal/daemon/daemontest"
+	"kivaloo/internal/must"
+	"kivaloo/wire/wiretest"
+)
+
+// injection is how strace disturbs system calls of a process. when says which of them: 3 is the
+// third of each thread from now on, 3+ that one and all after it.
+type injection struct {
+	calls, what, when string
+	passes            bool // it is a shortage: changes are made again when it is over
+}
+
+func (i injection) String() string { return i.calls + " " + i.what + " " + i.when }
+
+const (
+	// afterFault is how long a load goes on after a fault that it may not notice.
+	afterFault = 100 * time.Millisecond
+
+	// noFault is how long it is waited, in the long run, for a fault that may not come.
+	noFault = 5 * time.Second
+
+	// injectedDelay is by how much calls are delayed.
+	injectedDelay = 100 * time.Millisecond
+)
+
+// tracer is a strace that is attached to a process.
+type tracer struct {
+	process *daemontest.Daemon
+	calls   string // the file that lists the calls
+}
+
+// straceCommand makes a strace command that disturbs the calls of what rest says.
+func straceCommand(t *testing.T, i injection, rest ...string) (cmd *exec.Cmd, calls string) {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed: faults cannot be injected into real processes")
+	}
+	calls = filepath.Join(t.TempDir(), "calls")
+	inject := fmt.Sprintf("inject=%s:%s:when=%s", i.calls, i.what, i.when)
+	return exec.Command(strace, append([]string{"-f", "-o", calls, "-e", "trace=" + i.calls, "-e", inject}, rest...)...), calls
+}
+
+// inject disturbs system calls of a process, until over.
+func inject(t *testing.T, d *daemontest.Daemon, i injection) *tracer {
+	t.Helper()
+	cmd, calls := straceCommand(t, i, "-p", strconv.Itoa(d.Pid))
+	tr := &tracer{calls: calls}
+	var said string
+	tr.process, said = daemontest.Foreground(t, cmd)
+	must.Eventually(t, "strace is attached", func() bool {
+		text, err := os.ReadFile(said)
+		must.Do(t, err)
+		if strings.Contains(string(text), "Operation not permitted") {
+			t.Skipf("strace may not attach to processes: %s", text)
+		}
+		return strings.Contains(string(text), "attached")
+	})
+	return tr
+}
+
+// hit reports whether a call has been disturbed.
+func (tr *tracer) hit(t *testing.T) bool {
+	t.Helper()
+	text, err := os.ReadFile(tr.calls)
+	if os.IsNotExist(err) {
+		return false
+	}
+	must.Do(t, err)
+	return strings.Contains(string(text), "(INJECTED)") || strings.Contains(string(text), "(DELAYED)")
+}
+
+// mustHit is hit, and fails the test if nothing was, unless it is one of many that may come too late.
+func (tr *tracer) mustHit(t *testing.T) bool {
+	t.Helper()
+	hit := tr.hit(t)
+	switch {
+	case !hit && daemontest.Torture():
+		t.Log("no call was disturbed")
+	case !hit:
+		t.Error("no call was disturbed: nothing has been tried")
+	}
+	return hit
+}
+
+// over lets the process alone again.
+func (tr *tracer) over(t *testing.T) {
+	t.Helper()
+	tr.process.Signal(t, syscall.SIGINT)
+	tr.process.Wait(t)
+}
+
+// injections returns the faults for a process in use: some in the ordinary run, all in the long one.
+func injections() (all []injection) {
+	add := func(calls, what string, passes bool, whens ...string) {
+		for _, when := range whens {
+			all = append(all, injection{calls, what, when, passes})
+		}
+	}
+	if !daemontest.Torture() {
+		add("fdatasync", "error=EIO", false, "2", "1+")
+		add("fdatasync", "error=ENOSPC", true, "1")
+		add("pwrite64,pwritev", "error=EIO", false, "3")
+		add("pwrite64,pwritev", "error=EDQUOT", true, "1+")
+		add("fsync", "error=EIO", false, "1")
+		add("openat", "error=EMFILE", true, "1")
+		add("unlink,unlinkat", "error=EIO", false, "1")
+		add("fdatasync", fmt.Sprintf("delay_exit=%d", injectedDelay.Microseconds()), true, "1+")
+		return all
+	}
+	whens := []string{"1", "2", "3", "5", "8", "13", "1+", "4+"}
+	for _, calls := range []string{"fdatasync", "fsync", "pwrite64,pwritev", "openat", "unlink,unlinkat"} {
+		for _, errno := range []string{"EIO", "EROFS", "EFBIG"} {
+			add(calls, "error="+errno, false, whens...)
+		}
+		for _, errno := range []string{"ENOSPC", "EDQUOT"} {
+			add(calls, "error="+errno, true, whens...)
+		}
+		add(calls, fmt.Sprintf("delay_enter=%d", injectedDelay.Microseconds()), true, "1+")
+		add(calls, fmt.Sprintf("delay_exit=%d", injectedDelay.Microseconds()), true, "1+")
+	}
+	add("openat", "error=EMFILE", true, whens...)
+	return all
+}
+
+// eachInjection runs a test with each fault: all at once in the ordinary run, one after the other in
+// the long one.
+func eachInjection(t *testing.T, test func(t *testing.T, i injection, rnd *rand.Rand)) {
+	for _, i := range injections() {
+		t.Run(i.String(), func(t *testing.T) {
+			if !daemontest.Torture() {
+				t.Parallel()
+			}
+			test(t, i, daemontest.Seeded(t))
+		})
+	}
+}
+
+// System calls of a serve in use fail, or take long: what was acknowledged is there, and nothing
+// else was; reads go on; if the log says that the store is read-only it is, until the next start;
+// else changes are made again when the fault is over.
+func TestServeInjected(t *testing.T) {
+	t.Parallel()
+	eachInjection(t, func(t *testing.T, i injection, rnd *rand.Rand) {
+		s := newServe(t, "--block-size", "512", "--cache", "1M", "--journal", []string{"4k", "64k"}[rnd.IntN(2)])
+		s.start(t)
+		l := kvtest.NewLoad(rnd, "load")
+		serveInjected(t, s, l, i, rnd)
+	})
+}
+
+func serveInjected(t *testing.T, s *serve, l *kvtest.Load, i injection, rnd *rand.Rand) {
+	t.Helper()
+	tr := inject(t, s.process, i)
+	started := time.Now()
+	runUntilHit(t, s.addr(), l, tr)
+	if strings.HasPrefix(i.what, "delay") && i.calls == "fdatasync" && l.Acknowledged() > 0 && time.Since(started) < injectedDelay {
+		t.Errorf("changes were acknowledged %v after the first sync began, which took %v", time.Since(started), injectedDelay)
+	}
+	if !alive(s.process) {
+		t.Fatalf("serve has ended: %s", s.said(t))
+	}
+	descriptors := openDescriptors(t, s.process)
+	readOnly := func() bool {
+		return strings.Contains(s.said(t), "read-only from now on, restart when the cause is gone")
+	}
+	if i.calls != "openat" { // else reads may need a file that cannot be opened
+		must.Do(t, l.Look(readAll(t, s.addr())))
+	}
+	hit := tr.mustHit(t)
+	tr.over(t)
+	must.Do(t, l.Look(readAll(t, s.addr())))
+	if sync := i.calls == "fdatasync" || i.calls == "pwrite64,pwritev"; sync && i.when == "1+" && !i.passes && !readOnly() {
+		t.Errorf("no write can be made durable, and the log does not say so: %s", s.said(t))
+	}
+	switch {
+	case readOnly() && (i.passes || !hit):
+		t.Fatalf("a shortage is taken for a failure: %s", s.said(t))
+	case readOnly():
+		refuses(t, s.addr())
+	default:
+		must.Eventually(t, "changes are made again", func() bool { return changes(t, s.addr()) })
+	}
+	if now := openDescriptors(t, s.process); now > descriptors+8 { // block files that have been opened meanwhile
+		t.Errorf("%d descriptors are open, and %d later", descriptors, now)
+	}
+	switch {
+	case rnd.IntN(2) == 0:
+		s.crash(t, rnd)
+	case readOnly(): // its exit status says whether the last flush failed
+		s.process.Signal(t, syscall.SIGTERM)
+		s.process.Wait(t)
+	default:
+		s.stop(t)
+	}
+	s.start(t)
+	must.Do(t, l.Check(readAll(t, s.addr())))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
+	s.stop(t)
+	checkStore(t, s.dir())
+}
+
+// System calls of a serve that starts fail: it says so and ends, or it serves. In either case the
+// next start finds all that was acknowledged.
+func TestStartInjected(t *testing.T) {
+	t.Parallel()
+	rnd := daemontest.Seeded(t)
+	s := newServe(t, "--block-size", "512", "--cache", "1M", "--journal", "4k")
+	l := kvtest.NewLoad(rnd, "load")
+	last := 1
+	if daemontest.Torture() {
+		last = 20
+	}
+	ended := 0
+	for _, calls := range []string{"openat", "fdatasync", "fsync", "pwrite64,pwritev", "pread64,preadv"} {
+		for n := 1; n <= last; n++ {
+			s.start(t)
+			ctx, cancel := context.WithTimeout(t.Context(), afterFault)
+			must.Do(t, l.Run(ctx, s.addr()))
+			cancel()
+			s.crash(t, rnd) // so that the next start has something to do
+			errno := []string{"EIO", "EROFS", "EMFILE", "ENOSPC"}[rnd.IntN(4)]
+			when := strconv.Itoa(n) + []string{"", "+"}[rnd.IntN(2)]
+			if !startInjected(t, s, injection{calls, "error=" + errno, when, false}) {
+				ended++
+			}
+			s.start(t)
+			must.Do(t, l.Check(readAll(t, s.addr())))
+			s.crash(t, rnd)
+		}
+	}
+	checkStore(t, s.dir())
+	if ended == 0 {
+		t.Error("no start has failed: nothing has been tried")
+	}
+}
+
+// startInjected starts a serve, kills it if it serves, and reports whether it did.
+func startInjected(t *testing.T, s *serve, i injection) (served bool) {
+	t.Helper()
+	rest := []string{"-D", "-qq", "-P", s.dir()} // what the system does with other files to start a program is left alone
+	files, err := filepath.Glob(filepath.Join(s.dir(), "*_*"))
+	must.Do(t, err)
+	for _, file := range files {
+		rest = append(rest, "-P", file)
+	}
+	cmd, _ := straceCommand(t, i, append(append(rest, "--"), s.command().Args...)...)
+	var said string
+	s.process, said = daemontest.Foreground(t, cmd)
+	text := ""
+	must.Eventually(t, "ready or ended", func() bool {
+		read, err := os.ReadFile(said)
+		must.Do(t, err)
+		text = string(read)
+		return strings.Contains(text, "msg=ready") || hasEnded(s.process)
+	})
+	if strings.Contains(text, "msg=ready") {
+		s.crash(t, nil)
+		return true
+	}
+	status := s.process.Wait(t)
+	s.process = nil
+	if read, err := os.ReadFile(said); err != nil || !status.Exited() || status.ExitStatus() != 1 || !strings.Contains(string(read), errnoText(i)) {
+		t.Errorf("%v: the start ends with status %#x, and says %q, %v; want %q", i, status, read, err, errnoText(i))
+	}
+	return false
+}
+
+// errnoText is what an error of a call says.
+func errnoText(i injection) string {
+	return map[string]error{"EIO": unix.EIO, "EROFS": unix.EROFS, "EMFILE": unix.EMFILE, "EFBIG": unix.EFBIG,
+		"ENOSPC": unix.ENOSPC, "EDQUOT": unix.EDQUOT}[strings.TrimPrefix(i.what, "error=")].Error()
+}
+
+// hasEnded reports whether a child of this process has ended and is waited for, or about to be.
+func hasEnded(d *daemontest.Daemon) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	return strings.HasPrefix(rest, "Z")
+}
+
+// endsOrServes waits until the kvlds has ended, or makes a change. It reports whether it has ended.
+func (d *daemons) endsOrServes(t *testing.T) (ended bool) {
+	t.Helper()
+	must.Eventually(t, "a change is made, or the daemons end", func() bool {
+		if ended = hasEnded(d.kvlds); ended {
+			return true
+		}
+		c, err := kvtest.Dial(t.Context(), d.addr())
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		return c.Set("key", "value") == nil
+	})
+	return ended
+}
+
+// System calls of the block store of the daemons fail: both end with status 1 and say why, or it was
+// nothing that they need. What was acknowledged is there when they are started again.
+func TestDaemonsInjected(t *testing.T) {
+	t.Parallel()
+	eachInjection(t, func(t *testing.T, i injection, rnd *rand.Rand) {
+		d := newDaemons(t, 512, "-C", "1024", "-S", "10000")
+		d.start(t)
+		l := kvtest.NewLoad(rnd, "load")
+		tr := inject(t, d.lbs, i)
+		runUntilHit(t, d.addr(), l, tr)
+		tr.mustHit(t)
+		if d.endsOrServes(t) {
+			for _, one := range []*daemontest.Daemon{d.kvlds, d.lbs} {
+				if status := one.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
+					t.Errorf("a daemon has ended with status %#x", status)
+				}
+			}
+			if said := d.log(t); !strings.Contains(said, errnoText(i)) {
+				t.Errorf("the daemons have ended, and said %q; want %q", said, errnoText(i))
+			}
+			tr.process.Wait(t)
+		} else {
+			tr.over(t)
+			d.lbs.Kill()
+			d.kvlds.Kill()
+			d.lbs.Wait(t)
+			d.kvlds.Wait(t)
+		}
+		d.kvlds, d.lbs = nil, nil
+		d.start(t)
+		must.Do(t, l.Check(readAll(t, d.addr())))
+		must.Do(t, connect(t, d.addr()).Set("key", "value"))
+		d.stop(t)
+		checkStore(t, d.dir())
+	})
+}
+
+// runUntilHit runs a load until the server closes its connection, or a while after a fault.
+func runUntilHit(t *testing.T, addr string, l *kvtest.Load, tr *tracer) {
+	t.Helper()
+	wait := patience
+	if daemontest.Torture() {
+		wait = noFault
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx, addr) }()
+	for {
+		select {
+		case err := <-ended:
+			must.Do(t, err)
+			return
+		case <-time.After(5 * time.Millisecond):
+			if tr.hit(t) {
+				time.AfterFunc(afterFault, cancel)
+				must.Do(t, <-ended)
+				return
+			}
+		}
+	}
+}
+
+// changes reports whether a change is made.
+func changes(t *testing.T, addr string) bool {
+	t.Helper()
+	c, err := kvtest.Dial(t.Context(), addr)
+	must.Do(t, err)
+	defer c.Close()
+	err = c.Set("room", "again")
+	if err != nil && !wiretest.Lost(err) {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+// openDescriptors returns how many descriptors a process has.
+func openDescriptors(t *testing.T, d *daemontest.Daemon) int {
+	t.Helper()
+	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid))
+	must.Do(t, err)
+	return len(list)
+}

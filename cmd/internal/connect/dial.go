@@ -1,0 +1,94 @@
+package connect
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+
+	"kivaloo"
+	"kivaloo/wire"
+)
+
+// How a connection is to be.
+type Kind bool
+
+const (
+	Once     Kind = false // one connection
+	Repeated Kind = true  // a lost connection is replaced
+)
+
+// Dial connects a Client to the server at addr. Its error is ready to be shown.
+func (o *Options) Dial(ctx context.Context, addr string, kind Kind) (*kivaloo.Client, error) {
+	timeout, err := o.Timeout()
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	config, err := o.tlsFor(within, addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := kivaloo.Dial(within, addr, kivaloo.DialOptions{TLS: config, Reconnect: kind == Repeated})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, o.explain(within, addr, timeout, config, err)
+	}
+	return c, nil
+}
+
+// tlsFor returns how to speak TLS to addr, or nil.
+func (o *Options) tlsFor(ctx context.Context, addr string) (*tls.Config, error) {
+	config, err := o.TLS()
+	if config == nil || err != nil {
+		return nil, err
+	}
+	addrs, err := wire.ResolveAddrContext(ctx, addr)
+	if err != nil {
+		return config, nil // dialing says why
+	}
+	if _, byFlags, _ := o.wanted(); addrs[0].Network == "unix" && !byFlags {
+		return nil, nil
+	}
+	return config, nil
+}
+
+// Conn returns a connection to the server at addr, which has answered a first request. Its error is
+// ready to be shown.
+func (o *Options) Conn(ctx context.Context, addr string) (net.Conn, error) {
+	c, err := o.Dial(ctx, addr, Once) // finds out what is wrong
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	config, err := o.tlsFor(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	timeout, err := o.Timeout()
+	if err != nil {
+		return nil, err
+	}
+	within, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	addrs, err := wire.ResolveAddrContext(within, addr)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := wire.Dial(within, addrs)
+	if err != nil || config == nil {
+		return nc, err
+	}
+	if config.ServerName == "" {
+		config.ServerName = strings.Trim(addr[:strings.LastIndexByte(addr, ':')], "[]")
+	}
+	secure := tls.Client(nc, config)
+	if err := secure.HandshakeContext(within); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return secure, nil
+}

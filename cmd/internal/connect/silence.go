@@ -1,0 +1,94 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"kivaloo"
+)
+
+// unblock is how long work may take to end after its context has.
+const unblock = time.Second
+
+// Run runs work with a context that ends when the server that c is connected to has not answered
+// anything for as long as the flags allow. However long a request may take, a server that works
+// answers the question for its limits at once. Work that then waits for something else, as for its
+// input, is left behind: the program is to end.
+func (o *Options) Run(ctx context.Context, c *kivaloo.Client, work func(ctx context.Context) error) error {
+	timeout, err := o.Timeout()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(context.Canceled)
+	watched := make(chan error, 1)
+	go func() {
+		err := untilSilent(ctx, c, timeout)
+		if err != nil {
+			cancel(err)
+		}
+		watched <- err
+	}()
+	worked := make(chan error, 1)
+	go func() { worked <- work(withSilence{ctx}) }()
+	select {
+	case err := <-worked:
+		cancel(context.Canceled)
+		<-watched
+		return err
+	case silent := <-watched:
+		if silent == nil {
+			return <-worked
+		}
+		select {
+		case err := <-worked:
+			return err
+		case <-time.After(unblock):
+			return silent
+		}
+	}
+}
+
+// untilSilent asks the server for its limits time and again. It returns an error when there is no
+// answer in time, and nil when ctx is done or the connection is lost.
+func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
+	pause := timeout / 4
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		within, cancel := context.WithTimeout(ctx, timeout-pause)
+		_, err := c.Params(within)
+		cancel()
+		switch {
+		case err == nil:
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			return silence(timeout)
+		default:
+			return nil
+		}
+	}
+}
+
+// silence is the error of a server that has not answered for so long.
+type silence time.Duration
+
+func (s silence) Error() string {
+	return fmt.Sprintf("no answer within %v: the server is stopped, stuck or cannot be reached any more", time.Duration(s))
+}
+
+// withSilence is a context whose error tells silence from anything else that ends it.
+type withSilence struct{ context.Context }
+
+func (c withSilence) Err() error {
+	if s := silence(0); errors.As(context.Cause(c.Context), &s) {
+		return s
+	}
+	return c.Context.Err()
+}

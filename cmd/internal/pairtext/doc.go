@@ -1,0 +1,5 @@
+// Package pairtext writes pairs as text and reads them back: as escaped text, as JSON objects one a
+// line, and as CSV. Each form can hold every key and every value.
+//
+// Reading order: text.go, json.go, csv.go, read.go (which form an input has), limits.go.
+package pairtext

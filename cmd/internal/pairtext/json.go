@@ -1,0 +1,168 @@
+package pairtext
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"kivaloo"
+)
+
+// Object is a pair as an object of JSON. A key or a value that is not UTF-8 goes by its second
+// name, in hex.
+type Object struct {
+	Key      *string `json:"key,omitempty"`
+	KeyHex   *string `json:"key_hex,omitempty"`
+	Value    *string `json:"value,omitempty"`
+	ValueHex *string `json:"value_hex,omitempty"`
+}
+
+// KeyObject returns the object of a key alone.
+func KeyObject(key []byte, inHex bool) (o Object) {
+	o.Key, o.KeyHex = Field(key, inHex)
+	return o
+}
+
+// PairObject returns the object of a pair.
+func PairObject(p kivaloo.Pair, inHex bool) Object {
+	o := KeyObject(p.Key, inHex)
+	o.Value, o.ValueHex = Field(p.Value, inHex)
+	return o
+}
+
+// Field returns b as a string if it is UTF-8, else, or if so asked, in hex.
+func Field(b []byte, always bool) (text, inHex *string) {
+	if always || !utf8.Valid(b) {
+		s := hex.EncodeToString(b)
+		return nil, &s
+	}
+	s := string(b)
+	return &s, nil
+}
+
+// JSONWriter writes pairs as objects, one a line.
+type JSONWriter struct {
+	out     *bufio.Writer
+	objects *json.Encoder
+	inHex   bool
+}
+
+// NewJSONWriter returns a JSONWriter to w. With inHex it writes everything in hex.
+func NewJSONWriter(w io.Writer, inHex bool) *JSONWriter {
+	out := bufio.NewWriterSize(w, bufferBytes)
+	objects := json.NewEncoder(out)
+	objects.SetEscapeHTML(false)
+	return &JSONWriter{out, objects, inHex}
+}
+
+// Put implements dumpstream.Sink.
+func (w *JSONWriter) Put(p kivaloo.Pair) error { return w.objects.Encode(PairObject(p, w.inHex)) }
+
+// Flush implements dumpstream.Sink.
+func (w *JSONWriter) Flush() error { return w.out.Flush() }
+
+// jsonReader reads what a JSONWriter has written.
+type jsonReader struct {
+	lines *bufio.Scanner
+	line  int64
+}
+
+func newJSONReader(r io.Reader) *jsonReader {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLineBytes)
+	return &jsonReader{lines: lines}
+}
+
+// Where implements dumpstream.Source.
+func (r *jsonReader) Where() string { return fmt.Sprintf("line %d", r.line) }
+
+// Next implements dumpstream.Source. Empty lines are skipped.
+func (r *jsonReader) Next() (key, value []byte, err error) {
+	for {
+		r.line++
+		if !r.lines.Scan() {
+			break
+		}
+		if line := bytes.TrimSpace(r.lines.Bytes()); len(line) > 0 {
+			key, value, err = parseObject(line)
+			return key, value, r.at(err)
+		}
+	}
+	switch err := r.lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, nil, r.at(fmt.Errorf("it is longer than %d bytes", maxLineBytes))
+	case err != nil:
+		return nil, nil, r.at(err)
+	}
+	return nil, nil, io.EOF
+}
+
+func (r *jsonReader) at(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("line %d: %w", r.line, err)
+}
+
+var errNotUTF8 = errors.New("it is not UTF-8: use key_hex and value_hex")
+
+// parseObject reads a pair in one line.
+func parseObject(line []byte) (key, value []byte, err error) {
+	if !utf8.Valid(line) {
+		return nil, nil, errNotUTF8 // which the library would replace
+	}
+	var o Object
+	in := json.NewDecoder(bytes.NewReader(line))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&o); err != nil {
+		return nil, nil, explainJSON(err)
+	}
+	if in.InputOffset() < int64(len(line)) {
+		return nil, nil, errors.New("there is more than one object in it")
+	}
+	if key, err = field(line, "key", o.Key, o.KeyHex); err == nil {
+		value, err = field(line, "value", o.Value, o.ValueHex)
+	}
+	return key, value, err
+}
+
+// field returns what a key or a value says.
+func field(line []byte, name string, text, inHex *string) ([]byte, error) {
+	switch {
+	case text != nil && inHex != nil:
+		return nil, fmt.Errorf("it has both %s and %s_hex", name, name)
+	case inHex != nil:
+		b, err := hex.DecodeString(*inHex)
+		if err != nil {
+			return nil, fmt.Errorf("%s_hex is not in hex", name)
+		}
+		return b, nil
+	case text == nil:
+		return nil, fmt.Errorf("it has neither %s nor %s_hex", name, name)
+	}
+	// The library puts the replacement character in the place of half a surrogate pair.
+	if strings.ContainsRune(*text, utf8.RuneError) && !bytes.ContainsRune(line, utf8.RuneError) && !bytes.Contains(bytes.ToLower(line), []byte(`\ufffd`)) {
+		return nil, errNotUTF8
+	}
+	return []byte(*text), nil
+}
+
+// explainJSON says what is wrong without the names of Go's types.
+func explainJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return errors.New("it is not an object")
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%s is not a string", wrong.Field)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the object in it does not end")
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+}

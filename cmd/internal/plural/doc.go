@@ -1,0 +1,2 @@
+// Package plural puts nouns behind numbers.
+package plural

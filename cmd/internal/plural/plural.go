@@ -1,0 +1,15 @@
+package plural
+
+import "fmt"
+
+// Of returns n and the noun, in the plural unless n is 1. A noun whose plural is not made with an s
+// comes with its plural.
+func Of[N ~int | ~int64 | ~uint | ~uint32 | ~uint64](n N, noun string, plural ...string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case len(plural) > 0:
+		return fmt.Sprintf("%d %s", n, plural[0])
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

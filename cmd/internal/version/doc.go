@@ -1,0 +1,2 @@
+// Package version says which version of the project a program is. All programs have the same.
+package version

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/procfs"
+	"golang.org/x/sys/unix"
+
+	"kivaloo/stress/results"
+	"kivaloo/wire"
+)
+
+// usage measures what the processes of a load take in its measured time: this one, and the server
+// if it is on this machine.
+type usage struct {
+	processes []watched
+	started   *time.Timer
+
+	mu sync.Mutex
+}
+
+// watched is a process of a load.
+type watched struct {
+	who    string
+	proc   procfs.Proc
+	before results.Usage // when the measured time began
+}
+
+// startUsage begins to measure when the warm-up is over.
+func startUsage(t *target, warmup time.Duration) *usage {
+	u := &usage{}
+	who := "generator and store"
+	if t.dir == "" {
+		who = "generator"
+		if pid := serverPID(t.addr); pid > 0 {
+			u.watch("server", pid)
+		}
+	}
+	u.watch(who, os.Getpid())
+	u.started = time.AfterFunc(warmup, func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		for i := range u.processes {
+			u.processes[i].before = u.processes[i].read()
+		}
+	})
+	return u
+}
+
+func (u *usage) watch(who string, pid int) {
+	if p, err := procfs.NewProc(pid); err == nil {
+		u.processes = append(u.processes, watched{who: who, proc: p})
+	}
+}
+
+// taken returns what was taken since the warm-up. Processes of which the kernel does not tell are
+// left out.
+func (u *usage) taken() (all []results.Usage) {
+	u.started.Stop()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, p := range u.processes {
+		now := p.read()
+		if now.PID == 0 || p.before.PID == 0 {
+			continue
+		}
+		now.CPU -= p.before.CPU
+		now.Written -= p.before.Written
+		all = append(all, now)
+	}
+	return all
+}
+
+// read returns what the process has taken since it began. A PID of 0 means that this is not known.
+func (w *watched) read() (u results.Usage) {
+	stat, err := w.proc.Stat()
+	if err != nil {
+		return u
+	}
+	args, err := w.proc.CmdLine()
+	if err != nil {
+		return u
+	}
+	u = results.Usage{Who: w.who, PID: w.proc.PID, Command: commandLine(args), CPU: stat.CPUTime(), Memory: int64(stat.ResidentMemory())}
+	if io, err := w.proc.IO(); err == nil { // only its own user may know
+		u.Written = int64(io.WriteBytes)
+	}
+	return u
+}
+
+// commandLine returns arguments as they can be typed.
+func commandLine(args []string) string {
+	quoted := make([]string, len(args))
+	for i, a := range args {
+		if quoted[i] = a; a == "" || strings.ContainsAny(a, " \t\n\"'\\$`*?[]{}()<>|&;#~!") {
+			quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
+}
+
+// serverPID returns the process that listens at an address, or 0 if that is not known: the address
+// is not a unix socket.
+func serverPID(addr string) int {
+	addrs, err := wire.ResolveAddr(addr)
+	if err != nil || len(addrs) == 0 || addrs[0].Network != "unix" {
+		return 0
+	}
+	nc, err := net.DialTimeout("unix", addrs[0].Address, time.Second)
+	if err != nil {
+		return 0
+	}
+	defer nc.Close()
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	err = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// thisCommand is the command line of this process.
+func thisCommand() string { return commandLine(os.Args) }

@@ -1,0 +1,31 @@
+package kivaloo
+
+import (
+	"bytes"
+	"context"
+	"iter"
+	"time"
+
+	"kivaloo/tree"
+)
+
+// Watch implements Store.
+func (db *DB) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error] {
+	return watch(ctx, dbSource{db, nil}, o)
+}
+
+// Position implements Store. The position stays good after a restart, unless there is no journal.
+func (db *DB) Position(ctx context.Context) (uint64, error) {
+	found, err := dbSource{db, nil}.changes(ctx, &query{}, 0, 0)
+	return found.position, err
+}
+
+func (s dbSource) changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error) {
+	c := newDBCall()
+	c.add(tree.Request{Op: tree.Watch, Key: q.start, End: q.end, Position: position, Wait: wait, Max: watchMaxBytes})
+	if _, err := s.db.do(ctx, c); err != nil {
+		return watched{}, s.opError("watch", false, err)
+	}
+	defer c.release()
+	return watched{c.position, bytes.Clone(c.value)}, nil
+}

@@ -1,0 +1,111 @@
+package kvlds
+
+import (
+	"sync/atomic"
+	"time"
+
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+// watches bounds the WATCHes of all connections that wait. All of them may have to be answered at
+// the same moment, so each has memory for its answer set aside. The less is left, the less a new
+// one gets.
+type watches struct {
+	limit    int          // bytes; 0: as much as beside a small cache
+	reserved atomic.Int64 // bytes of those that wait
+}
+
+// reserve sets memory aside for an answer of up to max bytes of changes, or of fewer. It returns
+// for how many, and false if too many wait. Only the loop calls it.
+func (w *watches) reserve(max uint32) (uint32, bool) {
+	limit := w.limit
+	if limit == 0 {
+		limit = leastMemory / watchShare
+	}
+	left := limit - int(w.reserved.Load())
+	max = uint32(min(int(max), watchAnswerBytes, left/watchPart+leastWatchBytes))
+	if watchBytes(max) > left {
+		return 0, false
+	}
+	w.reserved.Add(int64(watchBytes(max)))
+	return max, true
+}
+
+// watchBytes is what a WATCH that waits takes, for up to max bytes of changes.
+func watchBytes(max uint32) int { return int(max) + rangeAnswerBytes }
+
+// parks reports whether r is a WATCH that may wait, which the connection does not owe but park.
+func parks(r *tree.Request) bool { return r.Op == tree.Watch && r.Wait > 0 }
+
+// watch takes a WATCH that may wait. It has a batch of its own, because no other request should be
+// kept with it.
+func (s *session) watch(id uint64, q *wire.KVRequest, length int) {
+	most, ok := uint32(0), false
+	if s.watching.Load() < maxConnWatches {
+		most, ok = s.server.watches.reserve(q.Max)
+	}
+	if !ok {
+		s.answerNow(id, wire.AppendRefusal(nil, wire.StatusTooMany, ""))
+		return
+	}
+	s.watching.Add(1)
+	s.conn.Park(1)
+	s.conn.Hold(watchBytes(most))
+	s.filling = nil
+	b := s.room(length)
+	s.filling = nil
+	b.Requests = append(b.Requests, tree.Request{
+		ID: id, Op: tree.Watch, Position: q.Position, Wait: time.Duration(q.Wait) * time.Millisecond,
+		Max: most, Key: b.keep(q.Key), End: b.keep(q.End),
+	})
+}
+
+// unpark takes back what watch has taken. It is called on the tree's goroutine.
+func (s *session) unpark(r *tree.Request) {
+	o := s.output()
+	o.Unparked++
+	o.Released += watchBytes(r.Max)
+	s.watching.Add(-1)
+	s.server.watches.reserved.Add(-int64(watchBytes(r.Max)))
+}
+
+// unwatch takes an UNWATCH. It is answered when the WATCHes that it is about are about to be.
+func (s *session) unwatch(id, watch uint64) {
+	s.conn.Owe(1, 0)
+	s.add(s.newEnding(&ending{session: s, id: id, answers: true}, func(r *tree.Request) bool { return r.ID == watch }))
+}
+
+// endWatches has the WATCHes of the connection answered: nothing more will be read from it.
+func (s *session) endWatches() {
+	if s.watching.Load() > 0 {
+		s.server.Requests.PushOne(s.newEnding(&ending{session: s}, func(*tree.Request) bool { return true }))
+	}
+}
+
+// newEnding returns a batch that ends those WATCHes of s for which which returns true.
+func (s *session) newEnding(e *ending, which func(*tree.Request) bool) *tree.Batch {
+	return &tree.Batch{Client: e, Owner: e, Call: func(t *tree.Tree) {
+		t.EndWatches(func(c tree.Client, r *tree.Request) bool { return c == tree.Client(s) && which(r) })
+	}}
+}
+
+// ending is the client of a batch that ends WATCHes.
+type ending struct {
+	tree.Nobody
+	session *session
+	id      uint64 // of the UNWATCH
+	answers bool   // there is an UNWATCH to be answered
+}
+
+// Release comes when the Call of the batch has been made.
+func (e *ending) Release(*tree.Batch) {
+	if !e.answers {
+		return
+	}
+	s := e.session
+	o := s.output()
+	o.Buf = wire.AppendPacket(o.Buf, e.id, wire.AppendKVStatus(nil, wire.StatusDone))
+	o.Answered++
+	s.Flush()
+}

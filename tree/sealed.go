@@ -1,0 +1,106 @@
+package tree
+
+import (
+	"fmt"
+	"math/bits"
+
+	"kivaloo/disk"
+	"kivaloo/tree/journal"
+	"kivaloo/tree/page"
+)
+
+// sealed is an append of pages that has a seal, and perhaps a flush record, with the sum that one
+// of them has of it:
+//
+//	[page ... page  seal  record  ROOT]
+//	 ^ first        ^ seal        ^ root
+//
+// The sum in the seal is of all blocks but the seal. That in the flush record is of the pages, and
+// so without both: it tells all of the pages also if the seal is lost.
+type sealed struct {
+	first, root uint64
+	out         disk.Stretch // the blocks that are not in the sum: the seal, perhaps with the flush record
+	sum         uint32
+	lost        bool // the seal was damaged, or not written, and there is no sum
+}
+
+// errNoSeal: an append that this program wrote has lost its seal.
+var errNoSeal = fmt.Errorf("%w: it is not the seal that was written there", disk.ErrCorrupt)
+
+// bySeal returns the append that a seal, at a block, describes.
+func bySeal(seal page.Seal, at, root uint64) sealed {
+	return sealed{first: seal.First, root: root, out: disk.Stretch{First: at, Next: at + 1}, sum: seal.Sum}
+}
+
+// byRecord returns the append that a flush record describes.
+func byRecord(record *journal.Block) sealed {
+	root := record.Number + 1
+	sum, ok := record.PagesSum()
+	if !ok {
+		return lostSeal(record.First, root)
+	}
+	return sealed{first: record.First, root: root, out: disk.Stretch{First: root - 2, Next: root}, sum: sum}
+}
+
+// lostSeal returns an append, from first on, of which nothing more is known.
+func lostSeal(first, root uint64) sealed { return sealed{first: first, root: root, lost: true} }
+
+// readBlock returns a block, which is valid until the next call.
+type readBlock func(block uint64) ([]byte, error)
+
+// off returns by how much the sum of the blocks differs from the one that was written: 0 if they
+// are what was written.
+func (a sealed) off(read readBlock) (uint32, error) {
+	if a.lost {
+		return 0, fmt.Errorf("block %d, before the root: %w", a.root-1, errNoSeal)
+	}
+	var sum uint32
+	for block := a.first; block <= a.root; block++ {
+		if a.out.Has(block) {
+			continue
+		}
+		p, err := read(block)
+		if err != nil {
+			return 0, fmt.Errorf("block %d: %w", block, err)
+		}
+		sum = page.Sum(sum, p)
+	}
+	return sum ^ a.sum, nil
+}
+
+// bytes returns the length of the blocks in the sum.
+func (a sealed) bytes(size int) int {
+	return int(a.root+1-a.first-(a.out.Next-a.out.First)) * size
+}
+
+// flipped returns the block that has one bit flipped, if that is all that makes the sum off. An
+// append that was cut short is not like that: some of its blocks are no pages. In a long one a bit
+// could be found that is none.
+func (a sealed) flipped(off uint32, size int, read readBlock) (bad uint64, ok bool) {
+	length := a.bytes(size)
+	switch fromEnd, ok := page.FlippedAt(off, length); {
+	case length > maxFlippedBytes:
+		return 0, false
+	case bits.OnesCount32(off) == 1:
+		return a.out.First, true // the sum in the seal: a flush record has a checksum of its own
+	case !ok:
+		return 0, false
+	default:
+		bad = a.root - uint64(fromEnd)/uint64(size)
+	}
+	if bad < a.out.Next {
+		bad -= a.out.Next - a.out.First
+	}
+	for block := a.first; block <= a.root; block++ {
+		p, err := read(block)
+		if err == nil && block != bad {
+			if _, err = page.Parse(p); err != nil && block == a.root-1 {
+				_, err = journal.ParseAt(block, p) // the flush record
+			}
+		}
+		if err != nil {
+			return 0, false
+		}
+	}
+	return bad, true
+}

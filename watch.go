@@ -1,0 +1,152 @@
+package kivaloo
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"kivaloo/tree"
+	"kivaloo/wire"
+)
+
+// Errors of Watch.
+var (
+	// ErrPositionGone: the changes after the position are not kept any more, or it is none of this
+	// store. Read the pairs again, and watch from a new position.
+	ErrPositionGone = tree.ErrPositionGone
+	// ErrTooManyWatches: the store can keep no more watches now.
+	ErrTooManyWatches = tree.ErrTooManyWatches
+)
+
+const (
+	// watchWait is how long one request of a Watch waits for a change.
+	watchWait = 30 * time.Second
+
+	// watchMaxBytes is how much one request of a Watch that is behind asks for.
+	watchMaxBytes = 1 << 20
+)
+
+// Change is what became of a key. It belongs to the caller.
+type Change struct {
+	Key     []byte
+	Value   []byte // nil if Deleted, and not nil otherwise
+	Deleted bool
+
+	// Position is where a later Watch can go on. It delivers all changes after this one, and
+	// perhaps this one and some before it again.
+	Position uint64
+}
+
+// WatchOptions say which changes a Watch returns.
+type WatchOptions struct {
+	// Start, End and Prefix are as for a Scan.
+	Start, End, Prefix []byte
+	// Position is that of a Change, or from Store.Position: changes after it are returned. 0 means
+	// those after the loop has begun.
+	Position uint64
+}
+
+// watched is part of what a Watch finds.
+type watched struct {
+	position uint64 // to go on from
+	changes  []byte // of wire.CutChange
+}
+
+// watcher is a store as a Watch sees it.
+type watcher interface {
+	// changes returns what has changed in the range of q after position or, with position 0, only a
+	// position. It waits for a change for that long.
+	changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error)
+	opError(op string, sent bool, err error) error
+}
+
+// watch is Watch of any store.
+func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		q, err := (&ScanOptions{Start: o.Start, End: o.End, Prefix: o.Prefix}).query()
+		if err != nil {
+			yield(Change{}, w.opError("watch", false, err))
+			return
+		}
+		// The first requests do not wait: they find the position, or what has been missed. So does
+		// each one behind changes, for there may be more.
+		position, wait := o.Position, time.Duration(0)
+		var own copier
+		for !q.empty {
+			found, err := w.changes(ctx, &q, position, wait)
+			if err != nil {
+				yield(Change{}, err)
+				return
+			}
+			wait = watchWait
+			for rest := found.changes; len(rest) > 0; wait = 0 {
+				var c wire.Change
+				c, rest, _ = wire.CutChange(rest) // it has been checked
+				pair := Pair{Key: c.Key, Value: c.Value}
+				if c.Delete {
+					pair.Value = nil
+				}
+				pair = own.clone(pair)
+				at := position
+				if len(rest) == 0 {
+					at = found.position
+				}
+				if !yield(Change{pair.Key, pair.Value, c.Delete, at}, nil) {
+					return
+				}
+			}
+			position = found.position
+		}
+	}
+}
+
+// Watch implements Store. With DialOptions.Reconnect it goes on after a lost connection. A Watch
+// that waits takes the place of one request in the Client's window, so a window of 1 has no room
+// for it. A server of the original does not offer it: the error is ErrUnsupported.
+func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error] {
+	return watch(ctx, clientSource{c, nil}, o)
+}
+
+// Position implements Store.
+func (c *Client) Position(ctx context.Context) (uint64, error) {
+	found, err := clientSource{c, nil}.changes(ctx, &query{}, 0, 0)
+	return found.position, err
+}
+
+// changes asks again after a lost connection, if the Client connects again.
+func (s clientSource) changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error) {
+	if s.c.options.Window == 1 && wait > 0 {
+		return watched{}, badOption("DialOptions.Window", "1 leaves no room for other requests beside a Watch")
+	}
+	r := wire.KVRequest{Type: wire.TypeWatch, Position: position, Wait: uint32(wait.Milliseconds()), Max: watchMaxBytes, Key: q.start, End: q.end}
+	for {
+		found, err := s.watchOnce(ctx, &r)
+		if err == nil || !s.c.options.Reconnect || !errors.Is(err, errLost) {
+			return found, err
+		}
+	}
+}
+
+// watchOnce sends a WATCH. If ctx ends, it tells the server not to wait any longer.
+func (s clientSource) watchOnce(ctx context.Context, r *wire.KVRequest) (watched, error) {
+	cl := newCall(r.Type)
+	if err := s.c.issue(ctx, r, cl); err != nil {
+		cl.recycle()
+		return watched{}, err
+	}
+	id := cl.id
+	err := cl.wait(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			s.c.tell(&wire.KVRequest{Type: wire.TypeUnwatch, Watch: id})
+		}
+		cl.recycle()
+		return watched{}, err
+	}
+	defer cl.recycle()
+	record := cl.record
+	cl.record = nil // the changes lie in it
+	w, err := wire.ParseWatched(record, r.Max)
+	return watched{w.Position, w.Changes.Data}, cl.bad(err)
+}

@@ -1,0 +1,286 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// HelloID is the ID with which a client sends its first request, PARAMS. A server that offers
+// extensions knows it by that, and says so in its answer (AppendKVHello). To the original's servers
+// the ID means nothing.
+//
+// To servers that read lines the ID is an empty line and then a line: they answer at once with a
+// greeting or an error. Otherwise they would wait for the end of the line for ever.
+var HelloID = binary.BigEndian.Uint64([]byte("\r\nPING\r\n"))
+
+// Extensions1 is the bit of a hello's extensions that offers all extension requests of this file.
+const Extensions1 = 1 << 0
+
+// Status of the answer to an extension request. The connection goes on after each of them.
+const (
+	StatusDone    = 0
+	StatusNo      = 1 // APPLY: a condition did not hold; GET_AT: there is no such key
+	StatusGone    = 2 // the server does not have the snapshot, or the changes from a position on, any more
+	StatusTooMany = 3 // the server can keep no more snapshots, or no more watches, now
+	StatusFailed  = 4 // the server could not or would not do it; it gives a reason
+)
+
+// Flags of SCAN.
+const (
+	ScanReverse   = 1 << 0 // in descending order
+	ScanKeysOnly  = 1 << 1 // without values
+	ScanCountOnly = 1 << 2 // only how many pairs there are; not together with ScanKeysOnly
+
+	scanFlags = ScanReverse | ScanKeysOnly | ScanCountOnly
+)
+
+// Kinds of conditions.
+const (
+	IfAbsent  = 0 // the key is absent
+	IfPresent = 1 // the key has some value
+	IfEquals  = 2 // the key has this value
+)
+
+// Kinds of changes, on the wire.
+const (
+	changeSet    = 0
+	changeDelete = 1
+)
+
+// List is N conditions or changes, one after the other.
+type List struct {
+	N    uint32
+	Data []byte
+}
+
+// Condition is what APPLY wants to be the case.
+type Condition struct {
+	Kind  byte // IfAbsent, IfPresent, IfEquals
+	Key   []byte
+	Value []byte // of IfEquals
+}
+
+// Change is what becomes of a key.
+type Change struct {
+	Delete bool
+	Key    []byte
+	Value  []byte // unless Delete
+}
+
+// IsExtension reports whether a type is that of an extension request, which only servers know that
+// offer Extensions1.
+func IsExtension(typ uint32) bool {
+	switch typ {
+	case TypeApply, TypeDeleteRange, TypeGetAt, TypeScan, TypeSnapshot, TypeRelease, TypeWatch, TypeUnwatch:
+		return true
+	}
+	return false
+}
+
+// extension reads the fields of an extension request, whose record has length bytes. It returns
+// false if r.Type is none.
+//
+//	APPLY         | u32 n | n conditions | u32 m | m changes |
+//	DELETE_RANGE  | u32 max | KEY start | KEY end |
+//	GET_AT        | u64 snapshot | KEY key |
+//	SCAN          | u64 snapshot | u8 flags | u32 max | u32 limit | KEY start | KEY end |
+//	SNAPSHOT      |
+//	RELEASE       | u64 snapshot |
+//	WATCH         | u64 position | u32 wait | u32 max | KEY start | KEY end |
+//	UNWATCH       | u64 ID of the WATCH's packet |
+//
+//	condition     | u8 0, 1 | KEY key |      | u8 2 | KEY key | KEY value |
+//	change        | u8 0 | KEY key | KEY value |      | u8 1 | KEY key |
+func (f *fields) extension(r *KVRequest, length int) bool {
+	switch r.Type {
+	case TypeApply:
+		if length > MaxKVRequestLen {
+			f.wrong(fmt.Sprintf("at most %d are allowed", MaxKVRequestLen))
+		}
+		r.Conditions = f.list(conditions, MaxApplyItems)
+		r.Changes = f.list(changes, MaxApplyItems-r.Conditions.N)
+	case TypeDeleteRange:
+		r.Max = f.u32("the number of keys")
+		r.Key = f.key("the start key")
+		r.End = f.key("the end key")
+	case TypeGetAt:
+		r.Snapshot = f.u64("the snapshot")
+		r.Key = f.key("the key")
+	case TypeScan:
+		r.Snapshot = f.u64("the snapshot")
+		r.Flags = f.u8("the flags")
+		if fault := flagsFault(r.Flags); fault != "" {
+			f.wrong(fault)
+		}
+		r.Max = f.u32("the size wanted")
+		r.Limit = f.u32("the number of pairs")
+		r.Key = f.key("the start key")
+		r.End = f.key("the end key")
+	case TypeSnapshot:
+	case TypeRelease:
+		r.Snapshot = f.u64("the snapshot")
+	case TypeWatch:
+		r.Position = f.u64("the position")
+		r.Wait = f.u32("the time to wait")
+		r.Max = f.u32("the size wanted")
+		r.Key = f.key("the start key")
+		r.End = f.key("the end key")
+	case TypeUnwatch:
+		r.Watch = f.u64("the ID")
+	default:
+		return false
+	}
+	return true
+}
+
+// flagsFault returns what is wrong with the flags of a SCAN, or "".
+func flagsFault(flags byte) string {
+	switch {
+	case flags&^scanFlags != 0:
+		return fmt.Sprintf("unknown flags %#x", flags&^scanFlags)
+	case flags&ScanKeysOnly != 0 && flags&ScanCountOnly != 0:
+		return "the flags ask for keys only and for a count only"
+	}
+	return ""
+}
+
+// What can be in a List.
+const (
+	conditions = "conditions"
+	changes    = "changes"
+)
+
+// list reads a count, of at most most, and as many items.
+func (f *fields) list(of string, most uint32) List {
+	n := f.u32("the number of items")
+	if n > most {
+		f.wrong(fmt.Sprintf("%d %s are too many", n, of))
+	}
+	start := f.rest
+	for i := uint32(0); i < n && f.fault == ""; i++ {
+		if of == conditions {
+			f.condition()
+		} else {
+			f.change()
+		}
+	}
+	if f.fault != "" {
+		return List{}
+	}
+	length := len(start) - len(f.rest)
+	return List{N: n, Data: start[:length:length]}
+}
+
+func (f *fields) condition() (c Condition) {
+	c.Kind = f.u8("a condition")
+	if c.Kind > IfEquals {
+		f.wrong(fmt.Sprintf("a condition of the unknown kind %d", c.Kind))
+	}
+	c.Key = f.key("the key of a condition")
+	if c.Kind == IfEquals {
+		c.Value = f.key("the value of a condition")
+	}
+	return c
+}
+
+func (f *fields) change() (c Change) {
+	kind := f.u8("a change")
+	if kind > changeDelete {
+		f.wrong(fmt.Sprintf("a change of the unknown kind %d", kind))
+	}
+	c.Delete = kind == changeDelete
+	c.Key = f.key("the key of a change")
+	if !c.Delete {
+		c.Value = f.key("the value of a change")
+	}
+	return c
+}
+
+// CutCondition takes the first condition off the data of a List, which must not be empty. It
+// cannot fail on a parsed request.
+func CutCondition(data []byte) (c Condition, rest []byte, err error) {
+	f := fields{rest: data}
+	c = f.condition()
+	if f.fault != "" {
+		return Condition{}, nil, f.describe("list of conditions", len(data))
+	}
+	return c, f.rest, nil
+}
+
+// CutChange takes the first change off the data of a List, which must not be empty. It cannot fail
+// on a parsed request or answer.
+func CutChange(data []byte) (c Change, rest []byte, err error) {
+	f := fields{rest: data}
+	c = f.change()
+	if f.fault != "" {
+		return Change{}, nil, f.describe("list of changes", len(data))
+	}
+	return c, f.rest, nil
+}
+
+// AppendCondition appends c to the data of a List.
+func AppendCondition(dst []byte, c Condition) []byte {
+	dst = appendKey(append(dst, c.Kind), c.Key)
+	if c.Kind == IfEquals {
+		dst = appendKey(dst, c.Value)
+	}
+	return dst
+}
+
+// AppendChange appends c to the data of a List.
+func AppendChange(dst []byte, c Change) []byte {
+	if c.Delete {
+		return appendKey(append(dst, changeDelete), c.Key)
+	}
+	return appendKey(appendKey(append(dst, changeSet), c.Key), c.Value)
+}
+
+// checkExtension is Check for the fields that only extension requests have. Lists are taken to
+// have been made with AppendCondition and AppendChange.
+func (r *KVRequest) checkExtension() error {
+	switch r.Type {
+	case TypeScan:
+		if fault := flagsFault(r.Flags); fault != "" {
+			return fmt.Errorf("%w: %s: %s", ErrBadRecord, TypeName(r.Type), fault)
+		}
+	case TypeApply:
+		if n := uint64(r.Conditions.N) + uint64(r.Changes.N); n > MaxApplyItems {
+			return fmt.Errorf("%w: %s: %d conditions and changes, at most %d are allowed",
+				ErrBadRecord, TypeName(r.Type), n, MaxApplyItems)
+		}
+		return checkLen(r.Type, "record", typeLen+4+len(r.Conditions.Data)+4+len(r.Changes.Data), MaxKVRequestLen)
+	}
+	return nil
+}
+
+// appendExtension appends the fields of an extension request.
+func appendExtension(dst []byte, r *KVRequest) []byte {
+	switch r.Type {
+	case TypeApply:
+		dst = append(appendU32(dst, r.Conditions.N), r.Conditions.Data...)
+		dst = append(appendU32(dst, r.Changes.N), r.Changes.Data...)
+	case TypeDeleteRange:
+		dst = appendU32(dst, r.Max)
+		dst = appendKey(appendKey(dst, r.Key), r.End)
+	case TypeGetAt:
+		dst = appendU64(dst, r.Snapshot)
+		dst = appendKey(dst, r.Key)
+	case TypeScan:
+		dst = appendU64(dst, r.Snapshot)
+		dst = append(dst, r.Flags)
+		dst = appendU32(appendU32(dst, r.Max), r.Limit)
+		dst = appendKey(appendKey(dst, r.Key), r.End)
+	case TypeSnapshot:
+	case TypeRelease:
+		dst = appendU64(dst, r.Snapshot)
+	case TypeWatch:
+		dst = appendU64(dst, r.Position)
+		dst = appendU32(appendU32(dst, r.Wait), r.Max)
+		dst = appendKey(appendKey(dst, r.Key), r.End)
+	case TypeUnwatch:
+		dst = appendU64(dst, r.Watch)
+	default:
+		panic(fmt.Sprintf("wire: key-value request of type %#x", r.Type))
+	}
+	return dst
+}
