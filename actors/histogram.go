@@ -73,6 +73,14 @@ func (c *Counts) Total() uint64 {
 	return n
 }
 
+// Merge adds what from has counted.
+func (c *Counts) Merge(from *Counts) {
+	c.Sum += from.Sum
+	for i, n := range from.Buckets {
+		c.Buckets[i] += n
+	}
+}
+
 // Since returns what has been counted after earlier.
 func (c *Counts) Since(earlier *Counts) Counts {
 	d := Counts{Sum: c.Sum - earlier.Sum}

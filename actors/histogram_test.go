@@ -54,6 +54,11 @@ func TestQuantile(t *testing.T) {
 	if since := after.Since(&before); since.Total() != 1 || since.Sum != 1<<60 || since.Quantile(.5) != float64(Bound(HistogramBuckets-1)) {
 		t.Errorf("one large value: %+v", since)
 	}
+	sum := before
+	sum.Merge(&after)
+	if sum.Total() != 2001 || sum.Sum != before.Sum+after.Sum || sum.Buckets[3] != 2*before.Buckets[3] {
+		t.Errorf("1 to 1000 twice: %+v", sum)
+	}
 }
 
 func TestDurations(t *testing.T) {

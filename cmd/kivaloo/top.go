@@ -138,10 +138,17 @@ func showReport(w io.Writer, r *debug.Report) {
 	if r.Commit != nil {
 		timings = append(timings, *r.Commit)
 	}
-	for _, t := range append(timings, r.Sync) {
-		fmt.Fprintf(table, "%s\t%.0f\t%s\t%s\t\n", t.Name, t.PerSecond, seconds(t.P50), seconds(t.P99))
+	if r.Sync != nil {
+		timings = append(timings, *r.Sync)
 	}
+	showTimings(table, timings)
 	table.Flush()
+
+	if len(r.Requests) > 0 {
+		fmt.Fprint(table, "\nrequest\tper s\tp50\tp99\t\n")
+		showTimings(table, r.Requests)
+		table.Flush()
+	}
 
 	if len(r.Ops) > 0 {
 		fmt.Fprint(table, "\nop\tended\tper s\ttotal\t\n")
@@ -158,6 +165,13 @@ func showReport(w io.Writer, r *debug.Report) {
 		fmt.Fprintf(w, "tree: %d pages of %d bytes, %s above the leaves, %s\n", t.Pages, t.BlockBytes, plural.Of(t.Height, "level"), plural.Of(t.Snapshots, "snapshot"))
 		fmt.Fprintf(w, "disk: %d blocks, garbage ratio %.2f, journal %.1f MB, memtables %.1f MB, %s\n",
 			t.Blocks, t.GarbageRatio, float64(t.JournalBytes)/1e6, float64(t.MemtableBytes)/1e6, plural.Of(t.Flushes, "flush", "flushes"))
+	}
+}
+
+// showTimings writes a line for each.
+func showTimings(w io.Writer, timings []debug.Timing) {
+	for _, t := range timings {
+		fmt.Fprintf(w, "%s\t%.0f\t%s\t%s\t\n", t.Name, t.PerSecond, seconds(t.P50), seconds(t.P99))
 	}
 }
 

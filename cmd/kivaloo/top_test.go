@@ -33,7 +33,8 @@ func TestTop(t *testing.T) {
 			{Name: "queue", PerSecond: 1100, P50: 1.5e-6, P99: 1.234567e-3},
 		},
 		Commit:     &debug.Timing{Name: "commit", PerSecond: 30, P50: 8e-3, P99: 1.2345},
-		Sync:       debug.Timing{Name: "fsync"},
+		Sync:       &debug.Timing{Name: "fsync"},
+		Requests:   []debug.Timing{{Name: "get", PerSecond: 1200, P50: 110e-6, P99: 2.5e-3}},
 		CommitSize: &debug.Sizes{Mean: 1.25, P99: 3},
 		Tree: &debug.Shape{
 			Height: 2, Pages: 1000, Blocks: 2500, BlockBytes: 4096, GarbageRatio: 2.5, JournalBytes: 12_345_678, MemtableBytes: 7_700_000, Flushes: 4, CachedPages: 900, CacheLimit: 65536, HitRatio: .9987, Snapshots: 1,
@@ -47,6 +48,9 @@ func TestTop(t *testing.T) {
    queue   1100   2µs  1.23ms
   commit     30   8ms   1.23s
    fsync      0     -       -
+
+  request  per s    p50    p99
+      get   1200  110µs  2.5ms
 
    op     ended  per s  total
   get        ok   1200  90000
@@ -65,7 +69,7 @@ disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, memtables 7.7 MB, 4 flus
 
 // A program without a tree, which is not ready.
 func TestTopNotReady(t *testing.T) {
-	addr := startReporting(t, &debug.Report{Program: "kivaloo-lbs", Problem: "starting", Sync: debug.Timing{Name: "fsync", PerSecond: 1, P50: 4e-3, P99: 5e-3}})
+	addr := startReporting(t, &debug.Report{Program: "kivaloo-lbs", Problem: "starting", Sync: &debug.Timing{Name: "fsync", PerSecond: 1, P50: 4e-3, P99: 5e-3}})
 	kivalooRun("", "top", addr, "-n", "1").want(t, 0, `kivaloo-lbs, up 0s: NOT READY: starting
 0 requests a second, 0 connections
 

@@ -1,6 +1,7 @@
 package debug
 
 import (
+	"sync/atomic"
 	"time"
 
 	"kivaloo/actors"
@@ -14,6 +15,7 @@ type inside struct {
 	tree   tree.Metrics
 	loop   eventloop.Metrics
 	syncs  actors.Durations
+	synced atomic.Bool // somebody tells of syncs
 	events actors.Events
 
 	asking  chan struct{} // of one place, which whoever asks has
@@ -49,6 +51,7 @@ func (s *Server) OnSync() func(time.Duration) {
 	if s == nil {
 		return nil
 	}
+	s.inside.synced.Store(true)
 	return func(took time.Duration) {
 		s.inside.syncs.Add(took)
 		disk.NoteStall(&s.inside.events, took)

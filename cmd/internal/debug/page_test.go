@@ -23,6 +23,7 @@ func TestPageInBrowser(t *testing.T) {
 		s.do(tree.Request{Op: tree.Get, Key: []byte("absent")})
 	}
 	l.OnSync()(250 * time.Millisecond)
+	l.inside.loop.Requests[tree.Get].AddN(3*time.Millisecond, 12)
 	for l.sampler.report().Tree == nil || len(l.sampler.report().Ops) == 0 || len(l.sampler.report().Events) == 0 {
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -36,8 +37,8 @@ func TestPageInBrowser(t *testing.T) {
 	if err != nil {
 		t.Skipf("chromium does not run: %v", err)
 	}
-	text := regexp.MustCompile(`<[^>]*>`).ReplaceAllString(string(page), " ")
-	for _, want := range []string{"ready", `get +not done +[\d.]+ +12\b`, `levels above the leaves +0\b`, "garbage ratio", `queue +[\d.]+ `, `fsync stall +\d+:\d\d:\d\d +250 ms`} {
+	text := regexp.MustCompile(`(?s)<script>.*</script>|<style>.*</style>|<[^>]*>`).ReplaceAllString(string(page), " ")
+	for _, want := range []string{"ready", `get +not done +[\d.]+ +12\b`, `Levels above the leaves +0\b`, `Garbage ratio[^0-9]+1\.00`, `get +[\d.]+ +[\d.]+ (ms|µs|–)`, `queue +[\d.]+ [^A-Z]*Requests wait until`, `Request latency, p99 `, `−5 min`, `now`, `fsync stall +\d+:\d\d:\d\d +250 ms`} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("no %s in %s", want, text)
 		}

@@ -17,9 +17,10 @@ type Report struct {
 	Connections int      `json:"connections"`
 	Ops         []OpRate `json:"ops"` // those that there have been
 	PerSecond   float64  `json:"per_second"`
-	Stages      []Timing `json:"stages"` // in the order in which a request passes them
-	Commit      *Timing  `json:"commit"` // nil: the program has no tree
-	Sync        Timing   `json:"fsync"`
+	Requests    []Timing `json:"requests"` // from socket to socket, by operation; those that there have been
+	Stages      []Timing `json:"stages"`   // in the order in which a request passes them
+	Commit      *Timing  `json:"commit"`   // nil: the program has no tree
+	Sync        *Timing  `json:"fsync"`    // nil: the program has no block files
 	CommitSize  *Sizes   `json:"commit_size"`
 	Tree        *Shape   `json:"tree"`
 	Events      []Event  `json:"events"` // the latest, those that are going on last
@@ -64,11 +65,13 @@ type Shape struct {
 	Snapshots     int     `json:"snapshots"`
 }
 
-// History is one number for each second of the last minutes, oldest first.
+// History is one number for each second of the last minutes, oldest first. What the program does not
+// have is nil.
 type History struct {
-	PerSecond []float64 `json:"per_second"`
-	CommitP99 []float64 `json:"commit_p99"`
-	SyncP99   []float64 `json:"fsync_p99"`
+	PerSecond  []float64 `json:"per_second"`
+	RequestP99 []float64 `json:"request_p99"` // of all operations
+	CommitP99  []float64 `json:"commit_p99"`
+	SyncP99    []float64 `json:"fsync_p99"`
 }
 
 // serveReport serves stats.json.

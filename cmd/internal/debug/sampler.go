@@ -17,6 +17,7 @@ var stages = [...]string{"read", "queue", "tree", "disk", "write"}
 type sample struct {
 	at       time.Time
 	requests []OpRate // only how many
+	latency  [tree.OpCodes]actors.Counts
 	stages   [len(stages)]actors.Counts
 	commit   actors.Counts
 	sync     actors.Counts
@@ -66,6 +67,9 @@ func (in *inside) sample(now time.Time, serving *Serving) sample {
 	for i, d := range [len(stages)]*actors.Durations{&in.loop.Read, &m.Queue, &m.Step, &m.Disk, &in.loop.Write} {
 		s.stages[i] = d.Read()
 	}
+	for op := range s.latency {
+		s.latency[op] = in.loop.Requests[op].Read()
+	}
 	in.requests(serving, func(op, status string, n uint64) {
 		s.requests = append(s.requests, OpRate{Op: op, Status: status, Total: n})
 	})
@@ -87,13 +91,16 @@ func (sm *sampler) take(now time.Time) {
 	}
 	r.Events = s.inside.eventsSince(0).Events
 	r.Events = r.Events[max(0, len(r.Events)-recentEvents):]
-	r.compare(&sm.last, &next)
+	all := r.compare(&sm.last, &next)
 	if serving != nil && serving.Requests != nil {
 		if stats, ok := s.shape(serving); ok {
 			r.Tree = shapeOf(&stats, &sm.last, &next)
 		}
 	} else {
-		r.Commit, r.CommitSize = nil, nil
+		r.Commit, r.CommitSize, all = nil, nil, nil
+	}
+	if !s.inside.synced.Load() {
+		r.Sync = nil
 	}
 	sm.last = next
 
@@ -101,9 +108,10 @@ func (sm *sampler) take(now time.Time) {
 	defer sm.mu.Unlock()
 	h := &sm.latest.History
 	r.History = History{
-		PerSecond: extend(h.PerSecond, r.PerSecond),
-		CommitP99: extend(h.CommitP99, p99(r.Commit)),
-		SyncP99:   extend(h.SyncP99, r.Sync.P99),
+		PerSecond:  extend(h.PerSecond, r.PerSecond),
+		RequestP99: extendP99(h.RequestP99, all),
+		CommitP99:  extendP99(h.CommitP99, r.Commit),
+		SyncP99:    extendP99(h.SyncP99, r.Sync),
 	}
 	sm.latest = r
 }
@@ -115,8 +123,8 @@ func (sm *sampler) report() Report {
 	return sm.latest
 }
 
-// compare fills in what happened between two samples.
-func (r *Report) compare(before, now *sample) {
+// compare fills in what happened between two samples. It returns the latency of all requests.
+func (r *Report) compare(before, now *sample) *Timing {
 	seconds := max(now.at.Sub(before.at).Seconds(), 1e-3)
 	r.Ops = []OpRate{}
 	for i, o := range now.requests {
@@ -134,9 +142,26 @@ func (r *Report) compare(before, now *sample) {
 	}
 	commit := timing("commit", &before.commit, &now.commit, seconds)
 	r.Commit = &commit
-	r.Sync = timing("fsync", &before.sync, &now.sync, seconds)
+	sync := timing("fsync", &before.sync, &now.sync, seconds)
+	r.Sync = &sync
 	size := now.size.Since(&before.size)
 	r.CommitSize = &Sizes{Mean: float64(size.Sum) / float64(max(size.Total(), 1)), P99: size.Quantile(.99)}
+	return r.compareLatency(before, now, seconds)
+}
+
+// compareLatency fills in how long requests took, and returns that of all of them.
+func (r *Report) compareLatency(before, now *sample, seconds float64) *Timing {
+	r.Requests = []Timing{}
+	var allBefore, allNow actors.Counts
+	for op := range now.latency {
+		if now.latency[op].Total() > 0 {
+			r.Requests = append(r.Requests, timing(tree.OpCode(op).String(), &before.latency[op], &now.latency[op], seconds))
+			allBefore.Merge(&before.latency[op])
+			allNow.Merge(&now.latency[op])
+		}
+	}
+	all := timing("all", &allBefore, &allNow, seconds)
+	return &all
 }
 
 // timing describes what a histogram of durations has got between two samples.
@@ -146,13 +171,6 @@ func timing(name string, before, now *actors.Counts, seconds float64) Timing {
 		Name: name, PerSecond: float64(c.Total()) / seconds,
 		P50: c.Quantile(.5) / microseconds, P99: c.Quantile(.99) / microseconds,
 	}
-}
-
-func p99(t *Timing) float64 {
-	if t == nil {
-		return 0
-	}
-	return t.P99
 }
 
 func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
@@ -167,6 +185,14 @@ func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
 		JournalBytes: stats.Journal, MemtableBytes: stats.MemtableBytes, Flushes: stats.Flushes,
 		HitRatio: ratio, Snapshots: stats.Snapshots,
 	}
+}
+
+// extendP99 is extend with the p99 of t. It returns nil if t is.
+func extendP99(history []float64, t *Timing) []float64 {
+	if t == nil {
+		return nil
+	}
+	return extend(history, t.P99)
 }
 
 // extend returns a new slice that has value behind the latest of history.

@@ -421,6 +421,8 @@ func TestReport(t *testing.T) {
 	for i := range 10 {
 		s.do(tree.Request{Op: tree.Set, Key: []byte{byte(i)}}, tree.Request{Op: tree.Get, Key: []byte{byte(i)}})
 	}
+	l.inside.loop.Requests[tree.Get].AddN(time.Millisecond, 98)
+	l.inside.loop.Requests[tree.Set].AddN(8*time.Millisecond, 2)
 	sm.take(sm.start.Add(2 * time.Second))
 	r := sm.report()
 	if !r.Ready || r.Program != "test" || r.Uptime != 2 || r.PerSecond != 10 || len(r.Ops) != 2 || r.Ops[1] != (OpRate{"set", "ok", 5, 10}) {
@@ -428,6 +430,12 @@ func TestReport(t *testing.T) {
 	}
 	if len(r.Stages) != 5 || r.Stages[1].Name != "queue" || r.Stages[1].PerSecond != 5 || r.Commit.PerSecond != 5 || r.CommitSize.Mean != 1 {
 		t.Errorf("stages %+v, commit %+v, batch %+v", r.Stages, r.Commit, r.CommitSize)
+	}
+	if len(r.Requests) != 2 || r.Requests[0].Name != "get" || r.Requests[1].Name != "set" || r.Requests[0].PerSecond != 49 || !(r.Requests[1].P99 > 4*r.Requests[0].P99) {
+		t.Errorf("requests %+v", r.Requests)
+	}
+	if h := r.History; h.RequestP99[len(h.RequestP99)-1] < r.Requests[1].P50 || h.CommitP99[len(h.CommitP99)-1] != r.Commit.P99 || h.SyncP99[len(h.SyncP99)-1] != r.Sync.P99 {
+		t.Errorf("history %+v", h)
 	}
 	if r.Tree == nil || r.Tree.Pages != 1 || r.Tree.HitRatio != 1 || r.Tree.GarbageRatio < 1 {
 		t.Errorf("tree %+v", r.Tree)
@@ -438,6 +446,20 @@ func TestReport(t *testing.T) {
 	r = sm.report()
 	if len(r.History.PerSecond) != historySamples || r.PerSecond != 0 {
 		t.Errorf("%d samples are kept; %v a second", len(r.History.PerSecond), r.PerSecond)
+	}
+}
+
+// A program without a tree and block files, such as kivaloo-mux, has no numbers of them.
+func TestReportWithoutTree(t *testing.T) {
+	l := look(t)
+	l.Ready(Serving{})
+	sm := newSampler(l.Server)
+	r := sm.report()
+	if h := r.History; r.Commit != nil || r.CommitSize != nil || r.Sync != nil || len(r.Requests) != 0 || h.RequestP99 != nil || h.CommitP99 != nil || h.SyncP99 != nil {
+		t.Errorf("%+v", r)
+	}
+	if len(r.History.PerSecond) != 1 {
+		t.Errorf("history %+v", r.History)
 	}
 }
 
