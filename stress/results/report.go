@@ -125,7 +125,7 @@ func (t Times) list() []string { return strings.Split(t.cells(), "\t") }
 
 // percentiles draws how long the slowest parts of all operations took.
 func percentiles(r *Results) figure {
-	f := figure{Title: "How long operations took", Caption: "Read it like this: at 99 %, one of a hundred took longer. Both axes are logarithmic."}
+	f := figure{Title: "How long operations took", Caption: "Read it like this: at 99, one of a hundred took longer. Both axes are logarithmic."}
 	c := chart{label: "percentiles of the times of operations"}
 	most := int64(10)
 	for i, row := range r.Summary.Ops[:len(r.Summary.Ops)-1] {
@@ -146,10 +146,10 @@ func percentiles(r *Results) figure {
 			f.Keys = append(f.Keys, key{v.class, v.text})
 		}
 	}
-	c.x = axis{name: "part of the operations that took no longer", log: true, from: 1, to: float64(most)}
+	c.x = axis{name: "% of the operations that took no longer", log: true, from: 1, to: float64(most)}
 	for at, text := 1.0, ""; at <= c.x.to; at *= 10 {
-		if text = "0 %"; at > 1 {
-			text = fmt.Sprintf("%.*f %%", max(0, int(math.Round(math.Log10(at)))-2), 100-100/at)
+		if text = "0"; at > 1 {
+			text = fmt.Sprintf("%.*f", max(0, int(math.Round(math.Log10(at)))-2), 100-100/at)
 		}
 		c.x.ticks = append(c.x.ticks, tick{at, text})
 	}
@@ -248,7 +248,11 @@ func sweepPage(w *Sweep) *page {
 		How:  fmt.Sprintf("open loops: %s arrivals, at most %d connections, %d in flight on each", c.Arrivals, c.Connections, c.InFlight),
 		Head: []string{"asked", "p50", "p99", "p99.9", "achieved", "overdue", "mean", "p90", "p99.99", "max", "lag p99"}}
 	f := figure{Title: "Response time by rate"}
+	most := w.Steps[len(w.Steps)-1].Rate
 	knee, _ := w.Knee()
+	if knee == most {
+		knee = 0 // the store kept up with the highest rate: the knee is not known
+	}
 	if knee > 0 {
 		f.Caption = "The vertical line is the knee, the highest rate that the store keeps up with."
 	}
@@ -272,7 +276,6 @@ func sweepPage(w *Sweep) *page {
 		p.Rows = append(p.Rows, []string{fmt.Sprintf("%.0f", s.Rate), Duration(t.P50), Duration(t.P99), Duration(t.P999), fmt.Sprintf("%.0f", s.PerSec),
 			fmt.Sprint(s.Overdue), Duration(t.Mean), Duration(t.P90), Duration(t.P9999), Duration(t.Max), Duration(s.Lag.P99)})
 	}
-	most := w.Steps[len(w.Steps)-1].Rate
 	d.x, d.y = linear("operations per second asked for", most, count), times("", d.curves)
 	e.x, e.y = d.x, linear("", most, count)
 	f.SVG, rate.SVG = d.svg(), e.svg()

@@ -644,6 +644,10 @@ func TestSweep(t *testing.T) {
 	var table strings.Builder
 	must.Do(t, w.Table(&table))
 	golden(t, "sweep.txt", table.String())
+	must.Do(t, sweep(1, 1).Write(dir))
+	if text := drawn(t, dir); strings.Contains(text, "knee, the") || strings.Contains(text, `class="mark"`) {
+		t.Errorf("a knee is drawn where there is none:\n%s", text)
+	}
 	for text, want := range map[string]string{`{"format": 1}`: "with 0 steps", `{"format": 2, "steps": [{}]}`: "format 2", "no": "invalid character"} {
 		must.Do(t, os.WriteFile(filepath.Join(dir, sweepFile), []byte(text), 0o644))
 		if _, err := Report(dir); err == nil || !strings.Contains(err.Error(), want) {
@@ -667,6 +671,15 @@ func TestAxis(t *testing.T) {
 		if got := count(v); got != want {
 			t.Errorf("%g is %s, want %s", v, got, want)
 		}
+	}
+}
+
+// A label for which there is no room is left out.
+func TestLabelsDoNotOverlap(t *testing.T) {
+	c := chart{x: axis{to: 100, ticks: []tick{{0, "99.999"}, {10, "99.9999"}, {30, "100"}}}, y: linear("", 1, count)}
+	text := string(c.svg())
+	if !strings.Contains(text, ">99.999<") || strings.Contains(text, ">99.9999<") || !strings.Contains(text, ">100<") {
+		t.Errorf("drawn: %s", text)
 	}
 }
 

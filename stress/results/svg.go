@@ -43,8 +43,9 @@ type band struct {
 // The drawing in its own units; it is scaled to the page.
 const (
 	chartWidth, chartHeight = 480, 290
-	chartLeft, chartRight   = 62, 26
-	chartTop, chartBottom   = 12, 44
+	chartLeft, chartRight   = 62, 30
+	chartTop, chartBottom   = 12, 48
+	charWidth               = 8 // of a label, at its largest
 )
 
 // place returns where v is, from 0 to 1. Values that are off the axis are at its end.
@@ -73,10 +74,16 @@ func (c *chart) svg() template.HTML {
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, chartLeft, chartWidth-chartRight, y, y)
 		fmt.Fprintf(&b, `<text x="%d" y="%.1f" text-anchor="end">%s</text>`, chartLeft-6, y+4, template.HTMLEscapeString(t.text))
 	}
+	free := 0.0 // from here on there is room for a label
 	for _, t := range c.x.ticks {
 		x := c.px(t.at)
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x, x, chartTop, chartHeight-chartBottom)
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-chartBottom+16, template.HTMLEscapeString(t.text))
+		half := float64(len(t.text)) * charWidth / 2
+		if x-half < free {
+			continue
+		}
+		free = x + half + charWidth
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-chartBottom+20, template.HTMLEscapeString(t.text))
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`, (chartLeft+chartWidth-chartRight)/2, chartHeight-8, template.HTMLEscapeString(c.x.name))
 	for _, v := range c.bands { // one of no length is its border
