@@ -8,8 +8,7 @@ import (
 	"kivaloo/disk"
 )
 
-// Actor runs a Tree on one goroutine, between the mailbox in which requests
-// arrive and a store.
+// Actor runs a Tree on one goroutine. It connects a mailbox of requests with a store.
 type Actor struct {
 	tree     *Tree
 	store    disk.Store
@@ -35,16 +34,16 @@ func NewActor(t *Tree, store disk.Store) *Actor {
 // Requests is the mailbox for requests.
 func (a *Actor) Requests() *Requests { return a.requests }
 
-// Now is the tree's clock. Any goroutine may read it.
+// Now returns the tree's clock. It is safe for concurrent use.
 func (a *Actor) Now() time.Duration { return time.Since(a.start) }
 
-// Run carries out requests until ctx is done. Then it finishes those that were pushed before, and
-// flushes. The caller stops pushing before it ends ctx. The error says what could not be flushed.
+// Run carries out requests until ctx is done. Then it finishes those already pushed, and flushes.
+// The caller must stop pushing before it cancels ctx. The error says what could not be flushed.
 func (a *Actor) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, a.bell.Ring)()
 	for {
-		// ctx is read before the mailbox: a turn that stops has all requests, and the tree knows
-		// that it stops.
+		// Read ctx before the mailbox. So the turn that stops has all requests, and the tree knows
+		// that it is stopping.
 		stopping := ctx.Err() != nil
 		if stopping {
 			a.tree.Stop()

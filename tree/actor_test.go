@@ -23,12 +23,12 @@ func newCaller() *caller { return &caller{newRecorder(), make(chan *Batch, 100)}
 
 func (c *caller) Release(b *Batch) { c.released <- b }
 
-// push gives requests to an actor. Their IDs are the caller's business.
+// push sends requests to an actor. The caller chooses their IDs.
 func (c *caller) push(a *Actor, requests ...Request) {
 	a.Requests().PushOne(&Batch{Client: c, Requests: requests})
 }
 
-// startActor runs an actor on a store in dir. stop ends both and reports what Run has returned.
+// startActor runs an actor on a store in dir. stop ends both and returns the error of Run.
 func startActor(t *testing.T, dir string, cfg Config) (a *Actor, stop func() error) {
 	t.Helper()
 	s, err := disk.Open(dir, disk.Options{BlockSize: 1024, Log: quiet})
@@ -53,7 +53,7 @@ func startActor(t *testing.T, dir string, cfg Config) (a *Actor, stop func() err
 	}
 }
 
-// TestActor has several clients at once read and write on a real disk, each seeing its own changes.
+// TestActor has several clients read and write on a real disk. Each must see its own changes.
 func TestActor(t *testing.T) {
 	dir := t.TempDir()
 	a, stop := startActor(t, dir, testConfig())
@@ -99,7 +99,7 @@ func TestActor(t *testing.T) {
 	}
 }
 
-// TestActorFinishes: what was pushed before the actor is stopped is carried out, also what waits
+// TestActorFinishes checks that everything pushed before the stop is carried out, even if it waits
 // for a timer.
 func TestActorFinishes(t *testing.T) {
 	cfg := testConfig()
@@ -120,7 +120,7 @@ func TestActorFinishes(t *testing.T) {
 	}
 }
 
-// countingStore counts what is submitted to a store.
+// countingStore counts the operations submitted to a store.
 type countingStore struct {
 	disk.Store
 	frees atomic.Int32
@@ -135,7 +135,7 @@ func (s *countingStore) Submit(first, last *disk.Op) {
 	s.Store.Submit(first, last)
 }
 
-// TestActorWakes: an actor with nothing to do still has its clock.
+// TestActorWakes checks that the clock runs even if an actor has nothing to do.
 func TestActorWakes(t *testing.T) {
 	t.Parallel()
 	s := &countingStore{Store: newMemStore(512)}
@@ -152,7 +152,7 @@ func TestActorWakes(t *testing.T) {
 	}
 }
 
-// stopper is a client that calls stop as soon as it has its answers, in the middle of a step.
+// stopper is a client that calls stop as soon as it is answered, in the middle of a step.
 type stopper struct {
 	*recorder
 	stop func()
@@ -163,8 +163,8 @@ func (s stopper) Flush() {
 	s.stop()
 }
 
-// stopInStep returns what Run has returned after a change whose answer makes the client call inStep
-// and stop.
+// stopInStep makes a change whose answer makes the client call inStep and then stop. It returns the
+// error of Run.
 func stopInStep(t *testing.T, store *memStore, inStep func()) error {
 	t.Helper()
 	tree, err := Open(store, journalConfig())
@@ -178,8 +178,8 @@ func stopInStep(t *testing.T, store *memStore, inStep func()) error {
 	return a.Run(ctx)
 }
 
-// TestActorFlushesAtAnyStop: a stop that comes in the middle of a step is followed by the last
-// flush as any other.
+// TestActorFlushesAtAnyStop checks that a stop in the middle of a step is also followed by the last
+// flush.
 func TestActorFlushesAtAnyStop(t *testing.T) {
 	for range 100 {
 		store := newMemStore(512)
@@ -189,8 +189,8 @@ func TestActorFlushesAtAnyStop(t *testing.T) {
 	}
 }
 
-// TestActorSaysWhatIsNotFlushed: a stop that cannot write the last flush is an error, and the
-// journal has it all.
+// TestActorSaysWhatIsNotFlushed checks that a stop fails if it cannot write the last flush, and
+// that the journal has everything.
 func TestActorSaysWhatIsNotFlushed(t *testing.T) {
 	for _, cause := range []error{errDisk, disk.ErrNoSpace} {
 		store := newMemStore(512)
@@ -202,8 +202,8 @@ func TestActorSaysWhatIsNotFlushed(t *testing.T) {
 	}
 }
 
-// TestActorTriesAFullDiskAgain: a stop does not wait until changes would be let through again after
-// the disk was full.
+// TestActorTriesAFullDiskAgain checks that a stop tries to append at once, although the disk was
+// full a moment ago.
 func TestActorTriesAFullDiskAgain(t *testing.T) {
 	store := newMemStore(512)
 	tree, err := Open(store, journalConfig())

@@ -7,13 +7,14 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestNoAllocations: in steady state, between two flushes, a Get or a Set allocates nothing.
+// TestNoAllocations checks that a Get or a Set between two flushes allocates nothing in steady
+// state.
 func TestNoAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	cfg := journalConfig()
-	cfg.CachePages, cfg.memtableBytes = 1<<14, 16<<20 // nothing is flushed meanwhile
+	cfg.CachePages, cfg.memtableBytes = 1<<14, 16<<20 // no flush happens
 	tree, err := Open(newMemStore(2048), cfg)
 	must.Do(t, err)
 	defer tree.Close()

@@ -13,63 +13,64 @@ import (
 	"kivaloo/tree/page"
 )
 
-// appender makes commits and flush steps durable, by appends to the store. An append is
+// appender makes commits and flush steps durable by appending them to the store. An append is
 //
 //	[pages of a flush step ... seal, flush record, root] [journal blocks of a commit ...]
 //
-// Either part may be missing. While one append is under way, requests are decided for the next.
+// Either part may be missing. While one append is under way, the tree decides requests for the
+// next.
 type appender struct {
 	busy       bool // an append is under way
 	op         disk.Op
-	since      time.Duration // when it was handed to the store
+	since      time.Duration // when it was submitted to the store
 	pages      [][]byte
-	step       *pageCommit // in it, or nil
-	commit     bool        // journal blocks are in it
-	answers    bool        // it makes durable what requests wait for
-	complete   bool        // it ends in a root that holds everything
-	restart    start       // of its root
-	rootID     uint64      // of its root
+	step       *pageCommit // the flush step in it, or nil
+	commit     bool        // it contains journal blocks
+	answers    bool        // requests wait for it to become durable
+	complete   bool        // it ends in a root that holds every change
+	restart    start       // restart point recorded in its root
+	rootID     uint64      // id of its root
 	beforeRoot uint64      // see Tree
 
 	next    uint64 // block number for the next append
-	last    uint64 // last block that belongs to anything; noBlock: there is none
+	last    uint64 // last block of a commit or root; noBlock if there is none
 	seq     uint64 // of the last commit in the journal
 	end     storeEnd
 	starts  []start
-	durable start // where the journal is replayed from on the last root
+	durable start // where a restart from the last durable root begins to replay
 	blocks  uint64
-	starved bool // the last append failed for a shortage, and changes were refused
+	starved bool // the last append failed for lack of resources, and changes were refused
 
 	journal journal.Writer
 	seal    []byte
 	record  []byte
 }
 
-// storeEnd says what the store ends in.
+// storeEnd says what the last blocks of the store are.
 type storeEnd uint8
 
 const (
-	endsOtherwise storeEnd = iota // blocks that a crash has left behind a root that holds everything
-	endsInCommit                  // a commit, perhaps with blocks behind it that a crash has left
-	endsInPartial                 // a root that lacks changes, perhaps with such blocks
-	endsComplete                  // a root that holds everything, as the original needs it
+	endsOtherwise storeEnd = iota // a root that holds every change, with leftovers of a crash behind it
+	endsInCommit                  // a commit, perhaps with leftovers of a crash behind it
+	endsInPartial                 // a root that lacks changes, perhaps with leftovers of a crash behind it
+	endsComplete                  // a root that holds every change, as the original needs it
 )
 
-// start is the place of a memtable's first commit in the journal. A seq of 0 means that there is
-// none. appender.starts has one for each table of the view.
+// start is the place of a memtable's first commit in the journal. A seq of 0 means there is none.
+// appender.starts has one for each memtable of the view.
 type start struct {
 	seq, block uint64
-	before     uint64 // journal blocks that came before it since the store was opened
+	before     uint64 // journal blocks written before it since the store was opened
 }
 
-// append submits one append of everything that is ready, and reports whether anything was.
+// append submits everything that is ready in one append. It reports whether anything was.
 func (t *Tree) append() bool {
 	a := &t.appends
 	if a.busy || t.refusal != nil || t.cfg.ReadOnly {
 		return false
 	}
 	a.commit, a.step = t.logs() && t.active().Pending(), nil
-	if t.flush.ready() && !(t.cramped && a.commit) { // a full disk takes the smaller part first
+	if t.flush.ready() && !(t.cramped && a.commit) { // on a full disk the smaller part goes first
 		a.step = t.flush.step
 	}
 	if a.step == nil && !a.commit {
@@ -90,7 +91,7 @@ func (t *Tree) append() bool {
 	return true
 }
 
-// putStep adds the pages of a flush step, the root last, to the append that is being put together.
+// putStep adds the pages of a flush step, root last, to the next append.
 func (t *Tree) putStep(first uint64) {
 	a, f, size := &t.appends, &t.flush, t.cache.blockSize
 	f.state = flushAppending
@@ -98,7 +99,7 @@ func (t *Tree) putStep(first uint64) {
 	a.restart = a.restartFrom(f.last && f.table != nil)
 	a.complete = !a.commit && a.restart.seq == 0
 	reserve := 1                          // the seal
-	rewritten := len(a.step.changes) == 0 // the root alone is written anew
+	rewritten := len(a.step.changes) == 0 // only the root is rewritten
 	withRecord := t.logs() || !a.complete || a.end == endsInCommit || a.end == endsInPartial || rewritten
 	if withRecord {
 		reserve++
@@ -109,7 +110,7 @@ func (t *Tree) putStep(first uint64) {
 	root := len(a.pages) - 1
 	if a.restart.seq == 0 {
 		next := a.seq + 1
-		if !t.logs() { // the numbers go on as if there were no record, see readRecord
+		if !t.logs() { // block numbers continue as if there were no record, see readRecord
 			next = firstAfter(first + uint64(root))
 		}
 		a.restart = start{next, first + uint64(root) + 1, a.blocks}
@@ -134,8 +135,8 @@ func (t *Tree) putStep(first uint64) {
 	}
 }
 
-// newRootID returns a random number that identifies a root. A client that resumes a backup after a
-// restart finds by it whether the tree is still the same. It is never 0.
+// newRootID returns a random root id, never 0. A client that resumes a backup after a restart uses
+// it to tell whether the tree is still the same.
 func newRootID() uint64 { return rand.Uint64() | 1 }
 
 func sized(p []byte, size int) []byte {
@@ -145,8 +146,8 @@ func sized(p []byte, size int) []byte {
 	return p
 }
 
-// restartFrom returns the place of the first commit that the tree of a step lacks, with a seq of 0
-// if it lacks none. hasOldest says whether that tree holds all changes of the oldest table.
+// restartFrom returns the place of the first commit that the step's tree lacks. Its seq is 0 if the
+// tree lacks none. hasOldest says whether the tree holds every change of the oldest memtable.
 func (a *appender) restartFrom(hasOldest bool) start {
 	starts := a.starts
 	if hasOldest {
@@ -160,7 +161,7 @@ func (a *appender) restartFrom(hasOldest bool) start {
 	return start{}
 }
 
-// putCommit adds the journal blocks of a commit to the append that is being put together.
+// putCommit adds the journal blocks of a commit to the next append.
 func (t *Tree) putCommit(first uint64) {
 	a, active := &t.appends, t.active()
 	b := journal.Block{Seq: a.seq + 1, Number: first + uint64(len(a.pages)), First: first, Previous: a.last}
@@ -185,7 +186,7 @@ func (t *Tree) putCommit(first uint64) {
 	t.noteCommit(changes)
 }
 
-// appended processes the outcome of an append.
+// appended handles the result of an append.
 func (t *Tree) appended(op *disk.Op) {
 	a := &t.appends
 	a.busy = false
@@ -199,7 +200,7 @@ func (t *Tree) appended(op *disk.Op) {
 		return
 	}
 	if op.Next != op.Block+uint64(len(a.pages)) {
-		t.clean.disable() // block numbers have gaps, so distances say nothing about garbage
+		t.clean.disable() // block numbers have gaps, so distances no longer measure garbage
 	}
 	a.next, a.last = op.Next, op.Block+uint64(len(a.pages))-1
 	if a.starved {
@@ -258,7 +259,7 @@ func (t *Tree) publishStep() {
 	t.publishView()
 }
 
-// appendFailed drops everything that is not durable, and makes the tree refuse changes: for a
+// appendFailed discards everything that is not durable and makes the tree refuse changes: for a
 // moment if the disk is full, until a restart after any other failure.
 func (t *Tree) appendFailed(err error) {
 	a := &t.appends
@@ -273,7 +274,7 @@ func (t *Tree) appendFailed(err error) {
 	}
 	if full && !a.commit && !committing {
 		t.flush.putOff(err)
-		return // changes may still find room in the journal
+		return // the journal may still have room for changes
 	}
 	t.refusal, t.retryAt = fmt.Errorf("%w: %w", ErrReadOnly, err), 0
 	switch {

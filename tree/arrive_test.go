@@ -8,8 +8,8 @@ import (
 	"kivaloo/disk"
 )
 
-// stepAll carries out everything that is held, and tells the tree all at once, as when a reader
-// gives back many pages.
+// stepAll carries out all held operations and reports them to the tree in one step, as a reader
+// that returns many pages does.
 func (h *harness) stepAll() {
 	var first, last *disk.Op
 	for len(h.held) > 0 {
@@ -25,8 +25,8 @@ func (h *harness) stepAll() {
 	h.step(first)
 }
 
-// Pages that come together, good ones and a bad one, answer the Gets that wait for them, each with
-// its own.
+// TestPagesArriveTogether checks that good pages and a bad one that arrive in one step answer the
+// Gets that wait for them, each with its own page.
 func TestPagesArriveTogether(t *testing.T) {
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestPagesArriveTogether(t *testing.T) {
 			bad := leaves[len(leaves)/3]
 			damage.do(h.store, bad.block)
 			var batch []Request
-			for i := range keyed + 10 { // of those there are, one each: every other, and none in the end
+			for i := range keyed + 10 { // one each: every second number has a key; the last have none
 				batch = append(batch, get(fmt.Sprintf("%06d", i)))
 			}
 			h.step(nil, batch...)
@@ -67,8 +67,8 @@ func TestPagesArriveTogether(t *testing.T) {
 	}
 }
 
-// A page that the tree has fetched for a Get is found by Readers afterwards, although only the
-// page's parent can tell them where it is.
+// TestReadersFindFetchedPages checks that Readers find a page that the tree fetched for a Get,
+// although only the page's parent can lead them to it.
 func TestReadersFindFetchedPages(t *testing.T) {
 	h, _ := damagedStore(t)
 	r := h.tree.Readers()

@@ -11,10 +11,10 @@ import (
 
 const (
 	benchPairs = 1 << 18
-	benchGroup = 2048 // requests that come together
+	benchGroup = 2048 // requests in one step
 )
 
-// nobody is a client that does not care.
+// nobody is a client that ignores its answers.
 type nobody struct{}
 
 func (nobody) Value(*Request, []byte, bool)                {}
@@ -28,7 +28,7 @@ func (nobody) Release(*Batch)                              {}
 func (nobody) Flush()                                      {}
 func (nobody) Abandoned() bool                             { return false }
 
-// benchKey returns a key of 40 bytes; keys of consecutive numbers are far from each other.
+// benchKey returns a key of 40 bytes. Keys of consecutive numbers are far apart.
 func benchKey(i int) []byte {
 	k := make([]byte, 40)
 	binary.BigEndian.PutUint64(k, uint64(i)*0x9e3779b97f4a7c15)
@@ -36,7 +36,7 @@ func benchKey(i int) []byte {
 	return k
 }
 
-// benchTree returns a tree with benchPairs pairs of 40+40 bytes, of which appends cost nothing.
+// benchTree returns a tree with benchPairs pairs of 40+40 bytes. Its appends cost nothing.
 func benchTree(b *testing.B) *Tree {
 	b.Helper()
 	cfg := testConfig()
@@ -54,7 +54,7 @@ func benchTree(b *testing.B) *Tree {
 	return t
 }
 
-// benchStep runs requests, with a store that has done everything as soon as it is asked to.
+// benchStep runs requests on a store that completes every operation at once.
 func benchStep(t *Tree, requests []Request) {
 	in := Inputs{Requests: &Batch{Client: nobody{}, Requests: requests}}
 	for {
@@ -69,7 +69,7 @@ func benchStep(t *Tree, requests []Request) {
 	}
 }
 
-// BenchmarkGet is one random GET out of many that are waiting.
+// BenchmarkGet measures one random GET among many that are waiting.
 func BenchmarkGet(b *testing.B) {
 	t := benchTree(b)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -89,7 +89,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkSet is one random SET in a batch of 2048, without the disk.
+// BenchmarkSet measures one random SET in a batch of 2048, without the disk.
 func BenchmarkSet(b *testing.B) {
 	t := benchTree(b)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -108,7 +108,7 @@ func BenchmarkSet(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad is one SET of a load in order, in batches of 2048, without the disk.
+// BenchmarkLoad measures one SET of a load in key order, in batches of 2048, without the disk.
 func BenchmarkLoad(b *testing.B) {
 	cfg := testConfig()
 	cfg.CachePages = 1 << 16
@@ -128,7 +128,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkPosition is one search in a page that is in the processor's caches.
+// BenchmarkPosition measures one search in a page that is in the processor's caches.
 func BenchmarkPosition(b *testing.B) {
 	c := testCache(b, 2048)
 	a := parts{}
@@ -148,7 +148,7 @@ func BenchmarkPosition(b *testing.B) {
 	}
 }
 
-// BenchmarkRange is one pair of a scan of everything.
+// BenchmarkRange measures one pair of a scan of everything.
 func BenchmarkRange(b *testing.B) {
 	t := benchTree(b)
 	b.ReportAllocs()
@@ -177,8 +177,8 @@ func (c *pairCounter) Scanned(_ *Request, n int, more bool, next, _ []byte) {
 	}
 }
 
-// BenchmarkUpdate is one random change of a value, where there is a journal and the tree is about
-// as large as the cache.
+// BenchmarkUpdate measures one random change of a value, with a journal and a tree about as large
+// as the cache.
 func BenchmarkUpdate(b *testing.B) {
 	const pairs = 1 << 20
 	cfg := testConfig()

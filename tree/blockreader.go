@@ -8,15 +8,15 @@ import (
 	"kivaloo/disk"
 )
 
-// blockReader reads blocks of a store, most often downwards, and several at a time. It keeps what
-// it has read last.
+// blockReader reads blocks one at a time, mostly in descending order. It fetches several at once
+// and keeps the last ones it fetched.
 type blockReader struct {
 	window *window
-	// sparse: block numbers have gaps between appends, as in a store behind the original's lbs-s3.
-	// Such a store keeps all of an append or nothing, and a block that may not exist must not be
-	// asked for.
+	// sparse means that block numbers have gaps between appends, as behind the original's lbs-s3.
+	// Such a store keeps all of an append or nothing. Asking it for a block that may not exist is
+	// not allowed.
 	sparse bool
-	ahead  uint64 // blocks before it are there, and are read upwards
+	ahead  uint64 // blocks before this one exist, and are read in ascending order
 	last   uint64
 	first  uint64
 	n      int
@@ -27,8 +27,8 @@ func newBlockReader(store disk.Store) *blockReader {
 	return &blockReader{window: newWindow(store), last: info.Last, sparse: info.Last != disk.NoBlock && info.Next != info.Last+1}
 }
 
-// read returns a block, which is valid until the next call. It fails with errNoBlock if there is
-// none.
+// read returns a block. The slice is valid until the next call. It fails with errNoBlock if the
+// block does not exist.
 func (r *blockReader) read(block uint64) ([]byte, error) {
 	if block < r.first || block >= r.first+uint64(r.n) {
 		r.fetch(block)
@@ -36,7 +36,7 @@ func (r *blockReader) read(block uint64) ([]byte, error) {
 	op := &r.window.ops[block-r.first]
 	switch {
 	case errors.Is(op.Err, disk.ErrDoubtful):
-		return op.Buf, nil // recovery judges by itself
+		return op.Buf, nil // recovery judges the block itself
 	case op.Err != nil:
 		return nil, op.Err
 	case !op.OK:
@@ -45,9 +45,9 @@ func (r *blockReader) read(block uint64) ([]byte, error) {
 	return op.Buf, nil
 }
 
-// fetch reads a block and some that are likely to be needed next.
+// fetch reads a block, and neighbours that are likely to be needed next.
 func (r *blockReader) fetch(block uint64) {
-	most := uint64(1) // what is far from the last one is most often enough by itself
+	most := uint64(1) // a block far from the last one is usually needed alone
 	if block < r.ahead || !r.sparse && r.n > 0 && (block+1 == r.first || block == r.first+uint64(r.n)) {
 		r.window.grow()
 		most = uint64(len(r.window.ops))
@@ -94,7 +94,7 @@ func (w *window) grow() {
 	}
 }
 
-// read reads n blocks from first on into the first n of ops.
+// read reads n blocks, starting at first, into the first n ops.
 func (w *window) read(first uint64, n int) {
 	for i := range n {
 		w.ops[i] = disk.Op{Kind: disk.Read, Block: first + uint64(i), Buf: w.ops[i].Buf, Done: w.done, AsIs: true}

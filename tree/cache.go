@@ -6,15 +6,14 @@ import (
 	"kivaloo/disk"
 )
 
-// cache holds pages in frames outside the Go heap. It is owned by the tree's
-// goroutine; nothing in it is locked. Readers on other goroutines see pages, and keep frames from
-// being used again.
+// cache holds pages in frames outside the Go heap. The tree's goroutine owns it, so nothing is
+// locked. Readers on other goroutines look at pages, and delay the reuse of freed frames.
 //
 // Invariants:
 //  1. table maps the block of every clean and every reading frame to that frame, and nothing else.
-//  2. Only clean frames without pins are evicted. So what the table says can be forgotten at any
-//     time, but is never wrong.
-//  3. More frames than limit are in use only while all that were looked at were pinned.
+//  2. Only clean frames without pins are evicted. So an entry of table may disappear at any time,
+//     but is never wrong.
+//  3. inUse exceeds limit only while every frame that eviction looked at was pinned.
 type cache struct {
 	blockSize int // bytes
 	limit     int // pages
@@ -22,19 +21,19 @@ type cache struct {
 	leaves    *slab
 	parents   *slab
 	table     map[uint64]nodeID
-	pause     int    // allocations before eviction is tried again
+	pause     int    // allocations left before eviction is tried again
 	hand      nodeID // where the clock hand stands: a leaf or a parent frame
 
-	touched uint64 // keeps loads that are only there to warm the caches from being optimised away
+	touched uint64 // keeps the compiler from removing loads that only warm the processor's caches
 
-	readers *Readers // nil while there are none
-	limbo   []freed  // frames that were freed, and that readers may still look at; oldest first
+	readers *Readers // nil if there are none
+	limbo   []freed  // freed frames that readers may still look at; oldest first
 }
 
 // freed is a frame in limbo.
 type freed struct {
 	id    nodeID
-	epoch uint64 // the readers' at that time
+	epoch uint64 // the readers' epoch when it was freed
 }
 
 func newCache(blockSize, pages int) (*cache, error) {
@@ -45,8 +44,8 @@ func newCache(blockSize, pages int) (*cache, error) {
 		parents:   newSlab(parentGeometry(blockSize), maxOvercommit*pages),
 		table:     make(map[uint64]nodeID),
 	}
-	// Frame 0 of each slab never holds a page: id 0 is no node, and what is built
-	// after memory ran out is written there, to be thrown away.
+	// Frame 0 of each slab never holds a page, because id 0 means "no node". A build that has run
+	// out of memory writes its page there, and discards it.
 	for _, s := range []*slab{c.leaves, c.parents} {
 		if _, err := s.alloc(); err != nil {
 			c.close()
@@ -70,8 +69,8 @@ func (c *cache) node(id nodeID) *node {
 	return c.leaves.at(uint32(id))
 }
 
-// alloc returns a frame for a page of the given height, evicting another page if
-// the cache is full.
+// alloc returns a frame for a page of the given height. It evicts another page if the cache is
+// full.
 func (c *cache) alloc(height int) (nodeID, *node, error) {
 	c.makeRoom()
 	s, tag := c.leaves, nodeID(0)
@@ -94,7 +93,7 @@ func (c *cache) alloc(height int) (nodeID, *node, error) {
 	return nodeID(i) | tag, nd, nil
 }
 
-// free gives a frame back: at once, or when no reader can look at it any more.
+// free returns a frame for reuse: at once, or when no reader can look at it any more.
 func (c *cache) free(id nodeID) {
 	nd := c.node(id)
 	if nd.block != noBlock && c.table[nd.block] == id {
@@ -110,7 +109,7 @@ func (c *cache) free(id nodeID) {
 	c.reuse(id)
 }
 
-// reclaim makes the frames in limbo that no reader can look at any more available.
+// reclaim makes frames in limbo available once no reader can look at them.
 func (c *cache) reclaim() {
 	since := c.readers.oldest()
 	n := 0
@@ -132,8 +131,8 @@ func (c *cache) reuse(id nodeID) {
 	c.leaves.free = append(c.leaves.free, uint32(id))
 }
 
-// makeRoom evicts up to two pages if the cache is full. Where everything is pinned it does not try
-// again for a while: the cache grows instead.
+// makeRoom evicts up to two pages if the cache is full. If every page is pinned, the cache grows,
+// and makeRoom skips the next allocations before it tries again.
 func (c *cache) makeRoom() {
 	if c.pause > 0 {
 		c.pause--
@@ -147,14 +146,14 @@ func (c *cache) makeRoom() {
 	}
 }
 
-// handSteps bounds how many frames one eviction looks at, so that a cache full of
-// pinned pages grows instead of being searched over and over.
+// handSteps bounds how many frames one eviction looks at. Without it, a cache full of pinned pages
+// would be searched again and again.
 const handSteps = 4096
 
-// handAhead is how many frames before the hand comes to one it has the processor fetch it.
+// handAhead is how many frames ahead of the clock hand are prefetched.
 const handAhead = 8
 
-// evict frees the first page the clock hand comes to that has not been used since it last passed.
+// evict frees the first page that has not been used since the clock hand last passed it.
 func (c *cache) evict() bool {
 	for range handSteps {
 		id := c.advanceHand()
@@ -174,7 +173,7 @@ func (c *cache) evict() bool {
 	return false
 }
 
-// advanceHand moves the hand over all leaf frames, then all parent frames, and around.
+// advanceHand moves the hand over all leaf frames, then all parent frames, then starts again.
 func (c *cache) advanceHand() nodeID {
 	next := c.hand + 1
 	switch {
@@ -187,16 +186,16 @@ func (c *cache) advanceHand() nodeID {
 	return next
 }
 
-// child returns child i of a parent if the hint leads to its page, else noNode: then descend has to
-// look for it.
+// child returns child i of a parent if the hint still names its page. Otherwise it returns noNode,
+// and descend has to search for the page.
 func (c *cache) child(nd *node, i int) nodeID {
-	if hint := c.children(nd)[i]; c.node(hint).is(c.blockOf(nd, i)) { // of id 0, too, there is a frame
+	if hint := c.children(nd)[i]; c.node(hint).is(c.blockOf(nd, i)) { // id 0 has a frame too
 		return hint
 	}
 	return noNode
 }
 
-// poisoned is what a page that nobody may read any more holds, in builds with invariants.
+// poisoned is the content of a page that nobody may read, in builds with invariants.
 var poisoned = [disk.MaxBlockSize]byte{0: 0xdb, 1: 0xdb, 8: 0xdb, disk.MaxBlockSize - 1: 0xdb}
 
 // poison overwrites a page that nobody may read any more.

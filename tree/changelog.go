@@ -7,33 +7,33 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// changeLog finds the changes of the latest commits, in their order, for those who watch. Changes
-// of memtables that are there are read from these. When a memtable goes, the latest of its changes
-// are copied if somebody watches.
+// changeLog finds the changes of the latest commits, in order, for Watch. It reads them from the
+// memtables while those exist. When a memtable is dropped, its latest changes are copied if there
+// is a Watch.
 //
 //	runs:  [copy][copy][copy] [frozen memtable] [newest memtable]
 //	                                 ^ marks: where each commit ends
 //
-// A commit has a number: with a journal its own, without one that of its root, see firstAfter.
-// Numbers rise, over restarts too, but they have gaps.
+// Each commit has a number. With a journal it is the commit sequence number, without one it comes
+// from the root, see firstAfter. Numbers rise, also across restarts, but have gaps.
 //
 // Invariants:
-//  1. runs have all commits with numbers above since, up to last.
-//  2. Only durable commits are in it.
+// 1. runs contain every commit with a number above since, up to last.
+// 2. runs contain only durable commits.
 type changeLog struct {
 	runs  []*changeRun // oldest first
 	last  uint64       // number of the latest commit
-	keeps bool         // changes are copied when their memtable goes
+	keeps bool         // copy changes when their memtable is dropped
 	kept  int          // bytes of the copies
-	limit int          // of kept
+	limit int          // most bytes of copies
 }
 
-// changeRun is some commits that follow each other.
+// changeRun is a sequence of consecutive commits.
 type changeRun struct {
-	before uint64 // number of the commit before the first one
+	before uint64 // number of the commit before the first
 	marks  []mark
-	table  *memtable.Table // that has the changes, from its start; nil: data has them
-	data   []byte          // as in the answer to a Watch
+	table  *memtable.Table // has the changes, from its start; nil: data has them
+	data   []byte          // encoded as in the answer to a Watch
 }
 
 // mark is where the changes of a commit end.
@@ -42,7 +42,7 @@ type mark struct {
 	end uint32 // memtable.Pos, or offset in data
 }
 
-// since returns the number of the latest commit that is not there.
+// since returns the number of the latest commit that is not in runs.
 func (c *changeLog) since() uint64 {
 	if len(c.runs) == 0 {
 		return c.last
@@ -50,8 +50,8 @@ func (c *changeLog) since() uint64 {
 	return c.runs[0].before
 }
 
-// commit notes that a commit with number seq has become durable. Its changes are those of the table
-// up to end, behind the ones noted before.
+// commit records that commit seq is durable. Its changes are those in table after the previous
+// commit's, up to end.
 func (c *changeLog) commit(table *memtable.Table, end memtable.Pos, seq uint64) {
 	before, n := c.last, len(c.runs)
 	c.last = seq
@@ -63,20 +63,20 @@ func (c *changeLog) commit(table *memtable.Table, end memtable.Pos, seq uint64) 
 	run.marks = append(run.marks, mark{seq, uint32(end)})
 }
 
-// pageCommit notes that a root is durable in a store without a journal. Its number is seq, and
-// table has its changes; nil: it has none.
+// pageCommit records that a root is durable in a store without a journal. Its number is seq. Its
+// changes are in table, which is nil if there are none.
 func (c *changeLog) pageCommit(table *memtable.Table, seq uint64) {
 	switch {
 	case table == nil:
 		c.last = seq
 	case c.keeps:
-		c.commit(table, table.Tip(), seq) // drop copies them
+		c.commit(table, table.Tip(), seq) // drop copies the changes
 	default:
 		c.runs, c.last = nil, seq
 	}
 }
 
-// drop removes a memtable, the oldest one there is.
+// drop removes the oldest memtable.
 func (c *changeLog) drop(table *memtable.Table) {
 	for i, run := range c.runs {
 		if run.table != table {
@@ -84,12 +84,12 @@ func (c *changeLog) drop(table *memtable.Table) {
 		}
 		copies := c.copies(run)
 		older := c.runs[:i:i]
-		if len(copies) == 0 || copies[0].before != run.before { // of no use without what is missing
+		if len(copies) == 0 || copies[0].before != run.before { // older copies are useless, because there is now a gap after them
 			older = nil
 			c.kept = 0
 		}
 		for _, run := range copies {
-			run.data = bytes.Clone(run.data) // without what append has kept free
+			run.data = bytes.Clone(run.data) // clipped to its length
 			c.kept += len(run.data)
 		}
 		c.runs = append(append(older, copies...), c.runs[i+1:]...)
@@ -98,13 +98,13 @@ func (c *changeLog) drop(table *memtable.Table) {
 	c.forget()
 }
 
-// copies returns copies of the latest commits of a memtable, as many as may be kept.
+// copies returns copies of the latest commits of a memtable, as many as the limit allows.
 func (c *changeLog) copies(run *changeRun) (copies []*changeRun) {
 	if !c.keeps {
 		return nil
 	}
 	first, size := len(run.marks), 0
-	for first > 0 && size <= c.limit { // an entry takes as much as in the copy, or more
+	for first > 0 && size <= c.limit { // an entry takes at least as much memory as its copy
 		first--
 		size = memtable.PosBytes * int(run.marks[len(run.marks)-1].end-uint32(run.start(first)))
 	}
@@ -129,7 +129,7 @@ func (c *changeLog) copies(run *changeRun) (copies []*changeRun) {
 	return copies
 }
 
-// forget drops the oldest copies while there are more than may be kept.
+// forget drops the oldest copies until the rest is within the limit.
 func (c *changeLog) forget() {
 	for c.kept > c.limit || c.kept > 0 && !c.keeps {
 		c.kept -= len(c.runs[0].data)
@@ -137,7 +137,7 @@ func (c *changeLog) forget() {
 	}
 }
 
-// keep has changes kept, or not kept, when their memtable goes.
+// keep says whether changes are to be copied when their memtable is dropped.
 func (c *changeLog) keep(keeps bool) {
 	c.keeps = keeps
 	c.forget()
@@ -154,7 +154,7 @@ func (r *changeRun) start(i int) memtable.Pos {
 	return 0
 }
 
-// bytes returns about how long the changes of commit i of a run are.
+// bytes returns the approximate size of the changes of commit i of a run.
 func (r *changeRun) bytes(i int) int {
 	n := int(memtable.Pos(r.marks[i].end) - r.start(i))
 	if r.table != nil {
@@ -163,7 +163,7 @@ func (r *changeRun) bytes(i int) int {
 	return n
 }
 
-// each calls f with the changes of commit i of a run until it returns false.
+// each calls f with each change of commit i of a run, until f returns false.
 func (r *changeRun) each(i int, f func(memtable.Change) bool) {
 	from, to := r.start(i), memtable.Pos(r.marks[i].end)
 	if r.table != nil {
@@ -178,8 +178,8 @@ func (r *changeRun) each(i int, f func(memtable.Change) bool) {
 	}
 }
 
-// after returns the run and the place in it of the first commit with a number above seq, or the
-// number of runs if there is none.
+// after returns the run, and the index in it, of the first commit with a number above seq. If there
+// is none, run is the number of runs.
 func (c *changeLog) after(seq uint64) (run, i int) {
 	run = sort.Search(len(c.runs), func(n int) bool {
 		marks := c.runs[n].marks
@@ -197,7 +197,7 @@ const (
 	changeDeleted = 1
 )
 
-// changeLen is the length of a change in an answer.
+// changeLen is the encoded length of a change.
 func changeLen(ch memtable.Change) int {
 	if ch.Deleted {
 		return 2 + len(ch.Key)
@@ -205,7 +205,7 @@ func changeLen(ch memtable.Change) int {
 	return 3 + len(ch.Key) + len(ch.Value)
 }
 
-// appendChange adds a change as it is in an answer.
+// appendChange appends the encoding of a change.
 func appendChange(p []byte, ch memtable.Change) []byte {
 	if ch.Deleted {
 		return append(append(p, changeDeleted, byte(len(ch.Key))), ch.Key...)
@@ -214,7 +214,7 @@ func appendChange(p []byte, ch memtable.Change) []byte {
 	return append(append(p, byte(len(ch.Value))), ch.Value...)
 }
 
-// nextChange returns the first of some changes, and the others.
+// nextChange decodes the first change and returns the rest.
 func nextChange(p []byte) (memtable.Change, []byte) {
 	end := 2 + int(p[1])
 	ch := memtable.Change{Key: p[2:end], Deleted: p[0] == changeDeleted}

@@ -13,9 +13,8 @@ import (
 )
 
 // TestChaos has everything happen at once: a cache that is much too small, operations that finish
-// in any order, reads that fail and appends for which there is no space, cleaning, and batches that
-// are built ahead. Every answer must be right when it is given, and there must be one to every
-// request.
+// in any order, reads that fail and appends without space, cleaning, and batches built ahead. Every
+// answer must be right when it is given, and every request must get one.
 func TestChaos(t *testing.T) {
 	for seed := range torture(8, 400) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -32,28 +31,28 @@ func TestChaos(t *testing.T) {
 type chaos struct {
 	*harness
 	rng   *rand.Rand
-	space int // of keys
+	space int // number of different keys
 	noise bool
 
 	taken   []takenSnapshot
-	readers []*recorder // of those, and of backups
-	backup  *backupRun  // nil: there is none
-	backups int         // that came to their end
+	readers []*recorder // of the snapshots, and of backups
+	backup  *backupRun  // nil: no backup is running
+	backups int         // completed backups
 }
 
-// takenSnapshot is one, with the client that reads it and insists on what there was when it was
-// taken.
+// takenSnapshot is a snapshot and the client that reads it. The client expects what there was when
+// it was taken.
 type takenSnapshot struct {
 	*Snapshot
 	reader *recorder
 }
 
-// backupRun is a backup that is being made, in several requests.
+// backupRun is a backup in progress. It takes several requests.
 type backupRun struct {
 	*recorder
-	request []Request // the one that is under way
-	pairs   model     // of those before
-	moments []model   // what it may have to be: what there was from its beginning to its first answer
+	request []Request // the current request
+	pairs   model     // pairs of the earlier requests
+	moments []model   // states it may show: those from its beginning to its first answer
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
@@ -68,7 +67,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	h := newHarness(t, newMemStore(512+rng.IntN(2)*100), cfg)
 	h.client.model = model{}
 	c := &chaos{harness: h, rng: rng, space: 500 + rng.IntN(3000), noise: rng.IntN(3) > 0}
-	// The batches may be as large as they are with a large cache.
+	// Batches may be as large as with a large cache.
 	h.tree.cache.limit = 32 + rng.IntN(200)
 	return c
 }
@@ -88,7 +87,7 @@ func (c *chaos) request() Request {
 	return randomRequest(c.rng, c.client.model, c.key, 50)
 }
 
-// step lets some requests come, some time pass and some operations finish.
+// step lets some requests arrive, some time pass and some operations finish.
 func (c *chaos) step() {
 	c.now += time.Duration(c.rng.IntN(60)) * time.Millisecond
 	n := c.rng.IntN(12)
@@ -114,7 +113,7 @@ func (c *chaos) step() {
 	}
 }
 
-// snapshots takes some, reads them and gives them up, also while they are read.
+// snapshots takes some snapshots, reads them and releases them, even while they are being read.
 func (c *chaos) snapshots() {
 	if len(c.taken) < 4 && c.rng.IntN(25) == 0 {
 		c.tree.TakeSnapshot("test", func(s *Snapshot, err error) {
@@ -140,7 +139,7 @@ func (c *chaos) snapshots() {
 	}
 }
 
-// goOnWithBackup begins a backup at times, and takes the one that there is one request further.
+// goOnWithBackup sometimes begins a backup, and continues the current one by a request.
 func (c *chaos) goOnWithBackup() {
 	b := c.backup
 	if b == nil {
@@ -183,7 +182,7 @@ func (c *chaos) askForBackup(snapshot uint64, start string) {
 	c.stepFor(b.recorder, nil, b.request...)
 }
 
-// trouble makes the next operation fail, at times, and more often while a memtable is flushed.
+// trouble sometimes makes the next operation fail, more often during a flush.
 func (c *chaos) trouble() {
 	odds := 20
 	if c.tree.flush.state != flushIdle {
@@ -198,7 +197,7 @@ func (c *chaos) trouble() {
 	}
 }
 
-// end lets all come to rest and looks at what has become of it.
+// end lets everything come to rest and checks the result.
 func (c *chaos) end() {
 	for len(c.held) > 0 || c.backup != nil || len(c.tree.snapshotsWanted) > 0 {
 		c.now += tickEvery
@@ -214,8 +213,8 @@ func (c *chaos) end() {
 		c.settle()
 		c.tree.Release(s.Snapshot)
 	}
-	c.pass(leaseTime + 2*tickEvery) // those of backups that have failed go
-	if c.tree.refusal != nil {      // a change that goes through shows that there is space again
+	c.pass(leaseTime + 2*tickEvery) // the leases of failed backups expire
+	if c.tree.refusal != nil {      // a successful change shows that there is space again
 		c.now += noSpaceRetry
 		c.do(set("a", "b"))
 	}
@@ -254,7 +253,7 @@ func (c *chaos) end() {
 	}
 }
 
-// mayFail takes an error that there is only when something was broken.
+// mayFail accepts an error that may only occur when something was broken.
 func (c *chaos) mayFail(id uint64, err error) {
 	c.t.Helper()
 	if !c.noise || !errors.Is(err, errDisk) && !errors.Is(err, disk.ErrNoSpace) {

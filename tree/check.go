@@ -13,7 +13,7 @@ import (
 // Fault is one fault of a store.
 type Fault struct {
 	Block uint64
-	Path  string // from the root: the numbers of the children that lead to the block
+	Path  string // child numbers on the way from the root to the block
 	Err   error
 }
 
@@ -30,16 +30,16 @@ type Report struct {
 	PairBytes uint64 // keys and values with their length bytes
 	UsedBytes uint64 // of all pages, without their padding
 	Faults    []Fault
-	More      int // faults beyond those in Faults
+	More      int // faults found after Faults was full
 }
 
-// maxReportedFaults bounds the memory that a badly damaged store takes to describe.
+// maxReportedFaults bounds the memory for describing a badly damaged store.
 const maxReportedFaults = 1000
 
-// Pages is how many pages the tree has.
+// Pages returns the number of pages in the tree.
 func (r *Report) Pages() uint64 { return r.Leaves + r.Parents }
 
-// Fill is how full the pages are, 0 to 1.
+// Fill returns how full the pages are on average, from 0 to 1.
 func (r *Report) Fill() float64 {
 	if r.Pages() == 0 {
 		return 0
@@ -47,9 +47,10 @@ func (r *Report) Fill() float64 {
 	return float64(r.UsedBytes) / float64(r.Pages()*uint64(r.BlockSize))
 }
 
-// Check reads every page of the tree under root, a result of FindRoot, and checks everything that
-// must hold, until ctx is done. Blocks that FindRoot skipped count as faults. It changes nothing.
-// The tree must stay meanwhile: nothing writes to the store, or root is that of a snapshot.
+// Check reads every page of the tree under root and verifies all rules of the format, until ctx is
+// done. root must come from FindRoot. Blocks that FindRoot skipped count as faults. Check changes
+// nothing. The tree must not change meanwhile: either nothing writes to the store, or root belongs
+// to a snapshot.
 func Check(ctx context.Context, store disk.Store, root Root) *Report {
 	info := store.Info()
 	r := &Report{BlockSize: info.BlockSize, Next: info.Next, Root: root, Faults: slices.Clone(root.Skipped)}
@@ -68,7 +69,7 @@ func Check(ctx context.Context, store disk.Store, root Root) *Report {
 		return r
 	}
 	if len(r.Faults) > len(root.Skipped) {
-		return r // counts over a part of the tree say nothing
+		return r // totals over part of the tree mean nothing
 	}
 	if r.Pages() != root.Nodes {
 		add(root.Block, "root", fmt.Errorf("%w: it says that the tree has %d pages, but there are %d", disk.ErrCorrupt, root.Nodes, r.Pages()))
@@ -79,7 +80,7 @@ func Check(ctx context.Context, store disk.Store, root Root) *Report {
 	return r
 }
 
-// count adds one good page to the sums of r.
+// count adds one good page to the totals of r.
 func (r *Report) count(l page.Layout) {
 	r.UsedBytes += uint64(l.End)
 	if l.Height > 0 {
@@ -93,24 +94,24 @@ func (r *Report) count(l page.Layout) {
 
 // walker visits the pages of a tree, parents before children, left to right.
 type walker struct {
-	ctx      context.Context // nil: it goes on to the end
+	ctx      context.Context // nil: the walk cannot be cancelled
 	store    disk.Store
-	since    uint64 // pages before this block are left out, with all below them
+	since    uint64 // skip pages before this block, with everything below them
 	exact    bool
-	fault    func(block uint64, path string, err error) bool // false ends the walk
-	page     func(l page.Layout)                             // a good page; may be nil
+	fault    func(block uint64, path string, err error) bool // returning false ends the walk
+	page     func(l page.Layout)                             // called for each good page; may be nil
 	stop     bool
-	doubtful disk.Stretch // blocks of the tree that do not fit their seal
+	doubtful disk.Stretch // blocks that do not fit their seal
 }
 
-// tree visits the tree under root and returns the lowest block of any leaf that it saw.
+// tree visits the tree under root and returns the lowest block of any leaf visited.
 func (v *walker) tree(root Root) (oldest uint64) {
 	v.doubtful = root.doubtful
 	w := page.Want{Block: root.Block, Root: true, Exact: v.exact}
 	return v.checked(&w, root.Page, "root")
 }
 
-// visit reads and checks a page and all below it.
+// visit reads and checks a page and everything below it.
 func (v *walker) visit(w *page.Want, path string) (oldest uint64) {
 	p := make([]byte, v.store.Info().BlockSize)
 	ok, err := disk.ReadBlock(v.store, w.Block, p)

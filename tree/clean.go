@@ -9,38 +9,38 @@ import (
 	"kivaloo/tree/page"
 )
 
-// cleaner moves old leaves to the end of the store, so that the blocks before them can be freed. A
-// leaf is moved by writing it again, unchanged. Old leaves ride in flush steps. After five seconds
-// without a change they get a step of their own.
+// cleaner moves old leaves to the end of the store, so that the blocks before them can be freed. To
+// move a leaf means to write it again, unchanged. Moved leaves ride in flush steps. After five
+// seconds without a change they get a step of their own.
 //
-// Two rules say which leaves are old:
+// Two rules decide which leaves are old:
 //
-//   - The price of storage against the price of writing, over months. The cleaner's debt, in blocks,
-//     grows in proportion to the garbage. Leaves within that many blocks from the oldest one are old.
-//     A replaced page pays some of the debt, an old page more than a young one. The rate is the
-//     original's.
+//   - The first weighs the price of storage against the price of writing, over months. The
+//     cleaner's debt, in blocks, grows in proportion to the garbage. Leaves within that many blocks
+//     of the oldest one are old. Each replaced page pays off some debt, and older pages pay more.
+//     The rate is the original's.
 //   - Config.MaxSpread bounds the blocks in use, as a multiple of the tree's pages. A flush walks
-//     through all keys once. A leaf is old if it would exceed that bound by the time when the next
-//     flush comes to it. See before.
+//     through all keys once. A leaf is old if it would exceed that bound by the time the next flush
+//     reaches it. See before.
 //
-// Leaves that were written after the last change of a client are never old. Otherwise the cleaner
-// would move its own pages again and again, and an idle store would never stop writing.
+// Leaves written after the last change by a client are never old. Otherwise the cleaner would move
+// its own pages again and again, and an idle store would never stop writing.
 //
-// A leaf that cannot be read cannot be moved. While it is the oldest one nothing can be freed, so no
-// other leaf is moved either.
+// A leaf that cannot be read cannot be moved. While it is the oldest one nothing can be freed, so
+// no other leaf is moved either.
 type cleaner struct {
 	t *Tree
 
-	off        bool // block numbers have gaps: distances say nothing about garbage
+	off        bool // block numbers have gaps, so distances do not measure garbage
 	nextTick   time.Duration
 	debt       float64            // blocks
-	badPages   map[uint64]badPage // pages that cannot be read, by block and by the oldest leaf below
-	logged     uint64             // stuck blocks, as the log said last
-	moved      bool               // old leaves, since the last tick
+	badPages   map[uint64]badPage // unreadable pages, by their block and by the oldest leaf below
+	logged     uint64             // stuck blocks when last logged
+	moved      bool               // old leaves were moved since the last tick
 	movedAt    time.Duration      // when old leaves were last moved
-	lastChange uint64             // the block behind the last commit of a client; leaves from here on stay
+	lastChange uint64             // block after the last commit of a client; leaves from here on stay
 	flushAt    uint64             // the block where the last flush began
-	cycle      uint64             // how many blocks are expected from there to where the next one begins
+	cycle      uint64             // expected number of blocks between two flush starts
 	used       uint64             // blocks from the oldest that a restart needs to the end, as of the last append
 
 	free    disk.Op
@@ -50,17 +50,17 @@ type cleaner struct {
 // badPage is a page that cannot be read.
 type badPage struct {
 	block uint64
-	retry time.Duration // when it is tried again
+	retry time.Duration // when to try again
 }
 
-// cleaningRate is how many pages a second are cleaned for each block of garbage.
+// cleaningRate returns how many pages a second to clean for each block of garbage.
 func cleaningRate(blockSize int, storageCost float64) float64 {
 	const monthSeconds = 86400 * 30
 	return float64(blockSize) / 1e9 / monthSeconds * storageCost * 1e6
 }
 
-// tick does the work of every second: it adds to the cleaning debt, and frees the blocks that
-// neither a restart nor a snapshot needs.
+// tick runs once a second. It adds to the cleaning debt and frees the blocks that neither a restart
+// nor a snapshot needs.
 func (t *Tree) tick() {
 	cl := &t.clean
 	if t.limbo != nil {
@@ -74,7 +74,7 @@ func (t *Tree) tick() {
 	}
 	t.endLeases()
 	t.checkSnapshots()
-	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // a missed tick is not made up for
+	if cl.nextTick += tickEvery; cl.nextTick <= t.now { // do not make up for a missed tick
 		cl.nextTick = t.now + tickEvery
 	}
 	if cl.on() {
@@ -82,10 +82,10 @@ func (t *Tree) tick() {
 	}
 	cl.logStuck()
 	t.noteCleaning()
-	t.freeOld() // also when nothing is to be freed: it shows that the store answers
+	t.freeOld() // even if there is nothing to free: it shows that the store responds
 }
 
-// on reports whether old leaves are rewritten at all.
+// on reports whether cleaning is enabled.
 func (cl *cleaner) on() bool {
 	return !cl.off && cl.t.cfg.StorageCost > 0 && !cl.t.cfg.ReadOnly
 }
@@ -113,20 +113,20 @@ func (t *Tree) freed(op *disk.Op) {
 		return
 	}
 	if t.oldestFileWastes(op) {
-		t.clean.lastChange = t.appends.next // all leaves may be moved once more
+		t.clean.lastChange = t.appends.next // every leaf may be moved once more
 	}
 	if t.clean.on() && t.cfg.MaxSpread > 0 {
-		t.freeSoon() // what could be freed meanwhile
+		t.freeSoon() // blocks that became garbage meanwhile
 	}
 }
 
 // oldestFileWastes reports whether the garbage at the start of the oldest file is larger than the
-// tree. A file is only deleted as a whole. So a single leaf in it can keep much garbage, and cleaning
-// may have come to rest. Once the leaf is moved the file goes: it is so long that appends go into
-// another one.
+// tree. A file can only be deleted as a whole, so a single leaf in it can keep much garbage even
+// when there is nothing left to clean. Moving that leaf releases the file: it is already so long
+// that appends go into another one.
 func (t *Tree) oldestFileWastes(free *disk.Op) bool {
 	needed, fileStart := free.Block, free.Next
-	smallest := minMemtableBytes / uint64(t.cache.blockSize) // a smaller store is not worth it
+	smallest := minMemtableBytes / uint64(t.cache.blockSize) // not worth it for a smaller store
 	return fileStart > 0 && needed > fileStart+max(t.view.tree.nodes, smallest)
 }
 
@@ -139,8 +139,8 @@ func (cl *cleaner) accrueDebt() {
 	cl.debt = max(-nodes, min(nodes, cl.debt))
 }
 
-// stuckBlocks returns how many blocks of garbage cannot be freed, because the oldest leaf cannot be
-// read: those in use that are more than the tree.
+// stuckBlocks returns how many blocks of garbage cannot be freed because the oldest leaf cannot be
+// read: the blocks in use minus the tree's pages.
 func (cl *cleaner) stuckBlocks() uint64 {
 	if _, bad := cl.badPages[cl.oldest()]; !bad || cl.used < cl.t.view.tree.nodes {
 		return 0
@@ -148,8 +148,8 @@ func (cl *cleaner) stuckBlocks() uint64 {
 	return cl.used - cl.t.view.tree.nodes
 }
 
-// logStuck logs when as many blocks are stuck as the tree has pages, and whenever there are twice as
-// many as the log said last.
+// logStuck logs when there are as many stuck blocks as the tree has pages. It logs again each time
+// their number has doubled.
 func (cl *cleaner) logStuck() {
 	stuck := cl.stuckBlocks()
 	if stuck == 0 {
@@ -163,16 +163,16 @@ func (cl *cleaner) logStuck() {
 		"blocks", stuck, "page at block", cl.badPages[slices.Min(slices.Collect(maps.Keys(cl.badPages)))].block)
 }
 
-// isBad reports whether a block could not be read, and is not to be tried again yet.
+// isBad reports whether a block could not be read and must not be tried again yet.
 func (cl *cleaner) isBad(block uint64) bool { return cl.t.now < cl.badPages[block].retry }
 
 // oldest returns the lowest block of any leaf.
 func (cl *cleaner) oldest() uint64 { return cl.t.cache.node(cl.t.view.tree.root).oldest }
 
-// hasOld reports whether there are old leaves that can be moved, or tried once more.
+// hasOld reports whether there are old leaves to move, or to try again.
 func (cl *cleaner) hasOld() bool { return cl.oldest() < cl.before() }
 
-// payDebt reduces the debt for the pages that a page commit replaces.
+// payDebt reduces the debt by the pages that a page commit replaces.
 func (cl *cleaner) payDebt(replaced []nodeID) {
 	if cl.used == 0 {
 		return
@@ -184,29 +184,29 @@ func (cl *cleaner) payDebt(replaced []nodeID) {
 	}
 }
 
-// oldestOfRestart returns the first block that a restart needs. If the root is a leaf, these are
-// the seal and the flush record before it.
+// oldestOfRestart returns the first block that a restart needs. If the root is a leaf, that is the
+// seal or flush record in front of it.
 func (t *Tree) oldestOfRestart() uint64 {
 	root := t.cache.node(t.view.tree.root)
 	return min(root.oldest, t.appends.durable.block, root.block-t.beforeRoot)
 }
 
-// journalBytes is how much of the journal a restart would replay.
+// journalBytes returns how much of the journal a restart would replay.
 func (t *Tree) journalBytes() int64 {
 	return int64(t.appends.blocks-t.appends.durable.before) * int64(t.cache.blockSize)
 }
 
-// flushBegins notes where the flush of a table with this many changes begins. It expects as many
-// blocks until the next flush as since the last one. A load that suddenly spreads over more keys
-// would write more than that. So it expects at least half a block for each change, up to half the
-// tree.
+// flushBegins records where the flush of a memtable with this many changes begins. It expects the
+// next flush after as many blocks as came since the last one. A load that suddenly spreads over
+// more keys would write more than that. So it expects at least half a block for each change, up to
+// half the tree.
 func (cl *cleaner) flushBegins(changes int) {
 	next := cl.t.appends.next
 	cl.cycle = max(next-cl.flushAt, min(uint64(changes), cl.t.view.tree.nodes)/2)
 	cl.flushAt = next
 }
 
-// afterAppend frees what an append has made garbage.
+// afterAppend frees the blocks that an append turned into garbage.
 func (t *Tree) afterAppend() {
 	t.clean.used = t.appends.next - t.oldestOfRestart()
 	if t.cfg.MaxSpread > 0 && t.clean.on() {
@@ -214,7 +214,7 @@ func (t *Tree) afterAppend() {
 	}
 }
 
-// freeSoon frees blocks without waiting for the next tick, if enough of them have become garbage.
+// freeSoon frees blocks without waiting for the next tick if enough of them are garbage.
 func (t *Tree) freeSoon() {
 	needed, asked := t.oldestNeeded(), t.clean.free.Block
 	if needed > asked+t.view.tree.nodes/freeShare || t.space.after > asked && needed >= t.space.after {
@@ -226,7 +226,7 @@ func (t *Tree) freeSoon() {
 // can.
 //
 // While changes wait for disk space, only leaves of the oldest file are old, and only as many as
-// there is space to move: others would take space before any is freed.
+// there is space to move. Moving others would use space before any is freed.
 func (cl *cleaner) before() uint64 {
 	t := cl.t
 	next, nodes := t.appends.next, t.view.tree.nodes
@@ -241,7 +241,7 @@ func (cl *cleaner) before() uint64 {
 		if cl.isBad(oldest) {
 			return 0
 		}
-		return oldest + 1 // it is tried once more
+		return oldest + 1 // try it once more
 	}
 	if t.space.pressed {
 		return min(young, t.space.front(), oldest+uint64(t.space.mayMove()))
@@ -253,10 +253,10 @@ func (cl *cleaner) before() uint64 {
 	return min(young, before)
 }
 
-// outOfBound returns the block before which leaves would exceed Config.MaxSpread when the next flush
-// has moved them. It comes to them one cycle after this flush does, and moves them with an append.
-// This flush itself is taken to be no longer than a cycle. Otherwise each leaf that it moves would
-// make the next one old, and it might move them all.
+// outOfBound returns the block before which leaves would exceed Config.MaxSpread by the time the
+// next flush has moved them. That flush reaches them one cycle after this one, and moves them with
+// an append. This flush is assumed to take no longer than a cycle. Otherwise each leaf that it
+// moves would make the next one old, and it might move them all.
 func (cl *cleaner) outOfBound() uint64 {
 	t := cl.t
 	step := uint64(t.cfg.stepBytes / t.cache.blockSize)
@@ -264,8 +264,8 @@ func (cl *cleaner) outOfBound() uint64 {
 	return end - min(end, uint64(t.space.most()))
 }
 
-// unreadable notes a page that cannot be read, and so the oldest leaf below it. It is tried again
-// later: the fault of a disk may pass.
+// unreadable records a page that cannot be read, and the oldest leaf below it. Cleaning tries it
+// again later, because a disk fault may be temporary.
 func (cl *cleaner) unreadable(r page.Child) {
 	if len(cl.badPages) >= maxFaults {
 		clear(cl.badPages)
@@ -274,8 +274,8 @@ func (cl *cleaner) unreadable(r page.Child) {
 	cl.badPages[r.Block], cl.badPages[r.Oldest] = bad, bad
 }
 
-// due reports whether to make a step only for cleaning: when nothing has been committed for a
-// while, or when changes wait for disk space.
+// due reports whether to make a step only for cleaning. It is due when nothing has been committed
+// for a while, or when changes wait for disk space.
 func (cl *cleaner) due() bool {
 	t := cl.t
 	if !cl.on() {
@@ -287,8 +287,8 @@ func (cl *cleaner) due() bool {
 	return t.now-max(cl.movedAt, t.changed) >= cleanAfter && cl.hasOld()
 }
 
-// useful reports whether only old leaves keep the oldest blocks from being freed: not a snapshot,
-// the journal of an unflushed memtable, or an unreadable leaf.
+// useful reports whether old leaves are all that keeps the oldest blocks from being freed. It is
+// false if a snapshot, the journal of an unflushed memtable, or an unreadable leaf holds them too.
 func (cl *cleaner) useful() bool {
 	t := cl.t
 	return cl.on() && !cl.isBad(cl.oldest()) && len(t.snapshotList) == 0 && cl.oldest() < t.appends.durable.block
@@ -303,12 +303,12 @@ func (cl *cleaner) gains() bool {
 // sweep says which old leaves a page commit moves along with its changes.
 type sweep struct {
 	clean  *cleaner
-	to     []byte // only leaves up to the one that this key falls into; nil: all
+	to     []byte // only leaves up to the one that this key belongs to; nil: all
 	before uint64 // only leaves before this block
-	moves  int    // leaves at the most
+	moves  int    // most leaves to move
 }
 
-// takes reports whether a page is an old leaf to be moved, or has one below it.
+// takes reports whether a page is an old leaf to move, or has one below it.
 func (s *sweep) takes(r page.Child) bool {
 	return r.Oldest < s.before && s.moves > 0 && !s.clean.isBad(r.Block)
 }

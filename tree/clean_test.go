@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestCleaningDamage: a leaf that cannot be read is left where it is. An idle store does not
-// rewrite the others for the sake of it, and goes on when it can be read again.
+// TestCleaningDamage checks that an unreadable leaf stays where it is. An idle store must not
+// rewrite other leaves because of it, and must continue when the leaf is readable again.
 func TestCleaningDamage(t *testing.T) {
 	cfg := testConfig()
 	cfg.StorageCost, cfg.MaxSpread = 1e6, 1.5
@@ -18,7 +18,7 @@ func TestCleaningDamage(t *testing.T) {
 	}
 	leaves := leavesOf(t, h.store)
 	leaf := slices.MinFunc(leaves, func(a, b visited) int { return cmp.Compare(a.block, b.block) })
-	h = newHarness(t, h.store, cfg) // with nothing in memory
+	h = newHarness(t, h.store, cfg) // nothing is in memory
 	h.store.unread[leaf.block] = errDisk
 	h.pass(time.Minute)
 	written := h.tree.Stats().Written
@@ -41,8 +41,8 @@ func TestCleaningDamage(t *testing.T) {
 	h.check()
 }
 
-// TestCleaningKeepsContent: leaves that the cleaner moves, alone or with the changes of a flush,
-// hold what they held.
+// TestCleaningKeepsContent checks the content of leaves that the cleaner moves, alone or with the
+// changes of a flush.
 func TestCleaningKeepsContent(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		cfg.StorageCost = 1e7
@@ -58,7 +58,7 @@ func TestCleaningKeepsContent(t *testing.T) {
 		}
 		h.pass(time.Minute)
 		end := h.rootBlock()
-		for round := range 20 { // into a tenth of the leaves, most of which are old
+		for round := range 20 { // changes a tenth of the leaves; most of them are old
 			var requests []Request
 			for i := round; i < 1000; i += 100 {
 				requests = append(requests, sets(i, 2, "new")...)

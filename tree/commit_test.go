@@ -11,8 +11,8 @@ import (
 	"kivaloo/tree/journal"
 )
 
-// wantDone fails the test unless the last n requests have been answered, in order, with done as
-// told by want.
+// wantDone fails the test unless the last n requests were answered, in order, with the given values
+// of done.
 func (h *harness) wantDone(want ...bool) {
 	h.t.Helper()
 	first := h.nextID - uint64(len(want)) + 1
@@ -23,7 +23,7 @@ func (h *harness) wantDone(want ...bool) {
 	}
 }
 
-// TestSequence is a sequence in which each request depends on those before it.
+// TestSequence runs a sequence in which each request depends on earlier ones.
 func TestSequence(t *testing.T) {
 	x := func(op OpCode, old, value string) Request {
 		return Request{Op: op, Key: []byte("x"), Old: []byte(old), Value: []byte(value)}
@@ -37,7 +37,7 @@ func TestSequence(t *testing.T) {
 		h := newHarness(t, newMemStore(512), cfg)
 		h.do(sequence...)
 		h.wantDone(want...)
-		if n := len(h.store.appends); n != 2 { // the first page of all is one
+		if n := len(h.store.appends); n != 2 { // the first page of the store is one of them
 			t.Errorf("%d appends", n)
 		}
 		if v, _ := h.get("x"); v != "7" {
@@ -54,8 +54,8 @@ func TestSequence(t *testing.T) {
 	})
 }
 
-// TestAnswers: changes are answered when their append is acknowledged, not before, together and in
-// the order in which they came.
+// TestAnswers checks that changes are answered once their append is acknowledged, not before, all
+// together and in order of arrival.
 func TestAnswers(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -91,7 +91,7 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-// TestNoEffect: requests that change nothing write nothing, and are answered at once.
+// TestNoEffect checks that requests that change nothing write nothing, and are answered at once.
 func TestNoEffect(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -113,8 +113,8 @@ func TestNoEffect(t *testing.T) {
 	})
 }
 
-// TestNoEffectWaits: a request that changes nothing may have been decided by one that is not
-// durable yet.
+// TestNoEffectWaits checks that a request that changes nothing waits if its outcome depends on a
+// change that is not durable yet.
 func TestNoEffectWaits(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		for _, fail := range []error{nil, errDisk} {
@@ -139,8 +139,8 @@ func TestNoEffectWaits(t *testing.T) {
 	})
 }
 
-// TestReadsSeeCommitted: reads see what is durable, until the very step that the append comes back
-// in, and changes see all that has been decided.
+// TestReadsSeeCommitted checks that reads see what is durable, up to the step in which the append
+// completes, and that changes see everything decided.
 func TestReadsSeeCommitted(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -169,7 +169,7 @@ func TestReadsSeeCommitted(t *testing.T) {
 
 		op := h.take(h.heldOf(disk.Append))
 		h.store.run(op)
-		read("old") // the store has it, but has not said so
+		read("old") // the store has it, but the append is not complete
 		h.step(op, get("x"))
 		if v, _ := h.value(h.nextID); v != "new" {
 			t.Errorf("in the step that brings the acknowledgement: %q", v)
@@ -183,13 +183,13 @@ func TestReadsSeeCommitted(t *testing.T) {
 	})
 }
 
-// TestOneRecordPerAppend: a key that is written many times while an append is under way takes one
-// record of the next one, and its Gets do not slow down.
+// TestOneRecordPerAppend checks that a key written many times during one append takes one record in
+// the next one, and that its Gets do not slow down.
 func TestOneRecordPerAppend(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		cfg.CachePages = 1 << 14
 		h := newHarness(t, newMemStore(512), cfg)
-		h.step(nil, set("other", "1")) // under way
+		h.step(nil, set("other", "1")) // an append is under way
 		for i := range 4096 {
 			h.step(nil, set("hot", fmt.Sprintf("%0*d", 10+i/1024, i)))
 		}
@@ -217,7 +217,7 @@ func TestOneRecordPerAppend(t *testing.T) {
 	})
 }
 
-// TestCommitLimit: without a journal the pages that a commit touches take at most a quarter of the
+// TestCommitLimit checks that the pages of a commit without a journal take at most a quarter of the
 // cache.
 func TestCommitLimit(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
@@ -242,14 +242,14 @@ func TestCommitLimit(t *testing.T) {
 	}
 }
 
-// TestCommitTiming drives batches by the clock: the delay, and the count that does not wait for it.
+// TestCommitTiming drives commits by the clock: the delay, and the count that cuts it short.
 func TestCommitTiming(t *testing.T) {
 	type step struct {
 		at       time.Duration
-		set      int // requests that come
+		set      int // requests that arrive
 		finish   bool
-		answered int // since the start, after the step
-		inAppend int // requests in the append under way; 0: none
+		answered int // answers since the start, after the step
+		inAppend int // requests in the current append; 0: none
 	}
 	const ms = time.Millisecond
 	for _, test := range []struct {
@@ -317,7 +317,7 @@ func TestCommitTiming(t *testing.T) {
 			h := newHarness(t, newMemStore(131072), cfg) // everything fits into the root
 			for i, s := range test.steps {
 				if s.at > h.wake {
-					// The tree has asked to be woken in time for what is to happen.
+					// The tree has asked to be woken in time for the next event.
 					h.now = h.wake
 					h.step(nil)
 					h.finishAll(disk.Free)
@@ -340,7 +340,7 @@ func TestCommitTiming(t *testing.T) {
 	}
 }
 
-// TestWakeForTimer: the tree asks for a step when its commit timer runs out.
+// TestWakeForTimer checks that the tree asks for a step when its commit timer expires.
 func TestWakeForTimer(t *testing.T) {
 	cfg := testConfig()
 	cfg.CommitDelay = 300 * time.Millisecond
@@ -362,8 +362,8 @@ func TestWakeForTimer(t *testing.T) {
 	h.settle()
 }
 
-// TestAbandoned: when a client has gone its changes that have not been decided are dropped, and
-// those that have been are carried out.
+// TestAbandoned checks that after a client has gone, its undecided changes are dropped and its
+// decided ones are carried out.
 func TestAbandoned(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		cfg.CommitDelay = 10 * time.Millisecond
@@ -393,7 +393,7 @@ func TestAbandoned(t *testing.T) {
 	})
 }
 
-// TestEmptyBatch: a batch without requests is given back.
+// TestEmptyBatch checks that a batch without requests is released.
 func TestEmptyBatch(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	h.tree.Step(Inputs{Requests: &Batch{Client: h.client}})
@@ -402,7 +402,7 @@ func TestEmptyBatch(t *testing.T) {
 	}
 }
 
-// TestManyClients: each gets its own answers, and is told when a step with some of them is over.
+// TestManyClients checks that each client gets its own answers and one Flush per step with answers.
 func TestManyClients(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	clients := make([]*recorder, 5)

@@ -13,13 +13,13 @@ func expect(key, value string) Request {
 	return Request{Op: Expect, Key: []byte(key), Old: []byte(value)}
 }
 
-// atomic runs requests as one atomic batch to its end.
+// atomic runs requests as one atomic batch until it is done.
 func (h *harness) atomic(requests ...Request) {
 	h.stepAtomic(requests)
 	h.settle()
 }
 
-// outcomes runs requests as one atomic batch, and returns what they are answered.
+// outcomes runs requests as one atomic batch and returns their answers.
 func (h *harness) outcomes(requests ...Request) []bool {
 	h.t.Helper()
 	h.atomic(requests...)
@@ -34,7 +34,7 @@ func (h *harness) outcomes(requests ...Request) []bool {
 	return outcomes
 }
 
-// stepAtomic takes an atomic batch in.
+// stepAtomic gives an atomic batch to the tree.
 func (h *harness) stepAtomic(requests []Request) {
 	for i := range requests {
 		h.nextID++
@@ -44,8 +44,8 @@ func (h *harness) stepAtomic(requests []Request) {
 	h.hold(out)
 }
 
-// TestConditions: an atomic batch is carried out if all its conditions hold before it, and else not
-// at all. The first false answer says which one did not hold.
+// TestConditions checks that an atomic batch is carried out only if all its conditions hold before
+// it. The first false answer must show which condition failed.
 func TestConditions(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -78,8 +78,8 @@ func TestConditions(t *testing.T) {
 	})
 }
 
-// TestConditionsModel compares atomic batches with conditions with a map, in a cache that is too
-// small for the pages of one batch, while flushes go on.
+// TestConditionsModel compares atomic batches with conditions with a map. The cache is too small
+// for the pages of one batch, and flushes go on meanwhile.
 func TestConditionsModel(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		for seed := range torture(3, 100) {
@@ -121,7 +121,7 @@ func TestConditionsModel(t *testing.T) {
 	})
 }
 
-// TestConditionsReadTogether: the pages that the conditions of a batch need are read together.
+// TestConditionsReadTogether checks that the pages for all conditions of a batch are read at once.
 func TestConditionsReadTogether(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), journalConfig())
 	warm.do(sets(0, 250, "some value")...)
@@ -142,8 +142,8 @@ func TestConditionsReadTogether(t *testing.T) {
 	}
 }
 
-// TestConditionsAfterFailedAppend: what a waiting batch has learned of changes that then fail to
-// become durable does not count.
+// TestConditionsAfterFailedAppend checks that a waiting batch forgets states of keys that come from
+// changes that then failed.
 func TestConditionsAfterFailedAppend(t *testing.T) {
 	cfg := journalConfig()
 	warm := newHarness(t, newMemStore(512), cfg)

@@ -19,7 +19,7 @@ import (
 	"kivaloo/disk/simfs"
 )
 
-// driver runs a tree on a store that carries everything out at once, on one goroutine.
+// driver runs a tree on one goroutine, on a store that carries out every operation at once.
 type driver struct {
 	t      tester
 	tree   *Tree
@@ -31,18 +31,18 @@ type driver struct {
 	onDone func() // called with every answer that a change is durable; may be nil
 }
 
-// do runs requests to their end, and returns the client that got the answers.
+// do runs requests until they are done, and returns the client with the answers.
 func (d *driver) do(requests ...Request) *recorder { return d.doParts(requests) }
 
-// doParts is do for requests of which each part comes while what the tree wants from the store
-// since the part before is under way.
+// doParts is do for requests in several parts. Each part arrives while the store operations that
+// the previous one caused are under way.
 func (d *driver) doParts(parts ...[]Request) *recorder {
 	if d.done == nil {
 		d.done = disk.NewCompletions(actors.NewDoorbell(func() {}))
 	}
 	d.client = newRecorder()
 	d.client.onDone = d.onDone
-	var first, last *disk.Op // to be carried out
+	var first, last *disk.Op // operations to carry out
 	step := func(in Inputs) {
 		in.Now = d.now
 		out := d.tree.Step(in)
@@ -75,7 +75,7 @@ func (d *driver) doParts(parts ...[]Request) *recorder {
 	return d.client
 }
 
-// chain gives requests their numbers.
+// chain numbers requests.
 func (d *driver) chain(requests []Request) *Batch {
 	for i := range requests {
 		d.nextID++
@@ -103,11 +103,11 @@ func (d *driver) dump() model {
 	}
 }
 
-// TestPowerCuts runs whole stores on a file system that is cut off between and inside any two
-// calls, also while it is being opened after the cut before, when the disk is full, and when it has
-// failed. Every change that was acknowledged is there afterwards, and a batch that was not is there
-// as a whole or not at all. Recovery writes nothing. The original finds the same, or refuses the
-// store.
+// TestPowerCuts runs whole stores on a simulated file system. It cuts the power between and inside
+// any two calls: also during an opening after an earlier cut, when the disk is full, and after it
+// has failed. Every acknowledged change must be there afterwards. A batch that was not acknowledged
+// must be there as a whole or not at all. Recovery must write nothing. The original must find the
+// same, or refuse the store.
 func TestPowerCuts(t *testing.T) {
 	var seen situations
 	t.Cleanup(func() {
@@ -142,11 +142,11 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// changing is what recovery does not do to block files.
+// changing lists the calls that recovery must not make on block files.
 var changing = []simfs.Op{simfs.Write, simfs.Sync, simfs.SyncDir, simfs.Create, simfs.Rename, simfs.Remove, simfs.Truncate}
 
-// targets are what a life may end in: any call, or one of a rarer kind. calls bounds how many of
-// these come before.
+// targets are the calls that may end a life: any call, or one of a rarer kind. calls bounds how
+// many of these come before.
 var targets = []struct {
 	is    func(t *Tree, call simfs.Call) bool // nil: any
 	calls [2]int
@@ -159,7 +159,7 @@ var targets = []struct {
 	{func(t *Tree, call simfs.Call) bool { return t.writesIn(call) && t.stopping }, [2]int{2, 8}},
 }
 
-// writesIn reports whether a call is in the middle of a write of an append, or of the sync of it.
+// writesIn reports whether a call is in the middle of writing or syncing an append.
 func (t *Tree) writesIn(call simfs.Call) bool {
 	return t.appends.busy && strings.HasPrefix(call.Name, "blks_") && (call.Op == simfs.Sync || call.Op == simfs.Write && call.Done > 0)
 }
@@ -170,7 +170,7 @@ type situations struct {
 	n     map[string]int
 }
 
-// note counts a situation, or those that a tree is in.
+// note counts a situation, or those of a tree.
 func (s *situations) note(where string, t *Tree) {
 	all := []string{where}
 	if t != nil && where == "" {
@@ -186,7 +186,7 @@ func (s *situations) note(where string, t *Tree) {
 	}
 }
 
-// situations says what a tree is doing.
+// situations names what a tree is doing.
 func (t *Tree) situations() (all []string) {
 	a, f := &t.appends, &t.flush
 	add := func(what string, holds bool) {
@@ -205,7 +205,7 @@ func (t *Tree) situations() (all []string) {
 	return all
 }
 
-// noteTorn counts what a cut has left of the append that a tree has under way.
+// noteTorn counts what a cut has left of the tree's current append.
 func (s *situations) noteTorn(t *Tree, after *simfs.FS) {
 	a := &t.appends
 	if !a.busy {
@@ -243,7 +243,7 @@ func (s *situations) noteTorn(t *Tree, after *simfs.FS) {
 	}
 }
 
-// want fails the test unless each situation has been met.
+// want fails the test unless each situation has occurred.
 func (s *situations) want(t *testing.T, all ...string) {
 	t.Logf("cuts %v", s.n)
 	for _, what := range all {
@@ -261,18 +261,18 @@ type crashRun struct {
 	cfg       Config
 	fsys      *simfs.FS
 	states    []model // what it may hold
-	broken    bool    // a call may have failed in this life
-	stepOnly  bool    // of an append of a step and a commit, a power cut leaves the step: few would by chance
+	broken    bool    // a call may fail in this life
+	stepOnly  bool    // after a power cut in an append of a step and a commit, keep only the step, which is rare by chance
 	seen      *situations
 }
 
-// life opens the store, uses it until the power is cut or the process is killed, and leaves in c
-// what that has left.
+// life opens the store and uses it until the power is cut or the process is killed. It stores the
+// remaining state in c.
 func (c *crashRun) life() {
 	target := targets[c.rng.IntN(len(targets))]
 	calls := 1 + c.rng.IntN(target.calls[c.rng.IntN(2)])
-	// A sync that has failed leaves the process with data that it sees and the disk does not have:
-	// to be killed then, and to start again without a power cut, is to be lied to.
+	// After a failed sync the process sees data that the disk does not have. If it is then killed
+	// and started without a power cut, it is deceived.
 	kill := c.rng.IntN(3) == 0
 	c.spoil(kill)
 	var after *simfs.FS
@@ -338,7 +338,7 @@ func (c *crashRun) life() {
 	for after == nil && c.batch(d) {
 		if c.rng.IntN(3) == 0 && after == nil {
 			d.now += 2 * flushIdleAfter
-			d.do() // flushes
+			d.do() // a flush
 		}
 		if c.rng.IntN(40) == 0 && after == nil {
 			c.stop(d, func() bool { return after != nil })
@@ -348,7 +348,7 @@ func (c *crashRun) life() {
 	c.fsys.SetHook(nil)
 }
 
-// firstSectors has a power cut leave all that was written, but of the sectors only the first n.
+// firstSectors makes a power cut leave everything written, but only the first n sectors.
 func firstSectors(n int) simfs.Choose {
 	return func(q simfs.Question) int {
 		if q.About == simfs.Sector {
@@ -360,8 +360,8 @@ func firstSectors(n int) simfs.Choose {
 	}
 }
 
-// stop has the tree come to rest in order. Unless it is cut off meanwhile the last block is a root
-// then, and nothing is to be replayed.
+// stop brings the tree to rest. Unless it is cut off, the last block is then a root, and there is
+// nothing to replay.
 func (c *crashRun) stop(d *driver, cut func() bool) {
 	d.tree.Stop()
 	for wakes := 0; d.tree.Busy(); wakes++ {
@@ -381,8 +381,7 @@ func (c *crashRun) stop(d *driver, cut func() bool) {
 	}
 }
 
-// spoil has the disk run full, or fail, at some moment of the life that begins; at most times
-// neither.
+// spoil sometimes makes the disk run full, or fail, at some moment of the new life.
 func (c *crashRun) spoil(kill bool) {
 	c.fsys.SetCapacity(-1)
 	c.broken = true
@@ -400,7 +399,7 @@ func (c *crashRun) spoil(kill bool) {
 	}
 }
 
-// failed takes an error that there may only be when something was broken.
+// failed accepts an error that may only occur when something was broken.
 func (c *crashRun) failed(err error) {
 	c.t.Helper()
 	if err != nil && !c.broken || errors.Is(err, disk.ErrCorrupt) {
@@ -417,9 +416,9 @@ func (c *crashRun) mayHold(held model) bool {
 	return false
 }
 
-// batch makes some changes in several parts. Each comes while the append of the one before, or one
-// of a flush, is under way. Until they are acknowledged both what was and what will be may be
-// found. It returns false when no more can be made in this life.
+// batch makes some changes in several parts. Each part arrives while the append of the previous
+// one, or one of a flush, is under way. Until they are acknowledged, the state before and the state
+// after may both be found. It returns false when no more changes can be made in this life.
 func (c *crashRun) batch(d *driver) bool {
 	d.now += time.Duration(c.rng.IntN(1500)) * time.Millisecond
 	key := func() []byte { return fmt.Appendf(nil, "%04d", c.rng.IntN(400)) }
@@ -431,7 +430,7 @@ func (c *crashRun) batch(d *driver) bool {
 	}
 	parts := make([][]Request, 1+c.rng.IntN(8))
 	var want []bool
-	ends := make([]int, len(parts)) // requests up to there
+	ends := make([]int, len(parts)) // number of requests up to each part's end
 	for i := range parts {
 		now = maps.Clone(now)
 		if i > 0 || c.rng.IntN(2) == 0 { // a flush may begin first
@@ -445,7 +444,7 @@ func (c *crashRun) batch(d *driver) bool {
 	}
 	c.states = states
 	answered := 0
-	d.onDone = func() { // the step that says so may make more calls
+	d.onDone = func() { // the step that answers may make more calls
 		answered++
 		c.states = states[1+sort.SearchInts(ends, answered):]
 	}
@@ -454,8 +453,8 @@ func (c *crashRun) batch(d *driver) bool {
 		for j, q := range part {
 			n := ends[i] - len(part) + j
 			if err := answers.failed[q.ID]; err != nil {
-				// All that follow fail too, and where it is for lack of space the store is back to
-				// what it was.
+				// All later requests fail too. If the disk is full, the store is back to its
+				// earlier state.
 				if c.failed(err); j > 0 || len(answers.failed) != len(want)-n {
 					c.t.Fatalf("from request %d of %d on, %d in this part, %d have failed: %v", n, len(want), j, len(answers.failed), err)
 				}
@@ -473,7 +472,7 @@ func (c *crashRun) batch(d *driver) bool {
 	return true
 }
 
-// restState says what a tree still waits for.
+// restState describes what a tree still waits for.
 func restState(t *Tree) string {
 	return fmt.Sprintf("flush %d, append under way %t, queue %d, waiting %d, reads %d, free %t, waiters %d, refusal %v, stuck %t, clean %t, active empty %t, tables %d",
 		t.flush.state, t.appends.busy, len(t.writer.queue), len(t.writer.waiting), t.pager.underWay, t.clean.freeing, len(t.flush.waiters),

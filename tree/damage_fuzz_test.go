@@ -18,12 +18,12 @@ import (
 	"kivaloo/tree/journal"
 )
 
-// image is the files of a store that damage is done to.
+// image is the files of a store to be damaged.
 type image struct {
 	what      string
 	blockSize int
 	files     map[string]string
-	states    []model // that it has been in; the last is what it holds. None: they are not known
+	states    []model // its earlier states; the last is the current content. Empty: unknown
 }
 
 func filesOf(fsys *simfs.FS) map[string]string {
@@ -40,7 +40,7 @@ func openDamaged(fsys *simfs.FS, blockSize int, cfg Config) (*disk.Inline, *Tree
 		func(int) (Config, error) { return cfg, nil })
 }
 
-// makeImage writes a store of some appends, and leaves it as a kill or a stop does.
+// makeImage writes a store of several appends, and leaves it as a kill or a stop does.
 func makeImage(f *testing.F, what string, blockSize int, journalBytes int64, killed bool) image {
 	fsys := simfs.New(storeDir)
 	cfg := testConfig()
@@ -73,23 +73,24 @@ func makeImage(f *testing.F, what string, blockSize int, journalBytes int64, kil
 	return i
 }
 
-// Kinds of damage. Those from misplace on are done by nobody but a forger.
+// Kinds of damage. Those from misplace on need a forger.
 const (
-	flipByte   = iota // some bits of a byte
-	zeroSector        // a sector
-	shorten           // a file
-	removeFile        // a file
-	misplace          // a block in the place of another
-	forge             // as flipByte, and a journal block has its checksum again
-	renumber          // a file has the number of another block
+	flipByte   = iota // some bits of a byte are flipped
+	zeroSector        // a sector is zeroed
+	shorten           // a file is cut short
+	removeFile        // a file is removed
+	misplace          // a block overwrites another
+	forge             // as flipByte, but a journal block gets a right checksum
+	renumber          // a file gets the number of another block
 	kindsOfDamage
 )
 
 // damageBytes is how many bytes of an input describe one damage: its kind, the file, the block in
-// it, where in that, and a value.
+// it, the place in that, and a value.
 const damageBytes = 6
 
-// damage does to a copy of the files in i what data says. If honest, no kind that needs a forger.
+// damage applies the damage described by data to a copy of the files in i. If honest, it leaves out
+// the kinds that need a forger.
 func (i *image) damage(data []byte, honest bool) *simfs.FS {
 	files := map[string][]byte{}
 	for name, content := range i.files {
@@ -134,14 +135,14 @@ func (i *image) damage(data []byte, honest bool) *simfs.FS {
 	return fsys
 }
 
-// rescued gets what is salvaged.
+// rescued receives what is salvaged.
 type rescued model
 
 func (r rescued) Set(key, value []byte) error { r[string(key)] = string(value); return nil }
 func (r rescued) Delete(key []byte) error     { delete(r, string(key)); return nil }
 
-// salvage salvages what is in fsys, and checks what can be said whatever that is: nothing is
-// changed, all keys are accounted for, and the work is in proportion to what is there.
+// salvage salvages fsys and checks what holds for any content: nothing is changed, all keys are
+// accounted for, and the work is proportional to the content.
 func (i *image) salvage(t *testing.T, fsys *simfs.FS) (rescued, *Salvaged) {
 	store, err := disk.OpenRemains(storeDir, disk.Options{FS: fsys, Log: quiet, BlockSize: i.blockSize})
 	must.Do(t, err)
@@ -177,7 +178,7 @@ func (i *image) salvage(t *testing.T, fsys *simfs.FS) (rescued, *Salvaged) {
 }
 
 // checkRescued compares what was salvaged with what was there. cut says that the end of the store
-// is missing, which nobody can see after a kill: then it may be what was there before.
+// is missing. After a kill nobody can see that, and an earlier state is right too.
 func (i *image) checkRescued(t *testing.T, got rescued, report *Salvaged, cut bool) {
 	trust := func(k string) Trust {
 		n, _ := slices.BinarySearchFunc(report.Ranges, k, func(r SalvagedRange, k string) int {
@@ -195,7 +196,7 @@ func (i *image) checkRescued(t *testing.T, got rescued, report *Salvaged, cut bo
 		}
 	}
 	for k, v := range got {
-		// Nobody sees that a page without a checksum was altered.
+		// Nobody can see that a page without a checksum was altered.
 		if is := trust(k); is != Unchecked && is != Stale && !ever[[2]string{k, v}] {
 			t.Errorf("%s is %v: %q, which it never was", k, is, v)
 		}
@@ -216,7 +217,7 @@ func (i *image) checkRescued(t *testing.T, got rescued, report *Salvaged, cut bo
 	t.Errorf("%d pairs are certain, and were never all there is: %v", len(certain), report.Ranges)
 }
 
-// isCut reports whether the last of files is not there any more, or is shorter.
+// isCut reports whether the last of the files is gone or shorter.
 func (i *image) isCut(left map[string]string) bool {
 	last := ""
 	for name := range i.files {
@@ -227,7 +228,7 @@ func (i *image) isCut(left map[string]string) bool {
 	return len(left[last]) < len(i.files[last])
 }
 
-// read returns what a server would answer from fsys. An error names the block or file, or the
+// read returns what a server would answer from fsys. An error must name the block, the file, or the
 // store.
 func (i *image) read(t *testing.T, fsys *simfs.FS) (model, error) {
 	cfg := testConfig()
@@ -271,11 +272,10 @@ func allocatedBytes() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// FuzzDamagedStore opens and salvages stores that were damaged in up to eight places. Whatever was
-// done to them, also by a forger of checksums: nothing is changed by looking at it, an error says
-// where, and all keys are accounted for with work in proportion to the store. Without a forger
-// nothing is called certain that is not, and a store of this program answers with what it has once
-// held, or not at all.
+// FuzzDamagedStore opens and salvages stores with up to eight damages. Whatever the damage, even by
+// a forger of checksums: looking at the store changes nothing, an error says where, and all keys
+// are accounted for with work proportional to the store. Without a forger nothing is wrongly called
+// certain, and a store of this program answers with a state that it once held, or not at all.
 func FuzzDamagedStore(f *testing.F) {
 	images := []image{
 		makeImage(f, "journal, killed", 512, 4<<10, true),
@@ -332,8 +332,8 @@ func FuzzDamagedStore(f *testing.F) {
 	})
 }
 
-// FuzzBlockSize looks for the length of the blocks in one or two files of anything. It is within
-// bounds if it is found, and right if the first block is whole.
+// FuzzBlockSize detects the block size in one or two files of any content. A result must be within
+// bounds, and right if the first block is whole.
 func FuzzBlockSize(f *testing.F) {
 	for _, name := range []string{"s512-torn-base", "s512-torn-multi", "s2048-edge"} {
 		for _, content := range goldenFiles(f, name) {

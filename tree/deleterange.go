@@ -2,8 +2,8 @@ package tree
 
 import "bytes"
 
-// rangeDeletion carries out a DeleteRange: a Scan finds the keys in what is committed, and an
-// atomic batch deletes them. It is the client of that batch.
+// rangeDeletion carries out a DeleteRange. A Scan finds the committed keys, and an atomic batch
+// deletes them. rangeDeletion is the client of that batch.
 type rangeDeletion struct {
 	ref
 	replies *replies
@@ -28,7 +28,7 @@ func (t *Tree) runDeleteRange(r ref) {
 	}})
 }
 
-// maxDeletes is how many keys a DeleteRange deletes now.
+// maxDeletes returns how many keys one DeleteRange may delete.
 func (t *Tree) maxDeletes(q *Request) int {
 	n := maxRangeDeletes
 	if !t.logs() {
@@ -40,7 +40,7 @@ func (t *Tree) maxDeletes(q *Request) int {
 	return n
 }
 
-// Release answers the DeleteRange: its batch has had all its answers.
+// Release answers the DeleteRange once its batch has been answered.
 func (d *rangeDeletion) Release(*Batch) {
 	client, q := d.b.Client, d.request()
 	switch {

@@ -9,14 +9,14 @@ import (
 	"kivaloo/disk"
 )
 
-// deleteRange asks for one DeleteRange.
+// deleteRange carries out one DeleteRange.
 func (h *harness) deleteRange(start, end string, limit int) (a scanAnswer, err error) {
 	h.do(Request{Op: DeleteRange, Key: []byte(start), End: []byte(end), Limit: uint32(limit)})
 	return h.client.scans[h.nextID], h.client.failed[h.nextID]
 }
 
-// TestDeleteRangeModel deletes random ranges of random content, in pages and in memtables, and
-// compares what is left with a map. Each request is one commit, and deletes a bounded number of
+// TestDeleteRangeModel deletes random ranges from random content, in pages and in memtables, and
+// compares the rest with a map. Each request must be one commit, and delete a bounded number of
 // keys.
 func TestDeleteRangeModel(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
@@ -35,7 +35,7 @@ func TestDeleteRangeModel(t *testing.T) {
 					end = ""
 				}
 				before := h.tree.Stats().Commits
-				a, err := h.deleteRange(start, end, rng.IntN(2)*rng.IntN(300)) // the recorder looks at the answer
+				a, err := h.deleteRange(start, end, rng.IntN(2)*rng.IntN(300)) // the recorder checks the answer
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -50,8 +50,8 @@ func TestDeleteRangeModel(t *testing.T) {
 	})
 }
 
-// TestDeleteRangeIsBounded: one request deletes no more than a limit, and requests that follow each
-// other delete all of it.
+// TestDeleteRangeIsBounded checks that one request deletes no more than its limit, and that a
+// sequence of requests deletes everything.
 func TestDeleteRangeIsBounded(t *testing.T) {
 	cfg := journalConfig()
 	cfg.JournalBytes = 64 << 20
@@ -71,8 +71,8 @@ func TestDeleteRangeIsBounded(t *testing.T) {
 	}
 }
 
-// TestDeleteRangeFails: after a failed append nothing is deleted, and after a page that cannot be
-// read the error names it.
+// TestDeleteRangeFails checks that nothing is deleted after a failed append, and that the error for
+// an unreadable page names it.
 func TestDeleteRangeFails(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h, leaf := withUnreadableLeaf(t, cfg)

@@ -9,8 +9,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Describe writes a page, or a block of the journal, for people to read. p may be any bytes of a
-// block; what cannot be taken apart is an error.
+// Describe writes a page or a journal block in readable form. p may be any content of a block; it
+// returns an error for what it cannot parse.
 func Describe(w io.Writer, block uint64, p []byte) error {
 	switch {
 	case len(p) < disk.MinBlockSize:

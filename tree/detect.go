@@ -11,13 +11,13 @@ import (
 	"kivaloo/tree/page"
 )
 
-// ErrUnknownBlockSize: there are blocks, but their content does not show how long they are.
+// ErrUnknownBlockSize means that blocks exist, but their content does not show their size.
 var ErrUnknownBlockSize = errors.New("cannot tell the block size: no page in it can be recognised")
 
-// DetectBlockSize returns the block size, in bytes, of the store of pages in dir. Checksum files
-// record it. Without them several files show it by their numbers, a single one by where its pages
-// or journal blocks begin. It is 0 for a directory without blocks. Nothing is changed. A nil fsys
-// means the real file system.
+// DetectBlockSize returns the block size, in bytes, of the store of pages in dir, or 0 if the
+// directory has no blocks. Checksum files record the size. Without them, the numbers of several
+// files show it, or in a single file the places where pages or journal blocks begin. It changes
+// nothing. A nil fsys means the real file system.
 func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
 		fsys = disk.OSFS{}
@@ -34,7 +34,7 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	return size, nil
 }
 
-// blockSizeIn is DetectBlockSize of a directory that is open.
+// blockSizeIn is DetectBlockSize for an open directory.
 func blockSizeIn(dir disk.Dir) (int, error) {
 	if size, err := disk.SummedBlockSize(dir); size != 0 || err != nil {
 		return size, err
@@ -42,7 +42,7 @@ func blockSizeIn(dir disk.Dir) (int, error) {
 	return detectIn(dir)
 }
 
-// detectIn returns the block size that blocks show.
+// detectIn returns the block size that the blocks themselves show.
 func detectIn(dir disk.Dir) (int, error) {
 	files, err := disk.ListBlocks(dir)
 	if err != nil {
@@ -58,11 +58,11 @@ func detectIn(dir disk.Dir) (int, error) {
 			return 0, err
 		}
 		if f.Size <= disk.MaxBlockSize && page.AllZero(start) {
-			continue // what a power cut can leave of the very first append
+			continue // a power cut during the very first append can leave this
 		}
 		empty = false
 		if i+1 < len(files) {
-			// It holds the blocks up to the first of the next file.
+			// The file holds the blocks up to the first of the next file.
 			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size, f.First) {
 				return size, nil
 			}
@@ -78,9 +78,9 @@ func detectIn(dir disk.Dir) (int, error) {
 	return 0, ErrUnknownBlockSize
 }
 
-// Recognise returns the disk.Options.Recognise for a store of pages. An asked other than 0 must be
-// the block size of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0 too, the
-// store must exist.
+// Recognise returns a disk.Options.Recognise for a store of pages. If asked is not 0, it must be
+// the block size of the store. If asked is 0, a new store gets blocks of fresh bytes. If both are
+// 0, the store must exist.
 func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	return func(dir disk.Dir) (int, error) {
 		found, err := blockSizeIn(dir)
@@ -98,8 +98,8 @@ func Recognise(asked, fresh int) func(disk.Dir) (int, error) {
 	}
 }
 
-// RecogniseRemains returns the block size that most files of a damaged store show: a
-// disk.Options.Recognise.
+// RecogniseRemains is a disk.Options.Recognise for a damaged store. It returns the block size that
+// most of the files show.
 func RecogniseRemains(dir disk.Dir) (int, error) {
 	files, err := disk.ListBlocks(dir)
 	if err != nil {
@@ -136,11 +136,11 @@ func RecogniseRemains(dir disk.Dir) (int, error) {
 	return most, nil
 }
 
-// ErrNoStore: there is no store in the directory, and none is to be made.
+// ErrNoStore means that the directory has no store, and that none may be created.
 var ErrNoStore = errors.New("there is no store")
 
 // CheckBlockSize reports whether the blocks in dir are visibly those of a tree. It returns an error
-// if they are, but of another size.
+// if they are but have another size.
 func CheckBlockSize(dir disk.Dir, asked int) (visible bool, err error) {
 	found, err := detectIn(dir)
 	if errors.Is(err, ErrUnknownBlockSize) {
@@ -163,9 +163,9 @@ func checkSize(found, asked int) error {
 	return nil
 }
 
-// checkFragment returns an error if there is less than one block of a size, and it is not the
-// beginning of the first page. With another size it could be a whole store, and opening would cut
-// it off.
+// checkFragment returns an error if the files hold less than one block of blockSize, and that is
+// not the beginning of the first page. With another block size it could be a whole store, and
+// opening would cut it off.
 func checkFragment(dir disk.Dir, blockSize int) error {
 	files, err := disk.ListBlocks(dir)
 	if err != nil || len(files) != 1 || files[0].Size >= int64(blockSize) {
@@ -179,7 +179,7 @@ func checkFragment(dir disk.Dir, blockSize int) error {
 		files[0].Name, files[0].Size, blockSize)
 }
 
-// readStart returns the beginning of a file: two blocks of any size.
+// readStart returns the beginning of a file: two blocks of the largest size.
 func readStart(dir disk.Dir, info disk.FileInfo) ([]byte, error) {
 	f, err := dir.Open(info.Name, false)
 	if err != nil {
@@ -201,7 +201,7 @@ func evenly(size int64, count uint64) (int, bool) {
 	return int(uint64(size) / count), true
 }
 
-// someBlockLength is blockLength of the first block that is not damaged.
+// someBlockLength is blockLength for the first undamaged block.
 func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	size, ok := blockLength(start, fileSize, first)
 	for at := 0; !ok || at%size != 0; {
@@ -219,9 +219,9 @@ func someBlockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 }
 
 // blockLength returns the length of the first block of a file, whose number is first. The block
-// ends where the next one begins, which must be of that length too, or at the end of the file. A
-// block of zeros, as a power cut can leave it, looks like padding, and would make a page seem a
-// multiple of its length. A journal block shows its own end.
+// ends where the next one begins, or at the end of the file. The next one must have the same
+// length. Otherwise a block of zeros, which a power cut can leave, would look like padding, and
+// would make the page seem longer. A journal block shows its own end.
 func blockLength(start []byte, fileSize int64, first uint64) (int, bool) {
 	if len(start) >= disk.MinBlockSize && journal.Is(start) {
 		return journal.Length(start, first, disk.MinBlockSize, disk.MaxBlockSize)
@@ -250,8 +250,8 @@ func nextStart(p []byte) int {
 	return min(i, j)
 }
 
-// plausible reports whether start begins with a page, or with a journal block of that number, of
-// size bytes.
+// plausible reports whether start begins with a page of size bytes, or with a journal block of that
+// size and number.
 func plausible(start []byte, size int, block uint64) bool {
 	if size < disk.MinBlockSize || size > disk.MaxBlockSize || size > len(start) {
 		return false

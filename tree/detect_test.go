@@ -12,11 +12,11 @@ import (
 	"kivaloo/tree/page"
 )
 
-// pageMagic is what pages begin with.
+// pageMagic is the beginning of every page.
 const pageMagic = "KVLDS\x00"
 
-// TestDetectGolden: the block size of what the original has written, also where an append was cut
-// short.
+// TestDetectGolden detects the block size of stores written by the original, also where an append
+// was cut short.
 func TestDetectGolden(t *testing.T) {
 	for _, g := range goldens {
 		if size, err := DetectBlockSize(goldenFS(t, g.name), storeDir); size != g.blockSize || err != nil {
@@ -25,7 +25,7 @@ func TestDetectGolden(t *testing.T) {
 	}
 }
 
-// TestDetectEverySize has stores of one page, of a few and of several files.
+// TestDetectEverySize detects the block size of stores of one page, of a few and of several files.
 func TestDetectEverySize(t *testing.T) {
 	for _, blockSize := range []int{512, 513, 1000, 1023, 1024, 1025, 2047, 2048, 4096, 65535, 65536, 131071, 131072} {
 		for _, appends := range []int{0, 1, 2, 20} {
@@ -35,7 +35,7 @@ func TestDetectEverySize(t *testing.T) {
 			must.Do(t, err)
 			d := &driver{t: t, tree: tr, store: s}
 			for i := range appends {
-				// Values that look like pages must not mislead anybody.
+				// Values that look like pages must not mislead.
 				d.do(set(fmt.Sprint("key ", i), pageMagic+strings.Repeat(pageMagic, i%6)), set(pageMagic, pageMagic))
 			}
 			tr.Close()
@@ -46,7 +46,7 @@ func TestDetectEverySize(t *testing.T) {
 	}
 }
 
-// TestDetectDamaged: the answer is right, or there is none.
+// TestDetectDamaged checks that the result is right, or that there is none.
 func TestDetectDamaged(t *testing.T) {
 	root := page.EmptyRoot(1024)
 	full := append(bytes.Clone(root), root...)
@@ -83,8 +83,8 @@ func TestDetectDamaged(t *testing.T) {
 	}
 }
 
-// TestDetectTorn cuts stores short and takes sectors out of their last file, as power cuts do,
-// after FREE has left only the last few files. The answer is right, or there is none.
+// TestDetectTorn cuts stores short and removes sectors of their last file, as power cuts do, after
+// FREE has left only the last few files. The result must be right, or there must be none.
 func TestDetectTorn(t *testing.T) {
 	right, refused := 0, 0
 	for seed := range torture(100, 20000) {
@@ -122,8 +122,8 @@ func TestDetectTorn(t *testing.T) {
 			right++
 		case size == 0: // nothing but zeros
 		case keep == 1 && size == len(left.Content(files[len(files)-1])):
-			// All that is there is taken for one page, so nothing is cut off when it is opened like
-			// that.
+			// Everything is taken for one page, so an opening with this block size cuts nothing
+			// off.
 		default:
 			t.Errorf("seed %d, blocks of %d bytes, %d of %d files: detected %d", seed, blockSize, keep, len(files), size)
 		}
@@ -133,7 +133,7 @@ func TestDetectTorn(t *testing.T) {
 	}
 }
 
-// tearFile returns what may be left of a file.
+// tearFile returns what a power cut may leave of a file.
 func tearFile(rng *rand.Rand, content []byte) []byte {
 	content = content[:rng.IntN(len(content)+1)]
 	for at := 0; at < len(content); at += 512 {

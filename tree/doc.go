@@ -13,59 +13,59 @@
 //	                         v
 //	              durable: in the view, and answered
 //
-// In the append itself the pages come first. Package journal has the format of journal blocks,
-// package page that of pages, package memtable the changes in memory.
+// In the append itself the pages come first. Package journal defines journal blocks, package page
+// defines pages, and package memtable keeps changes in memory.
 //
 // # Commits
 //
-// The tree decides modifying requests in the order in which they arrive. What a request makes of
-// its key goes into the newest memtable. While one append is under way, more requests are decided.
-// When it ends, everything that was decided meanwhile goes out as one commit: a few journal blocks,
-// one append, one sync. When that is durable, readers see it and its requests are answered.
+// The tree decides modifying requests in order of arrival. The outcome for the key goes into the
+// newest memtable. While one append is under way, more requests are decided. When it ends,
+// everything decided meanwhile goes out as one commit: a few journal blocks, one append, one sync.
+// When that is durable, readers see it and its requests are answered.
 //
 // # Flushes
 //
-// A page in the store never changes. A page commit takes changes in the order of their keys, and
-// builds the pages that replace those it touches, bottom-up, the root last. It is the only way in
-// which pages are written. A full memtable is frozen, and an empty one takes its place. A flush
-// writes the frozen one in several page commits of about a megabyte, each in front of the journal
-// blocks of an append. The root of each is one to recover from. The frozen memtable answers for all
-// of its keys until the last page commit is durable.
+// A page in the store never changes. A page commit takes changes in key order, and builds the pages
+// that replace those it touches, bottom-up, the root last. Pages are written in no other way. A
+// full memtable is frozen, and an empty one takes its place. A flush writes the frozen one in
+// several page commits of about a megabyte, each in front of the journal blocks of an append.
+// Recovery can start from the root of each. The frozen memtable answers for all its keys until the
+// last page commit is durable.
 //
 // Without a journal each commit is a page commit, as in the original.
 //
-// # Who runs what
+// # Concurrency
 //
-// A Tree is a state machine: Step gets what has happened and returns what to do next. It has no
-// goroutine, no lock and no clock. An Actor gives it a goroutine, a mailbox and a store.
+// A Tree is a state machine: Step takes events and returns what to do next. It has no goroutine, no
+// lock and no clock. An Actor gives it a goroutine, a mailbox and a store.
 //
 // A program that embeds the store reads on its own goroutines, from pages in memory and from
 // memtables. No page and no durable change is ever modified, so readers need no lock. The type
-// Readers keeps the memory that they look at from being reused meanwhile.
+// Readers keeps the memory in use by readers from being reused.
 //
-// Pages are in frames outside the Go heap, where the garbage collector does not look. Beside each
-// page is an index without pointers: where its keys and values are, and the first bytes of each key
-// as a number, so that a search touches few cache lines.
+// Pages are in frames outside the Go heap, where the garbage collector does not look. Each page has
+// an index without pointers beside it: the offsets of its keys and values, and the first bytes of
+// each key as a number. So a search touches few cache lines.
 //
-// # Words
+// # Terms
 //
 // A request is one operation. A Batch is a chain of requests of one client, on its way through the
-// mailbox. If it is Atomic, it is the public batch of package kivaloo: one commit has all of it. A
-// commit is what one append makes durable. A version is one whole tree; a view is a version and the
-// memtables that it lacks. A snapshot is a view that stays.
+// mailbox. If it is Atomic, it is the public batch of package kivaloo: all of it is in one commit.
+// A commit is what one append makes durable. A version is one whole tree. A view is a version and
+// the memtables that it lacks. A snapshot is a view that is kept.
 //
 // # Reading order
 //
-//	request.go     what comes in and goes out
+//	request.go     requests and their answers
 //	tree.go        the state machine and its Step; configuration
 //	view.go        what readers see
-//	replies.go     the answers
+//	replies.go     sending answers
 //
 // Cache:
 //
 //	frame.go       pages in memory, and their index
 //	cache.go       which pages are in memory, and which leave
-//	fetch.go       pages on their way in, and who waits for them
+//	fetch.go       reading pages, and the requests that wait for them
 //
 // Reads:
 //
@@ -74,13 +74,13 @@
 //	range.go       Range and Scan: memtables and leaves merged
 //	scandown.go    the same from the last key to the first
 //	readers.go     the same on other goroutines
-//	snapshot.go    views that stay; leases of clients elsewhere
-//	watch.go       Watch: changes after a position; who waits for them
-//	changelog.go   the changes of the latest commits, in their order
+//	snapshot.go    views that are kept; leases of remote clients
+//	watch.go       Watch: changes after a position
+//	changelog.go   the changes of the latest commits, in order
 //
 // Commit:
 //
-//	writer.go      deciding requests; answering them
+//	writer.go      deciding requests and answering them
 //	deleterange.go DeleteRange: a Scan, and an atomic batch
 //	append.go      what goes to the store, and what follows from the outcome
 //
@@ -96,39 +96,39 @@
 // Clean:
 //
 //	clean.go       rewriting old leaves, so that space can be freed
-//	space.go       room that is kept on the disk for the flush and for cleaning
+//	space.go       disk space reserved for the flush and for cleaning
 //
 // Recover:
 //
 //	opendir.go     a store in a directory: nothing is changed before it is known to be one
 //	detect.go      the block size of a directory
-//	open.go        the state that a tree starts from
+//	open.go        the initial state of a tree
 //	recover.go     the last root, and the commits that its tree lacks
 //	wholeappend.go whether an append is whole
 //	sealed.go      whether it fits its seal
 //	tornend.go     what recovery may skip, and what is damage
-//	blockreader.go blocks of a store that is being opened, several at a time
+//	blockreader.go reading blocks during recovery, several at a time
 //	replay.go      commits into a memtable
-//	doubtful.go    blocks found without a checksum: whether they are what was written
+//	doubtful.go    whether blocks without a checksum are what was written
 //
 // Check:
 //
 //	check.go       every page of a tree
-//	describe.go    one block for people
+//	describe.go    one block in readable form
 //
 // Salvage:
 //
 //	salvage.go     what is left of a damaged store, range by range
 //	strays.go      leaves that no page leads to
-//	misplaced.go   roots that were not written where they are
+//	misplaced.go   roots that are not where they were written
 //	separators.go  bounds between leaves, where a parent may be wrong
 //	salvagejournal.go what the journal still has, and whether it is complete
-//	remains.go     blocks of a damaged store, mended where one bit has flipped
-//	moved.go       blocks of the journal at wrong places
+//	remains.go     blocks of a damaged store; repairs one flipped bit
+//	moved.go       journal blocks at wrong places
 //
 // Around it:
 //
 //	actor.go       the goroutine
-//	metrics.go     what is counted, for those who watch
+//	metrics.go     counters and events
 //	limits.go      every limit, with its reason
 package tree

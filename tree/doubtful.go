@@ -8,13 +8,15 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Doubtful says whether a block that has no checksum is what was written, as far as can be told:
-// for disk.Options. A page is judged with all of its append, by the seal. If that does not fit, the
-// append is damaged, or was cut short and never acknowledged. If an append behind it is whole it is
-// no torn end. So its blocks are bad: all of them, unless a single flipped bit shows which one. In
-// an append without a seal, a block is bad, or of an append that was cut short, if it is no page.
+// Doubtful judges whether a block without a checksum is what was written. It is a
+// disk.Options.Doubtful.
 //
-// A block of the journal is checked by whoever reads it.
+// A page is judged together with its whole append, by the seal. If the seal does not fit, the
+// append is damaged, or was cut short and never acknowledged. A whole append behind it rules out
+// the latter. Then all its blocks are bad, unless a single flipped bit shows which one is. In an
+// append without a seal, a block that is no page is bad or belongs to an append that was cut short.
+//
+// Journal blocks are checked when they are read.
 func Doubtful(block uint64, f disk.Found) (disk.Verdict, error) {
 	one := disk.Stretch{First: block, Next: block + 1}
 	v := disk.Verdict{Stretch: one}
@@ -42,20 +44,20 @@ func Doubtful(block uint64, f disk.Found) (disk.Verdict, error) {
 	return j.verdict(a)
 }
 
-// judge is what Doubtful works with.
+// judge is the state of Doubtful.
 type judge struct {
 	found disk.Found
 	buf   []byte
 }
 
-// isJournal reports whether a block is one of the journal, perhaps with a bit flipped.
+// isJournal reports whether a block is a journal block, perhaps with one bit flipped.
 func isJournal(p []byte) bool { return journal.Is(p) || journal.OneBitOff(p) }
 
 func (j *judge) read(block uint64) ([]byte, error) { return j.buf, j.found.Read(block, j.buf) }
 
-// appendOf returns the append that a page is in, as its seal or its flush record describes it, with
-// a root of 0 if there is none. Then end is where the search ended: nothing is known of the pages
-// before.
+// appendOf returns the append that contains a page, as its seal or flush record describes it. Its
+// root is 0 if there is none. Then end is where the search ended, and nothing is known of the pages
+// before it.
 func (j *judge) appendOf(block uint64) (a sealed, end uint64, err error) {
 	for end = block; end < j.found.File.Next && end <= j.found.Judged; end++ {
 		p, err := j.read(end)
@@ -68,7 +70,7 @@ func (j *judge) appendOf(block uint64) (a sealed, end uint64, err error) {
 				return a, end, nil
 			}
 			a := byRecord(&b)
-			if a.lost { // there has to be a seal before it, of which all but the sum may be damaged
+			if a.lost { // a seal must come before it; anything in it but the sum may be damaged
 				p, err = j.read(end - 1)
 				a = bySeal(page.Seal{First: b.First, Sum: page.SealSum(p)}, end-1, end+1)
 			}
@@ -97,8 +99,8 @@ func (j *judge) appendOf(block uint64) (a sealed, end uint64, err error) {
 	return a, end, nil
 }
 
-// unsealed judges blocks that have no seal. The first of them that are no pages are bad, or of an
-// append that was cut short.
+// unsealed judges blocks that have no seal. The first run of blocks that are no pages is bad, or
+// belongs to an append that was cut short.
 func (j *judge) unsealed(s disk.Stretch) (disk.Verdict, error) {
 	v := disk.Verdict{Stretch: s, Torn: true}
 	for at := s.First; at < s.Next; at++ {
@@ -120,7 +122,7 @@ func (j *judge) unsealed(s disk.Stretch) (disk.Verdict, error) {
 	return v, nil
 }
 
-// verdict judges all blocks of an append but the root, which is judged when the store is opened.
+// verdict judges every block of an append except the root. Opening the store judges the root.
 func (j *judge) verdict(a sealed) (disk.Verdict, error) {
 	all := disk.Stretch{First: a.first, Next: a.root}
 	v := disk.Verdict{Stretch: all, Bad: all}
@@ -144,7 +146,7 @@ func (j *judge) verdict(a sealed) (disk.Verdict, error) {
 	return v, err
 }
 
-// followed reports whether an append behind a block is visibly whole.
+// followed reports whether a block has a whole append behind it.
 func (j *judge) followed(last uint64) (bool, error) {
 	for at := last + 1; at < j.found.End; at++ {
 		p, err := j.read(at)
@@ -162,7 +164,7 @@ func (j *judge) followed(last uint64) (bool, error) {
 			continue
 		}
 		a := bySeal(seal, at, at+1)
-		for ; a.root <= at+2 && a.root < j.found.End; a.root++ { // with a flush record between them, or without
+		for ; a.root <= at+2 && a.root < j.found.End; a.root++ { // with or without a flush record between them
 			if off, err := a.off(j.read); err != nil || off == 0 {
 				return err == nil, err
 			}

@@ -27,13 +27,14 @@ import (
 type faultKind struct {
 	name   string
 	err    error
-	ops    []simfs.Op // calls that can fail so; nil: all
-	reads  bool       // reads can fail so
-	unopen bool       // while it lasts the store may refuse to be opened
-	passes bool       // when it is over changes are made again, without a restart
+	ops    []simfs.Op // calls that can fail like this; nil: all
+	reads  bool       // reads can fail like this
+	unopen bool       // during the fault the store may refuse to open
+	passes bool       // after the fault changes succeed again without a restart
 }
 
-// growing is what needs space on every file system. On some the rest of changing needs it too.
+// growing lists the calls that need space on every file system. On some, the other calls of
+// changing need space too.
 var growing = []simfs.Op{simfs.Write, simfs.Create, simfs.Rename}
 
 var faultKinds = []faultKind{
@@ -49,21 +50,21 @@ var faultKinds = []faultKind{
 	{name: "short read", err: io.EOF, ops: []simfs.Op{simfs.Read}, reads: true, unopen: true, passes: true},
 }
 
-// everyCallStride: in the ordinary run one of so many calls fails.
+// everyCallStride is how many calls apart the failing calls are in an ordinary run.
 const everyCallStride = 29
 
-// TestEveryCall runs a whole store from its opening to its second stop, and fails the nth call on
-// the file system, or all calls from the nth on, for each n until a run is over before.
-// KIVALOO_CALL runs one n alone.
+// TestEveryCall runs a whole store from its opening to its second stop. It fails the nth call on
+// the file system, or all calls from the nth on, for every n up to the length of a run.
+// KIVALOO_CALL runs one n only.
 func TestEveryCall(t *testing.T) {
 	before := offheap.InUse()
 	runs, first := 0, 0
 	for _, kind := range faultKinds {
 		for _, ever := range []bool{false, true} {
-			for _, size := range []int{512, 600} { // without seals, and with them
+			for _, size := range []int{512, 600} { // without seals, and with seals
 				for _, journal := range []int64{4 << 10, 0} {
 					t.Run(fmt.Sprintf("%s/ever %t/block %d/journal %d", kind.name, ever, size, journal), func(t *testing.T) {
-						first += 5 // other calls for each
+						first += 5 // different calls for each
 						runs += everyCall(t, kind, ever, size, journal, first)
 					})
 				}
@@ -76,7 +77,7 @@ func TestEveryCall(t *testing.T) {
 	t.Logf("%d runs", runs)
 }
 
-// everyCall runs stores in which one call after the other fails. It returns how many that were.
+// everyCall runs stores, failing one call after the other. It returns how many runs it took.
 func everyCall(t *testing.T, kind faultKind, ever bool, size int, journal int64, first int) (runs int) {
 	stride := int(torture(everyCallStride, 1))
 	if n, err := strconv.Atoi(os.Getenv("KIVALOO_CALL")); err == nil {
@@ -95,12 +96,12 @@ func everyCall(t *testing.T, kind faultKind, ever bool, size int, journal int64,
 type faultRun struct {
 	*life
 	kind   faultKind
-	nth    int  // call that fails, of those that can
+	nth    int  // the call that fails, counting those that can
 	ever   bool // the calls after it fail too
-	calls  int  // that can fail
+	calls  int  // calls so far that can fail
 	hits   []simfs.Call
 	over   bool // nothing fails any more
-	looked bool // what a fault has left was looked at
+	looked bool // the effects of a fault were checked
 	said   bytes.Buffer
 }
 
@@ -144,7 +145,7 @@ func (r *faultRun) run() bool {
 	return len(r.hits) > 0
 }
 
-// hook fails the calls that are to fail.
+// hook makes the chosen calls fail.
 func (r *faultRun) hook(call simfs.Call) error {
 	if r.over || r.kind.ops != nil && !slices.Contains(r.kind.ops, call.Op) {
 		return nil
@@ -198,7 +199,7 @@ func (r *faultRun) open() bool {
 	return true
 }
 
-// use opens the store, does everything that can be done with one, and stops it.
+// use opens the store, uses every feature, and stops it.
 func (r *faultRun) use() {
 	if !r.open() {
 		return
@@ -252,7 +253,7 @@ func (r *faultRun) change(batches, n int) {
 	}
 }
 
-// passOn lets time go by, in ticks.
+// passOn lets time pass in ticks.
 func (r *faultRun) passOn(d time.Duration) {
 	for end := r.now + d; r.now < end; {
 		r.now += tickEvery / 2
@@ -261,7 +262,7 @@ func (r *faultRun) passOn(d time.Duration) {
 	}
 }
 
-// look sees what the faults up to now have left, once, and that they do no harm when they are over.
+// look checks, once, what the faults so far have left, and that no harm remains after them.
 func (r *faultRun) look() {
 	if r.looked || len(r.hits) == 0 {
 		return
@@ -271,7 +272,7 @@ func (r *faultRun) look() {
 		r.mustBeRefused()
 	}
 	r.states()
-	if r.ever && r.nth%2 == 0 { // a start that meets the fault, too
+	if r.ever && r.nth%2 == 0 { // a start that also meets the fault
 		r.end()
 		if !r.open() {
 			if !r.kind.unopen {
@@ -286,7 +287,7 @@ func (r *faultRun) look() {
 	r.mustChange(r.kind.passes)
 }
 
-// states looks at what a kill or a power cut would leave now.
+// states checks what a kill or a power cut would leave now.
 func (r *faultRun) states() {
 	if r.looked = true; !r.lostNames() {
 		r.tryState(r.fsys.Kill())
@@ -315,9 +316,9 @@ func (r *faultRun) end() {
 	}
 }
 
-// lostNames reports whether names may be lost although they can be seen: a sync of the directory has
-// failed. A file system then takes no more changes until it is mounted anew, so that the next start
-// sees those that are on disk.
+// lostNames reports whether file names that are visible may be lost, because a sync of the
+// directory failed. A file system then takes no more changes until it is mounted again, so the next
+// start sees the names on disk.
 func (r *faultRun) lostNames() bool {
 	return !r.kind.passes && slices.ContainsFunc(r.hits, func(c simfs.Call) bool { return c.Op == simfs.SyncDir })
 }
@@ -333,7 +334,7 @@ func (r *faultRun) readAll() (model, error) {
 	}
 }
 
-// mustRead reads all pairs, and looks a key up: reads fail only while reads of the disk do.
+// mustRead reads all pairs and looks up a key. Reads may fail only while reads of the disk do.
 func (r *faultRun) mustRead() {
 	held, err := r.readAll()
 	switch {
@@ -346,8 +347,8 @@ func (r *faultRun) mustRead() {
 	}
 }
 
-// mustChange makes a change, when the fault is over. If that is refused, it is for good, and says
-// so.
+// mustChange makes a change after the fault. If it is refused, that is permanent, and the error
+// says so.
 func (r *faultRun) mustChange(must bool) {
 	r.passOn(2 * noSpaceRetry)
 	err := r.changeOne()
@@ -364,7 +365,7 @@ func (r *faultRun) mustChange(must bool) {
 	}
 }
 
-// changeOne makes a change, and returns why that fails.
+// changeOne makes a change and returns its error.
 func (r *faultRun) changeOne() error {
 	c := &connection{l: r.life}
 	answers := r.answers
@@ -379,7 +380,7 @@ func (r *faultRun) changeOne() error {
 	return c.failed
 }
 
-// mustBeRefused expects a full disk to refuse changes, and the log to say so once.
+// mustBeRefused expects a full disk to refuse changes, and one log line about it.
 func (r *faultRun) mustBeRefused() {
 	for range 3 {
 		r.passOn(2 * noSpaceRetry)
@@ -392,8 +393,8 @@ func (r *faultRun) mustBeRefused() {
 	}
 }
 
-// mustName fails the test unless an error names one of the files whose calls have failed, or the
-// directory, or a block.
+// mustName fails the test unless an error names a file whose calls failed, the directory, or a
+// block.
 func (r *faultRun) mustName(err error) {
 	for _, call := range r.hits {
 		if strings.Contains(err.Error(), cmp.Or(call.Name, storeDir)) {
@@ -405,10 +406,10 @@ func (r *faultRun) mustName(err error) {
 	}
 }
 
-// mustBeIdle fails the test if a tree at rest still holds what it needed for requests.
+// mustBeIdle fails the test if a tree at rest still holds resources of requests.
 func (r *faultRun) mustBeIdle() {
 	t := r.tree
-	if t.flush.step == nil { // else its pages wait for room
+	if t.flush.step == nil { // otherwise its pages wait for room
 		checkFrames(r.t, t)
 	}
 	if free, all := len(t.pager.spare), len(t.pager.inFlight); free != all {

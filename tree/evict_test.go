@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestModelSmallCache is TestModel with so few pages in memory that most of what is needed has to
-// be read, with reads and appends finishing in any order and requests arriving meanwhile.
+// TestModelSmallCache is TestModel with a cache so small that most pages must be read. Reads and
+// appends finish in any order, and requests arrive meanwhile.
 func TestModelSmallCache(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -68,7 +68,7 @@ func TestModelSmallCache(t *testing.T) {
 	}
 }
 
-// TestPinnedStays: a page is evicted when others are needed, but not while it is pinned.
+// TestPinnedStays checks that a page is evicted when others are needed, but not while it is pinned.
 func TestPinnedStays(t *testing.T) {
 	const keys = 1500
 	h := newHarness(t, newMemStore(2048), testConfig())

@@ -11,7 +11,7 @@ import (
 	"kivaloo/disk"
 )
 
-// damages are the ways in which a block can be of no use.
+// damages are the ways in which a block can be unusable.
 var damages = map[string]struct {
 	do  func(s *memStore, block uint64)
 	err error
@@ -23,11 +23,11 @@ var damages = map[string]struct {
 	"cannot be read": {func(s *memStore, b uint64) { s.unread[b] = errDisk }, errDisk},
 }
 
-// keyed bounds the numbers that are keys in damagedStore: the even ones.
+// keyed bounds the keys of damagedStore: the even numbers below it.
 const keyed = 1200
 
-// damagedStore returns a harness on a store of which nothing but the root is in memory, and the
-// leaves of that store: about half full, so that one that loses some more is merged.
+// damagedStore returns a harness on a store with only the root in memory, and the leaves of that
+// store. The leaves are about half full, so a leaf that loses a few more pairs is merged.
 func damagedStore(t *testing.T) (*harness, []visited) {
 	t.Helper()
 	store := newMemStore(512)
@@ -47,7 +47,8 @@ func damagedStore(t *testing.T) (*harness, []visited) {
 // has reports whether a key belongs to a page.
 func (v *visited) has(key string) bool { return key >= v.lo && (v.hi == "" || key < v.hi) }
 
-// TestDamagedPage: what needs a page that cannot be had fails, and nothing else does.
+// TestDamagedPage checks that every request that needs an unreadable page fails, and no other
+// request.
 func TestDamagedPage(t *testing.T) {
 	for what, damage := range damages {
 		for _, parent := range []bool{false, true} {
@@ -74,7 +75,7 @@ func TestDamagedPage(t *testing.T) {
 				if len(h.faults) != 1 || !strings.Contains(h.faults[0].Error(), fmt.Sprintf("block %d", bad.block)) {
 					t.Errorf("reported: %v", h.faults)
 				}
-				// The same once more is not news.
+				// The same fault again is not reported again.
 				again := []Request{get(bad.keys[0]), set(bad.keys[0], "again"), get("000000")}
 				h.do(again...)
 				h.wantFailures(t, again, &bad, damage.err)
@@ -99,8 +100,7 @@ func TestDamagedPage(t *testing.T) {
 	}
 }
 
-// wantFailures fails the test unless, of requests, which have been the last, just those that need
-// bad have failed.
+// wantFailures fails the test unless exactly those of the last requests have failed that need bad.
 func (h *harness) wantFailures(t *testing.T, requests []Request, bad *visited, err error) {
 	t.Helper()
 	failed := 0
@@ -127,8 +127,8 @@ func (h *harness) wantFailures(t *testing.T, requests []Request, bad *visited, e
 	}
 }
 
-// TestUnreadableNeighbour: a leaf that should be merged with one that cannot be read stays by
-// itself.
+// TestUnreadableNeighbour checks that a leaf stays as it is if the leaf to merge it with cannot be
+// read.
 func TestUnreadableNeighbour(t *testing.T) {
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestUnreadableNeighbour(t *testing.T) {
 			if r := h.check(); r.Leaves < uint64(len(leaves)-2) {
 				t.Errorf("%d leaves of %d are left: something was merged over what cannot be read", r.Leaves, len(leaves))
 			}
-			// The next time that it is touched, it is merged.
+			// It is merged the next time it is changed.
 			leavesBefore := len(leavesOf(t, h.store))
 			one := Request{Op: Delete, Key: []byte(leaves[3].keys[0])}
 			want.apply(&one)
@@ -173,7 +173,8 @@ func TestUnreadableNeighbour(t *testing.T) {
 	}
 }
 
-// TestLateNeighbour: pages that a merge needs come late and in any order, one of them not at all.
+// TestLateNeighbour delays the pages that a merge needs. They arrive in any order, one of them not
+// at all.
 func TestLateNeighbour(t *testing.T) {
 	h, leaves := damagedStore(t)
 	h.store.unread[leaves[6].block] = errDisk
@@ -200,12 +201,12 @@ func TestLateNeighbour(t *testing.T) {
 	h.check()
 }
 
-// TestAppendFails: what was not made durable is not acknowledged, nor is what was built on it, and
-// the tree goes on serving what it had.
+// TestAppendFails checks that what was not made durable is not acknowledged, nor anything that
+// depends on it. The tree must go on serving its earlier content.
 func TestAppendFails(t *testing.T) {
 	for what, test := range map[string]struct {
 		fail   func(s *memStore)
-		err    error // that the requests fail with
+		err    error // error of the requests
 		sticky bool
 	}{
 		"no space": {func(s *memStore) { s.fail = fmt.Errorf("write: %w", disk.ErrNoSpace) }, disk.ErrNoSpace, false},
@@ -250,7 +251,7 @@ func TestAppendFails(t *testing.T) {
 						h.wantReadOnly(t, test.err, acknowledged)
 						return
 					}
-					// One commit is let through. If it fails too, it starts anew.
+					// One commit is tried. If it fails too, the wait begins again.
 					h.store.fail = disk.ErrNoSpace
 					h.do(set("000000", "still no space"))
 					h.wantReadOnly(t, test.err, acknowledged)
@@ -267,8 +268,8 @@ func TestAppendFails(t *testing.T) {
 	}
 }
 
-// wantReadOnly fails the test unless changes are refused with err, reads see content, and a new
-// start would see it too.
+// wantReadOnly fails the test unless changes are refused with err, reads see content, and a restart
+// would see it too.
 func (h *harness) wantReadOnly(t *testing.T, err error, content model) {
 	t.Helper()
 	reports := len(h.faults)
@@ -293,7 +294,7 @@ func (h *harness) wantReadOnly(t *testing.T, err error, content model) {
 	}
 }
 
-// TestFreeFails: it is reported, and tried again.
+// TestFreeFails checks that a failed Free is reported and tried again.
 func TestFreeFails(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	h.step(nil) // starts the clock
@@ -311,9 +312,9 @@ func TestFreeFails(t *testing.T) {
 	}
 }
 
-// TestWaitersOfOnePage: a Get that goes on to another page when the one that it waited for is there
-// takes nothing from the commit that waited for the same. Here that other page cannot be had, and
-// the commit needs another still.
+// TestWaitersOfOnePage has a Get and a commit wait for the same page. When it arrives the Get moves
+// on to another page. That must take nothing from the commit. Here the other page is unreadable,
+// and the commit needs one more page.
 func TestWaitersOfOnePage(t *testing.T) {
 	h, leaves := damagedStore(t)
 	bad, good := leaves[len(leaves)/2], leaves[len(leaves)/2+1]

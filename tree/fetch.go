@@ -8,61 +8,61 @@ import (
 	"kivaloo/tree/page"
 )
 
-// pager brings pages into the cache. Whoever needs the same page waits for the same read.
+// pager brings pages into the cache. Requests for the same page share one read.
 type pager struct {
 	cache  *cache
 	submit func(*disk.Op)
 	fault  func(block uint64, err error)
 
 	now      time.Duration // of the step
-	inFlight []*fetch      // by Op.Tag; nil where free
-	spare    []uint64      // free places in inFlight
+	inFlight []*fetch      // indexed by Op.Tag; nil where free
+	spare    []uint64      // free indexes of inFlight
 	waiters  []waiter
-	unused   uint32       // first free one of waiters, plus 1
-	underWay int          // reads submitted and not back
+	unused   uint32       // first free entry of waiters, plus 1
+	underWay int          // reads submitted and not completed
 	pages    uint64       // read since the store was opened
-	doubtful disk.Stretch // blocks that do not fit their seal: see Root
+	doubtful disk.Stretch // blocks that do not fit their seal, see Root
 	failed   failure
 }
 
-// fetch is one page on its way in.
+// fetch is one page being read.
 type fetch struct {
 	op     disk.Op
-	since  time.Duration // when the page was asked for
+	since  time.Duration // when the page was requested
 	id     nodeID
 	want   wanted
-	bounds [2 * page.MaxString]byte // what want.Lo and want.Hi point to
+	bounds [2 * page.MaxString]byte // memory of want.Lo and want.Hi
 }
 
-// wanted is a page that is not in memory: what its parent says of it, and where.
+// wanted is a missing page: what its parent says about it, and where the parent is.
 type wanted struct {
 	page.Want
 	gap gap
 }
 
-// waiter is one of those who wait for a page: a Get, or something else.
+// waiter is a Get, or something else, that waits for a page.
 type waiter struct {
 	get   ref
 	cost  int        // of a Get: pages it may bring in
 	other pageWaiter // nil: a Get
-	next  uint32     // of those who wait for the same page, plus 1
+	next  uint32     // next waiter for the same page, plus 1
 }
 
-// pageWaiter is called when a page has arrived, or cannot be read.
+// pageWaiter is notified when a page has arrived or cannot be read.
 type pageWaiter interface {
 	pageArrived(block uint64, id nodeID, err error)
 }
 
-// failure is a block that could not be had, while those who waited for it are told. Whoever asks
-// for the block meanwhile gets the error at once, instead of another read.
+// failure is a block that could not be read. It is kept while its waiters are notified. A new
+// request for the block meanwhile gets the error at once, instead of another read.
 type failure struct {
 	block uint64
 	err   error
 }
 
-// descend walks from root to the page of a height that is responsible for key, and returns it. If a
-// page on the way is not in memory it returns noNode and what is known of that page. The error says
-// that the tree is damaged.
+// descend walks from root to the page of the given height that is responsible for key, and returns
+// it. If a page on the way is not in memory, it returns noNode and what is known of that page. An
+// error means that the tree is damaged.
 func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, wanted, error) {
 	w := wanted{}
 	for id := root; ; {
@@ -80,7 +80,7 @@ func (c *cache) descend(root nodeID, key []byte, height int) (nodeID, wanted, er
 	}
 }
 
-// narrow makes w what a parent says of its child i. The bounds in it are those of the parent.
+// narrow makes w describe child i of nd. On entry w holds the bounds of nd.
 func (c *cache) narrow(w *wanted, nd *node, i int) {
 	w.Lo, w.Hi = c.kidBounds(nd, i, w.Lo, w.Hi)
 	r := c.record(nd, i)
@@ -88,15 +88,16 @@ func (c *cache) narrow(w *wanted, nd *node, i int) {
 	w.gap = gap{nd, nd.block, i}
 }
 
-// adopt returns child i of a parent, or noNode if its page is not in memory. A page that came into
-// memory by another parent is checked against what this one says: on disk two may claim it.
+// adopt returns child i of a parent, or noNode if its page is not in memory. A damaged store may
+// have two parents with the same child. So adopt checks a page that came in through another parent
+// against what this one says.
 func (c *cache) adopt(nd *node, i int, w *page.Want) (nodeID, error) {
 	if id := c.child(nd, i); id != noNode {
 		return id, nil
 	}
 	id := c.table[w.Block]
 	if id == noNode || !c.node(id).is(w.Block) {
-		return noNode, nil // not here, or on its way
+		return noNode, nil // not in memory, or being read
 	}
 	if kid := c.node(id); int(kid.height) != w.Height || kid.size != w.Size || kid.oldest != w.Oldest || kid.root || kid.bounds != boundsHash(w.Lo, w.Hi) {
 		return noNode, &BlockError{w.Block, fmt.Errorf("%w: two pages refer to it, and one of them, block %d, must be wrong", disk.ErrCorrupt, nd.block)}
@@ -105,15 +106,16 @@ func (c *cache) adopt(nd *node, i int, w *page.Want) (nodeID, error) {
 	return id, nil
 }
 
-// gap is where a page is missing: child kid of a parent.
+// gap is the place of a missing page: child kid of a parent.
 type gap struct {
 	parent *node
-	block  uint64 // of parent
+	block  uint64 // block of parent
 	kid    int
 }
 
-// want returns the page of a height that is responsible for key, or makes who wait for the page
-// that is missing on the way to it, and returns noNode. It fails if that page cannot be had.
+// want returns the page of the given height that is responsible for key. If a page on the way is
+// not in memory, who waits for that page, and want returns noNode. It fails if that page cannot be
+// read.
 func (p *pager) want(root nodeID, key []byte, height int, who waiter) (nodeID, error) {
 	id, w, err := p.cache.descend(root, key, height)
 	if id == noNode && err == nil {
@@ -125,10 +127,10 @@ func (p *pager) want(root nodeID, key []byte, height int, who waiter) (nodeID, e
 	return id, err
 }
 
-// wantAt is want for a leaf that is missing at a gap, where that says all that has to be known.
+// wantAt is want for a leaf missing at a gap. It avoids the descent if the gap says enough.
 func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, error) {
 	c, nd, i := p.cache, g.parent, g.kid
-	if nd.block == g.block && nd.height == 1 && i > 0 && i < int(nd.keys) { // else a bound is that of the parent
+	if nd.block == g.block && nd.height == 1 && i > 0 && i < int(nd.keys) { // otherwise one of the bounds comes from the parent's parent
 		var w wanted
 		c.narrow(&w, nd, i)
 		if _, ok := c.table[w.Block]; !ok {
@@ -142,8 +144,8 @@ func (p *pager) wantAt(root nodeID, key []byte, g gap, who waiter) (nodeID, erro
 	return p.want(root, key, 0, who)
 }
 
-// fetch makes who wait for a page that is not in memory, and asks for the page if that has not been
-// done. It fails if the page has just turned out not to be had.
+// fetch makes who wait for a page that is not in memory, and starts reading the page if no read is
+// under way. It fails if the page has just proved unreadable.
 func (p *pager) fetch(want wanted, who waiter) error {
 	if p.failed.err != nil && p.failed.block == want.Block {
 		return p.failed.err
@@ -162,7 +164,7 @@ func (p *pager) fetch(want wanted, who waiter) error {
 
 func (p *pager) start(want wanted) (nodeID, error) {
 	f := p.newFetch()
-	n := copy(f.bounds[:], want.Lo) // before the page that they are in can be evicted
+	n := copy(f.bounds[:], want.Lo) // copied before the page that holds them can be evicted
 	want.Lo = f.bounds[:n]
 	if want.Hi != nil {
 		want.Hi = f.bounds[n : n+copy(f.bounds[n:], want.Hi)]
@@ -180,7 +182,7 @@ func (p *pager) start(want wanted) (nodeID, error) {
 	return id, nil
 }
 
-// newFetch returns an unused fetch whose op's tag is its place in inFlight.
+// newFetch returns an unused fetch. The tag of its op is its index in inFlight.
 func (p *pager) newFetch() *fetch {
 	if n := len(p.spare); n > 0 {
 		f := p.inFlight[p.spare[n-1]]
@@ -193,7 +195,7 @@ func (p *pager) newFetch() *fetch {
 	return f
 }
 
-// addWaiter puts who before the waiters from first on and returns the new first.
+// addWaiter puts who in front of the list that begins at first, and returns the new head.
 func (p *pager) addWaiter(who waiter, first uint32) uint32 {
 	who.next = first
 	if p.unused == 0 {
@@ -206,8 +208,7 @@ func (p *pager) addWaiter(who waiter, first uint32) uint32 {
 	return slot
 }
 
-// arrived takes a page that has been read, and calls each who waited for it. It returns how long
-// the read took.
+// arrived takes a completed read and calls tell for each waiter. It returns how long the read took.
 func (p *pager) arrived(op *disk.Op, tell func(who waiter, id nodeID, err error)) time.Duration {
 	f := p.inFlight[op.Tag]
 	p.spare = append(p.spare, op.Tag)
@@ -221,8 +222,8 @@ func (p *pager) arrived(op *disk.Op, tell func(who waiter, id nodeID, err error)
 		p.cache.free(id)
 		p.failed = failure{block, err}
 	} else {
-		// Whoever is told first may fetch other pages at once. In a small cache that must not evict
-		// this one before the others have been told.
+		// The first waiter may fetch other pages at once. In a small cache that must not evict this
+		// page before the other waiters have been told.
 		nd.pins++
 		defer func() { nd.pins-- }()
 	}
@@ -242,15 +243,15 @@ func (p *pager) arrived(op *disk.Op, tell func(who waiter, id nodeID, err error)
 	return p.now - f.since
 }
 
-// admit checks the page that f has brought and makes it part of the cache.
+// admit checks the page of f and adds it to the cache.
 func (p *pager) admit(f *fetch, nd *node) error {
 	var l page.Layout
 	err := f.op.Err
 	switch {
 	case err != nil:
 	case !f.op.OK:
-		// If it is no longer part of the tree it may have been freed meanwhile. Those who wait
-		// start anew, and come to the same block again or not.
+		// If the page is no longer part of the tree, it may have been freed meanwhile. Its waiters
+		// start again, and may or may not come to the same block.
 		err = fmt.Errorf("%w: the tree refers to it, but it does not exist", disk.ErrCorrupt)
 	case p.doubtful.Has(f.want.Block):
 		err = disk.ErrDoubtful

@@ -6,7 +6,7 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// reader is the part of a tree that answers requests that change nothing.
+// reader answers the requests that change nothing.
 type reader struct {
 	t       *Tree
 	cache   *cache
@@ -14,14 +14,14 @@ type reader struct {
 	replies *replies
 	view    *view // what is committed
 
-	queue    []ref  // not yet started, in the order they came
-	cost     int    // pages that the requests that wait for pages may need
-	again    []ref  // Gets whose page has come in this step
+	queue    []ref  // not yet started, in order of arrival
+	cost     int    // pages that the waiting requests may bring in
+	again    []ref  // Gets whose page arrived in this step
 	pairs    []byte // scratch: the pairs of one Range
 	overlay  memtable.Cursor
-	next     []byte // where the last Range or Scan ended that was cut off: the next one may go on there
-	nextDown bool   // it was in reverse
-	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
+	next     []byte // where the last incomplete Range or Scan ended: the next one may continue there
+	nextDown bool   // that one was in reverse
+	touched  uint64 // keeps the compiler from removing loads that only warm the processor's caches
 }
 
 // ref is one request of a Batch.
@@ -32,9 +32,9 @@ type ref struct {
 
 func (r ref) request() *Request { return &r.b.Requests[r.i] }
 
-// run starts the requests that are waiting, in order. Those that find their pages in memory are
-// answered at once; the others are bounded by the pages that they may bring in: a quarter of the
-// cache, as in the original.
+// run starts the waiting requests in order. It answers those whose pages are in memory at once. It
+// limits the others by the pages that they may bring in: a quarter of the cache, as in the
+// original.
 func (rd *reader) run() {
 	q := rd.queue
 	for len(q) > 0 && rd.cost < rd.cache.limit/4 {
@@ -54,10 +54,10 @@ func (rd *reader) run() {
 	rd.queue = rd.queue[:n]
 }
 
-// isGet reports whether a request is a Get from what is committed.
+// isGet reports whether a request is a Get of committed data, not from a snapshot.
 func (q *Request) isGet() bool { return q.Op == Get && q.At == nil && q.Snapshot == 0 }
 
-// runOther starts a request that is not a Get from what is committed.
+// runOther starts any request that isGet excludes.
 func (rd *reader) runOther(r ref) {
 	t := rd.t
 	switch q := r.request(); {
@@ -88,7 +88,7 @@ func (rd *reader) startGetAt(r ref) {
 	}
 }
 
-// seen returns what a request is to see.
+// seen returns the view that a request reads.
 func (rd *reader) seen(r *Request) (*view, error) {
 	if r.At == nil {
 		return rd.view, nil
@@ -99,7 +99,7 @@ func (rd *reader) seen(r *Request) (*view, error) {
 	return nil, r.At.gone()
 }
 
-// getAt answers a Get from a snapshot. It returns false if that has to wait for a page.
+// getAt answers a Get from a snapshot. It returns false if the Get has to wait for a page.
 func (rd *reader) getAt(r ref) bool {
 	key := r.request().Key
 	v, err := rd.seen(r.request())
@@ -131,8 +131,8 @@ func (rd *reader) getAt(r ref) bool {
 	return true
 }
 
-// arrived goes on with a Get whose page has come, or cannot be had. A leaf answers it at once: when
-// the Get was started, no memtable knew its key, so that leaf has what was committed then.
+// arrived continues a Get after its page has arrived or proved unreadable. A leaf answers it at
+// once: no memtable had the key when the Get started, so the leaf has what was committed then.
 func (rd *reader) arrived(who waiter, id nodeID, err error) {
 	rd.cost -= who.cost
 	req := who.get.request()
@@ -145,11 +145,11 @@ func (rd *reader) arrived(who waiter, id nodeID, err error) {
 	case req.At != nil:
 		rd.getAt(who.get)
 	default:
-		rd.getMany([]ref{who.get}) // the tree may not have that page any more; if it has, this fails
+		rd.getMany([]ref{who.get}) // the tree may no longer have that page; if it has, this fails
 	}
 }
 
-// goOn answers the Gets whose pages have come, many at a time.
+// goOn continues the Gets whose pages have arrived, many at a time.
 func (rd *reader) goOn() {
 	for again := rd.again; len(again) > 0; {
 		n := 0
@@ -167,17 +167,16 @@ func (rd *reader) goOn() {
 	rd.again = rd.again[:0]
 }
 
-// getMany answers up to getGroup Gets from what is committed. They go down level by level together,
-// in passes that each do little per Get before they look at new memory: so the processor waits for
-// the memory of many Gets at a time instead of for one after the other. It returns how many it has
-// answered: the others wait for pages.
+// getMany answers up to getGroup Gets of committed data. They descend together, level by level.
+// Each pass does little per Get before it touches new memory, so that the cache misses of many Gets
+// overlap. It returns how many it answered; the others wait for pages.
 func (rd *reader) getMany(refs []ref) (hits int) {
 	var rest [getGroup]ref
 	refs, hits = rd.getFromTables(refs, rest[:0])
 	if len(refs) == 0 {
 		return hits
 	}
-	var at [getGroup]*node // where each Get stands; nil where its page is not in memory
+	var at [getGroup]*node // the node each Get has reached; nil if its page is not in memory
 	root := rd.cache.node(rd.view.tree.root)
 	for i := range refs {
 		at[i] = root
@@ -200,7 +199,7 @@ func (rd *reader) getMany(refs []ref) (hits int) {
 	if missed == 0 {
 		return hits + len(refs)
 	}
-	// Last, because fetching a page can evict one that has just been found.
+	// This comes last, because fetching a page can evict one that was just found.
 	for i, r := range refs {
 		if at[i] == nil {
 			rd.waitForPage(r, gaps[i])
@@ -238,7 +237,7 @@ func (rd *reader) getFromTables(refs []ref, rest []ref) ([]ref, int) {
 	return rest, len(refs) - len(rest)
 }
 
-// descend takes Gets from parents to their children, or notes where those are missing.
+// descend moves Gets from parents to their children, and records where children are missing.
 func (rd *reader) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) {
 	c := rd.cache
 	var ids [getGroup]nodeID
@@ -254,7 +253,7 @@ func (rd *reader) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) 
 	touched := uint64(0)
 	for i := range refs {
 		if at[i] != nil {
-			at[i] = c.node(ids[i]) // of id 0, too, there is a frame
+			at[i] = c.node(ids[i]) // id 0 has a frame too
 			touched += at[i].block
 		}
 	}
@@ -272,9 +271,9 @@ func (rd *reader) descend(refs []ref, at *[getGroup]*node, gaps *[getGroup]gap) 
 	rd.touched += touched
 }
 
-// slot is where in a leaf a key is, if it is there.
+// slot is the place of a key in a leaf.
 type slot struct {
-	number     int // of the index entry; -1: the key is not there, -2: there is no telling
+	number     int // index entry; -1: the key is absent, -2: unknown
 	key, value int // offsets in the page
 }
 
@@ -283,8 +282,7 @@ const (
 	slotUnknown = -2
 )
 
-// locateSlots finds the slots of Gets that stand at their leaves, and touches the key and the
-// value.
+// locateSlots finds the slots of Gets that have reached their leaves, and touches key and value.
 func (rd *reader) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]slot) {
 	c := rd.cache
 	for i, r := range refs {
@@ -307,15 +305,15 @@ func (rd *reader) locateSlots(refs []ref, at *[getGroup]*node, slots *[getGroup]
 	rd.touched += uint64(touched)
 }
 
-// use keeps the clock hand away from the page for a while.
+// use protects a page from eviction until the clock hand has passed it.
 func (nd *node) use() {
-	if atomic.LoadUint32(&nd.used) == 0 { // most often it is; the line stays clean
+	if atomic.LoadUint32(&nd.used) == 0 { // usually it is set already; then the cache line stays clean
 		atomic.StoreUint32(&nd.used, 1)
 	}
 }
 
-// waitForPage has a Get that stands at a gap wait for the page, or answers it if the page was in
-// memory all the same.
+// waitForPage makes a Get wait for the page missing at g. It answers the Get if the page is in
+// memory after all.
 func (rd *reader) waitForPage(r ref, g gap) {
 	key, cost := r.request().Key, rd.view.tree.height+1
 	id, err := rd.pager.wantAt(rd.view.tree.root, key, g, waiter{get: r, cost: cost})

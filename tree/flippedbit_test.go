@@ -13,10 +13,10 @@ import (
 	"kivaloo/tree/page"
 )
 
-// TestFlippedBit flips single bits of what was written since the last root, and of the append of
-// that root, in stores of which all was acknowledged: everything is there, or an error names the
-// block. Blocks of each kind are tried: the first, the one in the middle and the last; and of each
-// block the first bit, some of its head, one in the middle and the last.
+// TestFlippedBit flips single bits of what was written since the last root, and in the append of
+// that root. Everything in the stores was acknowledged. So everything must be there, or an error
+// must name the block. It tries blocks of each kind: the first, the middle and the last. In each it
+// tries the first bit, some of the header, one in the middle and the last.
 func TestFlippedBit(t *testing.T) {
 	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		for name, journal := range map[string]int64{"journal": 16 << 10, "pages": 0} {
@@ -39,14 +39,14 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// wantShapes is of which kinds of blocks the appends have to be.
+// wantShapes lists the kinds of blocks that appends must consist of, as a whole.
 var wantShapes = map[string][]string{
 	"journal": {" journal", " journals", " record root", " record partial root", " partial root journal", " partial root journals"},
 	"pages":   {" root"},
 }
 
-// killedStores calls visit with what a store is after each of many appends, the first block of the
-// append, and all that was acknowledged.
+// killedStores calls visit with the store after each of many appends, the first block of the
+// append, and everything acknowledged.
 func killedStores(t *testing.T, size int, journal int64, visit func(s *memStore, first uint64, m model)) {
 	cfg := testConfig()
 	cfg.JournalBytes, cfg.StorageCost, cfg.stepBytes = journal, 0, 4<<10
@@ -55,10 +55,10 @@ func killedStores(t *testing.T, size int, journal int64, visit func(s *memStore,
 	for round := range 80 {
 		more := 0
 		switch round % 8 {
-		case 7: // a flush begins, and more changes come while it is under way
+		case 7: // a flush begins, and more changes arrive during it
 			h.tree.whenFlushed(func(error) {})
 			more = 8
-		case 3: // nothing comes, so the root holds everything in the end
+		case 3: // nothing arrives, so the root ends up with every change
 			h.now += 2 * flushIdleAfter
 			h.step(nil)
 		}
@@ -78,7 +78,7 @@ func killedStores(t *testing.T, size int, journal int64, visit func(s *memStore,
 	}
 }
 
-// kindOf says what a block is.
+// kindOf returns the kind of a block.
 func kindOf(p []byte) string {
 	if journal.Is(p) {
 		if b, _ := journal.Parse(p); b.Kind == journal.Flush {
@@ -98,7 +98,7 @@ func kindOf(p []byte) string {
 	return "page"
 }
 
-// shapeOf says of which kinds of blocks the append at the end of s is made.
+// shapeOf returns the kinds of blocks in the append at the end of s.
 func shapeOf(s *memStore, first uint64) (shape string) {
 	last := ""
 	for block := first; block < s.next(); block++ {
@@ -111,7 +111,7 @@ func shapeOf(s *memStore, first uint64) (shape string) {
 	return shape
 }
 
-// flipBits tries bits of the tail of s, which holds m.
+// flipBits flips bits in the tail of s. s holds m.
 func flipBits(t *testing.T, s *memStore, shape string, m model) {
 	root, err := FindRoot(s, quiet)
 	must.Do(t, err)
@@ -138,7 +138,7 @@ func flipBits(t *testing.T, s *memStore, shape string, m model) {
 	}
 }
 
-// lostBy returns an error if a part of m is missing in s, and nothing says that it is for a block.
+// lostBy returns an error if part of m is missing in s and no error names the block.
 func lostBy(s *memStore, block uint64, m model) error {
 	cfg := testConfig()
 	cfg.ReadOnly = true

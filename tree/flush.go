@@ -10,41 +10,41 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// flusher writes frozen memtables into pages, the oldest first and each in the order of its keys,
-// as page commits of bounded size:
+// flusher writes frozen memtables into pages, the oldest first and each in key order, as page
+// commits of bounded size:
 //
 //	idle --> sorting --> preparing --> built --> appending --+
 //	  ^                      ^                               |
 //	  |                      +----------- not the last ------+
 //	  +---------------------------------- the last ----------+
 //
-// Recovery can start from the root of any step, because the journal from the first commit of the
-// table on is kept until the flush ends. Reads also go to the table for all of its keys until its
-// last step is durable, so a half-flushed table needs no special case.
+// Recovery can start from the root of any step, because the journal is kept from the memtable's
+// first commit on until the flush ends. Reads also consult the memtable for all its keys until its
+// last step is durable. So a half-flushed memtable needs no special case.
 //
-// A step may also have no table: then it only rewrites old leaves, or only the root, so that the
-// store ends in a root.
+// A step may have no memtable. Such a step rewrites old leaves, or only the root, so that the store
+// ends in a root.
 type flusher struct {
 	t *Tree
 
 	state   flushState
-	table   *memtable.Table // the one that is being flushed; nil for a step without
+	table   *memtable.Table // the memtable being flushed; nil for a step without one
 	cursor  memtable.Cursor
 	ahead   []change // the next changes of the table
-	done    int      // changes of the table that are durable in pages, or left out
+	done    int      // changes already durable in pages, or left out
 	step    *pageCommit
-	taken   int  // of ahead, in the step
+	taken   int  // changes from ahead in the step
 	moves   int  // old leaves in the step
-	last    bool // the step is the last one of its table
-	leaves  int  // that a step may rewrite
+	last    bool // the step is the last one of its memtable
+	leaves  int  // leaves that a step may rewrite
 	started time.Duration
 
-	notBefore time.Duration // after a failure it is not tried before
-	why       error         // it failed; nil since a step was durable
+	notBefore time.Duration // after a failure, the earliest time to try again
+	why       error         // why it failed; nil once a step is durable
 
 	// A change whose leaf cannot be read is copied ("carried") into the newest memtable. The last
 	// step is appended only once these copies are durable.
-	carriedWhy error // why changes of the table at hand were carried; nil: none was
+	carriedWhy error // why changes of this memtable were carried; nil: none were
 	carriedTo  *memtable.Table
 	carriedAt  memtable.Pos
 
@@ -55,22 +55,22 @@ type flushState uint8
 
 const (
 	flushIdle      flushState = iota
-	flushSorting              // the table is being sorted, a part of it in each step of the tree
-	flushPreparing            // pages are on their way that the step needs
+	flushSorting              // the memtable is being sorted, part of it in each step of the tree
+	flushPreparing            // waiting for pages that the step needs
 	flushBuilt                // the step goes out with the next append
-	flushAppending            // it is in the append under way
+	flushAppending            // the step is in the current append
 )
 
-// errLeafUnreadable: a change cannot be flushed, because the leaf that it belongs to cannot be read.
+// errLeafUnreadable means that a change cannot be flushed, because its leaf cannot be read.
 var errLeafUnreadable = errors.New("a change cannot be flushed, because its leaf cannot be read")
 
-// flushWaiter waits until a table has been flushed.
+// flushWaiter waits for the flush of a memtable.
 type flushWaiter struct {
 	table *memtable.Table
 	f     func(error)
 }
 
-// wanted reports whether the newest memtable, which must not be empty, should be flushed now.
+// wanted reports whether the newest memtable should be flushed now. The memtable must not be empty.
 func (f *flusher) wanted() bool {
 	t := f.t
 	if t.cfg.ReadOnly || t.refusal != nil || t.now < f.notBefore {
@@ -109,12 +109,13 @@ func (f *flusher) putOff(err error) {
 	}
 }
 
-// committing reports whether the table being flushed is itself a commit: without a journal, only
-// its flush makes it durable.
+// committing reports whether the memtable being flushed is itself a commit. Without a journal, only
+// the flush makes it durable.
 func (f *flusher) committing() bool { return f.table != nil && !f.table.Settled() }
 
-// commitWaits reports whether the table to be flushed is such a commit. It is not put off: its
-// requests wait for it, and it may find room where cleaning found none. If it does not, they fail.
+// commitWaits reports whether the next memtable to flush is itself a commit. Such a flush is not
+// postponed, because requests wait for it. It may find room where cleaning found none; if not, its
+// requests fail.
 func (f *flusher) commitWaits() bool {
 	tables := f.t.view.tables
 	return len(tables) > 1 && !tables[len(tables)-1].Settled()
@@ -149,8 +150,8 @@ func (f *flusher) advance() {
 	}
 }
 
-// begin starts to flush the oldest frozen table. If there is none, it starts a step without a table
-// when cleaning or the root needs one. It reports whether it started anything.
+// begin starts to flush the oldest frozen memtable. If there is none, it starts a step without a
+// memtable when cleaning or the root needs one. It reports whether it started anything.
 func (f *flusher) begin() bool {
 	t := f.t
 	f.ahead, f.done, f.started = f.ahead[:0], 0, t.now
@@ -170,10 +171,10 @@ func (f *flusher) begin() bool {
 	return true
 }
 
-// stepChanges returns how many changes the next step may take; 0 means that it is too early for a
-// step. Steps are spread over the time in which half of the next table fills. So each append
-// carries a part of the flush, and building a step does not delay requests for long. Short flushes
-// are not spread.
+// stepChanges returns how many changes the next step may take, or 0 if it is too early for a step.
+// Steps are spread over the time in which half of the next memtable fills. So each append carries a
+// part of the flush, and building a step does not delay requests for long. Short flushes are not
+// spread.
 func (f *flusher) stepChanges() int {
 	t := f.t
 	awaited := t.stopping || t.space.pressed || len(f.waiters)+len(t.snapshotsWanted) > 0 || t.idleSince() >= flushIdleAfter
@@ -181,7 +182,7 @@ func (f *flusher) stepChanges() int {
 	case f.committing():
 		return math.MaxInt // a commit goes out in one append, whatever its size
 	case t.full() || len(t.view.tables) > 2:
-		return maxStepChanges // changes wait for the end of the flush
+		return maxStepChanges // changes wait for the flush to end
 	case awaited || f.table == nil || f.table.Len() <= shortFlush:
 		return flushStepChanges
 	}
@@ -192,8 +193,8 @@ func (f *flusher) stepChanges() int {
 	return max(1, min(due, maxStepChanges))
 }
 
-// beginStep gathers the changes of the next step and starts its page commit. Old leaves up to the last
-// change are moved in the same step. It reports false if it is too early for a step.
+// beginStep collects the changes of the next step and starts its page commit. The step also moves
+// old leaves up to the last change. It returns false if it is too early for a step.
 func (f *flusher) beginStep() bool {
 	limit := f.stepChanges()
 	if limit == 0 {
@@ -215,9 +216,9 @@ func (f *flusher) beginStep() bool {
 	}
 	old := sweep{clean: &t.clean, before: t.clean.before(), moves: t.space.mayMove()}
 	if f.table != nil && !f.cursor.Done() {
-		old.to = f.ahead[len(f.ahead)-1].key // the flush may replace those behind by itself
+		old.to = f.ahead[len(f.ahead)-1].key // the flush may replace later leaves anyway
 	}
-	if f.committing() { // a commit cannot be shorter than its changes
+	if f.committing() { // a commit must contain all its changes
 		old.moves, f.leaves = min(old.moves, f.leaves), math.MaxInt
 		if t.cramped {
 			old.moves = 0
@@ -225,20 +226,20 @@ func (f *flusher) beginStep() bool {
 	}
 	changes := f.ahead
 	if f.table != nil && !f.committing() && t.space.pressed && t.space.short() && t.clean.gains() {
-		changes, old.to = nil, nil // there is only space for moving leaves
+		changes, old.to = nil, nil // the space is only enough to move leaves
 	}
 	f.step = t.newPageCommit()
 	f.step.begin(t.view.tree, changes, old)
 	return true
 }
 
-// built runs when the pages of a step are ready, or when building them failed.
+// built runs when the pages of a step have been built, or building them has failed.
 func (f *flusher) built() {
 	if f.step.err != nil {
 		f.t.stepFailed(f.step.err)
 		return
 	}
-	f.taken = 0 // the step may have cut them off
+	f.taken = 0 // the step may have left some out
 	for _, ch := range f.step.changes {
 		if ch.action != touch {
 			f.taken++
@@ -264,13 +265,13 @@ func (f *flusher) built() {
 	f.state = flushBuilt
 }
 
-// carry copies a change whose leaf cannot be read into the newest memtable, unless a newer table
-// has the key. So the change stays in the journal, and readers see it.
+// carry copies a change whose leaf cannot be read into the newest memtable, unless a newer memtable
+// has the key. So the change stays in the journal, and readers still see it.
 func (f *flusher) carry(ch change) error {
 	t := f.t
 	err := fmt.Errorf("%w: %w", errLeafUnreadable, f.step.why)
 	if !t.logs() {
-		return err // there is no journal to keep it: the requests of the commit fail
+		return err // no journal can keep it, so the requests of the commit fail
 	}
 	active := t.active()
 	hash := active.Hash(ch.key)
@@ -294,8 +295,8 @@ func (f *flusher) carry(ch change) error {
 	return nil
 }
 
-// dropStep discards a step that cannot be built or whose append failed. The flush will build it
-// again.
+// dropStep discards a step that could not be built, or whose append failed. The flush builds it
+// again later.
 func (f *flusher) dropStep() {
 	if f.step == nil {
 		return
@@ -308,7 +309,7 @@ func (f *flusher) dropStep() {
 	}
 }
 
-// stepDurable runs after a durable step has been published. It ends the flush if that was the last
+// stepDurable runs after a durable step has been published. It ends the flush if this was the last
 // step.
 func (f *flusher) stepDurable() {
 	t := f.t
@@ -344,8 +345,8 @@ func (f *flusher) stepDurable() {
 	f.carriedWhy = nil
 }
 
-// whenFlushed calls f once everything that is committed now is in durable pages, or with an error
-// if the flush fails.
+// whenFlushed calls f once all changes committed so far are in durable pages, or with an error if
+// the flush fails.
 func (t *Tree) whenFlushed(f func(error)) {
 	switch fl := &t.flush; {
 	case t.cfg.ReadOnly || len(t.view.tables) == 1 && t.active().Empty():
@@ -359,8 +360,8 @@ func (t *Tree) whenFlushed(f func(error)) {
 	}
 }
 
-// notifyFlushed runs the callbacks that wait for the flush of a table. They get an error if some of
-// its changes could not be flushed.
+// notifyFlushed runs the callbacks that wait for the flush of a memtable. They get an error if some
+// of its changes could not be flushed.
 func (f *flusher) notifyFlushed(table *memtable.Table) {
 	waiters := f.waiters
 	f.waiters = nil

@@ -11,15 +11,15 @@ import (
 	"kivaloo/disk"
 )
 
-// smallFlushes is a config with which memtables of a few dozen changes are frozen, and each is
+// smallFlushes changes a config so that memtables of a few dozen changes are frozen, and each is
 // flushed in many steps.
 func smallFlushes(cfg Config) Config {
 	cfg.memtableBytes, cfg.stepBytes = 2<<10, 3*512
 	return cfg
 }
 
-// stepped is a tree that goes on one effect at a time. After each all ways to read it are compared
-// with what is committed.
+// stepped is a tree that moves one effect at a time. After each effect, all ways of reading are
+// compared with what is committed.
 type stepped struct {
 	*harness
 	rng     *rand.Rand
@@ -30,11 +30,12 @@ type stepped struct {
 	seen    map[string]int
 }
 
-// TestEveryMoment: Gets, Ranges, conditional changes and snapshots see exactly what is committed,
-// at every moment of a freeze, a flush step, the swap of the root and the drop of a memtable.
+// TestEveryMoment checks that Gets, Ranges, conditional changes and snapshots see exactly what is
+// committed, at every moment of a freeze, a flush step, the swap of the root and the drop of a
+// memtable.
 func TestEveryMoment(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
-		seen := map[string]int{} // by any of the seeds
+		seen := map[string]int{} // with any of the seeds
 		for seed := range torture(4, 300) {
 			t.Run(fmt.Sprint(seed), func(t *testing.T) {
 				s := &stepped{rng: rand.New(rand.NewPCG(seed, 11)), seen: seen}
@@ -95,10 +96,10 @@ func (s *stepped) oneEffect() {
 	}
 }
 
-// asked is how many requests the reader of a snapshot has made.
+// asked returns how many requests the reader of a snapshot has made.
 func (s *stepped) asked(i int) uint64 { return s.taken[i].reader.asked }
 
-// note counts the states that the tree was found in.
+// note counts the states of the tree that were seen.
 func (s *stepped) note() {
 	t := s.tree
 	switch {
@@ -137,7 +138,7 @@ func (s *stepped) compare() {
 	}
 }
 
-// read compares what Readers say, as far as pages are in memory.
+// read compares the results of Readers, as far as pages are in memory.
 func (s *stepped) read(at *Snapshot, _ *recorder, want model) {
 	s.t.Helper()
 	for range 3 {
@@ -162,7 +163,7 @@ func (s *stepped) read(at *Snapshot, _ *recorder, want model) {
 	}
 }
 
-// answer returns what p holds.
+// answer returns the content of p.
 func (p *Piece) answer() scanAnswer {
 	a := scanAnswer{n: p.N, more: !p.Last, next: string(p.Next)}
 	for k, v := range p.All() {
@@ -188,9 +189,9 @@ func (s *stepped) end(t *testing.T) {
 	}
 }
 
-// TestFlushCarriesOver: a change whose leaf cannot be read stays readable and durable, whatever is
-// flushed meanwhile, and goes into its leaf when that can be read again. Without a journal it
-// fails.
+// TestFlushCarriesOver checks that a change whose leaf cannot be read stays readable and durable,
+// whatever is flushed meanwhile. It must go into its leaf when that becomes readable again. Without
+// a journal it must fail.
 func TestFlushCarriesOver(t *testing.T) {
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -200,7 +201,7 @@ func TestFlushCarriesOver(t *testing.T) {
 			bad := leaves[len(leaves)/3]
 			before := slices.Clone(h.store.page(bad.block))
 			damage.do(h.store, bad.block)
-			changed := model{} // as far as the damaged leaf would tell
+			changed := model{} // as far as the damaged leaf would show
 			change := func(requests ...Request) {
 				want.applyAll(requests)
 				changed.applyAll(requests)
@@ -257,8 +258,8 @@ func TestFlushCarriesOver(t *testing.T) {
 	}
 }
 
-// TestCommitOfLostLeaf: without a journal a change whose leaf cannot be read fails, the others are
-// made, and a crash leaves just that.
+// TestCommitOfLostLeaf checks that without a journal only the changes of an unreadable leaf fail,
+// and that a crash leaves exactly the others.
 func TestCommitOfLostLeaf(t *testing.T) {
 	h, leaves := damagedStore(t)
 	bad := leaves[len(leaves)/3]
@@ -277,8 +278,8 @@ func TestCommitOfLostLeaf(t *testing.T) {
 	}
 }
 
-// TestStopWhileFlushing: a stop in the middle of a flush ends with a root that holds everything,
-// and nothing is counted as a flush without a journal.
+// TestStopWhileFlushing checks that a stop during a flush ends with a root that holds everything,
+// and that no flush is counted without a journal.
 func TestStopWhileFlushing(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(2048), smallFlushes(cfg))

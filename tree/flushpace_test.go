@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestFlushTakesWholeMemtables: under random updates of a large tree a memtable is frozen when it
-// is full. The flush under way keeps blocks that the next root will not need, but that is no reason
-// to freeze sooner.
+// TestFlushTakesWholeMemtables checks that a memtable is frozen only when it is full, under random
+// updates of a large tree. The current flush holds blocks that the next root will not need, but
+// that is no reason to freeze sooner.
 func TestFlushTakesWholeMemtables(t *testing.T) {
 	cfg := testConfig()
 	cfg.CachePages, cfg.JournalBytes, cfg.MaxSpread, cfg.StorageCost = 1<<14, 64<<20, DefaultMaxSpread, 1e4
@@ -28,7 +28,7 @@ func TestFlushTakesWholeMemtables(t *testing.T) {
 			h.do(batch...)
 		}
 	}
-	update(100_000) // so that what follows is as it stays
+	update(100_000) // reach the steady state
 	before := h.tree.counts.flushes
 	const updates = 200_000
 	update(updates)

@@ -13,9 +13,9 @@ import (
 	"kivaloo/tree/page"
 )
 
-// logOf returns a store with a root that is not the first, and behind it the journal of six
-// commits: of one block each, or the middle ones of three. marks are the first blocks of the
-// commits, and holds is what it held before each of them and after the last.
+// logOf returns a store with a root that is not its first block, and after it the journal of six
+// commits. Each has one block, or the middle ones have three. marks are the first blocks of the
+// commits. holds is the content before each commit and after the last.
 func logOf(t *testing.T, size, pages int, text string) (s *memStore, marks []uint64, holds []model) {
 	t.Helper()
 	h := newHarness(t, newMemStore(size), journalConfig())
@@ -42,17 +42,17 @@ func logOf(t *testing.T, size, pages int, text string) (s *memStore, marks []uin
 	return h.store, marks, append(holds, all)
 }
 
-// TestForeignBlock puts blocks into the journal of a killed store that do not belong where they
-// are: at the first place, in the middle, and at the last. A power cut leaves blocks out. It does
-// not write a whole block of the journal to another place. So the start is refused, and the error
-// names the block. Only what looks like an append that was cut short is one: then the last commit
-// is missing. If the store ends early, the commits that are left are there.
+// TestForeignBlock puts blocks that do not belong there into the journal of a killed store: at the
+// first place, in the middle, and at the last. A power cut loses blocks, but never writes a whole
+// journal block to another place. So a start must be refused with an error that names the block.
+// The exception is what looks like an append that was cut short: then the last commit is missing.
+// If the store ends early, the commits that are left must be there.
 func TestForeignBlock(t *testing.T) {
 	const refused, torn = "refused", "torn"
 	for _, test := range []struct {
 		damage string
 		do     func(s, other *memStore, at, end uint64)
-		last   string // outcome at the last place; everywhere else the start is refused
+		last   string // outcome at the last place; elsewhere the start is refused
 	}{
 		{"swapped with the block before", func(s, _ *memStore, at, _ uint64) {
 			p, q := s.page(at), s.page(at-1)
@@ -135,8 +135,9 @@ func lastRoot(s *memStore) uint64 {
 	}
 }
 
-// TestMissingCommit takes commits out of a journal whose blocks are good, and fit each other: only
-// the numbers of the commits show that one is missing. At the end of the store it was never there.
+// TestMissingCommit removes commits from a journal. The other blocks are good and fit each other,
+// so only the commit numbers show the gap. A commit missing at the end of the store cannot be
+// noticed.
 func TestMissingCommit(t *testing.T) {
 	whole, marks, holds := logOf(t, 2048, 1, "v")
 	for i, at := range marks {
@@ -155,7 +156,7 @@ func TestMissingCommit(t *testing.T) {
 	}
 }
 
-// movedBack returns a commit of one block, as it would be one block before, in an append of its
+// movedBack returns a commit of one block as it would be one block earlier, in an append of its
 // own.
 func movedBack(t *testing.T, at uint64, p []byte) []byte {
 	b, err := journal.ParseAt(at, p)

@@ -12,7 +12,7 @@ import (
 	"kivaloo/tree/page"
 )
 
-// nodeID names a frame. 0 is no frame; the top bit says which slab it is in.
+// nodeID identifies a frame. 0 means no frame. The top bit selects the slab.
 type nodeID uint32
 
 const (
@@ -23,37 +23,37 @@ const (
 // noBlock is the block number of a frame without a page, and of a page that is being built.
 const noBlock = ^uint64(0)
 
-// node is the head of a frame: what is known of the page in it. It lives outside the Go heap, so it
-// holds no pointers. Behind it, in the same frame, are the index of the page and the page itself:
+// node is the header of a frame: what is known about the page in it. It lives outside the Go heap,
+// so it holds no pointers. It is followed by the index of the page and the page itself:
 //
 //	leaf:   node | heads | key offsets | value offsets | page
 //	parent: node | heads | key offsets | children      | child blocks | page
 //
-// The index has an entry for every stride-th key: the offset of the key, and its head, the first 8
-// bytes after what all keys of the page share. The stride is 1 unless a leaf has more keys than its
-// frame has room for entries.
+// The index has an entry for every stride-th key: the offset of the key, and its head. The head is
+// the first 8 bytes after the prefix that all keys of the page share. The stride is 1 unless a leaf
+// has more keys than its frame has index entries.
 //
 // Invariants:
-//  1. A node with a block number has been verified, or was built here. Its page and its index never
+//  1. A node with a block number was verified, or was built here. Its page and its index never
 //     change, except for children, which are hints.
-//  2. children[i] names a frame that holds, or once held, child i. It still holds it if, and only
-//     if, that frame's block is the one in blocks[i].
-//  3. A page that is being built has no block number. Nobody but its builder knows the frame.
+//  2. children[i] names a frame that holds, or once held, child i. It still holds it if and only
+//     if that frame's block is the one in blocks[i].
+//  3. A page being built has no block number. Only its builder knows the frame.
 //
-// The tree's goroutine owns all of it. Readers may look at a node at any time: block, used and the
-// children are written and read atomically. Everything else is written before the block is.
+// The tree's goroutine owns all of it. Readers may look at a node at any time, so block, used and
+// the children are accessed atomically. Everything else is written before block is.
 type node struct {
 	block  uint64
-	oldest uint64 // lowest block of any leaf below, own block for a leaf
+	oldest uint64 // lowest block of any leaf below; of a leaf, its own
 	size   uint32 // bytes of the page without its padding
 	keys   uint32
 	second uint32 // offset of the first value, or of the first child record
-	pins   uint32 // reasons not to evict it
-	waiter uint32 // first of those who wait for the page while it is read, plus 1
-	used   uint32 // 1: since the clock hand last passed
+	pins   uint32 // number of reasons not to evict it
+	waiter uint32 // first waiter for the page while it is being read, plus 1
+	used   uint32 // 1: used since the clock hand last passed
 	first  uint16 // offset of the first key in the page
 	stride uint16
-	common uint8 // how many bytes all keys share from the start
+	common uint8 // length of the prefix that all keys share
 	height uint8
 	state  frameState
 	root   bool
@@ -69,23 +69,24 @@ type frameState uint8
 
 const (
 	frameFree     frameState = iota
-	frameReading             // its page is on the way in
-	frameBuilding            // its page is being built, or in an append that has not come back
+	frameReading             // its page is being read
+	frameBuilding            // its page is being built, or its append is not complete
 	frameClean               // its page is durable in the store
 )
 
-// geometry is where the parts of a frame are, in bytes from its start.
+// geometry holds the offsets of the parts of a frame, in bytes from its start.
 type geometry struct {
-	samples int     // entries that the index has room for
-	keys    uintptr // key offsets
-	second  uintptr // value offsets or children
-	blocks  uintptr // of children
+	samples int     // capacity of the index, in entries
+	keys    uintptr // offset of the key offsets
+	second  uintptr // offset of the value offsets or children
+	blocks  uintptr // offset of the child blocks
 	page    uintptr
 	frame   uintptr // length of a frame
 }
 
 func leafGeometry(blockSize int) geometry {
-	// Enough for one entry per pair of 40+40 bytes, and at 2048 bytes no frame has a byte to spare.
+	// This is enough for one entry per pair of 40+40 bytes. With 2048-byte blocks no byte of a
+	// frame is wasted.
 	samples := max(minSamples, (blockSize-page.LeafBase)/82)
 	return newGeometry(samples, samples, 0, blockSize)
 }
@@ -105,21 +106,21 @@ func newGeometry(samples, second, blocks, blockSize int) geometry {
 	return g
 }
 
-// slab hands out frames of one kind. It grows a segment at a time and
-// gives nothing back to the system before it is closed.
+// slab hands out frames of one kind. It grows by whole segments, and returns memory to the system
+// only when it is closed.
 type slab struct {
 	geo      geometry
 	shift    uint             // log2 of frames per segment
-	segments []unsafe.Pointer // never moved: Readers use it while it is filled. nil where there is none yet
+	segments []unsafe.Pointer // never reallocated, because Readers use it while it is filled; nil where there is none yet
 	memory   []offheap.Memory
-	free     []uint32 // frames that may be used again, last in first out
-	next     uint32   // frames from here on have never been used
+	free     []uint32 // frames to reuse, last in first out
+	next     uint32   // frames from here on were never used
 }
 
-// segmentBytes is how much a slab grows by at the most.
+// segmentBytes is the most that a slab grows by at once.
 const segmentBytes = 8 * offheap.SegmentBytes
 
-// newSlab returns a slab of at most so many frames, or a few more.
+// newSlab returns a slab for at least this many frames.
 func newSlab(geo geometry, frames int) *slab {
 	perSegment := max(1, segmentBytes/int(geo.frame))
 	s := &slab{geo: geo, shift: uint(bits.Len(uint(perSegment)) - 1)}
@@ -127,7 +128,7 @@ func newSlab(geo geometry, frames int) *slab {
 	return s
 }
 
-// ErrCacheFull: a commit is too large for the cache, or readers keep too many pages.
+// ErrCacheFull means that a commit is too large for the cache, or that readers keep too many pages.
 var ErrCacheFull = errors.New("all of the page cache is in use")
 
 // alloc returns the number of an unused frame.
@@ -176,7 +177,7 @@ func (c *cache) geo(nd *node) *geometry {
 	return &c.parents.geo
 }
 
-// sampled is how many entries the index of nd has.
+// sampled returns the number of entries in the index of nd.
 func (nd *node) sampled() int {
 	return (int(nd.keys) + int(nd.stride) - 1) / int(nd.stride)
 }
@@ -190,13 +191,13 @@ func (nd *node) middleHead() uint64 {
 	return *(*uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes+uintptr(nd.keys/uint32(nd.stride)/2)*8))
 }
 
-// setBlock makes nd the page of a block, or of none, for all who look at it from now on.
+// setBlock publishes nd as the page of a block, or of none.
 func (nd *node) setBlock(block uint64) { atomic.StoreUint64(&nd.block, block) }
 
 var boundsSeed = maphash.MakeSeed()
 
-// boundsHash tells the bounds of two pages apart. A page keeps its bounds as long as it exists, in
-// whatever tree it is.
+// boundsHash returns a hash of the bounds of a page. Pages with different bounds are told apart by
+// it. A page keeps its bounds for as long as it exists, whatever tree it is in.
 func boundsHash(lo, hi []byte) uint64 {
 	h := bits.RotateLeft64(maphash.Bytes(boundsSeed, lo), 1)
 	if hi != nil {
@@ -208,7 +209,8 @@ func boundsHash(lo, hi []byte) uint64 {
 // is reports whether nd holds the page of a block.
 func (nd *node) is(block uint64) bool { return atomic.LoadUint64(&nd.block) == block }
 
-// touchIndex reads a little of each of the first cache lines behind a node, where its index is.
+// touchIndex prefetches the index: it reads a little of each of the first cache lines behind a
+// node.
 func (nd *node) touchIndex() (sum uint64) {
 	lines := (*[indexLines][8]uint64)(unsafe.Add(unsafe.Pointer(nd), nodeBytes))
 	for i := range lines {
@@ -237,7 +239,7 @@ func (c *cache) blocks(nd *node) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(nd), c.parents.geo.blocks)), nd.keys+1)
 }
 
-// blockOf returns the block number by which a parent knows child i.
+// blockOf returns the block number that a parent records for child i.
 func (c *cache) blockOf(nd *node, i int) uint64 { return atomic.LoadUint64(&c.blocks(nd)[i]) }
 
 // keyAt returns the offset of key or separator i of nd.
@@ -269,8 +271,8 @@ func (c *cache) putRecord(nd *node, i int, r page.Child) {
 	atomic.StoreUint64(&c.blocks(nd)[i], r.Block)
 }
 
-// index fills in nd and the index of a page that has been verified or built here. block, oldest and
-// state are the caller's to set.
+// index fills in nd and the index of a page that was verified or built here. The caller sets block,
+// oldest and state.
 func (c *cache) index(nd *node, l page.Layout) {
 	nd.keys = uint32(l.Keys)
 	nd.height = uint8(l.Height)
@@ -282,7 +284,7 @@ func (c *cache) index(nd *node, l page.Layout) {
 	sampleStrings(p, l.Body, stride, c.keyOffsets(nd))
 	nd.common = 0
 	if l.Keys > 0 {
-		// The keys are in order: what the outer two share, all share.
+		// The keys are in order, so what the first and the last share, all share.
 		nd.common = uint8(keys.CommonPrefix(page.String(p, l.Body), c.key(nd, l.Keys-1)))
 	}
 	for i, at := range c.keyOffsets(nd) {
@@ -298,7 +300,7 @@ func (c *cache) index(nd *node, l page.Layout) {
 	sampleStrings(p, l.Second, stride, c.valueOffsets(nd))
 }
 
-// sampleStrings sets offsets to those of every stride-th string from at on.
+// sampleStrings fills offsets with those of every stride-th string, starting at at.
 func sampleStrings(p []byte, at, stride int, offsets []uint32) {
 	for i := range offsets {
 		if i > 0 {

@@ -12,8 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// gapStore is a store like the original's lbs-s3: an append leaves out numbers, and to read a block
-// that does not exist is an error that ends everything.
+// gapStore is a store like the original's lbs-s3. An append leaves gaps in the block numbers, and
+// reading a block that does not exist is fatal.
 type gapStore struct {
 	t          tester
 	size       int
@@ -28,7 +28,7 @@ func newGapStore(t tester, size int) *gapStore {
 	return &gapStore{t: t, size: size, last: disk.NoBlock, blocks: map[uint64][]byte{}}
 }
 
-// after returns what there is, for another life.
+// after returns the content for another life.
 func (s *gapStore) after() *gapStore {
 	c := *s
 	c.blocks = maps.Clone(s.blocks)
@@ -73,8 +73,8 @@ func (s *gapStore) run(op *disk.Op) {
 	}
 }
 
-// TestGaps has all that a store goes through happen in one whose block numbers have gaps: it is
-// reopened after each append, and no block is read that does not exist.
+// TestGaps puts a store with gaps in its block numbers through everything. It is reopened after
+// each append, and must never read a block that does not exist.
 func TestGaps(t *testing.T) {
 	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		for name, journal := range map[string]int64{"journal": 4 << 10, "pages": 0} {
@@ -98,7 +98,7 @@ func TestGaps(t *testing.T) {
 							t.Fatalf("round %d: busy %t; root %d of %d, partial %t: %v", round, tr.Busy(), root.Block, s.last, root.Partial, err)
 						}
 					}
-					tr.Close() // most often in the middle
+					tr.Close() // usually in the middle of something
 					s = s.after()
 				}
 				if r := checkStore(t, s); r.Root.Height < 2 {
@@ -109,7 +109,7 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// gapLife makes changes, has them flushed, and reads a snapshot.
+// gapLife makes changes, flushes them, and reads a snapshot.
 func gapLife(d *driver, m model, round int) {
 	change := func(requests ...Request) {
 		m.applyAll(requests)
@@ -126,7 +126,7 @@ func gapLife(d *driver, m model, round int) {
 	change(sets(100*round, 100, strings.Repeat("v", 40))...)
 	change(sets(37*round, 20, fmt.Sprint(round))...)
 	if round%3 == 0 {
-		d.pass(7 * time.Second) // a flush, and the cleaner
+		d.pass(7 * time.Second) // a flush, and cleaning
 		change(set("b", fmt.Sprint(round)))
 	}
 	if round%4 == 0 {
@@ -153,7 +153,7 @@ func gapLife(d *driver, m model, round int) {
 	}
 }
 
-// pass lets time go by in steps of a tick.
+// pass lets time pass in ticks.
 func (d *driver) pass(wait time.Duration) {
 	for end := d.now + wait; d.now < end; {
 		d.now += tickEvery

@@ -16,9 +16,9 @@ import (
 	"kivaloo/internal/must"
 )
 
-// testdata/golden.zip holds stores written by the original programs, one folder each; the number
-// in its name is the block size. Those called torn and the like are copies of s512-torn-base of
-// which the end was altered.
+// testdata/golden.zip holds stores written by the original programs, one folder each. The number in
+// the name is the block size. Those with names like torn are copies of s512-torn-base with an
+// altered end.
 
 const storeDir = "/store"
 
@@ -50,11 +50,11 @@ var goldens = []golden{
 	{"s512-torn-multi", 512, 18, 1, 9, 10, 300, tornBefore},
 	{"s512-partial-next", 512, 27, 1, 9, 19, 300, tornLast},
 	{"s512-empty-newfile", 512, 27, 1, 9, 19, 300, tornLast},
-	// The original refuses this one; nothing in it that was acknowledged is damaged.
+	// The original refuses this one, although nothing acknowledged in it is damaged.
 	{"s512-zero-tail", 512, 27, 1, 9, 19, 300, tornLast},
 }
 
-// goldenFiles returns the block files of a store in golden.zip by name.
+// goldenFiles returns the block files of a store in golden.zip, by name.
 func goldenFiles(t testing.TB, name string) map[string][]byte {
 	t.Helper()
 	z, err := zip.OpenReader(filepath.Join("testdata", "golden.zip"))
@@ -106,8 +106,8 @@ func goldenBlock(t testing.TB, name string, blockSize int, block uint64) []byte 
 	return p
 }
 
-// TestGoldenTrees opens what the original has written, also where the end is torn, and finds the
-// tree that the original finds, with every page of it as it must be.
+// TestGoldenTrees opens stores written by the original, including torn ones. It must find the tree
+// that the original finds, and every page must be right.
 func TestGoldenTrees(t *testing.T) {
 	for _, g := range goldens {
 		t.Run(g.name, func(t *testing.T) {
@@ -171,8 +171,8 @@ func TestGoldenGoesOn(t *testing.T) {
 	}
 }
 
-// TestGoldenPages takes apart every page the original has written, including those that no tree
-// refers to any more, and puts it together again.
+// TestGoldenPages parses every page that the original wrote, including obsolete ones, and encodes
+// it again.
 func TestGoldenPages(t *testing.T) {
 	pages := 0
 	for _, g := range goldens {
@@ -197,8 +197,8 @@ func TestGoldenPages(t *testing.T) {
 	}
 }
 
-// TestGoldenChildBeforeRoot: right before a root with children the original writes one of them. So
-// a root of which that is not true has had a seal.
+// TestGoldenChildBeforeRoot checks that the original writes a child right before a root that has
+// children. So any other such root had a seal.
 func TestGoldenChildBeforeRoot(t *testing.T) {
 	roots := 0
 	for _, g := range goldens {
@@ -218,7 +218,7 @@ func TestGoldenChildBeforeRoot(t *testing.T) {
 	}
 }
 
-// TestDescribe takes a page of each kind.
+// TestDescribe describes a page of each kind.
 func TestDescribe(t *testing.T) {
 	for _, test := range []struct {
 		block uint64

@@ -21,30 +21,30 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// tester is what the harness needs of *testing.T, *testing.B or *rapid.T.
+// tester is the part of *testing.T, *testing.B or *rapid.T that the harness needs.
 type tester interface {
 	rapid.TB
 	Cleanup(func())
 }
 
-// harness drives a tree by hand, with a clock of its own.
+// harness drives a tree by hand, with its own clock.
 type harness struct {
 	t      tester
 	tree   *Tree
 	store  *memStore
 	now    time.Duration
 	wake   time.Duration // when the tree wants its next step
-	held   []*disk.Op    // operations that have not been carried out
+	held   []*disk.Op    // submitted operations that were not carried out
 	client *recorder
 	nextID uint64  // of the last request
-	faults []error // that the tree has reported
+	faults []error // reported by the tree
 }
 
 func testConfig() Config {
 	return Config{CachePages: MinCachePages, MaxKey: -1, MaxValue: -1}
 }
 
-// errDisk is what operations fail with that are to fail.
+// errDisk is the error of operations that a test makes fail.
 var errDisk = errors.New("the disk is broken")
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -57,14 +57,14 @@ func newHarness(t tester, store *memStore, cfg Config) *harness {
 	must.Do(t, err)
 	t.Cleanup(func() {
 		tree.Close()
-		*h = harness{} // package testing holds on to it
+		*h = harness{} // package testing keeps a reference to it
 	})
 	h.tree = tree
 	return h
 }
 
-// step takes requests and a finished operation in, and holds what the tree submits. The
-// requests get the numbers up to nextID.
+// step gives the tree requests and a completed operation, and holds what it submits. The requests
+// get the numbers up to nextID.
 func (h *harness) step(done *disk.Op, requests ...Request) {
 	h.stepFor(h.client, done, requests...)
 }
@@ -85,7 +85,7 @@ func (h *harness) stepFor(client *recorder, done *disk.Op, requests ...Request) 
 	h.hold(out)
 }
 
-// hold notes what the tree wants done.
+// hold keeps the operations that the tree submits.
 func (h *harness) hold(out Effects) {
 	h.wake = out.Wake
 	for op := out.First; op != nil; {
@@ -96,27 +96,27 @@ func (h *harness) hold(out Effects) {
 	}
 }
 
-// take returns operation i of those held, which are then one less.
+// take removes held operation i and returns it.
 func (h *harness) take(i int) *disk.Op {
 	op := h.held[i]
 	h.held = slices.Delete(h.held, i, i+1)
 	return op
 }
 
-// finish carries out operation i of those held, and tells the tree.
+// finish carries out held operation i, and tells the tree.
 func (h *harness) finish(i int) {
 	op := h.take(i)
 	h.store.run(op)
 	h.step(op)
 }
 
-// heldOf returns where in held the first operation of a kind is, or -1.
+// heldOf returns the index of the first held operation of a kind, or -1.
 func (h *harness) heldOf(kind disk.Kind) int {
 	return slices.IndexFunc(h.held, func(op *disk.Op) bool { return op.Kind == kind })
 }
 
-// finishAll carries out everything of a kind until the tree wants no more of it, and returns how
-// many operations that were.
+// finishAll carries out operations of a kind until the tree submits no more of it. It returns how
+// many there were.
 func (h *harness) finishAll(kind disk.Kind) (n int) {
 	for i := h.heldOf(kind); i >= 0; i = h.heldOf(kind) {
 		h.finish(i)
@@ -125,24 +125,24 @@ func (h *harness) finishAll(kind disk.Kind) (n int) {
 	return n
 }
 
-// settle carries out everything that is held until the tree wants nothing more.
+// settle carries out all held operations until the tree submits no more.
 func (h *harness) settle() {
 	for len(h.held) > 0 {
 		h.finish(0)
 	}
 }
 
-// do runs requests to their end.
+// do runs requests until they are done.
 func (h *harness) do(requests ...Request) {
 	h.step(nil, requests...)
 	h.settle()
 }
 
-// oldest is the oldest leaf of the committed tree, and rootBlock where its root is.
+// oldest returns the oldest leaf of the committed tree, and rootBlock the block of its root.
 func (h *harness) oldest() uint64    { return h.tree.cache.node(h.tree.view.tree.root).oldest }
 func (h *harness) rootBlock() uint64 { return h.tree.cache.node(h.tree.view.tree.root).block }
 
-// snapshot takes one, while no append is under way.
+// snapshot takes a snapshot. No append may be under way.
 func (h *harness) snapshot(name string) (taken *Snapshot) {
 	h.t.Helper()
 	h.tree.TakeSnapshot(name, func(s *Snapshot, _ error) { taken = s })
@@ -155,7 +155,7 @@ func (h *harness) snapshot(name string) (taken *Snapshot) {
 	return taken
 }
 
-// pass lets time go by in steps of a tick.
+// pass lets time pass in ticks.
 func (h *harness) pass(d time.Duration) {
 	for end := h.now + d; h.now < end; {
 		h.now = min(end, h.now+tickEvery)
@@ -164,8 +164,7 @@ func (h *harness) pass(d time.Duration) {
 	}
 }
 
-// torture returns how often something is to be tried: normal times, or long times where hours do
-// not matter.
+// torture returns how often to try something: normal times, or long times in a long run.
 func torture(normal, long uint64) uint64 {
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		return long
@@ -179,7 +178,7 @@ func set(key, value string) Request {
 
 func get(key string) Request { return Request{Op: Get, Key: []byte(key)} }
 
-// sets returns n requests that set keys that are numbers from first on to value.
+// sets returns n requests that set keys, numbers from first on, to value.
 func sets(first, n int, value string) []Request {
 	requests := make([]Request, n)
 	for i := range requests {
@@ -188,14 +187,14 @@ func sets(first, n int, value string) []Request {
 	return requests
 }
 
-// get returns what a Get answers at the end.
+// get returns the answer to a Get once the tree is at rest.
 func (h *harness) get(key string) (value string, found bool) {
 	h.t.Helper()
 	h.do(get(key))
 	return h.value(h.nextID)
 }
 
-// value returns what the Get with an ID has answered.
+// value returns the answer to the Get with an ID.
 func (h *harness) value(id uint64) (value string, found bool) {
 	h.t.Helper()
 	value, found = h.client.values[id]
@@ -220,7 +219,7 @@ func (h *harness) dump() map[string]string {
 	}
 }
 
-// scan returns what a Range answers at the end.
+// scan returns the answer to a Range once the tree is at rest.
 func (h *harness) scan(start, end string, max uint32) rangeAnswer {
 	h.t.Helper()
 	h.do(Request{Op: Range, Key: []byte(start), End: []byte(end), Max: max})
@@ -237,7 +236,7 @@ func (h *harness) check() *Report {
 	return checkStore(h.t, h.store)
 }
 
-// checkFrames looks for frames that have been lost, or are pinned for nothing.
+// checkFrames looks for lost frames, and for pins that nobody needs.
 func (h *harness) checkFrames() {
 	h.t.Helper()
 	checkFrames(h.t, h.tree)
@@ -270,7 +269,7 @@ func checkStore(t tester, s disk.Store) *Report {
 	root, err := FindRoot(s, quiet)
 	must.Do(t, err)
 	r := Check(context.Background(), s, root)
-	faults := r.Faults[len(root.Skipped):] // what was skipped is what a crash may leave
+	faults := r.Faults[len(root.Skipped):] // a crash may leave blocks that are skipped
 	for _, f := range faults {
 		t.Error(f)
 	}
@@ -283,23 +282,23 @@ func checkStore(t tester, s disk.Store) *Report {
 // recorder is a client that keeps its answers.
 type recorder struct {
 	values    map[uint64]string // of Gets that found something
-	missed    map[uint64]bool   // Gets that did not
+	missed    map[uint64]bool   // Gets that found nothing
 	done      map[uint64]bool
-	order     []uint64 // of the answers to modifying requests
+	order     []uint64 // order of the answers to modifying requests
 	pairs     map[uint64]rangeAnswer
 	scans     map[uint64]scanAnswer
 	changes   map[uint64]watchAnswer
 	failed    map[uint64]error
 	dropped   map[uint64]bool
 	answered  map[uint64]bool
-	released  int    // batches
-	asked     uint64 // requests, for the test that counts them
+	released  int    // released batches
+	asked     uint64 // requests, counted by the test that needs them
 	unflushed bool   // an answer has come since the last Flush
 	abandoned bool
 	onDone    func() // called with every Done; may be nil
 
-	// With a model, it is told every change when that is answered, and every answer must be right
-	// at the moment that it is given.
+	// If there is a model, every change is applied to it when it is answered, and every answer must
+	// be right at that moment.
 	model model
 }
 
@@ -308,7 +307,7 @@ type rangeAnswer struct {
 	next         string
 }
 
-// check returns what is wrong with an answer to q, by the contract of Range, with the content of m.
+// check returns what is wrong with an answer to q, by the contract of Range, if the store holds m.
 func (a *rangeAnswer) check(m model, q *Request) error {
 	start, end := string(q.Key), string(q.End)
 	bytes := 0
@@ -356,7 +355,7 @@ func newScanAnswer(q *Request, n int, more bool, next, pairs []byte) scanAnswer 
 	return a
 }
 
-// check returns what is wrong with an answer to q, by the contract of Scan, with the content of m.
+// check returns what is wrong with an answer to q, by the contract of Scan, if the store holds m.
 func (a *scanAnswer) check(m model, q *Request) error {
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("scan %q to %q, reverse %t: %s", q.Key, q.End, q.Reverse, fmt.Sprintf(format, args...))
@@ -433,7 +432,7 @@ func newRecorder() *recorder {
 	}
 }
 
-// note insists that a request is answered once.
+// note checks that a request is answered once.
 func (r *recorder) note(q *Request) {
 	if r.answered[q.ID] {
 		panic(fmt.Sprintf("request %d is answered twice", q.ID))
@@ -490,7 +489,7 @@ func (r *recorder) Scanned(q *Request, n int, more bool, next, pairs []byte) {
 	r.note(q)
 	a := newScanAnswer(q, n, more, next, pairs)
 	r.scans[q.ID] = a
-	if r.model != nil && q.Op == DeleteRange { // the test has nothing else under way
+	if r.model != nil && q.Op == DeleteRange { // nothing else is under way
 		end := string(q.End)
 		if more {
 			end = a.next
@@ -534,11 +533,11 @@ func (r *recorder) Abandoned() bool { return r.abandoned }
 // model is what a tree should hold.
 type model wiretest.Model
 
-// wireTypes has the types of the requests that modify something.
+// wireTypes maps modifying requests to their wire types.
 var wireTypes = [...]uint32{Set: wire.TypeSet, Add: wire.TypeAdd, Modify: wire.TypeModify,
 	CAS: wire.TypeCAS, Delete: wire.TypeDelete, CAD: wire.TypeCAD}
 
-// apply carries out a modifying request, or looks at a condition, and returns the outcome.
+// apply carries out a modifying request, or evaluates a condition, and returns the outcome.
 func (m model) apply(q *Request) (done bool) {
 	value, present := m[string(q.Key)]
 	switch q.Op {
@@ -576,13 +575,13 @@ func (m model) applyAll(requests []Request) {
 	}
 }
 
-// randomRequest returns a modifying request, one that has some chance to hold.
+// randomRequest returns a modifying request that has some chance to succeed.
 func randomRequest(rng *rand.Rand, m model, key func() []byte, maxValue int) Request {
 	q := Request{Op: Set + OpCode(rng.IntN(6)), Key: key()}
 	if rng.IntN(8) == 0 {
 		q.Op = Expect + OpCode(rng.IntN(3))
 	}
-	length := min(8, maxValue) // most often the same, so that there is something to overwrite
+	length := min(8, maxValue) // usually the same length, so that values can be overwritten in place
 	if rng.IntN(3) == 0 {
 		length = rng.IntN(maxValue + 1)
 	}

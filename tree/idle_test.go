@@ -10,8 +10,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestIdleStoreIsQuiet: after its last clean-up a store without requests changes nothing in its
-// directory.
+// TestIdleStoreIsQuiet checks that a store without requests changes nothing in its directory once
+// its last clean-up is done.
 func TestIdleStoreIsQuiet(t *testing.T) {
 	const settling, quietFor = 10 * time.Minute, time.Hour
 	for _, tc := range []struct {
@@ -19,7 +19,7 @@ func TestIdleStoreIsQuiet(t *testing.T) {
 		journal int64
 		cost    float64
 	}{
-		{1, DefaultJournalBytes, 10_000}, // of the public package and serve
+		{1, DefaultJournalBytes, 10_000}, // as in the public package and serve
 		{1, DefaultJournalBytes, 1e12},
 		{300, DefaultJournalBytes, 10_000},
 		{300, DefaultJournalBytes, 1e12},
@@ -32,7 +32,7 @@ func TestIdleStoreIsQuiet(t *testing.T) {
 		t.Run(fmt.Sprintf("%d pairs, journal %d, cost %g", tc.pairs, tc.journal, tc.cost), func(t *testing.T) {
 			t.Parallel()
 			fsys := simfs.New(storeDir)
-			for range 2 { // a new store, and one that was started again
+			for range 2 { // a new store, then a restarted one
 				store, err := disk.OpenInline(storeDir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet})
 				must.Do(t, err)
 				cfg := testConfig()

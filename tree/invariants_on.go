@@ -2,6 +2,6 @@
 
 package tree
 
-// invariants: frames are overwritten when they are given back, and every page that
-// was built is read back and checked before it is appended.
+// invariants makes frames be overwritten when they are freed. It also has every page read back and
+// checked after it is built, before it is appended.
 const invariants = true

@@ -14,8 +14,8 @@ import (
 	"kivaloo/tree/journal"
 )
 
-// journaled returns a store that was left with changes in its journal only: four commits of one
-// block each, and one that needs more; and what it holds before the last and after.
+// journaled returns a store with changes in its journal only: four commits of one block each, and
+// one that needs more. It also returns the content before the last commit and after it.
 func journaled(t *testing.T, blockSize int) (s *memStore, before, all model) {
 	t.Helper()
 	h := newHarness(t, newMemStore(blockSize), journalConfig())
@@ -44,12 +44,12 @@ func contentOf(t *testing.T, s *memStore) model {
 	return (&driver{t: t, tree: tr, store: s}).dump()
 }
 
-// TestCheckJournal counts what a journal has, and refuses one in which something acknowledged is
-// missing.
+// TestCheckJournal counts the content of a journal, and expects an error if something acknowledged
+// is missing.
 func TestCheckJournal(t *testing.T) {
 	const size = 512
 	full, before, all := journaled(t, size)
-	long := full.next() - 5 // blocks of the last commit: before it are the root and four of one block
+	long := full.next() - 5 // blocks of the last commit: the root and four commits of one block come before it
 	changes := 6 + 2*size/60
 	scratch := func(s *memStore, block uint64) { copy(s.page(block)[100:], "xxx") }
 	torn := Journal{From: 1, Commits: 4, Changes: 6, Blocks: 4, Kept: true}
@@ -94,19 +94,19 @@ func TestCheckJournal(t *testing.T) {
 	}
 }
 
-// TestDetectJournal has stores of which a crash and FREE have left only files that begin with
-// blocks of the journal, whole and with damage.
+// TestDetectJournal detects the block size of stores of which a crash and FREE have left only files
+// that begin with journal blocks, whole and damaged.
 func TestDetectJournal(t *testing.T) {
 	for _, size := range []int{512, 513, 1000, 4096, 65536, 131072} {
 		piece := func(block uint64) []byte {
-			// Values that look like pages and journals must not mislead anybody.
+			// Values that look like pages and journals must not mislead.
 			var w journal.Writer
 			w.Begin(size)
 			w.Set([]byte("key"), []byte(strings.Repeat(pageMagic+"KVJRN\x00", 20)))
 			return append([]byte(nil), w.Finish(journal.Block{Seq: block, Number: block, First: block, Previous: block - 1})[0]...)
 		}
 		for name, test := range map[string]struct {
-			files map[uint64][]uint64 // what a file says its first block is, and the blocks in it
+			files map[uint64][]uint64 // by the first block that a file's name says, the blocks in it
 			cut   int                 // bytes
 			want  int                 // -1: an error
 		}{

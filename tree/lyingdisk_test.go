@@ -7,13 +7,13 @@ import (
 	"kivaloo/disk/simfs"
 )
 
-// lies are by name what a disk can do wrong while it says that all is well.
+// lies are the things that a disk can do wrong while it reports success, by name.
 var lies = map[string]simfs.Lie{"lost sync": simfs.LostSync, "lost write": simfs.LostWrite, "misdirected write": simfs.Misdirected}
 
-// TestLyingDisk: a disk says that a sync has succeeded, but one has not, or a piece of it is
-// missing or in another place. Commits go on. When the process reads what is on disk, or the power
-// is cut and the store is opened again, the fault is reported, or nothing shows it. A wrong answer
-// is never given.
+// TestLyingDisk has a disk report that a sync has succeeded when it has not, or when a piece of it
+// is missing or in another place. Commits go on. Then the process reads what is on disk, or the
+// power is cut and the store is opened again. The fault must be reported, or have no effect. A
+// wrong answer must never be given.
 func TestLyingDisk(t *testing.T) {
 	for name, lie := range lies {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestLyingDisk(t *testing.T) {
 // lyingLife is a store on a disk that lies once.
 type lyingLife struct{ *life }
 
-// run reports whether the disk has lied, with commits behind that.
+// run reports whether the disk has lied and commits followed.
 func (l *lyingLife) run(lie simfs.Lie) bool {
 	if !l.open() {
 		l.fatalf("cannot be opened")

@@ -12,14 +12,14 @@ import (
 type memStore struct {
 	blockSize int
 	first     uint64
-	blocks    [][]byte // nil: there is no such block
+	blocks    [][]byte // nil: the block does not exist
 	frees     []uint64
-	appends   []int  // pages of each
-	gap       uint64 // block numbers that are left out after each append
+	appends   []int  // pages of each append
+	gap       uint64 // block numbers left out after each append
 	reads     int
-	disk      uint64           // blocks that it may have, and says so; 0: as many as come
-	fail      error            // of the next append
-	unread    map[uint64]error // blocks that cannot be read; nil: they do not exist
+	disk      uint64           // blocks that it can hold, and reports; 0: no limit
+	fail      error            // error of the next append
+	unread    map[uint64]error // unreadable blocks; nil error: the block does not exist
 }
 
 func newMemStore(blockSize int) *memStore {
@@ -32,7 +32,7 @@ func (s *memStore) Info() disk.Info {
 	return disk.Info{BlockSize: s.blockSize, Next: s.next(), Last: s.next() - 1, Room: s.room()}
 }
 
-// Submit carries the operations out at once: for Open and Check.
+// Submit carries out the operations at once, for Open and Check.
 func (s *memStore) Submit(first, last *disk.Op) {
 	for op := first; op != nil; {
 		next := op.Link.Next()
@@ -76,7 +76,7 @@ func (s *memStore) run(op *disk.Op) {
 	}
 }
 
-// room is how many more blocks it takes, as in disk.Op.
+// room returns how many more blocks fit, as in disk.Op.
 func (s *memStore) room() uint64 {
 	if s.disk == 0 {
 		return 0
@@ -96,7 +96,7 @@ func (s *memStore) read(op *disk.Op) {
 	}
 }
 
-// add appends pages, as one append.
+// add appends pages as one append.
 func (s *memStore) add(pages ...[]byte) {
 	for _, p := range pages {
 		s.blocks = append(s.blocks, bytes.Clone(p))
@@ -104,10 +104,10 @@ func (s *memStore) add(pages ...[]byte) {
 	s.appends = append(s.appends, len(pages))
 }
 
-// page returns what is in a block, for the test to read or to damage.
+// page returns the content of a block, for the test to read or damage.
 func (s *memStore) page(block uint64) []byte { return s.blocks[block-s.first] }
 
-// all returns the blocks that there are, by number.
+// all returns the existing blocks by number.
 func (s *memStore) all() map[uint64][]byte {
 	all := map[uint64][]byte{}
 	for i, p := range s.blocks {
@@ -118,7 +118,7 @@ func (s *memStore) all() map[uint64][]byte {
 	return all
 }
 
-// clone returns a copy with which something else can be done.
+// clone returns an independent copy.
 func (s *memStore) clone() *memStore {
 	c := newMemStore(s.blockSize)
 	c.first = s.first
@@ -131,7 +131,7 @@ func (s *memStore) lastAppend() uint64 {
 	return s.next() - uint64(s.appends[len(s.appends)-1])
 }
 
-// endsInRoot reports whether the last block is a root that holds everything.
+// endsInRoot reports whether the last block is a root that holds every change.
 func endsInRoot(s *memStore) bool {
 	h, err := page.ParseHead(s.page(s.next() - 1))
 	return err == nil && h.Root && !h.Partial

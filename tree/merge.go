@@ -6,17 +6,17 @@ import (
 	"kivaloo/tree/page"
 )
 
-// mergeLimit is the greatest size in bytes of a page that comes from a merge: two
-// thirds of a block, from the original.
+// mergeLimit is the greatest size, in bytes, of a page that results from a merge. It is two thirds
+// of a block, from the original.
 func mergeLimit(blockSize int) int { return 2 * blockSize / 3 }
 
-// mergeKids merges neighbours among the children of one parent of the given height, until no two of
-// which at least one is fresh would fit together into two thirds of a page. Two clean neighbours
-// are left alone. lo and hi are the bounds of the parent.
+// mergeKids merges neighbouring children of one parent. It stops when no two neighbours with a
+// fresh page among them would fit into two thirds of a page. It leaves two clean neighbours alone.
+// lo and hi are the bounds of the parent; height is that of the parent.
 func (w *pageCommit) mergeKids(kids []branch, height int, lo, hi []byte) []branch {
 	for {
 		merged := false
-		// Groups are formed from right to left, as the original does.
+		// Groups are formed from right to left, as in the original.
 		for end := len(kids); end > 0; {
 			start := w.groupStart(kids[:end], height)
 			if end-start > 1 {
@@ -41,7 +41,7 @@ func (w *pageCommit) mergeKids(kids []branch, height int, lo, hi []byte) []branc
 	}
 }
 
-// groupStart returns where the group begins that the last of kids is the end of.
+// groupStart returns the start of the group that ends with the last of kids.
 func (w *pageCommit) groupStart(kids []branch, height int) int {
 	limit := mergeLimit(w.cache.blockSize)
 	i := len(kids) - 1
@@ -59,9 +59,9 @@ func (w *pageCommit) groupStart(kids []branch, height int) int {
 	return i
 }
 
-// mergeRun makes one branch of neighbours of the given height, between the bounds lo and hi. It
-// returns false when a page that takes part is not in memory (then w waits for it and the pages are
-// built again) or cannot be had (then they stay apart).
+// mergeRun merges neighbours of the given height, between the bounds lo and hi, into one branch. It
+// returns false if one of the pages is not in memory. Then w waits for the page, and the pages are
+// built again. It also returns false if a page cannot be read. Then the pages stay apart.
 func (w *pageCommit) mergeRun(run []branch, height int, lo, hi []byte) (branch, bool) {
 	for i := range run {
 		if w.hold(&run[i], height) != nil {
@@ -86,16 +86,15 @@ func (w *pageCommit) mergeRun(run []branch, height int, lo, hi []byte) (branch, 
 	return one, true
 }
 
-// errMissing: a page has been asked for and is not there yet.
+// errMissing means that a page has been requested and has not arrived yet.
 var errMissing = errors.New("page is not in memory")
 
-// hold makes sure that the page of b, of the given height, is in memory and stays there until w
-// ends.
+// hold ensures that the page of b, of the given height, is in memory and stays there until w ends.
 func (w *pageCommit) hold(b *branch, height int) error {
 	if b.fresh {
 		return nil
 	}
-	if !w.cache.node(b.id).is(b.rec.Block) { // it was evicted, or has never been here
+	if !w.cache.node(b.id).is(b.rec.Block) { // it was evicted, or was never in memory
 		id, err := w.want(b.sep, height)
 		if err != nil {
 			return err
@@ -109,7 +108,7 @@ func (w *pageCommit) hold(b *branch, height int) error {
 	return nil
 }
 
-// mergeLeaves writes one leaf with the pairs of all in run.
+// mergeLeaves writes one leaf with all pairs of a run.
 func (w *pageCommit) mergeLeaves(run []branch, lo, hi []byte) branch {
 	w.pairs = w.pairs[:0]
 	for _, b := range run {
@@ -136,7 +135,7 @@ func (w *pageCommit) appendPairs(pairs []pair, id nodeID) []pair {
 	return pairs
 }
 
-// kidsOf returns the children of a branch that is a parent, which is being replaced.
+// kidsOf returns the children of a parent that is being replaced.
 func (w *pageCommit) kidsOf(b branch) []branch {
 	if b.kids != nil {
 		return b.kids
@@ -155,8 +154,7 @@ func (w *pageCommit) kidsOf(b branch) []branch {
 	return kids
 }
 
-// pruneRoot takes away roots with a single child, and returns the root that remains
-// and its height.
+// pruneRoot removes roots with a single child. It returns the remaining root and its height.
 func (w *pageCommit) pruneRoot(root branch, height int) (branch, int) {
 	for height > 0 && len(root.kids) == 1 {
 		kid := root.kids[0]

@@ -11,7 +11,7 @@ import (
 	"kivaloo/tree/page"
 )
 
-// keyKinds are the ways in which random keys are made of numbers, within a longest length.
+// keyKinds are ways to make random keys from numbers, within a maximum length.
 var keyKinds = map[string]func(n, longest int) string{
 	"short":  func(n, _ int) string { return fmt.Sprintf("%x", n) },
 	"long":   func(n, longest int) string { return fmt.Sprintf("%0*d", longest, n) },
@@ -21,8 +21,7 @@ var keyKinds = map[string]func(n, longest int) string{
 	},
 }
 
-// TestBalance runs random batches, each of which is one commit, and looks at the shape of the tree
-// after each.
+// TestBalance runs random batches, each one commit, and checks the shape of the tree after each.
 func TestBalance(t *testing.T) {
 	for _, blockSize := range []int{512, 513, 600, 1000, 2048, 4096, 65537, 131072} {
 		rounds := 30
@@ -81,8 +80,8 @@ func boundaries(t *testing.T, s *memStore) map[int][]string {
 }
 
 // checkShape fails the test if neighbours should have been merged, or should not, by the batch that
-// has written the blocks from since on, or if the tree is higher than its pages explain. before is
-// what boundaries was before.
+// wrote the blocks from since on. It also fails if the tree is higher than its pages explain.
+// before is the result of boundaries before the batch.
 func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string) {
 	t.Helper()
 	limit := 2 * s.blockSize / 3
@@ -97,7 +96,7 @@ func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string
 		if v.height == 0 {
 			leaves++
 		}
-		// A page over what was a boundary comes from a merge.
+		// A page across an earlier boundary comes from a merge.
 		inside := slices.IndexFunc(before[v.height], func(b string) bool { return b > v.lo && (v.hi == "" || b < v.hi) })
 		if inside >= 0 && v.block >= since && !v.root && v.size() > limit {
 			t.Fatalf("height %d, block %d: pages have been merged to one of %d bytes, limit %d", v.height, v.block, v.size(), limit)
@@ -125,9 +124,9 @@ func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string
 	if len(root.records) < 2 {
 		t.Fatalf("the root has %d children", len(root.records))
 	}
-	// Two neighbours take more than two thirds of a page together, so pages are a third full on
-	// average, and that many children have their place in a parent. One level more is allowed for
-	// the ends of levels, and for neighbours that a merge above them has made.
+	// Two neighbours take more than two thirds of a page together. So pages are a third full on
+	// average, and a parent has room for that many children. One more level is allowed for the ends
+	// of levels, and for neighbours that came together by a merge above them.
 	average := float64(separatorBytes) / float64(separators)
 	fanOut := max(1.5, float64(s.blockSize/3-page.HeadBytes)/(page.ChildBytes+1+average))
 	if most := 1 + math.Ceil(math.Log(float64(leaves))/math.Log(fanOut)); float64(root.height) > most {
@@ -135,7 +134,8 @@ func checkShape(t *testing.T, s *memStore, since uint64, before map[int][]string
 	}
 }
 
-// TestMergeCascades: a merge brings together neighbours below it, which are merged in turn.
+// TestMergeCascades checks that a merge brings neighbours below it together, which are merged in
+// turn.
 func TestMergeCascades(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	requests := sets(0, 4000, "some value")

@@ -8,7 +8,7 @@ import (
 	"kivaloo/disk"
 )
 
-// wantCounts checks how many durations there are, and what they come to.
+// wantCounts checks the number of durations and their sum.
 func wantCounts(t *testing.T, what string, d *actors.Durations, n uint64, sum time.Duration) {
 	t.Helper()
 	if c := d.Read(); c.Total() != n || c.Sum != uint64(sum) {
@@ -16,7 +16,7 @@ func wantCounts(t *testing.T, what string, d *actors.Durations, n uint64, sum ti
 	}
 }
 
-// wantRequests checks the counts of requests, of which those that are not given are 0.
+// wantRequests checks the counts of requests. Those not given must be 0.
 func wantRequests(t *testing.T, m *Metrics, want map[OpCode][Statuses]uint64) {
 	t.Helper()
 	for op := range OpCode(OpCodes) {
@@ -63,7 +63,7 @@ func TestMetricsOfReads(t *testing.T) {
 	h := newHarness(t, store, testConfig())
 	h.do(sets(0, 100, "value")...)
 
-	h = newHarness(t, store, testConfig()) // with only the root in memory
+	h = newHarness(t, store, testConfig()) // only the root is in memory
 	m := &Metrics{}
 	h.tree.Measure(m)
 	h.now = time.Second
@@ -75,7 +75,7 @@ func TestMetricsOfReads(t *testing.T) {
 	h.settle()
 	wantCounts(t, "pages read", &m.Disk, m.CacheMisses(), 2*time.Millisecond)
 	h.do(get("000001"), get("no"), Request{Op: Range, Max: 100})
-	if m.CacheHits() != 1 { // the other one has waited
+	if m.CacheHits() != 1 { // the other one had to wait
 		t.Errorf("%d hits", m.CacheHits())
 	}
 	wantRequests(t, m, map[OpCode][Statuses]uint64{Get: {StatusOK: 2, StatusNotDone: 1}, Range: {StatusOK: 1}})
@@ -90,7 +90,8 @@ func TestMetricsOfReads(t *testing.T) {
 	wantRequests(t, m, map[OpCode][Statuses]uint64{Get: {StatusOK: 3, StatusNotDone: 1}, Range: {StatusOK: 1}})
 }
 
-// Requests of a client that is gone are counted as what they are.
+// TestMetricsOfAbandonedRequests checks that requests of an abandoned client are counted as
+// dropped.
 func TestMetricsOfAbandonedRequests(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	m := &Metrics{}
@@ -102,7 +103,7 @@ func TestMetricsOfAbandonedRequests(t *testing.T) {
 	wantRequests(t, m, map[OpCode][Statuses]uint64{Set: {StatusDropped: 1}})
 }
 
-// Whatever is measured is named, each by a name of its own.
+// TestNamesOfOperations checks that everything measured has its own name.
 func TestNamesOfOperations(t *testing.T) {
 	seen := make(map[string]bool)
 	for op := range OpCode(OpCodes) {
@@ -119,10 +120,10 @@ func TestNamesOfOperations(t *testing.T) {
 	}
 }
 
-// TestEvents: cleaning is told of while there is any, and snapshots when they end.
+// TestEvents checks that cleaning is reported while it goes on, and snapshots when they end.
 func TestEvents(t *testing.T) {
 	cfg := testConfig()
-	cfg.StorageCost = 1e9 // what is old is to be cleaned at once
+	cfg.StorageCost = 1e9 // so that cleaning starts at once
 	h := newHarness(t, newMemStore(512), cfg)
 	h.do(sets(0, 80, "old")...)
 	for first := 80; first < 1000; first += 80 {

@@ -9,21 +9,21 @@ import (
 	"kivaloo/tree/page"
 )
 
-// What is around a root shows whether it was written there:
+// The blocks around a root show whether it was written there:
 //
 //	[page ... page  seal  record  ROOT][piece ... piece]
 //
-// A root that is a leaf has a value for every key, and nothing in it says which block it is. Where
-// no checksum vouches for it, it may have been copied over another block. There it must not hide
+// A root that is a leaf has a value for every key, and nothing in it says which block it is.
+// Without a checksum it may be a copy that has overwritten another block. Such a copy must not hide
 // newer leaves.
 
-// neighbour is a block before or behind a root.
+// neighbour describes a block before or after a root.
 type neighbour struct {
 	kind  neighbourKind
 	block uint64
-	first uint64 // of its append, if it says so
-	seq   uint64 // of a piece
-	tall  bool   // a root that is no leaf
+	first uint64 // first block of its append, if it says so
+	seq   uint64 // sequence number of a piece
+	tall  bool   // a root that is not a leaf
 }
 
 type neighbourKind uint8
@@ -72,8 +72,8 @@ func (s *salvager) neighbour(block uint64) (neighbour, error) {
 	return n, nil
 }
 
-// isSeal reports whether a page is a seal, whatever else is wrong with it, or is one but for one
-// bit of its head.
+// isSeal reports whether a page is a seal, whatever else is wrong with it. It accepts one wrong bit
+// in the head.
 func (s *salvager) isSeal(block uint64, p []byte) bool {
 	if page.BeginsSeal(p) {
 		return true
@@ -89,11 +89,12 @@ func (s *salvager) isSeal(block uint64, p []byte) bool {
 	return off == 1
 }
 
-// sealHeadBytes is what two seals of a block have in common: the head of the page, the key, and the
-// number of the block.
+// sealHeadBytes is the length of the part that all seals in a block share: the page head, the key,
+// and the block number.
 const sealHeadBytes = page.HeadBytes + 1 + len("kivaloo seal") + 1 + 8
 
-// behind returns the first block behind a root that says where its append began, or is a root too.
+// behind returns the first block after a root that says where its append began, or is a root
+// itself.
 func (s *salvager) behind(root uint64) (n neighbour, err error) {
 	for at := root + 1; at < s.store.Blocks().Next; at++ {
 		if err := s.step(); err != nil {
@@ -106,7 +107,7 @@ func (s *salvager) behind(root uint64) (n neighbour, err error) {
 	return neighbour{}, nil
 }
 
-// misplaced reports whether a root was not written to the block that it is in.
+// misplaced reports whether a root was written to another block than the one it is in.
 func (s *salvager) misplaced(at uint64, p []byte, l page.Layout) (bool, error) {
 	if at == 0 || s.store.vouched(at) {
 		return false, nil
@@ -133,7 +134,7 @@ func (s *salvager) misplaced(at uint64, p []byte, l page.Layout) (bool, error) {
 		behind.kind == aSeal && within,
 		behind.kind == aRecord && within,
 		behind.kind == aPiece && unrecorded && within,
-		behind.kind == aPiece && unrecorded && behind.block == at+1 && behind.seq != firstAfter(at) && behind.seq != 1: // it counts from another root
+		behind.kind == aPiece && unrecorded && behind.block == at+1 && behind.seq != firstAfter(at) && behind.seq != 1: // it continues from another root
 		return true, nil
 	case !leaf, before.kind == aRoot && (!before.tall || l.Keys == 0): // as the original writes them
 		return false, nil
@@ -141,7 +142,7 @@ func (s *salvager) misplaced(at uint64, p []byte, l page.Layout) (bool, error) {
 	return s.copied(at, p)
 }
 
-// copied reports whether a root that is a leaf is the same as an older one.
+// copied reports whether a root that is a leaf equals an older one.
 func (s *salvager) copied(at uint64, p []byte) (bool, error) {
 	if s.rootLeaves == nil {
 		if err := s.findRootLeaves(); err != nil {
@@ -161,7 +162,7 @@ func (s *salvager) copied(at uint64, p []byte) (bool, error) {
 	return bytes.Equal(p, s.around), nil
 }
 
-// findRootLeaves notes the first block of each root that is a leaf, by its checksum.
+// findRootLeaves records the first block of each root that is a leaf, by checksum.
 func (s *salvager) findRootLeaves() error {
 	blocks := s.store.Blocks()
 	s.of += blocks.Next - blocks.First
@@ -181,7 +182,7 @@ func (s *salvager) findRootLeaves() error {
 	})
 }
 
-// rootIn reports whether there is a root in a block that was written there, with its layout.
+// rootIn reports whether a block holds a root that was written there, and returns its layout.
 func (s *salvager) rootIn(at uint64, p []byte) (l page.Layout, ok bool, err error) {
 	l, err = pageAlone(at, p)
 	if err != nil || !l.Root {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestModel runs random batches against a map, and checks every page after each.
+// TestModel compares random batches with a map, and checks every page after each.
 func TestModel(t *testing.T) {
 	for _, blockSize := range []int{512, 513, 1000, 1023, 2048, 4096, 131072} {
 		rounds := 40

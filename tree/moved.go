@@ -8,12 +8,12 @@ import (
 	"kivaloo/tree/page"
 )
 
-// A block of the journal says which block it is. One that stands at another place is read as if it
-// stood in its own. What stands there is read in its place, for most often two blocks have been
-// swapped.
+// A journal block records its own number. One found at another place is read as if it stood at its
+// own. The block at its own place is read where the first was found, because usually two blocks
+// were swapped.
 
-// findMoved finds blocks of the journal at wrong places, and reports whether there are any. It
-// calls step before each block that it reads.
+// findMoved finds journal blocks at wrong places and reports whether there are any. It calls step
+// before each block that it reads.
 func (r *remains) findMoved(step func() error) (bool, error) {
 	found := make(map[uint64]uint64)
 	p := make([]byte, r.Info().BlockSize)
@@ -72,7 +72,7 @@ func (r *remains) findMoved(step func() error) (bool, error) {
 	return true, nil
 }
 
-// readMoved reads a block that stands at another place.
+// readMoved reads a block that is at another place.
 func (r *remains) readMoved(block, at uint64, p []byte) (bool, error) {
 	ok, err := r.Remains.Read(at, p)
 	if err != nil && !isBad(err) || err == nil && !ok {

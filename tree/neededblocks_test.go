@@ -10,10 +10,10 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestNothingNeededIsFreed makes many small commits, with flushes and snapshots, and looks at every
-// FREE: it spares what the last root in the store needs, what the root needs that the tree knows to
-// be there, and what snapshots read. At random moments, in the middle of an append too, the power
-// is cut: all that was acknowledged is there.
+// TestNothingNeededIsFreed makes many small commits, with flushes and snapshots, and checks every
+// FREE. A FREE must spare the blocks of the last root in the store, of the root that the tree knows
+// to be durable, and of snapshots. At random moments, also in the middle of an append, the power is
+// cut. Then everything acknowledged must be there.
 func TestNothingNeededIsFreed(t *testing.T) {
 	var seen situations
 	t.Cleanup(func() {
@@ -35,17 +35,17 @@ func TestNothingNeededIsFreed(t *testing.T) {
 	}
 }
 
-// needs is a tree of which every FREE is looked at.
+// needs is a tree whose FREEs are checked.
 type needs struct {
 	*harness
 	cfg   Config
 	rng   *rand.Rand
-	known Root     // the last one that the tree has been told of
-	done  *disk.Op // an append that was carried out, and the tree does not know
+	known Root     // the last root that the tree was told about
+	done  *disk.Op // an append that was carried out without telling the tree
 	taken map[*Snapshot]model
 	seen  *situations
 	cuts  int
-	freed int // FREEs that went beyond the one before
+	freed int // FREEs that went further than the one before
 }
 
 func newNeeds(t *testing.T, seed uint64) *needs {
@@ -68,7 +68,7 @@ func (n *needs) lastRoot() Root {
 	return root
 }
 
-// step makes a few changes, and carries out some of what the tree wants.
+// step makes a few changes, and carries out some operations of the tree.
 func (n *needs) step() {
 	key := func() []byte { return fmt.Appendf(nil, "%04d", n.rng.IntN(600)) }
 	requests := make([]Request, n.rng.IntN(10))
@@ -90,7 +90,7 @@ func (n *needs) step() {
 	}
 }
 
-// carryOut carries op out. What becomes of an append the tree may be told later.
+// carryOut carries out op. The tree may be told about an append later.
 func (n *needs) carryOut(op *disk.Op) {
 	switch op.Kind {
 	case disk.Append:
@@ -105,14 +105,14 @@ func (n *needs) carryOut(op *disk.Op) {
 	n.harness.step(op)
 }
 
-// tell tells the tree of an append.
+// tell tells the tree about an append.
 func (n *needs) tell() {
 	n.t.Helper()
 	before, s := maps.Clone(n.client.model), n.store.clone()
 	op := n.done
 	n.done, n.known = nil, n.lastRoot()
 	n.harness.step(op)
-	if n.rng.IntN(20) == 0 { // nobody had been told, but all of it was there
+	if n.rng.IntN(20) == 0 { // nobody was told, but all of it was there
 		n.cuts++
 		n.holds(s, n.client.model, n.client.model)
 	}
@@ -122,7 +122,7 @@ func (n *needs) tell() {
 	}
 }
 
-// cut has the power be cut in the middle of an append, at times.
+// cut sometimes cuts the power in the middle of an append.
 func (n *needs) cut(pages [][]byte) {
 	n.t.Helper()
 	if n.rng.IntN(20) > 0 {
@@ -138,7 +138,7 @@ func (n *needs) cut(pages [][]byte) {
 			clear(s.page(block))
 		}
 	}
-	clear(s.page(from + n.rng.Uint64N(uint64(len(pages))))) // not all of it
+	clear(s.page(from + n.rng.Uint64N(uint64(len(pages))))) // some of it is missing
 	whole := n.store.clone()
 	whole.add(pages...)
 	n.holds(s, n.client.model, n.content(whole))
@@ -158,8 +158,8 @@ func (n *needs) mayFree(block uint64) {
 	}
 }
 
-// holds fails the test unless a store holds what was acknowledged or, where an append was not, what
-// that would make of it.
+// holds fails the test unless a store holds what was acknowledged. While an append is not
+// acknowledged, the content after it is right too.
 func (n *needs) holds(s *memStore, acknowledged, next model) {
 	n.t.Helper()
 	if got := n.content(s); !maps.Equal(got, next) {
@@ -179,7 +179,7 @@ func (n *needs) content(s *memStore) model {
 	return all
 }
 
-// snapshots takes some, reads them and gives them up.
+// snapshots takes some snapshots, reads them and releases them.
 func (n *needs) snapshots() {
 	if len(n.taken) < 3 && n.rng.IntN(20) == 0 {
 		n.tree.TakeSnapshot("test", func(s *Snapshot, _ error) { n.taken[s] = maps.Clone(n.client.model) })
@@ -191,7 +191,7 @@ func (n *needs) snapshots() {
 			delete(n.taken, s)
 		case 1, 2, 3:
 			reader := newRecorder()
-			reader.model = holds // it insists on it
+			reader.model = holds // it expects exactly this
 			n.stepFor(reader, nil, Request{Op: Range, Max: MaxRangePairBytes, At: s})
 		}
 	}

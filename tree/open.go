@@ -11,9 +11,9 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Open opens the tree in a store. It finds the last root, checks that the append of the root is
-// whole, and replays the commits that its tree lacks into a memtable. It reads no other page and
-// writes nothing, but an empty tree if the store is empty. The caller closes the store.
+// Open opens the tree in a store. It finds the last root, checks that the root's append is whole,
+// and replays the commits that the tree lacks into a memtable. It reads no other page. It writes
+// nothing, except an empty tree if the store is empty. The caller closes the store.
 func Open(store disk.Store, cfg Config) (*Tree, error) {
 	t, err := recovered(store, cfg)
 	if t != nil || err != nil {
@@ -22,8 +22,8 @@ func Open(store disk.Store, cfg Config) (*Tree, error) {
 	return created(store, cfg)
 }
 
-// recovered returns the tree in a store, or nil if nothing was ever stored and cfg allows a new
-// tree. It changes nothing.
+// recovered returns the tree in a store. It returns nil if nothing was ever stored and cfg allows a
+// new tree. It changes nothing.
 func recovered(store disk.Store, cfg Config) (*Tree, error) {
 	info := store.Info()
 	cfg, err := cfg.checked(info)
@@ -56,7 +56,7 @@ func recovered(store disk.Store, cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// created writes the empty tree into a store in which nothing was ever stored.
+// created writes an empty tree into a store that never held anything.
 func created(store disk.Store, cfg Config) (*Tree, error) {
 	cfg, err := cfg.checked(store.Info())
 	if err != nil {
@@ -69,7 +69,7 @@ func created(store disk.Store, cfg Config) (*Tree, error) {
 	return newTree(cfg, store.Info(), root)
 }
 
-// checked returns c with every default filled in, for a store.
+// checked validates c for a store and fills in every default.
 func (c Config) checked(info disk.Info) (Config, error) {
 	if info.BlockSize < disk.MinBlockSize || info.BlockSize > disk.MaxBlockSize {
 		return c, fmt.Errorf("block size %d is not between %d and %d", info.BlockSize, disk.MinBlockSize, disk.MaxBlockSize)
@@ -79,18 +79,19 @@ func (c Config) checked(info disk.Info) (Config, error) {
 	}
 	c, err := c.withDefaults(info.BlockSize)
 	if c.StorageCost == 0 {
-		c.MaxSpread = 0 // no cleaning means none
+		c.MaxSpread = 0 // cleaning is off altogether
 	}
 	return c, err
 }
 
-// createRoot writes the first page of a store that has none.
+// createRoot writes the first page of an empty store.
 func createRoot(store disk.Store) (Root, error) {
 	info := store.Info()
 	root := page.EmptyRoot(info.BlockSize) // all of it is in one sector
 	pages := [][]byte{root}
 	if info.Next > 0 {
-		// Behind blocks of zeros it would be taken for a part of the append that left them.
+		// Behind blocks of zeros, the root alone would be taken for a part of the append that left
+		// them.
 		pages = [][]byte{make([]byte, info.BlockSize), root}
 		page.PutSeal(pages, 0, info.Next, noBlock)
 	}
@@ -108,7 +109,7 @@ func createRoot(store disk.Store) (Root, error) {
 }
 
 // isBlank reports whether a store has only a few blocks, all zeros. Power cuts during the first
-// append, of one page, can leave these. Nothing was ever acknowledged in such a store.
+// append, of one page, can leave them. Nothing was ever acknowledged in such a store.
 func isBlank(store disk.Store) (bool, error) {
 	info := store.Info()
 	if info.Next > maxBlankBlocks {

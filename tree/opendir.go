@@ -11,12 +11,12 @@ import (
 	"kivaloo/disk"
 )
 
-// OpenDir opens the store in a directory and the tree in it, or makes them. An o.BlockSize other
-// than 0 must be that of the store. With 0 a new store has blocks of fresh bytes; if fresh is 0
-// too, the store must exist. configure gets the block size.
+// OpenDir opens the store in a directory and the tree in it, or creates them. If o.BlockSize is not
+// 0, it must be the block size of the store. If it is 0, a new store gets blocks of fresh bytes. If
+// both are 0, the store must exist. configure receives the block size.
 //
-// Nothing on disk changes before the block size is known, configure has agreed, and either the tree
-// was found and its journal replayed, or nothing was ever stored.
+// Nothing on disk changes before the block size is known and configure has agreed. Then either the
+// tree must have been found and its journal replayed, or nothing must ever have been stored.
 func OpenDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (*disk.Local, *Tree, error) {
 	undo, err := makeDir(dir, o, fresh, configure)
 	if err != nil {
@@ -29,7 +29,7 @@ func OpenDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 	return store, t, err
 }
 
-// openWith is OpenDir in a directory that exists, with the function that opens a store.
+// openWith is OpenDir for an existing directory. It opens the store with the given function.
 func openWith[S disk.Store](open func(string, disk.Options) (S, error), dir string, o disk.Options, fresh int,
 	configure func(blockSize int) (Config, error)) (store S, t *Tree, err error) {
 	var none S
@@ -67,8 +67,8 @@ func openWith[S disk.Store](open func(string, disk.Options) (S, error), dir stri
 	return store, t, nil
 }
 
-// makeDir makes the directory of a new store if it is missing, a new store is allowed, and
-// configure agrees.
+// makeDir creates the directory of a new store. It does so only if the directory is missing, a new
+// store is allowed, and configure agrees.
 func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int) (Config, error)) (undo func(), err error) {
 	nothing := func() {}
 	if o.FS != nil {
@@ -89,9 +89,9 @@ func makeDir(dir string, o disk.Options, fresh int, configure func(blockSize int
 	return undo, nil
 }
 
-// FoldDir replays the journal of the store in a directory and flushes it into pages, so that the
-// last block is a root, as after a clean stop. Then programs that know no journal can open the
-// store. See OpenDir.
+// FoldDir replays the journal of the store in a directory and flushes it into pages. After that the
+// last block is a root, as after a clean stop, so programs that do not know the journal can open
+// the store. See OpenDir.
 func FoldDir(dir string, o disk.Options, cfg Config) error {
 	store, t, err := OpenDir(dir, o, 0, func(int) (Config, error) { return cfg, nil })
 	if err != nil {

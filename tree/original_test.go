@@ -9,10 +9,10 @@ import (
 	"kivaloo/tree/page"
 )
 
-// originalFinds returns what the original's daemons serve of a store: the tree of the newest page
-// that has the root bit, looked for from the last block down. They end where they come to a block
-// that is no page, at the start or when a request needs it. They know nothing of the journal, of
-// seals and of checksums.
+// originalFinds returns what the original's daemons serve from a store: the tree of the newest page
+// with the root bit, searched for from the last block down. They stop at a block that is no page,
+// at the start or when a request needs it. They know nothing of the journal, of seals and of
+// checksums.
 func originalFinds(t tester, blocks map[uint64][]byte, next uint64) (all model, ends bool) {
 	all = model{}
 	var walk func(block uint64)
@@ -42,10 +42,10 @@ func originalFinds(t tester, blocks map[uint64][]byte, next uint64) (all model, 
 			return all, ends
 		}
 	}
-	return all, next > 0 // it makes a new store where there are no blocks
+	return all, next > 0 // it creates a new store if there are no blocks
 }
 
-// originalTakes reports whether a block is a page to the original.
+// originalTakes reports whether the original takes a block for a page.
 func originalTakes(p []byte) bool {
 	if !bytes.HasPrefix(p, []byte(pageMagic)) {
 		return false
@@ -54,8 +54,8 @@ func originalTakes(p []byte) bool {
 	return err == nil
 }
 
-// rawBlocks returns the blocks in the files of a store that has any, and the number behind the
-// last.
+// rawBlocks returns the blocks in the files of a store, and the number after the last. The store
+// must have blocks.
 func rawBlocks(fsys *simfs.FS, size int) (blocks map[uint64][]byte, next uint64) {
 	blocks = map[uint64][]byte{}
 	for _, name := range fsys.Names() { // in order
@@ -72,9 +72,9 @@ func rawBlocks(fsys *simfs.FS, size int) (blocks map[uint64][]byte, next uint64)
 	return blocks, next
 }
 
-// original fails the test if the original would serve the store, and that without something
-// acknowledged. Where a page is longer than a sector the original cannot tell a part of one from a
-// page, so it is not asked.
+// original fails the test if the original would serve the store without something acknowledged. If
+// a page is longer than a sector, the original cannot tell a part of a page from a page, so it is
+// not asked.
 func (c *crashRun) original() {
 	if c.blockSize != 512 {
 		return

@@ -6,47 +6,47 @@ import (
 	"kivaloo/tree/page"
 )
 
-// pageCommit builds the pages that take a tree to the next one: those that changes touch, and all
-// above them. It is the only way in which pages come to be:
+// pageCommit builds the pages that take a tree to the next one: the pages that changes touch, and
+// all above them. Pages are written in no other way:
 //
-//	gather    every page that the changes touch is in memory, and stays
-//	build     the new pages, bottom-up, in frames of their own
-//	number    they get their block numbers, children before parents, the root last
-//	[append]  they become durable
-//	publish   the root is swapped in; the frames of the old pages are released
+//	gather    bring every page that the changes touch into memory, and pin it
+//	build     make the new pages, bottom-up, in frames of their own
+//	number    assign block numbers, children before parents, the root last
+//	[append]  the pages become durable
+//	publish   swap in the root; release the frames of the old pages
 //
-// Nothing of the base tree changes, so a pageCommit can be dropped at any time before publish.
+// The base tree never changes, so a pageCommit can be dropped at any time before publish.
 type pageCommit struct {
 	cache   *cache
 	pager   *pager
 	base    version
-	given   []change // in the order of the keys, one for each key
+	given   []change // in key order, one for each key
 	sweep   sweep
-	changes []change // those of given that are made, and touches of old leaves, in the order of the keys
-	cut     bool     // given, or old leaves, are left over for another commit
+	changes []change // the changes of given that this commit makes, and touches of old leaves, in key order
+	cut     bool     // some of given, or some old leaves, are left for another commit
 	result  version
 
-	waiting int              // pages asked for
-	bad     map[uint64]error // blocks that could not be had
-	leftOut []change         // those whose leaf could not be had
-	why     error            // of the last of them
-	err     error            // why the whole cannot be built
-	dropped bool             // it was given up; pages may still come for it
+	waiting int              // pages requested and not arrived
+	bad     map[uint64]error // blocks that could not be read
+	leftOut []change         // changes whose leaf could not be read
+	why     error            // why the last of them was left out
+	err     error            // why the commit as a whole failed
+	dropped bool             // the commit was given up; pages may still arrive for it
 
-	pinned   []nodeID // pages of base that must stay
-	fresh    []nodeID // frames taken for new pages
-	replaced []nodeID // frames that nobody needs once the result is committed
-	pages    [][]byte // the new pages, in the order of their blocks
+	pinned   []nodeID // pages of base that must stay in memory
+	fresh    []nodeID // frames of the new pages
+	replaced []nodeID // frames that are obsolete once the result is committed
+	pages    [][]byte // the new pages, in block order
 	numbered []nodeID // their frames
 
-	// While the tree is being built:
+	// Used while the tree is being built:
 	levels    []*level // by height
-	pairs     []pair   // of the leaf at hand
-	added     int      // nodes that result has more than base
-	ascending bool     // what the last subtree got came in at its right end
+	pairs     []pair   // pairs of the current leaf
+	added     int      // number of pages in result minus number in base
+	ascending bool     // the last subtree only grew at its right end
 }
 
-// change is what a page commit makes of one key.
+// change is the outcome of a page commit for one key.
 type change struct {
 	key    []byte
 	value  []byte
@@ -56,53 +56,53 @@ type change struct {
 type action uint8
 
 const (
-	put    action = iota // key gets value
-	remove               // key goes, if it is there
-	touch                // nothing changes but the place of the leaf that key falls into
+	put    action = iota // the key gets the value
+	remove               // the key is deleted if it is there
+	touch                // only the leaf of the key is moved
 )
 
-// level is the scratch of one height while a tree is being built.
+// level is the scratch space for one height while a tree is being built.
 type level struct {
-	arena []branch // the kids of all parents of this height
-	parts []branch // what the last subtree of this height became
+	arena []branch // children of all parents of this height
+	parts []branch // what replaces the last subtree of this height
 
-	changed []branch // what the children of the parent at hand became that have changed
+	changed []branch // what replaces the changed children of the current parent
 	changes []kidChange
 }
 
-// kidChange is a child of a parent that has changed: what became of it ends before end in
-// level.changed, and begins where the one before it ends.
+// kidChange is a changed child of a parent. The branches that replace it end before end in
+// level.changed. They begin where those of the kidChange before it end.
 type kidChange struct {
 	kid, end int
 }
 
-// branch is a subtree of the tree that is being built.
+// branch is a subtree of the tree being built. It is one of three:
 //
-// It is one of three: clean, a page of the base tree that stays (kids nil, fresh false); a fresh
-// page that has been written into a frame (kids nil, fresh true, id set); or a fresh parent whose
-// page is not written yet, so that it can still be merged (kids set).
+//   - a clean page of the base tree, which stays (kids nil, fresh false)
+//   - a fresh page already written into a frame (kids nil, fresh true, id set)
+//   - a fresh parent whose page is not written yet, so that it can still be merged (kids set)
 type branch struct {
-	sep   []byte     // separator to its left; without meaning for the first child of a parent
-	rec   page.Child // for its parent; of a fresh branch only the size is known
-	id    nodeID     // its page; of a clean branch only a hint, as in node, until it is held
+	sep   []byte     // separator to its left; unused for the first child of a parent
+	rec   page.Child // the record for its parent; of a fresh branch only the size is known
+	id    nodeID     // its page; of a clean branch only a hint, as in node, until hold is called
 	kids  []branch
 	fresh bool
 }
 
-// pair is a key and its value, aliasing a page or a change.
+// pair is a key and its value. Both alias a page or a change.
 type pair struct{ key, value []byte }
 
 func (p pair) size() int { return 2 + len(p.key) + len(p.value) }
 
-// begin starts a page commit on a tree. The changes stay the caller's; their strings must not
-// change before the commit has ended.
+// begin starts a page commit on a tree. The caller keeps the changes; their strings must not change
+// until the commit ends.
 func (w *pageCommit) begin(base version, changes []change, old sweep) {
 	w.base, w.given, w.sweep = base, changes, old
 	w.result, w.err, w.bad = version{}, nil, nil
 }
 
-// prepare gathers and builds. It returns false while it waits for pages; the caller calls it again
-// when they have arrived. When it returns true, w.err says whether it failed.
+// prepare gathers and builds. It returns false while it waits for pages. The caller calls it again
+// when they have arrived. After it has returned true, w.err says whether it failed.
 func (w *pageCommit) prepare(maxLeaves int) bool {
 	if w.waiting > 0 {
 		return false
@@ -110,12 +110,12 @@ func (w *pageCommit) prepare(maxLeaves int) bool {
 	return w.gather(maxLeaves) && w.build()
 }
 
-// pageArrived is called when a page that w asked for has arrived, or cannot be read.
+// pageArrived is called when a page requested by w has arrived or cannot be read.
 func (w *pageCommit) pageArrived(block uint64, id nodeID, err error) {
 	w.waiting--
 	switch {
 	case w.dropped:
-	case err == nil: // in a small cache it could be gone again before it is used
+	case err == nil: // pinned, because a small cache could evict it before it is used
 		w.pin(id)
 	default:
 		if w.bad == nil {
@@ -131,9 +131,9 @@ func (w *pageCommit) pin(id nodeID) {
 	w.pinned = append(w.pinned, id)
 }
 
-// want returns the page of the base at a height that key falls into. If it is not in memory, w
-// waits for the first missing page on the way, and want returns noNode. It fails if that cannot be
-// read.
+// want returns the page of the base tree at the given height that key belongs to. If a page on the
+// way is not in memory, w waits for the first such page, and want returns noNode. It fails if that
+// page cannot be read.
 func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	id, want, err := w.cache.descend(w.base.root, key, height)
 	if id != noNode {
@@ -153,10 +153,9 @@ func (w *pageCommit) want(key []byte, height int) (nodeID, error) {
 	return noNode, nil
 }
 
-// gather finds the leaves that the changes fall into, and old leaves between them. It pins them and
-// the pages above, and fetches those that are not in memory. It cuts off what is behind maxLeaves
-// leaves, and leaves out changes whose leaf cannot be read. It returns false if pages are on their
-// way.
+// gather finds the leaves that the changes belong to, and old leaves between them. It pins them and
+// their parents, and fetches those that are not in memory. It stops after maxLeaves leaves, and
+// leaves out changes whose leaf cannot be read. It returns false while it waits for pages.
 func (w *pageCommit) gather(maxLeaves int) bool {
 	w.changes, w.leftOut, w.cut = w.changes[:0], w.leftOut[:0], false
 	g := gathering{pageCommit: w, old: w.sweep, leaves: maxLeaves}
@@ -167,12 +166,12 @@ func (w *pageCommit) gather(maxLeaves int) bool {
 // gathering is one walk of gather.
 type gathering struct {
 	*pageCommit
-	old    sweep // the leaves to be moved that are not yet gathered
-	leaves int   // that may still be taken
+	old    sweep // the old leaves not gathered yet
+	leaves int   // how many more leaves to take
 }
 
-// walk gathers leaves below a page, whose lower bound is lo: those that changes fall into, and old
-// ones.
+// walk gathers the leaves below a page that changes belong to, and old leaves. lo is the lower
+// bound of the page.
 func (g *gathering) walk(id nodeID, changes []change, lo []byte) {
 	c := g.cache
 	nd := c.node(id)
@@ -202,7 +201,7 @@ func (g *gathering) walk(id nodeID, changes []change, lo []byte) {
 	}
 }
 
-// next returns the first child from i on that changes fall into, or that has old leaves.
+// next returns the first child, starting at i, that has changes or old leaves.
 func (g *gathering) next(nd *node, i int, changes []change) int {
 	c, end := g.cache, int(nd.keys)+1
 	if len(changes) > 0 {
@@ -223,7 +222,7 @@ func (g *gathering) next(nd *node, i int, changes []change) int {
 	return end
 }
 
-// takeLeaf adds the changes of a leaf or, if it has none and is old, a touch.
+// takeLeaf adds the changes of a leaf. An old leaf without changes gets a touch.
 func (g *gathering) takeLeaf(nd *node, changes []change, lo []byte) {
 	if len(changes) == 0 && g.old.takes(page.Child{Block: nd.block, Oldest: nd.oldest}) {
 		g.old.moves--
@@ -233,7 +232,7 @@ func (g *gathering) takeLeaf(nd *node, changes []change, lo []byte) {
 	g.changes = append(g.changes, changes...)
 }
 
-// child gathers leaves below child i of a parent, or the child if it is a leaf.
+// child gathers leaves below child i of a parent, or the child itself if it is a leaf.
 func (g *gathering) child(nd *node, i int, changes []change, lo []byte) {
 	id, err := g.cache.child(nd, i), error(nil)
 	if id == noNode {
@@ -245,7 +244,7 @@ func (g *gathering) child(nd *node, i int, changes []change, lo []byte) {
 	case err != nil:
 		g.leftOut, g.why = append(g.leftOut, changes...), err
 		g.leaves--
-	case id == noNode: // on its way
+	case id == noNode: // being read
 		g.leaves--
 		if len(changes) == 0 && nd.height == 1 {
 			g.old.moves--
@@ -255,12 +254,12 @@ func (g *gathering) child(nd *node, i int, changes []change, lo []byte) {
 	}
 }
 
-// countBefore returns how many of changes are before key.
+// countBefore returns how many of changes have keys less than key.
 func countBefore(changes []change, key []byte) int {
 	if len(changes) == 0 || bytes.Compare(changes[0].key, key) >= 0 {
 		return 0
 	}
-	// Most often it is one, or few: gallop.
+	// Usually it is one, or few, so gallop.
 	step, n := 1, 1
 	for n+step <= len(changes) && bytes.Compare(changes[n+step-1].key, key) < 0 {
 		n += step
@@ -274,8 +273,8 @@ func countBefore(changes []change, key []byte) int {
 	return n
 }
 
-// build makes the pages, and leaves the new tree in w.result. It returns false when a merge needs
-// pages that are not in memory: they have been asked for, and the pages built so far are dropped.
+// build makes the pages and stores the new tree in w.result. It returns false when a merge needs
+// pages that are not in memory. Then it has requested them and dropped the pages built so far.
 func (w *pageCommit) build() bool {
 	w.startBuild()
 	parts := w.rebuild(w.base.root, w.changes, nil, nil, w.cache.blockSize-page.RootExtra)
@@ -317,10 +316,10 @@ func (w *pageCommit) startBuild() {
 	}
 }
 
-// replace notes that the page in id will not be part of the result.
+// replace records that the page in id is not part of the result.
 func (w *pageCommit) replace(id nodeID) { w.replaced = append(w.replaced, id) }
 
-// freeFresh frees the pages that were built.
+// freeFresh frees the pages built so far.
 func (w *pageCommit) freeFresh() {
 	for _, id := range w.fresh {
 		w.cache.free(id)
@@ -328,13 +327,14 @@ func (w *pageCommit) freeFresh() {
 	w.fresh, w.replaced, w.result = w.fresh[:0], w.replaced[:0], version{}
 }
 
-// drop gives up what has been done. Nothing of the base tree has changed.
+// drop undoes the commit. The base tree has not changed.
 func (w *pageCommit) drop() {
 	w.freeFresh()
 	w.end()
 }
 
-// end releases what w has held. It can be used again unless pages are on their way to it.
+// end releases everything that w holds. w can be used again unless pages are still on their way to
+// it.
 func (w *pageCommit) end() {
 	for _, id := range w.pinned {
 		w.cache.node(id).pins--
@@ -348,9 +348,9 @@ func (w *pageCommit) end() {
 	w.dropped = w.waiting > 0
 }
 
-// rebuild applies changes to the subtree of id, whose bounds are lo and hi, and returns the
-// branches that take its place: one, or several where it had to be split. A page may take up to
-// limit bytes. The result is valid until the next call for the same height.
+// rebuild applies changes to the subtree of id, whose bounds are lo and hi. It returns the branches
+// that replace the subtree: more than one if it was split. A page may take up to limit bytes. The
+// result is valid until the next call for the same height.
 func (w *pageCommit) rebuild(id nodeID, changes []change, lo, hi []byte, limit int) []branch {
 	w.replace(id)
 	nd := w.cache.node(id)
@@ -370,8 +370,8 @@ func (w *pageCommit) rebuild(id nodeID, changes []change, lo, hi []byte, limit i
 	return level.parts
 }
 
-// rebuildKids leaves in the level of nd what becomes of the children that changes are for. It
-// reports whether all that is new came in at the right end.
+// rebuildKids rebuilds the children of nd that have changes, and stores the results in the level of
+// nd. It reports whether all growth was at the right end.
 func (w *pageCommit) rebuildKids(nd *node, changes []change, lo, hi []byte) (ascending bool) {
 	c, level := w.cache, w.level(int(nd.height))
 	level.changed, level.changes = level.changed[:0], level.changes[:0]
@@ -393,7 +393,7 @@ func (w *pageCommit) rebuildKids(nd *node, changes []change, lo, hi []byte) (asc
 	return ascending
 }
 
-// gatherKids returns all children of a parent, those that have changed and the others.
+// gatherKids returns all children of a parent, changed and unchanged.
 func (w *pageCommit) gatherKids(nd *node, level *level, lo []byte) []branch {
 	c := w.cache
 	start, hints := len(level.arena), c.children(nd)
@@ -436,7 +436,7 @@ func (w *pageCommit) rebuildLeaf(nd *node, changes []change, lo, hi []byte, limi
 		left--
 		return pair{key, value}
 	}
-	w.ascending = true // until a change comes before the end of what was there
+	w.ascending = true // until a change comes before the end of the old pairs
 	for _, ch := range changes {
 		if ch.action == touch {
 			continue
@@ -454,7 +454,7 @@ func (w *pageCommit) rebuildLeaf(nd *node, changes []change, lo, hi []byte, limi
 		if left > 0 {
 			w.ascending = false
 			if order == 0 {
-				next() // replaced or removed
+				next() // skip the pair: it was replaced or deleted
 			}
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"kivaloo/tree/page"
 )
 
-// parts is a page taken apart.
+// parts is a parsed page.
 type parts struct {
 	height  int
 	prefix  int
@@ -17,7 +17,7 @@ type parts struct {
 	records []page.Child // of a parent
 }
 
-// decode takes a page apart.
+// decode parses a page.
 func decode(t tester, p []byte) parts {
 	t.Helper()
 	l, err := page.Parse(p)
@@ -41,7 +41,7 @@ func decode(t tester, p []byte) parts {
 	return a
 }
 
-// encode puts a page together.
+// encode encodes a page.
 func (a parts) encode(blockSize int) []byte {
 	p := make([]byte, blockSize)
 	at := page.PutHead(p, len(a.keys), a.height, a.prefix, a.root)
@@ -61,7 +61,7 @@ func (a parts) encode(blockSize int) []byte {
 	return p
 }
 
-// size is the length in bytes of the page without its padding, by the definition of the format.
+// size returns the length of the page without its padding, in bytes, as the format defines it.
 func (a parts) size() int {
 	n := 10
 	if a.root {
@@ -76,15 +76,15 @@ func (a parts) size() int {
 	return n + 20*len(a.records)
 }
 
-// visited is a page of a tree as a walk comes to it.
+// visited is a page that a walk of a tree visits.
 type visited struct {
 	parts
 	block  uint64
-	lo, hi string // bounds of its keys; an empty hi is no bound
+	lo, hi string // bounds of its keys; an empty hi means no bound
 }
 
 // walkStore calls visit with every page of the tree in a store, parents before their children, left
-// to right. It trusts the pages: Check is for those that do not.
+// to right. It trusts the pages; use Check if they may be damaged.
 func walkStore(t tester, s disk.Store, visit func(v visited)) {
 	t.Helper()
 	root, err := FindRoot(s, quiet)

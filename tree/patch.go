@@ -2,15 +2,15 @@ package tree
 
 import "kivaloo/tree/page"
 
-// Most changes leave a page as it is except for a few bytes: values of the same length in a leaf,
-// and in a parent what it knows of its children. Then the new page is a copy of the old one, index
-// included, with these bytes replaced.
+// Most changes alter only a few bytes of a page: in a leaf, values of unchanged length, and in a
+// parent, the records of its children. Then the new page is a copy of the old one and its index,
+// with these bytes replaced.
 
-// canPatch reports whether a parent stays what it is except for the records of children that have
-// changed: none was split, and none is so small now that it might be merged with a neighbour.
+// canPatch reports whether a parent changes only in the records of changed children. That is so if
+// no child was split, and none became so small that it might be merged with a neighbour.
 func (w *pageCommit) canPatch(nd *node, level *level) bool {
 	if nd.root {
-		return false // its header says how many pages there are, and it may have to shrink
+		return false // the root's header contains the number of pages, and the root may have to shrink
 	}
 	limit := mergeLimit(w.cache.blockSize)
 	from := 0
@@ -38,7 +38,7 @@ func (w *pageCommit) canPatch(nd *node, level *level) bool {
 	return true
 }
 
-// patchParent writes a parent that takes the place of old, between the bounds lo and hi.
+// patchParent writes the parent that replaces old, between the bounds lo and hi.
 func (w *pageCommit) patchParent(old *node, level *level, lo, hi []byte) branch {
 	c := w.cache
 	for i := range level.changed {
@@ -64,8 +64,8 @@ func (w *pageCommit) patchParent(old *node, level *level, lo, hi []byte) branch 
 	return freshBranch(lo, id, nd)
 }
 
-// patchLeaf writes a leaf that takes the place of old, if the changes only put values in the place
-// of others of the same length.
+// patchLeaf writes the leaf that replaces old. It only succeeds if every change replaces a value by
+// one of the same length.
 func (w *pageCommit) patchLeaf(old *node, changes []change, lo []byte) (branch, bool) {
 	c := w.cache
 	if old.root {
@@ -99,14 +99,14 @@ func (w *pageCommit) patchLeaf(old *node, changes []change, lo []byte) (branch, 
 	return freshBranch(lo, id, nd), true
 }
 
-// copyPage makes nd, a new frame, the same page as old, except for the index.
+// copyPage makes the new frame nd hold the same page as old, without the index.
 func (w *pageCommit) copyPage(nd, old *node) {
 	copy(w.cache.page(nd), w.cache.page(old))
 	nd.size, nd.keys, nd.first, nd.second = old.size, old.keys, old.first, old.second
 	nd.stride, nd.common, nd.root, nd.bounds = old.stride, old.common, old.root, old.bounds
 }
 
-// kidBounds returns the bounds of child i of a parent that has the bounds lo and hi.
+// kidBounds returns the bounds of child i of a parent whose own bounds are lo and hi.
 func (c *cache) kidBounds(nd *node, i int, lo, hi []byte) (kidLo, kidHi []byte) {
 	if i > 0 {
 		lo = c.key(nd, i-1)

@@ -2,5 +2,5 @@
 
 package tree
 
-// raceEnabled: loads whose results nobody uses would be reported as races.
+// raceEnabled disables prefetching in builds with the race detector, which would report it.
 const raceEnabled = false

@@ -10,19 +10,21 @@ import (
 	"kivaloo/tree/page"
 )
 
-// rangeRun is a Range, a Scan or a Backup that is being carried out.
+// rangeRun is a Range, a Scan or a Backup in progress.
 type rangeRun struct {
 	*reader
 	ref
-	answered func(last bool)     // called when it has been answered; last says that nothing is left. nil: nobody wants to know
-	found    func(*scan, []byte) // called with what was found, and where the rest begins, in place of an answer; nil: it is answered
-	waiting  int                 // pages
-	tries    int                 // times it has waited
-	cost     int                 // taken from reader.cost while it waits
+	// Called after the answer. last says that nothing is left. May be nil.
+	answered func(last bool)
+	// Called instead of giving an answer, with the result and where the rest begins. May be nil.
+	found   func(*scan, []byte)
+	waiting int // pages it waits for
+	tries   int // times it has waited
+	cost    int // its part of reader.cost while it waits
 }
 
-// runRange answers a Range or a Scan if the pages are in memory, and else has them fetched. It is
-// run anew, from its start, when they have come.
+// runRange answers a Range or a Scan if its pages are in memory. Otherwise it requests them, and
+// runs again from the start when they have arrived.
 func (rd *reader) runRange(run *rangeRun) {
 	req := run.request()
 	for {
@@ -47,9 +49,9 @@ func (rd *reader) runRange(run *rangeRun) {
 			case err == nil && run.waiting > 0:
 				return
 			case err == nil:
-				continue // they were in memory all the same
+				continue // the pages were in memory after all
 			}
-			// What comes before the bad page is the answer. The next request begins at that page.
+			// The answer ends before the bad page. The next request begins at that page.
 		}
 		next, err := s.rest()
 		if err != nil {
@@ -74,7 +76,7 @@ func (rd *reader) runRange(run *rangeRun) {
 		} else {
 			run.b.Client.Pairs(req, s.count, next, s.pairs)
 		}
-		if goesOn { // after the answer: this may evict the page that next points into
+		if goesOn { // after the answer, because this may evict the page that next points into
 			rd.readAhead(v, &s)
 		}
 		rd.replies.answered(run.ref, StatusOK)
@@ -88,7 +90,7 @@ func (rd *reader) runRange(run *rangeRun) {
 // readAhead requests the leaves that the next request needs if it continues after s. They are read
 // while the answer is on its way to the client.
 func (rd *reader) readAhead(v *view, s *scan) {
-	leaves := s.leaves + 2 // the next Range, too, begins and ends within a leaf
+	leaves := s.leaves + 2 // the next Range also begins and ends within a leaf
 	next := scan{
 		cache: rd.cache, start: s.start, end: s.end, adopt: true, reverse: s.reverse,
 		ahead: min(leaves, max(1, rd.cache.limit/readAheadShare)),
@@ -106,12 +108,12 @@ func (rd *reader) readAhead(v *view, s *scan) {
 	}
 	for _, m := range next.missing {
 		if _, err := rd.pager.wantAt(v.tree.root, m.key, m.gap, waiter{other: noWaiter{}}); err != nil {
-			return // it will be met again, if it matters
+			return // a request that needs the page gets the error
 		}
 	}
 }
 
-// noWaiter stands for the waiter of pages that are read ahead.
+// noWaiter is the waiter for pages that are read ahead.
 type noWaiter struct{}
 
 func (noWaiter) pageArrived(uint64, nodeID, error) {}
@@ -123,7 +125,7 @@ func (run *rangeRun) fail(err error) {
 	}
 }
 
-// fetch asks for the page at which s has stopped, and for those behind it that the rest needs.
+// fetch requests the page at which s stopped, and later pages that the rest of s needs.
 func (run *rangeRun) fetch(v *view, s *scan) error {
 	for _, m := range s.missing {
 		id, err := run.pager.wantAt(v.tree.root, m.key, m.gap, waiter{other: run})
@@ -135,7 +137,7 @@ func (run *rangeRun) fetch(v *view, s *scan) error {
 			run.waiting++
 		}
 		if err != nil {
-			break // it will be met again, if it matters
+			break // a request that needs the page gets the error
 		}
 	}
 	if run.waiting > 0 {
@@ -153,51 +155,51 @@ func (run *rangeRun) pageArrived(uint64, nodeID, error) {
 	}
 }
 
-// scanStop is why a scan has stopped. Only scanComplete says that nothing is left.
+// scanStop says why a scan stopped. Only scanComplete means that nothing is left.
 type scanStop uint8
 
 const (
 	scanRunning  scanStop = iota
-	scanComplete          // every pair up to the end is there
-	scanFull              // a limit was met: the rest begins at next
-	scanMissing           // a page is not in memory: the rest begins at next, or at start if that is nil
+	scanComplete          // every pair up to the end was returned
+	scanFull              // a limit was reached; the rest begins at next
+	scanMissing           // a page is not in memory; the rest begins at next, or at start if next is nil
 )
 
 // missing is a page that a scan needs and that is not in memory.
 type missing struct {
-	key []byte // one that the page is responsible for
+	key []byte // a key that the page is responsible for
 	gap gap
 }
 
-// scan gathers the pairs of one Range or Scan, or counts them.
+// scan collects, or counts, the pairs of one Range or Scan.
 type scan struct {
 	cache     *cache
 	start     []byte // first key wanted
 	end       []byte // first key not wanted; empty for no end
-	adopt     bool   // it is on the tree's goroutine, and may look for pages that hints do not lead to
+	adopt     bool   // runs on the tree's goroutine, so it may search for pages that no hint leads to
 	limit     int    // bytes of pairs
 	maxPairs  int
-	work      int  // leaves, and changes of the memtables, that it may still pass
+	work      int  // leaves and memtable changes that it may still pass
 	reverse   bool // from the end to the start
 	keysOnly  bool
 	countOnly bool
-	split     bool // values go to values
+	split     bool // values go to values, not to pairs
 	overlay   *memtable.Cursor
 
 	count   int
-	leaves  int    // that were taken
-	pairs   []byte // or keys alone
+	leaves  int    // leaves passed
+	pairs   []byte // pairs, or keys only
 	values  []byte
 	stop    scanStop
-	next    []byte // everything before it is there or, in reverse, everything from it on; nil: nothing is
+	next    []byte // everything before it was passed; in reverse, everything from it on. nil: nothing was
 	missing []missing
-	spare   []uint32 // scratch: offsets in one leaf
-	ahead   int      // leaves that the rest may still need, once it has stopped at a missing one
-	touched uint64   // keeps loads that are only there to warm the caches from being optimised away
+	spare   []uint32 // scratch: offsets within a leaf
+	ahead   int      // after scanMissing: leaves that the rest may still need
+	touched uint64   // keeps the compiler from removing loads that only warm the processor's caches
 }
 
-// newScan returns the scan that a request asks for. A Range may pass any number of leaves without
-// pairs, because its answer cannot say that it is cut short without one.
+// newScan returns the scan for a request. A Range may pass any number of leaves without pairs,
+// because its answer cannot be incomplete without a pair in it.
 func newScan(c *cache, q *Request) scan {
 	s := scan{cache: c, start: q.Key, end: q.End, limit: int(min(q.Max, MaxRangePairBytes)), maxPairs: math.MaxInt, work: math.MaxInt}
 	switch q.Op {
@@ -213,7 +215,7 @@ func newScan(c *cache, q *Request) scan {
 	return s
 }
 
-// run gathers what is wanted. overlay is scratch.
+// run collects the pairs of the scan from v. overlay is scratch.
 func (s *scan) run(v *view, overlay *memtable.Cursor) {
 	if len(s.end) > 0 && bytes.Compare(s.start, s.end) >= 0 {
 		s.stop = scanComplete
@@ -239,8 +241,8 @@ func (s *scan) run(v *view, overlay *memtable.Cursor) {
 	}
 }
 
-// walk gathers what is wanted from the subtree of nd, whose bounds are lo and hi. It returns false
-// when the scan has stopped.
+// walk collects pairs from the subtree of nd, whose bounds are lo and hi. It returns false when the
+// scan has stopped.
 func (s *scan) walk(nd *node, lo, hi []byte) bool {
 	c := s.cache
 	nd.use()
@@ -274,7 +276,7 @@ func (s *scan) walk(nd *node, lo, hi []byte) bool {
 	return true
 }
 
-// touch has a page on its way to the processor while another one is copied. It may be nil.
+// touch prefetches a page while another one is copied. nd may be nil.
 func (s *scan) touch(nd *node) {
 	if nd == nil || raceEnabled {
 		return
@@ -285,7 +287,7 @@ func (s *scan) touch(nd *node) {
 	}
 }
 
-// child returns child i of a parent, if its page is in memory. lo and hi are the bounds of the
+// child returns child i of a parent if its page is in memory. lo and hi are the bounds of the
 // parent.
 func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
 	if !s.adopt {
@@ -295,7 +297,7 @@ func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
 	if id == noNode {
 		w := wanted{Want: page.Want{Lo: lo, Hi: hi}}
 		s.cache.narrow(&w, nd, i)
-		id, _ = s.cache.adopt(nd, i, &w.Want) // an error is met again when the page is asked for
+		id, _ = s.cache.adopt(nd, i, &w.Want) // requesting the page gives the error again
 	}
 	if id == noNode {
 		return nil
@@ -303,8 +305,8 @@ func (s *scan) child(nd *node, i int, lo, hi []byte) *node {
 	return s.cache.node(id)
 }
 
-// takeLeaf takes the pairs of a leaf, and the changes that belong between them. It leaves in s.next
-// where a Range that ends here has to go on, and returns false when the scan has stopped.
+// takeLeaf takes the pairs of a leaf, merged with changes in memtables. It sets s.next to where a
+// Range that ends here must continue, and returns false when the scan has stopped.
 func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	switch {
 	case s.changesBefore(hi):
@@ -326,7 +328,7 @@ func (s *scan) takeLeaf(nd *node, hi []byte) bool {
 	return s.passed(hi)
 }
 
-// passed notes that everything up to the bound of a leaf is there. It returns false if the scan
+// passed records that everything up to the bound of a leaf was passed. It returns false if the scan
 // stops there.
 func (s *scan) passed(bound []byte) bool {
 	s.next = bound
@@ -339,10 +341,10 @@ func (s *scan) passed(bound []byte) bool {
 	return true
 }
 
-// rest returns where the next request has to start: at the end, if this one is complete, and else
-// between start and end. In reverse it is where the next one has to end, at the start if this one
-// is complete. The error says that the tree does not ascend, so that nobody is led in a circle, or
-// to an end that is none.
+// rest returns the start of the next request. If this one is complete, that is its end; otherwise
+// it is between start and end. In reverse, rest returns the end of the next request: start if this
+// one is complete. An error means that the keys of the tree are out of order. Without that check a
+// client could be led in a circle, or stop early.
 func (s *scan) rest() ([]byte, error) {
 	switch {
 	case s.stop == scanComplete && s.reverse:
@@ -357,17 +359,17 @@ func (s *scan) rest() ([]byte, error) {
 	return s.next, nil
 }
 
-// changesBefore reports whether there are changes of keys before hi that have not been passed.
+// changesBefore reports whether memtables have changes before hi that were not passed.
 func (s *scan) changesBefore(hi []byte) bool {
 	return !s.overlay.Done() && (hi == nil || bytes.Compare(s.overlay.Key(), hi) < 0)
 }
 
-// room reports whether so many bytes more are within the limit. The first pair always is.
+// room reports whether this many more bytes fit within the limit. The first pair always fits.
 func (s *scan) room(bytes int) bool {
 	return s.count == 0 || len(s.pairs)+len(s.values)+bytes <= s.limit
 }
 
-// roomFor reports whether one pair more is within the limits.
+// roomFor reports whether another pair fits within the limits.
 func (s *scan) roomFor(key, value []byte) bool {
 	if s.keysOnly || s.countOnly {
 		return s.count < s.maxPairs && (s.countOnly || s.room(len(key)))
@@ -375,7 +377,7 @@ func (s *scan) roomFor(key, value []byte) bool {
 	return s.count < s.maxPairs && s.room(len(key)+len(value))
 }
 
-// put adds a pair, given as key and value with their length bytes.
+// put adds a pair. key and value include their length bytes.
 func (s *scan) put(key, value []byte) {
 	s.count++
 	if s.countOnly {
@@ -391,8 +393,8 @@ func (s *scan) put(key, value []byte) {
 	}
 }
 
-// passes reports whether the scan goes on past a change of key. If it does not, it has come to its
-// end or has done enough.
+// passes reports whether the scan continues past a change of key. Otherwise it has reached its end,
+// or has done enough work.
 func (s *scan) passes(key []byte) bool {
 	switch {
 	case s.reverse && bytes.Compare(key, s.start) < 0, !s.reverse && len(s.end) > 0 && bytes.Compare(key, s.end) >= 0:
@@ -408,14 +410,14 @@ func (s *scan) passes(key []byte) bool {
 	return true
 }
 
-// asStrings returns the key and the value of a change with their length bytes, in room.
+// asStrings returns the key and value of a change with their length bytes. They are stored in room.
 func (s *scan) asStrings(room []byte, ch memtable.Change) (key, value []byte) {
 	key = append(append(room, byte(len(ch.Key))), ch.Key...)
 	value = append(append(room[len(key):len(key)], byte(len(ch.Value))), ch.Value...)
 	return key, value
 }
 
-// countLeaf counts the pairs of a leaf. It returns false where the scan ends in it.
+// countLeaf counts the pairs of a leaf. It returns false if the scan ends in it.
 func (s *scan) countLeaf(nd *node, hi []byte) bool {
 	i, end := s.first(nd), int(nd.keys)
 	if !s.whole(hi) && len(s.end) > 0 {
@@ -430,16 +432,16 @@ func (s *scan) countLeaf(nd *node, hi []byte) bool {
 	return true
 }
 
-// first returns the number of the first key of a leaf that is wanted.
+// first returns the index of the first key of a leaf to return.
 func (s *scan) first(nd *node) int {
-	if s.next != nil { // of the leaves after the first, all is wanted
+	if s.next != nil { // after the first leaf, every key counts
 		return 0
 	}
 	i, _ := s.cache.position(nd, s.start)
 	return i
 }
 
-// copyLeaf takes the pairs of a leaf as they are. It returns false where the scan ends in it.
+// copyLeaf takes the pairs of a leaf as they are. It returns false if the scan ends in it.
 func (s *scan) copyLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
@@ -453,7 +455,7 @@ func (s *scan) copyLeaf(nd *node, hi []byte) bool {
 			s.count += int(nd.keys)
 			return true
 		case s.count > 0:
-			s.stop = scanFull // s.next is where the leaf begins
+			s.stop = scanFull // s.next is the start of the leaf
 			return false
 		}
 	}
@@ -472,8 +474,8 @@ func (s *scan) copyLeaf(nd *node, hi []byte) bool {
 	return true
 }
 
-// take takes a pair, given as key and value with their length bytes. It returns false if the scan
-// stops before it.
+// take takes a pair. key and value include their length bytes. It returns false if the scan stops
+// before the pair.
 func (s *scan) take(key, value []byte) bool {
 	switch {
 	case len(s.end) > 0 && bytes.Compare(key[1:], s.end) >= 0:
@@ -487,8 +489,8 @@ func (s *scan) take(key, value []byte) bool {
 	return true
 }
 
-// mergeLeaf takes the pairs of a leaf and the changes before hi, in the order of the keys. It
-// returns false where the scan ends among them.
+// mergeLeaf takes the pairs of a leaf and the changes before hi, in key order. It returns false if
+// the scan ends among them.
 func (s *scan) mergeLeaf(nd *node, hi []byte) bool {
 	c := s.cache
 	p := c.page(nd)
@@ -500,7 +502,7 @@ func (s *scan) mergeLeaf(nd *node, hi []byte) bool {
 	var room [2 * (page.MaxString + 1)]byte
 	for changes := true; ; {
 		changes = changes && s.changesBefore(hi)
-		order := -1 // of the leaf's key and that of the change
+		order := -1 // compares the leaf's key with that of the change
 		switch left := i < int(nd.keys); {
 		case !left && !changes:
 			return true
@@ -539,8 +541,8 @@ func (s *scan) whole(hi []byte) bool {
 	return hi != nil && (len(s.end) == 0 || bytes.Compare(hi, s.end) < 0)
 }
 
-// leavesLeft guesses how many leaves the rest of the scan needs: they hold as much as those before
-// on the average or, where there were none, as much as they can.
+// leavesLeft estimates how many leaves the rest of the scan needs. It assumes that they hold as
+// much as the average leaf so far, or a full block if there was none.
 func (s *scan) leavesLeft() int {
 	left := max(1, s.cache.limit/readAheadShare)
 	if s.leaves > 0 && s.maxPairs < math.MaxInt {
@@ -556,13 +558,13 @@ func (s *scan) leavesLeft() int {
 	return min(left, 1+(s.limit-len(s.pairs))/each)
 }
 
-// wantFrom notes which pages are missing from child i of nd on, or from start on if that is further
-// right, as far as the rest of the scan needs them.
+// wantFrom records the missing pages that the rest of the scan needs, beginning at child i of nd,
+// or at start if that is further right.
 func (s *scan) wantFrom(nd *node, i int, lo, hi []byte) {
 	for ; i <= int(nd.keys) && s.ahead > 0; i++ {
 		key, kidHi := s.cache.kidBounds(nd, i, lo, hi)
 		switch {
-		case len(s.missing) == 0 && s.stop == scanMissing: // it is where the scan has stopped
+		case len(s.missing) == 0 && s.stop == scanMissing: // this is where the scan stopped
 			key = s.start
 			if bytes.Compare(s.next, key) > 0 {
 				key = s.next
@@ -575,15 +577,15 @@ func (s *scan) wantFrom(nd *node, i int, lo, hi []byte) {
 	}
 }
 
-// wantKid notes that child i of nd, which is responsible for key, is missing, or what is missing
-// below it. lo and hi are the bounds of nd, and kidHi is the upper one of the child.
+// wantKid records child i of nd as missing, or the missing pages below it. key belongs to the
+// child. lo and hi are the bounds of nd; kidHi is the upper bound of the child.
 func (s *scan) wantKid(nd *node, i int, key, kidHi, lo, hi []byte) {
 	switch kid := s.child(nd, i, lo, hi); {
 	case kid == nil:
-		// Fetching may evict nd, and the key with it.
+		// Fetching may evict nd, and key with it.
 		s.missing = append(s.missing, missing{bytes.Clone(key), gap{nd, nd.block, i}})
 		if nd.height > 1 {
-			s.ahead -= int(nd.keys) // the missing parent may have as many children as this one
+			s.ahead -= int(nd.keys) // a missing parent may have as many children as this one
 		} else {
 			s.ahead--
 		}

@@ -13,8 +13,8 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// TestRangeContract is what a Range answers when all pages are in memory: a to e and k to o, in one
-// leaf or in two.
+// TestRangeContract checks the answers of Ranges with all pages in memory: a to e and k to o, in
+// one leaf or in two.
 func TestRangeContract(t *testing.T) {
 	for _, height := range []int{0, 1} {
 		h := newHarness(t, newMemStore(512), testConfig())
@@ -73,7 +73,7 @@ func TestRangeContract(t *testing.T) {
 	}
 }
 
-// TestRangeCap: no answer has more than MaxRangePairBytes, whatever is asked for.
+// TestRangeCap checks that no answer exceeds MaxRangePairBytes, whatever the request says.
 func TestRangeCap(t *testing.T) {
 	cfg := testConfig()
 	cfg.CachePages = 1 << 16
@@ -88,15 +88,15 @@ func TestRangeCap(t *testing.T) {
 	}
 }
 
-// TestRangeModel compares Ranges over random content with a map: with all pages in memory, when
-// answers must be as full as they may be, and with almost none.
+// TestRangeModel compares Ranges over random content with a map. With all pages in memory, answers
+// must be as full as allowed. It also tries a cache with almost nothing in it.
 func TestRangeModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHarness(t, newMemStore(512), testConfig())
 		h.client.model = model{}
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		space := rapid.IntRange(1, 2000).Draw(t, "space")
-		// In order, so that leaves are full and can be emptied without being merged.
+		// Keys are set in order, so that leaves are full and can be emptied without being merged.
 		for from := 0; from < space; from += 100 {
 			h.do(sets(from, min(100, space-from), strings.Repeat("v", rng.IntN(30)))...)
 		}
@@ -124,7 +124,7 @@ func TestRangeModel(t *testing.T) {
 			if rng.IntN(3) == 0 {
 				q.End = nil
 			}
-			h.do(q) // the recorder looks at the answer
+			h.do(q) // the recorder checks the answer
 			a, ok := h.client.pairs[h.nextID]
 			if !ok {
 				t.Fatalf("no answer: %v", h.client.failed[h.nextID])
@@ -137,7 +137,7 @@ func TestRangeModel(t *testing.T) {
 	})
 }
 
-// wantFull fails the test if one more pair would have had its place in the answer.
+// wantFull fails the test if one more pair would have fit into the answer.
 func wantFull(t tester, a *rangeAnswer, m model, q *Request) {
 	t.Helper()
 	if a.next == string(q.End) {
@@ -157,8 +157,7 @@ func wantFull(t tester, a *rangeAnswer, m model, q *Request) {
 	}
 }
 
-// TestRangeEmptyLeaves: leaves that have been emptied between full ones are still there, and passed
-// over.
+// TestRangeEmptyLeaves checks that Ranges pass empty leaves that remain between full ones.
 func TestRangeEmptyLeaves(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	h.client.model = model{}
@@ -194,7 +193,8 @@ func TestRangeEmptyLeaves(t *testing.T) {
 	h.check()
 }
 
-// TestRangeReadsAhead: the leaves that a Range needs are read together, not one after the other.
+// TestRangeReadsAhead checks that the leaves for a Range are read together, not one after the
+// other.
 func TestRangeReadsAhead(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	warm.do(sets(0, 250, "some value")...)
@@ -209,7 +209,7 @@ func TestRangeReadsAhead(t *testing.T) {
 			reads++
 		}
 	}
-	if reads != 4 { // 2000 bytes of leaves that are nearly full
+	if reads != 4 { // 2000 bytes in leaves that are nearly full
 		t.Errorf("%d reads are under way", reads)
 	}
 	h.settle()
@@ -221,8 +221,8 @@ func TestRangeReadsAhead(t *testing.T) {
 	}
 }
 
-// TestScanReadsAhead: of Ranges that follow each other, most find what they need in memory. The
-// others come to a parent that has to be read first.
+// TestScanReadsAhead checks that most Ranges in a sequence find their pages in memory. The others
+// reach a parent that must be read first.
 func TestScanReadsAhead(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	for i := 0; i < 4000; i += 100 {
@@ -246,8 +246,8 @@ func TestScanReadsAhead(t *testing.T) {
 	}
 }
 
-// TestRangeReadsAheadOverParents: a long Range asks for leaves of several parents at once. Each
-// round of reads is a wait for the disk, and for whatever else the tree does meanwhile.
+// TestRangeReadsAheadOverParents checks that a long Range requests leaves of several parents at
+// once. Each round of reads waits for the disk, and for everything else the tree does meanwhile.
 func TestRangeReadsAheadOverParents(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	for i := 0; i < 10_000; i += 100 {
@@ -268,14 +268,14 @@ func TestRangeReadsAheadOverParents(t *testing.T) {
 	if want := 100_000 / 18; len(a.keys) != want {
 		t.Errorf("%d pairs, want %d", len(a.keys), want)
 	}
-	// One for each level below the root, and one for what was guessed too low.
+	// One round for each level below the root, and one for an estimate that was too low.
 	if rounds > height+1 || height < 2 {
 		t.Errorf("%d rounds of reads, height %d", rounds, height)
 	}
 }
 
-// TestReadsAreBounded: requests that wait for pages are started only as long as the pages they may
-// bring in are a quarter of the cache.
+// TestReadsAreBounded checks that requests that need pages are started only while the pages they
+// may bring in stay below a quarter of the cache.
 func TestReadsAreBounded(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	for i := 0; i < 5000; i += 100 {
@@ -303,14 +303,14 @@ func TestReadsAreBounded(t *testing.T) {
 	}
 }
 
-// TestSharedReads: those who want the same page wait for one read.
+// TestSharedReads checks that requests for the same page share one read.
 func TestSharedReads(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())
 	warm.do(sets(0, 250, "some value")...)
 	h := newHarness(t, warm.store, testConfig())
 	before := h.store.reads
 	h.do(get("000001"), get("000002"), set("000003", "x"), Request{Op: Range, Key: []byte("000004"), Max: 10}, get("000001"))
-	if n := h.store.reads - before; n > 2 { // the leaf, and the one that it might have been merged with
+	if n := h.store.reads - before; n > 2 { // the leaf, and the leaf it might have been merged with
 		t.Errorf("%d blocks have been read", n)
 	}
 	if len(h.client.answered) != 5 || len(h.client.failed) > 0 {
@@ -318,7 +318,7 @@ func TestSharedReads(t *testing.T) {
 	}
 }
 
-// TestScanLargerThanCache: Ranges that follow each other return each pair once, in order, while
+// TestScanLargerThanCache checks that a sequence of Ranges returns each pair once, in order, while
 // reading ahead evicts pages.
 func TestScanLargerThanCache(t *testing.T) {
 	warm := newHarness(t, newMemStore(512), testConfig())

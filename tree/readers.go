@@ -12,25 +12,25 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// Readers lets any goroutine read pages that are in memory, without asking the tree's.
+// Readers lets any goroutine read pages in memory without asking the tree's goroutine.
 //
-// No page and no change that a reader can see ever changes. All that is needed is to keep the
-// memory from being used for something else while somebody looks at it. Time is counted in epochs.
-// A reader notes in a slot the epoch in which it came, and clears that when it leaves; it must not
-// keep anything that it has seen. What the tree has freed is used again when all who came in the
-// epoch in which it was freed, or before, have left:
+// No page and no change that a reader can see ever changes. The only thing to prevent is that
+// memory is reused while a reader looks at it. Time is counted in epochs. A reader stores the
+// current epoch in a slot when it enters, and clears the slot when it leaves. It must not keep
+// references. What the tree frees in an epoch is reused once every reader that entered in that
+// epoch, or earlier, has left:
 //
 //	reader   slot = epoch          view, child, child ...      slot = 0
-//	tree           publish view 8; free old frames (epoch 41)  -> limbo; epoch 42; any slot <= 41? ... use again
+//	tree           publish view 8; free old frames (epoch 41)  -> limbo; epoch 42; any slot <= 41? ... reuse
 //
-// Whoever comes after the tree has looked at the slots comes after the freeing too: it finds a view
-// in which the frame does not occur, or, by a child hint, a frame that is no longer the page of
-// that block.
+// A reader that enters after the tree has looked at the slots also enters after the freeing. It
+// finds a view without the frame. If a child hint leads it to the frame, that is no longer the page
+// of the block.
 //
 // Invariants:
-//  1. view is what is committed; the root of its tree is in memory.
-//  2. A frame is in limbo, or is used again, only after it has lost its block.
-//  3. epoch is never 0, and does not fall.
+// 1. view is what is committed. The root of its tree is in memory.
+// 2. A frame is in limbo, or is reused, only after it has lost its block.
+// 3. epoch is never 0, and never decreases.
 type Readers struct {
 	cache  *cache
 	view   atomic.Pointer[view]
@@ -38,27 +38,27 @@ type Readers struct {
 	closed atomic.Bool
 	slots  [readerSlots]readerSlot
 	free   sync.Pool     // of *place
-	next   atomic.Uint32 // slot that the next place begins with
+	next   atomic.Uint32 // slot where the next place begins its search
 
-	metrics atomic.Pointer[Metrics] // nil: nothing is measured
+	metrics atomic.Pointer[Metrics] // nil: no metrics
 }
 
-// readerSlot is the place of one reader, alone on its cache lines.
+// readerSlot belongs to one reader. It fills its cache lines alone.
 type readerSlot struct {
-	since   atomic.Uint64 // epoch; 0: not taken
-	touched uint64        // keeps loads that are only there to warm the caches from being optimised away
+	since   atomic.Uint64 // epoch; 0: free
+	touched uint64        // keeps the compiler from removing loads that only warm the processor's caches
 	_       [112]byte
 }
 
-// place is what a goroutine on this processor reads with: where it best looks for a slot, and
-// scratch.
+// place is what a goroutine on this processor needs to read: where to look for a slot first, and
+// scratch space.
 type place struct {
 	start   int
 	overlay memtable.Cursor
 }
 
-// Readers has the tree keep memory from reuse for readers on other goroutines, from now on. It is
-// called once, before the first step.
+// Readers makes the tree protect its memory for readers on other goroutines. Call it once, before
+// the first step.
 func (t *Tree) Readers() *Readers {
 	r := &Readers{cache: t.cache}
 	r.epoch.Store(1)
@@ -69,16 +69,15 @@ func (t *Tree) Readers() *Readers {
 	return r
 }
 
-// Close keeps readers out from now on, and waits for those that are there.
+// Close lets no more readers in, and waits for those inside to leave.
 func (r *Readers) Close() {
 	r.closed.Store(true)
 	for r.oldest() != math.MaxUint64 {
-		runtime.Gosched() // their stays are short
+		runtime.Gosched() // readers stay only briefly
 	}
 }
 
-// oldest returns the earliest epoch in which a reader came that is still there, or the greatest
-// number, and begins a new epoch.
+// oldest starts a new epoch. It returns the earliest epoch of a reader still inside, or MaxUint64.
 func (r *Readers) oldest() uint64 {
 	r.epoch.Add(1)
 	oldest := uint64(math.MaxUint64)
@@ -90,14 +89,14 @@ func (r *Readers) oldest() uint64 {
 	return oldest
 }
 
-// reading is a stay of one reader.
+// reading is the visit of one reader.
 type reading struct {
 	slot  *readerSlot
 	place *place
 }
 
-// enter begins to read. It returns false when there are too many readers at this moment, or no more
-// are let in.
+// enter begins a visit. It returns false when there are too many readers at the moment, or Readers
+// is closed.
 func (r *Readers) enter() (reading, bool) {
 	letOthersRun()
 	p := r.free.Get().(*place)
@@ -125,16 +124,16 @@ func (r *Readers) leave(in reading) {
 	letOthersRun()
 }
 
-// letOthersRun is called just outside of a stay. In test builds it sometimes waits there, so that the
-// tree reuses memory meanwhile: a reader that looks at memory outside of its stay is found.
+// letOthersRun is called just outside a visit. In test builds it sometimes sleeps, so that the tree
+// reuses memory meanwhile. That exposes readers that use memory outside their visit.
 func letOthersRun() {
 	if invariants && rand.IntN(64) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// seen returns what a reader sees, which has entered; nil if it is a snapshot that has been
-// released.
+// seen returns the view that a reader sees. The reader must have entered. It is nil for a released
+// snapshot.
 func (r *Readers) seen(at *Snapshot) *view {
 	if at == nil {
 		return r.view.Load()
@@ -142,9 +141,9 @@ func (r *Readers) seen(at *Snapshot) *view {
 	return at.view.Load()
 }
 
-// Get appends the value of key to dst, as it is committed or, if at is not nil, in a snapshot. ok
-// is false if the tree has to be asked: a page is not in memory, or the snapshot has been released.
-// It may be called from any goroutine.
+// Get appends the value of key to dst. It reads what is committed, or a snapshot if at is not nil.
+// If ok is false the caller must ask the tree: a page is not in memory, or the snapshot has been
+// released. Get is safe for concurrent use.
 func (r *Readers) Get(at *Snapshot, dst, key []byte) (value []byte, found, ok bool) {
 	in, ok := r.enter()
 	if !ok {
@@ -185,15 +184,15 @@ func (r *Readers) Count(found, absent int) {
 	}
 }
 
-// peek returns child i of a parent, if a hint leads to its page. It touches the index of the child,
-// so that what a search will need of it comes all at once.
+// peek returns child i of a parent if a hint leads to its page. It prefetches the child's index, so
+// that everything a search needs arrives at once.
 func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 	id := nodeID(atomic.LoadUint32((*uint32)(&c.children(nd)[i])))
 	if id == noNode {
 		return nil
 	}
 	kid := c.node(id)
-	if !raceEnabled { // it may be another page by now, which is being built
+	if !raceEnabled { // the frame may have another page by now, which is being built
 		*touched += kid.touchIndex()
 	}
 	if !kid.is(c.blockOf(nd, i)) {
@@ -202,19 +201,19 @@ func (c *cache) peek(nd *node, i int, touched *uint64) *node {
 	return kid
 }
 
-// Piece is part of a Range: keys and values in two sequences of strings, as they are in a leaf,
-// each a byte of length and the bytes.
+// Piece is part of a Range. Keys and values are two sequences of strings, as in a leaf. Each string
+// is a length byte followed by its bytes.
 type Piece struct {
 	Keys, Values []byte
 	N            int    // pairs
-	Last         bool   // there is no more
-	Next         []byte // where the rest begins or, in reverse, ends, unless Last
+	Last         bool   // nothing is left
+	Next         []byte // where the rest begins (in reverse: ends), unless Last
 }
 
-// Scan puts what q, a Scan, asks for into p, whose memory it uses. It stops after q.Max bytes, but
-// not before the first pair, and where a page is not in memory. It returns false if there is
-// nothing new, and the tree has to be asked: then Last and Next are as they were. Otherwise it is
-// like Get. q.Key or q.End may be p.Next.
+// Scan puts the result of q, a Scan, into p, whose memory it reuses. It stops after q.Max bytes,
+// but always returns one pair, and at a page that is not in memory. If it finds nothing new it
+// returns false and leaves Last and Next alone; the caller must ask the tree. Otherwise it is like
+// Get. q.Key or q.End may be p.Next.
 func (r *Readers) Scan(q *Request, p *Piece) bool {
 	in, ok := r.enter()
 	if !ok {
@@ -231,14 +230,14 @@ func (r *Readers) Scan(q *Request, p *Piece) bool {
 	p.Keys, p.Values = s.pairs, s.values
 	next, err := s.rest()
 	if err != nil || s.stop == scanMissing && s.next == nil {
-		return false // the tree fetches the page, and says what is wrong
+		return false // the tree fetches the page and reports the error
 	}
 	p.N, p.Last = s.count, s.stop == scanComplete
-	p.Next = append(p.Next[:0], next...) // the last look at the bounds
+	p.Next = append(p.Next[:0], next...) // the bounds are not used after this
 	return true
 }
 
-// All returns the pairs of p in the order of the Scan. If that was for keys only, the values are
+// All returns the pairs of p in the order of the Scan. After a Scan for keys only, the values are
 // nil.
 func (p *Piece) All() iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {

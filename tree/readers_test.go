@@ -15,14 +15,14 @@ import (
 )
 
 // TestReaders has goroutines read the committed tree and snapshots while the tree is stepped with a
-// cache that is much too small: frames are used again, memtables are frozen, flushed and freed all
-// the time. Every value belongs to its key and is at least as new as what had been acknowledged,
-// and a snapshot has just its own.
+// cache that is much too small. So frames are reused all the time, and memtables are frozen,
+// flushed and freed. Every value must belong to its key and be at least as new as what was
+// acknowledged. A snapshot must have exactly its own content.
 //
-// Under -race it finds each of these faults: frames or memtables are reused although a reader of
-// their epoch is inside, or at once; a reader notes no epoch, or a later one; a Get or Range looks
-// at a page after it has left, or at a snapshot before it has entered; a child hint is followed
-// without a look at its block; a page commit, a new root or a snapshot does not pin.
+// Under -race it finds each of these faults: frames or memtables are reused while a reader of their
+// epoch is inside, or at once; a reader stores no epoch, or a later one; a Get or Range looks at a
+// page after it has left, or at a snapshot before it has entered; a child hint is followed without
+// checking its block; a page commit, a new root or a snapshot does not pin.
 func TestReaders(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		const keys, readers, batch = 3000, 3, 60
@@ -120,7 +120,7 @@ func TestReaders(t *testing.T) {
 	})
 }
 
-// sharedSnapshot is a snapshot with what it holds.
+// sharedSnapshot is a snapshot and its content.
 type sharedSnapshot struct {
 	*Snapshot
 	versions [3000]int64 // 0: the key is absent
@@ -142,8 +142,8 @@ func checkReadersValue(t *testing.T, i int, value []byte, found bool, least int6
 	}
 }
 
-// TestReadersWait: a frame is not used again before the last one has left who can look at it, and
-// Close waits.
+// TestReadersWait checks that a frame is reused only after the last reader that can see it has
+// left, and that Close waits.
 func TestReadersWait(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	r := h.tree.Readers()
@@ -185,8 +185,8 @@ func TestReadersWait(t *testing.T) {
 	<-closed
 }
 
-// TestReadersKeepMemtables: a flushed memtable is not freed before the last one has left who can be
-// in it.
+// TestReadersKeepMemtables checks that a flushed memtable is freed only after the last reader that
+// can use it has left.
 func TestReadersKeepMemtables(t *testing.T) {
 	h := newHarness(t, newMemStore(512), journalConfig())
 	r := h.tree.Readers()
@@ -211,8 +211,8 @@ func TestReadersKeepMemtables(t *testing.T) {
 	}
 }
 
-// TestReadersBelieveNoHint: where a child's frame holds another page by now, the tree has to be
-// asked.
+// TestReadersBelieveNoHint checks that Readers ask the tree if the frame of a child has another
+// page by now.
 func TestReadersBelieveNoHint(t *testing.T) {
 	const keys = 1500
 	h := newHarness(t, newMemStore(2048), testConfig())
@@ -226,7 +226,7 @@ func TestReadersBelieveNoHint(t *testing.T) {
 	}
 	answered, asked := 0, 0
 	for i := 0; i < keys; i += 20 {
-		h.get(fmt.Sprintf("%06d", i)) // its leaf comes into the frame of another
+		h.get(fmt.Sprintf("%06d", i)) // its leaf gets the frame of another
 		for j := 0; j < keys; j += 20 {
 			value, found, ok := r.Get(nil, nil, fmt.Appendf(nil, "%06d", j))
 			switch {
@@ -244,7 +244,7 @@ func TestReadersBelieveNoHint(t *testing.T) {
 	}
 }
 
-// TestReadersMany: those for whom there is no slot are told so.
+// TestReadersMany checks that readers without a free slot are told to ask the tree.
 func TestReadersMany(t *testing.T) {
 	h := newHarness(t, newMemStore(512), testConfig())
 	r := h.tree.Readers()
@@ -271,7 +271,7 @@ func TestReadersMany(t *testing.T) {
 	}
 }
 
-// BenchmarkReadersGet is one Get without the tree's goroutine.
+// BenchmarkReadersGet measures one Get without the tree's goroutine.
 func BenchmarkReadersGet(b *testing.B) {
 	t := benchTree(b)
 	r := t.Readers()

@@ -11,8 +11,8 @@ import (
 )
 
 // Recovery finds the tail of a store: the last root, and the commits of the journal that its tree
-// lacks. Every append ends in the last piece of a commit or in a root, and says where the append
-// before ended:
+// lacks. Every append ends in the last piece of a commit or in a root, and names the end of the
+// append before:
 //
 //	[pages seal record ROOT] <-- [commit 7] <-- [commit 8] <-- [pages seal record ROOT | commit 9] <-- [commit 10] [torn]
 //	                                                                  lacks 8 and later
@@ -21,24 +21,24 @@ import (
 //	 3. replay of 8, 9 and 10 into a memtable (replay.go)
 //
 // An append begins only after the store acknowledged the one before it. So at most one append can
-// be torn, the last one, and it was never acknowledged. All earlier ones were acknowledged, and
-// must be intact. Why each step is right:
+// be torn: the last one, which was never acknowledged. All earlier ones were acknowledged, and must
+// be intact. Why each step is right:
 //
-//   - 1 skips blocks only if they can be the remains of one torn append. A power cut loses sectors.
-//     It does not flip a bit or move a whole block: that is damage. Journal blocks and seals name
-//     the append before theirs. It is damage too if one of the skipped ones names an append that is
-//     not the one that is taken.
-//   - 2 visits only appends that a later append names as its previous one. Such an append was
+//   - Step 1 skips blocks only if they can be the remains of one torn append. A power cut loses
+//     sectors. It does not flip a bit or move a whole block: that is damage. Journal blocks and
+//     seals name the append before theirs. If a skipped one names an append other than the one
+//     found, that is damage too.
+//   - Step 2 visits only appends that a later append names as its previous one. Such an append was
 //     acknowledged, so if it cannot be read it is damaged. Commit numbers have no gaps, so no
 //     append in between can be missing.
 //   - With a journal a root may be skipped, because the tree before it and the journal hold the
-//     same changes. If blocks of that tree have been freed, the later root was durable, and is
-//     taken although it is damaged.
+//     same changes. If blocks of that tree have been freed, the later root was durable. Then it is
+//     used although it is damaged.
 //   - Recovery writes nothing, so a crash during recovery changes nothing.
 //
-// wholeappend.go says whether an append is whole.
+// Whether an append is whole is decided in wholeappend.go.
 
-// Root is the root page of a tree in a store, with the tail behind it.
+// Root is the root page of a tree in a store, with the tail after it.
 type Root struct {
 	Block   uint64
 	Oldest  uint64 // lowest block of any leaf
@@ -55,24 +55,24 @@ type Root struct {
 	newest   uint64           // its newest child; its own block if it has none
 	recorded bool             // there is a flush record before it
 	pages    sealed           // its append, as the flush record describes it
-	id       uint64           // that its flush record or its seal gives it; 0: none
-	start    start            // where the journal has the first commit that the tree lacks
-	previous uint64           // last block of the append before, if recorded
-	commits  []journal.Commit // that the tree lacks, in order
-	last     uint64           // last block that belongs to anything
+	id       uint64           // its id in the flush record or seal; 0: none
+	start    start            // the first commit that the tree lacks
+	previous uint64           // last block of the previous append, if recorded
+	commits  []journal.Commit // commits that the tree lacks, in order
+	last     uint64           // last block of any append
 	lastSeq  uint64           // of the last commit; 0 if there is none
-	doubtful disk.Stretch     // blocks of its append, which does not fit its seal
+	doubtful disk.Stretch     // blocks of its append, if that does not fit its seal
 }
 
-// appendAt is an append, as described by its last block.
+// appendAt is an append, as its last block describes it.
 type appendAt struct {
 	last     uint64
-	previous uint64 // last block of the append before; noBlock: not known, or there is none
+	previous uint64 // last block of the previous append; noBlock: unknown, or none
 	commit   journal.Commit
-	root     Root // a Page of nil: there is none
+	root     Root // Page is nil if there is none
 }
 
-// FindRoot returns the last whole root, and the places of the commits that its tree lacks. It logs
+// FindRoot returns the last whole root and the places of the commits that its tree lacks. It logs
 // the blocks that it skips. An error that wraps disk.ErrCorrupt means that an acknowledged block is
 // damaged or missing.
 func FindRoot(store disk.Store, log *slog.Logger) (Root, error) {
@@ -101,14 +101,14 @@ type recovery struct {
 	store   disk.Store
 	log     *slog.Logger
 	skipped []Fault // skipped blocks, from the end of the store backwards
-	claims  []claim // what journal blocks and seals among them say of the append before theirs
+	claims  []claim // what skipped journal blocks and seals say about the previous append
 	payload []byte  // scratch
 }
 
-// lastAppend returns the last append that is whole.
+// lastAppend returns the last whole append.
 func (r *recovery) lastAppend() (appendAt, error) {
-	gap := 0          // block numbers in a row that have no block
-	var held appendAt // the newest one with a readable root, although its tree is not whole
+	gap := 0          // consecutive block numbers without a block
+	var held appendAt // the newest append with a readable root whose tree is not whole
 	var heldWhy error
 	for at := r.store.Info().Last; ; at-- {
 		claims := len(r.claims)
@@ -136,8 +136,8 @@ func (r *recovery) lastAppend() (appendAt, error) {
 		case missing && gap > maxScanGap:
 			return a, r.noRoot()
 		case missing:
-		case errors.Is(err, errNotRoot): // of an append that was cut short
-			if len(r.skipped) == 0 { // else the log has named that append
+		case errors.Is(err, errNotRoot): // part of an append that was cut short
+			if len(r.skipped) == 0 { // otherwise the log has named that append already
 				r.skip(at, fmt.Errorf("%w: the root behind it is missing", err))
 			}
 		case wasWritten(err):
@@ -171,7 +171,7 @@ func (r *recovery) beforeTorn(a appendAt, torn *tornError) (appendAt, error) {
 // tree lacks.
 func (r *recovery) walkBack(end appendAt) (Root, error) {
 	var root Root
-	var commits []journal.Commit // the newest first
+	var commits []journal.Commit // newest first
 	for a := end; ; {
 		if c := a.commit; c.Pieces > 0 {
 			if n := len(commits); n > 0 && commits[n-1].Seq != c.Seq+1 {
@@ -207,18 +207,18 @@ func (r *recovery) walkBack(end appendAt) (Root, error) {
 	return root, root.putCommits(commits)
 }
 
-// lacksBefore reports whether the tree lacks commits from before its root that are not among
-// commits, the newest first.
+// lacksBefore reports whether the tree lacks commits before its root that are not among commits.
+// commits are ordered from the newest to the oldest.
 func (r *Root) lacksBefore(commits []journal.Commit) bool {
 	n := len(commits)
 	return r.Partial && r.start.block < r.Block && (n == 0 || commits[n-1].Seq > r.start.seq)
 }
 
-// putCommits stores in r the commits that the tree lacks. The first of them must be the one that
+// putCommits stores the commits that the tree lacks in r. The first of them must be the one that
 // the flush record names.
 func (r *Root) putCommits(commits []journal.Commit) error {
-	// The first commit came right after it. If its number is that of a root without a flush record,
-	// the start before it could not read the record. Earlier versions began at 1.
+	// The first commit came right after the root. If it has the number for a root without a flush
+	// record, the writer of the commit could not read the record. Earlier versions began at 1.
 	if len(commits) > 0 && (r.alone || !r.Partial && commits[0].Block > r.Block && (commits[0].Seq == 1 || commits[0].Seq == firstAfter(r.Block))) {
 		r.start = start{seq: commits[0].Seq, block: commits[0].Block}
 	}

@@ -14,14 +14,14 @@ import (
 	"kivaloo/tree/page"
 )
 
-// commitLog is a store and what its tree held after each append.
+// commitLog is a store, with the content of its tree after each append.
 type commitLog struct {
 	store *memStore
-	ends  []uint64 // block after each append
+	ends  []uint64 // the block after each append
 	holds []model
 }
 
-// newCommitLog makes a store by some commits of random size, of which nothing has been freed.
+// newCommitLog makes a store with some commits of random size. Nothing in it has been freed.
 func newCommitLog(t tester, rng *rand.Rand, commits int) *commitLog {
 	t.Helper()
 	h := newHarness(t, newMemStore(512), testConfig())
@@ -61,7 +61,7 @@ func (l *commitLog) cut(n uint64) *memStore {
 	return s
 }
 
-// start is the first block of append i.
+// start returns the first block of append i.
 func (l *commitLog) start(i int) uint64 {
 	if i == 0 {
 		return 0
@@ -69,8 +69,8 @@ func (l *commitLog) start(i int) uint64 {
 	return l.ends[i-1]
 }
 
-// holdsAt opens a store and fails the test unless it holds what was there after append i. It
-// returns a harness on it.
+// holdsAt opens a store and fails the test unless it holds the content after append i. It returns a
+// harness on it.
 func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
 	t.Helper()
 	h := newHarness(t, s, testConfig())
@@ -82,8 +82,8 @@ func (l *commitLog) holdsAt(t tester, s *memStore, i int) *harness {
 	return h
 }
 
-// TestCutAnywhere cuts a store off between any two blocks: what is left is all commits that are
-// there as a whole.
+// TestCutAnywhere cuts a store off between any two blocks. All commits that are there as a whole
+// must be found.
 func TestCutAnywhere(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(1, 0)), 25)
 	last := -1
@@ -97,15 +97,15 @@ func TestCutAnywhere(t *testing.T) {
 		}
 		if n%8 == 0 {
 			h := l.holdsAt(t, s, last)
-			h.do(set("after", "1")) // goes on behind what is left over
+			h.do(set("after", "1")) // continues after the leftovers
 			h.check()
 		}
 	}
 }
 
-// tear makes of the last append, which starts at block from, what a power cut in the middle of it
-// could: some pages are there, others are zero or rubbish. Not a part of a page: a disk writes all
-// of 512 bytes or nothing. It reports whether any was damaged.
+// tear damages the last append, which starts at block from, as a power cut in the middle of it
+// could: some pages are there, others are zero or rubbish. It never leaves a part of a page: a disk
+// writes all of 512 bytes or nothing. It reports whether any page was damaged.
 func tear(rng *rand.Rand, s *memStore, from uint64) (torn bool) {
 	odds := 1 + rng.IntN(10)
 	for b := from; b < s.next(); b++ {
@@ -128,8 +128,8 @@ func tear(rng *rand.Rand, s *memStore, from uint64) (torn bool) {
 	return torn
 }
 
-// TestTornAppend: whatever a crash makes of the last append, it has happened as a whole or not at
-// all. The same is true of the next one.
+// TestTornAppend checks that a torn last append has happened as a whole or not at all. The same
+// must hold for the next one.
 func TestTornAppend(t *testing.T) {
 	whole, before := 0, 0
 	for seed := range torture(60, 20000) {
@@ -152,7 +152,7 @@ func TestTornAppend(t *testing.T) {
 		}
 		before++
 		h := l.holdsAt(t, s, last-1)
-		// What is left over does not come back: not by another commit, not by one that is torn too.
+		// Leftovers must not come back: not by another commit, and not by one that is torn too.
 		m := l.holds[last-1]
 		h.do(set("next", "1"))
 		from := s.lastAppend()
@@ -170,8 +170,8 @@ func TestTornAppend(t *testing.T) {
 	}
 }
 
-// TestOlderIsNotTaken: only a tree that nobody was told of may be passed over. Where a page is
-// damaged that an older append has written, the tree that refers to it is still the one.
+// TestOlderIsNotTaken checks that only a tree that nobody was told about may be skipped. If the
+// damaged page is from an older append, the tree that refers to it must still be used.
 func TestOlderIsNotTaken(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 20)
 	last := len(l.ends) - 1
@@ -198,8 +198,8 @@ func TestOlderIsNotTaken(t *testing.T) {
 	}
 }
 
-// TestUnreadableStore: a block that cannot be read now says nothing about what was written. To go
-// back to an older tree for that would lose what has been acknowledged.
+// TestUnreadableStore checks that a temporarily unreadable block does not make the start use an
+// older tree, because that would lose acknowledged changes.
 func TestUnreadableStore(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(3, 0)), 10)
 	needed := map[uint64]bool{}
@@ -224,9 +224,9 @@ func TestUnreadableStore(t *testing.T) {
 	}
 }
 
-// TestRotIsNoTear: a block of the last commit that was durable, as its checksum shows, and has
-// changed since, does not make the commit one that was never acknowledged. If it is the root,
-// nothing older is served instead.
+// TestRotIsNoTear damages a block of the last commit whose checksum shows that it was durable. The
+// commit must not be taken for one that was never acknowledged. If the block is the root, nothing
+// older may be served instead.
 func TestRotIsNoTear(t *testing.T) {
 	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		h := newHarness(t, newMemStore(size), testConfig())
@@ -261,8 +261,8 @@ func TestRotIsNoTear(t *testing.T) {
 	}
 }
 
-// TestFreedMeansDurable: where the tree before the last has been freed, the last was durable, and a
-// bad page of it is no sign of a commit that was cut short.
+// TestFreedMeansDurable checks that the last tree counts as durable if the tree before it has been
+// freed. A bad page in it must not be taken for a commit that was cut short.
 func TestFreedMeansDurable(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
 	last := len(l.ends) - 1
@@ -297,7 +297,7 @@ func TestFreedMeansDurable(t *testing.T) {
 	}
 }
 
-// TestGapsAtTheTop: block numbers at the end without a block are passed over, up to a limit.
+// TestGapsAtTheTop checks that block numbers without a block at the end are skipped, up to a limit.
 func TestGapsAtTheTop(t *testing.T) {
 	for gap, found := range map[int]bool{1: true, 63: true, 64: true, 1000: true, maxScanGap: true, maxScanGap + 1: false} {
 		l := newCommitLog(t, rand.New(rand.NewPCG(4, 0)), 3)
@@ -311,8 +311,8 @@ func TestGapsAtTheTop(t *testing.T) {
 	}
 }
 
-// TestFreedStore: blocks before the oldest leaf are not needed to open a store, and the leaf itself
-// is.
+// TestFreedStore checks that a start does not need blocks before the oldest leaf, but needs the
+// leaf itself.
 func TestFreedStore(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(5, 0)), 200)
 	s := l.store
@@ -330,7 +330,8 @@ func TestFreedStore(t *testing.T) {
 	}
 }
 
-// TestNoRoot: a store that has blocks but no tree is refused, and the error says what may be wrong.
+// TestNoRoot checks that a store with blocks but no tree is refused, with an error that says what
+// may be wrong.
 func TestNoRoot(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(6, 0)), 12)
 	for what, damage := range map[string]func(s *memStore){
@@ -361,7 +362,8 @@ func TestNoRoot(t *testing.T) {
 	}
 }
 
-// TestSkipped: what was passed over is told, what an earlier start has dealt with is not.
+// TestSkipped checks that skipped blocks are reported, except those that an earlier start has dealt
+// with.
 func TestSkipped(t *testing.T) {
 	l := newCommitLog(t, rand.New(rand.NewPCG(7, 0)), 4)
 	s := l.store.clone()
@@ -389,8 +391,8 @@ func TestSkipped(t *testing.T) {
 	}
 }
 
-// twoCommits returns a store without a journal whose last two commits each took an append of some
-// pages, and the first block of each of these.
+// twoCommits returns a store without a journal whose last two commits each took an append of
+// several pages, and the first blocks of these.
 func twoCommits(t *testing.T) (s *memStore, first, second uint64) {
 	h := newHarness(t, newMemStore(2048), testConfig())
 	h.do(sets(0, 70, strings.Repeat("first commit", 15))...)
@@ -404,8 +406,8 @@ func twoCommits(t *testing.T) (s *memStore, first, second uint64) {
 	return h.store, first, second
 }
 
-// TestTwoDamagedAppends: without a journal, a start skips the last append if it can be torn, but
-// not the one before it too: that was acknowledged. Seals name the append before theirs.
+// TestTwoDamagedAppends checks that, without a journal, a start skips the last append if it can be
+// torn, but not also the one before. That one was acknowledged. Seals name the previous append.
 func TestTwoDamagedAppends(t *testing.T) {
 	whole, first, second := twoCommits(t)
 	end := whole.next()
@@ -427,8 +429,8 @@ func TestTwoDamagedAppends(t *testing.T) {
 	}
 }
 
-// TestTwoTornAppends: an append that a crash has cut short stays in the store. If the next one is
-// cut short too, the store still opens.
+// TestTwoTornAppends checks that a store still opens after two torn appends in a row. The first one
+// stays in the store.
 func TestTwoTornAppends(t *testing.T) {
 	whole, first, second := twoCommits(t)
 	s := whole.clone()
@@ -446,8 +448,9 @@ func TestTwoTornAppends(t *testing.T) {
 	}
 }
 
-// TestOldRootAfterPartialRoot: a root that is one leaf, copied over the last commit behind a root that
-// lacks changes, does not pass for the tree: a real one would have a flush record.
+// TestOldRootAfterPartialRoot copies a root that is a leaf over the last commit after a root that
+// lacks changes. The copy must not be taken for the tree: a real root there would have a flush
+// record.
 func TestOldRootAfterPartialRoot(t *testing.T) {
 	h := newHarness(t, newMemStore(2048), journalConfig())
 	h.do(set("a", "1"))
@@ -469,7 +472,7 @@ func TestOldRootAfterPartialRoot(t *testing.T) {
 	}
 }
 
-// TestPagesWithoutRoot: a store that ends in pages whose root is missing says so.
+// TestPagesWithoutRoot checks the error for a store that ends in pages whose root is missing.
 func TestPagesWithoutRoot(t *testing.T) {
 	s, _, second := twoCommits(t)
 	s.blocks = s.blocks[:s.next()-1-s.first]
@@ -479,7 +482,7 @@ func TestPagesWithoutRoot(t *testing.T) {
 	}
 }
 
-// TestFirstPage: a store that has never been written gets an empty tree, or a clear error.
+// TestFirstPage checks that a store that was never written gets an empty tree, or a clear error.
 func TestFirstPage(t *testing.T) {
 	s := newMemStore(512)
 	h := newHarness(t, s, testConfig())
@@ -496,7 +499,7 @@ func TestFirstPage(t *testing.T) {
 	}
 }
 
-// TestOpenRefuses what could not work.
+// TestOpenRefuses checks that Open refuses what could not work.
 func TestOpenRefuses(t *testing.T) {
 	for what, test := range map[string]struct {
 		blockSize int
@@ -535,8 +538,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestCutDuringFirstPage: a power cut before anything was acknowledged must not leave a directory
-// that cannot be used.
+// TestCutDuringFirstPage checks that a power cut before anything was acknowledged does not leave an
+// unusable directory.
 func TestCutDuringFirstPage(t *testing.T) {
 	for _, blockSize := range []int{512, 2048} {
 		s := newMemStore(blockSize)
@@ -559,9 +562,9 @@ func TestCutDuringFirstPage(t *testing.T) {
 	}
 }
 
-// TestDamagedRootsPagesFail: the last root was durable, for the tree before it has been freed, and
-// its append does not fit its seal. Reads of the pages of this append fail: of all of them, or of
-// the one with a flipped bit. A check names them.
+// TestDamagedRootsPagesFail damages the append of a last root that was durable, because the tree
+// before it has been freed. Reads of the pages of this append must fail: of all pages, or of the
+// one with a flipped bit. A check must name them.
 func TestDamagedRootsPagesFail(t *testing.T) {
 	inBothModes(t, damageRootsPages)
 }
@@ -594,7 +597,7 @@ func damageRootsPages(t *testing.T, cfg Config) {
 		p := s.page(leaf)
 		damage(p[strings.LastIndex(string(p), "value "):])
 		found, err := FindRoot(s, quiet)
-		if what == "one bit" && cfg.JournalBytes == 0 { // without a flush record nothing older is looked for
+		if what == "one bit" && cfg.JournalBytes == 0 { // without a flush record the start looks for nothing older
 			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d", leaf)) {
 				t.Errorf("%s: root %d, %v", what, found.Block, err)
 			}
@@ -626,8 +629,8 @@ func damageRootsPages(t *testing.T, cfg Config) {
 	}
 }
 
-// TestUnreadableRecord: a flush record cannot be read at one start, and changes are made. The next
-// start finds them, whether it can read that record or not.
+// TestUnreadableRecord makes changes after a start that could not read a flush record. The next
+// start must find them, whether it can read that record or not.
 func TestUnreadableRecord(t *testing.T) {
 	for _, size := range []int{512, 600} { // pages of one sector, and of more
 		for _, readable := range []bool{false, true} {

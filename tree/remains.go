@@ -14,27 +14,27 @@ import (
 	"kivaloo/tree/page"
 )
 
-// remains reads what is left of a damaged store. If a single bit of a block has flipped, and a
-// checksum shows which, the block is mended on its way. The checksum is that of the block, its own
-// if it is of the journal, or the seal of its append.
+// remains reads what is left of a damaged store. It repairs a block with a single flipped bit on
+// reading, if a checksum shows which bit it is. That can be the block's checksum in the store, the
+// journal block's own, or the seal of its append.
 type remains struct {
 	*disk.Remains
 	mended blockSet
-	moved  map[uint64]uint64 // where the blocks stand that are at wrong places
-	doubt  bool              // no checksum says of one of them that it is what was written there
-	judged []judgedAppend    // in order
-	spare  []byte            // a block, for judge
+	moved  map[uint64]uint64 // actual places of misplaced blocks
+	doubt  bool              // for one of them no checksum confirms that it is what was written
+	judged []judgedAppend    // in block order
+	spare  []byte            // one block of scratch, for judge
 }
 
 var _ disk.Store = (*remains)(nil)
 
-// judgedAppend is an append without checksums in the block store, or a part of one.
+// judgedAppend is an append, or part of one, without checksums in the block store.
 type judgedAppend struct {
 	disk.Stretch
-	sealed  bool   // its seal can be read
-	good    bool   // it fits its seal, when the bit is flipped back
-	flipped uint64 // the block that has one bit flipped; noBlock: none, or it is not known
-	at      int    // the byte in that block
+	sealed  bool   // its seal is readable
+	good    bool   // it fits its seal, after flipping the bit back
+	flipped uint64 // the block with one flipped bit; noBlock: none, or unknown
+	at      int    // index of the byte in that block
 	bit     byte
 }
 
@@ -53,7 +53,7 @@ func (r *remains) Submit(first, last *disk.Op) {
 	}
 }
 
-// Read reads a block. What the disk cannot read is as bad as a block that has changed.
+// Read reads a block. A block that the disk cannot read counts as damaged.
 func (r *remains) Read(block uint64, p []byte) (bool, error) {
 	ok, err := r.readAlone(block, p)
 	if err != nil || !ok || journal.Is(p) {
@@ -72,7 +72,7 @@ func (r *remains) Read(block uint64, p []byte) (bool, error) {
 	return true, nil
 }
 
-// readAlone reads a block, and mends it if its own checksum shows how.
+// readAlone reads a block, and repairs it if its own checksum shows how.
 func (r *remains) readAlone(block uint64, p []byte) (bool, error) {
 	if at, ok := r.moved[block]; ok {
 		return r.readMoved(block, at, p)
@@ -84,13 +84,13 @@ func (r *remains) readAlone(block uint64, p []byte) (bool, error) {
 	case errors.Is(err, disk.ErrCorrupt) && r.mend(block, p), err == nil && ok && journal.Mend(p):
 		r.mended.add(block)
 		return true, nil
-	case errors.Is(err, disk.ErrDoubtful): // whoever reads it has to find out
+	case errors.Is(err, disk.ErrDoubtful): // the reader has to judge it
 		return true, nil
 	}
 	return ok, err
 }
 
-// isEmptyButOneBit reports whether p is the page that every store begins with, but for one bit.
+// isEmptyButOneBit reports whether p differs in one bit from the page that every store begins with.
 func isEmptyButOneBit(p []byte) bool {
 	off := 0
 	for i, b := range page.EmptyRoot(len(p)) {
@@ -99,7 +99,7 @@ func isEmptyButOneBit(p []byte) bool {
 	return off == 1
 }
 
-// mend flips one bit of a block so that it has its checksum, if there is such a bit.
+// mend flips the one bit that makes a block match its checksum. It returns false if there is none.
 func (r *remains) mend(block uint64, p []byte) bool {
 	want, ok := r.Sum(block)
 	if !ok {
@@ -120,11 +120,11 @@ func (r *remains) mend(block uint64, p []byte) bool {
 	return false
 }
 
-// isBad reports whether an error about a block means that the block cannot be used. After any other
-// error there is no use in going on.
+// isBad reports whether an error means that a block is unusable. After any other error the salvage
+// must stop.
 func isBad(err error) bool { return errors.Is(err, disk.ErrCorrupt) || errors.Is(err, errNoBlock) }
 
-// readPage reads a block that has to be there.
+// readPage reads a block that must exist.
 func (r *remains) readPage(block uint64, p []byte) error { return hasToBe(block, p, r.Read) }
 
 func hasToBe(block uint64, p []byte, read func(uint64, []byte) (bool, error)) error {
@@ -135,19 +135,19 @@ func hasToBe(block uint64, p []byte, read func(uint64, []byte) (bool, error)) er
 	return err
 }
 
-// vouched reports whether a checksum says of a page that it is what was written: that of its block,
-// which every read compares, or the seal of its append.
+// vouched reports whether a checksum confirms that a page is what was written. That is the block's
+// checksum, which every read compares, or the seal of its append.
 func (r *remains) vouched(block uint64) bool {
 	if _, ok := r.Sum(block); ok {
 		return true
 	}
 	if block == 0 && r.readPage(0, r.spare) == nil && bytes.Equal(r.spare, page.EmptyRoot(len(r.spare))) {
-		return true // what every store begins with
+		return true // every store begins with this page
 	}
 	return r.appendOf(block).good
 }
 
-// appendOf returns the append that a page without a checksum in the block store is in.
+// appendOf returns the append that contains a page without a checksum in the block store.
 func (r *remains) appendOf(block uint64) judgedAppend {
 	i, ok := slices.BinarySearchFunc(r.judged, block, func(a judgedAppend, block uint64) int {
 		if a.Has(block) {
@@ -159,7 +159,7 @@ func (r *remains) appendOf(block uint64) judgedAppend {
 		return r.judged[i]
 	}
 	file := r.File(block)
-	next := file.Next // the next block that is judged
+	next := file.Next // the next judged block
 	if i < len(r.judged) {
 		next = min(next, r.judged[i].First)
 	}
@@ -172,14 +172,14 @@ func (r *remains) appendOf(block uint64) judgedAppend {
 	return a
 }
 
-// judge finds the append that a page is in, and compares it with its seal. All from next on is
-// known.
+// judge finds the append that contains a page, and compares it with its seal. Blocks from next on
+// are already judged.
 func (r *remains) judge(block uint64, file disk.Stretch, next uint64) judgedAppend {
 	unknown := judgedAppend{Stretch: disk.Stretch{First: block, Next: block + 1}, flipped: noBlock}
 	j := &judge{buf: r.spare, found: disk.Found{BlockSize: len(r.spare), File: file, Judged: next, End: r.Blocks().Next,
 		Read: func(block uint64, p []byte) error { return hasToBe(block, p, r.readAlone) }}}
 	a, end, err := j.appendOf(block)
-	if err == nil && a.root == 0 && block > file.First { // a root has its seal before it
+	if err == nil && a.root == 0 && block > file.First { // a root has its seal in front of it
 		if b, _, err := j.appendOf(block - 1); err == nil && b.root == block {
 			a = b
 		}
@@ -202,7 +202,7 @@ func (r *remains) judge(block uint64, file disk.Stretch, next uint64) judgedAppe
 	return known
 }
 
-// mend finds the bit that makes the sum of an append off, if it is one.
+// mend finds the single flipped bit that explains why the sum of an append is wrong.
 func (k *judgedAppend) mend(a sealed, off uint32, j *judge) {
 	size := j.found.BlockSize
 	bad, ok := a.flipped(off, size, j.read)
@@ -210,7 +210,7 @@ func (k *judgedAppend) mend(a sealed, off uint32, j *judge) {
 		return
 	}
 	certain := a.bytes(size) <= maxMendedBytes
-	if bad == a.out.First { // the sum in it
+	if bad == a.out.First { // the sum itself is wrong
 		k.good = certain
 		return
 	}

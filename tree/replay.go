@@ -19,12 +19,12 @@ func (t *Tree) replay(store disk.Store, commits []journal.Commit) error {
 	changes := 0
 	t.changes.last = commits[0].Seq - 1
 	seq := commits[0].Seq
-	committed := func() { // each commit by itself, for those who watch
+	committed := func() { // one commit at a time, for Watch
 		active.Append()
 		active.Commit()
 		t.changes.commit(active, active.Durable(), seq)
 	}
-	var touched uint64 // keeps the loads of Touch from being optimised away
+	var touched uint64 // keeps the compiler from removing the loads of Touch
 	err := readCommits(context.Background(), store, commits, func(c journal.Commit, records []journal.Record) error {
 		if c.Seq != seq {
 			committed()
@@ -67,8 +67,9 @@ func (t *Tree) replay(store disk.Store, commits []journal.Commit) error {
 	return nil
 }
 
-// freezeRecovered flushes the replayed changes before the first commit. Commits without a journal
-// write roots without a flush record, so no journal may be left to replay.
+// freezeRecovered freezes the replayed changes, so that they are flushed before the first commit.
+// Commits without a journal write roots without a flush record, so no journal may be left to
+// replay.
 func (t *Tree) freezeRecovered() error {
 	table, err := t.pool.New(t.memtableBytes(), t.seed)
 	if err != nil {
@@ -80,8 +81,8 @@ func (t *Tree) freezeRecovered() error {
 	return nil
 }
 
-// readCommits calls f with the records of each of the commits in order, up to touchGroup at a time,
-// until ctx is done.
+// readCommits calls f with the records of each commit in order, up to touchGroup at a time, until
+// ctx is done.
 func readCommits(ctx context.Context, store disk.Store, commits []journal.Commit, f func(journal.Commit, []journal.Record) error) error {
 	blocks := newBlockReader(store)
 	var payload []byte
@@ -90,7 +91,7 @@ func readCommits(ctx context.Context, store disk.Store, commits []journal.Commit
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if c.Block >= blocks.ahead { // commits that follow each other are read together
+		if c.Block >= blocks.ahead { // read consecutive commits together
 			blocks.ahead = c.Block
 			for _, next := range commits[i:] {
 				if next.Block != blocks.ahead {
@@ -117,7 +118,7 @@ func readCommits(ctx context.Context, store disk.Store, commits []journal.Commit
 	return nil
 }
 
-// pieceError names the block of a piece that is damaged.
+// pieceError adds the block number to the error of a damaged piece.
 func pieceError(err error) error {
 	var p *journal.PieceError
 	if errors.As(err, &p) && (errors.Is(err, disk.ErrCorrupt) || errors.Is(err, errNoBlock)) {
@@ -128,17 +129,17 @@ func pieceError(err error) error {
 
 // Journal describes the commits that the tree of the last root lacks.
 type Journal struct {
-	From    uint64 // the first block that is to be replayed
-	Commits int    // that the tree of the root lacks
-	Changes int    // in them
-	Blocks  uint64 // that they take
-	Cut     int    // blocks of an append that was cut short, and never acknowledged
-	Behind  uint64 // blocks behind the root
+	From    uint64 // first block to replay
+	Commits int    // number of commits that the tree lacks
+	Changes int    // number of changes in them
+	Blocks  uint64 // number of blocks of them
+	Cut     int    // blocks of an append that was cut short and never acknowledged
+	Behind  uint64 // blocks after the root
 	Kept    bool   // the last writer kept a journal
 }
 
-// CheckJournal reads the commits that an opening would replay on the tree of root, which FindRoot
-// has found. It changes nothing.
+// CheckJournal reads the commits that Open would replay on the tree of root. root must come from
+// FindRoot. It changes nothing.
 func CheckJournal(ctx context.Context, store disk.Store, root Root) (Journal, error) {
 	j := Journal{From: root.start.block, Commits: len(root.commits), Cut: len(root.Skipped),
 		Behind: store.Info().Next - root.Block - 1, Kept: root.recorded || len(root.commits) > 0}

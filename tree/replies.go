@@ -1,12 +1,12 @@
 package tree
 
-// replies gives the answers, and counts them.
+// replies sends the answers to the clients and counts them.
 type replies struct {
 	touched []Client // clients with answers in this step
 	tally   tally
 }
 
-// answered notes that one request of r.b has had its answer.
+// answered records that one request of r.b has been answered.
 func (a *replies) answered(r ref, s Status) {
 	a.tally.requests[r.request().Op][s]++
 	c := r.b.Client
@@ -30,7 +30,7 @@ func (a *replies) value(r ref, value []byte, found bool) {
 	a.answered(r, outcomeOf(found))
 }
 
-// flush ends the step for the clients that had answers.
+// flush ends the step for all clients that got answers.
 func (a *replies) flush() {
 	for i, c := range a.touched {
 		c.Flush()

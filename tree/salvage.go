@@ -14,73 +14,73 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Salvage gets out of a damaged store what is left in it.
+// Salvage recovers what is left in a damaged store.
 //
 //	1. It finds the last whole root and the journal behind it, as a start does, and takes the
-//	   leaves of that tree. Each page that cannot be read leaves a hole in the range of keys.
-//	2. It fills holes from stray leaves: leaves of older trees, and leaves whose parent cannot be
-//	   read. Each key gets the newest leaf that covers it (strays.go). Then it replays what the
-//	   journal still has of these keys (salvagejournal.go). If the journal since that leaf is
+//	   leaves of that tree. Each unreadable page leaves a hole in the range of keys.
+//	2. It fills holes from stray leaves: leaves of older trees, and leaves whose parent is
+//	   unreadable. Each key gets the newest leaf that covers it (strays.go). Then it replays what
+//	   the journal still has of these keys (salvagejournal.go). If the journal since that leaf is
 //	   complete, nothing is missing.
-//	3. Blocks behind all that a start would use are the rest of an append that was cut short, or
-//	   is damaged. Leaves among them are newer than the tree, and replace its pairs.
+//	3. Blocks after everything that a start would use belong to an append that was cut short or
+//	   damaged. Leaves among them are newer than the tree, and replace its pairs.
 //	4. It replays the journal behind the root.
 //
 // If no root can be trusted, all keys are one hole. Block numbers only grow, so of two leaves that
 // cover the same key the one in the higher block is newer.
 
-// Trust says how far what was salvaged of a range of keys can be trusted.
+// Trust says how far the salvaged pairs of a range can be trusted.
 type Trust uint8
 
 const (
 	Certain   Trust = iota // exactly what the last change left
-	Unchecked              // nothing newer is missing if the page is what was written, but no checksum confirms that it is
-	Stale                  // the newest that is left, but changes may be missing, and deleted keys may be back
-	Lost                   // no page is left: at most, there are some changes from the journal
+	Unchecked              // nothing newer is missing if the page is intact, but no checksum confirms that
+	Stale                  // the newest that is left, but changes may be missing and deleted keys may be back
+	Lost                   // no page is left; there may be some changes from the journal
 	trusts
 )
 
 func (t Trust) String() string { return [...]string{"certain", "unchecked", "stale", "lost"}[t] }
 
-// SalvagedRange is the keys from Lo up to, not including, Hi. A nil Hi means no bound.
+// SalvagedRange is the range of keys from Lo up to, but not including, Hi. A nil Hi means no bound.
 type SalvagedRange struct {
 	Lo, Hi []byte
 	Trust  Trust
-	Pairs  uint64 // from pages, without changes from the journal
+	Pairs  uint64 // number of pairs from pages, not counting changes from the journal
 }
 
 // Salvaged is the result of Salvage.
 type Salvaged struct {
-	Blocks  disk.Stretch    // that the store has, or is known to have had
+	Blocks  disk.Stretch    // the blocks that the store has, or is known to have had
 	Root    uint64          // block of the root that was used, if Why is nil
 	Why     error           // why no root could be trusted; nil: one could
-	Cut     uint64          // blocks behind the last whole append. With any, changes may be missing: nothing is better than Stale
+	Cut     uint64          // blocks after the last whole append; if any, changes may be missing, and nothing is better than Stale
 	Ranges  []SalvagedRange // in order; if More is 0 they cover all keys
-	More    uint64          // number of further ranges, which are not in Ranges
-	Pairs   [trusts]uint64  // from pages, by Trust
-	Changes uint64          // replayed from the journal
-	Bad     uint64          // blocks that were to be read and cannot be used
-	Mended  uint64          // blocks in which one flipped bit was flipped back
-	Unfit   uint64          // pairs that were left out: so long that no store with such blocks has had them
-	Stored  uint64          // pairs of the new store, if there is one
+	More    uint64          // number of further ranges that are not in Ranges
+	Pairs   [trusts]uint64  // number of pairs from pages, by Trust
+	Changes uint64          // number of changes replayed from the journal
+	Bad     uint64          // number of unusable blocks
+	Mended  uint64          // number of blocks repaired by flipping one bit back
+	Unfit   uint64          // pairs left out because a store with this block size cannot hold such long ones
+	Stored  uint64          // number of pairs in the new store, if there is one
 }
 
-// Certain reports whether all of the store was salvaged, as it was.
+// Certain reports whether the whole store was salvaged exactly.
 func (s *Salvaged) Certain() bool {
 	return s.More == 0 && len(s.Ranges) == 1 && s.Ranges[0].Trust == Certain
 }
 
-// SalvageTo receives what is salvaged. A later call for a key replaces earlier ones.
+// SalvageTo receives the salvaged pairs. A later call for a key replaces earlier ones.
 type SalvageTo interface {
 	Set(key, value []byte) error
 	Delete(key []byte) error
 }
 
-// ErrNothingLeft: no page and no commit of the store can be read.
+// ErrNothingLeft means that no page and no commit of the store can be read.
 var ErrNothingLeft = fmt.Errorf("%w: no page of a store and no commit of its journal can be read", disk.ErrCorrupt)
 
-// Salvage passes what is left in a damaged store to to. It calls progress, if not nil, with the
-// number of blocks read and the number to read, which can grow.
+// Salvage passes what is left in a damaged store to to. If progress is not nil, it is called with
+// the number of blocks read and the number to read. The latter can grow.
 func Salvage(ctx context.Context, store *disk.Remains, to SalvageTo, progress func(done, of uint64)) (*Salvaged, error) {
 	return salvage(ctx, store, to, progress, salvageBytes)
 }
@@ -102,25 +102,25 @@ type salvager struct {
 	store    *remains
 	to       SalvageTo
 	progress func(done, of uint64)
-	done, of uint64 // blocks read
-	budget   int    // bytes that stray leaves, or holes, may take
+	done, of uint64 // number of blocks read, and to read
+	budget   int    // bytes of memory for stray leaves, or holes
 
-	root      Root           // of a Page of nil: none can be trusted
-	newer     []part         // of leaves behind all that root leads to, in order
+	root      Root           // Page is nil if no root can be trusted
+	newer     []part         // of leaves after everything that root leads to, in order
 	buffers   map[int][]byte // by height
 	around    []byte         // a block near a root
-	seal      []byte         // what a seal begins with
+	seal      []byte         // the beginning of a seal
 	holes     []keyRange
 	holeBytes int
 	bad       blockSet
-	// rootLeaves is the first block of each root that is a leaf, by its checksum; nil: not yet
-	// known.
+	// rootLeaves holds the first block of each root that is a leaf, by checksum. It is nil until
+	// needed.
 	rootLeaves map[uint32]uint64
-	parts      bool // there was something to take out
+	parts      bool // something was recovered
 	report     Salvaged
 }
 
-// keyRange is the keys from lo on and before hi. A nil hi is no bound.
+// keyRange is the range of keys from lo up to, but not including, hi. A nil hi means no bound.
 type keyRange struct{ lo, hi []byte }
 
 // before reports whether a key is before the bound hi.
@@ -152,8 +152,8 @@ func (s *salvager) run() error {
 	return s.replayTail()
 }
 
-// findRoot finds the root that a start would use. The blocks from its oldest leaf on must have been
-// there, so that those which are missing at the beginning are not taken for freed ones.
+// findRoot finds the root that a start would use. Blocks from the root's oldest leaf on must have
+// existed. So blocks missing at the beginning are not mistaken for freed ones.
 func (s *salvager) findRoot() error {
 	if err := s.hadOldest(); err != nil {
 		return err
@@ -182,7 +182,8 @@ func (s *salvager) findRoot() error {
 	return s.findNewer()
 }
 
-// wholeRoot returns the root that a start would use, if it and the journal behind it are whole.
+// wholeRoot returns the root that a start would use, if the root and the journal behind it are
+// whole.
 func (s *salvager) wholeRoot() (Root, error) {
 	root, err := FindRoot(s.store, slog.New(slog.DiscardHandler))
 	if err == nil {
@@ -194,7 +195,7 @@ func (s *salvager) wholeRoot() (Root, error) {
 	return root, err
 }
 
-// findNewer finds the leaves behind all that a start would use.
+// findNewer finds the leaves after everything that a start would use.
 func (s *salvager) findNewer() error {
 	f, err := s.scan([]keyRange{{lo: []byte{}}}, s.root.last+1)
 	if err != nil {
@@ -209,7 +210,7 @@ func (s *salvager) findNewer() error {
 	return nil
 }
 
-// hadOldest finds the last root.
+// hadOldest finds the last root, and records that blocks from its oldest leaf on must have existed.
 func (s *salvager) hadOldest() error {
 	blocks := newBlockReader(s.store)
 	for at := s.store.Blocks().Next; at > s.store.Blocks().First && s.ctx.Err() == nil; at-- {
@@ -229,7 +230,7 @@ func (s *salvager) hadOldest() error {
 	return nil
 }
 
-// step counts a block that is about to be read.
+// step counts a block about to be read.
 func (s *salvager) step() error {
 	if s.done++; s.done%progressBlocks == 0 {
 		s.progress(s.done, max(s.done, s.of))
@@ -237,7 +238,7 @@ func (s *salvager) step() error {
 	return s.ctx.Err()
 }
 
-// visit reads a page, and takes the pairs of it and of all pages below it.
+// visit reads a page, and takes its pairs and those of all pages below it.
 func (s *salvager) visit(w *page.Want, vouched bool) error {
 	if err := s.step(); err != nil {
 		return err
@@ -249,7 +250,7 @@ func (s *salvager) visit(w *page.Want, vouched bool) error {
 	return s.checked(w, p, vouched && s.store.vouched(w.Block))
 }
 
-// buffer returns the buffer for pages of some height.
+// buffer returns the buffer for pages of a height.
 func (s *salvager) buffer(height int) []byte {
 	if s.buffers[height] == nil {
 		s.buffers[height] = make([]byte, s.store.Info().BlockSize)
@@ -257,7 +258,7 @@ func (s *salvager) buffer(height int) []byte {
 	return s.buffers[height]
 }
 
-// checked takes the pairs of a page that was read, and of all pages below it.
+// checked takes the pairs of a page in memory, and those of all pages below it.
 func (s *salvager) checked(w *page.Want, p []byte, vouched bool) error {
 	l, err := w.Verify(p)
 	if err != nil {
@@ -287,8 +288,8 @@ func (s *salvager) checked(w *page.Want, p []byte, vouched bool) error {
 	return nil
 }
 
-// trust returns how far to trust pairs. newest: nothing newer can be missing. vouched: a checksum
-// confirms them.
+// trust returns how far to trust pairs. newest means that nothing newer can be missing. vouched
+// means that a checksum confirms them.
 func (s *salvager) trust(newest, vouched bool) Trust {
 	switch {
 	case !newest || s.report.Cut > 0:
@@ -317,7 +318,7 @@ func (s *salvager) outsideNewer(r keyRange, do func(keyRange) error) error {
 	return do(r)
 }
 
-// hole adds the keys of a page that cannot be read to the holes, but for those in newer leaves.
+// hole adds the keys of an unreadable page to the holes, except those in newer leaves.
 func (s *salvager) hole(w *page.Want, err error) error {
 	if !isBad(err) {
 		return err
@@ -342,7 +343,7 @@ func (s *salvager) fillHoles() error {
 	return s.fill(holes)
 }
 
-// take passes on the pairs of a leaf that are in a range.
+// take passes on the pairs of a leaf that are within a range.
 func (s *salvager) take(r keyRange, p []byte, l page.Layout, trust Trust) error {
 	pairs := uint64(0)
 	for i, keyAt, valueAt := 0, l.Body, l.Second; i < l.Keys; i++ {
@@ -351,7 +352,7 @@ func (s *salvager) take(r keyRange, p []byte, l page.Layout, trust Trust) error 
 		if bytes.Compare(key, r.lo) < 0 || !before(key, r.hi) {
 			continue
 		}
-		if CheckMaxLengths(len(p), len(key), len(value)) != nil { // it was not written like this
+		if CheckMaxLengths(len(p), len(key), len(value)) != nil { // the program never writes such a pair
 			s.report.Unfit++
 			continue
 		}
@@ -364,7 +365,7 @@ func (s *salvager) take(r keyRange, p []byte, l page.Layout, trust Trust) error 
 	return nil
 }
 
-// note records what became of a range.
+// note records the outcome for a range.
 func (s *salvager) note(r keyRange, trust Trust, pairs uint64) {
 	s.report.Pairs[trust] += pairs
 	ranges := addRange(s.report.Ranges, SalvagedRange{r.lo, r.hi, trust, pairs})
@@ -375,8 +376,8 @@ func (s *salvager) note(r keyRange, trust Trust, pairs uint64) {
 	s.report.Ranges = ranges
 }
 
-// addRange appends a range, or extends the last one with it if they are adjacent and of equal
-// trust.
+// addRange appends a range. If it is adjacent to the last one and has the same trust, it extends
+// that one.
 func addRange(ranges []SalvagedRange, r SalvagedRange) []SalvagedRange {
 	if n := len(ranges); n > 0 {
 		if last := &ranges[n-1]; last.Trust == r.Trust && last.Hi != nil && bytes.Equal(last.Hi, r.Lo) {

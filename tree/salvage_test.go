@@ -28,8 +28,8 @@ func (s salvagedPairs) Delete(key []byte) error {
 	return nil
 }
 
-// TestSalvageInPasses: where there is little memory, so that a store is read several times, as much
-// is found as by reading it once.
+// TestSalvageInPasses checks that a salvage with little memory, which reads the store several
+// times, finds as much as one that reads it once.
 func TestSalvageInPasses(t *testing.T) {
 	store := newMemStore(1024)
 	h := newHarness(t, store, testConfig())
@@ -38,7 +38,7 @@ func TestSalvageInPasses(t *testing.T) {
 			h.do(sets(first, 200-30*round, fmt.Sprintf("value %d", round))...)
 		}
 	}
-	for _, roots := range []int{1, 1000} { // the last root, and all
+	for _, roots := range []int{1, 1000} { // without the last root, and without any
 		for at := len(store.blocks) - 1; at >= 0 && roots > 0; at-- {
 			if l, err := page.Parse(store.blocks[at]); err == nil && l.Root {
 				clear(store.blocks[at])
@@ -70,9 +70,8 @@ func TestSalvageInPasses(t *testing.T) {
 	}
 }
 
-// TestSalvageSeparator flips bits of the separators in stores of the original, which have no
-// checksums. The leaves on both sides show where the bounds between them are, so no pair is left
-// out.
+// TestSalvageSeparator flips bits of separators in stores of the original, which have no checksums.
+// The leaves on both sides show the right bounds, so no pair may be missing.
 func TestSalvageSeparator(t *testing.T) {
 	for _, one := range []string{"s512-seq", "s1024-gens"} {
 		i := image{what: one, blockSize: 512, files: map[string]string{}}

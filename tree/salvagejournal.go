@@ -5,31 +5,31 @@ import (
 	"kivaloo/tree/page"
 )
 
-// chain follows the journal through the blocks of a damaged store, in order. It knows since which
-// commit the journal is complete.
+// chain follows the journal through the blocks of a damaged store, in order. It knows from which
+// commit on the journal is complete.
 type chain struct {
-	epoch  int    // how often the numbers of commits have begun again at 1
-	begun  bool   // since is known
-	since  uint64 // all commits from this one to last are there
+	epoch  int    // how often commit numbers have started again at 1
+	begun  bool   // since is valid
+	since  uint64 // every commit from this one to last is present
 	last   uint64 // number of the last whole commit; 0: none in this epoch
-	needed uint64 // a commit of this number is known to have existed
-	broken uint64 // the first block behind last that may be of a lost commit; noBlock: none
+	needed uint64 // a commit with this number is known to have existed
+	broken uint64 // first block after last that may belong to a lost commit; noBlock: none
 
 	record uint64 // block of the last flush record; noBlock: none yet
-	lacks  uint64 // the commit that it names; 1: its epoch is over
+	lacks  uint64 // the commit that the record names; 1: its epoch is over
 	seal   uint64 // block of the last seal; noBlock: none yet
-	sealed uint64 // first block of its append, according to the seal
+	sealed uint64 // first block of the seal's append
 
-	open      bool          // some pieces of a commit have come, but not the last
-	first     uint64        // block of its first piece
-	next      journal.Block // the piece that must come next
+	open      bool          // some pieces of a commit have been seen, but not the last
+	first     uint64        // block of the commit's first piece
+	next      journal.Block // the next piece expected
 	payload   []byte        // of the pieces so far
 	remnant   []byte        // payload of the last commit that lost its end
 	remnantAt uint64        // block of its first piece
 }
 
-// newChain returns a chain that begins at a block: the first of the store, or the one behind all
-// that a start would use.
+// newChain returns a chain that begins at a block: the first of the store, or the first after
+// everything that a start would use.
 func (s *salvager) newChain(from uint64) chain {
 	c := chain{broken: noBlock, record: noBlock, seal: noBlock, lacks: 1}
 	if from > s.store.Blocks().First {
@@ -48,15 +48,15 @@ func (c *chain) cut() {
 	c.remnant, c.remnantAt = append(c.remnant[:0], c.payload...), c.first
 }
 
-// breaks notes that a block may be of a lost commit.
+// breaks records that a block may belong to a lost commit.
 func (c *chain) breaks(at uint64) {
 	if c.broken == noBlock {
 		c.broken = at
 	}
 }
 
-// unreadable passes over a block that cannot be read. It may be of a commit, but not right behind a
-// flush record: there it is a root.
+// unreadable passes an unreadable block. It may belong to a commit, but not directly after a flush
+// record, because that block is a root.
 func (c *chain) unreadable(at uint64) {
 	c.cut()
 	if c.record == noBlock || at != c.record+1 {
@@ -64,7 +64,7 @@ func (c *chain) unreadable(at uint64) {
 	}
 }
 
-// piece adds a piece of a commit, and reports whether the commit is whole now.
+// piece adds a piece of a commit, and reports whether the commit is now whole.
 func (c *chain) piece(at uint64, b *journal.Block) (whole bool) {
 	if b.Piece == 0 {
 		c.cut()
@@ -86,8 +86,8 @@ func (c *chain) piece(at uint64, b *journal.Block) (whole bool) {
 	return true
 }
 
-// commit notes a whole commit. If its number is the next, no commit was lost in the blocks before
-// it that cannot be read.
+// commit records a whole commit. If it has the next number, the unreadable blocks before it held no
+// lost commit.
 func (c *chain) commit(seq uint64) {
 	switch {
 	case !c.begun || seq > c.last+1:
@@ -99,7 +99,7 @@ func (c *chain) commit(seq uint64) {
 	c.begun, c.last, c.broken = true, seq, noBlock
 }
 
-// flush notes a flush record. Blocks of its append that cannot be read were pages, not commits.
+// flush records a flush record. Unreadable blocks in its append were pages, not commits.
 func (c *chain) flush(at uint64, b *journal.Block) {
 	c.cut()
 	if c.broken != noBlock && c.broken >= b.First {
@@ -108,7 +108,7 @@ func (c *chain) flush(at uint64, b *journal.Block) {
 	c.record, c.lacks = at, b.Seq
 }
 
-// page notes a page. If no root follows, its append is not whole.
+// page records a page. If no root follows, its append is not whole.
 func (c *chain) page(at uint64, p []byte) {
 	c.cut()
 	c.breaks(at)
@@ -117,7 +117,7 @@ func (c *chain) page(at uint64, p []byte) {
 	}
 }
 
-// recorded reports whether there is a flush record before a root.
+// recorded reports whether a flush record is directly before a root.
 func (c *chain) recorded(root uint64) bool { return c.record != noBlock && root == c.record+1 }
 
 // startOf returns the first commit that the tree of the last root lacks.
@@ -128,9 +128,9 @@ func (c *chain) startOf(root uint64) uint64 {
 	return firstAfter(root)
 }
 
-// root notes a root, and reports whether it is known which commits its tree lacks. Without a flush
-// record it lacks none, whatever the journal before it says, and the next commit has the number
-// firstAfter. But a partial root always had a record, so without one nothing is known.
+// root records a root, and reports whether the commits that its tree lacks are known. Without a
+// flush record it lacks none, whatever the journal before it says, and the next commit has the
+// number firstAfter. But a partial root always had a record, so without one nothing is known.
 func (c *chain) root(at uint64, partial bool) (known bool) {
 	c.cut()
 	switch {
@@ -145,8 +145,8 @@ func (c *chain) root(at uint64, partial bool) (known bool) {
 	return true
 }
 
-// end ends the chain behind the last block. If a start would use root, it is known which commit was
-// the last, and that none was lost behind it.
+// end ends the chain after the last block. If a start would use root, its last commit is known, and
+// none was lost after it.
 func (c *chain) end(root *Root) {
 	c.cut()
 	if root.Page != nil {
@@ -154,7 +154,7 @@ func (c *chain) end(root *Root) {
 	}
 }
 
-// completes reports whether the journal has all changes that were made since a leaf was written.
+// completes reports whether the journal has every change made since a leaf was written.
 func (c *chain) completes(l *stray) bool {
 	if c.broken != noBlock || l.epoch != c.epoch || !l.dated {
 		return false
@@ -162,15 +162,15 @@ func (c *chain) completes(l *stray) bool {
 	return l.start > max(c.last, c.needed) || l.start >= c.since && c.last >= c.needed
 }
 
-// replayOn replays what the journal has of the keys of some parts. complete says for which parts
-// the journal has everything: these get no changes of commits that are not whole.
+// replayOn replays the journal's changes of the keys in some parts. complete says for which parts
+// the journal is complete. Those parts get no changes from commits that are not whole.
 func (s *salvager) replayOn(parts []part, complete []bool) error {
 	if len(parts) == 0 {
 		return nil
 	}
 	end := s.store.Blocks().Next
 	if len(s.root.commits) > 0 {
-		end = s.root.commits[0].Block // these are replayed on everything
+		end = s.root.commits[0].Block // these are replayed for every key
 	}
 	return s.replay(s.store.Blocks().First, end, func(key []byte, epoch int, at, seq uint64) bool {
 		i, ok := partOf(parts, key)
@@ -178,8 +178,8 @@ func (s *salvager) replayOn(parts []part, complete []bool) error {
 	})
 }
 
-// replayTail takes the newer leaves, replays the journal behind the root, and then what is left of
-// a commit that is not whole. It leaves out changes that a newer leaf has already.
+// replayTail takes the newer leaves and replays the journal behind the root. Then it replays what
+// is left of a commit that is not whole. It leaves out changes that a newer leaf already has.
 func (s *salvager) replayTail() error {
 	for _, one := range s.newer {
 		if _, err := s.takePart(nil, one, s.buffer(0)); err != nil {
@@ -207,16 +207,16 @@ func (s *salvager) replayTail() error {
 	return s.replay(s.root.last+1, s.store.Blocks().Next, wants)
 }
 
-// replay replays those changes in some blocks of the journal that are wanted. wants gets the key of
-// a change, and the epoch, first block and number of its commit. The number is 0 if the commit is
-// not whole.
+// replay replays the wanted changes in some blocks of the journal. wants receives the key of a
+// change, and the epoch, first block and number of its commit. The number is 0 if the commit is not
+// whole.
 func (s *salvager) replay(from, end uint64, wants func(key []byte, epoch int, at, seq uint64) bool) error {
 	c := s.newChain(from)
 	changes := func(payload []byte, at, seq uint64) error {
 		for len(payload) > 0 {
 			r, rest, err := journal.Next(payload)
 			if err != nil {
-				return nil // cut off
+				return nil // the rest is cut off
 			}
 			payload = rest
 			if !wants(r.Key, c.epoch, at, seq) {
@@ -275,7 +275,7 @@ func (l *stray) lacks(epoch int, at, seq uint64) bool {
 	return l == nil || l.misplaced || at > l.block || seq > 0 && l.epoch == epoch && seq >= l.start
 }
 
-// change makes a change of the journal.
+// change passes on one change of the journal.
 func (s *salvager) change(r journal.Record) error {
 	s.report.Changes++
 	if r.Deleted {

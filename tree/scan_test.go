@@ -26,8 +26,8 @@ func (h *harness) ask(q Request) scanAnswer {
 	return a
 }
 
-// TestScanContract is what a Scan answers when all pages are in memory: a to e and k to o, in one
-// leaf or in two, with all of it in pages, or the even ones in a memtable.
+// TestScanContract checks the answers of Scans with all pages in memory: a to e and k to o, in one
+// leaf or in two, all in pages, or the even ones in a memtable.
 func TestScanContract(t *testing.T) {
 	pad := strings.Repeat("v", 80)
 	pair := uint32(3 + len(pad))
@@ -88,7 +88,7 @@ func TestScanContract(t *testing.T) {
 }
 
 // TestScanModel compares Scans of all kinds over random content with a map, with all pages in
-// memory and with almost none, with and without changes in memtables. Readers give the same
+// memory and with almost none, with and without changes in memtables. Readers must give the same
 // answers.
 func TestScanModel(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
@@ -127,7 +127,7 @@ func TestScanModel(t *testing.T) {
 			var p Piece
 			for range 30 {
 				q := randomScan(rng, key, 20000)
-				a := h.ask(q) // the recorder looks at the answer
+				a := h.ask(q) // the recorder checks the answer
 				if q.Limit > 0 && a.more && a.n < int(q.Limit) && q.CountOnly && h.tree.cache.limit > 100 {
 					t.Fatalf("a count of up to %d ends at %d", q.Limit, a.n)
 				}
@@ -144,8 +144,8 @@ func TestScanModel(t *testing.T) {
 	})
 }
 
-// walk asks on until nothing is left, compares all of it with the model, and returns the keys and
-// the number of requests.
+// walk repeats q until nothing is left, and compares the result with the model. It returns the keys
+// and the number of requests.
 func (h *harness) walk(q Request) (keys []string, n int) {
 	h.t.Helper()
 	for {
@@ -171,8 +171,8 @@ func (h *harness) walk(q Request) (keys []string, n int) {
 	return keys, n
 }
 
-// TestScanWork: a count, and a Scan over what has been deleted, stop after a bounded amount of
-// work, and go on from there.
+// TestScanWork checks that a count, and a Scan over deleted keys, stop after a bounded amount of
+// work and can be continued.
 func TestScanWork(t *testing.T) {
 	for _, reverse := range []bool{false, true} {
 		cfg := journalConfig()
@@ -207,8 +207,8 @@ func TestScanWork(t *testing.T) {
 	}
 }
 
-// TestScanNamesBadBlock: a Scan that comes to a leaf that cannot be read says which block that is,
-// after it has returned everything before the leaf.
+// TestScanNamesBadBlock checks that a Scan that reaches an unreadable leaf names its block, after
+// returning everything before it.
 func TestScanNamesBadBlock(t *testing.T) {
 	for _, q := range []Request{{Max: 200}, {Max: 200, Reverse: true}, {Max: 1 << 20}, {Max: 1 << 20, Reverse: true}, {CountOnly: true}, {CountOnly: true, Reverse: true}, {KeysOnly: true, Max: 100, Limit: 3}} {
 		h, _ := withUnreadableLeaf(t, testConfig())
@@ -282,7 +282,7 @@ func TestScanDownReadsAhead(t *testing.T) {
 	}
 }
 
-// BenchmarkScan is one pair of a scan of everything, in each direction.
+// BenchmarkScan measures one pair of a scan of everything, in each direction.
 func BenchmarkScan(b *testing.B) {
 	t := benchTree(b)
 	for _, direction := range []string{"up", "down"} {
@@ -299,7 +299,7 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
-// BenchmarkReadersScan is the same for Readers, with each pair looked at.
+// BenchmarkReadersScan measures the same for Readers, looking at each pair.
 func BenchmarkReadersScan(b *testing.B) {
 	t := benchTree(b)
 	r := t.Readers()

@@ -6,11 +6,11 @@ import (
 	"kivaloo/tree/page"
 )
 
-// The descending half of a scan. It mirrors walk and what follows from it: leaves from the right to
-// the left, and in each the pairs from the last to the first. What has been passed is everything
-// from s.next on, that key included.
+// The descending half of a scan. It mirrors walk and the functions that walk calls: leaves from
+// right to left, and the pairs of each from last to first. Everything from s.next on, including
+// that key, has been passed.
 
-// walkDown is walk from the right to the left.
+// walkDown is walk from right to left.
 func (s *scan) walkDown(nd *node, lo, hi []byte) bool {
 	c := s.cache
 	nd.use()
@@ -44,8 +44,8 @@ func (s *scan) walkDown(nd *node, lo, hi []byte) bool {
 	return true
 }
 
-// below returns how many keys or separators of nd are less than the end: of a parent, that is the
-// number of the last child that is wanted.
+// below returns how many keys or separators of nd are less than the end. For a parent, that is the
+// index of the last wanted child.
 func (s *scan) below(nd *node) int {
 	if s.next != nil || len(s.end) == 0 {
 		return int(nd.keys)
@@ -75,12 +75,12 @@ func (s *scan) takeLeafDown(nd *node, lo []byte) bool {
 	return s.passed(lo)
 }
 
-// changesFrom reports whether there are changes of keys from lo on that have not been passed.
+// changesFrom reports whether memtables have changes from lo on that were not passed.
 func (s *scan) changesFrom(lo []byte) bool {
 	return !s.overlay.Done() && bytes.Compare(s.overlay.Key(), lo) >= 0
 }
 
-// countLeafDown counts the pairs of a leaf. It returns false where the scan ends in it.
+// countLeafDown counts the pairs of a leaf. It returns false if the scan ends in it.
 func (s *scan) countLeafDown(nd *node) bool {
 	first, _ := s.cache.position(nd, s.start)
 	i := s.below(nd)
@@ -93,8 +93,8 @@ func (s *scan) countLeafDown(nd *node) bool {
 	return true
 }
 
-// copyLeafDown takes the pairs of a leaf from the last to the first. It returns false where the
-// scan ends in it.
+// copyLeafDown takes the pairs of a leaf from last to first. It returns false if the scan ends in
+// it.
 func (s *scan) copyLeafDown(nd *node) bool {
 	p := s.cache.page(nd)
 	keyOffsets, valueOffsets := s.offsets(nd)
@@ -109,7 +109,7 @@ func (s *scan) copyLeafDown(nd *node) bool {
 	return true
 }
 
-// offsets returns where in a leaf each key and each value is.
+// offsets returns the offsets of all keys and all values of a leaf.
 func (s *scan) offsets(nd *node) (keys, values []uint32) {
 	if nd.stride == 1 {
 		return s.cache.keyOffsets(nd), s.cache.valueOffsets(nd)
@@ -125,7 +125,7 @@ func (s *scan) offsets(nd *node) (keys, values []uint32) {
 	return keys, values
 }
 
-// takeDown is take, but s.next is the caller's to set.
+// takeDown is take, but the caller sets s.next.
 func (s *scan) takeDown(key, value []byte) bool {
 	switch {
 	case bytes.Compare(key[1:], s.start) < 0:
@@ -140,7 +140,7 @@ func (s *scan) takeDown(key, value []byte) bool {
 }
 
 // mergeLeafDown takes the pairs of a leaf and the changes from lo on, from the last key to the
-// first. It returns false where the scan ends among them.
+// first. It returns false if the scan ends among them.
 func (s *scan) mergeLeafDown(nd *node, lo []byte) bool {
 	p := s.cache.page(nd)
 	keyOffsets, valueOffsets := s.offsets(nd)
@@ -148,7 +148,7 @@ func (s *scan) mergeLeafDown(nd *node, lo []byte) bool {
 	var room [2 * (page.MaxString + 1)]byte
 	for changes := true; ; {
 		changes = changes && s.changesFrom(lo)
-		order := 1 // of the leaf's key and that of the change
+		order := 1 // compares the leaf's key with that of the change
 		switch left := i >= 0; {
 		case !left && !changes:
 			return true
@@ -186,7 +186,7 @@ func (s *scan) mergeLeafDown(nd *node, lo []byte) bool {
 	}
 }
 
-// wantDown is wantFrom to the left: from child i of nd on, as far as the rest of the scan needs.
+// wantDown mirrors wantFrom: it goes left from child i of nd.
 func (s *scan) wantDown(nd *node, i int, lo, hi []byte) {
 	for ; i >= 0 && s.ahead > 0; i-- {
 		kidLo, kidHi := s.cache.kidBounds(nd, i, lo, hi)

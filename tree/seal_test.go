@@ -16,8 +16,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// TestSealFindsLostSectors: a root whose values are gone from some sector on looks like a good one;
-// only the seal shows it.
+// TestSealFindsLostSectors checks that a root that lost the last sectors of its values is found.
+// Only the seal shows that.
 func TestSealFindsLostSectors(t *testing.T) {
 	for _, blockSize := range []int{700, 1024, 2048, 4096} {
 		s := newMemStore(blockSize)
@@ -67,7 +67,7 @@ func TestSealFindsLostSectors(t *testing.T) {
 	}
 }
 
-// TestFlippedBitOfSeal flips each bit of the seal of the last commit: nothing is lost silently.
+// TestFlippedBitOfSeal flips each bit of the seal of the last commit. Nothing may be lost silently.
 func TestFlippedBitOfSeal(t *testing.T) {
 	for _, blockSize := range []int{512, 700} {
 		h := newHarness(t, newMemStore(blockSize), testConfig())
@@ -91,9 +91,8 @@ func TestFlippedBitOfSeal(t *testing.T) {
 	}
 }
 
-// TestTornRecordBeforeTornRoot: a cut may leave the beginning of a flush record and rubbish in the
-// rest of its block, and the same of the root behind it. Such a root is not taken, although its
-// page can be read.
+// TestTornRecordBeforeTornRoot tears both a flush record and the root after it: the beginning is
+// there, the rest is rubbish. Such a root must not be used, although its page can be read.
 func TestTornRecordBeforeTornRoot(t *testing.T) {
 	for _, blockSize := range []int{1024, 2048, 4096} {
 		s := newMemStore(blockSize)
@@ -105,7 +104,7 @@ func TestTornRecordBeforeTornRoot(t *testing.T) {
 		}
 		h.now += 2 * flushIdleAfter
 		h.step(nil)
-		h.finishAll(disk.Append) // and frees nothing: a cut comes before
+		h.finishAll(disk.Append) // and frees nothing, because the cut comes first
 		root := h.rootBlock()
 		if h.tree.view.tree.height != 0 || !isJournal(s.page(root-1)) {
 			t.Fatalf("height %d: a single page behind a flush record is to be tried", h.tree.view.tree.height)
@@ -124,8 +123,8 @@ func TestTornRecordBeforeTornRoot(t *testing.T) {
 type lostSealStore struct {
 	*memStore
 	root  Root
-	first uint64  // block of its append
-	was   []model // after the second commit, and after the third
+	first uint64  // first block of its append
+	was   []model // content after the second and after the third commit
 }
 
 func newLostSealStore(t *testing.T, blockSize, pairs int, cfg Config) lostSealStore {
@@ -165,8 +164,8 @@ func (s *lostSealStore) seal() uint64 {
 	return s.root.Block - 1
 }
 
-// takers returns what can be in the place of the last seal: what an unwritten sector may hold, and
-// what damage leaves.
+// takers returns what can replace the last seal: what an unwritten sector may hold, and what damage
+// leaves.
 func (s *lostSealStore) takers() map[string][]byte {
 	flipped, otherKey := slices.Clone(s.page(s.seal())), slices.Clone(s.page(s.seal()))
 	flipped[0] ^= 1
@@ -197,7 +196,7 @@ func (s *lostSealStore) falsify(t *testing.T) *memStore {
 	return nil
 }
 
-// answers returns what a store answers to a range of all keys, or why it does not.
+// answers returns the answer to a range of all keys, or the error.
 func answers(t *testing.T, s *memStore) (got model, err error) {
 	cfg := testConfig()
 	cfg.ReadOnly = true
@@ -223,10 +222,10 @@ func answers(t *testing.T, s *memStore) (got model, err error) {
 	}
 }
 
-// TestLostSeal: an append that has lost its seal, and holds a wrong value, is not taken for one of
-// the original, whatever took the place of the seal. If it may be torn the tree before is taken,
-// and the journal. If that tree has been freed reads fail. With a flush record all is there if only
-// the seal is lost.
+// TestLostSeal checks that an append with a lost seal and a wrong value is not taken for one of the
+// original, whatever replaced the seal. If it may be torn, the tree before it and the journal are
+// used. If that tree has been freed, reads fail. If only the seal is lost and there is a flush
+// record, everything is there.
 func TestLostSeal(t *testing.T) {
 	for _, blockSize := range []int{512, 700, 1024, 4096} {
 		for name, cfg := range map[string]Config{"journal": journalConfig(), "pages": testConfig()} {
@@ -244,14 +243,14 @@ func TestLostSeal(t *testing.T) {
 	}
 }
 
-// lose puts p in the place of the seal, and compares what the store answers then with what it may.
+// lose replaces the seal by p, and compares the answers of the store with the allowed ones.
 func (s lostSealStore) lose(t *testing.T, what string, p []byte, wrong bool) {
 	t.Helper()
 	s.memStore = s.clone()
 	copy(s.page(s.seal()), p)
 	got, err := answers(t, s.memStore)
 	switch {
-	case err != nil && !errors.Is(err, errCopied): // which another root was
+	case err != nil && !errors.Is(err, errCopied): // another root would be accepted
 		t.Errorf("%s: %v", what, err)
 	case err != nil, maps.Equal(got, s.was[1]) && (s.root.recorded || !wrong):
 	case !maps.Equal(got, s.was[0]) || s.root.recorded:
@@ -267,7 +266,8 @@ func (s lostSealStore) lose(t *testing.T, what string, p []byte, wrong bool) {
 	}
 }
 
-// TestVersion2: a flush record of version 2 has no checksum of the pages. The seal has.
+// TestVersion2 reads a flush record of version 2, which has no checksum of the pages. The seal has
+// one.
 func TestVersion2(t *testing.T) {
 	s := newLostSealStore(t, 700, 70, journalConfig())
 	record := s.page(s.root.Block - 1)
@@ -292,8 +292,8 @@ func TestVersion2(t *testing.T) {
 	}
 }
 
-// TestLeafRootInPlaceOfSeal: a root that is a leaf, from before, does not pass for the last one
-// where it follows a page of the append that it is in.
+// TestLeafRootInPlaceOfSeal checks that an old root that is a leaf is not taken for the last root
+// if it follows a page of its append.
 func TestLeafRootInPlaceOfSeal(t *testing.T) {
 	h := newHarness(t, newMemStore(700), testConfig())
 	h.do(set("a", "1"))

@@ -9,25 +9,25 @@ import (
 	"kivaloo/tree/page"
 )
 
-// sealed is an append of pages that has a seal, and perhaps a flush record, with the sum that one
-// of them has of it:
+// sealed is an append of pages with a seal, and perhaps a flush record. sum comes from one of these
+// two:
 //
 //	[page ... page  seal  record  ROOT]
 //	 ^ first        ^ seal        ^ root
 //
-// The sum in the seal is of all blocks but the seal. That in the flush record is of the pages, and
-// so without both: it tells all of the pages also if the seal is lost.
+// The sum in the seal covers all blocks except the seal. The sum in the flush record covers the
+// pages without seal and record. So it can still verify all pages if the seal is lost.
 type sealed struct {
 	first, root uint64
-	out         disk.Stretch // the blocks that are not in the sum: the seal, perhaps with the flush record
+	out         disk.Stretch // blocks not covered by the sum: the seal, perhaps with the flush record
 	sum         uint32
-	lost        bool // the seal was damaged, or not written, and there is no sum
+	lost        bool // the seal is damaged or missing, and there is no sum
 }
 
-// errNoSeal: an append that this program wrote has lost its seal.
+// errNoSeal means that an append written by this program has lost its seal.
 var errNoSeal = fmt.Errorf("%w: it is not the seal that was written there", disk.ErrCorrupt)
 
-// bySeal returns the append that a seal, at a block, describes.
+// bySeal returns the append that a seal in block at describes.
 func bySeal(seal page.Seal, at, root uint64) sealed {
 	return sealed{first: seal.First, root: root, out: disk.Stretch{First: at, Next: at + 1}, sum: seal.Sum}
 }
@@ -42,14 +42,14 @@ func byRecord(record *journal.Block) sealed {
 	return sealed{first: record.First, root: root, out: disk.Stretch{First: root - 2, Next: root}, sum: sum}
 }
 
-// lostSeal returns an append, from first on, of which nothing more is known.
+// lostSeal returns an append that begins at first and about which nothing else is known.
 func lostSeal(first, root uint64) sealed { return sealed{first: first, root: root, lost: true} }
 
-// readBlock returns a block, which is valid until the next call.
+// readBlock returns a block. The slice is valid until the next call.
 type readBlock func(block uint64) ([]byte, error)
 
-// off returns by how much the sum of the blocks differs from the one that was written: 0 if they
-// are what was written.
+// off returns the difference between the sum of the blocks and the recorded sum. It is 0 if the
+// blocks are intact.
 func (a sealed) off(read readBlock) (uint32, error) {
 	if a.lost {
 		return 0, fmt.Errorf("block %d, before the root: %w", a.root-1, errNoSeal)
@@ -68,21 +68,21 @@ func (a sealed) off(read readBlock) (uint32, error) {
 	return sum ^ a.sum, nil
 }
 
-// bytes returns the length of the blocks in the sum.
+// bytes returns the total length of the blocks covered by the sum.
 func (a sealed) bytes(size int) int {
 	return int(a.root+1-a.first-(a.out.Next-a.out.First)) * size
 }
 
-// flipped returns the block that has one bit flipped, if that is all that makes the sum off. An
-// append that was cut short is not like that: some of its blocks are no pages. In a long one a bit
-// could be found that is none.
+// flipped returns the block with a flipped bit, if one flipped bit explains the wrong sum. It
+// rejects an append that was cut short, because such an append has blocks that are no pages. It
+// does not search a long append, because it could find a bit there that did not flip.
 func (a sealed) flipped(off uint32, size int, read readBlock) (bad uint64, ok bool) {
 	length := a.bytes(size)
 	switch fromEnd, ok := page.FlippedAt(off, length); {
 	case length > maxFlippedBytes:
 		return 0, false
 	case bits.OnesCount32(off) == 1:
-		return a.out.First, true // the sum in the seal: a flush record has a checksum of its own
+		return a.out.First, true // the bit is in the seal's sum: a flush record has a checksum of its own
 	case !ok:
 		return 0, false
 	default:

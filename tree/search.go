@@ -7,8 +7,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// countBelow returns how many of heads are less than h. The loop has no branch that
-// depends on the data, so the processor can run ahead into the next search.
+// countBelow returns how many of heads are less than h. The loop has no branch that depends on the
+// data, so the processor can run ahead into the next search.
 func countBelow(heads []uint64, h uint64) int {
 	base, n := 0, len(heads)
 	for n > 1 {
@@ -24,8 +24,7 @@ func countBelow(heads []uint64, h uint64) int {
 	return base
 }
 
-// position returns the number of keys of nd that are less than key, and whether
-// the next one equals it.
+// position returns the number of keys of nd less than key, and whether the next one equals it.
 func (c *cache) position(nd *node, key []byte) (int, bool) {
 	if nd.keys == 0 {
 		return 0, false
@@ -47,8 +46,8 @@ func (c *cache) position(nd *node, key []byte) (int, bool) {
 	return c.scan(nd, key, sample)
 }
 
-// sample returns the number of indexed keys of nd that are less than key, and
-// whether the next indexed one equals it. h is the head of key.
+// sample returns the number of indexed keys of nd less than key, and whether the next indexed key
+// equals it. h is the head of key.
 func (c *cache) sample(nd *node, key []byte, h uint64) (int, bool) {
 	heads := nd.heads()
 	lo := countBelow(heads, h)
@@ -77,8 +76,7 @@ func (c *cache) sample(nd *node, key []byte, h uint64) (int, bool) {
 	return lo, false
 }
 
-// scan is position between the indexed key before key and the one after it,
-// of which the number is given.
+// scan is position among the keys between two indexed keys. sample is the index entry after key.
 func (c *cache) scan(nd *node, key []byte, sample int) (int, bool) {
 	if sample == 0 {
 		return 0, false
@@ -100,12 +98,12 @@ func (c *cache) scan(nd *node, key []byte, sample int) (int, bool) {
 func (c *cache) childFor(nd *node, key []byte) int {
 	i, exact := c.position(nd, key)
 	if exact {
-		i++ // a key equal to a separator is to its right
+		i++ // a key equal to a separator belongs to its right
 	}
 	return i
 }
 
-// valueOffset returns where in a leaf the value of key is, if key is there.
+// valueOffset returns the offset of the value of key in a leaf, if key is there.
 func (c *cache) valueOffset(nd *node, key []byte) (at int, found bool) {
 	s := c.locate(nd, key)
 	switch s.number {
@@ -121,13 +119,13 @@ func (c *cache) valueOffset(nd *node, key []byte) (at int, found bool) {
 	return s.value, bytes.Equal(page.String(c.page(nd), s.key), key)
 }
 
-// lookup returns the value of key in a leaf, aliasing the page.
+// lookup returns the value of key in a leaf. It aliases the page.
 func (c *cache) lookup(nd *node, key []byte) ([]byte, bool) {
 	return c.valueIn(nd, key, slot{number: slotUnknown})
 }
 
-// slotOf returns which index entry of a leaf is the only one that can be for key. It looks at the
-// heads alone: what all keys of the leaf share, key shares too if it is one of them.
+// slotOf returns the only index entry of a leaf that can be for key. It only compares heads. The
+// common prefix need not be compared: a key of the leaf has it too.
 func (nd *node) slotOf(key []byte) int {
 	switch {
 	case nd.stride > 1:
@@ -155,7 +153,7 @@ func (c *cache) locate(nd *node, key []byte) slot {
 	return s
 }
 
-// valueIn returns the value of key in a leaf, given what slotOf and the index say of it.
+// valueIn returns the value of key in a leaf. s comes from slotOf and the index.
 func (c *cache) valueIn(nd *node, key []byte, s slot) ([]byte, bool) {
 	switch s.number {
 	case slotNone:

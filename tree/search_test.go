@@ -16,13 +16,13 @@ import (
 	"kivaloo/tree/page"
 )
 
-// searchKeys draws keys in order, each once, of the kinds that searching finds hard.
+// searchKeys draws distinct keys, in order, of the kinds that are hard to search.
 func searchKeys(t *rapid.T) []string {
 	var key *rapid.Generator[string]
 	switch rapid.SampledFrom([]string{"tiny", "binary", "long equal heads", "prefixes of each other", "any"}).Draw(t, "kind") {
 	case "tiny": // more of them than the index has entries
 		key = rapid.Map(rapid.SliceOfN(rapid.Byte(), 0, 1), func(b []byte) string { return string(b) })
-	case "binary": // zeros are what a head is padded with, and ff the last of its kind
+	case "binary": // heads are padded with zeros, and ff is the last byte
 		key = rapid.StringOfN(rapid.SampledFrom([]rune{0, 1, 'a'}), 0, 12, -1)
 		key = rapid.Map(key, func(s string) string { return strings.ReplaceAll(s, "\x01", "\xff") })
 	case "long equal heads":
@@ -38,7 +38,7 @@ func searchKeys(t *rapid.T) []string {
 	return slices.Compact(keys)
 }
 
-// probes returns keys to look for: those that are there, and what is next to them.
+// probes returns keys to search for: the existing ones, and their neighbours.
 func probes(keys []string) []string {
 	all := []string{"", "\x00", "a", "commonxx", "commonxxxxxxxx", "commony", strings.Repeat("\xff", 255)}
 	for _, k := range keys {
@@ -110,7 +110,7 @@ func TestSearchParent(t *testing.T) {
 		}
 		nd := putParts(t, c, a)
 		for _, k := range probes(a.keys) {
-			// A key equal to a separator is to the right of it.
+			// A key equal to a separator belongs to the right of it.
 			want := sort.Search(len(a.keys), func(i int) bool { return a.keys[i] > k })
 			if got := c.childFor(nd, []byte(k)); got != want {
 				t.Fatalf("child for %q is %d, want %d", k, got, want)
@@ -147,7 +147,7 @@ func TestCountBelow(t *testing.T) {
 	})
 }
 
-// TestKeyHead: heads order as their keys do, or say nothing.
+// TestKeyHead checks that heads are in the same order as their keys, or equal.
 func TestKeyHead(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 0x7f, 0x80, 0xff}), 0, 10)
@@ -158,7 +158,7 @@ func TestKeyHead(t *testing.T) {
 	})
 }
 
-// TestCountBefore compares it with a search.
+// TestCountBefore compares countBefore with a linear search.
 func TestCountBefore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 'a', 0xff}), 0, 4)
@@ -169,7 +169,7 @@ func TestCountBefore(t *testing.T) {
 			changes[i].key = k
 		}
 		bound := append(slices.Clone(drawn[0]), key.Draw(t, "bound")...)
-		bound = append(bound, 0) // countBefore is told that its first change is before
+		bound = append(bound, 0) // countBefore requires that its first change is before the bound
 		n := sort.Search(len(drawn), func(i int) bool { return bytes.Compare(drawn[i], bound) >= 0 })
 		if got := countBefore(changes, bound); got != n {
 			t.Fatalf("%d changes before %q, want %d", got, bound, n)
@@ -177,7 +177,7 @@ func TestCountBefore(t *testing.T) {
 	})
 }
 
-// TestShortestSeparator tries every shorter string that could be one.
+// TestShortestSeparator tries every shorter string that could be a separator.
 func TestShortestSeparator(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key := rapid.SliceOfN(rapid.SampledFrom([]byte{0, 1, 'a', 0xff}), 0, 12)
@@ -192,7 +192,7 @@ func TestShortestSeparator(t *testing.T) {
 		if bytes.Compare(left, sep) >= 0 || bytes.Compare(sep, right) > 0 {
 			t.Fatalf("%q is not between", sep)
 		}
-		// The greatest string of a length that is not after right is its start.
+		// The greatest string of a length that is not after right is its prefix.
 		if n := len(sep) - 1; n >= 0 && bytes.Compare(right[:n], left) > 0 {
 			t.Fatalf("%q would do instead of %q", right[:n], sep)
 		}
@@ -207,7 +207,7 @@ func testCache(t tester, blockSize int) *cache {
 	return c
 }
 
-// putPage puts a page into c as a clean one.
+// putPage puts a page into c as a clean page.
 func putPage(t tester, c *cache, p []byte, l page.Layout) *node {
 	t.Helper()
 	id, nd, err := c.alloc(l.Height)

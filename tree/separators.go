@@ -6,11 +6,11 @@ import (
 	"kivaloo/tree/page"
 )
 
-// A separator of a parent for which no checksum vouches may be wrong. Then one of the two pages
-// that it separates seems to have keys that belong to the other. These pages know better.
+// Without a checksum, a separator of a parent may be wrong. Then one of the two pages beside it
+// seems to have keys that belong to the other. The keys of the pages show the right separator.
 
-// separators returns the separators of a parent. The keys between which they have to be, in the
-// pages below it, replace those that are wrong.
+// separators returns the separators of a parent. It corrects those that do not fit between the keys
+// of the pages below.
 func (s *salvager) separators(block uint64, p []byte, l page.Layout) ([][]byte, error) {
 	all := make([][]byte, l.Keys)
 	for i, at := 0, l.Body; i < l.Keys; i++ {
@@ -36,8 +36,8 @@ func (s *salvager) separators(block uint64, p []byte, l page.Layout) ([][]byte, 
 	return all, err
 }
 
-// between returns a separator that is behind the key last and not behind the key first, of which
-// nil ones are not known: sep if it is.
+// between returns a separator that is greater than last and at most first. It returns sep if sep
+// fits. last or first may be nil, for unknown.
 func between(last, sep, first []byte) []byte {
 	behind := last == nil || bytes.Compare(last, sep) < 0
 	before := first == nil || bytes.Compare(sep, first) <= 0
@@ -50,7 +50,7 @@ func between(last, sep, first []byte) []byte {
 	return append(bytes.Clone(last), 0)
 }
 
-// keysBelow is the first and the last key below a page; nil: not known.
+// keysBelow is the first and the last key below a page. nil means unknown.
 type keysBelow struct{ first, last []byte }
 
 // keysBelow returns the first and the last key below a child of a page.
@@ -73,8 +73,8 @@ func (s *salvager) keysBelow(c page.Child, height int) (k keysBelow, err error) 
 	return keysBelow{lowest.first, highest.last}, err
 }
 
-// child reads a page, and reports whether it is the one that its parent records, whatever its
-// bounds are.
+// child reads a page, and reports whether it is the one that its parent records, apart from its
+// bounds.
 func (s *salvager) child(c page.Child, height int, p []byte) (l page.Layout, ok bool, err error) {
 	if err := s.step(); err != nil {
 		return l, false, err

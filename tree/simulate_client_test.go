@@ -11,24 +11,24 @@ import (
 	"kivaloo/tree/page"
 )
 
-// history is what clients know of a store.
+// history is what clients know about a store.
 type history struct {
-	pairs     model        // with every acknowledged change
-	sum       uint64       // of pairs
+	pairs     model        // content after every acknowledged change
+	sum       uint64       // sum of pairs
 	pending   []sentChange // sent and not acknowledged, in the order in which the tree got them
-	outcomes  []outcome    // of the atomic batch that is being acknowledged
+	outcomes  []outcome    // of the atomic batch being acknowledged
 	blockSize int          // of the store; 0: there is none
-	watcher   watcher      // a client that is there in all lives
+	watcher   watcher      // a client that lives through all lives
 }
 
 // sentChange is a modifying request of a client.
 type sentChange struct {
 	q      *Request
-	batch  *Batch // that it is part of, if that is atomic
-	failed bool   // with an error that leaves open whether it was made
+	batch  *Batch // its batch, if that is atomic
+	failed bool   // failed with an error that leaves open whether it was made
 }
 
-// outcome is what a modifying request is to be answered.
+// outcome is the expected answer to a modifying request.
 type outcome struct {
 	q    *Request
 	done bool
@@ -40,7 +40,7 @@ func (h *history) clone() *history {
 	return &history{pairs: maps.Clone(h.pairs), sum: h.sum, pending: slices.Clone(h.pending), blockSize: h.blockSize, watcher: h.watcher.clone()}
 }
 
-// sum is the same for models with the same content.
+// sum returns equal sums for models with equal content.
 func (m model) sum() (sum uint64) {
 	for k, v := range m {
 		sum += pairSum(k, v)
@@ -52,7 +52,7 @@ var simSeed = maphash.MakeSeed()
 
 func pairSum(key, value string) uint64 { return maphash.String(simSeed, key+"\x00"+value) }
 
-// apply makes a change to pairs that have a sum, and returns the new sum and the outcome.
+// apply applies a change to pairs with a sum. It returns the new sum and the outcome.
 func apply(m model, sum uint64, q *Request) (uint64, bool) {
 	old, was := m[string(q.Key)]
 	ok := m.apply(q)
@@ -66,8 +66,9 @@ func apply(m model, sum uint64, q *Request) (uint64, bool) {
 	return sum, ok
 }
 
-// mayHold reports whether a store may hold some pairs after a crash: all acknowledged changes, and
-// of the others the first ones, in the order in which they were sent, without a part of a batch.
+// mayHold reports whether a store may hold these pairs after a crash. It must have all acknowledged
+// changes, and a first part of the others, in the order in which they were sent, without splitting
+// a batch.
 func (h *history) mayHold(held model) bool {
 	want := held.sum()
 	if want == h.sum {
@@ -82,8 +83,8 @@ func (h *history) mayHold(held model) bool {
 	return false
 }
 
-// applyFirst makes the first of some changes, or the whole atomic batch that it begins, to pairs
-// that have a sum. It returns the new sum, the outcomes and the other changes.
+// applyFirst applies the first of some changes, or the whole atomic batch that it begins, to pairs
+// with a sum. It returns the new sum, the outcomes and the remaining changes.
 func applyFirst(m model, sum uint64, changes []sentChange) (uint64, []outcome, []sentChange) {
 	first := changes[0]
 	if first.batch == nil {
@@ -98,7 +99,7 @@ func applyFirst(m model, sum uint64, changes []sentChange) (uint64, []outcome, [
 	return m.sum(), outcomes, changes[len(requests):]
 }
 
-// differences describes for people in what a store differs from all that was acknowledged.
+// differences describes how the content of a store differs from everything acknowledged.
 func (h *history) differences(held model) string {
 	var all []string
 	for _, k := range slices.Sorted(maps.Keys(h.pairs)) {
@@ -121,8 +122,8 @@ func (h *history) differences(held model) string {
 type connection struct {
 	l         *life
 	abandoned bool
-	at        model // what its reads must see; nil: all that is acknowledged
-	read      model // pairs of the Ranges of all; nil: they are not kept
+	at        model // what its reads must see; nil: everything acknowledged
+	read      model // pairs of the Ranges of all; nil: not kept
 	next      string
 	failed    error // of the last request that failed
 }
@@ -165,7 +166,7 @@ func (c *connection) Pairs(q *Request, n int, next, pairs []byte) {
 	}
 }
 
-// Done comes in the order in which the requests were sent, over all connections.
+// Done is called in the order in which the requests were sent, over all connections.
 func (c *connection) Done(q *Request, done bool) {
 	c.l.answers++
 	h := c.l.past
@@ -181,9 +182,9 @@ func (c *connection) Done(q *Request, done bool) {
 	h.outcomes = h.outcomes[1:]
 }
 
-// acknowledge makes the first change that has not failed, or the whole atomic batch that it begins.
-// Those before it have failed. If it changes something there was an append, and before that what
-// they had left behind was taken back.
+// acknowledge applies the first change that has not failed, or the whole atomic batch that it
+// begins. Earlier changes have failed. If this one changes something, there was an append, and
+// before that the effects of the failed changes were undone.
 func (h *history) acknowledge() {
 	i := 0
 	for i < len(h.pending) && h.pending[i].failed {
@@ -221,7 +222,7 @@ func (c *connection) Changed(q *Request, position uint64, n int, changes []byte)
 	}
 }
 
-// deleted takes the answer to the DeleteRange that is under way.
+// deleted handles the answer to the current DeleteRange.
 func (c *connection) deleted(n int, more bool) {
 	h, want := c.l.past, 0
 	h.acknowledge()
@@ -232,8 +233,8 @@ func (c *connection) deleted(n int, more bool) {
 	c.l.deleting = false
 }
 
-// Failed: after a shortage, a refusal, or where a page could not be had, the change was not made.
-// After any other failure it may have been.
+// Failed handles a failed change. After a shortage, a refusal, or an unreadable page, the change
+// was not made. After any other failure it may have been.
 func (c *connection) Failed(q *Request, err error) {
 	c.l.answers++
 	if q.Op == Watch && errors.Is(err, ErrPositionGone) {
@@ -250,7 +251,7 @@ func (c *connection) Failed(q *Request, err error) {
 		return
 	}
 	h := c.l.past
-	h.pending = slices.Clone(h.pending) // other lives have it too
+	h.pending = slices.Clone(h.pending) // other lives share it
 	for i := range h.pending {
 		if p := &h.pending[i]; p.q == q || q.Op == DeleteRange {
 			c.l.deleting = false
@@ -267,7 +268,7 @@ func (c *connection) Dropped(q *Request) {
 	c.forget(q)
 }
 
-// forget takes out a change that was not made.
+// forget removes a change that was not made.
 func (c *connection) forget(q *Request) {
 	h := c.l.past
 	if q.Op == DeleteRange { // nothing else is pending

@@ -22,10 +22,10 @@ type life struct {
 	*simulation
 	fsys *simfs.FS
 	past *history
-	cuts int // that led to it
+	cuts int // number of cuts that led to it
 
-	every   int // of how many moments the states are tried: one
-	changes int // of fsys, at the last of these moments
+	every   int // the states of one in this many moments are tried
+	changes int // changes of fsys at the last of these moments
 	endAt   int // calls until it ends; 0: it has ended
 	after   *simfs.FS
 	left    *history // what after may hold
@@ -33,15 +33,15 @@ type life struct {
 	damaged bool     // an error may say that the store is damaged
 	reports int      // errors that said so
 	kill    bool     // it ends with a kill
-	where   string   // while it is opened
+	where   string   // phase of opening
 	there   uint64   // blocks at the opening
 
 	tree     *Tree
 	store    *disk.Inline
 	now      time.Duration
 	wake     time.Duration
-	held     []*disk.Op // that have not been carried out
-	finished []*disk.Op // that the tree has not been told of
+	held     []*disk.Op // not carried out
+	finished []*disk.Op // carried out, but the tree was not told
 	done     *disk.Completions
 	clients  []*connection
 	taken    []takenView
@@ -56,7 +56,7 @@ type takenView struct {
 	*connection
 }
 
-// spend opens the store, uses it until it ends at some call, and returns what that has left.
+// spend opens the store, uses it until it ends at some call, and returns the remaining state.
 func (l *life) spend() (after *simfs.FS, past *history) {
 	l.endAt = 1 + l.rng.IntN([]int{60, 400, 2000}[l.rng.IntN(3)])
 	l.kill = l.rng.IntN(3) == 0
@@ -78,7 +78,7 @@ func (l *life) spend() (after *simfs.FS, past *history) {
 	return l.after, l.left
 }
 
-// end notes what there would be if the life ended now.
+// end records what would be left if the life ended now.
 func (l *life) end() {
 	l.left = l.past.clone()
 	if l.kill {
@@ -88,7 +88,7 @@ func (l *life) end() {
 	}
 }
 
-// try opens a state that a cut has left, compares it with what may be there, and uses it a little.
+// try opens a state that a cut has left, checks its content, and uses it a little.
 func (l *life) try() {
 	if !l.open() {
 		return
@@ -124,7 +124,7 @@ func (l *life) try() {
 	}
 }
 
-// open opens the store, compares it with what it may hold, and checks each page.
+// open opens the store, compares its content with what it may hold, and checks each page.
 func (l *life) open() bool {
 	l.fsys.SetHook(l.hook)
 	l.where = "while the store is opened"
@@ -146,12 +146,12 @@ func (l *life) open() bool {
 	}
 	if open(); errors.Is(err, ErrUnknownBlockSize) && l.past.blockSize > 0 {
 		l.count.unknown.Add(1)
-		o.BlockSize = l.past.blockSize // as the user is asked to do
+		o.BlockSize = l.past.blockSize // as the error asks the user to do
 		open()
 	}
 	l.where = ""
 	switch {
-	case err != nil && l.past.blockSize == 0 && l.fsys.Sum() == before: // it might be somebody else's, and nothing was ever stored
+	case err != nil && l.past.blockSize == 0 && l.fsys.Sum() == before: // the files might be somebody else's, and nothing was ever stored
 		l.after, l.left = simfs.New(storeDir), newHistory(model{})
 		return false
 	case err != nil && !l.broken:
@@ -170,7 +170,7 @@ func (l *life) open() bool {
 	if !l.past.mayHold(held) {
 		l.fatalf("after the cut it holds %d pairs that are none of the states that it may have: %s", len(held), l.past.differences(held))
 	}
-	watcher := l.past.watcher.clone() // other lives have it too
+	watcher := l.past.watcher.clone() // other lives share it
 	l.past = newHistory(held)
 	l.past.blockSize, l.past.watcher = l.store.Info().BlockSize, watcher
 	l.resume()
@@ -179,13 +179,13 @@ func (l *life) open() bool {
 		l.fatalf("%v", err)
 	}
 	report := Check(context.Background(), l.store, root)
-	for _, f := range report.Faults[len(root.Skipped):] { // what was skipped is what a crash may leave
+	for _, f := range report.Faults[len(root.Skipped):] { // a crash may leave blocks that are skipped
 		l.failed(f.Err)
 	}
 	return true
 }
 
-// resume has the watcher go on where it was in the life before.
+// resume lets the watcher continue where it was in the previous life.
 func (l *life) resume() {
 	w := &l.past.watcher
 	if w.position == 0 {
@@ -208,7 +208,7 @@ func (l *life) resume() {
 	}
 }
 
-// watch has the watcher ask at times.
+// watch sometimes sends a Watch.
 func (l *life) watch() {
 	w := &l.past.watcher
 	switch {
@@ -281,7 +281,7 @@ func (l *life) cut(call simfs.Call) {
 	l.tryState(l.fsys.Kill())
 }
 
-// tryState tries a state, if it is not known.
+// tryState tries a state unless it was tried before.
 func (l *life) tryState(left *simfs.FS) {
 	id := [2]uint64{left.Sum(), l.past.sum<<8 | uint64(len(l.past.pending))}
 	if l.seen[id] {
@@ -315,8 +315,7 @@ func (l *life) note(call simfs.Call) {
 	}
 }
 
-// spoil has the disk run full, or fail, at some moment of the life that begins; at most times
-// neither.
+// spoil sometimes makes the disk run full, or fail, at some moment of the new life.
 func (l *life) spoil() {
 	l.fsys.SetCapacity(-1)
 	l.broken = true
@@ -332,7 +331,7 @@ func (l *life) spoil() {
 	}
 }
 
-// failed takes an error that there may only be when something was broken.
+// failed accepts an error that may only occur when something was broken.
 func (l *life) failed(err error) {
 	corrupt := errors.Is(err, disk.ErrCorrupt)
 	if err != nil && !l.broken || corrupt && !l.damaged {
@@ -351,7 +350,7 @@ func (l *life) fatalf(format string, args ...any) {
 
 func (l *life) client() *connection { return l.clients[l.rng.IntN(len(l.clients))] }
 
-// turn lets some requests come, some time pass, and some operations be carried out or come back.
+// turn lets some requests arrive, some time pass, and some operations be carried out or complete.
 func (l *life) turn() {
 	switch l.rng.IntN(12) {
 	case 0:
@@ -380,7 +379,7 @@ func (l *life) turn() {
 	}
 }
 
-// goOn carries out one operation, or tells the tree that one has been.
+// goOn carries out one operation, or tells the tree about one that was carried out.
 func (l *life) goOn(i int) {
 	switch {
 	case i < len(l.held):
@@ -397,14 +396,14 @@ func (l *life) goOn(i int) {
 	}
 }
 
-// settle lets everything come to rest that needs no time.
+// settle lets everything finish that needs no time.
 func (l *life) settle() {
 	for len(l.held)+len(l.finished) > 0 {
 		l.goOn(0)
 	}
 }
 
-// pass lets time go by.
+// pass lets time pass.
 func (l *life) pass(d time.Duration) {
 	for end := l.now + d; l.now < end; {
 		l.now = min(end, max(l.wake, l.now+time.Millisecond))
@@ -432,7 +431,7 @@ func (l *life) step(done *disk.Op, batches ...*Batch) {
 	}
 }
 
-// batch returns requests of a client. Some of them are to be made together.
+// batch returns requests of a client. Some of them must be made together.
 func (l *life) batch(c *connection, n int) *Batch {
 	key := func() []byte { return fmt.Appendf(nil, "%04d", l.rng.IntN(l.keys)) }
 	b := &Batch{Client: c, Requests: make([]Request, n), Atomic: l.rng.IntN(4) == 0}
@@ -460,7 +459,7 @@ func (l *life) batch(c *connection, n int) *Batch {
 }
 
 // deleteRange returns a DeleteRange. Until it is answered there are no other changes, so that it is
-// known what it deletes.
+// clear what it deletes.
 func (l *life) deleteRange() *Batch {
 	key := func() []byte { return fmt.Appendf(nil, "%04d", l.rng.IntN(l.keys)) }
 	q := Request{Op: DeleteRange, Key: key(), End: key(), Limit: uint32(1 + l.rng.IntN(l.keys))}
@@ -476,7 +475,7 @@ func (l *life) deleteRange() *Batch {
 	return &Batch{Client: l.client(), Requests: []Request{q}}
 }
 
-// reconnect has a client go away at times, and another one come.
+// reconnect sometimes replaces a client by another.
 func (l *life) reconnect() {
 	if l.rng.IntN(30) == 0 {
 		i := l.rng.IntN(len(l.clients))
@@ -485,7 +484,7 @@ func (l *life) reconnect() {
 	}
 }
 
-// snapshots takes some, reads them and gives them up.
+// snapshots takes some snapshots, reads them and releases them.
 func (l *life) snapshots() {
 	if len(l.taken) < 3 && l.rng.IntN(20) == 0 {
 		l.tree.TakeSnapshot("test", func(s *Snapshot, err error) {
@@ -522,8 +521,8 @@ func (l *life) all() model {
 	}
 }
 
-// stop has the tree come to rest in order. Unless it is cut off meanwhile the last block is a root
-// then, and nothing is to be replayed.
+// stop brings the tree to rest. Unless it is cut off, the last block is then a root, and there is
+// nothing to replay.
 func (l *life) stop() {
 	if err := l.rest(); l.after != nil || err != nil {
 		l.failed(err)
@@ -535,7 +534,7 @@ func (l *life) stop() {
 	}
 }
 
-// rest is stop without a look at what that has left. The error says what could not be flushed.
+// rest is stop without checking the remaining state. The error says what could not be flushed.
 func (l *life) rest() error {
 	for _, s := range l.taken {
 		l.tree.Release(s.Snapshot)

@@ -18,9 +18,9 @@ import (
 )
 
 // A simulation is the history of one store, from a seed, on one goroutine. The file system, the
-// clock, the connections and the order in which operations come back are simulated. Wherever a call
-// changes the disk, the power is cut, and each state that this can leave is opened, checked and
-// compared with what clients have been told:
+// clock, the connections and the order in which operations complete are simulated. Wherever a call
+// changes the disk, the power is cut. Each state that this can leave is opened, checked and
+// compared with what clients were told:
 //
 //	life -- cut --> state -- opened, checked, compared, written to --> ok
 //	  |               |
@@ -31,46 +31,45 @@ import (
 // store in use, and its states), simulate_client_test.go (the connections, and the model of what a
 // store may hold).
 
-// maxCuts is how often the power is cut in a row: in a life, then twice while the store recovers
-// from that.
+// maxCuts is how often the power is cut in a row: in a life, then twice while the store recovers.
 const maxCuts = 3
 
-// outcomesTried is how many states a moment may leave if all of them are tried. Of more than that,
-// statesSampled are drawn. After statesOfSeed states of one store others are of more use.
+// outcomesTried is the most states of a moment that are all tried. If there are more, statesSampled
+// of them are drawn. After statesOfSeed states, another store is more useful.
 const (
 	outcomesTried = 40
 	statesSampled = 12
 	statesOfSeed  = 1_500
 )
 
-// simulation is what all lives of one store share.
+// simulation is shared by all lives of one store.
 type simulation struct {
 	t         *testing.T
 	rng       *rand.Rand
 	blockSize int
 	cfg       Config
 	detect    bool // the block size is not given when the store is opened
-	keys      int  // different ones
+	keys      int  // number of different keys
 	seen      map[[2]uint64]bool
 	count     *counts
 }
 
-// counts counts for all simulations.
+// counts adds up all simulations.
 type counts struct {
 	states     atomic.Int64
-	deep       atomic.Int64 // states of a cut while the store recovered from one
+	deep       atomic.Int64 // states of a cut during a recovery from a cut
 	gone       atomic.Int64 // times that a watcher's position was gone
-	resumed    atomic.Int64 // times that a watcher went on after a restart
-	whole      atomic.Int64 // moments of which all states were tried
+	resumed    atomic.Int64 // times that a watcher continued after a restart
+	whole      atomic.Int64 // moments whose states were all tried
 	unknown    atomic.Int64 // states that opened only with the block size given
 	situations situations
 }
 
-// TestSimulate cuts the power in simulated stores until there have been enough states: as many as
-// KIVALOO_SIMULATE says, or no end if that is "on". With KIVALOO_SEED it runs that seed alone.
+// TestSimulate cuts the power in simulated stores until it has tried enough states: as many as
+// KIVALOO_SIMULATE says, or without end if that is "on". With KIVALOO_SEED it runs only that seed.
 func TestSimulate(t *testing.T) {
-	// A state is used for a millisecond. So garbage collections, and huge pages that have to be
-	// zeroed, would take most of the time.
+	// A state is used for a millisecond. Garbage collections, and zeroing of huge pages, would take
+	// most of the time.
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
 	_ = unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	defer unix.Prctl(unix.PR_SET_THP_DISABLE, 0, 0, 0, 0)
@@ -120,14 +119,14 @@ func TestSimulate(t *testing.T) {
 		"after 1 cuts in a row", "after 2 cuts in a row")
 }
 
-// line describes what has been done in a time.
+// line describes what was done in a time.
 func (s *counts) line(took time.Duration) string {
 	n := s.states.Load()
 	return fmt.Sprintf("%d states, %d of them of a cut during a recovery, %d moments with all of their states, %d without a visible block size, watchers resumed %d times and were %d times too late, %.0f states/s",
 		n, s.deep.Load(), s.whole.Load(), s.unknown.Load(), s.resumed.Load(), s.gone.Load(), float64(n)/took.Seconds())
 }
 
-// report prints the progress of a simulation without end.
+// report prints the progress of an endless simulation.
 func (s *counts) report() {
 	for start := time.Now(); ; {
 		time.Sleep(5 * time.Second)

@@ -13,40 +13,40 @@ import (
 
 // Errors of requests that read a snapshot.
 var (
-	// ErrSnapshotGone: the snapshot has been released, or its lease has run out.
+	// ErrSnapshotGone means that the snapshot has been released, or that its lease has expired.
 	ErrSnapshotGone = errors.New("snapshot is gone")
-	// ErrTooManySnapshots: no more can be leased now.
+	// ErrTooManySnapshots means that no more snapshots can be leased now.
 	ErrTooManySnapshots = errors.New("too many snapshots")
 )
 
 // Errors of Watches.
 var (
-	// ErrPositionGone: changes after that position are not kept any more, or the position was not
-	// given by this store.
+	// ErrPositionGone means that changes after the position are no longer kept, or that another
+	// store gave the position.
 	ErrPositionGone = errors.New("position is gone")
-	// ErrTooManyWatches: no more can wait now.
+	// ErrTooManyWatches means that no more Watches can wait now.
 	ErrTooManyWatches = errors.New("too many watches")
 )
 
-// Snapshot is what is committed at one moment. It stays readable: its blocks are not freed. When it
-// is taken the memtable is frozen, so that after a flush the snapshot is a root alone. Then it
-// costs disk space, for what is replaced meanwhile, and no memory.
+// Snapshot is the committed state at one moment. It stays readable, because its blocks are not
+// freed. Taking it freezes the memtable. After a flush the snapshot is only a root. Then it costs
+// no memory, only the disk space of pages replaced since.
 type Snapshot struct {
-	name     string                // for the log
+	name     string                // for log lines
 	tree     version               // as in view; the tree's goroutine owns it
-	view     atomic.Pointer[view]  // nil: it has been dropped
-	lost     atomic.Pointer[error] // why it had to be dropped; nil: it was not
+	view     atomic.Pointer[view]  // nil: dropped
+	lost     atomic.Pointer[error] // why it had to be dropped; nil: it did not
 	taken    time.Duration         // when
-	complain time.Duration         // when the log says next that it is open
+	complain time.Duration         // when to log next that it is still open
 }
 
-// Drop makes all reads of the snapshot fail from now on, including those under way. It may be
-// called from any goroutine, any number of times. Release has to follow.
+// Drop makes all reads of the snapshot fail, including those under way. It is safe for concurrent
+// use and may be called more than once. Release must follow.
 func (s *Snapshot) Drop() { s.view.Store(nil) }
 
-// TakeSnapshot calls got with a snapshot of what is committed: at once, or after the commit under
-// way. The caller releases the snapshot; the log names those that stay open for long. With an error
-// there is no snapshot: no more memtables can be frozen, and those that are cannot be flushed.
+// TakeSnapshot calls got with a snapshot of what is committed: at once, or after the current
+// commit. The caller must release the snapshot. The log names snapshots that stay open for long. It
+// fails when too many memtables are frozen and cannot be flushed.
 func (t *Tree) TakeSnapshot(name string, got func(*Snapshot, error)) {
 	t.snapshotsWanted = append(t.snapshotsWanted, func(err error) {
 		if err != nil {
@@ -58,8 +58,8 @@ func (t *Tree) TakeSnapshot(name string, got func(*Snapshot, error)) {
 	t.takeSnapshots()
 }
 
-// takeSnapshots takes the snapshots that are wanted, if the newest memtable is empty: later changes
-// must not end up in a table of a snapshot. They fail if it cannot be frozen.
+// takeSnapshots takes the requested snapshots once the newest memtable is empty. Otherwise later
+// changes would end up in a memtable of a snapshot. They fail if the memtable cannot be frozen.
 func (t *Tree) takeSnapshots() {
 	if len(t.snapshotsWanted) == 0 {
 		return
@@ -77,8 +77,8 @@ func (t *Tree) takeSnapshots() {
 	}
 }
 
-// TakeFlushed flushes, and calls got with a snapshot that is a tree alone. It holds at least
-// everything committed now. With an error there is no snapshot.
+// TakeFlushed flushes, then calls got with a snapshot that is only a tree. It holds at least
+// everything committed so far. It fails if the flush fails.
 func (t *Tree) TakeFlushed(name string, got func(*Snapshot, error)) {
 	t.whenFlushed(func(err error) {
 		if err != nil {
@@ -89,7 +89,7 @@ func (t *Tree) TakeFlushed(name string, got func(*Snapshot, error)) {
 	})
 }
 
-// snapshotNow returns a snapshot of the view. The newest memtable must be empty, or not be durable.
+// snapshotNow returns a snapshot of the view. The newest memtable must be empty or not durable.
 func (t *Tree) snapshotNow(name string) *Snapshot {
 	v := view{tree: t.view.tree}
 	for _, table := range t.view.tables {
@@ -108,8 +108,8 @@ func (t *Tree) snapshotOf(v view, name string) *Snapshot {
 	return s
 }
 
-// flushedUnder replaces the oldest memtable of a snapshot by the tree that it was flushed into. With
-// an error some of its changes are not in the tree: then the snapshot is lost.
+// flushedUnder replaces the oldest memtable of a snapshot by the tree it was flushed into. An err
+// means that some of its changes are not in the tree. Then the snapshot is lost.
 func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, err error) {
 	v := s.view.Load()
 	if v == nil || len(v.tables) == 0 || v.tables[len(v.tables)-1] != table {
@@ -123,14 +123,14 @@ func (t *Tree) flushedUnder(s *Snapshot, table *memtable.Table, err error) {
 		return
 	}
 	next := &view{tree: t.view.tree, tables: v.tables[:len(v.tables)-1]}
-	if s.view.CompareAndSwap(v, next) { // else it has been dropped meanwhile
+	if s.view.CompareAndSwap(v, next) { // otherwise it was dropped meanwhile
 		t.cache.node(s.tree.root).pins--
 		s.tree = next.tree
 		t.cache.node(s.tree.root).pins++
 	}
 }
 
-// gone returns the error of requests that read a snapshot that has been dropped.
+// gone returns the error for requests that read a dropped snapshot.
 func (s *Snapshot) gone() error {
 	if err := s.lost.Load(); err != nil {
 		return *err
@@ -138,7 +138,7 @@ func (s *Snapshot) gone() error {
 	return ErrSnapshotGone
 }
 
-// Release gives a snapshot up.
+// Release releases a snapshot.
 func (t *Tree) Release(s *Snapshot) {
 	i := slices.Index(t.snapshotList, s)
 	if i < 0 {
@@ -147,10 +147,10 @@ func (t *Tree) Release(s *Snapshot) {
 	s.Drop()
 	t.snapshotList = slices.Delete(t.snapshotList, i, i+1)
 	t.events.Mark(EventSnapshot, t.now-s.taken)
-	t.cache.node(s.tree.root).pins-- // the clock hand takes it
+	t.cache.node(s.tree.root).pins-- // the page can be evicted now
 }
 
-// checkSnapshots logs snapshots that may have been forgotten.
+// checkSnapshots logs snapshots that have been open for long and may have been forgotten.
 func (t *Tree) checkSnapshots() {
 	for _, s := range t.snapshotList {
 		if t.now >= s.complain {
@@ -161,7 +161,7 @@ func (t *Tree) checkSnapshots() {
 	}
 }
 
-// Root returns what Check needs to know of a snapshot that was taken by TakeFlushed.
+// Root returns what Check needs for a snapshot taken by TakeFlushed.
 func (t *Tree) Root(s *Snapshot) Root {
 	root := t.cache.node(s.tree.root)
 	return Root{
@@ -179,18 +179,18 @@ func (t *Tree) oldestNeeded() uint64 {
 	return oldest
 }
 
-// lease is a snapshot that remote clients read in several requests. A client may vanish, so the
-// lease ends by itself.
+// lease is a snapshot that remote clients read with several requests. Clients may vanish, so the
+// lease expires.
 type lease struct {
-	id       uint64 // that clients know it by
+	id       uint64 // how clients name it
 	snapshot *Snapshot
-	users    int           // TakeLeases without a ReleaseLease, and Backups that have not come to their end
-	busy     int           // requests that are being carried out
-	until    time.Duration // it may end then
+	users    int           // TakeLeases without a ReleaseLease, and Backups that are not finished
+	busy     int           // requests that are reading it
+	until    time.Duration // when it expires
 }
 
-// lease returns the lease with an id that a request names. After a restart, or when a lease has
-// ended, it is made anew if nothing has been committed since.
+// lease returns the lease with the id in a request. After a restart, or after the lease has ended,
+// it creates the lease again if nothing has been committed since.
 func (t *Tree) lease(id uint64) (*lease, error) {
 	if l := t.leases[id]; l != nil {
 		return l, nil
@@ -215,9 +215,9 @@ func (t *Tree) newLease(id uint64, s *Snapshot) (*lease, error) {
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that stays for the next one. It is one of
-// a tree that holds everything, so that it can be found again after a restart. If nothing can be
-// flushed it is one with memtables, and cannot.
+// runBackup carries out a Backup: a Range over a snapshot that is kept for the next Backup. The
+// snapshot is a tree that holds everything, so that it can be found again after a restart. If
+// nothing can be flushed, it also has memtables, and cannot be found again.
 func (t *Tree) runBackup(r ref) {
 	if id := r.request().Snapshot; id != 0 {
 		l, err := t.lease(id)
@@ -292,12 +292,11 @@ func (t *Tree) runLeased(r ref, l *lease, err error) {
 		return
 	}
 	l.busy++
-	backup := req.Op == Backup // the request is its owner's again when it has been answered
+	backup := req.Op == Backup // once it is answered, the request belongs to its owner again
 	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.leaseRead(l, last && backup) }})
 }
 
-// leaseRead notes the answer to a request that read l. ends is true if that was the last one of a
-// user.
+// leaseRead records the answer to a request that read l. ends says that its user is finished.
 func (t *Tree) leaseRead(l *lease, ends bool) {
 	l.busy--
 	l.until = t.now + leaseTime
@@ -309,7 +308,7 @@ func (t *Tree) leaseRead(l *lease, ends bool) {
 	}
 }
 
-// endLeases ends leases that were not used for long.
+// endLeases ends leases that have expired.
 func (t *Tree) endLeases() {
 	for _, l := range t.leases {
 		if t.now >= l.until {
@@ -326,23 +325,23 @@ func (t *Tree) endLease(l *lease) {
 	t.Release(l.snapshot)
 }
 
-// Stats describes a tree at one moment. Counts are since it was opened.
+// Stats describes a tree at one moment. Counters start when it is opened.
 type Stats struct {
 	BlockSize     int    // bytes
 	Height        int    // of the tree; 0 is a single leaf
 	Pages         uint64 // of the tree
-	Blocks        uint64 // from the oldest leaf, or what a snapshot needs, to the end of the store
-	Stuck         uint64 // of Blocks, garbage that cannot be freed because the oldest leaf cannot be read
+	Blocks        uint64 // from the oldest leaf, or the oldest block that a snapshot needs, to the end of the store
+	Stuck         uint64 // garbage within Blocks that cannot be freed because the oldest leaf cannot be read
 	CachedPages   int    // pages in memory
 	CacheLimit    int    // pages
 	Snapshots     int
-	Commits       uint64 // that have changed something
-	Written       uint64 // blocks
-	Read          uint64 // pages
-	Memtables     int    // that hold changes
-	MemtableBytes int64  // memory that memtables take
+	Commits       uint64 // commits that changed something
+	Written       uint64 // blocks written
+	Read          uint64 // pages read
+	Memtables     int    // memtables with changes
+	MemtableBytes int64  // memory of the memtables
 	Journal       int64  // bytes of the journal that a restart would replay
-	Flushes       uint64 // of memtables, that came to their end
+	Flushes       uint64 // flushes of memtables completed
 	Refusal       error  // why nothing can be made durable now, or nil
 }
 
@@ -364,7 +363,7 @@ func (t *Tree) Stats() Stats {
 	return s
 }
 
-// BlockError says which block something is wrong with.
+// BlockError adds the number of a block to an error.
 type BlockError struct {
 	Block uint64
 	Err   error

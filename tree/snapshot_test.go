@@ -15,8 +15,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestSnapshot takes snapshots of a store that is much larger than its cache and goes on being
-// changed and cleaned, and compares each with what the store held when it was taken.
+// TestSnapshot takes snapshots of a store that is much larger than its cache, while it is changed
+// and cleaned. Each must hold what the store held when it was taken.
 func TestSnapshot(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		type taken struct {
@@ -94,7 +94,7 @@ func (h *harness) checkSnapshot(s *Snapshot, holds model, key []byte) {
 	must.Do(h.t, a.check(holds, &Request{Key: key, Max: 1000}))
 }
 
-// TestDroppedSnapshot: a snapshot can be given up while reads of it wait for pages.
+// TestDroppedSnapshot checks that a snapshot can be released while reads of it wait for pages.
 func TestDroppedSnapshot(t *testing.T) {
 	h, leaves := damagedStore(t)
 	s := h.snapshot("test")
@@ -110,7 +110,7 @@ func TestDroppedSnapshot(t *testing.T) {
 	h.checkFrames()
 }
 
-// TestForgottenSnapshot: the log names a snapshot that stays open, now and then.
+// TestForgottenSnapshot checks that the log names a snapshot that stays open.
 func TestForgottenSnapshot(t *testing.T) {
 	var text bytes.Buffer
 	cfg := testConfig()
@@ -141,8 +141,8 @@ func (h *harness) backup(snapshot uint64, start string) (id uint64, a rangeAnswe
 	return requests[0].Snapshot, h.client.pairs[h.nextID], h.client.failed[h.nextID]
 }
 
-// TestBackup: the pieces of a backup are of one moment, and its snapshot goes with the last of
-// them.
+// TestBackup checks that the pieces of a backup show one moment, and that its snapshot ends with
+// the last of them.
 func TestBackup(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -173,8 +173,8 @@ func TestBackup(t *testing.T) {
 	})
 }
 
-// TestLeases: a backup that is not gone on with loses its snapshot in the end, there are not many
-// at a time, and the id of one means the same to the next process, unless there are changes.
+// TestLeases checks that an abandoned backup eventually loses its snapshot, that the number of
+// leases is bounded, and that an id is valid after a restart unless there are changes.
 func TestLeases(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
@@ -211,14 +211,14 @@ func TestLeases(t *testing.T) {
 			t.Errorf("after a restart: %d instead of %d, %v", same, id, err)
 		}
 		h = newHarness(t, h.store, cfg)
-		h.do(set("again", "v")) // it may be in the journal only, and the root the same
+		h.do(set("again", "v")) // it may be in the journal only, with the same root
 		if _, _, err := h.backup(id, a.next); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after a restart and a change: %v", err)
 		}
 	})
 }
 
-// lease takes a lease, or gives one up.
+// lease takes or releases a lease.
 func (h *harness) lease(op OpCode, id uint64) (uint64, bool, error) {
 	h.t.Helper()
 	requests := []Request{{Op: op, Snapshot: id}}
@@ -226,8 +226,8 @@ func (h *harness) lease(op OpCode, id uint64) (uint64, bool, error) {
 	return requests[0].Snapshot, h.client.done[h.nextID], h.client.failed[h.nextID]
 }
 
-// TestReadLease: Gets and Scans of a lease see one moment, until it is given up by all who took it
-// or has not been used for long.
+// TestReadLease checks that Gets and Scans of a lease see one moment, until all users have released
+// it or it has expired.
 func TestReadLease(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
@@ -300,7 +300,7 @@ func TestReadLease(t *testing.T) {
 	})
 }
 
-// TestSharedLease: two backups of one tree do not get into each other's way.
+// TestSharedLease checks that two backups of one tree do not disturb each other.
 func TestSharedLease(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -321,10 +321,10 @@ func TestSharedLease(t *testing.T) {
 	})
 }
 
-// TestAtomic: requests that belong together go into one commit, however many they are.
+// TestAtomic checks that an atomic batch is one commit, however long it is.
 func TestAtomic(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
-		const n = 3000 // more than a commit takes of others
+		const n = 3000 // more than other commits take
 		h := newHarness(t, newMemStore(512), cfg)
 		h.step(nil, sets(0, 50, "a")...)
 		before := len(h.store.appends)
@@ -340,8 +340,8 @@ func TestAtomic(t *testing.T) {
 	})
 }
 
-// TestAtomicDamaged: if one of several that belong together cannot be carried out, none is; others
-// are.
+// TestAtomicDamaged checks that if one request of an atomic batch fails, none is carried out, and
+// that other requests are.
 func TestAtomicDamaged(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h, leaves := damagedStore(t)
@@ -369,8 +369,8 @@ func TestAtomicDamaged(t *testing.T) {
 	})
 }
 
-// TestLeaseOfAnotherCopy: two copies of a store that have gone on alike, but not with the same
-// changes, do not take each other's backups for their own.
+// TestLeaseOfAnotherCopy checks that two copies of a store with different changes do not mistake
+// each other's backups for their own.
 func TestLeaseOfAnotherCopy(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
@@ -397,8 +397,8 @@ func TestLeaseOfAnotherCopy(t *testing.T) {
 	})
 }
 
-// TestSnapshotOnFullDisk: a snapshot fails if no more memtables can be frozen, because none of them
-// can be flushed. It does not wait until the disk has space again.
+// TestSnapshotOnFullDisk checks that a snapshot fails if no memtable can be flushed and no more can
+// be frozen. It must not wait until the disk has space again.
 func TestSnapshotOnFullDisk(t *testing.T) {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20

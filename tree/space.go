@@ -62,7 +62,7 @@ func (s *space) parents() uint64 {
 	if tree.height == 0 {
 		return 0
 	}
-	below := float64(s.t.cache.node(tree.root).keys) + 1 // the root's children
+	below := float64(s.t.cache.node(tree.root).keys) + 1 // number of the root's children
 	each := 1.0
 	if tree.height > 1 {
 		each = math.Pow(float64(tree.nodes)/below, 1/float64(tree.height-1))
@@ -79,7 +79,7 @@ func (s *space) parents() uint64 {
 // this many more changes and bytes.
 func (s *space) owed(changes, bytes int) uint64 {
 	t := s.t
-	total := uint64(rootBlocks) // the root once more, at a stop
+	total := uint64(rootBlocks) // for rewriting the root at a stop
 	for i, table := range t.view.tables {
 		n, b := table.Len(), table.Written()
 		switch {
@@ -97,8 +97,8 @@ func (s *space) owed(changes, bytes int) uint64 {
 	return total
 }
 
-// forCleaning returns how many blocks are reserved for moving the leaves of the oldest file, all of
-// which may be live, with the pages above them, and for the checksums files.
+// forCleaning returns how many blocks are reserved for moving the leaves of the oldest file and
+// their parents. All of those leaves may be live. It includes the files of checksums.
 func (s *space) forCleaning() uint64 {
 	t := s.t
 	sums := t.clean.used/64 + 16
@@ -110,7 +110,7 @@ func (s *space) forCleaning() uint64 {
 	if s.after > 0 {
 		live = min(nodes, s.after-s.first)
 	}
-	return sums + min(live+live/8+nodes/16, (t.clean.used+s.room)/4) // a small disk is not all reserve
+	return sums + min(live+live/8+nodes/16, (t.clean.used+s.room)/4) // the reserve must not take all of a small disk
 }
 
 // fits reports whether the reserve stays intact after this many more changes and bytes.
@@ -158,7 +158,7 @@ func (s *space) working() bool {
 func (s *space) refuse() error {
 	err := fmt.Errorf("%w: %w: the last %d blocks are kept for the flush and for cleaning, and nothing can be freed now",
 		ErrReadOnly, disk.ErrNoSpace, s.room)
-	if s.refusal == nil && !s.fitsOne() { // else only this batch is too long
+	if s.refusal == nil && !s.fitsOne() { // otherwise only this batch is too long
 		s.refusal = err
 		s.t.cfg.Log.Error("disk is full: changes are refused", "blocks left", s.room, "for the flush", s.owed(0, 0),
 			"for cleaning", s.forCleaning())
@@ -169,8 +169,8 @@ func (s *space) refuse() error {
 // fitsOne reports whether there is space for one change of any size.
 func (s *space) fitsOne() bool { return s.fits(1, 2*MaxStringBytes) }
 
-// mayMove returns how many old leaves a step may move in addition to its changes. While changes wait
-// for space, these may take what is reserved for cleaning.
+// mayMove returns how many old leaves a step may move in addition to its changes. While changes
+// wait for space, the leaves may take what is reserved for cleaning.
 func (s *space) mayMove() int {
 	if s.room == 0 {
 		return math.MaxInt

@@ -10,16 +10,16 @@ import (
 	"kivaloo/disk"
 )
 
-// TestReserve: on a disk of two and a half times the tree changes go on for ever. On one that is
-// too small for that they are refused before an append finds it full: what the flush and the
-// cleaner need is kept.
+// TestReserve checks that changes go on for ever on a disk of two and a half times the tree. On a
+// smaller disk they must be refused before an append finds it full, because the flush and the
+// cleaner need the rest.
 func TestReserve(t *testing.T) {
 	for name, journal := range map[string]int64{"journal": DefaultJournalBytes, "pages": 0} {
 		for halves, want := range map[uint64]int{3: 0, 5: 200} {
 			t.Run(fmt.Sprintf("%s, %d halves", name, halves), func(t *testing.T) {
 				h, rng := storeOfPairs(t, journal)
 				h.store.disk = h.tree.view.tree.nodes * halves / 2
-				h.pass(2 * time.Second) // it learns that with the next Free
+				h.pass(2 * time.Second) // it learns this with the next Free
 				if accepted := h.change(rng, 200); accepted < want || len(h.faults) > 0 {
 					t.Errorf("%d of 200 changes were accepted: %v", accepted, h.faults)
 				}
@@ -29,9 +29,9 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestSnapshotOnSmallDisk: what a snapshot holds cannot be freed. Changes are refused before the
-// disk is full, and reads and the flush go on. When the snapshot is gone changes are accepted
-// again, also after a restart.
+// TestSnapshotOnSmallDisk checks that changes are refused before the disk is full, when a snapshot
+// holds blocks that cannot be freed. Reads and the flush must go on. After the snapshot is
+// released, or a restart, changes must be accepted again.
 func TestSnapshotOnSmallDisk(t *testing.T) {
 	for name, journal := range map[string]int64{"journal": DefaultJournalBytes, "pages": 0} {
 		t.Run(name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestSnapshotOnSmallDisk(t *testing.T) {
 			if err := h.client.failed[h.nextID]; !errors.Is(err, ErrReadOnly) || !errors.Is(err, disk.ErrNoSpace) {
 				t.Errorf("a change fails with %v", err)
 			}
-			h.pass(5 * time.Second) // everything is flushed in what is left
+			h.pass(5 * time.Second) // everything is flushed into the remaining space
 			if h.tree.Stats().Memtables > 0 || len(h.faults) > 0 {
 				t.Errorf("%d memtables are not flushed: %v", h.tree.Stats().Memtables, h.faults)
 			}
@@ -67,8 +67,8 @@ func TestSnapshotOnSmallDisk(t *testing.T) {
 	}
 }
 
-// TestReserveGone: something else has filled the disk, with a full memtable in the journal. As soon
-// as there is room changes are accepted again. No change is acknowledged meanwhile.
+// TestReserveGone fills the disk from outside, with a full memtable in the journal. No change may
+// be acknowledged meanwhile. As soon as there is room, changes must be accepted again.
 func TestReserveGone(t *testing.T) {
 	h, rng := storeOfPairs(t, DefaultJournalBytes)
 	h.change(rng, 20)
@@ -113,7 +113,7 @@ func storeOfPairs(t *testing.T, journal int64) (*harness, *rand.Rand) {
 }
 
 // change makes n groups of random changes, and returns how many of them were accepted. It stops at
-// the first that is not.
+// the first refusal.
 func (h *harness) change(rng *rand.Rand, n int) (accepted int) {
 	for ; accepted < n; accepted++ {
 		requests := make([]Request, reserveBatch)
@@ -132,8 +132,8 @@ func (h *harness) change(rng *rand.Rand, n int) (accepted int) {
 	return accepted
 }
 
-// TestCommitAfterFailedCleaning: without a journal a commit does not wait because there was no
-// space for moving old leaves. It may find room, and takes as little as it can.
+// TestCommitAfterFailedCleaning checks that without a journal a commit does not wait because there
+// was no space for moving old leaves. It may find room, and takes as little as it can.
 func TestCommitAfterFailedCleaning(t *testing.T) {
 	cfg := testConfig()
 	cfg.StorageCost = 1e6

@@ -5,10 +5,10 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Where a page that has become too long is cut. The original closes a part once it is longer than
-// two thirds of a block, which leaves room for keys that arrive in any order. Where everything new
-// came in at the end, more of the same is to be expected: parts are filled nearly to the end, and
-// the last one takes what follows.
+// Where to cut a page that has become too long. The original closes a part once it is longer than
+// two thirds of a block, which leaves room for keys that arrive in any order. If all new keys came
+// in at the end, more of the same are likely. Then parts are filled nearly to the end, and the last
+// one takes the keys that follow.
 
 // fillTarget is the length in bytes at which a part is closed.
 func fillTarget(blockSize int, ascending bool) int {
@@ -18,8 +18,8 @@ func fillTarget(blockSize int, ascending bool) int {
 	return mergeLimit(blockSize) + 1
 }
 
-// splitLeaf writes w.pairs, which take size bytes as one page, as one leaf if that is within
-// limit, else as several.
+// splitLeaf writes w.pairs as one leaf, or as several if one would exceed limit. size is their
+// length as one page.
 func (w *pageCommit) splitLeaf(size int, lo, hi []byte, limit int) []branch {
 	level := w.level(0)
 	level.parts = level.parts[:0]
@@ -42,8 +42,8 @@ func (w *pageCommit) splitLeaf(size int, lo, hi []byte, limit int) []branch {
 	return level.parts
 }
 
-// splitParent appends to parts one parent of kids if that is within limit bytes, else
-// several. The separator of the first kid of each becomes its own.
+// splitParent appends one parent of kids to parts, or several if one would exceed limit bytes. Each
+// parent takes the separator of its first kid.
 func (w *pageCommit) splitParent(kids []branch, limit int, ascending bool, parts []branch) []branch {
 	size := kidsSize(kids)
 	if size <= limit {
@@ -66,7 +66,7 @@ func (w *pageCommit) splitParent(kids []branch, limit int, ascending bool, parts
 	return append(parts, parentOf(kids[start:]))
 }
 
-// parentOf returns a fresh parent, not yet written, of kids.
+// parentOf returns a fresh parent of kids that is not written yet.
 func parentOf(kids []branch) branch {
 	return branch{
 		sep:   kids[0].sep,
@@ -76,7 +76,7 @@ func parentOf(kids []branch) branch {
 	}
 }
 
-// kidsSize is the size in bytes of a page with kids as children.
+// kidsSize returns the size in bytes of a page with these children.
 func kidsSize(kids []branch) int {
 	size := page.ParentBase
 	for _, k := range kids[1:] {

@@ -10,8 +10,8 @@ import (
 	"kivaloo/tree/page"
 )
 
-// fill returns how full the leaves of a store are on average, and how full the emptiest is, 0 to 1.
-// The last leaf, which a load in order is still filling, is left out.
+// fill returns how full the leaves of a store are on average, and how full the emptiest one is,
+// from 0 to 1. It ignores the last leaf, which a load in order is still filling.
 func fill(t *testing.T, s *memStore) (average, least float64) {
 	t.Helper()
 	leaves := leavesOf(t, s)
@@ -47,8 +47,8 @@ func ascending(n int) []int {
 	return order
 }
 
-// TestAscendingLoad: pages that a load in order leaves behind are full, in however many batches it
-// comes and whatever else goes on.
+// TestAscendingLoad checks that a load in key order leaves full pages, in however many batches it
+// arrives and whatever else goes on.
 func TestAscendingLoad(t *testing.T) {
 	for _, test := range []struct {
 		blockSize, key, value int
@@ -57,7 +57,7 @@ func TestAscendingLoad(t *testing.T) {
 		{2048, 40, 40, 0.92}, // 23 pairs
 		{2048, 8, 8, 0.90},
 		{512, 40, 40, 0.97}, // 6 pairs; five are less than nine tenths
-		{512, 8, 8, 0.898},  // 25 pairs are just nine tenths
+		{512, 8, 8, 0.898},  // 25 pairs are just below nine tenths
 		{4096, 16, 100, 0.90},
 	} {
 		for _, batch := range []int{1, 7, 60, 2000} {
@@ -86,8 +86,7 @@ func TestAscendingLoad(t *testing.T) {
 	}
 }
 
-// TestRandomLoad: pages that random inserts leave behind are not much emptier than those of any
-// B+tree.
+// TestRandomLoad checks that random inserts leave pages about as full as in any B+tree.
 func TestRandomLoad(t *testing.T) {
 	for _, blockSize := range []int{512, 2048, 4096} {
 		for _, batch := range []int{10, 500} {
@@ -109,7 +108,7 @@ func TestRandomLoad(t *testing.T) {
 	}
 }
 
-// TestShortSeparators: while keys are only added, separators are as short as they can be.
+// TestShortSeparators checks that separators are as short as possible while keys are only added.
 func TestShortSeparators(t *testing.T) {
 	for kind, makeKey := range keyKinds {
 		t.Run(kind, func(t *testing.T) {
@@ -150,11 +149,11 @@ func shortest(left, right string) string {
 	return right
 }
 
-// TestRootNearlyFull: a root has room for less than other pages. One that has grown past that,
-// though not past a page, is split.
+// TestRootNearlyFull checks that a root is split when it has outgrown a root, though not a page. A
+// root has less room than other pages.
 func TestRootNearlyFull(t *testing.T) {
 	for _, blockSize := range []int{512, 1000, 2048} {
-		for _, last := range []int{30, 60, 90} { // bytes of the pair that comes last
+		for _, last := range []int{30, 60, 90} { // bytes of the last pair
 			for _, reverse := range []bool{false, true} {
 				for full := blockSize - 10; full <= blockSize+2; full++ {
 					h := newHarness(t, newMemStore(blockSize), testConfig())
@@ -179,7 +178,7 @@ func TestRootNearlyFull(t *testing.T) {
 	}
 }
 
-// rootOf returns requests that make a leaf of just size bytes, which is no root, of pairs of about
+// rootOf returns requests that make a leaf, not a root, of exactly size bytes, from pairs of about
 // pair bytes.
 func rootOf(size, pair int) (requests []Request) {
 	left := size - page.LeafBase
@@ -194,8 +193,8 @@ func rootOf(size, pair int) (requests []Request) {
 	return requests
 }
 
-// TestParentRootNearlyFull does it with parents: with separators of any length there are some roots
-// of every size.
+// TestParentRootNearlyFull does the same with parents. With separators of any length, roots of
+// every size occur.
 func TestParentRootNearlyFull(t *testing.T) {
 	near := 0
 	for seed := range torture(60, 3000) {
@@ -204,7 +203,7 @@ func TestParentRootNearlyFull(t *testing.T) {
 		shared := ""
 		m := model{}
 		for i := range 60 {
-			// How much two keys share is how long the separator between them is.
+			// The separator is as long as what two keys share.
 			if i%4 == 0 {
 				shared = strings.Repeat("s", rng.IntN(58))
 			}

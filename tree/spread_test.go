@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestMaxSpread overwrites a store at random, so fast that the clock hardly moves: the rate that
-// storage costs justify would not clean anything.
+// TestMaxSpread overwrites a store at random, so fast that the clock hardly moves. At the rate that
+// the cost of storage justifies, nothing would be cleaned.
 func TestMaxSpread(t *testing.T) {
 	spread := func(maxSpread float64, journal int64) (most float64) {
 		cfg := Config{CachePages: 1 << 14, MaxKey: -1, MaxValue: -1, StorageCost: 1, MaxSpread: maxSpread, JournalBytes: journal}
@@ -41,7 +41,7 @@ func TestMaxSpread(t *testing.T) {
 	if without < 3 {
 		t.Errorf("without the limit the store grows to %.2f times the tree: this test shows nothing", without)
 	}
-	// One batch here is as large as the tree, so the spread is exceeded by what one batch writes.
+	// One batch here is as large as the tree, so a batch may exceed the spread by that much.
 	if with > 3 {
 		t.Errorf("the store grows to %.2f times the tree", with)
 	}
@@ -52,7 +52,7 @@ var spreadLoads = map[string]func(rng *rand.Rand, i, pairs int) int{
 	"uniform":   func(rng *rand.Rand, _, pairs int) int { return rng.IntN(pairs) },
 	"one spot":  func(rng *rand.Rand, _, pairs int) int { return pairs/3 + rng.IntN(pairs/50) },
 	"ascending": func(_ *rand.Rand, i, pairs int) int { return i % pairs },
-	"hot spot": func(rng *rand.Rand, _, pairs int) int { // nine changes of ten are for a tenth of the pairs
+	"hot spot": func(rng *rand.Rand, _, pairs int) int { // nine changes of ten hit a tenth of the pairs
 		if rng.IntN(10) > 0 {
 			return pairs/3 + rng.IntN(pairs/10)
 		}
@@ -66,7 +66,7 @@ type spreadRun struct {
 	pairs   int
 	ratio   int // size of the tree over that of a memtable; 0: no journal
 	batch   int
-	rewrite int // it goes on until so many times the tree has been written
+	rewrite int // it runs until the tree has been written this many times
 }
 
 // measure returns the most blocks that the store had, as a multiple of the tree's pages, and the
@@ -121,9 +121,9 @@ func (r spreadRun) measure(t tester) (peak, pagesPerChange float64) {
 	return peak, float64(written()-half) / float64(i-at)
 }
 
-// TestSpreadIsBounded: whatever the load, and however small the memtables, a store takes little more
-// than Config.MaxSpread times the size of its tree. With memtables as large as half the tree, the
-// journal of a flush and what it writes are as large as the tree, and come on top.
+// TestSpreadIsBounded checks that a store takes little more than Config.MaxSpread times the size of
+// its tree, whatever the load and however small the memtables. With memtables of half the tree, the
+// journal and the pages of a flush are as large as the tree, and come on top.
 func TestSpreadIsBounded(t *testing.T) {
 	const most, mostLargeTables = DefaultMaxSpread + 0.3, DefaultMaxSpread + 2
 	for _, r := range []spreadRun{
@@ -150,7 +150,7 @@ func TestSpreadIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkSpread measures the space that loads take and the pages that they write. An op is one
+// BenchmarkSpread measures the space that loads take and the pages that they write. One op is one
 // run of each.
 func BenchmarkSpread(b *testing.B) {
 	for load := range spreadLoads {

@@ -11,23 +11,23 @@ import (
 	"kivaloo/tree/page"
 )
 
-// A stray is a leaf that was found by reading block after block, not by descending from a root. It
-// has all pairs that existed between its first and its last key when it was written. A parent that
-// leads to it, of whatever tree, shows how much further it reaches to both sides.
+// A stray is a leaf found by reading block after block instead of descending from a root. It has
+// all pairs that existed between its first and its last key when it was written. A parent that
+// leads to it, in whatever tree, shows how far it reaches beyond these keys.
 type stray struct {
 	block  uint64
-	start  uint64 // number of a commit: its tree has all commits before this one
-	dated  bool   // its tree lacks commit start, so start is exact
+	start  uint64 // number of a commit: the leaf's tree has all commits before this one
+	dated  bool   // the leaf's tree lacks commit start, so start is exact
 	epoch  int    // of the journal, as in chain
 	size   uint32 // bytes of the page
-	lo, hi []byte // the keys that it has the pairs of: from lo on, before hi
-	empty  bool   // without pairs: lo and hi are those of a parent, or nil
-	loose  bool   // lo or hi is from a page that no checksum vouches for
-	// misplaced: it was not written to the block, so it may be older than all others.
+	lo, hi []byte // range of the pairs it has: from lo on, before hi
+	empty  bool   // has no pairs: lo and hi come from a parent, or are nil
+	loose  bool   // lo or hi comes from a page that no checksum confirms
+	// misplaced means that it was not written to this block. So it may be older than all others.
 	misplaced bool
 }
 
-// newer reports whether l is to be believed rather than another leaf.
+// newer reports whether l is to be trusted over another leaf.
 func (l *stray) newer(other *stray) bool {
 	if l.misplaced != other.misplaced {
 		return other.misplaced
@@ -35,19 +35,19 @@ func (l *stray) newer(other *stray) bool {
 	return l.block > other.block
 }
 
-// strays is what one pass over a store has found for some holes.
+// strays is the result of one pass over a store, for some holes.
 type strays struct {
 	s       *salvager
 	holes   []keyRange // in order
-	end     []byte     // keys from here on are left to another pass; nil: none are
+	end     []byte     // keys from here on are left to another pass; nil: none
 	leaves  []stray    // by block
-	from    uint64     // the first block that was read
-	parents []uint64   // pages that lead to leaves, or to each other, in order: block and height
-	held    int        // bytes that leaves take
+	from    uint64     // first block read
+	parents []uint64   // pages above leaves, or above each other, in order: block and height
+	held    int        // memory of leaves, in bytes
 	chain   chain
 }
 
-const heightShift = 56 // bits of a block number; no store gets as far as the last one
+const heightShift = 56 // bits of a block number; no store gets near the limit
 
 func (f *strays) add(l stray) error {
 	f.leaves = append(f.leaves, l)
@@ -57,7 +57,7 @@ func (f *strays) add(l stray) error {
 	return f.thin()
 }
 
-// scan reads all blocks from one on, and finds what can fill holes.
+// scan reads all blocks, starting at from, and finds what can fill holes.
 func (s *salvager) scan(holes []keyRange, from uint64) (*strays, error) {
 	f := &strays{s: s, holes: holes, from: from, chain: s.newChain(from)}
 	err := s.eachBlock(from, s.store.Blocks().Next, func(at uint64, p []byte, bad error) error {
@@ -78,8 +78,8 @@ func (s *salvager) scan(holes []keyRange, from uint64) (*strays, error) {
 	return f, f.widen()
 }
 
-// eachBlock reads the blocks from one on, and before end. It calls do for each, with the error if
-// it cannot be read.
+// eachBlock reads the blocks from from up to end. It calls do for each, with the error if the block
+// is unreadable.
 func (s *salvager) eachBlock(from, end uint64, do func(at uint64, p []byte, bad error) error) error {
 	end = min(end, 1<<heightShift)
 	blocks := newBlockReader(s.store)
@@ -102,7 +102,7 @@ func (s *salvager) eachBlock(from, end uint64, do func(at uint64, p []byte, bad 
 	return nil
 }
 
-// journal looks at a block of the journal.
+// journal processes a journal block.
 func (f *strays) journal(at uint64, p []byte) {
 	b, err := journal.ParseAt(at, p)
 	if err != nil {
@@ -118,7 +118,7 @@ func (f *strays) journal(at uint64, p []byte) {
 	f.date(b.First, b.Seq)
 }
 
-// date notes the first commit that leaves lack which were written from a block on.
+// date records the first commit that is missing in the leaves written from a block on.
 func (f *strays) date(from, seq uint64) {
 	for i := len(f.leaves) - 1; i >= 0 && f.leaves[i].block >= from; i-- {
 		if l := &f.leaves[i]; !l.misplaced {
@@ -127,7 +127,7 @@ func (f *strays) date(from, seq uint64) {
 	}
 }
 
-// page looks at a block that is no block of the journal.
+// page processes a block that is not a journal block.
 func (f *strays) page(at uint64, p []byte) error {
 	l, err := pageAlone(at, p)
 	if err != nil {
@@ -151,7 +151,7 @@ func (f *strays) page(at uint64, p []byte) error {
 		f.parent(at, p, l)
 		return nil
 	}
-	if misplaced && f.from > f.s.store.Blocks().First { // newer leaves are looked for
+	if misplaced && f.from > f.s.store.Blocks().First { // this pass looks for newer leaves
 		return nil
 	}
 	one := stray{block: at, misplaced: misplaced, start: max(f.chain.lacks, f.chain.since), epoch: f.chain.epoch, size: uint32(l.End), empty: l.Keys == 0}
@@ -172,7 +172,7 @@ func (f *strays) page(at uint64, p []byte) error {
 	return f.add(one)
 }
 
-// root notes a root. If it has no flush record, the leaves of its append lack no commit. Only a
+// root processes a root. Without a flush record, the leaves of its append lack no commit. Only a
 // seal says which leaves these are.
 func (f *strays) root(at uint64, partial bool) (known bool) {
 	known = f.chain.root(at, partial)
@@ -183,7 +183,7 @@ func (f *strays) root(at uint64, partial bool) (known bool) {
 	return true
 }
 
-// pageAlone checks a page of which only the block is known.
+// pageAlone verifies a page about which only its block is known.
 func pageAlone(at uint64, p []byte) (page.Layout, error) {
 	l, err := page.Parse(p)
 	if err != nil {
@@ -193,7 +193,7 @@ func pageAlone(at uint64, p []byte) (page.Layout, error) {
 	return l, w.VerifyContent(p, l)
 }
 
-// parent notes a page that leads to leaves that were found.
+// parent records a page that leads to known leaves, or to known parents.
 func (f *strays) parent(at uint64, p []byte, l page.Layout) {
 	for i := range l.Keys + 1 {
 		kid := l.Child(p, i).Block
@@ -213,7 +213,7 @@ func (f *strays) parent(at uint64, p []byte, l page.Layout) {
 	}
 }
 
-// find returns the leaf of a block.
+// find returns the leaf in a block.
 func (f *strays) find(block uint64) *stray {
 	i, ok := slices.BinarySearchFunc(f.leaves, block, func(l stray, block uint64) int { return cmp.Compare(l.block, block) })
 	if !ok {
@@ -222,13 +222,13 @@ func (f *strays) find(block uint64) *stray {
 	return &f.leaves[i]
 }
 
-// hasParent reports whether the page in a block was noted.
+// hasParent reports whether the page in a block was recorded by parent.
 func (f *strays) hasParent(block uint64) bool {
 	_, ok := slices.BinarySearchFunc(f.parents, block, func(p, block uint64) int { return cmp.Compare(p&(1<<heightShift-1), block) })
 	return ok
 }
 
-// wants reports whether there is a hole among some keys.
+// wants reports whether the range from lo to hi includes part of a hole.
 func (f *strays) wants(lo, hi []byte) bool {
 	if f.end != nil && bytes.Compare(lo, f.end) > 0 {
 		return false
@@ -237,7 +237,7 @@ func (f *strays) wants(lo, hi []byte) bool {
 	return i < len(f.holes) && before(f.holes[i].lo, hi)
 }
 
-// firstHole returns the index of the first hole that ends behind a key. Holes are in order.
+// firstHole returns the index of the first hole that ends after a key. Holes are in order.
 func firstHole(holes []keyRange, key []byte) int {
 	i, _ := slices.BinarySearchFunc(holes, key, func(h keyRange, key []byte) int {
 		if before(key, h.hi) {
@@ -248,7 +248,7 @@ func firstHole(holes []keyRange, key []byte) int {
 	return i
 }
 
-// widen widens the leaves to the bounds that their parents give them. It begins with the highest
+// widen extends the leaves to the bounds that their parents give them. It begins with the highest
 // parents.
 func (f *strays) widen() error {
 	type bounds struct {
@@ -303,7 +303,8 @@ func (f *strays) widen() error {
 	return nil
 }
 
-// widen widens a leaf to the bounds that a parent gives it, unless they contradict its keys.
+// widen extends a leaf to the bounds that a parent gives it, unless they contradict the leaf's
+// keys.
 func (l *stray) widen(lo, hi []byte, knowLo, knowHi, loose bool) {
 	switch {
 	case l.empty:
@@ -337,8 +338,8 @@ func (f *strays) thin() error {
 	return nil
 }
 
-// keep drops the leaves whose keys are all in newer ones. It keeps one that begins where the next
-// pass does, because a parent may show that the leaf begins before that.
+// keep drops the leaves whose keys are all in newer ones. It keeps a leaf that begins where the
+// next pass begins, because a parent may show that the leaf begins before that.
 func (f *strays) keep() {
 	end := f.end
 	if end != nil {
@@ -361,21 +362,21 @@ func (f *strays) keep() {
 	})
 }
 
-// part is a part of a hole, and the newest leaf that covers it; nil: none does.
+// part is a part of a hole, with the newest leaf that covers it, or nil.
 type part struct {
 	keyRange
 	leaf *stray
 }
 
-// partOf returns the index of the first part that ends behind a key, and whether the key is in it.
-// Parts are in order.
+// partOf returns the index of the first part that ends after a key, and whether that part contains
+// the key. Parts are in order.
 func partOf(parts []part, key []byte) (i int, ok bool) {
 	i = sort.Search(len(parts), func(i int) bool { return before(key, parts[i].hi) })
 	return i, i < len(parts) && bytes.Compare(parts[i].lo, key) <= 0
 }
 
-// paint divides holes into parts, each with the newest leaf that covers it. A non-nil end limits it
-// to the keys before end.
+// paint divides holes into parts, each with the newest leaf that covers it. If end is not nil, it
+// stops there.
 func (f *strays) paint(holes []keyRange, end []byte) (parts []part) {
 	byLo := make([]*stray, 0, len(f.leaves))
 	for i := range f.leaves {
@@ -416,7 +417,7 @@ func (f *strays) paint(holes []keyRange, end []byte) (parts []part) {
 	return parts
 }
 
-// newest is a heap of leaves, the newest first.
+// newest is a heap of leaves, newest first.
 type newest []*stray
 
 func (n newest) Len() int           { return len(n) }
@@ -430,7 +431,7 @@ func (n *newest) Pop() any {
 	return last
 }
 
-// fill fills holes from strays, and replays the journal on what it took.
+// fill fills holes from strays, then replays the journal over what it took.
 func (s *salvager) fill(holes []keyRange) error {
 	for len(holes) > 0 {
 		s.of += 2 * (s.store.Blocks().Next - s.store.Blocks().First)
@@ -461,7 +462,7 @@ func (s *salvager) fill(holes []keyRange) error {
 }
 
 // takePart takes the pairs of a part from its leaf. It reports whether, according to c, the leaf
-// and the journal since then have everything. Without c it reports false.
+// and the journal since are complete. Without c it reports false.
 func (s *salvager) takePart(c *chain, one part, p []byte) (complete bool, err error) {
 	var l page.Layout
 	if one.leaf != nil {

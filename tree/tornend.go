@@ -7,12 +7,12 @@ import (
 	"kivaloo/disk"
 )
 
-// What recovery skips, and what it must not skip.
+// What recovery may skip, and what it must not.
 
 // claim records which append before its own a skipped journal block or seal names.
 type claim struct{ block, previous uint64 }
 
-// checkClaims makes sure that all skipped journal blocks and seals belong to the append after a.
+// checkClaims verifies that all skipped journal blocks and seals belong to the append after a.
 // Otherwise an append in between was acknowledged, and is damaged.
 func (r *recovery) checkClaims(a *appendAt) error {
 	for _, c := range r.claims {
@@ -31,7 +31,7 @@ func (r *recovery) skip(block uint64, why error) {
 }
 
 // skipRoot drops the root of an append, which is not whole. But if blocks of the tree before it
-// have been freed, the root was durable: then it keeps the damaged root.
+// have been freed, the root was durable. Then it keeps the damaged root.
 func (r *recovery) skipRoot(a *appendAt, torn *tornError) error {
 	if torn.previous == noBlock || r.wasDurable(torn.root, torn.previous) {
 		a.root = *torn.root
@@ -42,8 +42,9 @@ func (r *recovery) skipRoot(a *appendAt, torn *tornError) error {
 	return nil
 }
 
-// wasDurable reports whether a root was durable although its append is not whole: the tree before
-// it, whose append ends at block previous, has been freed, which happens only after that.
+// wasDurable reports whether a root was durable although its append is not whole. That is certain
+// if blocks of the tree before it have been freed, because that happens only afterwards. The append
+// of that tree ends at block previous.
 func (r *recovery) wasDurable(root *Root, previous uint64) bool {
 	if root == nil || previous == noBlock || r.isGone(root.Oldest) {
 		return false
@@ -56,17 +57,17 @@ func (r *recovery) wasDurable(root *Root, previous uint64) bool {
 	return errors.Is(err, errNoBlock) || err == nil && r.isGone(tree.Oldest)
 }
 
-// isGone reports whether a block does not exist any more.
+// isGone reports whether a block no longer exists.
 func (r *recovery) isGone(block uint64) bool {
 	_, err := r.blocks.read(block)
 	return errors.Is(err, errNoBlock)
 }
 
-// takeDamaged takes the tree of a root although its append is not whole. If the append does not
-// match its seal, or has lost it, reads of all its blocks will fail; if one flipped bit explains
-// the mismatch, only reads of that block. The root itself must be usable. One that is a parent is,
-// because each page below it is checked against its record in the root. A leaf is not, and makes
-// takeDamaged fail.
+// takeDamaged uses the tree of a root although its append is not whole. If the append does not
+// match its seal, or has lost it, reads of all its blocks will fail. If one flipped bit explains
+// the mismatch, only reads of that block will. The root itself must be usable. A root that is a
+// parent is, because each page below is checked against its record in the root. A root that is a
+// leaf is not, and makes takeDamaged fail.
 func (r *recovery) takeDamaged(root *Root, why error) error {
 	a, err := r.sealOf(root)
 	if err != nil && errors.Is(why, errNoSeal) {
@@ -92,8 +93,8 @@ func (r *recovery) takeDamaged(root *Root, why error) error {
 	return nil
 }
 
-// withoutSeal returns the append of a root that has lost its seal. Without a flush record it may
-// begin right after the root before it.
+// withoutSeal returns the append of a root that has lost its seal. Without a flush record the
+// append may begin right after the previous root.
 func (r *recovery) withoutSeal(root *Root) (sealed, error) {
 	if root.recorded {
 		return root.pages, nil
@@ -105,15 +106,15 @@ func (r *recovery) withoutSeal(root *Root) (sealed, error) {
 	return lostSeal(before.Block+1, root.Block), nil
 }
 
-// noRoot is the error for a store in which no root can be found.
+// noRoot returns the error for a store without any root.
 func (r *recovery) noRoot() error {
 	info := r.store.Info()
 	return fmt.Errorf("%w (%d blocks from %d back); is this a store of key-value pairs, and is its block size %d?",
 		errNoRoot, info.Last+1, info.Last, info.BlockSize)
 }
 
-// unreachable is the error for a bad append that was acknowledged: the append at block by followed
-// it.
+// unreachable returns the error for a bad append that was acknowledged, because the append at block
+// by followed it.
 func (r *recovery) unreachable(block, by uint64, err error) error {
 	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) && !errors.Is(err, errNoBlock) {
 		return fmt.Errorf("read block %d: %w", block, err)

@@ -16,38 +16,40 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Config says how a tree is to behave. The zero value of a field means its default.
+// Config configures a tree. The zero value of a field means its default.
 type Config struct {
-	CachePages   int           // memory for pages, their indexes and memtables, in pages; default DefaultCacheBytes worth
-	MaxKey       int           // longest key that is accepted, bytes; negative: the default of the block size
-	MaxValue     int           // longest value that is accepted, bytes; negative: the default of the block size
-	StorageCost  float64       // cost of a GB-month of storage over that of 10^6 I/Os; 0: no cleaning
-	MaxSpread    float64       // see cleaner; 0: no such limit
+	CachePages   int           // memory for pages, their indexes and memtables, in pages; default DefaultCacheBytes
+	MaxKey       int           // longest accepted key, in bytes; negative: the default for the block size
+	MaxValue     int           // longest accepted value, in bytes; negative: the default for the block size
+	StorageCost  float64       // cost of a GB-month of storage relative to 10^6 I/Os; 0: no cleaning
+	MaxSpread    float64       // see cleaner; 0: no limit
 	CommitDelay  time.Duration // how long the first request of a commit waits for others
-	JournalBytes int64         // changes that a memtable collects before its flush; 0: no journal, each commit writes its pages
-	MinCommit    int           // commit as soon as this many requests are waiting; 0: no such number
-	ReadOnly     bool          // nothing is changed; the store may be open for reading only
-	AdoptBlank   bool          // take a few blocks of zeros for what a power cut left of the first append; the original refuses them
-	Log          *slog.Logger  // default: nothing is logged
+	JournalBytes int64         // bytes of changes in a memtable before its flush; 0: no journal, each commit writes its pages
+	MinCommit    int           // commit as soon as this many requests are waiting; 0: no minimum
+	ReadOnly     bool          // allows no changes; the store may be open for reading only
+	// AdoptBlank treats a few blocks of zeros as the remains of the first append after a power cut.
+	// The original refuses such a store.
+	AdoptBlank bool
+	Log        *slog.Logger // default: no log
 
-	stepBytes     int // how much of a flush goes into one append; default flushStepBytes
-	memtableBytes int // how much a memtable may hold; default: as its limits say
+	stepBytes     int // bytes of a flush in one append; default flushStepBytes
+	memtableBytes int // limit of a memtable; default: see memtableBytes
 
-	// OnFault is called on the tree's goroutine with each fault of the store. The tree goes on as
+	// OnFault is called on the tree's goroutine for each fault of the store. The tree continues as
 	// far as it can.
 	OnFault func(error)
 }
 
-// Errors that requests fail with, besides those of package disk.
+// Errors of requests, besides those of package disk.
 var (
-	// ErrReadOnly: the change was not made, because nothing can be made durable now.
+	// ErrReadOnly means that the change was not made, because nothing can be made durable now.
 	ErrReadOnly = errors.New("read-only")
-	// ErrStopped: the change was not made, because the store is being closed.
+	// ErrStopped means that the change was not made, because the store is being closed.
 	ErrStopped = errors.New("stopped")
 )
 
-// DefaultMaxLengths returns the original's default limits for keys and
-// values, in bytes, at a block size.
+// DefaultMaxLengths returns the original's default limits for keys and values, in bytes, for a
+// block size.
 func DefaultMaxLengths(blockSize int) (key, value int) {
 	switch {
 	case blockSize < 1024:
@@ -58,8 +60,8 @@ func DefaultMaxLengths(blockSize int) (key, value int) {
 	return page.MaxString, page.MaxString
 }
 
-// CheckMaxLengths refuses limits at which a page could not hold enough pairs or children for the
-// tree to work. The rules are the original's.
+// CheckMaxLengths returns an error if a page could not hold enough pairs or children for the tree
+// to work. The rules are the original's.
 func CheckMaxLengths(blockSize, key, value int) error {
 	switch {
 	case key < 0 || key > page.MaxString || value < 0 || value > page.MaxString:
@@ -72,13 +74,13 @@ func CheckMaxLengths(blockSize, key, value int) error {
 	return nil
 }
 
-// Check returns what is wrong with cfg for blocks of that size, in bytes; nil if Open will take it.
+// Check returns an error if Open would refuse cfg for blocks of this size, in bytes.
 func (cfg Config) Check(blockSize int) error {
 	_, err := cfg.withDefaults(blockSize)
 	return err
 }
 
-// withDefaults fills in what cfg leaves open and checks the rest.
+// withDefaults fills in the defaults of cfg and checks the other fields.
 func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	cfg.stepBytes = cmp.Or(cfg.stepBytes, flushStepBytes)
 	key, value := DefaultMaxLengths(blockSize)
@@ -104,7 +106,7 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	if !(cfg.StorageCost >= 0) {
 		return cfg, fmt.Errorf("storage cost %v is not 0 or more", cfg.StorageCost)
 	}
-	cfg.StorageCost = min(cfg.StorageCost, math.MaxFloat64) // infinity times no garbage would be no number
+	cfg.StorageCost = min(cfg.StorageCost, math.MaxFloat64) // infinity times no garbage would be NaN
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -114,17 +116,18 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 	return cfg, nil
 }
 
-// Tree is the state machine of a store. It has no goroutine and no clock of its own: Step gets what
-// has happened and returns what to do. Two goroutines must not use it at once.
+// Tree is the state machine of a store. It has no goroutine and no clock: Step takes events and
+// returns what to do. It is not safe for concurrent use.
 //
 // Invariants:
 //  1. Gets and Ranges see view, and nothing that is not durable.
 //  2. At most one append is under way.
-//  3. A modifying request is answered after what it did, and what it saw, is durable and in view.
+//  3. A modifying request is answered only after its effect, and everything it depended on, is
+//     durable and in view.
 type Tree struct {
 	cfg   Config
 	cache *cache
-	now   time.Duration // of the step, since any fixed moment
+	now   time.Duration // time of the step, since a fixed moment
 
 	view    view // what is committed
 	reader  reader
@@ -137,47 +140,47 @@ type Tree struct {
 	replies replies
 
 	snapshotList    []*Snapshot       // oldest first
-	snapshotsWanted []func(error)     // called when a snapshot can be taken, or cannot be had
+	snapshotsWanted []func(error)     // called when a snapshot can be taken, or taking it has failed
 	leases          map[uint64]*lease // by id
 	changes         changeLog
 	watches         watchList
 	beforeRoot      uint64 // blocks before that root that belong to it: seal and flush record
-	rootID          uint64 // of the root of view.tree; after a restart it is the same if there is a flush record or a seal
+	rootID          uint64 // id of the root of view.tree; it survives a restart if there is a flush record or a seal
 
 	pool       memtable.Pool
 	seed       maphash.Seed
-	changed    time.Duration // when something was last committed
-	refusal    error         // why nothing can be made durable
-	retryAt    time.Duration // when to try again all the same; 0: never
-	cramped    bool          // the last append failed for lack of space
+	changed    time.Duration // time of the last commit
+	refusal    error         // why changes are refused
+	retryAt    time.Duration // when to try again nevertheless; 0: never
+	cramped    bool          // the last append failed because the disk was full
 	stopping   bool
-	carriedWhy error // why the last flush had to carry changes over; nil also when something has been committed since
+	carriedWhy error // why the last flush had to carry changes over; nil again after a commit
 
 	counts  struct{ commits, written, flushes uint64 }
-	metrics *Metrics       // nil: nothing is measured
-	events  *actors.Events // nil: nobody wants to know
+	metrics *Metrics       // nil: no metrics
+	events  *actors.Events // nil: no events
 	faults  map[uint64]bool
-	limbo   []freedTable // dropped memtables that readers may be in
+	limbo   []freedTable // dropped memtables that readers may still use
 	spare   []*pageCommit
-	first   *disk.Op // operations to be submitted after this step
+	first   *disk.Op // operations to submit after this step
 	last    *disk.Op
 }
 
 // Inputs is what has happened since the last step.
 type Inputs struct {
-	Now      time.Duration // monotonic, since any fixed moment; never goes back
+	Now      time.Duration // monotonic, since a fixed moment; never decreases
 	Requests *Batch        // chain, oldest first
-	Done     *disk.Op      // chain of operations that have come back
+	Done     *disk.Op      // chain of completed operations
 }
 
-// Effects is what is to be done after a step.
+// Effects is what the caller must do after a step.
 type Effects struct {
-	First, Last *disk.Op      // operations to submit, chained; nil for none
-	Wake        time.Duration // when the next step is due at the latest
+	First, Last *disk.Op      // chain of operations to submit; nil for none
+	Wake        time.Duration // latest time of the next step
 }
 
-// Step processes what has happened, as far as that is possible now, and returns what the caller has
-// to do. Answers are given during the call.
+// Step processes what has happened, as far as it can now, and returns what the caller must do. It
+// calls the clients with their answers.
 func (t *Tree) Step(in Inputs) Effects {
 	t.now, t.pager.now = in.Now, in.Now
 	t.takeBack(in.Done)
@@ -218,12 +221,12 @@ func (t *Tree) accept(b *Batch) {
 		}
 		t.writer.queue = append(t.writer.queue, r)
 		if t.cfg.MinCommit > 0 && !b.Atomic {
-			t.advance() // a commit begins with the request that makes it long enough
+			t.advance() // a commit starts as soon as it has enough requests
 		}
 	}
 }
 
-// advance takes writes as far as they can go now.
+// advance moves writes as far as they can go now.
 func (t *Tree) advance() {
 	for {
 		t.writer.decide()
@@ -241,48 +244,48 @@ func (t *Tree) advance() {
 // active returns the memtable that takes changes.
 func (t *Tree) active() *memtable.Table { return t.view.tables[0] }
 
-// logs reports whether commits become durable by the journal.
+// logs reports whether the journal makes commits durable.
 func (t *Tree) logs() bool { return t.cfg.JournalBytes > 0 }
 
-// holdsChanges reports whether changes wait, because the newest memtable will be frozen at the end
-// of the commit under way.
+// holdsChanges reports whether changes must wait because the newest memtable will be frozen at the
+// end of the current commit.
 func (t *Tree) holdsChanges() bool {
 	return t.foldsFirst() || t.logs() && t.freezeWanted() && len(t.view.tables) <= maxFrozen
 }
 
-// foldsFirst reports whether a store without a journal has yet to flush the changes that its
-// opening replayed from one. No commit goes before that flush: its root would not say what to
+// foldsFirst reports whether a store without a journal still has to flush changes that Open
+// replayed from one. No commit may come before that flush, because its root would not say what to
 // replay.
 func (t *Tree) foldsFirst() bool {
 	n := len(t.view.tables)
 	return !t.logs() && n > 1 && t.view.tables[n-1].Settled()
 }
 
-// full reports whether the newest memtable is to take no more: it has reached its limit, or its
-// journal has, which takes a block for each commit however small that is.
+// full reports whether the newest memtable should take no more changes. It has reached its limit,
+// or its journal has: that takes at least a block for each commit, however small.
 func (t *Tree) full() bool {
 	a, active := &t.appends, t.active()
 	return active.Full() || a.starts[0].seq != 0 && int64(a.blocks-a.starts[0].before)*int64(t.cache.blockSize) >= int64(active.Limit())
 }
 
-// commitFull reports whether the newest memtable takes no more for now. Without a journal it is one
-// commit, and all pages that it touches must be in memory together: as in the original, up to a
-// quarter of the cache.
+// commitFull reports whether the newest memtable takes no more changes for now. Without a journal
+// it is one commit, and all pages that it touches must be in memory together: as in the original,
+// up to a quarter of the cache.
 func (t *Tree) commitFull() bool {
 	return t.full() || !t.logs() && t.active().Len() >= t.commitLimit()
 }
 
-// commitLimit is after how many changes a commit without a journal takes no more.
+// commitLimit returns the most changes in a commit without a journal.
 func (t *Tree) commitLimit() int { return max(1, t.cfg.CachePages/4/(t.view.tree.height+1)) }
 
-// freezeWanted reports whether the newest memtable is to be frozen.
+// freezeWanted reports whether the newest memtable should be frozen.
 func (t *Tree) freezeWanted() bool {
 	return !t.active().Empty() && (len(t.snapshotsWanted) > 0 || t.flush.wanted())
 }
 
-// freeze freezes the newest memtable if it is to be flushed, puts an empty one before it, and
-// reports whether it did. With a journal it freezes between two commits, so that the table holds
-// whole commits. Without one the table is one commit.
+// freeze freezes the newest memtable if it should be flushed, and puts an empty one in front of it.
+// It reports whether it did. With a journal it freezes between two commits, so the memtable holds
+// whole commits. Without one the memtable is one commit.
 func (t *Tree) freeze() bool {
 	active := t.active()
 	switch {
@@ -297,7 +300,7 @@ func (t *Tree) freeze() bool {
 	}
 	table, err := t.pool.New(t.memtableBytes(), t.seed)
 	if err != nil {
-		t.cfg.Log.Error("no memory for a memtable", "err", err) // the old one takes more, and memory may come back
+		t.cfg.Log.Error("no memory for a memtable", "err", err) // the old one takes more; memory may become free
 		return false
 	}
 	active.Freeze()
@@ -307,7 +310,7 @@ func (t *Tree) freeze() bool {
 	return true
 }
 
-// dropTable removes the oldest memtable from the view: its changes are in pages, or were carried
+// dropTable removes the oldest memtable from the view. Its changes are in pages, or were carried
 // over because of err.
 func (t *Tree) dropTable(table *memtable.Table, err error) {
 	n := len(t.view.tables) - 1
@@ -321,7 +324,7 @@ func (t *Tree) dropTable(table *memtable.Table, err error) {
 	t.retire(table)
 }
 
-// retire frees a memtable as soon as no reader can be in it.
+// retire frees a memtable as soon as no reader can use it.
 func (t *Tree) retire(table *memtable.Table) {
 	if t.cache.readers == nil {
 		table.Free()
@@ -331,13 +334,13 @@ func (t *Tree) retire(table *memtable.Table) {
 	t.freeTables()
 }
 
-// freedTable is a memtable that was dropped in an epoch.
+// freedTable is a memtable, and the epoch in which it was dropped.
 type freedTable struct {
 	table *memtable.Table
 	epoch uint64
 }
 
-// freeTables frees the dropped memtables that no reader can be in.
+// freeTables frees dropped memtables that no reader can use.
 func (t *Tree) freeTables() {
 	if len(t.limbo) == 0 {
 		return
@@ -361,7 +364,7 @@ func (t *Tree) publishView() {
 	}
 }
 
-// memtableBytes is how much the next memtable may hold. For a small tree it is little, so that its
+// memtableBytes returns the limit of the next memtable. It is small for a small tree, so that the
 // journal does not take more space than the tree.
 func (t *Tree) memtableBytes() int {
 	if t.cfg.memtableBytes > 0 {
@@ -372,11 +375,11 @@ func (t *Tree) memtableBytes() int {
 	return int(min(limit, t.memory()/memtableMemoryShare, maxMemtableBytes))
 }
 
-// memory is how many bytes pages, their indexes and memtables may take together.
+// memory returns how many bytes pages, their indexes and memtables may use together.
 func (t *Tree) memory() int64 { return int64(t.cfg.CachePages) * int64(t.cache.blockSize) }
 
-// limitCache leaves pages what memtables do not take. Frames never give memory back to the system,
-// so one memtable is always allowed for, even while it is empty.
+// limitCache gives pages the memory that memtables do not use. Frames never return memory to the
+// system, so it always reserves room for one memtable, even an empty one.
 func (t *Tree) limitCache() {
 	tables := 0
 	for _, table := range t.view.tables {
@@ -387,7 +390,7 @@ func (t *Tree) limitCache() {
 	t.cache.limit = int(max(left/frame, t.memory()/frame/minCacheShare))
 }
 
-// idleSince returns how long ago the last commit was, or 0 if anything waits for one.
+// idleSince returns the time since the last commit, or 0 if anything waits for one.
 func (t *Tree) idleSince() time.Duration {
 	if len(t.writer.queue)+len(t.writer.waiting) > 0 || t.active().Pending() || t.appends.busy {
 		return 0
@@ -395,14 +398,14 @@ func (t *Tree) idleSince() time.Duration {
 	return t.now - t.changed
 }
 
-// rootDue reports whether the root is to be written once more although there is nothing to flush,
-// so that it is the last block, where the original looks for it.
+// rootDue reports whether to rewrite the root although there is nothing to flush. That makes it the
+// last block, where the original looks for it.
 func (t *Tree) rootDue() bool {
 	return t.appends.end != endsComplete && t.active().Empty() && (t.stopping || t.logs() && t.idleSince() >= flushIdleAfter)
 }
 
-// writable returns why changes cannot be made durable, or nil. After a full disk it lets an append
-// try again from time to time.
+// writable returns why changes cannot be made durable, or nil. From time to time after a full disk,
+// it lets an append try again.
 func (t *Tree) writable() error {
 	if t.refusal != nil && t.retryAt > 0 && t.now >= t.retryAt {
 		t.refusal = nil
@@ -420,7 +423,7 @@ func (t *Tree) newPageCommit() *pageCommit {
 	return &pageCommit{cache: t.cache, pager: &t.pager}
 }
 
-// spareCommit keeps a page commit that has ended for reuse, unless it waits for pages.
+// spareCommit keeps a finished page commit for reuse, unless pages are still on their way to it.
 func (t *Tree) spareCommit(w *pageCommit) {
 	if !w.dropped {
 		t.spare = append(t.spare, w)
@@ -437,7 +440,7 @@ func (t *Tree) submit(op *disk.Op) {
 	t.last = op
 }
 
-// takeBack takes operations that have come back.
+// takeBack processes completed operations.
 func (t *Tree) takeBack(ops *disk.Op) {
 	for op := ops; op != nil; {
 		next := op.Link.Next()
@@ -456,7 +459,7 @@ func (t *Tree) takeBack(ops *disk.Op) {
 	t.reader.goOn()
 }
 
-// fault reports something wrong with a block, once.
+// fault reports a fault of a block, once.
 func (t *Tree) fault(block uint64, err error) {
 	if t.faults[block] {
 		return
@@ -469,7 +472,7 @@ func (t *Tree) fault(block uint64, err error) {
 	t.cfg.OnFault(err)
 }
 
-// wake is when the next step is due even if nothing happens.
+// wake returns when the next step is due even if nothing happens.
 func (t *Tree) wake() time.Duration {
 	at := min(t.clean.nextTick, t.watches.due(t.now))
 	if t.writer.timing {
@@ -490,8 +493,8 @@ func (t *Tree) wake() time.Duration {
 	return at
 }
 
-// Stop makes the tree flush as soon as nothing else is to be done. After that the directory is as
-// the original would have left it. A disk that was full gets one more try.
+// Stop makes the tree flush as soon as nothing else is left to do. After that the directory is as
+// the original would have left it. After a full disk, Stop tries once more.
 func (t *Tree) Stop() {
 	if !t.stopping {
 		t.flush.notBefore, t.carriedWhy = 0, nil
@@ -502,11 +505,11 @@ func (t *Tree) Stop() {
 	t.stopping = true
 }
 
-// flushed reports whether the last block is a root that holds everything.
+// flushed reports whether the last block is a root that holds every change.
 func (t *Tree) flushed() bool { return t.cfg.ReadOnly || t.appends.end == endsComplete }
 
-// Unflushed returns an error if a tree that was stopped, and is no longer busy, could not write all
-// of the last flush.
+// Unflushed returns an error if the last flush of a stopped tree could not be completed. The tree
+// must not be busy.
 func (t *Tree) Unflushed() error {
 	if t.flushed() {
 		return nil
@@ -515,21 +518,21 @@ func (t *Tree) Unflushed() error {
 		cmp.Or(t.refusal, t.carriedWhy, t.flush.why))
 }
 
-// Busy reports whether requests are waiting or operations under way.
+// Busy reports whether requests are waiting or operations are under way.
 func (t *Tree) Busy() bool {
 	return t.appends.busy || len(t.writer.queue)+len(t.writer.waiting) > 0 || len(t.reader.queue) > 0 ||
 		t.pager.underWay > 0 || t.clean.freeing || len(t.flush.waiters)+len(t.snapshotsWanted) > 0 ||
 		t.stopping && t.carriedWhy == nil && !t.flushed() && t.flush.failing() == nil
 }
 
-// MaxKey and MaxValue are the longest key and value, in bytes, that may be stored.
+// MaxKey and MaxValue return the longest key and value, in bytes, that can be stored.
 func (t *Tree) MaxKey() int   { return t.cfg.MaxKey }
 func (t *Tree) MaxValue() int { return t.cfg.MaxValue }
 
-// BlockSize is the length of a page in bytes.
+// BlockSize returns the length of a page in bytes.
 func (t *Tree) BlockSize() int { return t.cache.blockSize }
 
-// Close gives all memory back. Nothing may be under way, and readers must have been closed.
+// Close releases all memory. Nothing may be under way, and Readers must be closed.
 func (t *Tree) Close() {
 	t.cache.close()
 	for _, table := range t.view.tables {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// withUnreadableLeaf returns a harness whose store has one leaf that cannot be read, and that leaf.
+// withUnreadableLeaf returns a harness whose store has one unreadable leaf, and that leaf.
 func withUnreadableLeaf(t *testing.T, cfg Config) (*harness, visited) {
 	t.Helper()
 	h := newHarness(t, newMemStore(512), cfg)
@@ -20,12 +20,12 @@ func withUnreadableLeaf(t *testing.T, cfg Config) (*harness, visited) {
 	}
 	h.pass(time.Minute)
 	leaf := slices.MinFunc(leavesOf(t, h.store), func(a, b visited) int { return cmp.Compare(a.block, b.block) })
-	h = newHarness(t, h.store, cfg) // with nothing in memory
+	h = newHarness(t, h.store, cfg) // nothing is in memory
 	h.store.unread[leaf.block] = errDisk
 	return h, leaf
 }
 
-// finishWithin carries out n operations at the most, and stops when the tree is not busy.
+// finishWithin carries out at most n operations, and stops when the tree is not busy.
 func (h *harness) finishWithin(n int) {
 	for ; n > 0 && h.tree.Busy(); n-- {
 		if len(h.held) > 0 {
@@ -37,8 +37,8 @@ func (h *harness) finishWithin(n int) {
 	}
 }
 
-// TestStopWithUnreadableLeaf: a stop ends, and writes little, when a change cannot be flushed
-// because its leaf cannot be read.
+// TestStopWithUnreadableLeaf checks that a stop ends, and writes little, when a change cannot be
+// flushed because its leaf is unreadable.
 func TestStopWithUnreadableLeaf(t *testing.T) {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20
@@ -56,8 +56,8 @@ func TestStopWithUnreadableLeaf(t *testing.T) {
 	}
 }
 
-// TestFoldWithUnreadableLeaf: without a journal, changes that were replayed are flushed before the
-// first commit. If that is impossible, changes fail instead of waiting, and a stop ends.
+// TestFoldWithUnreadableLeaf checks a store without a journal whose replayed changes cannot be
+// flushed before the first commit. Changes must fail instead of waiting, and a stop must end.
 func TestFoldWithUnreadableLeaf(t *testing.T) {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20
@@ -77,8 +77,8 @@ func TestFoldWithUnreadableLeaf(t *testing.T) {
 	}
 }
 
-// TestUnreadableLeafIsNamed: a snapshot that is lost because of an unreadable leaf, a backup, and a
-// stop that cannot flush, all name the block.
+// TestUnreadableLeafIsNamed checks that the block is named by a snapshot lost because of an
+// unreadable leaf, by a backup, and by a stop that cannot flush.
 func TestUnreadableLeafIsNamed(t *testing.T) {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20
@@ -98,8 +98,8 @@ func TestUnreadableLeafIsNamed(t *testing.T) {
 	}
 }
 
-// TestStuckBlocksAreLogged: when an unreadable leaf keeps disk space from being freed, the log names
-// its block. It says so again only when the space has doubled.
+// TestStuckBlocksAreLogged checks that the log names an unreadable leaf that keeps disk space from
+// being freed. It may log that again only when the space has doubled.
 func TestStuckBlocksAreLogged(t *testing.T) {
 	var text bytes.Buffer
 	cfg := testConfig()

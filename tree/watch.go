@@ -10,9 +10,10 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// A position is the number of a commit, plus 1: that commit and all before it have been seen. If a
-// commit is too long for one answer, the answers before the last end within it, at a part: a
-// position with the top bit set, and a number that means something to this process alone.
+// A position is the number of a commit plus 1. It means that this commit and all earlier ones were
+// seen. If a commit is too long for one answer, all answers but the last end inside it. Such a
+// position is a part: the top bit is set, and the rest is a number that only this process
+// understands.
 //
 //	bit 63  0: commit + 1, in 63 bits
 //	        1: run (40 random bits), part (23 bits)
@@ -21,33 +22,33 @@ const (
 	partBits = 23
 )
 
-// cursor is what a Watch has seen: the commits up to seq, and of the next one the first changes.
+// cursor is what a Watch has seen: the commits up to seq, and the first changes of the next one.
 type cursor struct {
 	seq     uint64
 	changes int
 }
 
-// watch is a Watch that waits.
+// watch is a waiting Watch.
 type watch struct {
 	ref
 	cursor
 	until time.Duration
 }
 
-// watchList has the Watches that wait.
+// watchList holds the waiting Watches.
 type watchList struct {
 	waiting []*watch
-	behind  bool          // some have not looked at all there is
+	behind  bool          // some have not looked at everything yet
 	until   time.Duration // the earliest time at which one ends
-	used    time.Duration // when there was a Watch last
-	checked time.Duration // when abandoned clients were looked for
-	run     uint64        // see partBit, in its place; 0: not chosen yet
-	parts   []cursor      // numbered from firstPart on
+	used    time.Duration // when there last was a Watch
+	checked time.Duration // when abandoned clients were last looked for
+	run     uint64        // in its place within a position, see partBit; 0: not chosen yet
+	parts   []cursor      // numbered from first on
 	first   uint64        // number of the first of parts
 	answer  []byte        // scratch
 }
 
-// due returns when runWatches has something to do without a commit.
+// due returns when runWatches has something to do even without a commit.
 func (l *watchList) due(now time.Duration) time.Duration {
 	switch {
 	case len(l.waiting) == 0:
@@ -58,7 +59,7 @@ func (l *watchList) due(now time.Duration) time.Duration {
 	return l.until
 }
 
-// runWatch answers a Watch, or has it wait.
+// runWatch answers a Watch, or makes it wait.
 func (t *Tree) runWatch(r ref) {
 	l, q := &t.watches, r.request()
 	from, ok := t.cursorAt(q.Position)
@@ -90,8 +91,8 @@ func (t *Tree) runWatch(r ref) {
 	}
 }
 
-// cursorAt returns what has been seen at a position. It returns false if changes after it are not
-// kept, or the position is none of this store.
+// cursorAt returns what was seen at a position. It returns false if changes after it are no longer
+// kept, or the position is not from this store.
 func (t *Tree) cursorAt(position uint64) (cursor, bool) {
 	l, c := &t.watches, &t.changes
 	at := cursor{seq: position - 1}
@@ -128,7 +129,7 @@ func (l *watchList) position(at cursor) uint64 {
 	return l.run | l.first + uint64(len(l.parts)) - 1
 }
 
-// look gathers the changes that a Watch has not seen, and answers it if there are any. It stops
+// look collects the changes that a Watch has not seen, and answers it if there are any. It stops
 // after watchScanBytes.
 func (t *Tree) look(w *watch) (answered bool) {
 	c, q := &t.changes, w.request()
@@ -164,7 +165,7 @@ func (t *Tree) look(w *watch) (answered bool) {
 			})
 			looked += c.runs[run].bytes(i)
 			switch {
-			case cut && wholes > 0: // the commit goes into the next answer as a whole
+			case cut && wholes > 0: // leave the whole commit to the next answer
 				out, n = out[:before], wholes
 				return answer()
 			case cut:
@@ -178,12 +179,12 @@ func (t *Tree) look(w *watch) (answered bool) {
 	return answer()
 }
 
-// inRange reports whether a key is one that q asks for.
+// inRange reports whether q asks for a key.
 func inRange(q *Request, key []byte) bool {
 	return bytes.Compare(key, q.Key) >= 0 && (len(q.End) == 0 || bytes.Compare(key, q.End) < 0)
 }
 
-// answerWatch answers a Watch with n changes, those in t.watches.answer.
+// answerWatch answers a Watch with n changes from t.watches.answer.
 func (t *Tree) answerWatch(w *watch, n int) {
 	changes := t.watches.answer
 	if n == 0 {
@@ -193,8 +194,8 @@ func (t *Tree) answerWatch(w *watch, n int) {
 	t.replies.answered(w.ref, outcomeOf(n > 0))
 }
 
-// EndWatches has those Watches answered for which which returns true, with what there is. It is for
-// Batch.Call, and sees the Watches of all Batches that were pushed before.
+// EndWatches ends the Watches for which the function returns true. They are answered with what
+// there is. It is for Batch.Call. It includes the Watches of all Batches pushed earlier.
 func (t *Tree) EndWatches(which func(Client, *Request) bool) {
 	l := &t.watches
 	for _, r := range t.reader.queue {
@@ -209,7 +210,7 @@ func (t *Tree) EndWatches(which func(Client, *Request) bool) {
 	}
 }
 
-// runWatches goes on with the Watches that wait: there are new commits, or time has passed.
+// runWatches continues the waiting Watches after new commits, or when time has passed.
 func (t *Tree) runWatches() {
 	l := &t.watches
 	if len(l.waiting) == 0 {
@@ -239,7 +240,7 @@ func (t *Tree) runWatches() {
 		case w.seq == t.changes.last:
 		case w.changes == 0 && t.untouched(w, &touched):
 			w.seq = t.changes.last
-		case w.seq < t.changes.since(): // it was behind for too long
+		case w.seq < t.changes.since(): // it fell behind for too long
 			t.replies.fail(w.ref, ErrPositionGone)
 			continue
 		case t.look(w):
@@ -260,15 +261,15 @@ func (t *Tree) runWatches() {
 	l.waiting = waiting
 }
 
-// touchedKeys has the keys of the changes after a commit in order, so that each of many Watches
-// need not look at all of them.
+// touchedKeys holds the keys changed after a commit, in order. With it, each of many Watches need
+// not look at every change.
 type touchedKeys struct {
 	after uint64
-	keys  [][]byte // nil: too many to be sorted
+	keys  [][]byte // nil: too many to sort
 }
 
-// untouched reports whether no change that w has not seen is in its range, if that is cheap to say
-// for many Watches that have seen the same.
+// untouched reports whether no change that w has not seen is in its range. It only tries if that is
+// cheap, because many Watches have seen the same commits.
 func (t *Tree) untouched(w *watch, touched **touchedKeys) bool {
 	c := &t.changes
 	if len(t.watches.waiting) < fewWatches || w.seq < c.since() {
@@ -286,7 +287,7 @@ func (t *Tree) untouched(w *watch, touched **touchedKeys) bool {
 	return i == len(k.keys) || !inRange(q, k.keys[i])
 }
 
-// keysAfter returns the keys of all changes after a commit in order.
+// keysAfter returns the keys of all changes after a commit, in order.
 func (t *Tree) keysAfter(seq uint64) *touchedKeys {
 	k, c := &touchedKeys{after: seq, keys: [][]byte{}}, &t.changes
 	bytesLeft := watchScanBytes

@@ -32,7 +32,7 @@ func newWatchAnswer(position uint64, n int, changes []byte) watchAnswer {
 // watcher is a client that keeps a copy of a range of the store by watching it.
 type watcher struct {
 	start, end string
-	position   uint64 // 0: it has to begin anew
+	position   uint64 // 0: it must begin again
 	copy       model
 	max        uint32
 	waits      bool
@@ -44,12 +44,12 @@ func (w *watcher) clone() watcher {
 	return c
 }
 
-// begin takes a copy of pairs, all that is committed.
+// begin copies pairs, which must be everything committed.
 func (w *watcher) begin(t *Tree, pairs model) {
 	w.position, w.copy, w.waits = t.changes.last+1, w.within(pairs), false
 }
 
-// within returns the pairs that are in the range.
+// within returns the pairs in the watcher's range.
 func (w *watcher) within(pairs model) model {
 	in := model{}
 	for k, v := range pairs {
@@ -64,8 +64,7 @@ func (w *watcher) request(wait time.Duration) Request {
 	return Request{Op: Watch, Key: []byte(w.start), End: []byte(w.end), Position: w.position, Wait: wait, Max: w.max}
 }
 
-// take applies an answer. When that has everything that is committed, the copy must be equal to
-// pairs, of which that is the content.
+// take applies an answer. If it includes the latest commit, the copy must equal pairs.
 func (w *watcher) take(t *Tree, q *Request, a watchAnswer, pairs model) error {
 	bytes, last := 0, w.position
 	for _, ch := range a.changes {
@@ -117,8 +116,8 @@ func (a *watchAnswer) String() string {
 	return strings.Join(all, " ")
 }
 
-// TestWatch: a Watch is answered with what is committed after its position, as soon as that is
-// durable.
+// TestWatch checks that a Watch is answered with what is committed after its position, as soon as
+// that is durable.
 func TestWatch(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -177,8 +176,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestWatchPositions: a position of a stop or of a kill is known after a restart where that can be,
-// and one that cannot be is gone.
+// TestWatchPositions checks that a position is valid after a stop or a kill where that is possible,
+// and gone where it is not.
 func TestWatchPositions(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
@@ -216,8 +215,8 @@ func TestWatchPositions(t *testing.T) {
 	})
 }
 
-// TestWatchOtherMode: numbers of commits rise when a store is opened with a journal, without one,
-// and with one again, so that no position of one time means something else at another.
+// TestWatchOtherMode checks that commit numbers rise when a store is opened with a journal, without
+// one, and with one again. So no position means something else later.
 func TestWatchOtherMode(t *testing.T) {
 	store := newMemStore(512)
 	seen := map[uint64]string{}
@@ -243,7 +242,7 @@ func TestWatchOtherMode(t *testing.T) {
 }
 
 // TestWatchModel has watchers of all speeds keep copies of ranges, while commits and flushes go on
-// one effect at a time, and some appends fail. A watcher that is too slow is told so.
+// one effect at a time, and some appends fail. A watcher that is too slow must be told so.
 func TestWatchModel(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		gone, parts, answers := 0, 0, 0
@@ -308,8 +307,8 @@ func TestWatchModel(t *testing.T) {
 	})
 }
 
-// TestWatchGap: of a memtable that is too long to be kept, the latest changes are kept, and nothing
-// from before it.
+// TestWatchGap checks that only the latest changes of a long memtable are kept, and nothing from
+// before the gap.
 func TestWatchGap(t *testing.T) {
 	h := newHarness(t, newMemStore(512), journalConfig())
 	before, _ := h.watch(0, 1000)
@@ -335,8 +334,8 @@ func TestWatchGap(t *testing.T) {
 	}
 }
 
-// TestWatchIsBounded: what is kept for watchers stays within its limit, and is given up when nobody
-// has watched for long. Watches beyond a number are refused, and those of abandoned clients
+// TestWatchIsBounded checks that what is kept for watchers stays within its limit, and is dropped
+// after a while without Watches. Too many Watches must be refused, and those of abandoned clients
 // dropped.
 func TestWatchIsBounded(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
@@ -385,8 +384,8 @@ func TestWatchIsBounded(t *testing.T) {
 	})
 }
 
-// TestEndWatches: Watches are ended by their clients, whether they wait or have just been pushed.
-// Others go on.
+// TestEndWatches checks that clients can end their Watches, whether they wait or were just pushed.
+// Others must go on.
 func TestEndWatches(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)

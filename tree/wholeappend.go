@@ -16,24 +16,24 @@ import (
 //	[page ... page  seal  record  ROOT][piece ... piece]
 //	 ^ first              ^ says first and previous  ^ so do these
 //
-// A commit is whole if all of its pieces are there, each with its own checksum. A root is whole if
-// the append fits its seal. The original writes no seals: there each page of the append is checked
-// by itself. If an append has both parts, either may be whole without the other: the root holds
-// only what was durable before, and a commit does not need the root before it.
+// A commit is whole if all its pieces are present, each with its own checksum. A root is whole if
+// the append fits its seal. The original writes no seals; in its appends each page is checked by
+// itself. If an append has both parts, either may be whole without the other: the root holds only
+// what was durable before, and a commit does not need the root before it.
 
 // trust says, before an append is read, whether a crash may have cut it short.
 type trust uint8
 
 const (
-	mayBeTorn    trust = iota // it may be the last append: blocks that do not fit show that it is torn
-	acknowledged              // a later append followed it: blocks that do not fit are damaged
-	commitNeeded              // acknowledged too, and only its commit is needed: a later root was found
+	mayBeTorn    trust = iota // it may be the last append: blocks that do not fit mean that it is torn
+	acknowledged              // a later append follows: blocks that do not fit are damaged
+	commitNeeded              // acknowledged too, but only its commit is needed, because a later root was found
 )
 
-// tornError: an append is not whole.
+// tornError means that an append is not whole.
 type tornError struct {
-	previous uint64 // last block of the append before, if known, else noBlock
-	root     *Root  // of the append, or nil
+	previous uint64 // last block of the previous append, or noBlock if unknown
+	root     *Root  // root of the append, or nil
 	err      error
 }
 
@@ -41,27 +41,28 @@ func (e *tornError) Error() string { return e.err.Error() }
 func (e *tornError) Unwrap() error { return e.err }
 
 var (
-	// errNoRoot: a store that has blocks, but no tree.
+	// errNoRoot means that a store has blocks but no tree.
 	errNoRoot = fmt.Errorf("%w: no root of a tree in it", disk.ErrCorrupt)
-	// errNotRoot: a page that is no root, at the end of the store or where another append says a
-	// root is.
+	// errNotRoot means that a page is no root although it is at the end of the store, or another
+	// append says that it is a root.
 	errNotRoot = fmt.Errorf("%w: a page that is no root", disk.ErrCorrupt)
-	// errNoBlock: there is no block with that number.
+	// errNoBlock means that no block has that number.
 	errNoBlock = errors.New("there is no such block")
-	// errFlipped: the content of the block was acknowledged, so recovery must not skip it.
+	// errFlipped means that the content of the block was acknowledged, so recovery must not skip
+	// it.
 	errFlipped = fmt.Errorf("%w: according to the checksum of its append one bit is flipped: restore the store from a backup", disk.ErrCorrupt)
-	// errCopied: a root is not where it was written.
+	// errCopied means that a root is not where it was written.
 	errCopied = fmt.Errorf("%w: a root at a wrong place", disk.ErrCorrupt)
 )
 
-// wasWritten reports whether an error about a block shows that it was written as a whole. Then it
-// is no sign of an append that was cut short.
+// wasWritten reports whether an error about a block shows that the block was written as a whole.
+// Then it does not mean that the append was cut short.
 func wasWritten(err error) bool {
 	return journal.WasWhole(err) || errors.Is(err, errFlipped) || errors.Is(err, errCopied)
 }
 
-// nameBlock returns the error for a start that fails because of a block that was written as a
-// whole.
+// nameBlock returns the error for a start that fails because of a damaged block that was written as
+// a whole.
 func nameBlock(block uint64, err error) error {
 	var piece *journal.PieceError
 	switch {
@@ -110,8 +111,8 @@ func (r *recovery) appendEndingIn(at uint64, known trust) (appendAt, error) {
 	return a, nil
 }
 
-// rootBefore adds the root before the commit of a. torn is what is wrong with the commit. It leaves
-// out the part that is not whole, if one is.
+// rootBefore adds the root before the commit of a. torn is what is wrong with the commit. If either
+// part is not whole, it leaves that part out.
 func (r *recovery) rootBefore(a *appendAt, torn error, known trust) error {
 	at := a.commit.Block - 1
 	bad := r.readRootBefore(at, a, known)
@@ -121,20 +122,20 @@ func (r *recovery) rootBefore(a *appendAt, torn error, known trust) error {
 		return bad
 	case bad != nil && torn != nil:
 		return &tornError{previous: a.previous, err: fmt.Errorf("the root at block %d: %w", at, bad)}
-	case errors.As(bad, &notWhole) && notWhole.root != nil: // the tree before and the journal hold all that this root does
+	case errors.As(bad, &notWhole) && notWhole.root != nil: // the tree before and the journal hold everything in this root
 		return r.skipRoot(a, notWhole)
 	case bad != nil:
 		r.skip(at, bad)
 	case torn != nil && known != mayBeTorn:
 		return torn
-	case torn != nil: // its root holds only what was durable before
+	case torn != nil: // the root holds only what was durable before
 		r.skip(a.last, torn)
 		a.commit, a.last = journal.Commit{}, at
 	}
 	return nil
 }
 
-// readRootBefore reads the root at a block, which belongs to the append a.
+// readRootBefore reads the root at a block that belongs to the append a.
 func (r *recovery) readRootBefore(at uint64, a *appendAt, known trust) error {
 	p, err := r.blocks.read(at)
 	if err != nil {
@@ -151,7 +152,7 @@ func (r *recovery) readRootBefore(at uint64, a *appendAt, known trust) error {
 	return nil
 }
 
-// rootAt parses page p, in a block, as the root that an append ends in, and checks the append.
+// rootAt parses page p of a block as the root that ends an append, and checks the append.
 func (r *recovery) rootAt(at uint64, p []byte, a *appendAt, known trust) error {
 	l, err := page.ParseHead(p)
 	if err == nil && !l.Root {
@@ -184,12 +185,12 @@ func (r *recovery) rootAt(at uint64, p []byte, a *appendAt, known trust) error {
 		if known == acknowledged {
 			return nil
 		}
-		return fmt.Errorf("check the last append: %w", err) // which says nothing about what was written
+		return fmt.Errorf("check the last append: %w", err) // says nothing about what was written
 	}
 	return &tornError{root.previous, &root, fmt.Errorf("the tree of this root is not whole: %w", err)}
 }
 
-// readRoot checks a root page by itself.
+// readRoot verifies a root page by itself.
 func readRoot(block uint64, p []byte) (Root, error) {
 	w := page.Want{Block: block, Root: true}
 	l, err := w.Verify(p)
@@ -202,12 +203,13 @@ func readRoot(block uint64, p []byte) (Root, error) {
 	}, nil
 }
 
-// firstAfter returns the number of the first commit behind a root at a block that has no flush
-// record. Each commit takes at least one block, so no earlier one has that number. Twice the block,
-// because a copy of the root in the place of a commit must not fit the commit behind it.
+// firstAfter returns the number of the first commit after a root without a flush record. Each
+// commit takes at least one block, so no earlier commit has that number. It is twice the block
+// number, so that a copy of the root in place of a commit does not fit the commit after it.
 func firstAfter(root uint64) uint64 { return 2*root + 1 }
 
-// newestChild returns the highest block of a page's children; of a leaf, its own block.
+// newestChild returns the highest block of a page's children. For a leaf it returns the leaf's own
+// block.
 func newestChild(block uint64, p []byte, l *page.Layout) (newest uint64) {
 	if l.Height == 0 {
 		return block
@@ -218,9 +220,9 @@ func newestChild(block uint64, p []byte, l *page.Layout) (newest uint64) {
 	return newest
 }
 
-// readRecord adds to root the content of the flush record before it. Every root that lacks changes
-// has a record, and so has every root behind a commit. Without one the next commit has the number
-// firstAfter.
+// readRecord adds the content of the flush record before a root to the root. Every root that lacks
+// changes has a record, and so has every root after a commit. Without a record the next commit has
+// the number firstAfter.
 func (r *recovery) readRecord(root *Root) error {
 	root.start = start{seq: firstAfter(root.Block), block: root.Block + 1}
 	if root.Block == 0 || root.Height == 0 && !root.Partial && r.blocks.sparse {
@@ -232,7 +234,7 @@ func (r *recovery) readRecord(root *Root) error {
 	switch {
 	case errors.Is(err, errNoBlock): // freed
 		root.alone = root.Height == 0 && !root.Partial
-	case errors.Is(err, disk.ErrCorrupt): // the seal, or the pages, tell what has to be there
+	case errors.Is(err, disk.ErrCorrupt): // the seal, or the pages, show what must be there
 	case err != nil:
 		return err
 	case isJournal(p):
@@ -260,7 +262,7 @@ func (r *recovery) readRecord(root *Root) error {
 	return nil
 }
 
-// checkTree checks that the append of a root is whole, and that the tree has its oldest leaf.
+// checkTree checks that the append of a root is whole, and that the tree's oldest leaf exists.
 func (r *recovery) checkTree(root *Root) error {
 	err := r.checkAppend(root)
 	if err == nil && r.isGone(root.Oldest) {
@@ -269,8 +271,8 @@ func (r *recovery) checkTree(root *Root) error {
 	return err
 }
 
-// checkAppend checks the blocks of an append that ends in a root: by the seal, or, where it has
-// none, by those of its pages that are behind the root before it.
+// checkAppend checks the blocks of an append that ends in a root. It uses the seal. Without a seal,
+// it checks the tree's pages after the previous root.
 func (r *recovery) checkAppend(root *Root) error {
 	if root.recorded {
 		return r.checkRecorded(root)
@@ -279,7 +281,7 @@ func (r *recovery) checkAppend(root *Root) error {
 		return &BlockError{root.Block, fmt.Errorf("%w: its newest child is block %d, so it was not written here", errCopied, root.newest)}
 	}
 	if r.blocks.sparse {
-		return nil // an append is all there, or nothing of it
+		return nil // all of an append is there, or nothing
 	}
 	since := uint64(0)
 	before, err := r.rootBehindSeal(root)
@@ -331,13 +333,13 @@ func (r *recovery) sealOf(root *Root) (sealed, error) {
 	return bySeal(seal, at, root.Block), nil
 }
 
-// lostSeal reports whether a root, of which no seal and no flush record could be read, has had one:
-// the original writes one of the children right before the root.
+// lostSeal reports whether a root without a readable seal or flush record once had one. The
+// original writes one of the children right before the root.
 func (r *Root) lostSeal() bool { return r.newest+1 < r.Block }
 
-// checkUnrecorded checks an append, of blocks from since on, by the seal right before its root. A
-// commit without a journal has one. It reports whether that was possible: the original has no
-// seals. before is the last root before it, or nil.
+// checkUnrecorded checks an append by the seal right before its root. Commits without a journal
+// write such a seal. The append starts at block since or later. judged is false if that was
+// impossible, because the original writes no seals. before is the previous root, or nil.
 func (r *recovery) checkUnrecorded(root *Root, since uint64, before *Root) (judged bool, err error) {
 	at := root.Block - 1
 	p, err := r.blocks.read(at)
@@ -347,7 +349,7 @@ func (r *recovery) checkUnrecorded(root *Root, since uint64, before *Root) (judg
 	case err != nil:
 		return true, fmt.Errorf("block %d, before the root: %w", at, err)
 	}
-	p = slices.Clone(p) // for others are read
+	p = slices.Clone(p) // because other blocks are read
 	seal, ok := page.ParseSeal(at, p)
 	if ok = ok && seal.First >= since && seal.First < root.Block; ok {
 		if err = r.checkSeal(bySeal(seal, at, root.Block), false); err == nil || errors.Is(err, errFlipped) {
@@ -355,7 +357,7 @@ func (r *recovery) checkUnrecorded(root *Root, since uint64, before *Root) (judg
 		}
 	}
 	if r.checkSeal(bySeal(page.Seal{First: since, Sum: page.SealSum(p)}, at, root.Block), false) == nil {
-		return true, nil // only the rest of the seal is damaged
+		return true, nil // only other parts of the seal are damaged
 	}
 	switch {
 	case ok:
@@ -366,17 +368,17 @@ func (r *recovery) checkUnrecorded(root *Root, since uint64, before *Root) (judg
 	return true, fmt.Errorf("block %d, before the root: %w", at, errNoSeal)
 }
 
-// mayFollow reports whether a root that is a leaf and has no seal may be one of the original, right
-// behind block p. The original writes nothing else in such an append, so p is a root, or the rest
-// of an append of the original that was cut short. before is the last root before, or nil.
+// mayFollow reports whether a root that is a leaf without a seal may be the original's, right after
+// block p. The original writes nothing else in such an append. So p is a root, or the rest of an
+// append of the original that was cut short. before is the previous root, or nil.
 func (r *recovery) mayFollow(p []byte, before *Root) bool {
 	l, err := page.ParseHead(p)
 	switch {
-	case err != nil, page.BeginsSeal(p): // a cut has left its first sector
+	case err != nil, page.BeginsSeal(p): // a cut left the seal's first sector
 		return false
 	case l.Root:
 		return true
-	case before == nil || before.Block == 0: // what every store begins with has no seal
+	case before == nil || before.Block == 0: // the first root of a store has no seal
 		return before != nil
 	}
 	at := before.Block - 1
@@ -388,9 +390,9 @@ func (r *recovery) mayFollow(p []byte, before *Root) bool {
 	return !ok && !isJournal(p)
 }
 
-// checkSeal compares the sum of an append with that in its seal. If one flipped bit explains a
+// checkSeal compares the sum of an append with the sum in its seal. If one flipped bit explains a
 // mismatch, the append was durable. Then it returns errFlipped, unless there is a flush record:
-// with one, the tree before and the journal can take the place of the root.
+// with one, the tree before it and the journal can replace the root.
 func (r *recovery) checkSeal(a sealed, recorded bool) error {
 	off, err := a.off(r.blocks.read)
 	if err != nil || off == 0 {
@@ -422,8 +424,8 @@ func (r *recovery) flippedRoot(at uint64, known trust) error {
 	return nil
 }
 
-// rootBehindSeal returns the last root before that of an append, or nil. What took the place of the
-// seal may be another root.
+// rootBehindSeal returns the root before that of an append, or nil. Another root may have
+// overwritten the seal.
 func (r *recovery) rootBehindSeal(root *Root) (*Root, error) {
 	if root.lostSeal() {
 		return r.rootBehind(root.Block - 1)
@@ -457,8 +459,8 @@ func (r *recovery) rootBehind(block uint64) (*Root, error) {
 	return nil, nil
 }
 
-// checkSince verifies the pages of a tree that are at block since or behind it. It ignores blocks
-// that were durable once and have changed since: they are no sign of a torn append.
+// checkSince verifies the pages of a tree from block since on. It ignores blocks that were durable
+// once and have changed since: they do not show that an append is torn.
 func checkSince(store disk.Store, root Root, since uint64) error {
 	var bad error
 	walk := walker{

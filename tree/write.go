@@ -6,16 +6,15 @@ import (
 	"kivaloo/tree/page"
 )
 
-// Pages are built directly in the form in which they are stored, in the frames in which they will
-// be read. Until it is numbered a fresh page has no block number, and its parent's record of it has
-// none either.
+// Pages are built directly in their stored form, in the frames from which they will be read. A
+// fresh page has no block number until it is numbered, and its parent's record has none either.
 
 // newNode returns a frame for a fresh page.
 func (w *pageCommit) newNode(height int) (nodeID, *node) {
 	id, nd, err := w.cache.alloc(height)
 	if err != nil {
 		w.err = err
-		id = noNode // the frame that is never used: see newCache
+		id = noNode // the frame that is never used, see newCache
 		if height > 0 {
 			id = parentBit
 		}
@@ -28,12 +27,12 @@ func (w *pageCommit) newNode(height int) (nodeID, *node) {
 	return id, nd
 }
 
-// freshBranch is the branch of a page that has just been built.
+// freshBranch returns the branch of a page that was just built.
 func freshBranch(sep []byte, id nodeID, nd *node) branch {
 	return branch{sep: sep, rec: page.Child{Block: noBlock, Oldest: noBlock, Size: nd.size}, id: id, fresh: true}
 }
 
-// writeLeaf writes a leaf of pairs, which fit into a page.
+// writeLeaf writes a leaf. The pairs must fit into a page.
 func (w *pageCommit) writeLeaf(pairs []pair, lo, hi []byte, root bool) branch {
 	id, nd := w.newNode(0)
 	p := w.cache.page(nd)
@@ -53,13 +52,12 @@ func (w *pageCommit) writeLeaf(pairs []pair, lo, hi []byte, root bool) branch {
 	return freshBranch(lo, id, nd)
 }
 
-// finish writes the pages of b, a subtree of the given height, that are not written yet, and
-// returns the node of its root.
+// finish writes the unwritten pages of b, a subtree of the given height, and returns its root.
 func (w *pageCommit) finish(b branch, height int, lo, hi []byte, root bool) nodeID {
 	switch {
 	case b.kids != nil:
 		return w.writeParent(b.kids, height, lo, hi, root)
-	case root: // a leaf, written as one that is not a root
+	case root: // a leaf that was not written as a root
 		leaf := w.writeLeaf(w.appendPairs(w.pairs[:0], b.id), nil, nil, true)
 		w.replace(b.id)
 		return leaf.id
@@ -67,7 +65,7 @@ func (w *pageCommit) finish(b branch, height int, lo, hi []byte, root bool) node
 	return b.id
 }
 
-// writeParent writes a parent and what below it is not written yet.
+// writeParent writes a parent, and the unwritten pages below it.
 func (w *pageCommit) writeParent(kids []branch, height int, lo, hi []byte, root bool) nodeID {
 	c := w.cache
 	for i := range kids {
@@ -107,8 +105,8 @@ func (w *pageCommit) writeParent(kids []branch, height int, lo, hi []byte, root 
 	return id
 }
 
-// number gives the new pages their block numbers, from first on, and leaves them in w.pages: the
-// root last, and before it reserve blocks for what else goes there.
+// number assigns block numbers to the new pages, starting at first, and stores the pages in
+// w.pages. The root comes last, after reserve blocks for the seal and the flush record.
 func (w *pageCommit) number(first uint64, reserve int) {
 	w.pages, w.numbered = w.pages[:0], w.numbered[:0]
 	w.numberBelow(w.cache.node(w.result.root), first)
@@ -137,7 +135,7 @@ func (w *pageCommit) numberBelow(nd *node, first uint64) {
 	}
 }
 
-// numberOne numbers a page whose children have their numbers.
+// numberOne numbers a page whose children are numbered.
 func (w *pageCommit) numberOne(id nodeID, first uint64) {
 	c := w.cache
 	nd := c.node(id)
@@ -153,8 +151,9 @@ func (w *pageCommit) numberOne(id nodeID, first uint64) {
 	w.numbered = append(w.numbered, id)
 }
 
-// publish makes the new pages part of the cache, and frees what they replace; keepOld leaves that
-// to eviction, because a snapshot may still read it. The root gets a pin, for the caller.
+// publish adds the new pages to the cache and frees the pages that they replace. With keepOld it
+// leaves the latter to eviction, because a snapshot may still read them. The root gets a pin for
+// the caller.
 func (w *pageCommit) publish(keepOld bool) {
 	c := w.cache
 	for _, id := range w.numbered {
@@ -169,7 +168,7 @@ func (w *pageCommit) publish(keepOld bool) {
 	}
 	w.pinned = w.pinned[:0]
 	for _, id := range w.fresh {
-		if c.node(id).block == noBlock { // built, and merged into another
+		if c.node(id).block == noBlock { // built, then merged into another
 			c.free(id)
 		}
 	}
@@ -184,8 +183,7 @@ func (w *pageCommit) publish(keepOld bool) {
 	w.end()
 }
 
-// check verifies the new pages as strictly as those of somebody else would be. Only test builds pay
-// for it.
+// check verifies the new pages as strictly as pages from a disk. It runs only in test builds.
 func (w *pageCommit) check(id nodeID, lo, hi []byte) {
 	c := w.cache
 	nd := c.node(id)

@@ -8,33 +8,33 @@ import (
 	"kivaloo/tree/memtable"
 )
 
-// writer is the part of a tree that decides what modifying requests do, in the order in which they
-// came. A Set or a Delete needs to know nothing; the others, conditions included, need the value
-// that their key holds at that moment: from the memtables or, where those know nothing, from a
-// page. What a request makes of its key goes into the newest memtable.
+// writer decides the outcome of modifying requests, in order of arrival. A Set or Delete needs no
+// other data. The others, including conditions, need the current value of their key: from the
+// memtables or, if those do not have the key, from a page. The outcome goes into the newest
+// memtable.
 //
 //	queue --> decide --> memtable, waiting --> [append] --> answer
 //
 // Invariants:
-//  1. waiting is in the order of decision; the first syncing of it depend on the append under way,
+//  1. waiting is in the order of decision. The first syncing of them depend on the current append,
 //     the others on the next one.
-//  2. The requests of an atomic batch are decided together, so that one commit has all of them.
+//  2. The requests of an atomic batch are decided together, so that they are all in one commit.
 type writer struct {
 	t *Tree
 
-	queue   []ref // not yet decided, in the order they came
-	waiting []ref // decided, and answered when what they saw and did is durable
+	queue   []ref // not yet decided, in order of arrival
+	waiting []ref // decided; answered when durable, together with what they depended on
 	syncing int
 
-	asked    int    // pages on their way that requests in the queue need
+	asked    int    // number of pages being read for requests in the queue
 	head     uint64 // block that the first request in the queue waits for; noBlock: it does not wait
 	timing   bool   // the commit timer is running
-	expired  bool   // it has run out, and nothing has been decided since
+	expired  bool   // it has expired, and nothing has been decided since
 	deadline time.Duration
-	touched  uint64 // keeps loads that are only there to warm the caches from being optimised away
+	touched  uint64 // keeps the compiler from removing loads that only warm the processor's caches
 }
 
-// due reports whether requests in the queue are to be decided, and runs the commit timer.
+// due reports whether to decide requests in the queue. It also runs the commit timer.
 func (w *writer) due() bool {
 	t := w.t
 	if len(w.queue) == 0 {
@@ -47,12 +47,12 @@ func (w *writer) due() bool {
 		w.timing, w.expired = false, true
 	}
 	if t.appends.busy && t.cfg.CommitDelay+time.Duration(t.cfg.MinCommit) > 0 {
-		return false // what comes until the append is done is decided together
+		return false // requests that arrive before the append is done are decided together
 	}
 	return w.expired || t.cfg.MinCommit > 0 && len(w.queue) >= t.cfg.MinCommit
 }
 
-// decide decides what is in the queue, as far as the memtable has room and pages are in memory.
+// decide decides queued requests, as far as the memtable has room and pages are in memory.
 func (w *writer) decide() {
 	if w.head != noBlock || !w.due() {
 		return
@@ -61,7 +61,7 @@ func (w *writer) decide() {
 		w.failQueue(err)
 		return
 	}
-	if (w.t.full() || w.t.foldsFirst()) && w.t.now < w.t.flush.notBefore { // there is no room for them, and may not soon be
+	if (w.t.full() || w.t.foldsFirst()) && w.t.now < w.t.flush.notBefore { // there is no room, and there may be none soon
 		w.failQueue(fmt.Errorf("%w: %w", ErrReadOnly, w.t.flush.why))
 		return
 	}
@@ -89,7 +89,7 @@ func (w *writer) decide() {
 	}
 }
 
-// touch has the processor fetch the slots of many keys at once.
+// touch prefetches the index slots of many keys at once.
 func (w *writer) touch(refs []ref) {
 	table := w.t.active()
 	for _, r := range refs {
@@ -98,7 +98,7 @@ func (w *writer) touch(refs []ref) {
 }
 
 // decideFirst decides the first request, or the whole atomic batch that it begins. It returns the
-// number of requests decided; 0 if a page is missing.
+// number of requests decided: 0 if a page is missing.
 func (w *writer) decideFirst(refs []ref) int {
 	n := 1
 	for refs[0].b.Atomic && n < len(refs) && refs[n].b == refs[0].b {
@@ -126,8 +126,8 @@ func (w *writer) decideFirst(refs []ref) int {
 	return 1
 }
 
-// decideAtomic decides an atomic batch. It returns the number of requests decided: all, or none if
-// a page is missing.
+// decideAtomic decides an atomic batch. It returns the number of requests decided: all, or 0 if a
+// page is missing.
 func (w *writer) decideAtomic(refs, behind []ref) int {
 	lost := w.learn(refs, behind)
 	if w.head != noBlock {
@@ -155,9 +155,9 @@ func (w *writer) decideAtomic(refs, behind []ref) int {
 	return len(refs)
 }
 
-// learn notes what the requests of an atomic batch need to know of their keys. If a page is
-// missing, w.head says which one they wait for. What is known by then stays known, because nothing
-// else is decided meanwhile: so the pages of a batch need not be in memory together.
+// learn records what the requests of an atomic batch need to know about their keys. If a page is
+// missing, w.head says which. Recorded states stay valid, because nothing else is decided
+// meanwhile. So the pages of a batch need not all be in memory at once.
 func (w *writer) learn(refs, behind []ref) error {
 	for i, r := range refs {
 		q := r.request()
@@ -176,8 +176,8 @@ func (w *writer) learn(refs, behind []ref) error {
 	return nil
 }
 
-// reserve makes sure that there is memory for all requests of an atomic batch, so that none of them
-// can fail after another one was decided.
+// reserve allocates memory for all requests of an atomic batch, so that none can fail after another
+// was decided.
 func (w *writer) reserve(refs []ref) error {
 	changes, bytes := 0, 0
 	for _, r := range refs {
@@ -189,9 +189,9 @@ func (w *writer) reserve(refs []ref) error {
 	return w.t.active().Reserve(changes, bytes)
 }
 
-// pageFor makes sure that the page that a request needs is in memory. If it is not, w.head says
-// which one it waits for; what the rest of its batch and the requests behind need is asked for as
-// well.
+// pageFor ensures that the page for a request is in memory. If it is not, w.head says which page
+// the request waits for. The pages for the rest of its batch and for later requests are requested
+// too.
 func (w *writer) pageFor(q *Request, rest, behind []ref) error {
 	if !w.needsPage(q) {
 		return nil
@@ -208,17 +208,17 @@ func (w *writer) pageFor(q *Request, rest, behind []ref) error {
 	return nil
 }
 
-// askAhead asks for the pages that some requests need.
+// askAhead requests the pages that some requests need.
 func (w *writer) askAhead(refs []ref) {
 	for _, r := range refs[:min(len(refs), askAhead)] {
 		if w.needsPage(r.request()) {
-			_, _ = w.ask(r.request().Key) // an error is met again
+			_, _ = w.ask(r.request().Key) // the request itself gets the error later
 		}
 	}
 }
 
-// needsPage reports whether a request cannot be decided by what is in the memtables. Where there is
-// no journal a commit writes pages, so each request but a condition needs its leaf.
+// needsPage reports whether the memtables alone cannot decide a request. Without a journal a commit
+// writes pages, so each request except a condition needs its leaf.
 func (w *writer) needsPage(q *Request) bool {
 	if (q.Op == Set || q.Op == Delete) && w.t.logs() {
 		return false
@@ -227,8 +227,8 @@ func (w *writer) needsPage(q *Request) bool {
 	return found == memtable.Unknown || !w.t.logs() && !q.Op.Condition()
 }
 
-// ask returns noBlock if the leaf of a key is in memory, or else asks for the page that is missing
-// on the way to it.
+// ask returns noBlock if the leaf of a key is in memory. Otherwise it requests the first missing
+// page on the way, and returns its block.
 func (w *writer) ask(key []byte) (block uint64, err error) {
 	t := w.t
 	id, want, err := t.cache.descend(t.view.tree.root, key, 0)
@@ -248,16 +248,17 @@ func (w *writer) ask(key []byte) (block uint64, err error) {
 	return want.Block, nil
 }
 
-// pageArrived goes on with the first request if that has waited for the page.
+// pageArrived continues with the first request if it waited for this page.
 func (w *writer) pageArrived(block uint64, _ nodeID, _ error) {
 	w.asked--
 	if block == w.head {
 		w.head = noBlock
-		w.decide() // at once: in a small cache the page could be gone again
+		w.decide() // at once, because a small cache could evict the page again
 	}
 }
 
-// inTables returns what the memtables say of a key, with what has been decided and is not durable.
+// inTables returns the state of a key in the memtables, including decided changes that are not
+// durable.
 func (w *writer) inTables(key []byte) ([]byte, memtable.Found) {
 	tables := w.t.view.tables
 	hash := tables[0].Hash(key)
@@ -269,7 +270,7 @@ func (w *writer) inTables(key []byte) ([]byte, memtable.Found) {
 	return nil, memtable.Unknown
 }
 
-// decideOne carries out a request whose page is in memory, if it needs one.
+// decideOne carries out a request. If it needs a page, that must be in memory.
 func (w *writer) decideOne(q *Request) error {
 	table := w.t.active()
 	hash := table.Hash(q.Key)
@@ -290,8 +291,8 @@ func (w *writer) decideOne(q *Request) error {
 	return table.Set(hash, q.Key, q.Value)
 }
 
-// lookup returns the state of a request's key, with all that has been decided. If the memtables
-// know nothing, and nothing was noted, the leaf must be in memory.
+// lookup returns the state of a request's key after everything decided so far. If neither the
+// memtables nor q.before know it, the leaf must be in memory.
 func (w *writer) lookup(q *Request) (keyState, error) {
 	value, found := w.inTables(q.Key)
 	if found != memtable.Unknown {
@@ -308,7 +309,7 @@ func (w *writer) lookup(q *Request) (keyState, error) {
 	return stateOf(q, value, there), nil
 }
 
-// holds reports whether the condition of a request holds for a key in a state.
+// holds reports whether the condition of a request holds for a key in this state.
 func holds(q *Request, s keyState) bool {
 	switch q.Op {
 	case Add, ExpectAbsent:
@@ -321,7 +322,7 @@ func holds(q *Request, s keyState) bool {
 	return true
 }
 
-// committing notes that everything decided so far depends on the append that begins.
+// committing records that everything decided so far depends on the append that now begins.
 func (w *writer) committing() { w.syncing = len(w.waiting) }
 
 // committed answers the requests whose effects are durable.
@@ -330,18 +331,17 @@ func (w *writer) committed() {
 	w.syncing = 0
 }
 
-// answerSettled answers requests that changed nothing, when nothing that they saw waits to be
-// durable.
+// answerSettled answers requests that changed nothing, once nothing that they depended on is still
+// waiting to become durable.
 func (w *writer) answerSettled() {
 	if len(w.waiting) > 0 && w.syncing == 0 && !w.t.active().Pending() && !w.t.flush.committing() {
 		w.answer(len(w.waiting), nil)
 	}
 }
 
-// failed fails all requests that have been decided: those of the append that failed with err, the
-// others with later.
+// failed fails all decided requests: those in the failed append with err, the others with later.
 func (w *writer) failed(err, later error) {
-	for _, r := range w.queue { // it may have been noted of changes that are not made
+	for _, r := range w.queue { // its state may include changes that failed
 		r.request().before = 0
 	}
 	w.answer(w.syncing, err)
@@ -349,7 +349,7 @@ func (w *writer) failed(err, later error) {
 	w.answer(len(w.waiting), later)
 }
 
-// answer answers the first n requests that wait.
+// answer answers the first n waiting requests.
 func (w *writer) answer(n int, err error) {
 	for _, r := range w.waiting[:n] {
 		q := r.request()

@@ -11,8 +11,7 @@ import (
 )
 
 // A commit is a piece of the journal: the changes that one append made durable. It takes one or
-// more blocks that follow each other. Before the root of a flush step comes one flush record. A
-// block is
+// more consecutive blocks. A flush record comes before the root of a flush step. A block is
 //
 //	offset size
 //	0      6    "KVJRN\0"
@@ -28,19 +27,18 @@ import (
 //	52     2    length of the payload
 //	54          payload, then zeros
 //
-// Integers are big-endian. The payloads of a commit, one behind the other, are its records. The
-// payload of a flush record is 20 bytes:
+// Integers are big-endian. The concatenated payloads of a commit are its records. The payload of a
+// flush record is 20 bytes:
 //
-//	8  first block of the first commit that the root behind it lacks; of the next append if it lacks none
-//	8  random number that tells the root from the one that another copy of the store may have at
-//	   the same block
+//	8  first block of the first commit that the following root lacks; of the next append if it lacks none
+//	8  random id of the root, to tell it from a root at the same block in another copy of the store
 //	4  CRC32C of the pages of the append, with the root and without the seal, in order
 //
 // In version 2 a flush record had no checksum of the pages, and blocks of 512 bytes had no seal
-// before it. So a block of version 2 is read unless it has 512 bytes.
+// before it. So a block of version 2 is accepted unless it has 512 bytes.
 //
-// The last block of every append is the last piece of a commit or a root, so whoever reads it knows
-// where the append began and where the one before ended. Numbers between appends may be missing.
+// The last block of every append is the last piece of a commit or a root. So it shows where the
+// append began and where the one before ended. Block numbers between appends may be missing.
 const (
 	magic   = "KVJRN\x00"
 	version = 3
@@ -56,7 +54,7 @@ const (
 	piecesAt   = 48
 	lengthAt   = 52
 
-	// HeaderBytes is how much of a block is not payload.
+	// HeaderBytes is the length of everything in a block before the payload.
 	HeaderBytes = 54
 
 	flushBytes  = 20 // payload of a flush record
@@ -67,43 +65,43 @@ const (
 type Kind uint8
 
 const (
-	Piece Kind = iota // of a commit
+	Piece Kind = iota // part of a commit
 	Flush             // record before a root
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Block is a block of the journal, taken apart.
+// Block is a parsed journal block.
 type Block struct {
 	Kind     Kind
-	Seq      uint64 // of the commit, or of the first that the flush lacks
+	Seq      uint64 // of the commit, or of the first commit that the flush lacks
 	Number   uint64 // where the block says it was written
 	First    uint64 // block of the append
-	Previous uint64 // last block of the append before; disk.NoBlock for none
+	Previous uint64 // last block of the previous append; disk.NoBlock for none
 	Piece    uint32
 	Pieces   uint32
 	Payload  []byte // aliases the block
 }
 
-// Is reports whether a block says that it is one of the journal.
+// Is reports whether a block has the magic of a journal block.
 func Is(p []byte) bool { return string(p[:len(magic)]) == magic }
 
-// Sum returns the checksum that a block of the journal should have, over everything but itself.
+// Sum returns the checksum that a journal block should have. It covers everything except itself.
 func Sum(p []byte) uint32 {
 	return crc32.Update(crc32.Checksum(p[:sumAt], castagnoli), castagnoli, p[sumAt+4:])
 }
 
-// OneBitOff reports whether p is a block of the journal but for one bit. So it was written as a
-// whole once, and has changed since: an append that was cut short leaves whole sectors unwritten.
-// Each bit that is flipped makes another difference to the checksum; a block that is not one bit
-// off looks as if it were with a probability of its bits over 2^32.
+// OneBitOff reports whether p is a journal block except for one bit. Such a block was once written
+// as a whole, and changed since: an append that was cut short leaves whole sectors unwritten. Each
+// flipped bit changes the checksum in a different way. Any other block looks one bit off with a
+// probability of its number of bits over 2^32.
 func OneBitOff(p []byte) bool {
 	_, _, ok := flippedBit(p)
 	return ok
 }
 
-// Mend flips the bit back by which p is off. It reports whether p is a block of the journal now,
-// and was none.
+// Mend flips the one wrong bit of p back. It reports whether p was a journal block with one wrong
+// bit.
 func Mend(p []byte) bool {
 	at, bit, ok := flippedBit(p)
 	if ok {
@@ -112,9 +110,9 @@ func Mend(p []byte) bool {
 	return ok
 }
 
-// flippedBit returns where the one bit is by which p is off.
+// flippedBit returns the place of the one wrong bit of p.
 func flippedBit(p []byte) (at int, bit byte, ok bool) {
-	wrong := 0 // bits of the magic
+	wrong := 0 // wrong bits in the magic
 	for i := range len(magic) {
 		wrong += bits.OnesCount8(p[i] ^ magic[i])
 	}
@@ -125,15 +123,15 @@ func flippedBit(p []byte) (at int, bit byte, ok bool) {
 	switch {
 	case off == 0:
 		return 0, 0, false
-	case bits.OnesCount32(off) == 1: // in the checksum
+	case bits.OnesCount32(off) == 1: // the bit is in the checksum
 		n := bits.TrailingZeros32(off)
 		return sumAt + 3 - n/8, 1 << (n % 8), true
 	}
-	difference := uint32(crc32.Castagnoli) // that the last bit of the block makes
+	difference := uint32(crc32.Castagnoli) // effect of the last bit of the block on the checksum
 	for i := range 8 * (len(p) - 4) {
 		if difference == off {
 			if at = len(p) - 1 - i/8; at < sumAt+4 {
-				at -= 4 // the checksum is not in its own sum
+				at -= 4 // the checksum does not cover itself
 			}
 			return at, 0x80 >> (i % 8), true
 		}
@@ -142,17 +140,17 @@ func flippedBit(p []byte) (at int, bit byte, ok bool) {
 	return 0, 0, false
 }
 
-// Recorded returns the checksum that a block of the journal has.
+// Recorded returns the checksum recorded in a journal block.
 func Recorded(p []byte) uint32 { return binary.BigEndian.Uint32(p[sumAt:]) }
 
-// ErrVersion: a whole block of the journal has a version that this program does not read.
+// ErrVersion means that a whole journal block has a version that this program does not read.
 var ErrVersion = fmt.Errorf("%w: journal of another version", disk.ErrCorrupt)
 
-// ErrMisplaced: a whole block of the journal is not where it was written.
+// ErrMisplaced means that a whole journal block is not where it was written.
 var ErrMisplaced = fmt.Errorf("%w: a whole block of the journal at a wrong place", disk.ErrCorrupt)
 
-// ParseAt takes apart a block that was read at a number. It fails with ErrMisplaced if the block
-// was written at another.
+// ParseAt parses the block read at a number. It fails with ErrMisplaced if the block was written at
+// another one.
 func ParseAt(number uint64, p []byte) (Block, error) {
 	b, err := Parse(p)
 	if err == nil && b.Number != number {
@@ -161,7 +159,7 @@ func ParseAt(number uint64, p []byte) (Block, error) {
 	return b, err
 }
 
-// Parse takes apart a block of at least disk.MinBlockSize bytes. It trusts nothing in it.
+// Parse parses a block of at least disk.MinBlockSize bytes. It trusts nothing in it.
 func Parse(p []byte) (Block, error) {
 	bad := func(format string, args ...any) (Block, error) {
 		return Block{}, fmt.Errorf("%w: journal: "+format, append([]any{disk.ErrCorrupt}, args...)...)
@@ -209,14 +207,14 @@ func Parse(p []byte) (Block, error) {
 	return b, nil
 }
 
-// ReplayFrom is what a flush record says: the block from which on the journal is to be replayed.
+// ReplayFrom returns the block in a flush record from which the journal must be replayed.
 func (b *Block) ReplayFrom() uint64 { return binary.BigEndian.Uint64(b.Payload) }
 
-// RootID is the number that a flush record gives the root behind it.
+// RootID returns the id in a flush record for the root that follows it.
 func (b *Block) RootID() uint64 { return binary.BigEndian.Uint64(b.Payload[8:]) }
 
-// PagesSum is the checksum that a flush record has of the pages of its append, but for the seal.
-// One of version 2 has none.
+// PagesSum returns the checksum in a flush record, over the pages of its append except the seal.
+// Version 2 has none.
 func (b *Block) PagesSum() (sum uint32, ok bool) {
 	if len(b.Payload) < flushBytes {
 		return 0, false
@@ -224,7 +222,7 @@ func (b *Block) PagesSum() (sum uint32, ok bool) {
 	return binary.BigEndian.Uint32(b.Payload[16:]), true
 }
 
-// put writes the header of a block whose payload is in place, and its checksum.
+// put writes the header of a block, and its checksum. The payload must be in place.
 func (b *Block) put(p []byte, length int) {
 	copy(p, magic)
 	p[versionAt], p[kindAt] = version, byte(b.Kind)
@@ -238,8 +236,8 @@ func (b *Block) put(p []byte, length int) {
 	binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
 }
 
-// PutFlush writes a flush record into p. b says its sequence number, its own number, and its
-// append. sum is that of the pages.
+// PutFlush writes a flush record into p. b has its sequence number, its own number, and its append.
+// sum is the checksum of the pages.
 func PutFlush(p []byte, b Block, replayFrom, rootID uint64, sum uint32) {
 	clear(p)
 	binary.BigEndian.PutUint64(p[HeaderBytes:], replayFrom)
@@ -249,11 +247,11 @@ func PutFlush(p []byte, b Block, replayFrom, rootID uint64, sum uint32) {
 	b.put(p, flushBytes)
 }
 
-// Index returns where in p a block of the journal may begin, or -1.
+// Index returns where in p a journal block may begin, or -1.
 func Index(p []byte) int { return bytes.Index(p, []byte(magic)) }
 
-// Length returns the length of the block that start begins with, which was written at a number: the
-// only one from lo to hi bytes at which its checksum is right.
+// Length returns the length of the block at the beginning of start, written at a number. It is the
+// only length from lo to hi bytes for which the checksum is right.
 func Length(start []byte, number uint64, lo, hi int) (length int, ok bool) {
 	sum := Sum(start[:lo])
 	for size := lo; ; size++ {

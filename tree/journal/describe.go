@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// Describe writes a block of the journal for people to read. It shows no records: one may begin in
-// the block before and end in the one behind.
+// Describe writes a journal block in readable form. It shows no records, because a record may begin
+// in an earlier block and end in a later one.
 func Describe(w io.Writer, number uint64, p []byte) error {
 	b, err := ParseAt(number, p)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-const maxString = 255 // bytes of a key or value
+const maxString = 255 // longest key or value, in bytes
 
 // write returns the blocks of a commit of records.
 func write(w *Writer, size int, b Block, records []Record) [][]byte {
@@ -33,7 +33,7 @@ func write(w *Writer, size int, b Block, records []Record) [][]byte {
 	return w.Finish(b)
 }
 
-// cut takes a payload apart into records.
+// cut parses a payload into records.
 func cut(payload []byte) (records []Record, err error) {
 	for len(payload) > 0 {
 		var r Record
@@ -45,10 +45,10 @@ func cut(payload []byte) (records []Record, err error) {
 	return records, nil
 }
 
-// TestRoundTrip: what comes out of the blocks of a commit is what went in, whatever the size of the
-// blocks, and wherever a record crosses from one to the next.
+// TestRoundTrip checks that the records of a commit survive being written to blocks and read back.
+// Block sizes vary, and records cross block boundaries.
 func TestRoundTrip(t *testing.T) {
-	var w Writer // the same memory for all
+	var w Writer // reused, to test that it clears its memory
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.OneOf(rapid.SampledFrom([]int{512, 513, 2048, 4096, 65536, 65590, 131072}),
 			rapid.IntRange(disk.MinBlockSize, disk.MaxBlockSize)).Draw(t, "block size")
@@ -74,7 +74,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// payloadOf returns the payload of blocks, which must be the commit that b says.
+// payloadOf returns the payload of blocks. They must be the commit that b describes.
 func payloadOf(t rapid.TB, b Block, blocks [][]byte) (payload []byte) {
 	t.Helper()
 	for i, p := range blocks {
@@ -98,8 +98,8 @@ func payloadOf(t rapid.TB, b Block, blocks [][]byte) (payload []byte) {
 	return payload
 }
 
-// TestGolden has a commit of two records and a flush record, byte by byte. The checksums are not
-// from this program.
+// TestGolden compares a commit of two records and a flush record byte by byte. The checksums come
+// from another program.
 func TestGolden(t *testing.T) {
 	const size = 512
 	var w Writer
@@ -140,9 +140,8 @@ func twoKinds(size int) map[string][]byte {
 	}
 }
 
-// TestOneBitOff: one bit that is flipped, wherever, also in the zeros behind the payload, is known
-// for what it is: the block was written once. A block that was never written as a whole is another
-// matter.
+// TestOneBitOff checks that one flipped bit is recognised anywhere, even in the zeros after the
+// payload. A block that was never written as a whole must not be taken for one.
 func TestOneBitOff(t *testing.T) {
 	for _, size := range []int{512, 2048} {
 		for name, p := range twoKinds(size) {
@@ -180,7 +179,7 @@ func TestOneBitOff(t *testing.T) {
 	}
 }
 
-// TestRefuses has blocks that have the right checksum, and say something impossible.
+// TestRefuses parses blocks with a right checksum and impossible content.
 func TestRefuses(t *testing.T) {
 	good := Block{Seq: 1, Number: 5, First: 4, Previous: 3, Piece: 0, Pieces: 1}
 	for name, spoil := range map[string]func(b *Block, length *int){
@@ -209,8 +208,8 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
-// TestVersions: version 2 is read, but not in blocks of 512 bytes. A block of a version that is not
-// read is no remains of an append that was cut short.
+// TestVersions checks that version 2 is read, but not in blocks of 512 bytes. A block of an unknown
+// version must not be taken for the remains of an append that was cut short.
 func TestVersions(t *testing.T) {
 	for _, test := range []struct {
 		version uint8
@@ -230,7 +229,7 @@ func TestVersions(t *testing.T) {
 		if !test.read {
 			continue
 		}
-		for length, has := range map[int]uint8{16: 2, 20: 3} { // the checksum is from version 3 on
+		for length, has := range map[int]uint8{16: 2, 20: 3} { // the checksum exists since version 3
 			(&Block{Kind: Flush, Number: 7, First: 5, Previous: 4}).put(p, length)
 			p[versionAt] = test.version
 			binary.BigEndian.PutUint32(p[sumAt:], Sum(p))
@@ -245,7 +244,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestCutRecordShort cuts a payload off anywhere: what is left is an error, or one record less.
+// TestCutRecordShort cuts a payload anywhere. The rest must give an error, or one record less.
 func TestCutRecordShort(t *testing.T) {
 	payload := []byte("\x01\x03key\x05value\x02\x04gone")
 	for n := range len(payload) {
@@ -259,8 +258,8 @@ func TestCutRecordShort(t *testing.T) {
 	}
 }
 
-// FuzzParse has nothing of a block believed but what fits: no input makes the parsers read past
-// what they were given, and what passes means what its bytes say.
+// FuzzParse checks that no input makes the parsers read beyond it, and that accepted blocks mean
+// what their bytes say.
 func FuzzParse(f *testing.F) {
 	for _, p := range twoKinds(512) {
 		f.Add(p)
@@ -303,8 +302,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestSpareRoom: a commit of any length leaves zeros behind its payload, also where longer ones
-// have been before.
+// TestSpareRoom checks that a commit of any length leaves zeros after its payload, even if a longer
+// one came before it.
 func TestSpareRoom(t *testing.T) {
 	var w Writer
 	rng := rand.New(rand.NewPCG(1, 0))
@@ -318,7 +317,7 @@ func TestSpareRoom(t *testing.T) {
 	}
 }
 
-// TestDescribe shows both kinds of block, and one that is damaged.
+// TestDescribe shows both kinds of block, and a damaged one.
 func TestDescribe(t *testing.T) {
 	damaged := twoKinds(512)["commit"]
 	copy(damaged[60:], "xx")
@@ -340,9 +339,9 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// FuzzMend: a block with one bit flipped is refused as one that was whole once, and mending brings
-// it back. In anything else mending changes at most one bit, and only to make a block of it. Where
-// blocks follow each other without a gap, the length of the first one is found.
+// FuzzMend checks that a block with one flipped bit is refused as one that was once whole, and that
+// mending restores it. In anything else mending may change at most one bit, and only if the result
+// is a block. It also checks Length for blocks that follow each other without a gap.
 func FuzzMend(f *testing.F) {
 	for _, p := range twoKinds(512) {
 		for _, bit := range []uint16{0, 47, 64, 8*HeaderBytes + 3, 4095} {

@@ -7,20 +7,20 @@ import (
 	"kivaloo/disk"
 )
 
-// ReadBlock returns a block of a store, which is valid until the next call.
+// ReadBlock returns a block of a store. The slice is valid until the next call.
 type ReadBlock func(block uint64) ([]byte, error)
 
-// Commit is where a commit is.
+// Commit is the place of a commit.
 type Commit struct {
 	Seq    uint64
 	Block  uint64 // of its first piece
 	Pieces uint64 // 0: there is no commit
 }
 
-// Next is the block behind the last piece.
+// Next returns the block after the last piece.
 func (c Commit) Next() uint64 { return c.Block + c.Pieces }
 
-// PieceError says which piece of a commit something is wrong with.
+// PieceError adds the place of a piece to an error.
 type PieceError struct {
 	Seq, Piece, Block uint64
 	Err               error
@@ -41,7 +41,7 @@ func CommitEndingIn(b Block) (Commit, error) {
 	return c, nil
 }
 
-// Payload appends the records of a commit to buf. It fails if not all of its pieces are there.
+// Payload appends the records of a commit to buf. It fails if a piece is missing.
 func (c Commit) Payload(read ReadBlock, buf []byte) ([]byte, error) {
 	var first Block
 	for i := range c.Pieces {
@@ -80,8 +80,8 @@ func (c Commit) bad(piece uint64, err error) error {
 	return &PieceError{c.Seq, piece, c.Block + piece, err}
 }
 
-// WasWhole reports whether an error about a block shows that the block was written as a whole: a
-// bit has changed since, it is at another place now, or it is of another version. So its append was
+// WasWhole reports whether an error about a block shows that the block was once written as a whole:
+// a bit has changed since, it is at another place now, or it has another version. So its append was
 // not cut short there.
 func WasWhole(err error) bool {
 	return errors.Is(err, disk.ErrRot) || errors.Is(err, ErrMisplaced) || errors.Is(err, ErrVersion)

@@ -6,9 +6,8 @@ import (
 	"kivaloo/disk"
 )
 
-// A record is what became of one key: an op, a length byte and the key, and after a set a length
-// byte and the value. It says what the key holds afterwards, absolutely, so it does no harm to
-// replay one that a tree knows already.
+// A record is the outcome of one key: an op, a length byte and the key, and after a set a length
+// byte and the value. It is absolute, so replaying a record that a tree already holds is harmless.
 const (
 	opSet    = 1
 	opDelete = 2
@@ -22,7 +21,7 @@ type Record struct {
 	Deleted    bool
 }
 
-// Next takes the first record off the payloads of a commit.
+// Next parses the first record of a commit's payload and returns the rest.
 func Next(b []byte) (r Record, rest []byte, err error) {
 	if len(b) < 2 || len(b) < 2+int(b[1]) {
 		return r, nil, errShort

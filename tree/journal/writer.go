@@ -1,21 +1,21 @@
 package journal
 
-// Writer lays the records of a commit out in blocks. It uses the same memory for each commit.
+// Writer lays out the records of a commit in blocks. It reuses its memory for the next commit.
 type Writer struct {
 	blockSize int
 	buf       []byte
-	left      int // room in the last block of buf
+	left      int // free space in the last block of buf
 	blocks    [][]byte
 }
 
-// keepBytes is how much memory a Writer keeps for the next commit. Only a commit of very many
-// changes takes more.
+// keepBytes is how much memory a Writer keeps for the next commit. Only a very long commit needs
+// more.
 const keepBytes = 4 << 20
 
-// room is how much payload a block holds. Its length has two bytes.
+// room returns the payload capacity of a block. The length of a payload has two bytes.
 func room(blockSize int) int { return min(blockSize-HeaderBytes, 1<<16-1) }
 
-// Begin begins a commit. The blocks of the one before are no longer valid.
+// Begin begins a commit. It invalidates the blocks of the previous one.
 func (w *Writer) Begin(blockSize int) {
 	w.blockSize, w.left = blockSize, 0
 	if cap(w.buf) > keepBytes {
@@ -24,7 +24,7 @@ func (w *Writer) Begin(blockSize int) {
 	w.buf = w.buf[:0]
 }
 
-// Set adds that a key holds a value, Delete that it is absent.
+// Set adds a record that a key has a value. Delete adds a record that it is absent.
 func (w *Writer) Set(key, value []byte) {
 	if 3+len(key)+len(value) <= w.left {
 		at := len(w.buf)
@@ -62,7 +62,7 @@ func (w *Writer) add(s ...byte) {
 
 var emptyHeader [HeaderBytes]byte
 
-// pad fills the block at hand with zeros.
+// pad fills the current block with zeros.
 func (w *Writer) pad() {
 	if part := len(w.buf) % w.blockSize; part > 0 {
 		at := len(w.buf)
@@ -71,8 +71,8 @@ func (w *Writer) pad() {
 	}
 }
 
-// Finish returns the blocks of the commit, none if it has no records. They are valid until the next
-// Begin. b says its sequence number, the number of its first block, and its append.
+// Finish returns the blocks of the commit: none if it has no records. They are valid until the next
+// Begin. b has its sequence number, the number of its first block, and its append.
 func (w *Writer) Finish(b Block) [][]byte {
 	w.pad()
 	w.blocks = w.blocks[:0]

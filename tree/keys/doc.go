@@ -1,10 +1,11 @@
-// Package keys compares keys: byte strings, ordered bytewise, a prefix before what it begins.
+// Package keys compares keys. Keys are byte strings in bytewise order; a prefix comes before longer
+// strings.
 package keys
 
 import "encoding/binary"
 
-// Head is the first 8 bytes of s as a number, padded with zeros. Heads order as the strings do, but
-// equal heads say nothing.
+// Head returns the first 8 bytes of s as a number, padded with zeros. If two heads differ, the
+// strings are in the same order. Equal heads do not decide the order.
 func Head(s []byte) uint64 {
 	if len(s) >= 8 {
 		return binary.BigEndian.Uint64(s)
@@ -16,7 +17,7 @@ func Head(s []byte) uint64 {
 	return h
 }
 
-// CommonPrefix is how many bytes a and b share from the start.
+// CommonPrefix returns how many leading bytes a and b share.
 func CommonPrefix(a, b []byte) int {
 	n := min(len(a), len(b))
 	i := 0
@@ -29,8 +30,8 @@ func CommonPrefix(a, b []byte) int {
 	return i
 }
 
-// ShortestSeparator returns the shortest s with left < s <= right, as a part of right. left must be
-// less than right.
+// ShortestSeparator returns the shortest s with left < s <= right. It is a prefix of right. left
+// must be less than right.
 func ShortestSeparator(left, right []byte) []byte {
 	return right[:CommonPrefix(left, right)+1]
 }

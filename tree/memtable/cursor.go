@@ -12,21 +12,21 @@ import (
 type Cursor struct {
 	sources  []source // a heap: the key that comes first is on top
 	rank     int      // tables added
-	shared   int      // bytes that the keys of all sources begin with
-	prefix   []byte   // these bytes
-	descends bool     // the keys do
+	shared   int      // length of the prefix that all keys of the sources share
+	prefix   []byte   // that prefix
+	descends bool     // keys are in descending order
 }
 
-// source is the rest of one run, which a Cursor has not walked yet.
+// source is the part of a run that a Cursor has not walked yet.
 type source struct {
-	head  uint64 // of the current key, after Cursor.shared bytes: most comparisons need no more; inverted if the keys descend
+	head  uint64 // of the current key, after Cursor.shared bytes, so most comparisons need no key; inverted if keys descend
 	table *Table
-	items []item // what is left. Ascending, the current entry is the first; descending, all but the rest are before its key
-	rest  int    // descending: the items before this one have smaller keys
+	items []item // what is left. Ascending: the current entry is the first. Descending: items[rest:] have the current key
+	rest  int    // descending: the items before this index have smaller keys
 	pos   Pos    // of the current entry
-	own   int    // bytes that the heads of items leave out
+	own   int    // bytes of the prefix that the heads of items leave out
 	end   Pos
-	rank  int // of the table: newer ones are lower
+	rank  int // of the table; newer tables have lower ranks
 }
 
 func (s *source) key() []byte { return s.table.key(s.pos) }

@@ -10,21 +10,21 @@ import (
 )
 
 // index finds the newest entry of a key: a hash table with linear probing. A slot has the upper
-// half of the key's hash and the position of the entry; it is 0 if it was never used. Slots are
-// never freed, so a reader who probes meanwhile misses nothing that is durable.
+// half of the key's hash and the position of the entry. It is 0 if it was never used. Slots are
+// never freed, so a reader that probes meanwhile misses nothing durable.
 //
-// A table that stays within its limit needs only one index. If it outgrows it, a larger index
-// replaces it; the smaller one is kept for the readers that still use it.
+// A table that stays within its limit needs only one index. If it outgrows the index, a larger one
+// replaces it. The smaller one is kept for readers that still use it.
 type index struct {
 	memory offheap.Memory
 	mask   uint64
 	used   int    // slots
-	before *index // the one that it replaced
+	before *index // the index that it replaced
 }
 
 const (
-	// entryBytes is how long an entry is taken to be when an index is made: short ones, so that the
-	// index is rarely too small.
+	// entryBytes is the assumed length of an entry when an index is created. It is short, so that
+	// the index is rarely too small.
 	entryBytes = 48
 
 	minSlots = 1 << 10
@@ -48,14 +48,14 @@ func (ix *index) full() bool { return uint64(ix.used) > ix.mask/4*3 }
 const (
 	tagMask = uint64(1<<32-1) << 32
 
-	// vacant marks a slot that was used and holds no entry now. It must not be 0, because 0 ends
-	// probing.
+	// vacant marks a slot that was used and is empty now. It must not be 0, because 0 ends probing.
 	vacant = uint64(1) << 32
 )
 
 func slotOf(hash uint64, p Pos) uint64 { return hash&tagMask | uint64(p) }
 
-// find returns the slot of a key and its newest entry, or the slot for it and 0 if it has none.
+// find returns the slot of a key and its newest entry. If the key has no entry, it returns the slot
+// for it and 0.
 func (t *Table) find(ix *index, hash uint64, key []byte) (at uint64, p Pos) {
 	for at = hash & ix.mask; ; at = (at + 1) & ix.mask {
 		s := ix.load(at)

@@ -2,9 +2,9 @@ package memtable
 
 import "kivaloo/tree/offheap"
 
-// Pool makes tables from the memory of freed tables. New memory from the system costs page faults
-// and zeroing, which would delay whoever adds to a table. The zero Pool is ready for use. Only one
-// goroutine may make, free and add to the tables of a Pool.
+// Pool makes tables from the memory of freed tables. Fresh memory from the system costs page faults
+// and zeroing, which would delay additions to a table. The zero Pool is ready for use. Only one
+// goroutine may create, free and add to the tables of a Pool.
 type Pool struct {
 	segments []offheap.Memory
 	index    offheap.Memory
@@ -33,8 +33,8 @@ func (p *Pool) segment() (offheap.Memory, error) {
 	return m, nil
 }
 
-// keepSegment takes back a segment of a freed table. It keeps no more segments than a table of this
-// limit needs, and frees the others.
+// keepSegment takes back a segment of a freed table. It keeps no more segments than a table with
+// this limit needs, and frees the others.
 func (p *Pool) keepSegment(m offheap.Memory, limit int) {
 	if !offheap.Reusable || (len(p.segments)+1)*segmentBytes > limit {
 		offheap.Free(m)

@@ -18,7 +18,7 @@ type runs struct {
 
 // run is a stretch of the arena in key order. If a key has several entries, the newest comes first.
 type run struct {
-	prefix []byte // what all its keys share
+	prefix []byte // prefix that all its keys share
 	items  []item
 }
 
@@ -28,8 +28,7 @@ type item struct {
 	pos  Pos
 }
 
-// mergeItems bounds the length of merged runs: merging longer ones would delay whoever waits for
-// it.
+// mergeItems bounds the length of merged runs. Merging longer ones would delay the callers of Sort.
 const mergeItems = 32 << 10
 
 // Sort sorts up to max more of the entries before position to, which must be durable, so that a
@@ -52,8 +51,8 @@ func (t *Table) Sort(to Pos, max int) bool {
 	if len(items) > 0 {
 		list = append(list, t.sorted(items))
 	}
-	// Runs as long as max are left alone: a whole table that is sorted for one walk is not worth
-	// it.
+	// Runs as long as max are left alone. Merging is not worth it for a table sorted as a whole for
+	// one walk.
 	for n := len(list); n > 1 && len(list[n-1].items) < max && len(list[n-2].items) < 2*len(list[n-1].items) &&
 		len(list[n-2].items)+len(list[n-1].items) <= mergeItems; n-- {
 		list[n-2] = t.merge(list[n-2].items, list[n-1].items)
@@ -112,7 +111,7 @@ func sortByHead(items []item) {
 		}
 		from, to = to, from
 	}
-	copy(items, from) // of itself, or of the other half
+	copy(items, from) // copies onto itself, or from the other half
 }
 
 func (t *Table) setHeads(r *run) {
@@ -140,14 +139,14 @@ func (t *Table) merge(a, b []item) *run {
 		}
 	}
 	r.items = append(append(r.items, a...), b...)
-	// The keys are in order, so all share what the outer two share.
+	// The keys are in order, so all share what the first and the last share.
 	first, last := t.key(r.items[0].pos), t.key(r.items[len(r.items)-1].pos)
 	r.prefix = first[:keys.CommonPrefix(first, last)]
 	t.setHeads(r)
 	return r
 }
 
-// seek returns the number of the first item of r that is not before key.
+// seek returns the index of the first item of r that is not less than key.
 func (t *Table) seek(r *run, key []byte) int {
 	if n := len(r.prefix); n > 0 {
 		if order := bytes.Compare(key[:min(n, len(key))], r.prefix); order < 0 {

@@ -9,7 +9,7 @@ import (
 	"kivaloo/tree/offheap"
 )
 
-// Pos is a position in a Table: everything that was added before it. Positions only grow.
+// Pos is a position in a Table. It stands for everything added before it. Positions only grow.
 type Pos uint32
 
 // An entry is one change of one key:
@@ -25,8 +25,8 @@ type Pos uint32
 // Entries follow each other within a segment. If the next one does not fit, the rest of the segment
 // stays unused. A header of kind noEntry marks it, if there is space for one.
 //
-// Until an entry is appended, the owner of the table may change its value and kind: readers do not
-// read these before the entry is durable. They do read the older position, which never changes.
+// Until an entry is appended, the owner of the table may change its value and kind. Readers look at
+// these only once the entry is durable. They do read the older position, which never changes.
 const (
 	headerBytes = 8
 	kindAt      = 6
@@ -38,7 +38,8 @@ const (
 
 	maxEntryUnits = (headerBytes + 2*255 + unit - 1) / unit
 
-	// MaxBytes is how much a Table holds at most. Add panics beyond it: callers stop long before.
+	// MaxBytes is the most that a Table can hold. Add panics beyond it; callers must stop long
+	// before.
 	MaxBytes = segmentBytes * maxSegments
 )
 
@@ -60,15 +61,15 @@ const (
 //  3. Of the entries between appended and tip that are not dead, no two are of the same key.
 //  4. An entry before durable does not change, and is dead only if a reader can never reach it.
 type Table struct {
-	limit    int // bytes of entries at which it counts as full
+	limit    int // bytes of entries at which it is full
 	tip      Pos
 	appended Pos
 	durable  atomic.Uint32
 	frozen   bool
-	entries  int // added and not dead
+	entries  int // entries added, without dead ones
 
 	pool     *Pool
-	segments [maxSegments]unsafe.Pointer // written before an entry in them can be found
+	segments [maxSegments]unsafe.Pointer // written before any entry in them can be found
 	memory   []offheap.Memory
 	index    atomic.Pointer[index]
 	seed     maphash.Seed
@@ -77,8 +78,8 @@ type Table struct {
 	runs    atomic.Pointer[runs]
 }
 
-// New returns an empty table that is full at about limit bytes of entries. Tables that are asked
-// for the same keys share a seed, so that a key is hashed once.
+// New returns an empty table that is full at about limit bytes of entries. Tables that are searched
+// for the same keys share a seed, so that a key is hashed only once.
 func (p *Pool) New(limit int, seed maphash.Seed) (*Table, error) {
 	t := &Table{pool: p, limit: limit, tip: 1, appended: 1, seed: seed}
 	t.durable.Store(1)
@@ -95,7 +96,7 @@ func (p *Pool) New(limit int, seed maphash.Seed) (*Table, error) {
 	return t, nil
 }
 
-// Free gives the memory of t back to its pool. Nobody may read t afterwards.
+// Free returns the memory of t to its pool. Nobody may read t afterwards.
 func (t *Table) Free() {
 	for _, m := range t.memory {
 		t.pool.keepSegment(m, t.limit)
@@ -106,22 +107,22 @@ func (t *Table) Free() {
 	t.memory = nil
 }
 
-// Hash returns the hash of a key, which Touch, Get, Set and Delete take.
+// Hash returns the hash of a key for Touch, Get, Set and Delete.
 func (t *Table) Hash(key []byte) uint64 { return maphash.Bytes(t.seed, key) }
 
 // Touch prefetches the index slot of a key with this hash. Touching many keys before the first Get
-// makes their cache misses overlap. The result means nothing, but must be used, so that the
+// makes their cache misses overlap. The result is meaningless, but must be used, so that the
 // compiler keeps the load.
 func (t *Table) Touch(hash uint64) uint64 {
 	ix := t.index.Load()
 	return ix.load(hash & ix.mask)
 }
 
-// Bytes returns how much memory the entries and the index take.
+// Bytes returns how much memory the entries and the index use.
 func (t *Table) Bytes() int { return int(t.tip)*unit + len(t.index.Load().memory.Bytes()) }
 
 // Written returns the bytes of entries added so far. Undurable returns how many of them are not
-// durable yet, so that readers do not see them.
+// durable yet, and so invisible to readers.
 func (t *Table) Written() int   { return int(t.tip) * unit }
 func (t *Table) Undurable() int { return int(t.tip-t.Durable()) * unit }
 
@@ -142,15 +143,15 @@ func (t *Table) Limit() int { return t.limit }
 // Fill returns how full t is: 1 at its limit, more above it.
 func (t *Table) Fill() float64 { return float64(int(t.tip)*unit) / float64(t.limit) }
 
-// Tip returns the position after everything that was added, Durable the position after everything
+// Tip returns the position after everything added. Durable returns the position after everything
 // that readers see.
 func (t *Table) Tip() Pos     { return t.tip }
 func (t *Table) Durable() Pos { return Pos(t.durable.Load()) }
 
-// Pending reports whether something was added and not yet appended.
+// Pending reports whether anything was added and not yet appended.
 func (t *Table) Pending() bool { return t.tip > t.appended }
 
-// Settled reports whether all that was added is durable.
+// Settled reports whether everything added is durable.
 func (t *Table) Settled() bool { return t.tip == t.Durable() }
 
 // Freeze forbids further changes. Readers see no difference.
@@ -211,8 +212,8 @@ func (t *Table) addSegment() error {
 	return nil
 }
 
-// Reserve allocates memory for n more changes with this many bytes of keys and values, so that they
-// cannot fail.
+// Reserve allocates memory for n more changes with this many bytes of keys and values. These
+// changes then cannot fail.
 func (t *Table) Reserve(n, bytes int) error {
 	for ix := t.index.Load(); uint64(ix.used+n) > ix.mask/4*3; ix = t.index.Load() {
 		if err := t.growIndex(); err != nil {
@@ -220,7 +221,7 @@ func (t *Table) Reserve(n, bytes int) error {
 		}
 	}
 	units := bytes/unit + n*(headerBytes/unit+1)
-	units += units/segmentUnits*maxEntryUnits + maxEntryUnits // at the ends of segments
+	units += units/segmentUnits*maxEntryUnits + maxEntryUnits // unused space at the ends of segments
 	for int(t.tip)+units > len(t.memory)*segmentUnits {
 		if err := t.addSegment(); err != nil {
 			return err
@@ -229,8 +230,8 @@ func (t *Table) Reserve(n, bytes int) error {
 	return nil
 }
 
-// Set records that key has the value val, Delete that key is absent; hash is the key's. They fail
-// only when the system is out of memory.
+// Set records that key has the value val. Delete records that key is absent. hash is the key's.
+// They fail only when the system is out of memory.
 func (t *Table) Set(hash uint64, key, val []byte) error { return t.add(hash, key, val, value) }
 func (t *Table) Delete(hash uint64, key []byte) error   { return t.add(hash, key, nil, tombstone) }
 
@@ -247,7 +248,7 @@ func (t *Table) add(hash uint64, key, val []byte, k kind) error {
 	}
 	at, p := t.find(ix, hash, key)
 	before := p
-	if p >= t.appended { // of the commit that is being gathered: it takes the place of that one
+	if p >= t.appended { // in the commit being collected: replace that entry
 		e := t.entry(p)
 		if valLen(e) == len(val) {
 			copy(valueOf(e), val)
@@ -296,17 +297,17 @@ func (t *Table) place(units Pos) (Pos, error) {
 	return p, nil
 }
 
-// Found says what a Table knows of a key.
+// Found is the state of a key in a Table.
 type Found uint8
 
 const (
-	Unknown Found = iota // the key has not changed
+	Unknown Found = iota // the table has no change of the key
 	Present
 	Absent // the key was deleted
 )
 
-// Get returns the state of a key as of a position: Durable for readers, Tip for the owner. The
-// value aliases the table. hash is the key's.
+// Get returns the state of a key at a position: Durable for readers, Tip for the owner. The value
+// aliases the table. hash is the key's.
 func (t *Table) Get(hash uint64, key []byte, at Pos) ([]byte, Found) {
 	_, p := t.find(t.index.Load(), hash, key)
 	for p >= at {
@@ -328,7 +329,7 @@ type Change struct {
 	Deleted    bool
 }
 
-// EachPending calls f with the changes between appended and tip, in the order of arrival.
+// EachPending calls f with the changes between appended and tip, in order of arrival.
 func (t *Table) EachPending(f func(Change)) {
 	for p := t.next(t.appended, t.tip); p < t.tip; p = t.next(t.after(p), t.tip) {
 		e := t.entry(p)
@@ -338,8 +339,8 @@ func (t *Table) EachPending(f func(Change)) {
 	}
 }
 
-// Each calls f with the changes from one position to another, which must be durable, in the order
-// of arrival, until it returns false.
+// Each calls f with the changes from one position to another, in order of arrival, until f returns
+// false. They must be durable.
 func (t *Table) Each(from, to Pos, f func(Change) bool) {
 	for p := t.next(from, to); p < to; p = t.next(t.after(p), to) {
 		e := t.entry(p)
@@ -352,13 +353,13 @@ func (t *Table) Each(from, to Pos, f func(Change) bool) {
 // Start is the position of the first change.
 const Start Pos = 1
 
-// PosBytes is how many bytes of entries a position counts.
+// PosBytes is the number of bytes per unit of a position.
 const PosBytes = unit
 
 // Append records that everything up to the tip has been handed to the store.
 func (t *Table) Append() { t.appended = t.tip }
 
-// Commit records that all appended entries are durable, which makes them visible to readers.
+// Commit records that all appended entries are durable. That makes them visible to readers.
 func (t *Table) Commit() { t.durable.Store(uint32(t.appended)) }
 
 // Truncate removes all changes that are not durable.

@@ -34,14 +34,14 @@ func (t *Table) mustSet(key, val string) {
 	}
 }
 
-// state is what a table says: a key that is missing is unknown, one that holds nil was deleted.
+// state is the expected content of a table. A missing key is unknown; a nil value means deleted.
 type state map[string][]byte
 
 func (t *Table) lookup(key string, at Pos) ([]byte, Found) {
 	return t.Get(t.Hash([]byte(key)), []byte(key), at)
 }
 
-// check compares what a table shows at a position with what it should, by Get and in order.
+// check compares the content of a table at a position with want, by Get and in order.
 func check(t rapid.TB, tab *Table, at Pos, want state, keys []string) {
 	t.Helper()
 	for _, k := range keys {
@@ -62,7 +62,7 @@ func check(t rapid.TB, tab *Table, at Pos, want state, keys []string) {
 	slices.Reverse(sorted)
 	walk(t, &c, at, want, sorted)
 	for _, below := range keys {
-		if below == "" { // it stands for no bound
+		if below == "" { // an empty below means no bound
 			continue
 		}
 		c.Reset()
@@ -71,7 +71,7 @@ func check(t rapid.TB, tab *Table, at Pos, want state, keys []string) {
 	}
 }
 
-// walk compares what a cursor at a position shows with the given keys.
+// walk compares a cursor at a position with the given keys.
 func walk(t rapid.TB, c *Cursor, at Pos, want state, keys []string) {
 	t.Helper()
 	for _, k := range keys {
@@ -162,7 +162,7 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// TestHotKey sets one key again and again: it takes the memory of one entry, and one hop.
+// TestHotKey sets one key again and again. It must take the memory of one entry, and one hop.
 func TestHotKey(t *testing.T) {
 	tab := newTable(t, 1<<20)
 	for i := range 4096 {
@@ -173,7 +173,7 @@ func TestHotKey(t *testing.T) {
 	if pending != 1 || tab.Tip() > 10 {
 		t.Errorf("%d entries pending, tip %d", pending, tab.Tip())
 	}
-	for i := range 4096 { // of different lengths
+	for i := range 4096 { // values of different lengths
 		tab.mustSet("hot", fmt.Sprint(i))
 	}
 	if e := tab.entry(tab.tip - entryUnits(3, 4)); older(e) != 0 {
@@ -212,8 +212,8 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// TestReaders has goroutines read while the owner writes: each sees a commit as a whole or not at
-// all, by Get and in order, and never an older one than it saw before.
+// TestReaders has goroutines read while the owner writes. Each must see a commit as a whole or not
+// at all, by Get and in order, and never an older one than before.
 func TestReaders(t *testing.T) {
 	tab := newTable(t, 1<<10)
 	const keys = 50
@@ -277,7 +277,7 @@ func TestReaders(t *testing.T) {
 	readers.Wait()
 }
 
-// TestPool: a pool keeps no more memory than the next table of that size needs.
+// TestPool checks that a pool keeps no more memory than the next table of that size needs.
 func TestPool(t *testing.T) {
 	if !offheap.Reusable {
 		t.Skip("memory is not used again under -race")
@@ -346,8 +346,8 @@ func BenchmarkSortAndWalk(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(tab.Len()), "ns/entry")
 }
 
-// TestHotKeyHops: a reader passes over few entries of a key, however often that was written between
-// two appends and while one is under way.
+// TestHotKeyHops checks that a reader passes few entries of a key, however often the key is written
+// between two appends and during one.
 func TestHotKeyHops(t *testing.T) {
 	tab := newTable(t, 1<<20)
 	for commit := range 10 {

@@ -2,5 +2,5 @@
 
 package offheap
 
-// wantHugePages has nobody to ask here.
+// wantHugePages does nothing: there is no portable way to ask.
 func wantHugePages([]byte) {}

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// Describe writes a page for people to read. p may be any bytes of a block.
+// Describe writes a page in readable form. p may be any content of a block.
 func Describe(w io.Writer, block uint64, p []byte) error {
 	l, err := Parse(p)
 	if err != nil {

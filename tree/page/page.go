@@ -29,9 +29,9 @@ import (
 //
 // Child i holds the keys k with separator[i-1] <= k < separator[i]. Integers are big-endian.
 //
-// The magic is the original's. A root that does not hold everything acknowledged, because the
-// journal holds the rest, has another magic, so that the original refuses the store instead of
-// opening it without the rest.
+// The magic is the original's. A root has another magic if it does not hold every acknowledged
+// change, because the journal holds the rest. So the original refuses the store instead of opening
+// it without the rest.
 const (
 	magic        = "KVLDS\x00"
 	partialMagic = "KVROOT"
@@ -43,41 +43,41 @@ const (
 	rootBit  = 0x80
 
 	HeadBytes  = 10
-	RootExtra  = 8  // bytes a root has more than another page
+	RootExtra  = 8  // extra bytes of a root
 	ChildBytes = 20 // of a child record
 	LeafBase   = HeadBytes
 	ParentBase = HeadBytes + ChildBytes // size of a parent with one child
 
-	// MinSeparated is the least that a further child adds to a parent: a separator of one byte and
-	// the record.
+	// MinSeparated is the smallest size that another child adds to a parent: a separator of one
+	// byte, and the record.
 	MinSeparated = 2 + ChildBytes
 
 	// MaxString is the longest key, value or separator, in bytes.
 	MaxString = 255
 )
 
-// Child is what a parent knows of a child.
+// Child is what a parent records about a child.
 type Child struct {
 	Block  uint64
 	Oldest uint64 // lowest block of any leaf below
 	Size   uint32 // bytes of its page, without padding
 }
 
-// Layout says what a page is and where its parts are.
+// Layout describes a page and the offsets of its parts.
 type Layout struct {
 	Keys    int
 	Height  int
 	Prefix  int
 	Root    bool
-	Partial bool   // of a root: the journal holds changes that it does not
-	Nodes   uint64 // of a root: pages of the tree
+	Partial bool   // in a root: the journal holds changes that the tree does not
+	Nodes   uint64 // in a root: pages of the tree
 	Body    int    // offset of the first key
 	Second  int    // offset of the first value, or of the first child record
 	End     int    // offset of the padding: the size of the page
 }
 
-// ParseHead reads the fixed part of a page of at least disk.MinBlockSize bytes: all of Layout but
-// Second and End.
+// ParseHead reads the fixed part of a page of at least disk.MinBlockSize bytes. It leaves Second
+// and End unset.
 func ParseHead(p []byte) (Layout, error) {
 	l := Layout{
 		Keys:   int(binary.BigEndian.Uint16(p[countAt:])),
@@ -103,8 +103,8 @@ func ParseHead(p []byte) (Layout, error) {
 	return l, nil
 }
 
-// Parse finds the parts of a page and checks that they are within it, and that zeros follow them.
-// Its strings and child records can be read without further care.
+// Parse finds the parts of a page. It checks that they are within the page and that zeros follow.
+// After that, its strings and child records can be read without further checks.
 func Parse(p []byte) (Layout, error) {
 	l, err := ParseHead(p)
 	if err != nil {
@@ -126,7 +126,7 @@ func Parse(p []byte) (Layout, error) {
 	return l, nil
 }
 
-// stringsEnd returns the offset behind n strings that begin at offset at.
+// stringsEnd returns the offset after n strings that begin at offset at.
 func stringsEnd(p []byte, at, n int, what string) (int, error) {
 	for i := range n {
 		if at >= len(p) || at+1+int(p[at]) > len(p) {
@@ -149,8 +149,8 @@ func Index(p []byte) int {
 	return i
 }
 
-// PutHead writes the fixed part of a page and returns the offset of the body. Of a root the node
-// count is left to PutRoot.
+// PutHead writes the fixed part of a page and returns the offset of the body. PutRoot writes the
+// node count of a root.
 func PutHead(p []byte, keys, height, prefix int, root bool) (body int) {
 	copy(p, magic)
 	binary.BigEndian.PutUint16(p[countAt:], uint16(keys))
@@ -162,8 +162,8 @@ func PutHead(p []byte, keys, height, prefix int, root bool) (body int) {
 	return HeadBytes
 }
 
-// PutRoot writes what only a root has: how many pages the tree has, and whether the journal holds
-// changes that it does not.
+// PutRoot writes what only a root has: the number of pages in the tree, and whether the journal
+// holds changes that the tree does not.
 func PutRoot(p []byte, nodes uint64, partial bool) {
 	binary.BigEndian.PutUint64(p[nodesAt:], nodes)
 	if partial {
@@ -181,7 +181,7 @@ func EmptyRoot(blockSize int) []byte {
 	return p
 }
 
-// GetChild reads the child record that p begins with.
+// GetChild reads the child record at the beginning of p.
 func GetChild(p []byte) Child {
 	_ = p[ChildBytes-1]
 	return Child{
@@ -202,7 +202,7 @@ func PutChild(p []byte, c Child) {
 // Child returns child record i of a parent.
 func (l *Layout) Child(p []byte, i int) Child { return GetChild(p[l.Second+i*ChildBytes:]) }
 
-// Oldest returns the lowest block of any leaf below a page, which is itself at the given block.
+// Oldest returns the lowest block of any leaf below a page. block is the block of the page itself.
 func (l *Layout) Oldest(p []byte, block uint64) uint64 {
 	if l.Height > 0 {
 		for i := range l.Keys + 1 {
@@ -212,10 +212,10 @@ func (l *Layout) Oldest(p []byte, block uint64) uint64 {
 	return block
 }
 
-// PutString writes a length byte and s at p[at:] and returns the offset behind them.
+// PutString writes a length byte and s at p[at:] and returns the offset after them.
 func PutString(p []byte, at int, s []byte) int {
 	p[at] = byte(len(s))
-	return at + 1 + copy(p[at+1:at+1+len(s)], s) // never a part of it
+	return at + 1 + copy(p[at+1:at+1+len(s)], s) // panics instead of writing part of s
 }
 
 // String returns the string whose length byte is at p[at], which must be within the page.
@@ -224,7 +224,7 @@ func String(p []byte, at int) []byte {
 	return p[at+1 : at+1+n : at+1+n]
 }
 
-// Skip returns the offset n strings behind at.
+// Skip returns the offset of the string n strings after the one at at.
 func Skip(p []byte, at, n int) int {
 	for ; n > 0; n-- {
 		at += 1 + int(p[at])
@@ -232,8 +232,8 @@ func Skip(p []byte, at, n int) int {
 	return at
 }
 
-// BoundsPrefix is the m of a page with the bounds lo and hi. A nil hi is no bound and shares
-// nothing. An empty lo shares nothing either, so it may stand for none.
+// BoundsPrefix returns m for a page with the bounds lo and hi. A nil hi is no bound and shares
+// nothing. An empty lo shares nothing either, so it can also stand for no bound.
 func BoundsPrefix(lo, hi []byte) int {
 	if hi == nil {
 		return 0

@@ -14,7 +14,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// example is a page of the original, its bytes written out.
+// example is a page written by the original, byte by byte.
 type example struct {
 	what  string
 	bytes string
@@ -95,7 +95,7 @@ func examples() []example {
 	}
 }
 
-// TestWorkedExamples takes apart pages of the original, and puts them together again.
+// TestWorkedExamples parses pages of the original and encodes them again.
 func TestWorkedExamples(t *testing.T) {
 	for _, test := range examples() {
 		t.Run(test.what, func(t *testing.T) {
@@ -114,7 +114,7 @@ func TestWorkedExamples(t *testing.T) {
 	}
 }
 
-// goodLeaf, goodParent and goodRoot return a page, and what the rest of the tree says of it.
+// goodLeaf, goodParent and goodRoot return a page, and what the rest of the tree says about it.
 func goodLeaf() (parts, Want) {
 	a := parts{prefix: 1, keys: []string{"kb", "kc", "kd"}, values: []string{"1", "", "333"}}
 	return a, Want{Block: 50, Oldest: 50, Size: uint32(a.size()), Lo: []byte("ka"), Hi: []byte("ke")}
@@ -133,7 +133,7 @@ func goodRoot() (parts, Want) {
 	return a, Want{Block: 50, Root: true}
 }
 
-// TestVerifyAccepts makes sure that what TestVerifyRejects damages is good before.
+// TestVerifyAccepts ensures that the pages that TestVerifyRejects damages are good.
 func TestVerifyAccepts(t *testing.T) {
 	for _, good := range []func() (parts, Want){goodLeaf, goodParent, goodRoot} {
 		a, w := good()
@@ -240,7 +240,7 @@ func TestVerifyRejects(t *testing.T) {
 		t.Run(test.what, func(t *testing.T) {
 			a, w := test.good()
 			if test.parts != nil {
-				// Only what is damaged is to be wrong.
+				// Only the damaged part may be wrong.
 				before := a.size()
 				test.parts(&a)
 				w.Size += uint32(a.size() - before)
@@ -263,8 +263,8 @@ func TestVerifyRejects(t *testing.T) {
 	}
 }
 
-// FuzzVerify feeds anything to verify. What passes must be safe to use, and mean what its bytes
-// say.
+// FuzzVerify verifies arbitrary pages. Accepted pages must be safe to use, and mean what their
+// bytes say.
 func FuzzVerify(f *testing.F) {
 	const blockSize = 512
 	for _, good := range []func() (parts, Want){goodLeaf, goodParent, goodRoot} {
@@ -287,7 +287,7 @@ func FuzzVerify(f *testing.F) {
 			hi = nil
 		}
 		w := Want{Block: 1 << 62, Root: root, Height: height, Lo: lo, Hi: hi}
-		if l, err := Parse(p); err == nil { // what a parent says is not random
+		if l, err := Parse(p); err == nil { // a parent's records cannot be random
 			w.Size, w.Oldest = uint32(l.End), w.Block
 			if l.Height > 0 {
 				for i := range l.Keys + 1 {

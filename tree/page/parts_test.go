@@ -6,7 +6,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// parts is a page taken apart.
+// parts is a parsed page.
 type parts struct {
 	height  int
 	prefix  int
@@ -17,7 +17,7 @@ type parts struct {
 	records []Child  // of a parent
 }
 
-// decode takes a page apart.
+// decode parses a page.
 func decode(t testing.TB, p []byte) parts {
 	t.Helper()
 	l, err := Parse(p)
@@ -41,7 +41,7 @@ func decode(t testing.TB, p []byte) parts {
 	return a
 }
 
-// encode puts a page together.
+// encode encodes a page.
 func (a parts) encode(blockSize int) []byte {
 	p := make([]byte, blockSize)
 	at := PutHead(p, len(a.keys), a.height, a.prefix, a.root)
@@ -61,7 +61,7 @@ func (a parts) encode(blockSize int) []byte {
 	return p
 }
 
-// size is the length in bytes of the page without its padding, by the definition of the format.
+// size returns the length of the page without its padding, in bytes, as the format defines it.
 func (a parts) size() int {
 	n := 10
 	if a.root {

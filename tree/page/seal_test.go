@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSeal: the seal of an append says where it begins and what its pages are, and one flipped bit
-// in them is found.
+// TestSeal checks that the seal of an append says where the append begins and what its pages are,
+// and that one flipped bit in them is found.
 func TestSeal(t *testing.T) {
 	const size, first, previous = 700, 50, 48
 	leaf, _ := goodLeaf()
@@ -41,10 +41,10 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// FuzzParseSeal: what is taken for a seal is one, byte for byte. One that PutSeal makes is found
-// again, with the sum of the other pages, and that sum shows which bit of them has flipped.
+// FuzzParseSeal checks that only seals are taken for seals. A seal made by PutSeal must be found
+// again with the sum of the other pages, and that sum must show which bit of them has flipped.
 func FuzzParseSeal(f *testing.F) {
-	const size, at = 700, 1 << 40 // the block of the seal among the seeds
+	const size, at = 700, 1 << 40 // the block of the seal in the seed corpus
 	leaf, _ := goodLeaf()
 	root, _ := goodRoot()
 	seal := make([]byte, size)

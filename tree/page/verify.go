@@ -7,21 +7,21 @@ import (
 	"kivaloo/disk"
 )
 
-// Want is what the rest of the tree says a page must be.
+// Want is what the rest of the tree says that a page must be.
 type Want struct {
 	Block  uint64 // where it was found
 	Root   bool
 	Height int    // ignored for a root
 	Size   uint32 // from the parent's record; ignored for a root
 	Oldest uint64 // from the parent's record; ignored for a root
-	Lo, Hi []byte // bounds of its keys, Lo <= key < Hi; a nil Hi is no bound
-	// Exact asks for the prefix length that this program and the original write. Without it one
-	// that is too small passes: the original works with it, only slower.
+	Lo, Hi []byte // bounds of its keys, Lo <= key < Hi; a nil Hi means no bound
+	// Exact requires the prefix length that this program and the original write. Otherwise a
+	// smaller one passes too: it only makes the original slower.
 	Exact bool
 }
 
-// Verify checks everything about a page that can be checked without reading another one. It trusts
-// nothing in p. If it returns no error, the caller can trust all of it.
+// Verify checks everything about a page that can be checked without reading another page. It trusts
+// nothing in p. If it returns no error, the caller can trust all of p.
 func (w *Want) Verify(p []byte) (Layout, error) {
 	l, err := Parse(p)
 	if err != nil {
@@ -46,8 +46,8 @@ func (w *Want) Verify(p []byte) (Layout, error) {
 	return l, w.verifyPrefix(l)
 }
 
-// VerifyContent is the part of Verify that does not need to know the bounds: without them it says
-// that a page can be one.
+// VerifyContent is the part of Verify that needs no bounds. It only shows that the page is
+// possible.
 func (w *Want) VerifyContent(p []byte, l Layout) error {
 	if err := w.verifyKeys(p, l); err != nil || l.Height == 0 {
 		return err
@@ -60,7 +60,7 @@ func (w *Want) verifyKeys(p []byte, l Layout) error {
 	var last []byte
 	for i, at := 0, l.Body; i < l.Keys; i++ {
 		key := String(p, at)
-		switch { // in order, all are between the bounds if the outer two are
+		switch { // the keys are in order, so only the first and last can be out of bounds
 		case i == 0 && bytes.Compare(key, w.Lo) < 0:
 			return fmt.Errorf("%w: key %d, %q, is before the page's lower bound %q", disk.ErrCorrupt, i, key, w.Lo)
 		case i > 0 && bytes.Compare(last, key) >= 0:
@@ -98,8 +98,7 @@ func (w *Want) verifyChildren(p []byte, l Layout) error {
 	return nil
 }
 
-// verifyPrefix checks the prefix length. One that is too large makes the original skip bytes that
-// differ.
+// verifyPrefix checks the prefix length. If it is too large, the original skips bytes that differ.
 func (w *Want) verifyPrefix(l Layout) error {
 	m := BoundsPrefix(w.Lo, w.Hi)
 	if l.Prefix > m || w.Exact && l.Prefix != m {
