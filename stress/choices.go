@@ -183,7 +183,7 @@ func Scan(ctx context.Context, nc net.Conn, d time.Duration) (Result, error) {
 		pairs += n
 		return len(extract.from) > 0 && now.Before(end)
 	}
-	r, err := drive(ctx, nc, w, 1, extractBytes)
+	r, err := drive(ctx, nc, w, 1, extractBytes, stallTimeout)
 	r.Requests = pairs
 	return r, err
 }

@@ -28,15 +28,17 @@ func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds(
 // Reading and writing take turns, which is cheapest, as long as the socket takes what is written at
 // once. Otherwise answers are read meanwhile: the server may read no more before they are taken.
 func Drive(ctx context.Context, nc net.Conn, w Workload, depth int) (Result, error) {
-	return drive(ctx, nc, w, depth, inputBytes)
+	return drive(ctx, nc, w, depth, inputBytes, stallTimeout)
 }
 
-// drive is Drive with room for answers of a given size.
-func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int) (Result, error) {
+// drive is Drive with room for answers of a given size, and a time after which a server that has
+// not answered anything is given up.
+func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int, patience time.Duration) (Result, error) {
 	// A deadline in the past is how a blocked read or write is ended.
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	d := newDriver(nc, w, depth, bufferBytes)
+	d.patience = patience
 	start := time.Now()
 	err := d.run(ctx)
 	if sendErr := d.sender.end(); err != nil && sendErr != nil {
@@ -47,7 +49,7 @@ func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int)
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = fmt.Errorf("nothing answered in %v: %w", stallTimeout, err)
+		err = fmt.Errorf("no answer within %v: the server is stopped, stuck or cannot be reached any more: %w", patience, err)
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("the server closed the connection: %w", io.ErrUnexpectedEOF)
 	}
@@ -71,6 +73,7 @@ type driver struct {
 	slots       []slot
 	outstanding int
 	answered    int
+	patience    time.Duration
 
 	out    []byte
 	buffer []byte // for input
@@ -91,7 +94,7 @@ func (d *driver) run(ctx context.Context) error {
 		d.ask(uint64(id))
 	}
 	for d.outstanding > 0 {
-		if err := d.nc.SetDeadline(time.Now().Add(stallTimeout)); err != nil {
+		if err := d.nc.SetDeadline(time.Now().Add(d.patience)); err != nil {
 			return err
 		}
 		if ctx.Err() != nil { // looked at after its own deadline may have been replaced

@@ -1,6 +1,7 @@
 package stress
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -23,7 +24,8 @@ type OriginalOptions struct {
 	// The original has 50 s, then 10 or 100 windows (DefaultWindows) of 1 s.
 	Warmup, Window time.Duration
 	Windows        int
-	Plain          bool // print the original's lines and nothing else
+	Patience       time.Duration // how long the server may be silent; 0: a minute
+	Plain          bool          // print the original's lines and nothing else
 }
 
 // original is one of the benchmarks.
@@ -87,7 +89,7 @@ func RunOriginal(ctx context.Context, nc net.Conn, o OriginalOptions, out io.Wri
 		p = &points{out: out, plain: o.Plain}
 		watched.done = p.done
 	}
-	result, err := drive(ctx, nc, watched, bench.depth, extractBytes)
+	result, err := drive(ctx, nc, watched, bench.depth, extractBytes, cmp.Or(o.Patience, stallTimeout))
 	switch {
 	case err != nil:
 		return err

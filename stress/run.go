@@ -2,9 +2,11 @@ package stress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,8 @@ import (
 //	                             |                                |
 //	                          recorder ----each interval----> collector --> watch
 //
-// When ctx ends so does the load, with what it has measured until then.
+// When ctx ends so does the load, with what it has measured until then. Operations in flight may
+// still finish, unless the cause is an os.ErrDeadlineExceeded: the store does not answer any more.
 func Run(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*Interval)) (*Outcome, error) {
 	w, err := newWaiter()
 	if err != nil {
@@ -51,6 +54,11 @@ func runWith(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*In
 	// Operations in flight at the end are let finish.
 	operations, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), os.ErrDeadlineExceeded) {
+			abandon()
+		}
+	})()
 
 	var workers sync.WaitGroup
 	all := make([]*worker, p.Workers)

@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -206,7 +208,7 @@ func (i *inspection) stop() {
 	i.over()
 	i.cancel()
 	i.work.Wait()
-	if !i.recording {
+	if !i.recording || errors.Is(context.Cause(i.ctx), os.ErrDeadlineExceeded) { // the server does not answer
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(i.ctx), fetchPatience)

@@ -23,7 +23,7 @@ const (
 var meaningless = []string{"dir", "connections", "in-flight", "rate", "sweep", "arrivals", "mix", "distribution", "value-size", "count", "interval", "verify", "output", "debug-addr", "profile", "flight-recorder"}
 
 // original runs one of the original's benchmarks.
-func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) error {
+func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) (err error) {
 	for _, name := range meaningless {
 		if f.Changed(name) {
 			return fmt.Errorf("--%s has no meaning for %s, which is as in the original", name, l.workload)
@@ -42,6 +42,9 @@ func (l *load) original(ctx context.Context, f *pflag.FlagSet, out io.Writer) er
 	}
 	if l.workload == "tokyo" && !f.Changed("records") {
 		o.Pairs = stress.TokyoSets
+	}
+	if o.Patience, err = l.Timeout(); err != nil {
+		return err
 	}
 	nc, err := l.Conn(ctx, l.addr)
 	if err != nil {

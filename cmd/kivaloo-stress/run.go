@@ -127,9 +127,13 @@ func (t *target) load(ctx context.Context, stores []kivaloo.Store, progress io.W
 		return float64(done.Load()) / float64(t.records), fmt.Sprintf("%d", done.Load())
 	})
 	defer stop()
-	work := func(ctx context.Context) error {
+	return t.whileAnswered(ctx, stores, func(ctx context.Context) error {
 		return stress.Load(ctx, stores, t.records, t.valueSize, t.seed, &done)
-	}
+	})
+}
+
+// whileAnswered does work, and gives up if a server stops answering.
+func (t *target) whileAnswered(ctx context.Context, stores []kivaloo.Store, work func(ctx context.Context) error) error {
 	if c, ok := stores[0].(*kivaloo.Client); ok {
 		return t.Run(ctx, c, work)
 	}
@@ -197,8 +201,9 @@ random-read, random-mixed, hotspot-read and tokyo. They use one connection with 
 requests outstanding and the first n pairs of "kivaloo-stress pairs", which bulk-insert
 stores. By default they warm up for 50 s and measure in windows of 1 s.
 
-Exit status: 0 done, 1 wrong usage, no connection, operations that failed or a profile that
-could not be had, 2 --verify has found something wrong.`,
+Exit status: 0 done, 1 wrong usage, no connection, a server that stopped answering for
+--timeout, operations that failed or a profile that could not be had, 2 --verify has found
+something wrong.`,
 		Args:              commandline.Arguments(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -277,7 +282,11 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 		return err
 	}
 	defer l.inside.close()
-	there, err := stress.Loaded(ctx, stores[0], l.records)
+	there := false
+	err = l.whileAnswered(ctx, stores, func(ctx context.Context) (err error) {
+		there, err = stress.Loaded(ctx, stores[0], l.records)
+		return err
+	})
 	if err == nil && !there {
 		err = l.load(ctx, stores, progress)
 	}
@@ -325,24 +334,35 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 	if err != nil {
 		return nil, nil, err
 	}
+	watched := ctx
+	if c, ok := stores[0].(*kivaloo.Client); ok {
+		var stop func()
+		if watched, stop, err = l.Watch(ctx, c); err != nil {
+			return nil, nil, errors.Join(err, w.Close())
+		}
+		defer stop()
+	}
 	what := l.workload
 	if plan.Open() {
 		what += fmt.Sprintf(" at %g/s", plan.Rate)
 	}
-	seen, err := l.inside.begin(ctx, dir, &plan)
+	seen, err := l.inside.begin(watched, dir, &plan)
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
 	defer seen.stop()
 	m := newMeter(progress, what)
 	used := startUsage(&l.target, plan.Warmup)
-	o, err := stress.Run(ctx, stores, plan, func(v *stress.Interval) {
+	o, err := stress.Run(watched, stores, plan, func(v *stress.Interval) {
 		w.Interval(v)
 		m.interval(v, plan)
 		seen.interval(v)
 	})
 	took := used.taken()
 	m.stop()
+	if ctx.Err() == nil {
+		err = errors.Join(err, watched.Err()) // nil, unless the server has stopped answering
+	}
 	if o == nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kivaloo/cmd/internal/daemon/daemontest"
 	"kivaloo/internal/must"
@@ -75,4 +76,56 @@ func TestStressFindsALoss(t *testing.T) {
 			"verification failed", "record 1 is absent")
 	}
 	s.stop(t)
+}
+
+// A server that stops answering in the middle of a load ends it within the time-out. What was
+// measured until then is kept.
+func TestStressOfAServerThatStops(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"closed": {"--duration", "1h", "--interval", "50ms"},
+		"open":   {"--duration", "1h", "--interval", "50ms", "-R", "500"},
+		"sweep":  {"--duration", "1h", "--interval", "50ms", "--sweep", "500:1000:500"},
+		"looked": {"--duration", "1h", "--interval", "50ms", "--profile", "cpu", "--flight-recorder", "p99>1000s"},
+		"tokyo":  {"-w", "tokyo"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServe(t, "--debug-addr", "127.0.0.1:0")
+			s.start(t)
+			out := filepath.Join(s.place, "out")
+			args = append([]string{"run", "-t", s.addr(), "--timeout", "1s"}, args...)
+			if name == "tokyo" {
+				args = append(args, "-n", "1000000000")
+			} else {
+				args = append(args, "-n", "100", "-o", out)
+			}
+			if name == "looked" {
+				args = append(args, "--debug-addr", lookInto(t, s.said(t)).url)
+			}
+			cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-stress"), args...)
+			var said strings.Builder
+			cmd.Stdout, cmd.Stderr = &said, &said
+			must.Do(t, cmd.Start())
+			must.Eventually(t, "it measures", func() bool {
+				lines, _ := filepath.Glob(filepath.Join(out, "intervals.csv"))
+				return len(lines) > 0 || name == "sweep" || name == "tokyo"
+			})
+			time.Sleep(200 * time.Millisecond) // the load goes on by then, or is about to
+			thaw := freeze(t, s.process)
+			frozen := time.Now()
+			err := cmd.Wait()
+			thaw()
+			if took := time.Since(frozen); cmd.ProcessState.ExitCode() != 1 || took > patience/4 {
+				t.Errorf("%v after %v", err, took)
+			}
+			if want := "no answer within 1s: the server is stopped"; !strings.Contains(said.String(), want) {
+				t.Errorf("no %q in:\n%s", want, &said)
+			}
+			if _, err := os.Stat(filepath.Join(out, "summary.json")); err != nil && name != "tokyo" && name != "sweep" {
+				t.Error(err)
+			}
+			s.stop(t)
+		})
+	}
 }

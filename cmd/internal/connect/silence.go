@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"kivaloo"
@@ -17,38 +18,49 @@ const unblock = time.Second
 // answers the question for its limits at once. Work that then waits for something else, as for its
 // input, is left behind: the program is to end.
 func (o *Options) Run(ctx context.Context, c *kivaloo.Client, work func(ctx context.Context) error) error {
-	timeout, err := o.Timeout()
+	watched, stop, err := o.Watch(ctx, c)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(context.Canceled)
-	watched := make(chan error, 1)
-	go func() {
-		err := untilSilent(ctx, c, timeout)
-		if err != nil {
-			cancel(err)
-		}
-		watched <- err
-	}()
+	defer stop()
 	worked := make(chan error, 1)
-	go func() { worked <- work(withSilence{ctx}) }()
+	go func() { worked <- work(watched) }()
 	select {
 	case err := <-worked:
-		cancel(context.Canceled)
-		<-watched
 		return err
-	case silent := <-watched:
-		if silent == nil {
-			return <-worked
-		}
-		select {
-		case err := <-worked:
-			return err
-		case <-time.After(unblock):
-			return silent
-		}
+	case <-watched.Done():
 	}
+	if ctx.Err() != nil {
+		return <-worked
+	}
+	select {
+	case err := <-worked:
+		return err
+	case <-time.After(unblock):
+		return watched.Err()
+	}
+}
+
+// Watch returns a context that ends when the server that c is connected to has not answered
+// anything for as long as the flags allow. Its error says so, and is an os.ErrDeadlineExceeded. The
+// watching goes on until stop is called.
+func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context.Context, stop func(), err error) {
+	timeout, err := o.Timeout()
+	if err != nil {
+		return nil, nil, err
+	}
+	inner, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := untilSilent(inner, c, timeout); err != nil {
+			cancel(err)
+		}
+	}()
+	return withSilence{inner}, func() {
+		cancel(context.Canceled)
+		<-ended
+	}, nil
 }
 
 // untilSilent asks the server for its limits time and again. It returns an error when there is no
@@ -82,6 +94,9 @@ type silence time.Duration
 func (s silence) Error() string {
 	return fmt.Sprintf("no answer within %v: the server is stopped, stuck or cannot be reached any more", time.Duration(s))
 }
+
+// Is reports that silence is a time-out.
+func (silence) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
 // withSilence is a context whose error tells silence from anything else that ends it.
 type withSilence struct{ context.Context }
