@@ -45,6 +45,11 @@ type WatchOptions struct {
 	// Position is that of a Change, or from Store.Position: changes after it are returned. 0 means
 	// those after the loop has begun.
 	Position uint64
+	// Progress, if not nil, is called with a position each time the loop has returned all changes
+	// up to it, at the latest after half a minute without any. Unlike Change.Position it moves on
+	// with changes outside of the range, and a Watch from it returns no change again. It is called
+	// on the goroutine of the loop, and first when the loop has begun.
+	Progress func(position uint64)
 }
 
 // watched is part of what a Watch finds.
@@ -97,6 +102,9 @@ func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, err
 				}
 			}
 			position = found.position
+			if o.Progress != nil {
+				o.Progress(position)
+			}
 		}
 	}
 }

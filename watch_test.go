@@ -138,6 +138,55 @@ func TestWatchErrors(t *testing.T) {
 	})
 }
 
+// TestWatchProgress: the position moves on with changes outside of the range, and a Watch from there
+// returns none of those before it.
+func TestWatchProgress(t *testing.T) {
+	watchStores(t, func(t *testing.T, s kivaloo.Store) {
+		ctx, cancel := context.WithCancel(within(t))
+		defer cancel()
+		begun, err := s.Position(ctx)
+		must.Do(t, err)
+		must.Do(t, s.Set(ctx, []byte("a"), nil))
+		seen, err := s.Position(ctx)
+		must.Do(t, err)
+		must.Do(t, s.Set(ctx, []byte("b"), nil))
+		now, err := s.Position(ctx)
+		must.Do(t, err)
+		var got []uint64
+		o := kivaloo.WatchOptions{Prefix: []byte("a"), Position: begun, Progress: func(position uint64) {
+			if got = append(got, position); position == now {
+				cancel()
+			}
+		}}
+		n := 0
+		for c, err := range s.Watch(ctx, o) {
+			if errors.Is(err, context.Canceled) {
+				break
+			}
+			must.Do(t, err)
+			if n++; len(got) > 0 || c.Position != seen && c.Position != now {
+				t.Errorf("position %d, progress %d; the change is at %d", c.Position, got, seen)
+			}
+		}
+		if n != 1 || len(got) == 0 || got[len(got)-1] != now {
+			t.Errorf("%d changes, progress %d; want one, up to %d", n, got, now)
+		}
+
+		// Without a position the first is that of the beginning.
+		ctx, cancel = context.WithCancel(within(t))
+		defer cancel()
+		got = nil
+		for _, err := range s.Watch(ctx, kivaloo.WatchOptions{Progress: func(position uint64) { got = append(got, position); cancel() }}) {
+			if !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+		}
+		if len(got) != 1 || got[0] != now {
+			t.Errorf("progress %d, want %d", got, now)
+		}
+	})
+}
+
 // TestWatchReconnects: nothing is missed while there is no connection.
 func TestWatchReconnects(t *testing.T) {
 	ctx := within(t)

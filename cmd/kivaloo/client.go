@@ -29,6 +29,7 @@ const (
 type clientOptions struct {
 	connect.Options
 	addr string
+	kind connect.Kind
 	hex  bool // keys and values are in hex; only with codingFlags
 }
 
@@ -47,7 +48,7 @@ func (o *clientOptions) codingFlags(cmd *cobra.Command) {
 // with connects to the server and runs f on the connection, with a context that also ends when the
 // server falls silent.
 func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *kivaloo.Client) error) error {
-	c, err := o.Dial(cmd.Context(), cmp.Or(o.addr, os.Getenv(addrVariable), defaultAddr), connect.Once)
+	c, err := o.Dial(cmd.Context(), cmp.Or(o.addr, os.Getenv(addrVariable), defaultAddr), o.kind)
 	if err != nil {
 		return err
 	}

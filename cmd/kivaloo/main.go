@@ -22,6 +22,7 @@ const (
 	exitError     = 1
 	exitNotDone   = 3 // the key is absent, or a condition did not hold
 	exitUncertain = 4 // salvage made a store, but not all in it is certain
+	exitGone      = 5 // the changes after a position are not kept any more
 )
 
 // notDone is the error of a command that worked, but found no key or a condition
@@ -35,6 +36,12 @@ func (e notDone) Error() string { return string(e) }
 type uncertain string
 
 func (e uncertain) Error() string { return string(e) }
+
+// gone is the error of a watch from a position whose changes are not kept any more. It says what to
+// do.
+type gone string
+
+func (e gone) Error() string { return string(e) }
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
@@ -54,11 +61,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	// The library begins its errors with its name, which is that of the command.
 	fmt.Fprintf(stderr, "kivaloo: %s\n", strings.ReplaceAll(commandline.ErrorText(err), "\n", "; "))
-	if errors.As(err, new(notDone)) {
+	switch {
+	case errors.As(err, new(notDone)):
 		return exitNotDone
-	}
-	if errors.As(err, new(uncertain)) {
+	case errors.As(err, new(uncertain)):
 		return exitUncertain
+	case errors.As(err, new(gone)):
+		return exitGone
 	}
 	return exitError
 }
@@ -79,7 +88,8 @@ it. Any other address is host:port or [ip]:port.
 ` + connect.Environment + `
 
 The exit status is 0 for success, 1 for an error, 3 if a key does not exist or a
-condition does not hold, and 4 if salvage could not save everything.`,
+condition does not hold, 4 if salvage could not save everything, and 5 if the changes
+that watch is to print are not kept any more.`,
 		Example: `  kivaloo set greeting hello      store a pair
   kivaloo get greeting            print its value
   kivaloo range                   print all pairs in order
@@ -110,6 +120,7 @@ condition does not hold, and 4 if salvage could not save everything.`,
 		newCADCommand(),
 		newRangeCommand(),
 		newCountCommand(),
+		newWatchCommand(),
 		newParamsCommand(),
 	)
 	addCommands(root, "Look into the directory of a stopped store:",

@@ -237,4 +237,4 @@ func TestVersion(t *testing.T) {
 
 // A flag that takes a number refuses what is none, and what cannot be meant, before anything is
 // done.
-func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "limit") }
+func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "limit", "from") }

@@ -17,6 +17,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--debug-addr", "127.0.0.1:0")
 	s.start(t)
+	before := position(t, s.addr())
 	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	stopped := filepath.Join(daemontest.Place(t), "d")
 	writeStore(t, stopped)
@@ -35,6 +36,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 		"kivaloo params -a ADDR",
 		"kivaloo range -a ADDR",
 		"kivaloo range -a ADDR --json",
+		"kivaloo watch -a ADDR --from " + before,
 		"kivaloo dump -a ADDR",
 		"kivaloo dump -a ADDR -o -",
 		"kivaloo backup ADDR -",

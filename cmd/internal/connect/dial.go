@@ -30,7 +30,7 @@ func (o *Options) Dial(ctx context.Context, addr string, kind Kind) (*kivaloo.Cl
 	if err != nil {
 		return nil, err
 	}
-	c, err := kivaloo.Dial(within, addr, kivaloo.DialOptions{TLS: config, Reconnect: kind == Repeated})
+	c, err := kivaloo.Dial(within, addr, kivaloo.DialOptions{TLS: config, Reconnect: kind == Repeated, OnEvent: o.OnEvent})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

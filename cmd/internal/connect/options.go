@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"kivaloo"
 	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/number"
 )
@@ -32,7 +33,8 @@ of these names. A unix socket never uses TLS.`
 
 // Options are the flags that say how to reach a server. The zero value is what no flags mean.
 type Options struct {
-	AddressFlags string // where the address comes from, for errors; by default that of kivaloo
+	AddressFlags string                  // where the address comes from, for errors; by default that of kivaloo
+	OnEvent      func(kivaloo.ConnEvent) // see kivaloo.DialOptions
 
 	timeout    time.Duration
 	tls        bool

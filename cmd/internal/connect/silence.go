@@ -64,7 +64,8 @@ func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context
 }
 
 // untilSilent asks the server for its limits time and again. It returns an error when there is no
-// answer in time, and nil when ctx is done or the connection is lost.
+// answer in time, and nil when ctx is done. A lost connection is not silence: it fails the work, or
+// is replaced.
 func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
 	pause := timeout / 4
 	tick := time.NewTicker(pause)
@@ -78,12 +79,8 @@ func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) 
 		within, cancel := context.WithTimeout(ctx, timeout-pause)
 		_, err := c.Params(within)
 		cancel()
-		switch {
-		case err == nil:
-		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && c.Stats().Connected {
 			return silence(timeout)
-		default:
-			return nil
 		}
 	}
 }
