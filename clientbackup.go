@@ -214,7 +214,7 @@ func (c *Client) backupError(err error) error {
 // A key that equals end is let through; the original server returns it.
 func checkRange(next, pairs, from, end []byte) error {
 	if len(next) > 0 && bytes.Compare(next, from) <= 0 {
-		return fmt.Errorf("%w: the range from %q goes on at %q", wire.ErrBadRecord, from, next)
+		return fmt.Errorf("%w: the range from %q continues at %q", wire.ErrBadRecord, from, next)
 	}
 	least, first := from, true
 	for rest := pairs; len(rest) > 0; {

@@ -201,7 +201,7 @@ func (s dbSource) fill(ctx context.Context, q *query, p *tree.Piece, size int) e
 	}
 	defer c.release()
 	if !c.last && (!q.reverse && bytes.Compare(c.next, q.start) <= 0 || q.reverse && len(q.end) > 0 && bytes.Compare(c.next, q.end) >= 0) {
-		return fmt.Errorf("the range from %q to %q has come to no end, and goes on at %q", q.start, q.end, c.next)
+		return fmt.Errorf("the range from %q to %q has not ended, and continues at %q", q.start, q.end, c.next)
 	}
 	p.Keys, p.Values, p.N, p.Last = p.Keys[:0], p.Values[:0], c.n, c.last
 	for rest := c.value; len(rest) > 0; {

@@ -143,7 +143,7 @@ func scanError(s source, op string, err error) error {
 func (p *piece) checkAnswer(q *query) error {
 	if p.more && (q.reverse && (len(q.end) > 0 && bytes.Compare(p.next, q.end) >= 0 || bytes.Compare(p.next, q.start) < 0) ||
 		!q.reverse && bytes.Compare(p.next, q.start) <= 0) {
-		return fmt.Errorf("%w: the range from %q to %q goes on at %q", wire.ErrBadRecord, q.start, q.end, p.next)
+		return fmt.Errorf("%w: the range from %q to %q continues at %q", wire.ErrBadRecord, q.start, q.end, p.next)
 	}
 	rest := *p
 	var last []byte

@@ -204,7 +204,7 @@ func (t *Tree) appended(op *disk.Op) {
 	}
 	a.next, a.last = op.Next, op.Block+uint64(len(a.pages))-1
 	if a.starved {
-		t.cfg.Log.Info("there is room again: changes are made")
+		t.cfg.Log.Info("the disk has room again: changes are accepted")
 		a.starved = false
 	}
 	switch {
@@ -281,7 +281,7 @@ func (t *Tree) appendFailed(err error) {
 	case !full:
 		t.cfg.Log.Error("store is read-only until it is opened again", "err", err)
 	case !a.starved:
-		t.cfg.Log.Error("changes are refused until there is room", "tried again every", noSpaceRetry, "err", err)
+		t.cfg.Log.Error("disk is full: changes are refused until there is room", "retry every", noSpaceRetry, "err", err)
 	}
 	if a.starved = full; full {
 		t.retryAt = t.now + noSpaceRetry

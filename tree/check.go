@@ -72,10 +72,10 @@ func Check(ctx context.Context, store disk.Store, root Root) *Report {
 		return r // totals over part of the tree mean nothing
 	}
 	if r.Pages() != root.Nodes {
-		add(root.Block, "root", fmt.Errorf("%w: it says that the tree has %d pages, but there are %d", disk.ErrCorrupt, root.Nodes, r.Pages()))
+		add(root.Block, "root", fmt.Errorf("%w: the root records %d pages, but the tree has %d", disk.ErrCorrupt, root.Nodes, r.Pages()))
 	}
 	if oldest != root.Oldest {
-		add(root.Block, "root", fmt.Errorf("%w: it says that the oldest leaf is block %d, but that is %d", disk.ErrCorrupt, root.Oldest, oldest))
+		add(root.Block, "root", fmt.Errorf("%w: the root records block %d as the oldest leaf, but block %d is", disk.ErrCorrupt, root.Oldest, oldest))
 	}
 	return r
 }

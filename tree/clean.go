@@ -108,7 +108,7 @@ func (t *Tree) freed(op *disk.Op) {
 	t.clean.freeing = false
 	t.space.learn(op)
 	if op.Err != nil {
-		t.cfg.Log.Error("free blocks", "before", op.Block, "err", op.Err)
+		t.cfg.Log.Error("cannot free blocks", "before", op.Block, "err", op.Err)
 		t.cfg.OnFault(op.Err)
 		return
 	}

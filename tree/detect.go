@@ -24,7 +24,7 @@ func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	}
 	d, err := fsys.OpenDir(dir)
 	if err != nil {
-		return 0, fmt.Errorf("find out the block size: %w", err)
+		return 0, fmt.Errorf("determine the block size: %w", err)
 	}
 	defer d.Close()
 	size, err := blockSizeIn(d)
@@ -183,12 +183,12 @@ func checkFragment(dir disk.Dir, blockSize int) error {
 func readStart(dir disk.Dir, info disk.FileInfo) ([]byte, error) {
 	f, err := dir.Open(info.Name, false)
 	if err != nil {
-		return nil, fmt.Errorf("find out the block size: %w", err)
+		return nil, fmt.Errorf("determine the block size: %w", err)
 	}
 	defer f.Close()
 	start := make([]byte, min(info.Size, 2*disk.MaxBlockSize))
 	if _, err := f.ReadAt(start, 0); err != nil {
-		return nil, fmt.Errorf("find out the block size: read %s: %w", info.Name, err)
+		return nil, fmt.Errorf("determine the block size: read %s: %w", info.Name, err)
 	}
 	return start, nil
 }

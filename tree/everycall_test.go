@@ -388,7 +388,7 @@ func (r *faultRun) mustBeRefused() {
 			r.fatalf("a change on a full disk: %v", err)
 		}
 	}
-	if said := r.said.String(); strings.Count(said, "refused until there is room") != 1 || strings.Contains(said, "there is room again") {
+	if said := r.said.String(); strings.Count(said, "refused until there is room") != 1 || strings.Contains(said, "has room again") {
 		r.fatalf("the log does not say once that changes are refused")
 	}
 }

@@ -196,7 +196,7 @@ func (s *salvager) rootIn(at uint64, p []byte) (l page.Layout, ok bool, err erro
 func (s *salvager) checkPlace(root *Root) error {
 	_, ok, err := s.rootIn(root.Block, root.Page)
 	if err == nil && !ok {
-		err = &BlockError{root.Block, fmt.Errorf("%w: what is around it shows that", errCopied)}
+		err = &BlockError{root.Block, fmt.Errorf("%w: the blocks around it show that", errCopied)}
 	}
 	return err
 }

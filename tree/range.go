@@ -354,7 +354,7 @@ func (s *scan) rest() ([]byte, error) {
 	case s.stop == scanRunning,
 		bytes.Compare(s.next, s.start) <= 0,
 		len(s.end) > 0 && bytes.Compare(s.next, s.end) >= 0:
-		return nil, fmt.Errorf("%w: the range from %q to %q goes on at %q", disk.ErrCorrupt, s.start, s.end, s.next)
+		return nil, fmt.Errorf("%w: the range from %q to %q continues at %q", disk.ErrCorrupt, s.start, s.end, s.next)
 	}
 	return s.next, nil
 }

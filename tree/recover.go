@@ -223,7 +223,7 @@ func (r *Root) putCommits(commits []journal.Commit) error {
 		r.start = start{seq: commits[0].Seq, block: commits[0].Block}
 	}
 	if !r.recorded && len(commits) > 0 && commits[0].Seq != r.start.seq && r.Block > 0 {
-		return &BlockError{r.Block - 1, fmt.Errorf("%w: it is not the flush record that the root at block %d has to have, for commit %d is not the first one there was",
+		return &BlockError{r.Block - 1, fmt.Errorf("%w: the root at block %d needs a flush record here, because commit %d is not the first commit of the store",
 			disk.ErrCorrupt, r.Block, commits[0].Seq)}
 	}
 	r.commits = slices.DeleteFunc(commits, func(c journal.Commit) bool { return c.Seq < r.start.seq })
@@ -234,7 +234,7 @@ func (r *Root) putCommits(commits []journal.Commit) error {
 	first := r.commits[0]
 	r.lastSeq = r.commits[len(r.commits)-1].Seq
 	if first.Seq != r.start.seq || r.lacksBefore(nil) && first.Block != r.start.block {
-		return &BlockError{first.Block, fmt.Errorf("%w: the tree of block %d lacks commit %d, but the first commit there is, is %d",
+		return &BlockError{first.Block, fmt.Errorf("%w: the tree of block %d lacks commit %d, but the first commit after it is %d",
 			disk.ErrCorrupt, r.Block, r.start.seq, first.Seq)}
 	}
 	return nil

@@ -25,7 +25,7 @@ type sealed struct {
 }
 
 // errNoSeal means that an append written by this program has lost its seal.
-var errNoSeal = fmt.Errorf("%w: it is not the seal that was written there", disk.ErrCorrupt)
+var errNoSeal = fmt.Errorf("%w: not the seal that was written here", disk.ErrCorrupt)
 
 // bySeal returns the append that a seal in block at describes.
 func bySeal(seal page.Seal, at, root uint64) sealed {

@@ -154,7 +154,7 @@ func (t *Tree) Release(s *Snapshot) {
 func (t *Tree) checkSnapshots() {
 	for _, s := range t.snapshotList {
 		if t.now >= s.complain {
-			t.cfg.Log.Warn("a snapshot has been open for long, and keeps disk space from being freed",
+			t.cfg.Log.Warn("a snapshot has been open for a long time, and keeps disk space from being freed",
 				"snapshot", s.name, "blocks", t.appends.next-t.cache.node(s.tree.root).oldest)
 			s.complain = t.now + snapshotComplaint
 		}

@@ -17,7 +17,7 @@ type claim struct{ block, previous uint64 }
 func (r *recovery) checkClaims(a *appendAt) error {
 	for _, c := range r.claims {
 		if c.previous != a.last && c.previous != noBlock {
-			return &BlockError{c.previous, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but it cannot be read", disk.ErrCorrupt, c.block)}
+			return &BlockError{c.previous, fmt.Errorf("%w: its append was acknowledged before the one at block %d, but the block cannot be read", disk.ErrCorrupt, c.block)}
 		}
 	}
 	return nil
@@ -119,5 +119,5 @@ func (r *recovery) unreachable(block, by uint64, err error) error {
 	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) && !errors.Is(err, errNoBlock) {
 		return fmt.Errorf("read block %d: %w", block, err)
 	}
-	return &BlockError{block, fmt.Errorf("%w: it ends an append that was acknowledged before that at block %d, but %w", disk.ErrCorrupt, by, err)}
+	return &BlockError{block, fmt.Errorf("%w: its append was acknowledged before the one at block %d, but %w", disk.ErrCorrupt, by, err)}
 }

@@ -69,7 +69,7 @@ func CheckMaxLengths(blockSize, key, value int) error {
 	case key+value+2 > blockSize/3:
 		return fmt.Errorf("longest key %d and value %d together take more than a third of a block of %d bytes", key, value, blockSize)
 	case 3*key+3+80+10 > 2*blockSize/3:
-		return fmt.Errorf("longest key %d is too much for a block of %d bytes", key, blockSize)
+		return fmt.Errorf("longest key %d is too long for a block of %d bytes", key, blockSize)
 	}
 	return nil
 }
@@ -97,11 +97,11 @@ func (cfg Config) withDefaults(blockSize int) (Config, error) {
 		cfg.CachePages = DefaultCacheBytes / blockSize
 	}
 	if cfg.CachePages < MinCachePages || cfg.CachePages > MaxCachePages {
-		return cfg, fmt.Errorf("a cache of %d pages of %d bytes is not within %d to %d pages",
+		return cfg, fmt.Errorf("cache of %d pages of %d bytes: want %d to %d pages",
 			cfg.CachePages, blockSize, MinCachePages, MaxCachePages)
 	}
 	if cfg.JournalBytes < 0 {
-		return cfg, fmt.Errorf("a journal of %d bytes cannot be", cfg.JournalBytes)
+		return cfg, fmt.Errorf("journal size %d is negative", cfg.JournalBytes)
 	}
 	if !(cfg.StorageCost >= 0) {
 		return cfg, fmt.Errorf("storage cost %v is not 0 or more", cfg.StorageCost)
@@ -514,7 +514,7 @@ func (t *Tree) Unflushed() error {
 	if t.flushed() {
 		return nil
 	}
-	return fmt.Errorf("the last flush failed; the journal holds what it was to write, and the next start replays it: %w",
+	return fmt.Errorf("the last flush failed; the journal holds its changes, and the next start replays them: %w",
 		cmp.Or(t.refusal, t.carriedWhy, t.flush.why))
 }
 

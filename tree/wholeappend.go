@@ -71,7 +71,7 @@ func nameBlock(block uint64, err error) error {
 	case errors.As(err, &piece):
 		block = piece.Block
 	}
-	return &BlockError{block, fmt.Errorf("%w: what was in it is not known: restore the store from a backup", err)}
+	return &BlockError{block, fmt.Errorf("%w: its content is lost: restore the store from a backup", err)}
 }
 
 // appendEndingIn returns the append that ends in block at. It fails with a *tornError if the append
@@ -243,7 +243,7 @@ func (r *recovery) readRecord(root *Root) error {
 		case journal.WasWhole(err):
 			return nameBlock(at, err)
 		case err == nil && b.Kind == journal.Piece:
-			return &BlockError{root.Block, fmt.Errorf("%w: there is a commit right before it", errCopied)}
+			return &BlockError{root.Block, fmt.Errorf("%w: a commit is right before it", errCopied)}
 		case err == nil:
 			r.claims = append(r.claims, claim{root.Block, b.Previous})
 			root.recorded, root.previous, root.id = true, b.Previous, b.RootID()
@@ -257,7 +257,7 @@ func (r *recovery) readRecord(root *Root) error {
 		}
 	}
 	if root.Partial && !root.recorded {
-		return &BlockError{at, fmt.Errorf("%w: it is no flush record, and the root behind it lacks changes", disk.ErrCorrupt)}
+		return &BlockError{at, fmt.Errorf("%w: the root after it lacks changes, so this block should be a flush record", disk.ErrCorrupt)}
 	}
 	return nil
 }
