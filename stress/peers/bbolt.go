@@ -10,7 +10,7 @@ import (
 	"kivaloo/stress"
 )
 
-// bucket is where the pairs are.
+// bucket is the bucket that holds the pairs.
 var bucket = []byte("pairs")
 
 type bboltPeer struct{ db *bbolt.DB }
@@ -26,7 +26,7 @@ func openBbolt(dir string, durable bool) (peer, error) {
 	return bboltPeer{db}, nil
 }
 
-// load fills pages to the brim, as the pairs come in order.
+// load fills pages completely, because the pairs arrive in order.
 func (b bboltPeer) load(pairs []stress.Pair) error {
 	return b.store(pairs, loadPairs, 1)
 }
@@ -57,7 +57,7 @@ func (b bboltPeer) store(pairs []stress.Pair, commit int, fillPercent float64) e
 	return nil
 }
 
-// get has a transaction for each pair, as kivaloo and pebble do, and copies no value.
+// get uses a transaction for each pair, as kivaloo and pebble do, and copies no value.
 func (b bboltPeer) get(chosen []stress.Pair) error {
 	for i := range chosen {
 		err := b.db.View(func(tx *bbolt.Tx) error {

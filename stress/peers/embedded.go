@@ -15,7 +15,7 @@ import (
 	"kivaloo/stress/targets"
 )
 
-// embedded is what is measured in process.
+// embedded returns the stages that are measured in process.
 func embedded() []targets.Stage {
 	return []targets.Stage{readStage(), largeStage(), updateStage(), growthStage()}
 }
@@ -24,21 +24,21 @@ func rate(name string, factor float64, over string) *targets.Row {
 	return &targets.Row{Name: "embedded " + name, Target: targets.Target{Factor: factor, Yardstick: over, Unit: targets.PerSecond}}
 }
 
-// comparison is a row, and what is done for it and for its yardstick. Either handles as many pairs
-// as are chosen.
+// comparison is a row, with the actions for it and for its yardstick. Both handle any number of
+// pairs.
 type comparison struct {
 	row      *targets.Row
 	of, over action
-	changes  bool // what is chosen is stored; otherwise it is to be found as it is
+	changes  bool // the chosen pairs are stored; otherwise they must be found unchanged
 }
 
-// action is what one or more goroutines do, each with its part of what is chosen.
+// action is the work of one or more goroutines, each with its part of the chosen pairs.
 type action struct {
 	goroutines int
 	do         func(chosen []stress.Pair) error
 }
 
-// readStage: all three stores get the same pairs, and as much memory as they like.
+// readStage gives all three stores the same pairs and as much memory as they want.
 func readStage() targets.Stage {
 	getBbolt, getPebble, two := rate("GET", 3, "bbolt"), rate("GET, over pebble", 4, "pebble"), rate("GET, two goroutines", 1.7, "one")
 	scanBbolt, scanPebble := rate("scan, pairs", 1, "bbolt"), rate("scan, over pebble", 5, "pebble")
@@ -47,7 +47,7 @@ func readStage() targets.Stage {
 		Run: func(ctx context.Context, b *targets.Bench) error {
 			pairs := b.FirstPairs(b.Pairs)
 			return withPeers(b, false, b.Pairs, func(stores map[string]peer) error {
-				for name, s := range stores { // once without the clock
+				for name, s := range stores { // once without the clock, to warm up
 					if err := errors.Join(s.scan(pairs), s.get(pairs)); err != nil {
 						return fmt.Errorf("read from %s: %w", name, err)
 					}
@@ -68,8 +68,8 @@ func readStage() targets.Stage {
 	}
 }
 
-// largeStage: GETs of so many pairs that the processor's caches hold little of them. All stores
-// have them in memory.
+// largeStage measures GETs of so many pairs that the processor's caches hold few of them. All
+// stores hold them in memory.
 func largeStage() targets.Stage {
 	overBbolt, overPebble := rate("GET, 4 x the pairs", 3, "bbolt"), rate("GET, 4 x the pairs, over pebble", 4, "pebble")
 	return targets.Stage{
@@ -78,7 +78,7 @@ func largeStage() targets.Stage {
 			pairs := b.FirstPairs(largeFactor * b.Pairs)
 			overBbolt.Note("%d pairs", len(pairs))
 			return withPeers(b, false, uint64(len(pairs)), func(stores map[string]peer) error {
-				for name, s := range stores { // once without the clock
+				for name, s := range stores { // once without the clock, to warm up
 					if err := s.get(pairs); err != nil {
 						return fmt.Errorf("read from %s: %w", name, err)
 					}
@@ -93,7 +93,7 @@ func largeStage() targets.Stage {
 	}
 }
 
-// updateStage: each commit is on the disk before the next.
+// updateStage measures updates in which each commit is on disk before the next.
 func updateStage() targets.Stage {
 	row := rate("durable updates, commits of 2048", 2.5, "pebble")
 	return targets.Stage{Rows: []*targets.Row{row}, Run: func(ctx context.Context, b *targets.Bench) error {
@@ -105,8 +105,8 @@ func updateStage() targets.Stage {
 	}}
 }
 
-// withPeers calls f with stores that hold n pairs. They are gone afterwards. Those that are durable
-// are filled with commits that are durable too.
+// withPeers calls f with stores that hold n pairs, and removes them afterwards. Durable stores are
+// filled with durable commits.
 func withPeers(b *targets.Bench, durable bool, n uint64, f func(map[string]peer) error) (failed error) {
 	stores := make(map[string]peer)
 	for name, open := range openers {
@@ -121,7 +121,7 @@ func withPeers(b *targets.Bench, durable bool, n uint64, f func(map[string]peer)
 	return f(stores)
 }
 
-// fill makes a store with n pairs. done closes and removes it.
+// fill creates a store with n pairs. done closes and removes it.
 func fill(b *targets.Bench, name string, open opener, durable bool, n uint64) (s peer, done func() error, err error) {
 	dir := filepath.Join(b.Dir, name+"-embedded")
 	if s, err = open(dir, durable); err != nil {
@@ -134,8 +134,8 @@ func fill(b *targets.Bench, name string, open opener, durable bool, n uint64) (s
 	return s, done, nil
 }
 
-// measure measures those rows that are wanted, with pairs that the stores hold. What is compared is
-// done right after one another, so that what else the machine does hits both.
+// measure measures the wanted rows, with pairs that the stores hold. What is compared runs back to
+// back, so that other load on the machine affects both.
 func measure(ctx context.Context, b *targets.Bench, pairs []stress.Pair, all []comparison) error {
 	random := rand.New(rand.NewPCG(b.Seed, 0))
 	for round := range b.Rounds {
@@ -165,8 +165,8 @@ func measure(ctx context.Context, b *targets.Bench, pairs []stress.Pair, all []c
 	return nil
 }
 
-// choose returns n pairs, each chosen at random. They are copied, because looking them up while the
-// clock runs would cost what a Get does.
+// choose returns n pairs, each chosen at random. They are copied, because looking them up during
+// the measurement would cost as much as a Get.
 func choose(random *rand.Rand, pairs []stress.Pair, n int) []stress.Pair {
 	chosen := make([]stress.Pair, n)
 	for i := range chosen {
@@ -175,7 +175,7 @@ func choose(random *rand.Rand, pairs []stress.Pair, n int) []stress.Pair {
 	return chosen
 }
 
-// change gives each pair another last byte, as setting the value that is there already would write
+// change gives each pair another last byte, because setting the current value again would write
 // nothing.
 func change(random *rand.Rand, chosen []stress.Pair) {
 	for i := range chosen {
@@ -183,10 +183,10 @@ func change(random *rand.Rand, chosen []stress.Pair) {
 	}
 }
 
-// rate does it once, with each goroutine taking its part of what is chosen, and returns the pairs
-// per second.
+// rate runs the action once, with each goroutine taking its part of the chosen pairs, and returns
+// the pairs per second.
 func (a action) rate(chosen []stress.Pair) (float64, error) {
-	runtime.GC() // of what came before
+	runtime.GC() // of earlier garbage
 	errs := make([]error, a.goroutines)
 	var working sync.WaitGroup
 	began := time.Now()

@@ -11,13 +11,13 @@ import (
 
 const (
 	smallPairs     = 1 << 16 // a group of pairs
-	largeFactor    = 4       // how many times the pairs a large store has
-	setGrowth      = 1.4     // how the cost of a SET may grow with the data
+	largeFactor    = 4       // size of a large store, as a multiple of the pairs
+	setGrowth      = 1.4     // how much the cost of a SET may grow with the data
 	growthSets     = 1 << 16 // in each round
 	nanosPerSecond = float64(time.Second)
 )
 
-// growthStage: SETs of a small store beside those of a large one, both in memory.
+// growthStage compares SETs in a small store with SETs in a large one, both in memory.
 func growthStage() targets.Stage {
 	row := &targets.Row{Name: "growth, embedded durable SET", Target: targets.Target{Factor: setGrowth, Yardstick: "small store", AtMost: true, Unit: targets.Nanos}}
 	return targets.Stage{Rows: []*targets.Row{row}, Run: func(ctx context.Context, b *targets.Bench) (failed error) {
@@ -31,7 +31,7 @@ func growthStage() targets.Stage {
 			}
 			defer func() { failed = errors.Join(failed, done()) }()
 			pairs := b.FirstPairs(sizes[i])
-			if err := errors.Join(s.scan(pairs), s.get(pairs)); err != nil { // once without the clock
+			if err := errors.Join(s.scan(pairs), s.get(pairs)); err != nil { // once without the clock, to warm up
 				return err
 			}
 			stores[i] = s
@@ -52,7 +52,7 @@ func growthStage() targets.Stage {
 	}}
 }
 
-// costs returns what a SET takes in each store, in nanoseconds.
+// costs returns the time of a SET in each store, in nanoseconds.
 func costs(b *targets.Bench, stores [2]peer, sizes [2]uint64, round uint64) (cost [2]float64, err error) {
 	random := rand.New(rand.NewPCG(b.Seed, round))
 	for i, s := range stores {

@@ -24,20 +24,20 @@ const (
 
 	mebibytes targets.Unit = "MiB"
 
-	// restTime is how long a store must not write to count as idle, and restTries how often it is
-	// given as long. sizeEvery is how often its size is looked at.
+	// restTime is how long a store must write nothing to count as idle. restTries is how many such
+	// periods it may take. sizeEvery is how often its size is sampled.
 	restTime  = 1500 * time.Millisecond
 	restTries = 200
 	sizeEvery = 100 * time.Millisecond
 )
 
-// hugePair is a key of 24 bytes, which begins with its number, and a value of 40.
+// hugePair is a key of 24 bytes, which begins with the number of the pair, and a value of 40 bytes.
 type hugePair [64]byte
 
 func (p *hugePair) key() []byte   { return p[:24] }
 func (p *hugePair) value() []byte { return p[24:] }
 
-// set makes p pair number i, with a value that version decides.
+// set makes p pair number i. version decides the value.
 func (p *hugePair) set(i, version uint64) {
 	random := rand.NewPCG(i, version)
 	for at := 0; at < len(p); at += 8 {
@@ -51,15 +51,15 @@ func (p *hugePair) set(i, version uint64) {
 
 // writer is a store that is only written to.
 type writer interface {
-	// put makes one durable commit of pairs.
+	// put stores pairs in one durable commit.
 	put(pairs []hugePair) error
-	// rest begins what the store would do some time.
+	// rest starts the work that the store would do later by itself.
 	rest() error
 	close() error
 }
 
-// hugeStage: what a random SET costs in a store of so many pairs, and how much of the disk it takes.
-// All commits are durable.
+// hugeStage measures the cost of a random SET in a store of this many pairs, and the disk space
+// that it takes. All commits are durable.
 func hugeStage(pairs, sets int) targets.Stage {
 	row := func(name string, unit targets.Unit) *targets.Row {
 		return &targets.Row{Name: fmt.Sprintf("%d Mi pairs: ", pairs>>20) + name, Target: targets.Target{Factor: 1, Yardstick: "pebble", AtMost: true, Unit: unit}}
@@ -119,7 +119,7 @@ func hugeCosts(ctx context.Context, b *targets.Bench, name string, pairs, sets, 
 		if err != nil {
 			return c, err
 		}
-		c.perSet = (after - before) / float64(step.n) // that of the last step stays
+		c.perSet = (after - before) / float64(step.n) // of the last step
 	}
 	return c, nil
 }
@@ -143,7 +143,7 @@ func putAll(ctx context.Context, w writer, n int, next func() uint64, random *ra
 
 var writtenChars = regexp.MustCompile(`(?m)^wchar: (\d+)$`)
 
-// bytesWritten returns how much this process has had system calls write, to whatever file system.
+// bytesWritten returns how many bytes this process has written by system calls, on any file system.
 func bytesWritten() (float64, error) {
 	text, err := os.ReadFile("/proc/self/io")
 	if err != nil {
@@ -174,11 +174,11 @@ func writtenAtRest(ctx context.Context, w writer) (float64, error) {
 			return 0, context.Cause(ctx)
 		}
 	}
-	return last, nil // what it goes on with is counted as far as it has come
+	return last, nil // it never rests; count what it has written so far
 }
 
-// watchSize looks at the size of a directory until the function that it returns is called, which
-// returns the largest size that was seen, in bytes on the disk.
+// watchSize watches the size of a directory. The returned function ends that, and returns the
+// largest size seen, in bytes on disk.
 func watchSize(dir string) func() float64 {
 	var peak float64
 	var watching sync.WaitGroup
@@ -200,7 +200,7 @@ func watchSize(dir string) func() float64 {
 	}
 }
 
-// sizeOf leaves out files that disappear meanwhile.
+// sizeOf returns the size of a directory. It ignores files that disappear meanwhile.
 func sizeOf(dir string) (bytes float64) {
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -73,5 +73,5 @@ func (k kivalooPeer) put(pairs []hugePair) error {
 	return k.db.Apply(context.Background(), batch)
 }
 
-// rest: the store flushes when it has nothing else to do.
+// rest does nothing: the store flushes when it is idle.
 func (k kivalooPeer) rest() error { return nil }

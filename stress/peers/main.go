@@ -1,15 +1,15 @@
-// Command peers measures everything that this project has set out to reach, side by side with what
-// it is compared with, and prints the table: over the wire with Redis, and in process with two
-// stores that Go programs embed, bbolt, a B+tree in a mapped file, and pebble, a log-structured
-// merge tree. It is a module of its own so that theirs do not become part of the one that everybody
-// imports.
+// Command peers measures everything that this project has set out to reach, side by side with its
+// yardsticks, and prints the table. Over the wire it compares with Redis. In process it compares
+// with two stores that Go programs embed: bbolt, a B+tree in a mapped file, and pebble, a
+// log-structured merge tree. It is a module of its own, so that their dependencies do not become
+// those of the module that everybody imports.
 //
 //	make bench-peers
 //	make stages                                   (where the time of a server goes, instead)
 //	cd stress/peers && go run . -rows embedded    (those in process; the others need make build)
 //
-// What is measured of servers, and the table, is package kivaloo/stress/targets; here is what needs
-// the peers.
+// Package kivaloo/stress/targets measures servers and prints the table. This module has the parts
+// that need the peers.
 //
 // Files in reading order: this one (the command line), embedded.go, growth.go and huge.go (what is
 // measured), peer.go (what a store has to do), kivaloo.go, bbolt.go and pebble.go (how each does
@@ -50,7 +50,7 @@ func main() {
 	}
 }
 
-// options reads the command line.
+// options parses the command line.
 func options(args []string) (o targets.Options, huge bool, err error) {
 	f := flag.NewFlagSet("peers", flag.ContinueOnError)
 	f.IntVar(&o.Rounds, "rounds", 3, "how often everything is measured")

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// All rows are measured, on a scale that takes no time.
+// TestEmbedded measures all rows, on a scale that takes no time.
 func TestEmbedded(t *testing.T) {
 	o, _, err := options([]string{"-rows", "^embedded|Mi pairs", "-rounds", "1", "-pairs", "65536", "-time", "100ms", "-bin", "unused"})
 	if err != nil || o.Time != 100*time.Millisecond {
@@ -37,7 +37,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// What a store got wrong would be noticed.
+// TestWrongPairsAreNoticed checks that a wrong answer of a store is noticed.
 func TestWrongPairsAreNoticed(t *testing.T) {
 	pairs := stress.Collect(2000)
 	for name, open := range openers {

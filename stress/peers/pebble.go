@@ -12,7 +12,7 @@ import (
 
 type pebblePeer struct {
 	db   *pebble.DB
-	sync *pebble.WriteOptions // of each commit
+	sync *pebble.WriteOptions // for each commit
 }
 
 func openPebble(dir string, durable bool) (peer, error) {
@@ -28,7 +28,7 @@ func openPebble(dir string, durable bool) (peer, error) {
 	return pebblePeer{db, pebble.NoSync}, nil
 }
 
-// silent is a logger that says nothing of what goes well.
+// silent is a logger that only reports fatal errors.
 type silent struct{}
 
 func (silent) Infof(string, ...any)  {}
@@ -37,7 +37,7 @@ func (silent) Fatalf(format string, args ...any) {
 	pebble.DefaultLogger.Fatalf(format, args...)
 }
 
-// load leaves everything in one level, where a lookup is quickest.
+// load leaves everything in one level, where lookups are fastest.
 func (p pebblePeer) load(pairs []stress.Pair) error {
 	if err := p.store(pairs, loadPairs); err != nil {
 		return err
@@ -107,5 +107,5 @@ func (p pebblePeer) put(pairs []hugePair) error {
 	return batch.Commit(p.sync)
 }
 
-// rest: compactions follow by themselves.
+// rest flushes; compactions follow by themselves.
 func (p pebblePeer) rest() error { return p.db.Flush() }

@@ -18,18 +18,19 @@ import (
 const (
 	// significance is how often chance makes two equal loads look different in any measure.
 	significance = 0.05
-	// smallestShift is the least change that is called better or worse. Times are recorded to 1 %.
+	// smallestShift is the smallest change that is called better or worse. Times are recorded to 1
+	// %.
 	smallestShift = 0.02
-	// confidence is how often the interval of a change holds the true change.
+	// confidence is how often the interval of a change contains the true change.
 	confidence = 0.95
 	// resamples is how many times the bootstrap draws. With 400, the bounds of an interval vary by
 	// a few percent of its length.
 	resamples = 400
-	// minSamples is how many intervals each load needs for the test to say anything.
+	// minSamples is how many intervals each load needs for the test to be meaningful.
 	minSamples = 8
-	// minIndependent is how many independent values the intervals of a load count as, at least.
-	// Four below four others is the least that chance rarely makes: with fewer, nothing could ever
-	// differ.
+	// minIndependent is the least number of independent values that the intervals of a load count
+	// as. Four values below four others is the smallest result that chance rarely produces: with
+	// fewer, nothing could ever differ.
 	minIndependent = 4
 )
 
@@ -37,33 +38,38 @@ const (
 const (
 	Equal    = "equal within 2 %"         // the whole interval of the change is that small
 	NotShown = "not shown"                // there may be a change, but chance explains it too
-	Slight   = "differs by less than 2 %" // surely, but by little
+	Slight   = "differs by less than 2 %" // certainly, but by little
 	Better   = "better"
 	Worse    = "WORSE"
 	Unknown  = "too few intervals to tell"
 )
 
-// compared are the measures that Compare looks at.
+// compared lists the measures that Compare looks at.
 var compared = []string{"rate", "mean", "p50", "p99", "p99.9"}
 
-// Difference is one measure of one operation in two loads.
+// Difference compares one measure of one operation in two loads.
 type Difference struct {
 	Op, Measure string
-	Old, New    float64 // medians of the intervals, or of the whole loads if these are few; per second or nanoseconds
-	Low, High   float64 // bounds of the change, as parts of Old, with 95 % confidence; NaN with too few intervals
-	P           float64 // how often chance makes such a difference; 1 if that cannot be told
-	Verdict     string
+	// Medians of the intervals, or of the whole loads if there are few intervals; per second or
+	// nanoseconds.
+	Old, New float64
+	// Bounds of the change, as fractions of Old, with 95 % confidence; NaN if there are too few
+	// intervals.
+	Low, High float64
+	P         float64 // how often chance makes such a difference; 1 if unknown
+	Verdict   string
 }
 
-// Change is how much more New is, as a part of Old.
+// Change returns the relative change from Old to New.
 func (d *Difference) Change() float64 { return d.New/d.Old - 1 }
 
-// Compare compares two loads, which should have been alike, operation by operation. With a single
-// operation, all operations together would say the same again, and are left out.
+// Compare compares two loads, which should be alike except for what is compared, operation by
+// operation. If there is a single operation, the total of all operations would repeat it, and is
+// left out.
 func Compare(old, new *Results) []Difference {
-	// The measures of all operations together repeat those of the parts, and the rate of an open
-	// loop is given by its schedule. Counted among the others they would only make it harder to
-	// show a change. So each family is corrected for its own number of measures.
+	// The measures of the total repeat those of the parts, and the schedule sets the rate of an
+	// open loop. Counted among the others they would only make it harder to show a change. So each
+	// family is corrected for its own number of measures.
 	var found, parts, total, scheduled []*Difference
 	for i := range old.Summary.Ops {
 		before := &old.Summary.Ops[i]
@@ -88,7 +94,7 @@ func Compare(old, new *Results) []Difference {
 	correct(parts)
 	correct(total)
 	correct(scheduled)
-	// Without a part that has changed, chance has changed the total.
+	// If no part has changed, the total differs by chance.
 	for _, d := range total {
 		least := 1.0
 		for _, part := range parts {
@@ -109,9 +115,9 @@ func Compare(old, new *Results) []Difference {
 }
 
 // correct adjusts P for the number of measures, by the method of Benjamini and Hochberg. Otherwise
-// one of many measures would often differ by chance. If two loads are equal, all of their measures
-// together look different as rarely as a single one does. If many measures differ they support each
-// other, so that each needs no more evidence than alone.
+// one of many measures would often differ by chance. If two loads are equal, all their measures
+// together look different as rarely as a single one does. If many measures differ, they support
+// each other, so that each needs no more evidence than alone.
 func correct(family []*Difference) {
 	slices.SortStableFunc(family, func(a, b *Difference) int { return cmp.Compare(a.P, b.P) })
 	p := 1.0
@@ -122,7 +128,7 @@ func correct(family []*Difference) {
 	}
 }
 
-// difference compares one measure. The numbers are medians of the intervals, because the test
+// difference compares one measure. Old and New are medians of the intervals, because the test
 // compares these: one long stall can make a whole load look slower although nearly every interval
 // is faster.
 func difference(old, new *Results, before, after *Row, measure string) Difference {
@@ -140,13 +146,13 @@ func difference(old, new *Results, before, after *Row, measure string) Differenc
 	return d
 }
 
-// median returns the middle value, or the mean of the two in the middle.
+// median returns the middle value, or the mean of the two middle values.
 func median(values []float64) float64 {
 	sorted, n := slices.Sorted(slices.Values(values)), len(values)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// judge says what P and the change mean.
+// judge sets the verdict from P and the change.
 func (d *Difference) judge() {
 	switch {
 	case d.P >= significance || d.New == d.Old:
@@ -163,7 +169,7 @@ func (d *Difference) judge() {
 	}
 }
 
-// value returns a measure; one of another name is taken for max.
+// value returns a measure. Any other name means max.
 func value(measure string, rate float64, t Times) float64 {
 	switch measure {
 	case "rate":
@@ -184,7 +190,7 @@ func value(measure string, rate float64, t Times) float64 {
 	return float64(t.Max)
 }
 
-// show writes a measure for people.
+// show formats a measure.
 func show(measure string, x float64) string {
 	if measure == "rate" {
 		return fmt.Sprintf("%.0f/s", x)
@@ -192,8 +198,8 @@ func show(measure string, x float64) string {
 	return Duration(int64(x))
 }
 
-// samples returns a measure in all intervals, but for those that are much shorter than most, as the
-// last one may be. An interval without operations has a rate, and no times.
+// samples returns a measure in all intervals. It leaves out intervals that are much shorter than
+// most, as the last one may be. An interval without operations has a rate, but no times.
 func (r *Results) samples(op, measure string) []float64 {
 	var lengths, values []float64
 	for _, s := range r.Intervals[op] {
@@ -208,30 +214,29 @@ func (r *Results) samples(op, measure string) []float64 {
 	return values
 }
 
-// mannWhitney returns how probable it is that samples of one distribution differ as much as a and b
-// in how often the ones are larger than the others: two-sided. The test takes all values for
-// independent. So the deviation that belongs to its result is divided by what neighbours that are
-// alike make of it: n values, each with a correlation of r with the one before, say as much as
-// n*(1-r)/(1+r) independent ones.
+// mannWhitney returns the two-sided probability that samples of one distribution differ as much as
+// a and b. It looks at how often values of one exceed values of the other. The test assumes
+// independent values. So its result is corrected for the correlation of neighbours: n values, each
+// with a correlation of r with the one before, are worth n*(1-r)/(1+r) independent ones.
 func mannWhitney(a, b []float64, alike float64) float64 {
 	test, err := stats.MannWhitneyUTest(a, b, stats.LocationDiffers)
-	if err != nil { // all are equal
+	if err != nil { // all values are equal
 		return 1
 	}
 	if test.P < math.SmallestNonzeroFloat64*1e10 {
-		return test.P // no deviation belongs to it
+		return test.P // too small to convert to a deviation
 	}
 	each := min(perIndependent(alike), float64(min(len(a), len(b)))/minIndependent)
 	return math.Erfc(math.Erfcinv(min(test.P, 1)) / math.Sqrt(each))
 }
 
-// perIndependent returns how many values say as much as one independent one, if neighbours have
-// this correlation.
+// perIndependent returns how many values are worth one independent value, given the correlation of
+// neighbours.
 func perIndependent(alike float64) float64 { return (1 + alike) / (1 - alike) }
 
-// changeInterval returns the bounds of the change of the median from a to b, as a part of the
-// median of a. It is a block bootstrap: it draws runs of neighbours, so that what is drawn varies
-// as much as the loads do. The same values give the same bounds.
+// changeInterval returns the bounds of the change of the median from a to b, as a fraction of the
+// median of a. It is a block bootstrap: it draws runs of neighbours, so that the draws vary as much
+// as the loads do. The same values give the same bounds.
 func changeInterval(a, b []float64, alike float64) (low, high float64) {
 	random := rand.New(rand.NewPCG(uint64(len(a)), uint64(len(b))))
 	from, to := newResampler(a, alike), newResampler(b, alike)
@@ -244,11 +249,11 @@ func changeInterval(a, b []float64, alike float64) (low, high float64) {
 	return changes[tail], changes[resamples-1-tail]
 }
 
-// resampler draws from values, and keeps count of how often it has drawn each.
+// resampler draws from values, and counts how often it has drawn each.
 type resampler struct {
 	sorted []float64
-	place  []int // of each value among the sorted ones
-	drawn  []int // of each place
+	place  []int // rank of each value
+	drawn  []int // by rank
 	run    int   // how many neighbours are drawn together
 }
 
@@ -262,8 +267,8 @@ func newResampler(values []float64, alike float64) *resampler {
 	return r
 }
 
-// median draws as many values as there are, and returns their median. The last value is followed by
-// the first.
+// median draws as many values as there are, and returns their median. The first value follows the
+// last.
 func (r *resampler) median(random *rand.Rand) float64 {
 	clear(r.drawn)
 	n := len(r.place)
@@ -280,7 +285,7 @@ func (r *resampler) median(random *rand.Rand) float64 {
 	return (r.nth((n-1)/2) + r.nth(n/2)) / 2
 }
 
-// nth returns the value that has so many drawn ones before it.
+// nth returns drawn value n in ascending order.
 func (r *resampler) nth(n int) float64 {
 	i := 0
 	for n -= r.drawn[0]; n >= 0; n -= r.drawn[i] {
@@ -289,14 +294,14 @@ func (r *resampler) nth(n int) float64 {
 	return r.sorted[i]
 }
 
-// likeness returns how much alike neighbours are in two series, from 0 to less than 1. It compares
+// likeness returns the correlation of neighbours in two series, from 0 to less than 1. It compares
 // ranks, so that a single stall does not decide.
 func likeness(a, b []float64) float64 {
 	ranks := ranksOf(append(slices.Clone(a), b...))
 	return correlation(ranks[:len(a)], ranks[len(a):])
 }
 
-// ranksOf returns the place of each value among all, from 1. Equal values share the middle one.
+// ranksOf returns the rank of each value among all, from 1. Equal values share the middle rank.
 func ranksOf(values []float64) []float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	ranks := make([]float64, len(values))
@@ -311,10 +316,10 @@ func ranksOf(values []float64) []float64 {
 	return ranks
 }
 
-// correlation returns how much alike neighbours are in both of two series, from 0 to less than 1.
-// Each is compared with its own line, not with its mean: a load that becomes slower as its store
-// grows does so steadily, in both runs alike, and that is no chance. Compared with the mean such a
-// course looks like one long coincidence.
+// correlation returns the correlation of neighbours in several series, from 0 to less than 1. Each
+// series is compared with its own trend line, not with its mean. A load that slows down as its
+// store grows does so steadily and in both runs, and that is not chance. Compared with the mean,
+// such a trend looks like one long coincidence.
 func correlation(series ...[]float64) float64 {
 	together, squares, n := 0.0, 0.0, 0
 	for _, values := range series {
@@ -329,13 +334,14 @@ func correlation(series ...[]float64) float64 {
 	if squares < 1e-9 { // ranks: all are on the line
 		return 0
 	}
-	// In a short series neighbours look less alike than they are, for its line follows them.
+	// In a short series the correlation looks smaller than it is, because the line follows the
+	// values.
 	r := together / squares
 	r += (2 + 4*r) * float64(len(series)) / float64(n)
 	return min(max(r, 0), 0.99)
 }
 
-// fromLine returns how far each value is from the straight line that fits all best.
+// fromLine returns the distance of each value from the best-fitting straight line.
 func fromLine(values []float64) []float64 {
 	middle, mean, along, squares := float64(len(values)-1)/2, 0.0, 0.0, 0.0
 	for _, v := range values {
@@ -353,7 +359,7 @@ func fromLine(values []float64) []float64 {
 	return from
 }
 
-// CompareSweeps prints how each rate of two sweeps compares, and returns an error if they have no
+// CompareSweeps prints how each rate of two sweeps compares. It returns an error if they have no
 // rate in common.
 func CompareSweeps(out io.Writer, old, new string) error {
 	before, err := readSweep(old)
@@ -394,7 +400,7 @@ func CompareSweeps(out io.Writer, old, new string) error {
 	return nil
 }
 
-// PrintComparison prints what Compare has found.
+// PrintComparison prints the result of Compare.
 func PrintComparison(out io.Writer, old, new *Results, all []Difference) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t\told\tnew\tchange\t95 %% interval\tp\t\t\n")
@@ -416,7 +422,7 @@ func PrintComparison(out io.Writer, old, new *Results, all []Difference) error {
 	return err
 }
 
-// alike reports whether two loads asked the same; seeds, targets and lengths may differ.
+// alike reports whether two loads had the same parameters; seeds, targets and lengths may differ.
 func alike(a, b Config) bool {
 	for _, c := range []*Config{&a, &b} {
 		c.Seed, c.Target, c.Duration, c.Warmup, c.Count = 0, "", 0, 0, 0
@@ -424,8 +430,8 @@ func alike(a, b Config) bool {
 	return a == b
 }
 
-// conclusion counts the verdicts. That a difference is not shown does not mean that there is none:
-// the intervals say how large it may be.
+// conclusion counts the verdicts. A difference that is not shown may still exist: the intervals say
+// how large it may be.
 func conclusion(all []Difference) string {
 	count := map[string]int{}
 	for _, d := range all {

@@ -11,23 +11,23 @@ import (
 	"kivaloo/stress"
 )
 
-// Condition is what must not be, such as "p99>+5%", or what is waited for, such as "p99.9>50ms": a
-// measure of an operation, of all of them if none is named, that has changed by more than a part,
-// or is beyond a value.
+// Condition is a limit such as "p99>+5%" or "p99.9>50ms". It concerns a measure of one operation,
+// or of all together if none is named. It is met if the measure has changed by more than a
+// fraction, or is beyond a value.
 type Condition struct {
 	text      string
 	op        string
 	measure   string
 	above     bool
 	relative  bool
-	threshold float64 // a part, nanoseconds, or operations per second
+	threshold float64 // a fraction, nanoseconds, or operations per second
 }
 
 var conditionSyntax = regexp.MustCompile(`^(?:(\w+)\.)?(rate|mean|p50|p90|p99|p99\.9|p99\.99|max)([<>])([+-]?[0-9.]+)(%|ns|us|ms|s|/s)$`)
 
-// ParseCondition reads "[OP.]MEASURE>LIMIT", or with <. The measures are rate, mean, p50, p90, p99,
-// p99.9, p99.99 and max (of response times). The limit is a change, as in +5%, a time, as in 10ms,
-// or a rate, as in 50000/s.
+// ParseCondition parses "[OP.]MEASURE>LIMIT", or the same with <. The measures are rate, mean, p50,
+// p90, p99, p99.9, p99.99 and max (of response times). The limit is a change, as in +5%, a time, as
+// in 10ms, or a rate, as in 50000/s.
 func ParseCondition(text string) (Condition, error) {
 	parts := conditionSyntax.FindStringSubmatch(text)
 	if parts == nil {
@@ -47,14 +47,14 @@ func ParseCondition(text string) (Condition, error) {
 	case (unit == "/s") != (c.measure == "rate"):
 		return Condition{}, fmt.Errorf("condition %q: %s cannot be in %s", text, c.measure, unit)
 	case unit != "/s":
-		one, _ := time.ParseDuration("1" + unit) // these units are all known to it
+		one, _ := time.ParseDuration("1" + unit) // the pattern only allows units that it knows
 		c.threshold *= float64(one)
 	}
 	return c, nil
 }
 
-// ForIntervals says why the condition cannot be looked at in the intervals of one load with a mix;
-// nil if it can.
+// ForIntervals returns an error if the condition cannot be checked in the intervals of one load
+// with a mix.
 func (c *Condition) ForIntervals(m stress.Mix) error {
 	switch {
 	case c.relative:
@@ -65,7 +65,7 @@ func (c *Condition) ForIntervals(m stress.Mix) error {
 	return nil
 }
 
-// HoldsIn reports whether an interval is as the condition says, and what its measure was.
+// HoldsIn reports whether an interval meets the condition, and the value of its measure.
 func (c *Condition) HoldsIn(v *stress.Interval) (holds bool, was string) {
 	s := v.All
 	if i := slices.IndexFunc(v.Ops, func(s *stress.OpStats) bool { return s.Op == c.op }); i >= 0 {
@@ -85,8 +85,8 @@ func (c *Condition) beyond(x float64) bool {
 	return c.above && x > c.threshold || !c.above && x < c.threshold
 }
 
-// Holds reports whether new, compared with old, is as the condition says, and why. A change counts
-// only if it is more than chance; if there are too few intervals to tell, any does.
+// Holds reports whether new meets the condition, compared with old, and why. A change counts only
+// if it is more than chance. If there are too few intervals to tell, any change counts.
 func (c *Condition) Holds(old, new *Results) (bool, string, error) {
 	find := func(r *Results) (*Row, error) {
 		i := slices.IndexFunc(r.Summary.Ops, func(row Row) bool { return row.Op == c.op })

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// eventClasses are the colors of kinds of events in a chart.
+// eventClasses are the colors of the kinds of events in a chart.
 var eventClasses = map[string]string{"flush": "c4", "fsync stall": "c5", "cleaning": "c6"}
 
-// otherEvents is the color of the other kinds.
+// otherEvents is the color of all other kinds.
 const otherEvents = "c7"
 
 // describeEvents counts events by kind.
@@ -28,7 +28,7 @@ func describeEvents(events []Event) string {
 	return strings.Join(parts, "; ")
 }
 
-// eventKinds returns the kinds that there are, in order.
+// eventKinds returns the kinds that occur, in order.
 func eventKinds(events []Event) (kinds []string) {
 	for _, e := range events {
 		kinds = append(kinds, e.Kind)
@@ -37,8 +37,8 @@ func eventKinds(events []Event) (kinds []string) {
 	return slices.Compact(kinds)
 }
 
-// markEvents adds events to a chart over time: bands as long as they took, of which the long ones
-// are behind.
+// markEvents adds events to a chart over time, as bands with the length of the events. Long ones
+// are drawn first, behind the others.
 func markEvents(f *figure, c *chart, events []Event) {
 	for _, kind := range eventKinds(events) {
 		f.Keys = append(f.Keys, key{eventClass(kind), kind})

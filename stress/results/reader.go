@@ -13,14 +13,14 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Results is a directory of results that has been read.
+// Results is the content of a directory of results.
 type Results struct {
 	Dir       string
 	Summary   Summary
 	Intervals map[string][]Sample // by operation, and "all"
 
-	// Curves are the histograms of the whole load, by operation, those of service times with
-	// serviceTag.
+	// Curves are the histograms of the whole load, by operation. Those of service times have
+	// serviceTag in their names.
 	Curves map[string]*hdrhistogram.Histogram
 }
 
@@ -31,7 +31,7 @@ type Sample struct {
 	Response      Times
 }
 
-// maxFileBytes is the most that is read of any file of results.
+// maxFileBytes bounds how much is read from any file of results.
 const maxFileBytes = 1 << 30
 
 // Read reads a directory of results.

@@ -15,7 +15,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// reportFile is one page that needs nothing else.
+// reportFile is one self-contained page.
 const reportFile = "report.html"
 
 //go:embed report.html.tmpl
@@ -23,7 +23,7 @@ var reportText string
 
 var reportTemplate = template.Must(template.New(reportFile).Parse(reportText))
 
-// page is what the template shows.
+// page is the input of the template.
 type page struct {
 	Title, What, How string
 	Host             Host
@@ -34,7 +34,7 @@ type page struct {
 	Notes            []string
 }
 
-// figure is a chart with what there is to say about it.
+// figure is a chart with its title and caption.
 type figure struct {
 	Title   string
 	Keys    []key
@@ -42,10 +42,10 @@ type figure struct {
 	SVG     template.HTML
 }
 
-// key says what the curves of a class are.
+// key explains the curves of a class.
 type key struct{ Class, Text string }
 
-// Report draws what is in a directory, a run or a sweep, and returns the path of the page.
+// Report draws the results in a directory, of a run or a sweep, and returns the path of the page.
 func Report(dir string) (path string, err error) {
 	var p *page
 	switch w, err := readSweep(dir); {
@@ -83,10 +83,10 @@ func runPage(r *Results) *page {
 	return p
 }
 
-// tableOf has a column for each operation, so that it fits a phone.
+// tableOf returns a table with a column for each operation, so that it fits a phone.
 func tableOf(s *Summary) (head []string, rows [][]string) {
 	ops := s.Ops
-	if len(ops) == 2 { // all of them together are the only one
+	if len(ops) == 2 { // the total would repeat the only one
 		ops = ops[:1]
 	}
 	add := func(name string, of func(*Row) string) {
@@ -123,7 +123,7 @@ func tableOf(s *Summary) (head []string, rows [][]string) {
 // list returns the times as they are printed.
 func (t Times) list() []string { return strings.Split(t.cells(), "\t") }
 
-// percentiles draws how long the slowest parts of all operations took.
+// percentiles draws the times of the slowest operations.
 func percentiles(r *Results) figure {
 	f := figure{Title: "How long operations took", Caption: "Read it like this: at 99, one of a hundred took longer. Both axes are logarithmic."}
 	c := chart{label: "percentiles of the times of operations"}
@@ -158,8 +158,8 @@ func percentiles(r *Results) figure {
 	return f
 }
 
-// percentileCurve has points evenly along the axis of one in x. It ends where the operations begin
-// that failed, of which there are so many.
+// percentileCurve returns points that are evenly spaced along an axis of "one in x". It ends where
+// the failed operations begin.
 func percentileCurve(h *hdrhistogram.Histogram, failed int64) (points [][2]float64) {
 	const perDecade = 20
 	all := float64(h.TotalCount() + failed)
@@ -251,7 +251,7 @@ func sweepPage(w *Sweep) *page {
 	most := w.Steps[len(w.Steps)-1].Rate
 	knee, _ := w.Knee()
 	if knee == most {
-		knee = 0 // the store kept up with the highest rate: the knee is not known
+		knee = 0 // the store kept up with the highest rate, so the knee is unknown
 	}
 	if knee > 0 {
 		f.Caption = "The vertical line is the knee, the highest rate that the store keeps up with."

@@ -42,7 +42,7 @@ var testConfig = Config{Target: "/tmp/socket", Workload: "a", Mix: "get=50,set=5
 
 var testHost = Host{Name: "host", Kernel: "6.1", CPU: "a processor", CPUs: 2, Go: "go1.26", Version: "v1"}
 
-// made is a load that never ran.
+// made is a made-up load.
 type made struct {
 	intervals []*stress.Interval
 	outcome   *stress.Outcome
@@ -50,8 +50,8 @@ type made struct {
 	inside    []string
 }
 
-// load makes up a load of a number of intervals: times are scale times those of the first, and the
-// last digit of them differs from interval to interval, up and down.
+// load makes up a load with a number of intervals. Times are scale times those of the first, and
+// their last digit differs from interval to interval, up and down.
 func load(n int, scale float64, open bool) made {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	stats := func(op string) *stress.OpStats {
@@ -91,7 +91,7 @@ func load(n int, scale float64, open bool) made {
 	return made{intervals: intervals, outcome: &stress.Outcome{Total: total, Due: int64(2000 * n), Checked: int64(1000 * n)}}
 }
 
-// write puts such a load into a directory.
+// write writes such a load to a directory.
 func write(t *testing.T, c Config, m made) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "results")
@@ -149,7 +149,8 @@ func TestWriterKeepsTheFirstError(t *testing.T) {
 	}
 }
 
-// What could not be written after the load is refused before it.
+// TestCreateRefusesWhatCannotBeWritten checks that parameters that could not be written after the
+// load are refused before it.
 func TestCreateRefusesWhatCannotBeWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "results")
 	c := testConfig
@@ -211,7 +212,8 @@ func TestTable(t *testing.T) {
 	table("bad.txt", Summarize(testConfig, testHost, bad))
 }
 
-// What failed or never started took longer than everything that was done.
+// TestLostOperationsCount checks that failed and unstarted operations count as slower than all
+// others.
 func TestLostOperationsCount(t *testing.T) {
 	h := hdrhistogram.New(100, int64(10*time.Minute), 2)
 	for i := range 90 {
@@ -234,7 +236,8 @@ func TestLostOperationsCount(t *testing.T) {
 	}
 }
 
-// The rate that was achieved is that of the schedule, however long the last answer takes.
+// TestAchieved checks that the achieved rate is that of the schedule, however long the last answer
+// takes.
 func TestAchieved(t *testing.T) {
 	o := load(6, 1, true).outcome
 	o.Total.Length *= 3
@@ -297,7 +300,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// The values are from tables of the test, and from its symmetry. Neighbours are unlike each other.
+// TestMannWhitney compares with tables of the test, and checks its symmetry. Neighbours are
+// uncorrelated.
 func TestMannWhitney(t *testing.T) {
 	low, high := []float64{4, 5, 2, 8, 1, 7, 3, 6}, []float64{12, 13, 10, 16, 9, 15, 11, 14}
 	test := func(a, b []float64) float64 { return mannWhitney(a, b, likeness(a, b)) }
@@ -315,8 +319,8 @@ func TestMannWhitney(t *testing.T) {
 	}
 }
 
-// drift returns intervals of a load on a machine that is now slower, now faster: each is like the
-// one before by r.
+// drift returns intervals of a load on a machine whose speed varies. Each has a correlation of r
+// with the one before.
 func drift(random *rand.Rand, n int, r, scale float64) *Results {
 	x := &Results{Intervals: map[string][]Sample{}}
 	x.Summary.Ops = []Row{{Op: "get", Done: 1}, {Op: "set", Done: 1}, {Op: "all", Done: 1}}
@@ -341,9 +345,9 @@ func drift(random *rand.Rand, n int, r, scale float64) *Results {
 	return x
 }
 
-// Of pairs of loads that do not differ few are said to, however many measures there are. Where
-// neighbours are alike they are some more, because how much so is estimated from few values. A
-// slowdown of a tenth, where intervals differ by 5 %, is found.
+// TestCompareManyTimes checks that few pairs of equal loads are called different, however many
+// measures there are. With correlated neighbours there are a few more, because the correlation is
+// estimated from few values. A slowdown of a tenth must be found where intervals vary by 5 %.
 func TestCompareManyTimes(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	different := func(intervals int, r, scale float64) (found int) {
@@ -366,13 +370,14 @@ func TestCompareManyTimes(t *testing.T) {
 	}
 }
 
-// The interval of a change holds the true change about as often as it says.
+// TestIntervalOfChange checks that the interval of a change contains the true change about as often
+// as it says.
 func TestIntervalOfChange(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for _, c := range []struct {
 		n     int
 		r     float64
-		least int // of 1000; few intervals say too little of how they vary
+		least int // of 1000; few intervals say too little about how they vary
 	}{{10, 0, 900}, {30, 0, 920}, {60, 0.4, 900}} {
 		held := 0
 		for range 1000 {
@@ -391,7 +396,8 @@ func TestIntervalOfChange(t *testing.T) {
 	}
 }
 
-// What only repeats others, and what the schedule gives, does not make a change harder to show.
+// TestFamilies checks that measures that only repeat others, or are set by the schedule, do not
+// make a change harder to show.
 func TestFamilies(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, 10))
 	old, new := drift(random, 20, 0, 1), drift(random, 20, 0, 1)
@@ -400,7 +406,7 @@ func TestFamilies(t *testing.T) {
 		return all[slices.IndexFunc(all, func(d Difference) bool { return d.Op == op && d.Measure == measure })].P
 	}
 	before := p(Compare(old, new), "get", "p99")
-	for i := range 20 { // now nothing can be told apart there
+	for i := range 20 { // now these cannot differ
 		old.Intervals["all"][i], new.Intervals["all"][i] = Sample{Length: 1, PerSec: 1}, Sample{Length: 1, PerSec: 1}
 		old.Intervals["get"][i].PerSec, new.Intervals["get"][i].PerSec = 5, 5
 	}
@@ -413,7 +419,7 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// courses are known ways in which the intervals of a load differ from each other.
+// courses are known ways in which the intervals of a load vary.
 var courses = map[string]func(random *rand.Rand, n int) []float64{
 	"normal": func(random *rand.Rand, n int) []float64 {
 		return course(n, func(int) float64 { return random.NormFloat64() })
@@ -450,7 +456,8 @@ func course(n int, at func(i int) float64) []float64 {
 	return values
 }
 
-// Chance makes no more of the pairs of loads that are alike look different than it may.
+// TestAlikeLoadsRarelyDiffer checks that chance makes no more pairs of equal loads look different
+// than it may.
 func TestAlikeLoadsRarelyDiffer(t *testing.T) {
 	const trials = 2000
 	for name, make := range courses {
@@ -465,7 +472,7 @@ func TestAlikeLoadsRarelyDiffer(t *testing.T) {
 			}
 			most := significance * 1.3 // three deviations of the number found
 			if name == "like the one before" {
-				most = 0.05 + 0.8/float64(n) // how much alike neighbours are has to be estimated, from few
+				most = 0.05 + 0.8/float64(n) // the correlation is estimated from few values
 			}
 			if rate := float64(found) / trials; rate > most {
 				t.Errorf("%s, %d intervals each: %.3f of alike loads differ", name, n, rate)
@@ -474,7 +481,8 @@ func TestAlikeLoadsRarelyDiffer(t *testing.T) {
 	}
 }
 
-// Loads of which every interval of the one is above all of the other differ, whatever their course.
+// TestDisjointLoadsDiffer checks that two loads differ if every interval of one is above all of the
+// other, whatever their course.
 func TestDisjointLoadsDiffer(t *testing.T) {
 	for name, make := range courses {
 		for seed := range uint64(50) {
@@ -495,7 +503,7 @@ func TestDisjointLoadsDiffer(t *testing.T) {
 			}
 		}
 	}
-	// A difference that is sure, and small, is not taken for none.
+	// A certain but small difference is not taken for none.
 	old, new := &Results{}, &Results{}
 	old.Intervals, new.Intervals = map[string][]Sample{}, map[string][]Sample{}
 	for i := range 20 {
@@ -507,19 +515,19 @@ func TestDisjointLoadsDiffer(t *testing.T) {
 	}
 }
 
-// put sets all times of an interval to so many milliseconds above 10 ms.
+// put sets all times of an interval to 10 ms plus ms.
 func put(s *Sample, ms float64) {
 	ns := int64(10e6 + ms*1e6)
 	s.Response = Times{Mean: ns, P50: ns, P99: ns, P999: ns}
 }
 
-// What is called better or worse is what most intervals say, not what one stall makes of the whole.
+// TestOneStallIsNotTheVerdict checks that most intervals decide the verdict, not one stall.
 func TestOneStallIsNotTheVerdict(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	old, new := drift(random, 20, 0, 1), drift(random, 20, 0, 1.5)
 	old.Summary.Ops[2].Response.P999 = 5e9
 	old.Intervals["all"][7].Response.P999 = 5e9
-	// Nothing was answered at all in an interval: it has no times, rather than short ones.
+	// If nothing was answered in an interval, it has no times, not short ones.
 	for i := range 5 {
 		old.Intervals["all"][i] = Sample{Length: 1}
 	}
@@ -548,7 +556,7 @@ func drawn(t *testing.T, dir string) string {
 	return string(text)
 }
 
-// testEvents are one of each kind that is known, and of one that is not.
+// testEvents are one of each known kind, and one of an unknown kind.
 var testEvents = []Event{{"cleaning", -0.5, 2}, {"flush", 1, 0.25}, {"fsync stall", 1.1, 0.08}, {"fsync stall", 2.2, 0.12}, {"snapshot", 2, 0.5}, {"surprise<", 2.9, 60}}
 
 func TestEvents(t *testing.T) {
@@ -602,7 +610,7 @@ func TestReport(t *testing.T) {
 	if strings.Contains(text, "<script") || strings.Contains(text, "http") || !strings.Contains(text, "get, service time") || strings.Contains(text, "NaN") {
 		t.Errorf("not as it should be:\n%s", text)
 	}
-	// An interrupted load may have nothing at all.
+	// An interrupted load may have no results at all.
 	if text := drawn(t, write(t, testConfig, load(0, 1, true))); strings.Contains(text, "NaN") || strings.Contains(text, "Inf") {
 		t.Errorf("of an empty load:\n%s", text)
 	}
@@ -674,7 +682,7 @@ func TestAxis(t *testing.T) {
 	}
 }
 
-// A label for which there is no room is left out.
+// TestLabelsDoNotOverlap checks that a label without room is left out.
 func TestLabelsDoNotOverlap(t *testing.T) {
 	c := chart{x: axis{to: 100, ticks: []tick{{0, "99.999"}, {10, "99.9999"}, {30, "100"}}}, y: linear("", 1, count)}
 	text := string(c.svg())
@@ -683,8 +691,8 @@ func TestLabelsDoNotOverlap(t *testing.T) {
 	}
 }
 
-// FuzzRead: results that are read, whatever is in their files, can be compared with themselves,
-// asked about a condition, and shown.
+// FuzzRead checks that results that can be read can also be compared with themselves, checked
+// against a condition, and shown, whatever is in their files.
 func FuzzRead(f *testing.F) {
 	files := [3][]byte{}
 	for i, name := range []string{"summary.json", "intervals.csv", "latency.hlog"} {

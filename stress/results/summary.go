@@ -15,38 +15,38 @@ import (
 	"kivaloo/stress"
 )
 
-// Format is the version of the files. Readers refuse others.
+// Format is the version of the files. Readers refuse other versions.
 const Format = 1
 
-// Summary is all there is to know of a load but its course. Times are in nanoseconds unless the
+// Summary is everything known about a load except its course. Times are in nanoseconds unless the
 // name says otherwise.
 type Summary struct {
 	Format  int       `json:"format"`
 	Config  Config    `json:"config"`
 	Host    Host      `json:"host"`
-	Started time.Time `json:"started"` // of the measured time
-	Seconds float64   `json:"seconds"` // measured
+	Started time.Time `json:"started"` // start of the measured time
+	Seconds float64   `json:"seconds"` // length of the measured time
 
 	Ops []Row `json:"operations"` // of the mix; the last one is "all"
-	Lag Times `json:"lag"`        // of the generator: how much later than it could it has sent
+	Lag Times `json:"lag"`        // of the generator: how late it sent operations, measured from the earliest possible moment
 
-	Due     int64 `json:"due"`     // of an open loop: operations that were to start
-	Overdue int64 `json:"overdue"` // and that never did, as all that can be in flight were
+	Due     int64 `json:"due"`     // open loop: operations that should have started
+	Overdue int64 `json:"overdue"` // open loop: operations that never started, because too many were in flight
 
 	Checked    int64    `json:"checked"` // reads that were verified
 	Violations int64    `json:"violations"`
 	Findings   []string `json:"findings,omitempty"`
-	Error      string   `json:"error,omitempty"` // the first operation that failed
+	Error      string   `json:"error,omitempty"` // of the first operation that failed
 	Cut        bool     `json:"cut"`             // interrupted before its end
 
-	Command string  `json:"command,omitempty"` // that made the load
-	Usage   []Usage `json:"usage,omitempty"`   // of processor, memory and disk in the measured time
+	Command string  `json:"command,omitempty"` // the command that made the load
+	Usage   []Usage `json:"usage,omitempty"`   // processor, memory and disk in the measured time
 
-	Events []Event  `json:"events,omitempty"` // inside the store, in the order of their starts
-	Inside []string `json:"inside,omitempty"` // what else was taken from there, in words
+	Events []Event  `json:"events,omitempty"` // inside the store, ordered by start
+	Inside []string `json:"inside,omitempty"` // other findings from there, in words
 }
 
-// Usage is what a process took in the measured time.
+// Usage is the consumption of a process in the measured time.
 type Usage struct {
 	Who     string  `json:"who"` // "server", "generator", or both
 	PID     int     `json:"pid"`
@@ -56,14 +56,14 @@ type Usage struct {
 	Memory  int64   `json:"resident_bytes"` // at the end
 }
 
-// Event is something that happened inside the store during the measured time, or reached into it.
+// Event is something that happened inside the store at least partly during the measured time.
 type Event struct {
 	Kind   string  `json:"kind"`
-	Start  float64 `json:"start_seconds"` // of the measured time; negative: before it
+	Start  float64 `json:"start_seconds"` // since the beginning of the measured time; negative: before it
 	Length float64 `json:"length_seconds"`
 }
 
-// Config is what was asked for.
+// Config holds the parameters of a load.
 type Config struct {
 	Target       string  `json:"target"`   // address or directory
 	Workload     string  `json:"workload"` // its name; "mix" if it has none
@@ -82,33 +82,33 @@ type Config struct {
 	Verify       bool    `json:"verify"`
 }
 
-// Open reports whether it was an open loop.
+// Open reports whether the load is an open loop.
 func (c *Config) Open() bool { return c.Rate > 0 }
 
-// Host is where the load ran, and what made it.
+// Host describes the machine and the software that made the load.
 type Host struct {
 	Name    string `json:"name"`
 	Kernel  string `json:"kernel"`
 	CPU     string `json:"cpu"`
 	CPUs    int    `json:"cpus"`
 	Go      string `json:"go"`
-	Version string `json:"kivaloo"` // of this module
+	Version string `json:"kivaloo"` // version of this module
 }
 
 // Row is one operation.
 type Row struct {
 	Op       string  `json:"op"`
 	Done     int64   `json:"done"`
-	Missed   int64   `json:"missed"` // done, but nothing was found or the condition did not hold
+	Missed   int64   `json:"missed"` // done, but nothing was found or the condition failed
 	Failed   int64   `json:"failed"`
 	PerSec   float64 `json:"per_second"`
-	Response Times   `json:"response"` // from when it was to start
+	Response Times   `json:"response"` // from when it should have started
 	Service  Times   `json:"service"`  // from when it was sent
 }
 
-// Times is a histogram at a few places. The percentiles are those of all operations that were to be
-// done: one that failed or never started took longer than all others, as far as its user is
-// concerned. A percentile among these is Never. The mean is that of the others.
+// Times holds a few values of a histogram. The percentiles are over all operations that should have
+// been done. For a user, an operation that failed or never started took longer than all others, so
+// a percentile among these is Never. The mean is over the others.
 type Times struct {
 	Mean  int64 `json:"mean_ns"`
 	P50   int64 `json:"p50_ns"`
@@ -120,10 +120,11 @@ type Times struct {
 }
 
 // Never is the time, in nanoseconds, of an operation that failed or never started. It is a power of
-// two, which survives a conversion to a floating-point number and back.
+// two, so it survives a conversion to floating point and back.
 const Never = 1 << 62
 
-// TimesOf reads them off a histogram. So many more operations failed or never started.
+// TimesOf reads the values from a histogram. lost is how many more operations failed or never
+// started.
 func TimesOf(h *hdrhistogram.Histogram, lost int64) Times {
 	if h.TotalCount() == 0 && lost == 0 {
 		return Times{}
@@ -140,7 +141,7 @@ func TimesOf(h *hdrhistogram.Histogram, lost int64) Times {
 	return t
 }
 
-// percentile returns the time that this part of all operations did not exceed.
+// percentile returns the time that this percentage of all operations did not exceed.
 func percentile(h *hdrhistogram.Histogram, lost int64, percent float64) int64 {
 	done := h.TotalCount()
 	if among := percent * float64(done+lost) / float64(done); among <= 100 {
@@ -149,7 +150,7 @@ func percentile(h *hdrhistogram.Histogram, lost int64, percent float64) int64 {
 	return Never
 }
 
-// rowOf returns the row of an operation. Besides those that failed, overdue ones never started.
+// rowOf returns the row of an operation. overdue is how many operations never started.
 func rowOf(s *stress.OpStats, overdue int64, length time.Duration) Row {
 	lost := s.Failed + overdue
 	row := Row{Op: s.Op, Done: s.Done, Missed: s.Missed, Failed: s.Failed, Response: TimesOf(s.Response, lost), Service: TimesOf(s.Service, s.Failed)}
@@ -165,7 +166,7 @@ func Summarize(c Config, h Host, o *stress.Outcome) *Summary {
 		Lag: TimesOf(o.Total.Lag, 0), Due: o.Due, Overdue: o.Overdue,
 		Checked: o.Checked, Violations: o.Violations, Findings: o.Findings, Cut: o.Cut}
 	for _, op := range o.Total.Ops {
-		s.Ops = append(s.Ops, rowOf(op, 0, o.Total.Length)) // which ones were overdue is not known
+		s.Ops = append(s.Ops, rowOf(op, 0, o.Total.Length)) // it is not known which operations were overdue
 	}
 	s.Ops = append(s.Ops, rowOf(o.Total.All, o.Overdue, o.Total.Length))
 	if o.FirstError != nil {
@@ -174,16 +175,16 @@ func Summarize(c Config, h Host, o *stress.Outcome) *Summary {
 	return s
 }
 
-// All returns the row of all operations.
+// All returns the row of all operations together.
 func (s *Summary) All() *Row { return &s.Ops[len(s.Ops)-1] }
 
-// Achieved returns how many operations a second an open loop has done of those that were due. It
-// divides by the time of the schedule, not by that of the last answer.
+// Achieved returns how many operations a second an open loop has done of those due. It divides by
+// the scheduled time, not by the time of the last answer.
 func (s *Summary) Achieved() float64 {
 	return s.Config.Rate * float64(s.All().Done) / float64(max(s.Due, 1))
 }
 
-// ThisHost describes the machine that this runs on, as far as it can be found out.
+// ThisHost describes this machine, as far as possible.
 func ThisHost() Host {
 	h := Host{CPUs: runtime.NumCPU(), Go: runtime.Version(), CPU: runtime.GOARCH, Version: "unknown"}
 	h.Name, _ = os.Hostname()
@@ -204,7 +205,7 @@ func ThisHost() Host {
 	return h
 }
 
-// version says which source a program was built from.
+// version returns the source version that a program was built from.
 func version(build *debug.BuildInfo) string {
 	settings := map[string]string{}
 	for _, s := range build.Settings {

@@ -9,14 +9,14 @@ import (
 
 // chart is a drawing of a few curves. Its colors are those of the page: class c0, c1 and so on.
 type chart struct {
-	label  string // what it shows, for those who cannot see it
+	label  string // description for screen readers
 	x, y   axis
 	curves []curve
 	bands  []band
-	mark   float64 // a place on the x axis that is pointed out; 0: none
+	mark   float64 // a marked place on the x axis; 0: none
 }
 
-// axis maps values to a part of its length.
+// axis maps values to a fraction of its length.
 type axis struct {
 	name     string
 	from, to float64
@@ -34,13 +34,13 @@ type curve struct {
 	points [][2]float64
 }
 
-// band is a part of the x axis that is pointed out.
+// band is a marked part of the x axis.
 type band struct {
 	class    string
 	from, to float64
 }
 
-// The drawing in its own units; it is scaled to the page.
+// The size of the drawing in its own units. The page scales it.
 const (
 	chartWidth, chartHeight = 480, 290
 	chartLeft, chartRight   = 62, 30
@@ -48,7 +48,7 @@ const (
 	charWidth               = 8 // of a label, at its largest
 )
 
-// place returns where v is, from 0 to 1. Values that are off the axis are at its end.
+// place returns the position of v, from 0 to 1. Values off the axis are placed at its end.
 func (a *axis) place(v float64) float64 {
 	from, to := a.from, a.to
 	if a.log {
@@ -74,7 +74,7 @@ func (c *chart) svg() template.HTML {
 		fmt.Fprintf(&b, `<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%.1f"/>`, chartLeft, chartWidth-chartRight, y, y)
 		fmt.Fprintf(&b, `<text x="%d" y="%.1f" text-anchor="end">%s</text>`, chartLeft-6, y+4, template.HTMLEscapeString(t.text))
 	}
-	free := 0.0 // from here on there is room for a label
+	free := 0.0 // a label needs to start here or further right
 	for _, t := range c.x.ticks {
 		x := c.px(t.at)
 		fmt.Fprintf(&b, `<line class="grid" x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x, x, chartTop, chartHeight-chartBottom)
@@ -86,7 +86,7 @@ func (c *chart) svg() template.HTML {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`, x, chartHeight-chartBottom+20, template.HTMLEscapeString(t.text))
 	}
 	fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="middle">%s</text>`, (chartLeft+chartWidth-chartRight)/2, chartHeight-8, template.HTMLEscapeString(c.x.name))
-	for _, v := range c.bands { // one of no length is its border
+	for _, v := range c.bands { // a band without length is a line
 		from, to := c.px(v.from), c.px(v.to)
 		fmt.Fprintf(&b, `<rect class="%s" x="%.1f" width="%.1f" y="%d" height="%d"/>`, v.class, from, to-from, chartTop, chartHeight-chartTop-chartBottom)
 	}
@@ -124,10 +124,10 @@ func linear(name string, largest float64, text func(float64) string) axis {
 	return a
 }
 
-// maxTicks is how many fit on an axis.
+// maxTicks is how many ticks fit on an axis.
 const maxTicks = 6
 
-// times returns an axis of whole decades that has all of the times, in nanoseconds.
+// times returns a logarithmic axis of whole decades that contains all the times, in nanoseconds.
 func times(name string, curves []curve) axis {
 	least, most := math.Inf(1), 0.0
 	for _, c := range curves {
@@ -150,7 +150,7 @@ func times(name string, curves []curve) axis {
 	return a
 }
 
-// count writes a number of operations in few characters.
+// count formats a number of operations briefly.
 func count(v float64) string {
 	switch {
 	case v >= 1e6:

@@ -11,17 +11,17 @@ import (
 	"text/tabwriter"
 )
 
-// Sweep is one load at one rate after the other.
+// Sweep is a series of loads at rising rates.
 type Sweep struct {
 	Format int    `json:"format"`
-	Config Config `json:"config"` // of all of them, but for the rate
+	Config Config `json:"config"` // of all loads, except for the rate
 	Host   Host   `json:"host"`
 	Steps  []Step `json:"steps"`
 }
 
 // Step is the load at one rate.
 type Step struct {
-	Rate     float64 `json:"rate"` // asked for, per second
+	Rate     float64 `json:"rate"` // requested, per second
 	PerSec   float64 `json:"per_second"`
 	Due      int64   `json:"due"`
 	Overdue  int64   `json:"overdue"`
@@ -38,28 +38,27 @@ func IsSweep(dir string) bool {
 	return err == nil
 }
 
-// StepDir returns the name, in the directory of a sweep, of the results at a rate.
+// StepDir returns the name of the subdirectory with the results at a rate.
 func StepDir(rate float64) string { return strconv.FormatFloat(rate, 'f', -1, 64) }
 
 func (s *Step) name() string { return StepDir(s.Rate) }
 
-// The store keeps up with a rate if at least keptUp of it is achieved, with a p99 of at most
+// The store keeps up with a rate if it achieves at least keptUp of it, with a p99 of at most
 // kneeFactor times the best of all rates.
 const (
 	keptUp     = 0.99
 	kneeFactor = 10
 )
 
-// Add takes a step, the rate of which is higher than those before.
+// Add adds a step. Its rate must be higher than those before.
 func (w *Sweep) Add(s *Summary) {
 	all := s.All()
 	w.Steps = append(w.Steps, Step{Rate: s.Config.Rate, PerSec: s.Achieved(), Due: s.Due, Overdue: s.Overdue,
 		Response: all.Response, Service: all.Service, Lag: s.Lag})
 }
 
-// Knee returns the highest rate that the store keeps up with; 0 if there is none. missed are the
-// rates below it that the store did not keep up with, as happens if something else kept the machine
-// busy just then.
+// Knee returns the highest rate that the store keeps up with, or 0. missed are the lower rates that
+// it did not keep up with, which happens if other load kept the machine busy at that time.
 func (w *Sweep) Knee() (rate float64, missed []float64) {
 	best := w.Steps[0].Response.P99
 	for _, s := range w.Steps {
@@ -91,7 +90,7 @@ func (w *Sweep) Conclusion() string {
 	}
 }
 
-// listed returns rates for people: "2000, 4000 and 6000".
+// listed formats rates as a list: "2000, 4000 and 6000".
 func listed(rates []float64) string {
 	var b strings.Builder
 	for i, r := range rates {
@@ -107,7 +106,7 @@ func listed(rates []float64) string {
 	return b.String()
 }
 
-// Write puts the sweep into a directory, in which each step has one of its own.
+// Write writes the sweep to a directory. Each step has a subdirectory.
 func (w *Sweep) Write(dir string) error {
 	text, err := json.MarshalIndent(w, "", "  ")
 	if err == nil {
@@ -136,7 +135,7 @@ func readSweep(dir string) (*Sweep, error) {
 	return w, nil
 }
 
-// Table prints the sweep for people.
+// Table prints the sweep as plain text.
 func (w *Sweep) Table(out io.Writer) error {
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "asked\tachieved\toverdue\tp50\tp99\tp99.9\tmax\tservice p99\tlag p99\t\n")

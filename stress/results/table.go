@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// lateLag is the lag of the generator from which on it is said to be too slow.
+// lateLag is the lag above which the generator is called too slow.
 const lateLag = 2 * time.Millisecond
 
-// fewOverdue is the part of an open loop's operations that may be left over at its end without a
-// warning.
+// fewOverdue is the fraction of an open loop's operations that may be unstarted at its end without
+// a warning.
 const fewOverdue = 0.001
 
-// Table prints a summary for people.
+// Table prints a summary as plain text.
 func (s *Summary) Table(out io.Writer) error {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s\n%s\n\n", s.Config.describe(), s.Config.loop())
@@ -23,7 +23,7 @@ func (s *Summary) Table(out io.Writer) error {
 	fmt.Fprintf(t, "\tdone\tper second\tmissed\tfailed\t\tmean\tp50\tp90\tp99\tp99.9\tp99.99\tmax\t\n")
 	for i := range s.Ops {
 		r := &s.Ops[i]
-		if r.Op == "all" && len(s.Ops) == 2 { // the same as the only one
+		if r.Op == "all" && len(s.Ops) == 2 { // it would repeat the only one
 			continue
 		}
 		kind := "service"
@@ -44,12 +44,12 @@ func (s *Summary) Table(out io.Writer) error {
 	return err
 }
 
-// describe says what was asked.
+// describe describes the workload.
 func (c *Config) describe() string {
 	return fmt.Sprintf("workload %s: %s, %s over %d records, values of %d bytes", c.Workload, c.Mix, c.Distribution, c.Records, c.ValueSize)
 }
 
-// loop says how it was asked.
+// loop describes the kind of loop and its limits.
 func (c *Config) loop() string {
 	flight := fmt.Sprintf("%d connections, %d in flight on each", c.Connections, c.InFlight)
 	if c.Open() {
@@ -62,7 +62,7 @@ func (t Times) cells() string {
 	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", Duration(t.Mean), Duration(t.P50), Duration(t.P90), Duration(t.P99), Duration(t.P999), Duration(t.P9999), Duration(t.Max))
 }
 
-// Duration writes nanoseconds with three digits.
+// Duration formats nanoseconds with three digits.
 func Duration(ns int64) string {
 	switch d := float64(ns); {
 	case ns >= Never/2:
@@ -81,7 +81,7 @@ func Duration(ns int64) string {
 // round3 keeps %.3g from writing 999.6 as 1e+03.
 func round3(x float64) float64 { return min(x, 999) }
 
-// Notes are what has to be known to read the numbers rightly, and what went wrong.
+// Notes returns what a reader must know to interpret the numbers, and what went wrong.
 func (s *Summary) Notes() []string {
 	var notes []string
 	say := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }

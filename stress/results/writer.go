@@ -15,19 +15,19 @@ import (
 	"kivaloo/stress"
 )
 
-// The files of a directory of results.
+// The files in a directory of results.
 const (
 	summaryFile   = "summary.json"
 	intervalsFile = "intervals.csv"
 	latencyFile   = "latency.hlog" // in HdrHistogram's log format, version 1.3
-	benchFile     = "bench.txt"    // what benchstat reads
+	benchFile     = "bench.txt"    // input of benchstat
 )
 
-// serviceTag follows an operation's name where its service times are meant.
+// serviceTag follows an operation's name when it means its service times.
 const serviceTag = ".service"
 
-// Writer writes a directory of results while the load goes on. What has been written is good
-// if the load does not come to its end.
+// Writer writes a directory of results during the load. What it has written is valid even if the
+// load is cut short.
 type Writer struct {
 	dir    string
 	config Config
@@ -36,10 +36,10 @@ type Writer struct {
 	csv    *csv.Writer
 	log    *hdrhistogram.HistogramLogWriter
 	began  bool
-	err    error // the first one; nothing is written after it
+	err    error // the first error; nothing is written after it
 }
 
-// MakeDir makes a directory for results, or takes an empty one.
+// MakeDir creates a directory for results, or accepts an empty one.
 func MakeDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make a directory for results: %w", err)
@@ -54,9 +54,9 @@ func MakeDir(dir string) error {
 	return nil
 }
 
-// Create makes the directory, or takes an existing one without results in it.
+// Create creates the directory, or accepts an existing one without results.
 func Create(dir string, c Config, h Host) (*Writer, error) {
-	// What cannot be written in the end is refused now, not after the load.
+	// Refuse now, not after the load, what could not be written in the end.
 	if _, err := json.Marshal(Summary{Config: c, Host: h}); err != nil {
 		return nil, fmt.Errorf("results of this load could not be written: %w", err)
 	}
@@ -89,7 +89,7 @@ func (w *Writer) note(err error) {
 	}
 }
 
-// Interval writes one interval. Errors are reported by Close.
+// Interval writes one interval. Close reports errors.
 func (w *Writer) Interval(v *stress.Interval) {
 	if w.err != nil {
 		return
@@ -138,8 +138,8 @@ func (w *Writer) bench(v *stress.Interval, s *stress.OpStats) {
 	w.note(err)
 }
 
-// columns of intervals.csv. There is a line for each operation, and one for all of them, in each
-// interval.
+// columns returns the columns of intervals.csv. Each interval has a line for each operation, and
+// one for all together.
 func columns() []string {
 	names := []string{"start_s", "length_s", "op", "done", "failed", "per_s"}
 	for _, kind := range []string{"response", "service"} {
@@ -166,7 +166,7 @@ func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 3, 64) }
 
 func microseconds(ns int64) string { return strconv.FormatFloat(float64(ns)/1000, 'f', 3, 64) }
 
-// Finish writes the summary, and closes the directory.
+// Finish writes the summary and closes the files.
 func (w *Writer) Finish(s *Summary) error {
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err == nil {
@@ -176,9 +176,9 @@ func (w *Writer) Finish(s *Summary) error {
 	return w.Close()
 }
 
-// Close closes the directory, with or without a summary, and returns the first error there was.
+// Close closes the files, with or without a summary, and returns the first error.
 func (w *Writer) Close() error {
-	w.csv.Flush() // there may have been no interval to do it
+	w.csv.Flush() // there may have been no interval to flush it
 	w.note(w.csv.Error())
 	w.note(w.close())
 	return w.err

@@ -15,17 +15,19 @@ import (
 	"kivaloo/stress"
 )
 
-// Options says what to measure. Programs are looked for in PATH unless they contain a slash.
+// Options says what to measure. Programs are looked for in PATH unless their names contain a slash.
 type Options struct {
-	Rows   *regexp.Regexp // names of those rows that are measured; nil: all
-	Rounds int            // how often each is
+	Rows   *regexp.Regexp // names of the rows to measure; nil: all
+	Rounds int            // how often to measure each
 	Pairs  uint64         // size of the data set; the large one has largeFactor times as many
-	Time   time.Duration  // how long most workloads run at most, in each round
-	Seed   uint64         // of the choice of keys
+	Time   time.Duration  // most time for most workloads, in each round
+	Seed   uint64         // seed for the choice of keys
 
-	Programs string // directory with the programs of module kivaloo; empty: they are built, which works inside the module only
+	// Programs is a directory with the programs of module kivaloo. If it is empty they are built,
+	// which only works inside the module.
+	Programs string
 	Redis    RedisPrograms
-	Profiles string // directory where Breakdown keeps them
+	Profiles string // directory for the profiles of Breakdown
 }
 
 func (o *Options) check() error {
@@ -35,30 +37,30 @@ func (o *Options) check() error {
 	return nil
 }
 
-// minPairs is a group of them, which the hot spot is.
+// minPairs is the size of one group of pairs. The hot spot is one group.
 const minPairs = 1 << 16
 
-// Stage measures rows that have something in common.
+// Stage measures rows that share something.
 type Stage struct {
 	Rows []*Row
-	// Redis: a yardstick is what Redis does.
+	// Redis says that a yardstick is measured on Redis.
 	Redis bool
-	// Run measures those of Rows that are wanted.
+	// Run measures the rows that are wanted.
 	Run func(ctx context.Context, b *Bench) error
 }
 
-// Bench is a measurement under way.
+// Bench is a measurement in progress.
 type Bench struct {
 	Options
-	Dir      string // for stores; it is gone afterwards
+	Dir      string // for stores; removed afterwards
 	progress io.Writer
 	redis    *redisServer  // nil until started
-	pairs    []stress.Pair // the largest data set that was needed so far
+	pairs    []stress.Pair // the largest data set needed so far
 }
 
-// Run measures everything that is wanted, stage by stage, and prints the table to out, and what it
-// is doing to progress. Whatever it starts and writes is gone when it returns, also when ctx is
-// done.
+// Run measures everything wanted, stage by stage. It prints the table to out, and its progress to
+// progress. When it returns it has removed everything that it started and wrote, even if ctx was
+// cancelled.
 func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
@@ -86,7 +88,7 @@ func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer
 	if err := b.prepare(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
-	var failed error // what could be measured is printed all the same
+	var failed error // print what could be measured nevertheless
 	for _, s := range wanted {
 		if err := s.Run(ctx, b); err != nil {
 			if ctx.Err() != nil {
@@ -99,8 +101,8 @@ func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer
 	return errors.Join(failed, printTable(out, b.title(), rows))
 }
 
-// interrupted returns why ctx is done, or err if it is not: what was cut off has nothing of
-// interest to say.
+// interrupted returns the cause if ctx is cancelled, and err otherwise. The error of something cut
+// off is of no interest.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -133,11 +135,11 @@ func (b *Bench) wantsAny(rows []*Row) bool {
 	return false
 }
 
-// Say tells of progress.
+// Say prints progress.
 func (b *Bench) Say(format string, args ...any) { fmt.Fprintf(b.progress, format+"\n", args...) }
 
-// FirstPairs returns the n pairs with the lowest numbers, in the order of their keys. The caller
-// must not change them. n is a multiple of a group of pairs.
+// FirstPairs returns the n pairs with the lowest numbers, in key order. The caller must not change
+// them. n must be a multiple of minPairs.
 func (b *Bench) FirstPairs(n uint64) []stress.Pair {
 	if uint64(len(b.pairs)) < n {
 		b.Say("making %d pairs", n)
@@ -146,7 +148,7 @@ func (b *Bench) FirstPairs(n uint64) []stress.Pair {
 	return b.pairs[:n]
 }
 
-// prepare makes the directory, and the programs if none were given.
+// prepare creates the directory, and builds the programs if none were given.
 func (b *Bench) prepare(ctx context.Context) (err error) {
 	if b.Dir, err = os.MkdirTemp("", "kivaloo-targets-"); err != nil {
 		return fmt.Errorf("make a directory for the stores: %w", err)
@@ -157,7 +159,7 @@ func (b *Bench) prepare(ctx context.Context) (err error) {
 // cleanUp stops Redis, and removes the directory if there is one.
 func (b *Bench) cleanUp() error { return errors.Join(b.stopRedis(), os.RemoveAll(b.Dir)) }
 
-// build makes the programs if none were given.
+// build builds the programs if none were given.
 func (b *Bench) build(ctx context.Context) error {
 	if b.Programs != "" {
 		return nil

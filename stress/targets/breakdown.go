@@ -15,12 +15,12 @@ import (
 	"kivaloo/stress"
 )
 
-// depths are how many requests are in flight while a server is profiled.
+// depths are the numbers of requests in flight while a server is profiled.
 var depths = []int{1, 64, stress.Depth}
 
-// Breakdown measures where a server's time goes, and what the machine could do, and prints both to
-// out, and what it is doing to progress. It keeps the profiles in the directory o.Profiles.
-// Whatever else it starts and writes is gone when it returns.
+// Breakdown measures where a server's time goes, and what the machine can do. It prints both to
+// out, and its progress to progress. It keeps the profiles in the directory o.Profiles. When it
+// returns it has removed everything else that it started and wrote.
 func Breakdown(ctx context.Context, o Options, out, progress io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return err
@@ -49,8 +49,8 @@ func Breakdown(ctx context.Context, o Options, out, progress io.Writer) (err err
 	return printBreakdown(out, b.Pairs, o.Profiles, columns, machine)
 }
 
-// profileAll profiles a server under each load. GETs come first, while values are what they were
-// made of.
+// profileAll profiles a server under each load. GETs come first, while the values are still the
+// original ones.
 func (b *Bench) profileAll(ctx context.Context, seconds int) (columns []column, err error) {
 	pairs, look := b.FirstPairs(b.Pairs), insight{}
 	if look.addr, err = freeAddr(); err != nil {
@@ -61,7 +61,7 @@ func (b *Bench) profileAll(ctx context.Context, seconds int) (columns []column, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	if _, err := s.writtenWhenIdle(ctx, idleTime); err != nil { // GETs do not pay for its flush
+	if _, err := s.writtenWhenIdle(ctx, idleTime); err != nil { // GETs must not pay for its flush
 		return nil, err
 	}
 	for _, name := range []string{"GET", "SET"} {
@@ -79,7 +79,8 @@ func (b *Bench) profileAll(ctx context.Context, seconds int) (columns []column, 
 	return columns, nil
 }
 
-// profile has w driven while the server takes a profile, which it keeps in a file.
+// profile drives a server with w while the server takes a profile, and stores the profile in a
+// file.
 func (b *Bench) profile(ctx context.Context, s *store, look insight, w *endless, c *column, file string) error {
 	driving, stop := context.WithCancel(ctx)
 	defer stop()
@@ -106,8 +107,8 @@ func (b *Bench) profile(ctx context.Context, s *store, look insight, w *endless,
 	return err
 }
 
-// takeProfile waits until a load has warmed up, takes a profile of it, and notes in c what happened
-// meanwhile.
+// takeProfile waits until a load has warmed up, takes a profile of it, and records in c what
+// happened meanwhile.
 func (b *Bench) takeProfile(ctx context.Context, pid int, look insight, w *endless, c *column, file string) error {
 	select {
 	case <-time.After(warmTime):

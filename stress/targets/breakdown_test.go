@@ -190,7 +190,7 @@ func TestEndless(t *testing.T) {
 	}
 }
 
-// Each takes some time, and what was begun has ended.
+// TestMeasureSockets checks that each operation takes some time, and that nothing is left running.
 func TestMeasureSockets(t *testing.T) {
 	round, write, read, err := socketTimes()
 	if err != nil || round <= 0 || write <= 0 || read <= 0 {

@@ -15,13 +15,13 @@ import (
 type column struct {
 	name     string
 	depth    int
-	seconds  int     // that the profile is of
+	seconds  int     // length of the profile
 	rate     float64 // requests per second meanwhile
-	worked   float64 // processors that were busy with the server, by the kernel's own count
+	worked   float64 // processors busy with the server, by the kernel's count
 	profiled parts
 }
 
-// perRequest returns what a time that was profiled is for each request, in nanoseconds.
+// perRequest returns profiled time per request, in nanoseconds.
 func (c *column) perRequest(took time.Duration) float64 {
 	return float64(took.Nanoseconds()) / float64(c.seconds) / c.rate
 }
@@ -60,7 +60,7 @@ func printBreakdown(out io.Writer, pairs uint64, profiles string, columns []colu
 	return err
 }
 
-// String is a line for each thing that was measured.
+// String returns a line for each measured value.
 func (m machine) String() string {
 	var text strings.Builder
 	line := func(name, value string) { fmt.Fprintf(&text, "  %-36s%s\n", name, value) }
@@ -77,7 +77,7 @@ func (m machine) String() string {
 	return text.String()
 }
 
-// show shows a time in a unit that suits it.
+// show formats a duration in a suitable unit.
 func show(d time.Duration) string {
 	if d < 10*time.Microsecond {
 		return fmt.Sprintf("%d ns", d.Nanoseconds())

@@ -4,9 +4,9 @@
 //	Stages --Run--> servers, stress.Drive --figure--> Row --> table
 //	                Redis, the disk, peers --yardstick--^
 //
-// A Row is a line of the table. A Stage measures rows that share a store, round by round; Wire,
-// Latency and Upkeep are those of servers. Those of stores in process are in the module
-// stress/peers, which needs the others' code.
+// A Row is a line of the table. A Stage measures rows that share a store, round by round. Wire,
+// Latency and Upkeep measure servers. Module stress/peers measures stores in process, because it
+// needs the code of the peers.
 //
 // Breakdown measures something else: where a server's time goes.
 //
@@ -15,6 +15,7 @@
 //
 // Reading order: row.go (what a target is, and when it is met), table.go, bench.go (the whole run),
 // store.go (servers), redis.go, yardstick.go (Redis), wire.go, ranges.go, large.go, latency.go,
-// upkeep.go, fill.go, insight.go (what servers and the kernel tell); breakdown.go, endless.go (its
-// load), parts.go (which function belongs to what), machine.go, breakdowntable.go; limits.go.
+// upkeep.go, fill.go, insight.go (what servers and the kernel report); breakdown.go, endless.go
+// (its load), parts.go (which function belongs to which part), machine.go, breakdowntable.go;
+// limits.go.
 package targets

@@ -10,9 +10,9 @@ import (
 	"kivaloo/wire"
 )
 
-// endless is random GETs, or random SETs that change the last byte of the value, until it is told
-// that it is over. The pairs are chosen and copied beforehand, as in the workloads of package
-// stress, and their turn comes again when all have had it.
+// endless sends random GETs, or random SETs that change the last byte of the value, until over is
+// set. The pairs are chosen and copied beforehand, as in the workloads of package stress, and are
+// used again when all had their turn.
 type endless struct {
 	chosen   []stress.Pair
 	set      bool
@@ -30,7 +30,7 @@ func newEndless(pairs []stress.Pair, n int, set bool, seed uint64) *endless {
 	return w
 }
 
-// Next is that of stress.Workload.
+// Next implements stress.Workload.
 func (w *endless) Next(dst []byte) ([]byte, uint64, bool) {
 	if w.over.Load() {
 		return dst, 0, false
@@ -39,7 +39,7 @@ func (w *endless) Next(dst []byte) ([]byte, uint64, bool) {
 	r, p := wire.KVRequest{Type: wire.TypeGet}, &w.chosen[tag]
 	r.Key = p.Key()
 	if w.set {
-		// Another byte each time: a SET of the value that is there already would write nothing.
+		// Use another byte each time: a SET of the current value would write nothing.
 		p.Value()[stress.KeyLen-1] = byte(w.next + w.next/uint64(len(w.chosen)))
 		r.Type, r.Value = wire.TypeSet, p.Value()
 	}
@@ -47,7 +47,7 @@ func (w *endless) Next(dst []byte) ([]byte, uint64, bool) {
 	return wire.AppendKVRequest(dst, &r), tag, true
 }
 
-// Check is that of stress.Workload.
+// Check implements stress.Workload.
 func (w *endless) Check(tag uint64, answer []byte) error {
 	w.answered.Add(1)
 	p := &w.chosen[tag]

@@ -6,10 +6,10 @@ import (
 	"kivaloo/wire"
 )
 
-// fill sets n keys in order to long values: what fills a cache soonest.
+// fill sets n keys in order to long values, which fills a cache fastest.
 type fill struct{ next, n uint64 }
 
-// A page of blockSize bytes has room for seven of these pairs and no more.
+// A page of blockSize bytes has room for exactly seven of these pairs.
 const (
 	fillValueLen  = 250
 	fillPairBytes = blockSize / 7

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// insight is what a server tells at its --debug-addr.
+// insight reads a server's --debug-addr.
 type insight struct{ addr string }
 
-// freeAddr returns an address on which nobody listens, as far as one can know.
+// freeAddr returns an address that is currently unused.
 func freeAddr() (string, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -48,7 +48,7 @@ func (i insight) get(ctx context.Context, path string) ([]byte, error) {
 	return text, err
 }
 
-// flushes returns when there were flushes, of those in the server's list of events.
+// flushes returns the times of the flushes in the server's list of events.
 func (i insight) flushes(ctx context.Context) (all []period, err error) {
 	text, err := i.get(ctx, "/events.json")
 	if err != nil {
@@ -72,7 +72,7 @@ func (i insight) flushes(ctx context.Context) (all []period, err error) {
 	return all, nil
 }
 
-// cachedPart returns how much of its cache a server has filled.
+// cachedPart returns the fraction of its cache that a server has filled.
 func (i insight) cachedPart(ctx context.Context) (float64, error) {
 	text, err := i.get(ctx, "/stats.json")
 	if err != nil {
@@ -90,16 +90,17 @@ func (i insight) cachedPart(ctx context.Context) (float64, error) {
 	return stats.Tree.CachedPages / max(stats.Tree.CacheLimit, 1), nil
 }
 
-// collect has a server collect garbage.
+// collect makes a server run its garbage collector.
 func (i insight) collect(ctx context.Context) error {
 	_, err := i.get(ctx, "/debug/pprof/heap?gc=1")
 	return err
 }
 
-// What the kernel tells of a process.
+// Values that the kernel reports about a process.
 var (
-	writeBytes   = regexp.MustCompile(`(?m)^write_bytes: (\d+)$`) // in /proc/PID/io: what it caused to be written to disks
-	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)  // in /proc/PID/status
+	// In /proc/PID/io: bytes that it caused to be written to disks.
+	writeBytes   = regexp.MustCompile(`(?m)^write_bytes: (\d+)$`)
+	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`) // in /proc/PID/status
 )
 
 // kernelCount finds a number in a file about a process.

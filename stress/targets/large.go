@@ -7,8 +7,8 @@ import (
 	"kivaloo/stress"
 )
 
-// largeStage: a store whose cache takes a part of it only. It is the same store in all rounds, as
-// filling it takes long.
+// largeStage measures a store whose cache holds only part of it. All rounds use the same store,
+// because filling it takes long.
 func largeStage() Stage {
 	row := func(name string, factor float64, yardstick string) *Row {
 		return &Row{Name: "4 x the pairs, 128 MB cache: " + name, Target: Target{Factor: factor, Yardstick: yardstick, Unit: PerSecond}}

@@ -14,11 +14,11 @@ import (
 	"kivaloo/stress"
 )
 
-// Latency is how long requests take: a lone GET, a lone SET, and a mix that comes at a fixed rate.
+// Latency measures how long requests take: a lone GET, a lone SET, and a mix that arrives at a
+// fixed rate.
 func Latency() []Stage { return []Stage{loneGetStage(), loneStage(), openStage()} }
 
-// loneGetStage: what a GET takes, and what one takes in Redis, measured by turns with the same
-// calls.
+// loneGetStage measures the time of a GET, here and in Redis, alternately and with the same calls.
 func loneGetStage() Stage {
 	row := &Row{Name: "one GET in flight, p50", Target: Target{Factor: 1, Yardstick: "Redis", AtMost: true, Unit: Micros}}
 	return Stage{Rows: []*Row{row}, Redis: true, Run: func(ctx context.Context, b *Bench) (err error) {
@@ -31,7 +31,7 @@ func loneGetStage() Stage {
 		if err := b.fillRedis(ctx); err != nil {
 			return err
 		}
-		if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // GETs do not pay for its flush
+		if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // GETs must not pay for its flush
 			return err
 		}
 		d := min(loneTime, b.Time)
@@ -64,7 +64,8 @@ func loneGetStage() Stage {
 	}}
 }
 
-// loneStage: what a SET takes over what the disk takes, measured by turns in the same file system.
+// loneStage measures the time of a SET beside that of the disk, alternately in the same file
+// system.
 func loneStage() Stage {
 	row := &Row{Name: "one durable SET in flight, p50", Target: Target{Factor: 1, Yardstick: "fdatasync", Plus: 90, AtMost: true, Unit: Micros}}
 	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
@@ -81,7 +82,7 @@ func loneStage() Stage {
 	})
 }
 
-// filledStage measures row in rounds, on one `kivaloo serve` that keeps b.Pairs pairs.
+// filledStage measures row in rounds, on one `kivaloo serve` with b.Pairs pairs.
 func filledStage(row *Row, round func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error) Stage {
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
 		pairs := b.FirstPairs(b.Pairs)
@@ -100,7 +101,7 @@ func filledStage(row *Row, round func(ctx context.Context, b *Bench, s *store, p
 	}}
 }
 
-// serveFilled has `kivaloo serve` keep a new store with these pairs.
+// serveFilled starts `kivaloo serve` on a new store and fills it with these pairs.
 func (b *Bench) serveFilled(ctx context.Context, pairs []stress.Pair, args ...string) (*store, error) {
 	s, err := b.serve(ctx, args...)
 	if err != nil {
@@ -111,8 +112,7 @@ func (b *Bench) serveFilled(ctx context.Context, pairs []stress.Pair, args ...st
 	return s.orStop(err)
 }
 
-// appendTime returns the median of what it takes to append so many bytes to a file and have them on
-// the disk.
+// appendTime returns the median time to append this many bytes to a file and sync it.
 func appendTime(path string, bytes int) (_ time.Duration, err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
@@ -134,14 +134,14 @@ func appendTime(path string, bytes int) (_ time.Duration, err error) {
 	return percentile(took, 50), nil
 }
 
-// lone runs a workload with one request at a time, and returns how long each took.
+// lone runs a workload with one request at a time, and returns the time of each.
 func (s *store) lone(ctx context.Context, w stress.Workload, row *Row) ([]time.Duration, error) {
 	l := &lone{Workload: w}
 	_, err := s.watch(row, func() (stress.Result, error) { return stress.Drive(ctx, s.conn, l, 1) })
 	return l.took, err
 }
 
-// lone notes how long each request of a workload takes. There is one at a time.
+// lone measures the time of each request of a workload, one at a time.
 type lone struct {
 	stress.Workload
 	sent time.Time
@@ -158,8 +158,8 @@ func (l *lone) Check(tag uint64, answer []byte) error {
 	return l.Workload.Check(tag, answer)
 }
 
-// percentile sorts times, and returns the one that p percent of them are not above. There is at
-// least one.
+// percentile sorts times, and returns the one that p percent of them do not exceed. There must be
+// at least one.
 func percentile(times []time.Duration, p float64) time.Duration {
 	slices.Sort(times)
 	return times[min(int(float64(len(times))*p/100), len(times)-1)]
@@ -167,8 +167,8 @@ func percentile(times []time.Duration, p float64) time.Duration {
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-// openStage: the mix at half of what the store can do, first measured with as many in flight as are
-// allowed.
+// openStage runs the mix at half of the peak rate. It first measures the peak, with as many
+// requests in flight as allowed.
 func openStage() Stage {
 	row := &Row{Name: "mix at half the peak rate, p99.9 during flushes", Target: Target{Factor: 3, Yardstick: "p99 without", AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
@@ -211,7 +211,7 @@ func openStage() Stage {
 	}}
 }
 
-// split tells apart what was under way during one of the periods, and what was not.
+// split separates the requests that overlap one of the periods from the others.
 func split(all []stress.Answered, began time.Time, periods []period) (during, without []time.Duration) {
 	for _, a := range all {
 		due := began.Add(a.Due)
@@ -224,7 +224,7 @@ func split(all []stress.Answered, began time.Time, periods []period) (during, wi
 	return during, without
 }
 
-// period is a time that something took.
+// period is a stretch of time.
 type period struct{ began, ended time.Time }
 
 func (p period) overlaps(began, ended time.Time) bool {

@@ -3,81 +3,79 @@ package targets
 import "time"
 
 const (
-	// generatorLimit is the part of one processor above which the generator is reported as what may
-	// limit a figure.
+	// generatorLimit is the part of one processor above which the generator is reported as a
+	// possible limit.
 	generatorLimit = 0.9
 
 	// redisRestInterval is how often Redis is asked whether it has finished rewriting its log.
 	redisRestInterval = 100 * time.Millisecond
 
-	// DefaultTime is how long a workload is measured at most, in each round.
+	// DefaultTime is the most time for a workload, in each round.
 	DefaultTime = 5 * time.Second
-	// warmTime is how long it runs before that.
+	// warmTime is how long a workload runs before that, to warm up.
 	warmTime = 500 * time.Millisecond
-	// warmLargeTime is the same where the data does not fit into the cache, which has to fill
-	// first.
+	// warmLargeTime is the same if the data does not fit into the cache, which has to fill first.
 	warmLargeTime = 2 * time.Second
 
-	// requests is how many requests are prepared for a round, and warmRequests for the warm-up:
-	// enough for the time that they have, within reason, as each takes 80 bytes.
+	// requests is how many requests are prepared for a round, and warmRequests for the warm-up.
+	// They are enough for the time, within reason: each takes 80 bytes.
 	requests     = 1 << 22
 	warmRequests = 1 << 20
 
-	// largeFactor is how many times the data the large store has, and largeCache what it has for a
+	// largeFactor is the size of the large store, as a multiple of the data. largeCache is its
 	// cache.
 	largeFactor = 4
 	largeCache  = "128Mi"
 
-	// rangePairs is how many pairs a RANGE asks for. rangeConns is how many connections they share:
-	// with few enough requests on each for a socket to hold, as a server does not read on while
-	// many long answers wait for the client, which writes before it reads.
+	// rangePairs is how many pairs a RANGE asks for. rangeConns is how many connections share them.
+	// Each must have few enough requests for a socket to hold: a server stops reading while many
+	// long answers wait for the client, and the client writes before it reads.
 	rangePairs = 100
 	rangeConns = 16
 
-	// loneTime is how long lone GETs and SETs, and lone appends, are measured in each round.
+	// loneTime is how long lone GETs, SETs and appends are measured in each round.
 	loneTime = time.Second
 	// pacedTime is how long a load of a fixed rate runs in each round: long enough for a few
 	// flushes.
 	pacedTime = 8 * time.Second
 
-	// idleTime is how long a server must not write to count as idle: longer than it waits, with
-	// nothing to do, before it begins a flush. idleTries is how often it is given as long.
+	// idleTime is how long a server must write nothing to count as idle. It is longer than an idle
+	// server waits before it begins a flush. idleTries is how many such periods it may take.
 	idleTime  = 1500 * time.Millisecond
 	idleTries = 20
 
-	// collectedCacheBytes is the cache that is filled to see what the garbage collector makes of
-	// it.
+	// collectedCacheBytes is the size of the cache that is filled to measure the garbage collector.
 	collectedCacheBytes = 1 << 30
 
-	// insightTimeout and insightBytes bound what is asked of a --debug-addr.
+	// insightTimeout and insightBytes bound a request to a --debug-addr.
 	insightTimeout = 30 * time.Second
 	insightBytes   = 4 << 20
 
-	// endlessChoices is how many choices are made before a server is profiled: so many that what
-	// they are about does not stay in a cache.
+	// endlessChoices is how many choices are made before a server is profiled. It is so large that
+	// the pairs do not stay in a processor cache.
 	endlessChoices = 1 << 20
 
-	// microsPerSecond: the kernel counts in seconds, and requests take microseconds.
+	// microsPerSecond converts the kernel's seconds to microseconds.
 	microsPerSecond = 1e6
 
 	// samplePeriod is the processor time between two samples of a Go profile.
 	samplePeriod = 10 * time.Millisecond
 
-	// largeAppendBytes is what an append may be that many requests share.
+	// largeAppendBytes is a typical append that many requests share.
 	largeAppendBytes = 256 << 10
 
-	// memoryLines is how much memory is read and copied to see how fast that is, more than any
-	// cache has; memoryReads and memoryCopies how often.
+	// memoryLines is how much memory is read and copied to measure its speed: more than any cache
+	// holds. memoryReads and memoryCopies are how often.
 	memoryLines  = 256 << 20 / lineBytes
 	lineBytes    = 64
 	memoryReads  = 1 << 22
 	memoryCopies = 8
 
-	// chunkBytes is what a server with much to say writes at once; it fits into what a socket pair
-	// holds by default.
+	// chunkBytes is what a busy server writes at once. It fits into the default buffers of a socket
+	// pair.
 	chunkBytes = 64 << 10
-	// ballBytes is about a request.
+	// ballBytes is about the size of a request.
 	ballBytes = 64
-	// socketUses is how often a socket pair is used to see how long that takes.
+	// socketUses is how often a socket pair is used to measure its speed.
 	socketUses = 1 << 13
 )

@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine is what a machine can do, which no server on it can do better. Times are of one
-// operation.
+// machine is what a machine can do. No server on it can do better. Times are for one operation.
 type machine struct {
-	gigahertz  float64       // of the processor; 0: the kernel does not tell
-	smallSync  time.Duration // to append a block to a file and have it on the disk
-	largeSync  time.Duration // the same of so much that many requests share it
-	miss       time.Duration // to read from memory what no cache has
-	copyRate   float64       // bytes per second, out of memory and into it
+	gigahertz  float64       // of the processor; 0: unknown
+	smallSync  time.Duration // append a block to a file and sync it
+	largeSync  time.Duration // the same with as much as many requests share
+	miss       time.Duration // read memory that is in no cache
+	copyRate   float64       // bytes per second, memory to memory
 	roundTrip  time.Duration // there and back over a socket pair, between two threads
-	chunkWrite time.Duration // a system call that writes chunkBytes to a socket
-	chunkRead  time.Duration // and one that reads them
+	chunkWrite time.Duration // system call that writes chunkBytes to a socket
+	chunkRead  time.Duration // system call that reads chunkBytes
 }
 
 func measureMachine(path string) (m machine, err error) {
@@ -42,7 +41,7 @@ func measureMachine(path string) (m machine, err error) {
 
 var megahertz = regexp.MustCompile(`(?m)^cpu MHz\s*: ([0-9.]+)$`)
 
-// clockRate returns the processor's cycles per nanosecond, as the kernel tells it; 0: it does not.
+// clockRate returns the processor's cycles per nanosecond, as the kernel reports them, or 0.
 func clockRate() (float64, error) {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -56,18 +55,18 @@ func clockRate() (float64, error) {
 	return mhz / 1000, err
 }
 
-// line is what a processor's cache holds of memory at the least.
+// line is the unit in which a processor's cache loads memory.
 type line struct {
 	next uint32
 	_    [60]byte
 }
 
-// memoryTimes returns what it takes to read from memory what no cache has, neither the line nor,
-// with pages of 4 KiB, where it is in memory; and how many bytes a second can be copied.
+// memoryTimes returns the time to read memory when neither the line nor, with pages of 4 KiB, its
+// address translation is in a cache. It also returns how many bytes a second can be copied.
 func memoryTimes() (miss time.Duration, copied float64) {
 	lines := make([]line, memoryLines)
-	// One circle through all lines in random order, by Sattolo's algorithm: each read has to wait
-	// for the one before.
+	// The lines form one random cycle, by Sattolo's algorithm: each read has to wait for the one
+	// before.
 	for i := range lines {
 		lines[i].next = uint32(i)
 	}
@@ -81,7 +80,7 @@ func memoryTimes() (miss time.Duration, copied float64) {
 		at = lines[at].next
 	}
 	miss = time.Since(began) / memoryReads
-	lines[0].next = at // which keeps the reads from being left out
+	lines[0].next = at // keeps the compiler from removing the reads
 
 	half := lines[len(lines)/2:]
 	copy(lines, half)
@@ -92,8 +91,8 @@ func memoryTimes() (miss time.Duration, copied float64) {
 	return miss, float64(memoryCopies*len(half)*lineBytes) / time.Since(began).Seconds()
 }
 
-// socketTimes returns what it takes from one thread to another and back over a socket pair, to
-// write a chunk to one, and to read it from the other end.
+// socketTimes returns the time for a round trip between two threads over a socket pair, the time to
+// write a chunk to it, and the time to read the chunk at the other end.
 func socketTimes() (round, write, read time.Duration, err error) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -111,7 +110,7 @@ func socketTimes() (round, write, read time.Duration, err error) {
 	return round, write, read, nil
 }
 
-// chunkTimes returns what it takes to write a chunk to a socket, and to read it from the other end.
+// chunkTimes returns the time to write a chunk to a socket, and to read it at the other end.
 func chunkTimes(ends [2]int) (write, read time.Duration, err error) {
 	chunk := make([]byte, chunkBytes)
 	for range socketUses {
@@ -128,7 +127,7 @@ func chunkTimes(ends [2]int) (write, read time.Duration, err error) {
 	return write / socketUses, read / socketUses, nil
 }
 
-// transfer has a system call read or write all of p.
+// transfer calls a system call until it has read or written all of p.
 func transfer(call func(int, []byte) (int, error), fd int, p []byte) error {
 	for len(p) > 0 {
 		switch n, err := call(fd, p); {
@@ -144,8 +143,8 @@ func transfer(call func(int, []byte) (int, error), fd int, p []byte) error {
 	return nil
 }
 
-// roundTripTime returns what it takes from one thread to another and back. The second one ends when
-// what it reads from is shut down.
+// roundTripTime returns the time for a round trip between two threads. The second thread ends when
+// its input is shut down.
 func roundTripTime(ends [2]int) (time.Duration, error) {
 	ended := make(chan struct{})
 	go func() {

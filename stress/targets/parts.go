@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// part is one part of a server's work, by which its processor time is divided.
+// part is a part of a server's work. Its processor time is divided among them.
 type part int
 
 const (
@@ -55,7 +55,7 @@ var treeParts = func() map[string]part {
 	return byName
 }()
 
-// rule says which part other functions belong to, on the goroutines of actors called so.
+// rule says which part functions belong to, on the goroutines of the actors with this name.
 type rule struct {
 	actor, function *regexp.Regexp
 	part            part
@@ -63,7 +63,7 @@ type rule struct {
 
 const systemCall = `^(internal/runtime/syscall/linux|syscall)\.(Raw)?Syscall6?$`
 
-// rules are in the order in which they are tried.
+// rules are tried in this order.
 var rules = []rule{
 	on("^loop$", systemCall, sockets),
 	on("^disk ", systemCall+`|^kivaloo/disk\.`, disk),
@@ -78,9 +78,9 @@ func on(actor, function string, p part) rule {
 	return rule{regexp.MustCompile(actor), regexp.MustCompile(function), p}
 }
 
-// partOf returns what the processor was busy with. stack is that of a goroutine of an actor, the
-// innermost function first: it is the first one that is known that tells. The runtime's copying,
-// for instance, is not known, and so belongs to its caller.
+// partOf returns what the processor was busy with. stack is from a goroutine of an actor, innermost
+// function first. The first known function decides. For instance, the runtime's copying is not
+// known, so it belongs to its caller.
 func partOf(actor string, stack []string) part {
 	for _, function := range stack {
 		if p, known := treeParts[function]; known {
@@ -95,7 +95,7 @@ func partOf(actor string, stack []string) part {
 	return rest
 }
 
-// parts is what each part of a server took.
+// parts holds the time of each part of a server.
 type parts [allParts]time.Duration
 
 func (p *parts) sum() (sum time.Duration) {

@@ -10,14 +10,15 @@ import (
 	"kivaloo/stress"
 )
 
-// rangeStage: short scans, as in YCSB's workload E, and how much SETs beside them take from these.
+// rangeStage measures short scans, as in YCSB's workload E, and how much they slow down with SETs
+// beside them.
 func rangeStage() Stage {
 	row := &Row{
 		Name:   fmt.Sprintf("RANGE of %d pairs beside 5 %% SETs, pairs", rangePairs),
 		Target: Target{Factor: 0.5, Yardstick: "without SETs", Unit: PerSecond},
 	}
 	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
-		if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // what is without SETs does not pay for them
+		if _, err := s.writtenWhenIdle(ctx, min(idleTime, b.Time)); err != nil { // the load without SETs must not pay for them
 			return err
 		}
 		alone := &Row{}
@@ -35,8 +36,7 @@ func rangeStage() Stage {
 	})
 }
 
-// ranges returns how many pairs a second ranges have brought, after a little of the same with other
-// choices.
+// ranges returns how many pairs a second ranges return, after a short warm-up with other choices.
 func (s *store) ranges(ctx context.Context, b *Bench, row *Row, sets bool, round int) (float64, error) {
 	seed := b.Seed + uint64(round)
 	if _, err := s.rangesFor(ctx, b, sets, ^seed, min(warmTime, b.Time)); err != nil {
@@ -45,7 +45,7 @@ func (s *store) ranges(ctx context.Context, b *Bench, row *Row, sets bool, round
 	return s.watch(row, func() (stress.Result, error) { return s.rangesFor(ctx, b, sets, seed, b.Time) })
 }
 
-// rangesFor has each of rangeConns connections make its part of the requests. The Result counts
+// rangesFor makes each of rangeConns connections send its part of the requests. The Result counts
 // pairs.
 func (s *store) rangesFor(ctx context.Context, b *Bench, sets bool, seed uint64, d time.Duration) (stress.Result, error) {
 	var found [rangeConns]int

@@ -21,14 +21,14 @@ import (
 	"kivaloo/stress"
 )
 
-// RedisPrograms are what Redis consists of. They are looked for in PATH unless they contain a
+// RedisPrograms are the programs of Redis. They are looked for in PATH unless their names contain a
 // slash.
 type RedisPrograms struct {
 	Server    string // redis-server
 	Benchmark string // redis-benchmark
 }
 
-// Check returns an error that says what to do, unless both are there.
+// Check returns an error that says what to do if one of them is missing.
 func (r RedisPrograms) Check() error {
 	for _, program := range []string{r.Server, r.Benchmark} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -38,14 +38,15 @@ func (r RedisPrograms) Check() error {
 	return nil
 }
 
-// redisServer is a Redis that syncs every write before it acknowledges it, with redis-benchmark to
-// ask it.
+// redisServer is a Redis server that syncs every write before it acknowledges it, with
+// redis-benchmark as its client.
 type redisServer struct {
 	*stress.Process
 	benchmark string
 }
 
-// startRedis starts one that keeps its data in a new directory dir, and waits until it accepts.
+// startRedis starts a server that keeps its data in a new directory dir, and waits until it accepts
+// connections.
 func startRedis(ctx context.Context, programs RedisPrograms, dir string) (*redisServer, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -64,27 +65,27 @@ func startRedis(ctx context.Context, programs RedisPrograms, dir string) (*redis
 	return &redisServer{p, programs.Benchmark}, nc.Close()
 }
 
-// Sets has n random pairs out of n set, and returns how many a second there were.
+// Sets sets n random pairs out of n, and returns the rate per second.
 func (r *redisServer) Sets(ctx context.Context, n uint64) (float64, error) {
 	return r.rate(ctx, n, "SET", redisKey, strings.Repeat("v", stress.KeyLen))
 }
 
-// Gets has n random pairs out of n got, and returns how many a second there were.
+// Gets gets n random pairs out of n, and returns the rate per second.
 func (r *redisServer) Gets(ctx context.Context, n uint64) (float64, error) {
 	return r.rate(ctx, n, "GET", redisKey)
 }
 
-// How redis-benchmark keeps stress.Depth requests outstanding, over 64 connections.
+// With these, redis-benchmark keeps stress.Depth requests outstanding, over 64 connections.
 const (
 	redisClients  = "64"
 	redisPipeline = "64"
 )
 
-// redisKey is what redis-benchmark makes a key of stress.KeyLen bytes from, by putting a
-// random number of 12 digits in the place of the last word.
+// redisKey is the template from which redis-benchmark makes keys of stress.KeyLen bytes. It
+// replaces the last word by a random number of 12 digits.
 var redisKey = strings.Repeat("k", stress.KeyLen-12) + "__rand_int__"
 
-// rate has redis-benchmark send a command n times, and returns its rate.
+// rate makes redis-benchmark send a command n times, and returns its rate.
 func (r *redisServer) rate(ctx context.Context, n uint64, command ...string) (float64, error) {
 	count := strconv.FormatUint(n, 10)
 	args := append([]string{"-s", r.Socket, "-c", redisClients, "-P", redisPipeline, "-n", count, "-r", count, "--csv"}, command...)
@@ -101,7 +102,7 @@ func (r *redisServer) rate(ctx context.Context, n uint64, command ...string) (fl
 	return rate, nil
 }
 
-// LoneGets gets pairs that Sets may have set, for d, one at a time, and returns how long each took.
+// LoneGets gets pairs that Sets may have set, for d, one at a time, and returns the time of each.
 func (r *redisServer) LoneGets(ctx context.Context, n uint64, d time.Duration, seed uint64) (took []time.Duration, err error) {
 	nc, err := r.Connect(ctx)
 	if err != nil {
@@ -139,15 +140,15 @@ func (r *redisServer) LoneGets(ctx context.Context, n uint64, d time.Duration, s
 	}
 }
 
-// How Redis begins its answers to GET: there is no such key, or there is one with a value of
-// stress.KeyLen bytes.
+// The beginning of Redis's answers to GET: the key is absent, or it has a value of stress.KeyLen
+// bytes.
 var (
 	redisAbsent  = "$-1\r\n"
 	redisPresent = fmt.Sprintf("$%d\r\n", stress.KeyLen)
 )
 
-// benchmarkRate finds the rate in what redis-benchmark printed: a line that names
-// the columns, and one with their values.
+// benchmarkRate finds the rate in the output of redis-benchmark: a line that names the columns, and
+// a line with their values.
 func benchmarkRate(text string) (float64, error) {
 	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil {
@@ -168,8 +169,8 @@ func benchmarkRate(text string) (float64, error) {
 	return 0, errors.New(`no column "rps"`)
 }
 
-// Settle waits until Redis has finished rewriting its log in the background, which
-// would slow it down.
+// Settle waits until Redis has finished rewriting its log in the background, which would slow it
+// down.
 func (r *redisServer) Settle(ctx context.Context) error {
 	nc, err := r.Connect(ctx)
 	if err != nil {
@@ -195,7 +196,7 @@ func rewriting(nc net.Conn) (bool, error) {
 	if _, err := io.WriteString(nc, "INFO persistence\r\n"); err != nil {
 		return false, err
 	}
-	reply := make([]byte, 16<<10) // it is about 1 KB, and comes at once
+	reply := make([]byte, 16<<10) // it is about 1 KB, and arrives at once
 	n, err := nc.Read(reply)
 	if err != nil {
 		return false, err

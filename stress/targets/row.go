@@ -7,15 +7,16 @@ import (
 	"time"
 )
 
-// Row is one line of the table: something that is measured, and what it has to reach.
+// Row is one line of the table: a measurement and its target.
 type Row struct {
 	Name   string
 	Target Target
 
 	figures, yards []float64     // by round; yards are empty if the target has no yardstick
-	busy           time.Duration // of the generator, in the round where it had most to do
-	wall           time.Duration // how long that round took
-	cost, yardCost []float64     // processor time of the server, and of the yardstick's, for each request, by round, in us
+	busy           time.Duration // of the generator, in the round where it worked most
+	wall           time.Duration // length of that round
+	// Processor time per request of the server, and of the yardstick's, by round, in us.
+	cost, yardCost []float64
 	note           string
 }
 
@@ -25,14 +26,14 @@ type Target struct {
 	Factor    float64
 	Yardstick string
 	Plus      float64
-	AtMost    bool // the bound is not to be exceeded; otherwise it is to be reached
+	AtMost    bool // the bound must not be exceeded; otherwise it must be reached
 	Unit      Unit // of the figure, the yardstick and Plus
 }
 
-// Unit is what a figure is in.
+// Unit is the unit of a figure.
 type Unit string
 
-// The units that figures have.
+// The units of figures.
 const (
 	PerSecond Unit = "/s"
 	Micros    Unit = "us"
@@ -42,7 +43,7 @@ const (
 	Times     Unit = "x" // a ratio
 )
 
-// String shows the target as people write it: "1.4 x R_get", "at most 400 B".
+// String formats the target: "1.4 x R_get", "at most 400 B".
 func (t Target) String() string {
 	text := ""
 	if t.Yardstick != "" {
@@ -63,7 +64,7 @@ func (t Target) String() string {
 	return text
 }
 
-// format shows a figure with as many digits as say something.
+// format formats a figure with as many digits as are meaningful.
 func (u Unit) format(v float64) string {
 	digits := 0
 	if v != math.Trunc(v) && math.Abs(v) < 100 {
@@ -75,7 +76,7 @@ func (u Unit) format(v float64) string {
 	return fmt.Sprintf("%.*f %s", digits, v, u)
 }
 
-// Record notes what a round has found. yard is ignored if the target has no yardstick.
+// Record records the result of a round. yard is ignored if the target has no yardstick.
 func (r *Row) Record(figure, yard float64) {
 	r.figures = append(r.figures, figure)
 	if r.Target.Yardstick != "" {
@@ -83,18 +84,18 @@ func (r *Row) Record(figure, yard float64) {
 	}
 }
 
-// Note is printed below the table.
+// Note sets a note that is printed below the table.
 func (r *Row) Note(format string, args ...any) { r.note = fmt.Sprintf(format, args...) }
 
-// measured reports whether there is something to print.
+// measured reports whether there is anything to print.
 func (r *Row) measured() bool { return len(r.figures) > 0 }
 
-// ratio returns the median of the figures over their yardsticks, round by round: what the machine
-// does slower for a while it does slower for both.
+// ratio returns the median of the figures over their yardsticks, round by round. When the machine
+// is slow for a while, it is slow for both.
 func (r *Row) ratio() float64 { return r.over(func(i int) float64 { return r.yards[i] }) }
 
-// share returns how much of the target was reached: 1 and more is all of it, whichever way the
-// bound goes. It is the median over the rounds.
+// share returns how much of the target was reached: 1 or more means all of it, in either direction.
+// It is the median over the rounds.
 func (r *Row) share() float64 {
 	share := r.over(func(i int) float64 {
 		bound := r.Target.Plus
@@ -111,7 +112,7 @@ func (r *Row) share() float64 {
 
 func (r *Row) met() bool { return r.share() >= 1 }
 
-// over returns the median of the figures over what each is divided by.
+// over returns the median of the figures, each divided by its divisor.
 func (r *Row) over(divisor func(round int) float64) float64 {
 	ratios := make([]float64, len(r.figures))
 	for i, figure := range r.figures {
@@ -120,7 +121,8 @@ func (r *Row) over(divisor func(round int) float64) float64 {
 	return median(ratios)
 }
 
-// median returns the middle value, or the mean of the two in the middle. There is at least one.
+// median returns the middle value, or the mean of the two middle values. There must be at least
+// one.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	middle := len(sorted) / 2

@@ -13,21 +13,21 @@ import (
 	"kivaloo/stress"
 )
 
-// store is a new one that is served, with a connection to it.
+// store is a new store and its servers, with a connection to them.
 type store struct {
 	dir       string
 	processes []*stress.Process // in the order in which they are stopped
 	conn      net.Conn
 }
 
-// serve has `kivaloo serve` keep a new store, with its defaults unless told otherwise.
+// serve starts `kivaloo serve` on a new store, with its defaults unless args say otherwise.
 func (b *Bench) serve(ctx context.Context, args ...string) (*store, error) {
 	s := &store{dir: filepath.Join(b.Dir, "serve")}
 	err := s.start(ctx, "kivaloo serve", filepath.Join(s.dir, "kivaloo.sock"), b.program("kivaloo"), append([]string{"serve", "--dir", s.dir}, args...))
 	return s.orStop(err)
 }
 
-// daemons has kivaloo-lbs keep a new store, for kivaloo-kvlds, with their defaults and serve's
+// daemons starts kivaloo-lbs on a new store, and kivaloo-kvlds, with their defaults and serve's
 // block size.
 func (b *Bench) daemons(ctx context.Context, _ ...string) (*store, error) {
 	s := &store{dir: filepath.Join(b.Dir, "daemons")}
@@ -66,7 +66,7 @@ func (s *store) orStop(err error) (*store, error) {
 	return s, nil
 }
 
-// stop ends the processes and removes what they have stored.
+// stop ends the processes and removes the store.
 func (s *store) stop() (err error) {
 	if s.conn != nil {
 		s.conn.Close()
@@ -77,8 +77,8 @@ func (s *store) stop() (err error) {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// drive runs a workload with stress.Depth requests in flight, and returns its rate. row is told how
-// much the generator had to do; nil: it is not measured.
+// drive runs a workload with stress.Depth requests in flight, and returns its rate. It records in
+// row how much the generator had to do, unless row is nil.
 func (s *store) drive(ctx context.Context, w stress.Workload, row *Row) (float64, error) {
 	return s.watch(row, func() (stress.Result, error) { return stress.Drive(ctx, s.conn, w, stress.Depth) })
 }
@@ -106,7 +106,7 @@ func (s *store) watch(row *Row, do func() (stress.Result, error)) (float64, erro
 	return r.Rate(), err
 }
 
-// worked returns how many seconds the servers have worked.
+// worked returns the processor time of the servers, in seconds.
 func (s *store) worked() (seconds float64, err error) {
 	for _, p := range s.processes {
 		one, failed := workedSeconds(p.PID())
@@ -115,11 +115,11 @@ func (s *store) worked() (seconds float64, err error) {
 	return seconds, err
 }
 
-// processorTime returns how long this process has worked.
+// processorTime returns the processor time of this process.
 func processorTime() time.Duration {
 	var use syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &use); err != nil {
-		panic(err) // it has no way to fail with these arguments
+		panic(err) // cannot fail with these arguments
 	}
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }

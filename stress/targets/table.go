@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// printTable prints what was measured of all rows.
+// printTable prints the results of all rows.
 func printTable(out io.Writer, title string, rows []*Row) error {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "%s\n\n", title)
@@ -44,7 +44,7 @@ func printTable(out io.Writer, title string, rows []*Row) error {
 	return err
 }
 
-// perRequest shows the median of what a request took, if that is known.
+// perRequest formats the median time of a request, if it is known.
 func perRequest(micros []float64) string {
 	if len(micros) == 0 {
 		return ""
@@ -52,14 +52,15 @@ func perRequest(micros []float64) string {
 	return fmt.Sprintf("%.2f us", median(micros))
 }
 
-// worked notes how much of the time the generator had to work, if it was more than in other rounds.
+// worked records how much of the time the generator had to work, if it was more than in earlier
+// rounds.
 func (r *Row) worked(busy, wall time.Duration) {
 	if r.wall == 0 || float64(busy)/float64(wall) > r.generatorBusy() {
 		r.busy, r.wall = busy, wall
 	}
 }
 
-// generatorBusy is a part of one processor: the generator is one goroutine.
+// generatorBusy is a fraction of one processor: the generator is one goroutine.
 func (r *Row) generatorBusy() float64 { return float64(r.busy) / float64(max(r.wall, 1)) }
 
 func (r *Row) generatorBound() bool { return r.generatorBusy() > generatorLimit }

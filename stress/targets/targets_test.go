@@ -86,7 +86,7 @@ func options(rows string) Options {
 		Redis: RedisPrograms{Server: "redis-server", Benchmark: "redis-benchmark"}}
 }
 
-// What is measured with real servers, on a scale that takes no time.
+// TestRun measures with real servers, on a scale that takes no time.
 func TestRun(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it builds and runs servers")

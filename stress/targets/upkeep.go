@@ -10,10 +10,10 @@ import (
 	"kivaloo/stress"
 )
 
-// Upkeep is what durability, recovery and memory cost.
+// Upkeep measures what durability, recovery and memory cost.
 func Upkeep() []Stage { return []Stage{writtenStage(), killStage(), collectorStage()} }
 
-// writtenStage: what a random SET has the server write, until there is nothing more to do.
+// writtenStage measures how much a random SET makes the server write, until it is idle again.
 func writtenStage() Stage {
 	row := &Row{Name: "bytes written per random SET", Target: Target{Plus: 300, AtMost: true, Unit: Bytes}}
 	return filledStage(row, func(ctx context.Context, b *Bench, s *store, pairs []stress.Pair, round int) error {
@@ -51,11 +51,11 @@ func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float6
 			return 0, context.Cause(ctx)
 		}
 	}
-	return last, nil // it never rests: what it goes on with is counted as far as it has come
+	return last, nil // it never rests; count what it has written so far
 }
 
-// killStage: how long a server takes to answer that was killed while it was being written to. In
-// which state that leaves the journal is a matter of luck; so the longest time counts.
+// killStage measures how long a server takes to answer after it was killed during writes. The state
+// of the journal at that moment is random, so the longest time counts.
 func killStage() Stage {
 	row := &Row{Name: "kill -9 during random SETs, to the first answer", Target: Target{Plus: 300, AtMost: true, Unit: Millis}}
 	return Stage{Rows: []*Row{row}, Run: func(ctx context.Context, b *Bench) (err error) {
@@ -80,7 +80,7 @@ func killStage() Stage {
 	}}
 }
 
-// killAndRestart returns how long it took from the start of the new server to its first answer.
+// killAndRestart returns the time from the start of the new server to its first answer.
 func (s *store) killAndRestart(ctx context.Context, b *Bench, w stress.Workload) (time.Duration, error) {
 	failed := make(chan error, 1)
 	go func() {
@@ -103,8 +103,8 @@ func (s *store) killAndRestart(ctx context.Context, b *Bench, w stress.Workload)
 	return time.Since(began), err
 }
 
-// collectorStage: what the garbage collector has to do when a large cache is full, and what memory
-// that takes.
+// collectorStage measures the work of the garbage collector when a large cache is full, and how
+// much memory that takes.
 func collectorStage() Stage {
 	marking := &Row{Name: "garbage collector, 1 GiB cache: marking, processor time", Target: Target{Plus: 5, AtMost: true, Unit: Millis}}
 	resident := &Row{Name: "memory, 1 GiB cache: resident over cache size", Target: Target{Plus: 1.2, AtMost: true, Unit: Times}}

@@ -8,21 +8,21 @@ import (
 	"kivaloo/stress"
 )
 
-// starter starts servers that keep a new store.
+// starter starts servers on a new store.
 type starter func(ctx context.Context, args ...string) (*store, error)
 
-// blockSize is serve's default, which kivaloo-lbs has none of.
+// blockSize is serve's default. kivaloo-lbs has no default.
 const blockSize = 2048
 
-// wireRows are what is measured of a store, over a socket.
+// wireRows are the measurements of a store over a socket.
 type wireRows struct {
 	load, get, hotspot, scan, set, mix, update *Row
 }
 
-// wireFactors are how many times its yardstick each of wireRows has to reach.
+// wireFactors are the multiples of the yardstick that wireRows have to reach.
 type wireFactors struct{ load, get, hotspot, scan, set, mix, update float64 }
 
-// What serve has to reach, and what the separate daemons have to.
+// The targets of serve, and of the separate daemons.
 var (
 	serveFactors   = wireFactors{load: 3.2, get: 1.73, hotspot: 2.65, scan: 9.5, set: 2, mix: 2.5, update: 3.2}
 	daemonsFactors = wireFactors{load: 2, get: 0.84, hotspot: 0.9, scan: 2.4, set: 1.4, mix: 1.8, update: 2}
@@ -47,12 +47,12 @@ func (w *wireRows) all() []*Row {
 	return []*Row{w.get, w.hotspot, w.set, w.mix, w.load, w.update, w.scan}
 }
 
-// Wire is what is measured of servers, in comparison with Redis.
+// Wire measures servers in comparison with Redis.
 func Wire() []Stage {
 	return []Stage{wireStage(), rangeStage(), largeStage()}
 }
 
-// wireStage: `kivaloo serve`, and the two daemons in its place. Each round has new stores.
+// wireStage measures `kivaloo serve`, and the two daemons in its place. Each round has new stores.
 func wireStage() Stage {
 	one, two := newWireRows("", serveFactors), newWireRows("lbs+kvlds: ", daemonsFactors)
 	return Stage{
@@ -82,8 +82,8 @@ func wireStage() Stage {
 	}
 }
 
-// wireRound fills a new store, which its first measurement is, and goes on with it: reads first,
-// while all values are known to the last byte.
+// wireRound measures a new store. The first measurement fills it. Reads come next, while all values
+// are known to the last byte.
 func (b *Bench) wireRound(ctx context.Context, rows *wireRows, start starter, y yardsticks, round int) (err error) {
 	s, err := start(ctx)
 	if err != nil {
@@ -104,7 +104,7 @@ func (b *Bench) wireRound(ctx context.Context, rows *wireRows, start starter, y 
 		},
 		func() error { return m.drive(ctx, rows.mix, randomMix(pairs, 2)) },
 		func() error {
-			// Like an ordered load, which has no warm-up either.
+			// Like an ordered load, this has no warm-up.
 			return m.once(ctx, rows.update, stress.Within(stress.OrderedUpdate(pairs, byte(round+1)), m.Time))
 		},
 	} {
@@ -122,7 +122,7 @@ func randomGets(pairs []stress.Pair) maker {
 	return func(n int, seed uint64) stress.Workload { return stress.RandomGet(pairs, n, seed) }
 }
 
-// randomMix has so many SETs among each four requests.
+// randomMix puts this many SETs among each four requests.
 func randomMix(pairs []stress.Pair, sets int) maker {
 	return func(n int, seed uint64) stress.Workload { return stress.RandomMixed(pairs, n, seed, sets) }
 }
@@ -136,7 +136,7 @@ type measuring struct {
 	round int
 }
 
-// load fills the store, whether that is wanted or not.
+// load fills the store, whether its row is wanted or not.
 func (m measuring) load(ctx context.Context, row *Row, pairs []stress.Pair) error {
 	m.Say("round %d: %s", m.round+1, row.Name)
 	rate, err := m.store.drive(ctx, stress.OrderedLoad(pairs), row)
@@ -146,14 +146,14 @@ func (m measuring) load(ctx context.Context, row *Row, pairs []stress.Pair) erro
 	return err
 }
 
-// record notes a rate beside its yardstick.
+// record records a rate beside its yardstick.
 func (m measuring) record(row *Row, rate float64) {
 	y := m.y.of(row.Target)
 	row.Record(rate, y.rate)
 	row.yardCost = append(row.yardCost, y.cost)
 }
 
-// drive measures a workload, if it is wanted, after a little of the same with other choices.
+// drive measures a workload if it is wanted, after a short warm-up with other choices.
 func (m measuring) drive(ctx context.Context, row *Row, work maker) error {
 	if !m.Wants(row) {
 		return nil
@@ -165,7 +165,7 @@ func (m measuring) drive(ctx context.Context, row *Row, work maker) error {
 	return m.once(ctx, row, stress.Within(work(requests, seed), m.Time))
 }
 
-// once measures a workload, if it is wanted.
+// once measures a workload if it is wanted.
 func (m measuring) once(ctx context.Context, row *Row, w stress.Workload) error {
 	if !m.Wants(row) {
 		return nil

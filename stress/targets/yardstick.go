@@ -5,19 +5,19 @@ import (
 	"path/filepath"
 )
 
-// The names that targets have for the yardsticks.
+// The names of the yardsticks in targets.
 const (
 	redisGet = "R_get"
 	redisSet = "R_set"
 )
 
-// yardsticks are what Redis did in one round.
+// yardsticks are the results of Redis in one round.
 type yardsticks struct{ get, set yardstick }
 
 // yardstick is one command: requests per second, and processor time for each in microseconds.
 type yardstick struct{ rate, cost float64 }
 
-// of returns the one that a target names.
+// of returns the yardstick that a target names.
 func (y yardsticks) of(t Target) yardstick {
 	if t.Yardstick == redisGet {
 		return y.get
@@ -25,7 +25,7 @@ func (y yardsticks) of(t Target) yardstick {
 	return y.set
 }
 
-// askRedis measures the yardsticks: as many SETs as there are pairs, and then GETs.
+// askRedis measures the yardsticks: as many SETs as there are pairs, then GETs.
 func (b *Bench) askRedis(ctx context.Context) (y yardsticks, err error) {
 	if err := b.fillRedis(ctx); err != nil {
 		return y, err
@@ -44,7 +44,7 @@ func (b *Bench) askRedis(ctx context.Context) (y yardsticks, err error) {
 	return y, err
 }
 
-// ask has Redis do one command for each pair.
+// ask makes Redis carry out one command for each pair.
 func (b *Bench) ask(ctx context.Context, command func(context.Context, uint64) (float64, error)) (y yardstick, err error) {
 	before, err := workedSeconds(b.redis.PID())
 	if err == nil {
