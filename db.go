@@ -25,15 +25,16 @@ import (
 // A context bounds the wait, not the change. A change that was under way when the context ended may
 // yet take effect: OpError.Sent is true then.
 type DB struct {
-	dir     string
-	log     *slog.Logger
-	limits  Params
-	events  *actors.Events
-	store   *disk.Local
-	tree    *tree.Tree // the actor's, until that has ended
-	actor   *tree.Actor
-	readers *tree.Readers
-	group   *actors.Group
+	dir      string
+	log      *slog.Logger
+	limits   Params
+	readOnly bool // Options.ReadOnly
+	events   *actors.Events
+	store    *disk.Local
+	tree     *tree.Tree // the actor's, until that has ended
+	actor    *tree.Actor
+	readers  *tree.Readers
+	group    *actors.Group
 
 	using  sync.RWMutex   // held for reading by those who give the actor something, or join checks
 	closed bool           // with using held for writing
@@ -108,15 +109,16 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	}
 	t.Note(events)
 	db := &DB{
-		dir:     dir,
-		log:     o.Log,
-		events:  events,
-		limits:  Params{MaxKey: t.MaxKey(), MaxValue: t.MaxValue()},
-		store:   store,
-		tree:    t,
-		readers: t.Readers(),
-		actor:   tree.NewActor(t, store),
-		group:   actors.NewGroup(),
+		dir:      dir,
+		log:      o.Log,
+		events:   events,
+		readOnly: o.ReadOnly,
+		limits:   Params{MaxKey: t.MaxKey(), MaxValue: t.MaxValue()},
+		store:    store,
+		tree:     t,
+		readers:  t.Readers(),
+		actor:    tree.NewActor(t, store),
+		group:    actors.NewGroup(),
 	}
 	db.group.Go("tree", db.actor.Run)
 	return db, nil

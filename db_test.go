@@ -200,7 +200,7 @@ func TestDBConcurrent(t *testing.T) {
 	}
 	group.Wait()
 	must.Do(t, db.Verify(t.Context()))
-	if s := db.Stats(); s.Commits == 0 || s.Commits > 6000 || s.Written == 0 || s.Pages == 0 || s.CachedPages == 0 || s.DiskBytes < 512*s.Pages || s.Height < 2 {
+	if s := db.Stats(); s.ReadOnly || s.Commits == 0 || s.Commits > 6000 || s.Written == 0 || s.Pages == 0 || s.CachedPages == 0 || s.DiskBytes < 512*s.Pages || s.Height < 2 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -568,6 +568,9 @@ func TestDBReadOnly(t *testing.T) {
 		var op *kv.OpError
 		if err := db.Set(t.Context(), []byte("k"), []byte("w")); !errors.Is(err, kv.ErrReadOnly) || !errors.As(err, &op) || op.Sent {
 			t.Errorf("%v", err)
+		}
+		if !db.Stats().ReadOnly {
+			t.Error("Stats do not say that it is read-only")
 		}
 		time.Sleep(wait)
 		must.Do(t, db.Verify(t.Context()))

@@ -26,6 +26,7 @@ type Stats struct {
 	MemtableBytes int64 // memory that memtables take
 	JournalBytes  int64 // of the journal that opening the store would replay now
 	Flushes       int64 // memtables that have been written into pages
+	ReadOnly      bool  // changes fail now, with ErrReadOnly: see there
 
 	ScrubPasses   int64   // over the whole store that have ended: see Options.ScrubRate
 	ScrubProgress float64 // of the pass under way, 0 to 1; 1 between passes
@@ -45,6 +46,7 @@ func (db *DB) Stats() Stats {
 		StuckBytes:  int64(s.Stuck) * int64(s.BlockSize),
 		CachedPages: s.CachedPages, CacheLimit: s.CacheLimit, Snapshots: s.Snapshots,
 		Commits: int64(s.Commits), Written: int64(s.Written), Read: int64(s.Read),
+		ReadOnly:  db.readOnly || s.Refusal != nil,
 		Memtables: s.Memtables, MemtableBytes: s.MemtableBytes, JournalBytes: s.Journal, Flushes: int64(s.Flushes),
 		ScrubPasses: int64(scrub.Passes), ScrubProgress: scrub.Progress, ScrubBytes: int64(scrub.Bytes), DamagedBlocks: int64(scrub.Damaged),
 	}

@@ -9,12 +9,13 @@ import (
 )
 
 // Programs that use the store as a library get what they need and no more. Neither the server's
-// event loop nor what comes with it belongs there, nor the SDK of a cloud.
+// event loop nor what comes with it belongs there, nor Prometheus, nor the SDK of a cloud.
 func TestImportGraph(t *testing.T) {
 	forbidden := []string{
 		"github.com/panjf2000/gnet/", // with the event loop
 		"go.uber.org/zap",            // with gnet
 		"github.com/aws/",            // with the stores in the cloud
+		"github.com/prometheus/",     // with contrib/collector
 		"kivaloo/eventloop",
 		"kivaloo/cmd/",
 	}

@@ -40,6 +40,7 @@ var mayImport = map[string][]string{
 	"eventloop/mux/certtest": {"internal/must"},
 	"stress":                 {".", "wire"},
 	"examples":               {"."},
+	"contrib/collector":      {"."},
 	"internal/must":          {},
 	"cmd":                    {anything},
 }

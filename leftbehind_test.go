@@ -40,6 +40,9 @@ func TestFullDiskLeavesChangeBehind(t *testing.T) {
 			if !errors.As(err, &op) || op.Sent != test.sent || !errors.Is(err, disk.ErrNoSpace) || errors.Is(err, disk.ErrLeftBehind) != test.sent {
 				t.Errorf("Set: %v", err)
 			}
+			if test.sent && !db.Stats().ReadOnly {
+				t.Error("Stats do not say that it is read-only")
+			}
 			if value, err := db.Get(t.Context(), []byte("key")); string(value) != "old" {
 				t.Errorf("it is %q, %v", value, err)
 			}

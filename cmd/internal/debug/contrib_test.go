@@ -3,6 +3,7 @@ package debug
 import (
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +12,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"kivaloo"
+	library "kivaloo/contrib/collector"
 	"kivaloo/internal/must"
 	"kivaloo/tree"
+	"kivaloo/wire/wiretest"
 )
 
 // root is the directory of the module.
@@ -31,7 +38,7 @@ func TestMetricsAreThoseSpokenOf(t *testing.T) {
 	l.serve()
 	l.inside.loop.Requests[tree.Get].Add(time.Millisecond) // operations are there once one was asked for
 	exist := make(map[string]bool)
-	for _, found := range regexp.MustCompile(`(?m)^# TYPE (kivaloo_\w+) `).FindAllStringSubmatch(l.want("/metrics", 200), -1) {
+	for _, found := range regexp.MustCompile(`(?m)^# TYPE (kivaloo_\w+) `).FindAllStringSubmatch(l.want("/metrics", 200)+libraryMetrics(t), -1) {
 		exist[found[1]] = true
 	}
 	if len(exist) < 20 {
@@ -59,6 +66,41 @@ func TestMetricsAreThoseSpokenOf(t *testing.T) {
 			t.Errorf("docs/monitoring.md does not explain %s", name)
 		}
 	}
+}
+
+// The collector for programs with a DB of their own has the server's names, words and kinds.
+func TestCollectorHasTheSameMetrics(t *testing.T) {
+	l := look(t)
+	l.serve()
+	server := l.want("/metrics", 200)
+	found := regexp.MustCompile(`(?m)^# HELP .*\n# TYPE .*\n`).FindAllString(libraryMetrics(t), -1)
+	if len(found) < 28 {
+		t.Errorf("only %d metrics", len(found))
+	}
+	for _, metric := range found {
+		if !strings.Contains(metric, " kivaloo_client_") && !strings.Contains(server, metric) {
+			t.Errorf("the server does not have\n%s", metric)
+		}
+	}
+}
+
+// libraryMetrics returns the metrics of programs with a DB and a Client of their own.
+func libraryMetrics(t *testing.T) string {
+	t.Helper()
+	db, err := kivaloo.OpenMemory(kivaloo.Options{})
+	must.Do(t, err)
+	defer db.Close()
+	addr, stop, err := (&wiretest.Server{}).Start(t.TempDir())
+	must.Do(t, err)
+	defer stop()
+	client, err := kivaloo.Dial(t.Context(), addr, kivaloo.DialOptions{})
+	must.Do(t, err)
+	defer client.Close()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(library.DB(db), library.Client(client))
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	return answer.Body.String()
 }
 
 func TestDashboard(t *testing.T) {
