@@ -12,7 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// What serve proposes to try works as it is printed, where serve was started.
+// TestServeHint checks that the command that serve suggests works as printed, where serve was
+// started.
 func TestServeHint(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"d", "a space", "./e/", "a:b", "-", "kivaloo-data"} {
@@ -29,7 +30,8 @@ func TestServeHint(t *testing.T) {
 	}
 }
 
-// The directory of a store is as good as the path of the socket in it, and a path may be relative.
+// TestDirectoryAsAddress checks that the directory of a store works like the path of its socket,
+// and that a path may be relative.
 func TestDirectoryAsAddress(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -51,7 +53,8 @@ func TestDirectoryAsAddress(t *testing.T) {
 	kivaloo(t, s.place, "get", "-a", ".", "key").want(t, 1, "", "cannot connect to kivaloo.sock (.): no such file or directory: is `kivaloo serve` running?")
 }
 
-// One address given twice, in whatever form, is not taken for another process.
+// TestListenTwice checks that one address given twice, in whatever form, is not taken for another
+// process.
 func TestListenTwice(t *testing.T) {
 	t.Parallel()
 	for _, options := range [][]string{

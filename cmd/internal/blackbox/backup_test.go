@@ -23,18 +23,18 @@ import (
 )
 
 const (
-	// backupPairs is how many pairs a store has that takes three requests to back up, of 1 MiB
+	// backupPairs is how many pairs a store needs so that a backup takes three requests of 1 MiB
 	// each.
 	backupPairs = 24_000
 
-	// stallAfter is within the answer to the second, in bytes. The third, which ends the snapshot,
-	// is not asked then.
+	// stallAfter is within the answer to the second request, in bytes. The third, which ends the
+	// snapshot, is then not made.
 	stallAfter = 5 << 18
 )
 
 func backupKey(i int) string { return fmt.Sprintf("%0100d", i) }
 
-// setAll sets the first n keys to value, in order, on one connection, as fast as it can.
+// setAll sets the first n keys to value, in order, on one connection, as fast as possible.
 func setAll(t *testing.T, c *kvtest.Conn, n int, value string) {
 	t.Helper()
 	const atOnce = 1000
@@ -51,7 +51,7 @@ func setAll(t *testing.T, c *kvtest.Conn, n int, value string) {
 	}
 }
 
-// succeeds runs a command that must succeed, and returns what it said.
+// succeeds runs a command that must succeed, and returns its stderr.
 func succeeds(t *testing.T, args ...string) string {
 	t.Helper()
 	r := kivaloo(t, "", args...)
@@ -61,7 +61,7 @@ func succeeds(t *testing.T, args ...string) string {
 	return r.stderr
 }
 
-// restore restores a backup, has the store checked, and returns its pairs.
+// restore restores a backup, checks the store, and returns its pairs.
 func restore(t *testing.T, backup string) []kv.Pair {
 	t.Helper()
 	dir := filepath.Join(daemontest.Place(t), "restored")
@@ -81,7 +81,8 @@ func restore(t *testing.T, backup string) []kv.Pair {
 	return all
 }
 
-// Everything that there is comes back, to a store of which the dump is the same.
+// TestBackupAndRestore checks that everything is restored, and that the dump of the new store is
+// the same.
 func TestBackupAndRestore(t *testing.T) {
 	t.Parallel()
 	onBoth(t, 2048, func(t *testing.T, s system) {
@@ -90,7 +91,7 @@ func TestBackupAndRestore(t *testing.T) {
 		setAll(t, c, backupPairs, "value")
 		must.Do(t, c.Set("", ""))
 		must.Do(t, c.Set(strings.Repeat("\xff", 255), strings.Repeat("v", 255)))
-		c.Close() // kivaloo-kvlds serves one at a time
+		c.Close() // kivaloo-kvlds serves one connection at a time
 		place := daemontest.Place(t)
 		file, dir := filepath.Join(place, "backup"), filepath.Join(place, "d")
 		said := succeeds(t, "backup", s.addr(), file)
@@ -103,7 +104,8 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("the backup has mode %v", info.Mode())
 		}
 		stream := kivaloo(t, "", "backup", s.addr(), "-")
-		// The snapshot is called the same, for nothing has changed, and so is all else.
+		// Nothing has changed, so the snapshot has the same name, and everything else is the same
+		// too.
 		if content, err := os.ReadFile(file); err != nil || stream.status != 0 || stream.out != string(content) {
 			t.Errorf("%d bytes in the file, %d in the stream, %v", len(content), len(stream.out), err)
 		}
@@ -121,8 +123,8 @@ func TestBackupAndRestore(t *testing.T) {
 	})
 }
 
-// While one connection sets key after key to 1, then to 2, and so on, what is before in that order
-// is never behind.
+// TestBackupUnderLoad sets key after key to 1, then to 2, and so on. In a backup, an earlier key
+// must never be behind a later one.
 func TestBackupUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--cache", "4M", "--no-sync")
@@ -141,7 +143,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	defer writer.Wait()
 	defer cancel()
 	file := filepath.Join(s.place, "backup")
-	between := 0 // backups that show a round under way
+	between := 0 // backups during a round
 	for n := 0; n < 2 || between == 0 && n < 10; n++ {
 		succeeds(t, "backup", s.addr(), file)
 		pairs := restore(t, file)
@@ -168,7 +170,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 }
 
-// stalling is a server between clients and another one, that stops in the middle of an answer.
+// stalling is a proxy that stops in the middle of an answer.
 func stalling(t *testing.T, addr string) string {
 	t.Helper()
 	path := filepath.Join(daemontest.Place(t), "stalling")
@@ -210,7 +212,7 @@ func stalling(t *testing.T, addr string) string {
 	return path
 }
 
-// interrupted begins a backup to file and ends it by a signal when it has come to its second piece.
+// interrupted begins a backup to file and ends it by a signal when it has reached its second piece.
 func interrupted(t *testing.T, addr, file string, sig syscall.Signal) (said string) {
 	t.Helper()
 	cmd := exec.Command(daemontest.Program("kivaloo"), "backup", stalling(t, addr), file)
@@ -229,7 +231,8 @@ func interrupted(t *testing.T, addr, file string, sig syscall.Signal) (said stri
 	return string(text)
 }
 
-// A backup that was interrupted goes on, and is of the moment at which it was begun.
+// TestBackupGoesOn checks that an interrupted backup continues, and shows the moment at which it
+// began.
 func TestBackupGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
@@ -261,15 +264,15 @@ func TestBackupGoesOn(t *testing.T) {
 	}
 }
 
-// A restart of the server loses the snapshot if the store has another root since. Then the backup
-// is begun anew.
+// TestBackupAcrossRestart restarts the server during a backup. If the root of the store has
+// changed, the snapshot is lost and the backup starts again.
 func TestBackupAcrossRestart(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name    string
 		changes int // after the snapshot
 		options []string
-		want    string // said
+		want    string // part of its stderr
 		value   string
 	}{
 		{"unchanged", 0, nil, "going on with", "then"},
@@ -299,7 +302,8 @@ func TestBackupAcrossRestart(t *testing.T) {
 	}
 }
 
-// A server that does not know of backups, like the original's, hangs up.
+// TestBackupNotOffered checks the error if a server does not know backups. Like the original's, it
+// hangs up.
 func TestBackupNotOffered(t *testing.T) {
 	t.Parallel()
 	place := daemontest.Place(t)
@@ -313,7 +317,7 @@ func TestBackupNotOffered(t *testing.T) {
 		defer nc.Close()
 		c := kvtest.NewConn(nc)
 		for {
-			p, err := c.Next() // which is a request here
+			p, err := c.Next() // here this parses a request
 			if err != nil || !bytes.Equal(p.Record, []byte{0, 0, 1, 0}) {
 				return
 			}
@@ -339,7 +343,7 @@ func TestBackupNotOffered(t *testing.T) {
 	}
 }
 
-// A store is backed up from its directory, through its server if it runs.
+// TestBackupOfDirectory backs up a store from its directory, through its server if it is running.
 func TestBackupOfDirectory(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--no-sync")

@@ -17,20 +17,20 @@ import (
 )
 
 const (
-	// overwrites is how often each pair is written again.
+	// overwrites is how often each pair is overwritten.
 	overwrites = 10
 
-	// shrinkTime is how long an idle store has to shrink, and shrinkTo what its files may then take
-	// at the most, over what the pages of its tree do.
+	// shrinkTime is how long an idle store has to shrink. shrinkTo is the most that its files may
+	// then take, as a multiple of the pages of its tree.
 	shrinkTime = time.Minute
 	shrinkTo   = 2.0
 
-	// writtenTo bounds the same while the store is being written.
+	// writtenTo is the same while the store is being written.
 	writtenTo = 3.0
 )
 
-// A store in which everything has been overwritten again and again, in random order, has not grown
-// far beyond its live data, and shrinks further while it is idle.
+// TestShrinks overwrites everything in a store again and again, in random order. The store must not
+// grow far beyond its live data, and must shrink further while it is idle.
 func TestShrinks(t *testing.T) {
 	t.Parallel()
 	t.Run("serve", func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestShrinks(t *testing.T) {
 	})
 	t.Run("serve, pages", func(t *testing.T) {
 		t.Parallel()
-		// A commit writes up to one leaf for each change, before it frees what they replace.
+		// A commit writes up to one leaf for each change before it frees what the leaves replace.
 		const leaf = 2048
 		shrinks(t, leaf, func(cost string) system { return newServe(t, "--storage-cost", cost, "--journal", "0") })
 	})
@@ -49,11 +49,11 @@ func TestShrinks(t *testing.T) {
 	})
 }
 
-// shrinks runs the test on a system whose commits write this many bytes of pages a change.
+// shrinks runs the test on a system whose commits write this many bytes of pages per change.
 func shrinks(t *testing.T, perChange int, newSystem func(cost string) system) {
 	t.Helper()
-	// The slice of the ordinary run is cleaned at a higher rate, for it has less garbage, and
-	// written in smaller batches, for each is a larger part of it.
+	// The ordinary run cleans at a higher rate, because it has less garbage. It writes smaller
+	// batches, because each is a larger part of the store.
 	pairs, window, cost := 10_000, 250, "100000"
 	if daemontest.Torture() {
 		pairs, window, cost = 200_000, 1000, "1000"
@@ -76,8 +76,8 @@ func shrinks(t *testing.T, perChange int, newSystem func(cost string) system) {
 	checkStore(t, s.dir())
 }
 
-// A store full of garbage is cleaned while it is only read, while clients come and go, and while
-// there is none.
+// TestCleansMeanwhile checks that a store full of garbage is cleaned while it is only read, while
+// clients come and go, and while there is no client.
 func TestCleansMeanwhile(t *testing.T) {
 	t.Parallel()
 	const pairs = 3000
@@ -133,8 +133,8 @@ func TestCleansMeanwhile(t *testing.T) {
 	}
 }
 
-// overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, with so many
-// writes in flight, and returns the most bytes that the files then took.
+// overwrite stores pairs of 40 and 40 bytes, then overwrites them in random order, with window
+// writes in flight. It returns the most bytes that the files took.
 func overwrite(t *testing.T, s system, pairs, window int) (most int64) {
 	t.Helper()
 	c, err := kv.Dial(t.Context(), s.addr(), kv.DialOptions{Window: window})
@@ -159,7 +159,7 @@ func overwrite(t *testing.T, s system, pairs, window int) (most int64) {
 func liveBytes(t *testing.T, s system) int64 {
 	t.Helper()
 	copied := t.TempDir()
-	thaw := freeze(t, s.keeper()) // no file is to come or go meanwhile
+	thaw := freeze(t, s.keeper()) // so that no file appears or disappears
 	for name := range blockFiles(t, s.dir()) {
 		content, err := os.ReadFile(filepath.Join(s.dir(), name))
 		must.Do(t, err)
@@ -183,7 +183,8 @@ func liveBytes(t *testing.T, s system) int64 {
 	return blockSize * pages
 }
 
-// When everything is deleted the files of a store go, but one, within ten seconds.
+// TestDeletedStoreGoes checks that all files of a store but one disappear within ten seconds after
+// everything was deleted.
 func TestDeletedStoreGoes(t *testing.T) {
 	t.Parallel()
 	const goneWithin = 10 * time.Second

@@ -12,7 +12,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// The commands on ranges, on a server of ours.
+// TestRanges runs the commands on ranges.
 func TestRanges(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -31,7 +31,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-// Logs are in the form that is asked for, from the level on that is asked for.
+// TestLogs checks the format and the level of logs.
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// crashes is how often each kind of system is killed in the ordinary run, in one with the
-	// race detector, and in the long one.
+	// crashes is how often each kind of system is killed in an ordinary run, in a run with the race
+	// detector, and in a long run.
 	crashes     = 7
 	crashesRace = 4
 	crashesLong = 200
@@ -25,21 +25,22 @@ const (
 	// crashLoads is how many connections are under load at the time.
 	crashLoads = 4
 
-	// crashAfter bounds how long the load has run by then.
+	// crashAfter bounds how long the load has run before a crash.
 	crashAfter = 80 * time.Millisecond
 
-	// crashWait bounds how long it is waited for something to be acknowledged.
+	// crashWait bounds the wait for an acknowledgement.
 	crashWait = 10 * time.Second
 
 	// checkEvery is how many crashes pass between two checks of the directory.
 	checkEvery = 3
 )
 
-// Whatever is killed, and whenever: every change that was acknowledged is there, and of the others
-// of each connection the first so many, each as a whole, and none behind a gap.
+// TestCrashes checks the store whatever is killed, and whenever. Every acknowledged change must be
+// there. Of the others on each connection a first part must be there, each as a whole, without a
+// gap.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
-	// With so short a journal flushes run nearly all the time.
+	// With such a short journal flushes run nearly all the time.
 	for name, journal := range map[string]string{"serve": "64M", "serve, short journal": "4k", "serve, pages": "0"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -56,8 +57,8 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// crashOften puts a system under load and kills it, again and again. Between that and the next
-// start it calls dead, now and then.
+// crashOften puts a system under load and kills it, again and again. Between a crash and the next
+// start it sometimes calls dead.
 func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 	rnd := daemontest.Seeded(t)
 	rounds := crashes
@@ -91,7 +92,7 @@ func crashOften(t *testing.T, s system, dead func(*testing.T, *rand.Rand)) {
 	}
 }
 
-// acknowledged returns how many changes have been acknowledged to all loads.
+// acknowledged returns how many changes of all loads have been acknowledged.
 func acknowledged(loads []*kvtest.Load) (n int) {
 	for _, l := range loads {
 		n += l.Acknowledged()
@@ -104,7 +105,7 @@ func crashUnder(t *testing.T, s system, loads []*kvtest.Load, rnd *rand.Rand) {
 	t.Helper()
 	errs := make([]error, len(loads))
 	under := runLoads(t.Context(), s.addr(), loads, errs)
-	if rnd.IntN(2) == 0 { // else it may die before anything has been acknowledged
+	if rnd.IntN(2) == 0 { // otherwise it may die before anything has been acknowledged
 		before := acknowledged(loads)
 		for end := time.Now().Add(crashWait); acknowledged(loads) == before && time.Now().Before(end); <-time.After(time.Millisecond) {
 		}
@@ -115,21 +116,20 @@ func crashUnder(t *testing.T, s system, loads []*kvtest.Load, rnd *rand.Rand) {
 	must.Do(t, errors.Join(errs...))
 }
 
-// runLoads starts the loads. The group is done when all have ended, with errors that are then in
-// errs.
+// runLoads starts the loads. The group is done when all have ended; their errors are then in errs.
 func runLoads(ctx context.Context, addr string, loads []*kvtest.Load, errs []error) *sync.WaitGroup {
 	var group sync.WaitGroup
 	for i, l := range loads {
 		group.Go(func() {
 			if err := l.Run(ctx, addr); err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
-				errs[i] = err // refused: the server was gone before the load had begun
+				errs[i] = err // refused: the server was gone before the load began
 			}
 		})
 	}
 	return &group
 }
 
-// dieStarting starts serve and kills it, most often before it is ready.
+// dieStarting starts serve and kills it, usually before it is ready.
 func (s *serve) dieStarting(t *testing.T, rnd *rand.Rand) {
 	t.Helper()
 	process, _ := daemontest.Foreground(t, s.command())

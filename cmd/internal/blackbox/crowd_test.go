@@ -21,17 +21,18 @@ import (
 )
 
 const (
-	// crowd is how many connections do nothing, where the system lets a process have so many.
+	// crowd is how many connections do nothing, if the system lets a process have so many.
 	crowd = 10_000
 
-	// idleBytes bounds what serve takes for each of them.
+	// idleBytes bounds the memory of serve for each of them.
 	idleBytes = 4 << 10
 
 	// ownFiles is how many descriptors the test itself needs.
 	ownFiles = 1000
 )
 
-// Thousands of connections that do nothing take little memory, and nobody else notices.
+// TestIdleCrowd checks that thousands of idle connections take little memory, and that nobody else
+// notices.
 func TestIdleCrowd(t *testing.T) {
 	t.Parallel()
 	n := min(crowd, raiseFileLimit(t)-ownFiles)
@@ -57,17 +58,19 @@ func TestIdleCrowd(t *testing.T) {
 	if grown := memory(t, s.process.Pid, "VmHWM") - before; grown > int64(n)*idleBytes && !daemontest.Race {
 		t.Errorf("serve took %d bytes for %d idle connections", grown, n)
 	}
-	s.stop(t) // closes them all
+	s.stop(t) // closes all connections
 }
 
-// Many connections that ask for much and take nothing: serve's memory stays within bounds, others
-// are served, and their own answers are there when they want them.
+// TestCrowdThatDoesNotRead has many connections ask for much and read nothing. Serve's memory must
+// stay bounded, others must be served, and the answers must be there when the connections want
+// them.
 func TestCrowdThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	const (
-		pairs     = 10_000          // of 2.5 MB
-		asked     = 5               // RANGEs of each connection
-		mostBytes = int64(64 << 20) // without the bound each of the crowd could have 1 MiB, in buffers twice as large
+		pairs = 10_000 // 2.5 MB in total
+		asked = 5      // RANGEs of each connection
+		// Without the bound each of the crowd could have 1 MiB, in buffers of twice that size.
+		mostBytes = int64(64 << 20)
 	)
 	n := min(2000, raiseFileLimit(t)-ownFiles)
 	s := newServe(t, "--cache", "16M", "--no-sync")
@@ -118,16 +121,16 @@ func TestCrowdThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// Of changes that many connections ask for faster than they can be made, those that wait take
-// little memory.
+// TestCrowdOfChanges has many connections send changes faster than they can be made. The waiting
+// changes must take little memory.
 func TestCrowdOfChanges(t *testing.T) {
 	t.Parallel()
 	const (
 		asked     = 100             // long requests of each connection
-		mostBytes = int64(64 << 20) // they and what the collector leaves
+		mostBytes = int64(64 << 20) // for the requests, and garbage
 	)
 	n := min(2000, raiseFileLimit(t)-ownFiles)
-	s := newServe(t, "--cache", "16M", "--no-sync", "--commit-delay", "200ms") // as if the disk stalled
+	s := newServe(t, "--cache", "16M", "--no-sync", "--commit-delay", "200ms") // like a stalling disk
 	s.start(t)
 	before := memory(t, s.process.Pid, "VmHWM")
 	long := bytes.Repeat([]byte{'x'}, 255)
@@ -140,7 +143,7 @@ func TestCrowdOfChanges(t *testing.T) {
 		}
 		must.Do(t, conns[i].Flush())
 	}
-	for range 8 { // by now some have been read from again
+	for range 8 { // by now some connections have been read again
 		if _, err := conns[n-1].Next(); err != nil {
 			t.Fatal(err)
 		}
@@ -152,13 +155,15 @@ func TestCrowdOfChanges(t *testing.T) {
 	}
 }
 
-// While the disk stalls, many connections have as many long changes in flight as the server lets
-// them. It keeps few of them, and carries out all of them when the disk goes on.
+// TestCrowdWhileTheDiskStalls has many connections with as many long changes in flight as the
+// server allows, while the disk stalls. The server must keep few of them, and carry out all of them
+// when the disk continues.
 func TestCrowdWhileTheDiskStalls(t *testing.T) {
 	t.Parallel()
 	const (
-		asked     = 64              // of each connection
-		mostBytes = int64(40 << 20) // those that were asked for take 100 MB, and those in the sockets are not counted
+		asked = 64 // of each connection
+		// All requests take 100 MB. Those in the sockets do not count.
+		mostBytes = int64(40 << 20)
 	)
 	n := min(2000, raiseFileLimit(t)-ownFiles)
 	d := newDaemons(t, 2048, "-n", fmt.Sprint(n), "-c", "16777216")
@@ -203,8 +208,8 @@ func TestCrowdWhileTheDiskStalls(t *testing.T) {
 	d.stop(t)
 }
 
-// raiseFileLimit returns how many files this process may have open, after having that raised as far
-// as is permitted.
+// raiseFileLimit raises the limit of open files of this process as far as permitted, and returns
+// it.
 func raiseFileLimit(t *testing.T) int {
 	t.Helper()
 	var r unix.Rlimit
@@ -216,7 +221,7 @@ func raiseFileLimit(t *testing.T) int {
 	return int(min(r.Cur, 1<<20))
 }
 
-// dialIdle connects, again and again while the backlog is full.
+// dialIdle connects, retrying while the backlog is full.
 func dialIdle(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	var nc net.Conn
@@ -230,14 +235,15 @@ func dialIdle(t *testing.T, addr string) net.Conn {
 	return nc
 }
 
-// When serve has no descriptors left it accepts no more connections, for the time being, and that
-// is all: it serves those that it has, changes included, and accepts others when some have left.
+// TestNoDescriptorsLeft checks that serve, without free descriptors, only stops accepting
+// connections for a while. It must serve those that it has, including changes, and accept others
+// when some have left.
 func TestNoDescriptorsLeft(t *testing.T) {
 	t.Parallel()
 	const (
 		files   = 120 // that serve may have open
-		many    = 200 // clients
-		atLeast = 20  // are served
+		many    = 200 // number of clients
+		atLeast = 20  // that must be served
 	)
 	for _, option := range []string{"0", "1000"} {
 		t.Run("max-connections "+option, func(t *testing.T) {
@@ -251,7 +257,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 			for len(c.served) < atLeast {
 				c.wait(t)
 			}
-			// So many that the store grows by several files.
+			// These are so many that the store grows by several files.
 			for i := range 200 {
 				if err := c.served[i%atLeast].Set(fmt.Sprint("more ", i), strings.Repeat("v", 90)); err != nil {
 					t.Fatalf("change %d, while no descriptors are left: %v; serve said %s", i, err, s.said(t))
@@ -278,7 +284,7 @@ func TestNoDescriptorsLeft(t *testing.T) {
 
 // clients are connections that each have made one request.
 type clients struct {
-	served   []*kvtest.Conn // have had the answer
+	served   []*kvtest.Conn // have got the answer
 	answered chan answered
 }
 
@@ -305,7 +311,7 @@ func newClients(t *testing.T, addr string, n int) *clients {
 	return c
 }
 
-// wait waits until another client has had its answer.
+// wait waits until another client has got its answer.
 func (c *clients) wait(t *testing.T) {
 	t.Helper()
 	select {

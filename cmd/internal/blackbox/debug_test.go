@@ -19,16 +19,16 @@ import (
 	"kivaloo/wire"
 )
 
-// debugURL is what a program that was started with --debug-addr says of it.
+// debugURL matches what a program started with --debug-addr says about it.
 var debugURL = regexp.MustCompile(`url=(http://127\.0\.0\.1:\d+)/`)
 
-// looking is the inside of a program.
+// looking is the debug address of a program.
 type looking struct {
 	url    string
 	client *http.Client
 }
 
-// lookInto finds where a program lets people look in, in what it has said.
+// lookInto finds the debug address in the output of a program.
 func lookInto(t *testing.T, said string) *looking {
 	t.Helper()
 	found := debugURL.FindStringSubmatch(said)
@@ -51,7 +51,7 @@ func (l *looking) get(t *testing.T, path string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// want checks the status of a page, and that some lines are in it. It returns the page.
+// want checks the status of a page and that it has these lines. It returns the page.
 func (l *looking) want(t *testing.T, path string, status int, lines ...string) string {
 	t.Helper()
 	got, body := l.get(t, path)
@@ -73,7 +73,7 @@ func traffic(t *testing.T, addr string) {
 	for i := range 20 {
 		must.Do(t, c.Set(fmt.Sprintf("key %02d", i), "value"))
 	}
-	for i := range 30 { // of which 10 are absent
+	for i := range 30 { // 10 of them are absent
 		_, err := c.Get(fmt.Sprintf("key %02d", i))
 		must.Do(t, err)
 	}
@@ -92,7 +92,7 @@ func traffic(t *testing.T, addr string) {
 	}
 }
 
-// trafficCounts is what a tree says after traffic.
+// trafficCounts is what a tree reports after traffic.
 var trafficCounts = []string{
 	`kivaloo_requests_total{op="set",status="ok"} 20`,
 	`kivaloo_requests_total{op="get",status="ok"} 20`,
@@ -119,7 +119,7 @@ var trafficCounts = []string{
 	"kivaloo_read_only 0",
 }
 
-// What serve tells of itself is what it was asked.
+// TestServeLetsLookIn checks that what serve reports matches what it was asked.
 func TestServeLetsLookIn(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--storage-cost", "0", "--debug-addr", "127.0.0.1:0", "--flight-recorder")
@@ -127,7 +127,7 @@ func TestServeLetsLookIn(t *testing.T) {
 	traffic(t, s.addr())
 	l := lookInto(t, s.said(t))
 	l.want(t, "/metrics", 200, trafficCounts...)
-	must.Eventually(t, "all writes are counted", func() bool { // the last is after its client has the answer
+	must.Eventually(t, "all writes are counted", func() bool { // the last one is counted after its client got the answer
 		_, text := l.get(t, "/metrics")
 		return strings.Contains(text, "\nkivaloo_write_duration_seconds_count 58\n")
 	})
@@ -163,7 +163,8 @@ func TestServeLetsLookIn(t *testing.T) {
 	}
 }
 
-// When nothing can be made durable serve is alive but not ready, until it can again.
+// TestServeIsNotReadyOnAFullDisk checks that serve is alive but not ready while nothing can be made
+// durable.
 func TestServeIsNotReadyOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M", "--debug-addr", "127.0.0.1:0")
@@ -198,7 +199,7 @@ func TestServeIsNotReadyOnAFullDisk(t *testing.T) {
 	must.Eventually(t, "ready again", func() bool { return change() == nil && ready() })
 }
 
-// The daemons let people look in, too: each into what it has.
+// TestDaemonsLetLookIn checks the debug addresses of the daemons.
 func TestDaemonsLetLookIn(t *testing.T) {
 	t.Parallel()
 	place := daemontest.Place(t)
@@ -241,7 +242,8 @@ func TestDaemonsLetLookIn(t *testing.T) {
 	}
 }
 
-// What other machines can reach is refused before anything is touched, unless that is asked for.
+// TestDebugAddressIsLoopback checks that an address that other machines can reach is refused before
+// anything is touched, unless it is requested.
 func TestDebugAddressIsLoopback(t *testing.T) {
 	t.Parallel()
 	place := daemontest.Place(t)

@@ -1,5 +1,5 @@
-// Package blackbox tests the built programs as their users meet them: started by a command line,
-// spoken to over sockets, stopped by signals, or killed.
+// Package blackbox tests the built programs as users meet them: started by a command line, spoken
+// to over sockets, stopped by signals, or killed.
 //
 //	kivaloo set, get, ...       kvtest.Conn, kvtest.Load
 //	           \                 /
@@ -9,13 +9,12 @@
 //	                                v
 //	                 a directory <--- kivaloo check, a hash of its files
 //
-// There is nothing but tests in it. Whatever has to hold for a whole store in both of its
-// forms, one process or two daemons, is tested on both; systems_test.go says what they are.
+// The package has only tests. Whatever must hold for a whole store, as one process or as two
+// daemons, is tested on both. See systems_test.go.
 //
 // Files in reading order: main_test.go and systems_test.go (how programs are run), session_test.go
-// (what a new user does), output_test.go, address_test.go, wrongpeer_test.go, commands_test.go,
-// ranges_test.go, watch_test.go, dump_test.go, start_test.go, stop_test.go, golden_test.go,
-// crash_test.go, clean_test.go, full_test.go, givenback_test.go, inject_test.go, hostile_test.go,
-// crowd_test.go, debug_test.go, stress_test.go.
-// What speaks the protocol and knows what must be there is in kvtest.
+// (what a new user does), output_test.go, address_test.go, wrongpeer_test.go, dump_test.go,
+// start_test.go, stop_test.go, golden_test.go, crash_test.go, clean_test.go, full_test.go,
+// givenback_test.go, inject_test.go, hostile_test.go, crowd_test.go, debug_test.go, stress_test.go.
+// Package kvtest speaks the protocol and knows what must be there.
 package blackbox

@@ -12,7 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// A backup is not loaded and a dump is not restored, not even in part. The right command is named.
+// TestDumpAndBackupAreToldApart checks that no part of a backup is loaded as a dump, or of a dump
+// restored as a backup. The error must name the right command.
 func TestDumpAndBackupAreToldApart(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -42,7 +43,7 @@ func TestDumpAndBackupAreToldApart(t *testing.T) {
 
 			says := "the input is a dump, not a backup: store its pairs with `kivaloo load`"
 			if pairs == 0 {
-				says = "bad backup: it is incomplete" // nothing is both
+				says = "bad backup: it is incomplete" // an empty input is neither
 			}
 			kivaloo(t, "", "restore", dump, filepath.Join(place, "new")).want(t, 1, "", says)
 			if _, err := os.Lstat(filepath.Join(place, "new")); !os.IsNotExist(err) {

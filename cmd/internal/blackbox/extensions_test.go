@@ -31,7 +31,8 @@ func through(t *testing.T, target string, options ...string) string {
 	return addr
 }
 
-// Every extension request is answered as docs/wire.md says, by each server and through a mux.
+// TestExtensions checks that every extension request is answered as docs/wire.md says, by each
+// server and through a mux.
 func TestExtensions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -57,8 +58,9 @@ func TestExtensions(t *testing.T) {
 	}
 }
 
-// A server like the original's, which answers the first PARAMS with 8 bytes, is sent no extension
-// request: neither by the library nor through a mux, where others depend on its connection.
+// TestExtensionsThatAreNotOffered checks that a server like the original's, which answers the first
+// PARAMS with 8 bytes, gets no extension request: neither from the library nor through a mux, where
+// other clients depend on its connection.
 func TestExtensionsThatAreNotOffered(t *testing.T) {
 	t.Parallel()
 	original := &wiretest.Server{}

@@ -19,10 +19,10 @@ import (
 	"kivaloo/wire"
 )
 
-// Clients with the same load are served alike: half of one's requests, and 99 % of them, take no
-// more than three times what they take another. Where the machine gives the clients themselves no
-// equal share of its time, the measurement says nothing about the server. So only three in a row
-// count: a server that favours some does that each time.
+// TestEqualShares checks that clients with the same load are served alike: the median time of one's
+// requests, and the 99th percentile, are at most three times those of another. If the machine does
+// not give the clients equal shares of its time, the measurement says nothing about the server. So
+// it takes three failures in a row: a server that favours some clients does so each time.
 func TestEqualShares(t *testing.T) {
 	const clients, attempts, most = 8, 3, 3
 	s := newServe(t, "--no-sync")
@@ -41,14 +41,14 @@ func TestEqualShares(t *testing.T) {
 	s.stop(t)
 }
 
-// equalShares has clients with the same load run at the same time, until the slowest has been
-// served often enough, and returns p50 and p99 of each.
+// equalShares runs clients with the same load at the same time, until the slowest has been served
+// often enough. It returns p50 and p99 of each.
 func equalShares(t *testing.T, addr string, clients int) (p50, p99 []time.Duration) {
 	t.Helper()
 	const measured, enough = time.Second, 100
 	p50, p99 = make([]time.Duration, clients), make([]time.Duration, clients)
 	errs := make([]error, clients)
-	var slow atomic.Int64 // clients that have not been served often enough
+	var slow atomic.Int64 // clients not served often enough yet
 	slow.Store(int64(clients))
 	begin := time.Now()
 	more := func(n int) bool {
@@ -76,10 +76,11 @@ func equalShares(t *testing.T, addr string, clients int) (p50, p99 []time.Durati
 	return p50, p99
 }
 
-// bursts sends bursts of requests, each when the one before has been answered, while more, which is
-// given how many there have been, says so. It returns what half of them took, and 99 %.
+// bursts sends bursts of requests, each after the previous one was answered, while more returns
+// true. more is given how many there have been. It returns the median and the 99th percentile of
+// their times.
 func bursts(nc net.Conn, key []byte, more func(n int) bool) (p50, p99 time.Duration, err error) {
-	const size = 32 // of SETs, and as many GETs
+	const size = 32 // number of SETs, and of GETs
 	set := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeSet, Key: key, Value: []byte("value")})
 	get := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeGet, Key: key})
 	stored := len(wire.AppendPacket(nil, 0, wire.AppendKVStatus(nil, 0)))
@@ -91,7 +92,7 @@ func bursts(nc net.Conn, key []byte, more func(n int) bool) (p50, p99 time.Durat
 		}
 		return time.Since(before), err
 	}
-	if _, err := ask(wire.AppendPacket(nil, 0, set), stored); err != nil { // or the first GETs find nothing
+	if _, err := ask(wire.AppendPacket(nil, 0, set), stored); err != nil { // otherwise the first GETs find nothing
 		return 0, 0, err
 	}
 	var burst []byte
@@ -110,8 +111,9 @@ func bursts(nc net.Conn, key []byte, more func(n int) bool) (p50, p99 time.Durat
 	return all[len(all)/2], all[len(all)*99/100], nil
 }
 
-// One client's GETs beside many that each have thousands in flight: connected to serve, 99 % of
-// them take no more than three times what they take through mux, which gives each client its turn.
+// TestFairness compares one client's GETs beside many clients with thousands in flight: connected
+// to serve, their p99 must be at most three times that through mux, which gives each client its
+// turn.
 func TestFairness(t *testing.T) {
 	if !daemontest.Torture() {
 		t.Skip("it measures times: set KIVALOO_TORTURE=1, on a machine that does nothing else")
@@ -139,7 +141,7 @@ func TestFairness(t *testing.T) {
 	s.stop(t)
 }
 
-// slowGet returns p99 of one client's GETs, one at a time, beside so many greedy clients.
+// slowGet returns p99 of one client's GETs, one at a time, beside greedy clients.
 func slowGet(t *testing.T, addr string, greedy int) time.Duration {
 	t.Helper()
 	const inFlight, measured = 4096, 5 * time.Second
@@ -151,7 +153,7 @@ func slowGet(t *testing.T, addr string, greedy int) time.Duration {
 		defer nc.Close()
 		go keepAsking(nc, wire.AppendPacket(nil, 1, wire.AppendKVRequest(nil, &get)), inFlight)
 	}
-	time.Sleep(measured / 5) // until all of them are at it
+	time.Sleep(measured / 5) // until all of them are busy
 	var took []time.Duration
 	for start := time.Now(); time.Since(start) < measured; {
 		before := time.Now()
@@ -164,7 +166,7 @@ func slowGet(t *testing.T, addr string, greedy int) time.Duration {
 	return took[len(took)*99/100]
 }
 
-// keepAsking makes one request again and again, with n in flight, until the connection is closed.
+// keepAsking repeats one request, with n in flight, until the connection is closed.
 func keepAsking(nc net.Conn, request []byte, n int) {
 	const answer = wire.Overhead + 4 + 1 + len("value")
 	asked := make(chan int, n)

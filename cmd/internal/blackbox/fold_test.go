@@ -18,12 +18,12 @@ const foldBlock = 4096
 // foldKeys are set one after the other, each in a batch of one block.
 var foldKeys = []string{"a", "b", "c", "d", "e"}
 
-// killed returns a serve that was killed when its last changes, one for each of foldKeys, were in
+// killed returns a serve that was killed while its last changes, one for each of foldKeys, were in
 // the journal only.
 func killed(t *testing.T) *serve {
 	t.Helper()
 	s := newServe(t, "--block-size", fmt.Sprint(foldBlock))
-	for range 20 { // a machine that is slow gives it the time to save its pages
+	for range 20 { // a slow machine gives it time to flush
 		s.start(t)
 		c := connect(t, s.addr())
 		for _, key := range foldKeys {
@@ -39,7 +39,8 @@ func killed(t *testing.T) *serve {
 	return nil
 }
 
-// damageBlock changes a byte in a block of the store in dir, the last one being 0.
+// damageBlock changes a byte in a block of the store in dir. fromEnd counts from the last block,
+// which is 0.
 func damageBlock(t *testing.T, dir string, fromEnd int) {
 	t.Helper()
 	files := blockFiles(t, dir)
@@ -52,15 +53,15 @@ func damageBlock(t *testing.T, dir string, fromEnd int) {
 		path := filepath.Join(dir, name)
 		content, err := os.ReadFile(path)
 		must.Do(t, err)
-		content[(blocks-1-fromEnd)*foldBlock+50] ^= 0x55 // a single bit would show that it was whole once
+		content[(blocks-1-fromEnd)*foldBlock+50] ^= 0x55 // a single bit would show that it was once whole
 		must.Do(t, os.WriteFile(path, content, 0o644))
 		return
 	}
 	t.Fatal("there are not so many blocks")
 }
 
-// TestFold: check of a killed store tells of its journal, and changes nothing; with --fold all is
-// in pages afterwards.
+// TestFold checks that check on a killed store reports its journal and changes nothing, and that
+// after --fold everything is in pages.
 func TestFold(t *testing.T) {
 	t.Parallel()
 	s := killed(t)
@@ -82,8 +83,8 @@ func TestFold(t *testing.T) {
 	s.stop(t)
 }
 
-// TestCheckJournal: a batch that was acknowledged and cannot be read is a fault; the last one may
-// have been cut short.
+// TestCheckJournal checks that an unreadable batch that was acknowledged is a fault, and that the
+// last one may have been cut short.
 func TestCheckJournal(t *testing.T) {
 	t.Parallel()
 	s := killed(t)

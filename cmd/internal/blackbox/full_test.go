@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// smallDisk is the size of a disk that is soon full, in bytes, and spareDisk the part of
-	// it that something else takes at first.
+	// smallDisk is the size of a disk that is soon full, in bytes. spareDisk is the part of it that
+	// is in use at first.
 	smallDisk = 2 << 20
 	spareDisk = 1 << 20
 
-	// smallFile is the longest file that can be written where it is limited, in bytes.
+	// smallFile is the longest file that can be written under a limit, in bytes.
 	smallFile = 32 << 10
 )
 
-// mountDisk has dir be a disk of its own, of so many bytes.
+// mountDisk mounts a file system of this many bytes at dir.
 func mountDisk(t *testing.T, dir string, size int) {
 	t.Helper()
 	must.Do(t, os.MkdirAll(dir, 0o700))
@@ -40,8 +40,8 @@ func mountDisk(t *testing.T, dir string, size int) {
 	})
 }
 
-// mountSmallDisk has dir be a disk of its own, which is nearly full already, and returns what gives
-// the spare room back.
+// mountSmallDisk mounts a file system at dir that is nearly full, and returns a function that frees
+// the spare room.
 func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
 	t.Helper()
 	mountDisk(t, dir, smallDisk)
@@ -50,8 +50,8 @@ func mountSmallDisk(t *testing.T, dir string) (makeRoom func()) {
 	return func() { must.Do(t, os.Remove(filler)) }
 }
 
-// hoard stores pairs that nobody touches again. Without cleaning no block behind theirs is ever
-// freed, so that every change makes the store longer.
+// hoard stores pairs that nobody changes again. Without cleaning no block after theirs is ever
+// freed, so every change makes the store longer.
 func hoard(t *testing.T, addr string) {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)
@@ -62,7 +62,7 @@ func hoard(t *testing.T, addr string) {
 	}
 }
 
-// runUntilRefused runs a load until the server, which is still there, closes the connection.
+// runUntilRefused runs a load until the server closes the connection, while it keeps running.
 func runUntilRefused(t *testing.T, s *serve, l *kvtest.Load) {
 	t.Helper()
 	must.Do(t, l.Run(t.Context(), s.addr()))
@@ -75,7 +75,7 @@ func runUntilRefused(t *testing.T, s *serve, l *kvtest.Load) {
 	must.Do(t, l.Check(readAll(t, s.addr()))) // reads go on
 }
 
-// refuses checks that a change has the connection closed, while another connection can read.
+// refuses checks that a change closes the connection, while another connection can still read.
 func refuses(t *testing.T, addr string) {
 	t.Helper()
 	reader := connect(t, addr)
@@ -87,8 +87,9 @@ func refuses(t *testing.T, addr string) {
 	}
 }
 
-// On a full disk no change is acknowledged, and reads go on. When there is room again so do
-// changes, without a restart. After one, all that was acknowledged is there.
+// TestServeDiskFull checks that on a full disk no change is acknowledged and reads go on. When
+// there is room again, changes must be accepted without a restart. After a restart everything
+// acknowledged must be there.
 func TestServeDiskFull(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M")
@@ -99,7 +100,7 @@ func TestServeDiskFull(t *testing.T) {
 	runUntilRefused(t, s, l)
 	refuses(t, s.addr())
 	file := filepath.Join(daemontest.Place(t), "backup")
-	if r := kivaloo(t, "", "backup", s.addr(), file); r.status != 0 { // it needs no room
+	if r := kivaloo(t, "", "backup", s.addr(), file); r.status != 0 { // a backup needs no room
 		t.Errorf("a backup while the disk is full: status %v, %q", r.status, r.stderr)
 	}
 	makeRoom()
@@ -123,8 +124,8 @@ func TestServeDiskFull(t *testing.T) {
 	}
 }
 
-// After an error of the disk no change is acknowledged until serve is started anew, even if the
-// cause is gone, and reads go on.
+// TestServeDiskFails checks that after a disk error no change is acknowledged until serve is
+// restarted, even if the cause is gone, and that reads go on.
 func TestServeDiskFails(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--block-size", "512", "--storage-cost", "0", "--cache", "1M")
@@ -147,8 +148,8 @@ func TestServeDiskFails(t *testing.T) {
 	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 }
 
-// stopUnflushed stops a serve that may not be able to write its last flush. Its exit status is 0
-// only if the journal has nothing to replay.
+// stopUnflushed stops a serve that may be unable to write its last flush. Its exit status must be 0
+// if and only if there is no journal to replay.
 func (s *serve) stopUnflushed(t *testing.T) {
 	t.Helper()
 	s.process.Signal(t, syscall.SIGTERM)
@@ -169,8 +170,8 @@ func limit(t *testing.T, d *daemontest.Daemon, bytes uint64) {
 	must.Do(t, unix.Prlimit(d.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: unix.RLIM_INFINITY}, nil))
 }
 
-// The daemons end when the disk is full or fails, as the original's do. What was acknowledged
-// is there when they are started again.
+// TestDaemonsDiskFull checks that the daemons end when the disk is full or fails, as the original's
+// do, and that everything acknowledged is there after a restart.
 func TestDaemonsDiskFull(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(t *testing.T, d *daemons) (undo func()){
@@ -182,7 +183,7 @@ func TestDaemonsDiskFull(t *testing.T) {
 		"fails": func(t *testing.T, d *daemons) (undo func()) {
 			d.start(t)
 			limit(t, d.lbs, smallFile)
-			return func() {} // it goes with the process
+			return func() {} // the limit ends with the process
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// realDisk is the size of a real file system that is filled, in bytes, and realPairs how many
-	// pairs are put on it, which take an eighth of that.
+	// realDisk is the size of a real file system that is filled, in bytes. realPairs is how many
+	// pairs are put on it; they take an eighth of it.
 	realDisk  = 16 << 20
 	realPairs = 9_000
 
-	// bit is how much of a full disk is given back at a time, in bytes, and mostBits after how many
-	// changes are made again at the latest. The reserve is smaller than that: a block for each
-	// change of a memtable, which holds 128 KiB here, and the leaves of a block file.
+	// bit is how much of a full disk is freed at a time, in bytes. After at most mostBits of these,
+	// changes must succeed again. The reserve is smaller than that: a block for each change of a
+	// memtable, which holds 128 KiB here, and the leaves of a block file.
 	bit      = 256 << 10
 	mostBits = 10
 
-	// bitTime is how long it is waited for changes after each bit: a refused store tries again every
+	// bitTime is how long to wait for changes after each bit: a refusing store tries again every
 	// second.
 	bitTime = 2500 * time.Millisecond
 )
 
-// mountRealDisk has dir be a real file system of its own, or one in memory where that is not possible.
+// mountRealDisk mounts a real file system at dir, or one in memory if that is not possible.
 func mountRealDisk(t *testing.T, dir string, size int64) {
 	t.Helper()
 	must.Do(t, os.MkdirAll(dir, 0o700))
@@ -59,13 +59,13 @@ func mountRealDisk(t *testing.T, dir string, size int64) {
 	must.Do(t, os.RemoveAll(filepath.Join(dir, "lost+found")))
 }
 
-// filler is a file that takes the room of others.
+// filler is a file that uses up disk space.
 type filler struct {
 	path string
 	size int64
 }
 
-// grow takes more room, or all that there is, and reports whether there was so much.
+// grow takes more space, or all that is left, and reports whether there was enough.
 func (f *filler) grow(t *testing.T, bytes int64) bool {
 	t.Helper()
 	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -80,17 +80,17 @@ func (f *filler) grow(t *testing.T, bytes int64) bool {
 	return file.Sync() == nil
 }
 
-// shrink gives some room back.
+// shrink frees some space.
 func (f *filler) shrink(t *testing.T, bytes int64) {
 	t.Helper()
 	f.size = max(0, f.size-bytes)
 	must.Do(t, os.Truncate(f.path, f.size))
 }
 
-// Another program fills the disk to the last byte, and gives the room back bit by bit: reads go on,
-// nothing is acknowledged that is not durable, and changes are made again when the reserve fits,
-// because no attempt to flush uses up what was given back. So it is without a restart, with a kill
-// after each bit, and with a stop after each.
+// TestDiskGivenBack has another program fill the disk to the last byte and free the space bit by
+// bit. Reads must go on, nothing may be acknowledged that is not durable, and changes must succeed
+// again when the reserve fits, because no attempt to flush may use up the freed space. It is tried
+// without a restart, with a kill after each bit, and with a stop after each.
 func TestDiskGivenBack(t *testing.T) {
 	t.Parallel()
 	for name, restart := range map[string]func(t *testing.T, s *serve, rnd *rand.Rand){
@@ -128,7 +128,7 @@ func giveBack(t *testing.T, s *serve, rnd *rand.Rand, restart func(*testing.T, *
 	}
 	for fill.grow(t, bit) {
 	}
-	overwriteSome(t, s.addr(), rnd, realPairs) // what the store can still write is written
+	overwriteSome(t, s.addr(), rnd, realPairs) // the store writes as much as it can
 	for fill.grow(t, bit) {
 	}
 	must.Do(t, l.Run(t.Context(), s.addr())) // until a change is refused
@@ -159,7 +159,7 @@ func giveBack(t *testing.T, s *serve, rnd *rand.Rand, restart func(*testing.T, *
 	checkStore(t, s.dir())
 }
 
-// fillStore makes a store of realPairs pairs.
+// fillStore creates a store of realPairs pairs.
 func fillStore(t *testing.T, dir string) {
 	t.Helper()
 	db, err := kv.Open(dir, kv.Options{NoSync: true})
@@ -174,8 +174,7 @@ func fillStore(t *testing.T, dir string) {
 	must.Do(t, db.Close())
 }
 
-// overwriteSome changes n random pairs of those of fillStore, and reports whether all changes were
-// made.
+// overwriteSome changes n random pairs of fillStore, and reports whether all changes were made.
 func overwriteSome(t *testing.T, addr string, rnd *rand.Rand, n int) bool {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// exerciseRequests is how many random requests every store of the original takes.
+	// exerciseRequests is how many random requests are made to every store of the original.
 	exerciseRequests = 10_000
 
-	// goldenRaces: with the race detector one store in so many is tried. What goes on side by
-	// side does not depend on what a store holds.
+	// goldenRaces is the fraction of stores tried with the race detector. Concurrency does not
+	// depend on what a store holds.
 	goldenRaces = 4
 )
 
-// Dumps of stores that the original wrote.
+// Dumps of stores written by the original.
 const (
 	dumpEmpty       = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-	dumpGenerations = "8e45ef8070443363b55b9c631a770054f5905ffdfdc414406e68190130a0f660" // all three
+	dumpGenerations = "8e45ef8070443363b55b9c631a770054f5905ffdfdc414406e68190130a0f660" // all three generations
 	dumpPrevious    = "635cd98bf34e475d93ca402f8318ac835ff01345d3a78ec0a98e6d7c43e8d4a9" // all but the last
 )
 
-// golden are the stores that the original wrote, some of which then lost a part of their end.
+// golden lists the stores written by the original. Some of them then lost part of their end.
 var golden = []struct {
 	name      string
 	blockSize int
 	dump      string // hash of all pairs
-	says      string // while it is opened; "" for nothing
+	says      string // message while it is opened; "" for none
 }{
 	{"s512-empty", 512, dumpEmpty, ""},
 	{"s512-seq", 512, "53d9869c983ed6ecea6c8dec6d1ab386f77e320b7f6efbd3f65cd676205ac50c", ""},
@@ -48,8 +48,8 @@ var golden = []struct {
 	{"s512-zero-tail", 512, dumpGenerations, "block=28"},
 }
 
-// Every store of the original opens with what it holds, or with the last tree in it that is whole,
-// and saying so; then it serves as any other.
+// TestGolden checks that every store of the original opens with what it holds, or with its last
+// whole tree and a message. Then it must serve like any other.
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	for i, g := range golden {
@@ -75,8 +75,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// exercise makes random requests, then stops and starts again, and compares what there is with
-// what should be.
+// exercise makes random requests, restarts, and compares the content with what it should be.
 func exercise(t *testing.T, s system) {
 	t.Helper()
 	m := readAll(t, s.addr())
@@ -88,8 +87,8 @@ func exercise(t *testing.T, s system) {
 	mustHold(t, s.addr(), m)
 }
 
-// A file in the middle that is too short is damage that no crash does. The store is refused, and
-// left as it is.
+// TestGoldenTornMiddle checks that a store with a file in the middle that is too short is refused
+// and left unchanged. No crash does such damage.
 func TestGoldenTornMiddle(t *testing.T) {
 	t.Parallel()
 	const says = "blks_000000000000000a has 4508 bytes, which is no multiple of 512, and is not the last file"

@@ -61,7 +61,7 @@ func TestOneHistory(t *testing.T) {
 	}
 }
 
-// historyOptions are those of a store that all of its forms have.
+// historyOptions are the options of a store that all its forms have.
 type historyOptions struct {
 	blockSize, journal, maxKey, maxValue int
 	storageCost                          int

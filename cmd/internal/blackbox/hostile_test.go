@@ -19,7 +19,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// requests are one of each kind, on the key that witness watches.
+// requests has one request of each kind, for the key that witness watches.
 var requests = []wire.KVRequest{
 	{Type: wire.TypeParams},
 	{Type: wire.TypeSet, Key: []byte("watched"), Value: []byte("bad")},
@@ -32,7 +32,7 @@ var requests = []wire.KVRequest{
 	{Type: wire.TypeRange, Max: 1000, Key: []byte("wa"), End: []byte("wb")},
 }
 
-// extensions are one of each kind that the original does not have, on the same key.
+// extensions has one extension request of each kind, for the same key.
 var extensions = []wire.KVRequest{
 	kvtest.Apply([]wire.Condition{kvtest.If(wire.IfAbsent, "nothing", ""), kvtest.If(wire.IfEquals, "watched", "good")},
 		kvtest.Put("watched", "bad"), kvtest.Drop("watched")),
@@ -45,11 +45,10 @@ var extensions = []wire.KVRequest{
 	{Type: wire.TypeUnwatch, Watch: 1},
 }
 
-// slowest is the longest that a round trip of somebody else may take while a server is under
-// attack.
+// slowest is the longest that another client's round trip may take while a server is under attack.
 const slowest = 5 * time.Second
 
-// witness is a client that does nothing wrong.
+// witness is a well-behaved client.
 type witness struct {
 	conn *kvtest.Conn
 	trip int
@@ -62,7 +61,7 @@ func newWitness(t *testing.T, addr string) *witness {
 	return w
 }
 
-// look checks that the server serves others as ever.
+// look checks that the server still serves others.
 func (w *witness) look(t *testing.T) {
 	t.Helper()
 	w.trip++
@@ -81,11 +80,11 @@ func (w *witness) look(t *testing.T) {
 	}
 }
 
-// record is the record of a request.
+// record returns the record of a request.
 func record(r wire.KVRequest) []byte { return wire.AppendKVRequest(nil, &r) }
 
-// Whatever breaks the rules has the connection closed, without an answer and without an effect.
-// Nobody else notices.
+// TestHostilePackets checks that whatever breaks the rules closes the connection, without an answer
+// and without an effect, and that nobody else notices.
 func TestHostilePackets(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -129,7 +128,7 @@ func TestHostilePackets(t *testing.T) {
 	w.look(t)
 }
 
-// hostileExtensions are records of extension requests that no client may send.
+// hostileExtensions returns records of extension requests that no client may send.
 func hostileExtensions() map[string][]byte {
 	const none, most, tooMany, all = "\x00\x00\x00\x00", "\x00\x00\x20\x00", "\x00\x00\x20\x01", "\xff\xff\xff\xff"
 	of := func(typ uint32, rest string) []byte { return append(binary.BigEndian.AppendUint32(nil, typ), rest...) }
@@ -150,20 +149,20 @@ func hostileExtensions() map[string][]byte {
 }
 
 const (
-	// applyPeers send APPLYs of applyBytes at the same time. One in stalledPeers keeps the end
-	// back: the others wait for the memory that it takes until it is dropped.
+	// applyPeers clients send APPLYs of applyBytes at the same time. One in stalledPeers keeps the
+	// end back. The others wait for its memory until it is dropped.
 	applyPeers   = 100
 	stalledPeers = 25
 	applyBytes   = 1 << 20
 
-	// applyMemory bounds what serve takes because of them, in bytes: what all connections may take
-	// beside a small cache, and once more as buffers that have been grown, in the tree, and as
+	// applyMemory bounds the memory of serve because of them, in bytes: what all connections may
+	// take beside a small cache, and as much again for grown buffers, for the tree, and for
 	// garbage.
 	applyMemory = 64 << 20
 )
 
-// longApply returns an APPLY that is nearly as long as one may be. Its changes are in keys from
-// prefix on.
+// longApply returns an APPLY that is nearly as long as allowed. Its changes are to keys from prefix
+// on.
 func longApply(prefix string) wire.KVRequest {
 	var changes []wire.Change
 	for n := 12; n < applyBytes-300; n += 3 + 16 + 200 {
@@ -172,8 +171,8 @@ func longApply(prefix string) wire.KVRequest {
 	return kvtest.Apply(nil, changes...)
 }
 
-// Many clients send as long an APPLY as there may be, as a whole or all but its end. They take
-// bounded memory, nobody else notices, and what was sent as a whole is made.
+// TestHostileApplies has many clients send APPLYs of the greatest length, as a whole or without the
+// end. They must take bounded memory, nobody else may notice, and whole ones must be carried out.
 func TestHostileApplies(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--cache", "4M", "--no-sync")
@@ -225,7 +224,7 @@ func TestHostileApplies(t *testing.T) {
 	}
 }
 
-// scanning is a SCAN of all.
+// scanning returns a SCAN of everything.
 func scanning(flags byte) wire.KVRequest {
 	return wire.KVRequest{Type: wire.TypeScan, Flags: flags, Max: 1 << 20}
 }
@@ -236,8 +235,8 @@ func flip(b []byte, at int) []byte {
 	return b
 }
 
-// Keys and values that are longer than the store takes break the rules too, but not in a request
-// that only looks for them.
+// TestHostileLengths checks that too long keys and values are refused, except in requests that only
+// look for them.
 func TestHostileLengths(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--block-size", "512", "--max-key", "20", "--max-value", "30")
@@ -268,7 +267,8 @@ func TestHostileLengths(t *testing.T) {
 	}
 }
 
-// A request of which a byte comes now and then is answered when it is complete.
+// TestOneByteAtATime checks that a request that arrives byte by byte is answered when it is
+// complete.
 func TestOneByteAtATime(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -288,7 +288,8 @@ func TestOneByteAtATime(t *testing.T) {
 	}
 }
 
-// A client that has said that it will send no more gets all its answers, then the end.
+// TestHalfClose checks that a client that has closed its sending side gets all its answers, then
+// the end.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -323,22 +324,22 @@ func TestHalfClose(t *testing.T) {
 }
 
 const (
-	// deafPeers never read their answers.
+	// deafPeers is how many clients never read their answers.
 	deafPeers = 16
 
-	// deafMemory bounds what serve takes because of them, in bytes: for each the 1 MiB of answers
-	// that it may be owed, in buffers that have grown to hold it and are up to half empty, and as
-	// much garbage as there may be before it is collected.
+	// deafMemory bounds the memory of serve because of them, in bytes. For each it is the 1 MiB of
+	// answers that it may be owed, in grown buffers that may be half empty, and as much garbage as
+	// there may be before it is collected.
 	deafMemory = deafPeers * 6 << 20
 
-	// deafRequests bounds what serve reads from one that asks for small answers, in bytes: what
-	// 4096 requests take, what it reads at once and what the socket holds, with much to spare.
+	// deafRequests bounds what serve reads from a client that asks for small answers, in bytes:
+	// 4096 requests, one read, and the content of the socket, with much to spare.
 	deafRequests = 1 << 20
 )
 
-// Peers that ask for more and more, and never read what they get, are not read from after a while.
-// They take bounded memory, and nobody else notices. What they are owed is still there when they
-// begin to read.
+// TestDeafPeers checks that a server stops reading from clients that ask for more and more and
+// never read. They must take bounded memory, nobody else may notice, and their answers must be
+// there when they begin to read.
 func TestDeafPeers(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--cache", "4M", "--no-sync")
@@ -394,11 +395,11 @@ func fill(t *testing.T, addr string, n int) {
 	}
 }
 
-// deaf is a peer that repeats a request and does not read.
+// deaf is a client that repeats a request and does not read.
 type deaf struct {
 	conn    *kvtest.Conn
 	packet  []byte
-	written atomic.Int64 // bytes
+	written atomic.Int64 // in bytes
 	group   sync.WaitGroup
 }
 
@@ -425,8 +426,8 @@ func newDeaf(t *testing.T, addr string, r wire.KVRequest) *deaf {
 	return d
 }
 
-// hear has the peer write no more, and read. There is an answer to every request that it has
-// written as a whole.
+// hear makes the client stop writing, and read. Every request that it has written completely must
+// have an answer.
 func (d *deaf) hear(t *testing.T) {
 	t.Helper()
 	must.Do(t, d.conn.SetWriteDeadline(time.Now()))
@@ -438,7 +439,7 @@ func (d *deaf) hear(t *testing.T) {
 	}
 }
 
-// memory returns a line of what the kernel says of a process's memory, in bytes.
+// memory returns a value from the kernel's report on a process's memory, in bytes.
 func memory(t *testing.T, pid int, what string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -12,9 +12,9 @@ import (
 	"kivaloo/wire"
 )
 
-// A client has thousands of RANGEs in flight on one connection, whose answers are far more than the
-// sockets and the server keep. The server reads on when answers are taken, and the library takes
-// them while it writes.
+// TestManyRangesInFlight has thousands of RANGEs in flight on one connection. Their answers are far
+// more than the sockets and the server keep. The server must continue to read when answers are
+// taken, and the library must take them while it writes.
 func TestManyRangesInFlight(t *testing.T) {
 	t.Parallel()
 	onBoth(t, 2048, func(t *testing.T, s system) {

@@ -21,33 +21,33 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// injection is how strace disturbs system calls of a process. when says which of them: 3 is the
-// third of each thread from now on, 3+ that one and all after it.
+// injection says how strace disturbs system calls of a process. when selects the calls: 3 is the
+// third call of each thread from now on, 3+ that one and all later ones.
 type injection struct {
 	calls, what, when string
-	passes            bool // it is a shortage: changes are made again when it is over
+	passes            bool // a shortage: changes succeed again when it is over
 }
 
 func (i injection) String() string { return i.calls + " " + i.what + " " + i.when }
 
 const (
-	// afterFault is how long a load goes on after a fault that it may not notice.
+	// afterFault is how long a load continues after a fault that it may not notice.
 	afterFault = 100 * time.Millisecond
 
-	// noFault is how long it is waited, in the long run, for a fault that may not come.
+	// noFault is how long to wait, in a long run, for a fault that may not happen.
 	noFault = 5 * time.Second
 
-	// injectedDelay is by how much calls are delayed.
+	// injectedDelay is how long calls are delayed.
 	injectedDelay = 100 * time.Millisecond
 )
 
-// tracer is a strace that is attached to a process.
+// tracer is a strace attached to a process.
 type tracer struct {
 	process *daemontest.Daemon
 	calls   string // the file that lists the calls
 }
 
-// straceCommand makes a strace command that disturbs the calls of what rest says.
+// straceCommand returns a strace command that disturbs calls of the process described by rest.
 func straceCommand(t *testing.T, i injection, rest ...string) (cmd *exec.Cmd, calls string) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
@@ -59,7 +59,7 @@ func straceCommand(t *testing.T, i injection, rest ...string) (cmd *exec.Cmd, ca
 	return exec.Command(strace, append([]string{"-f", "-o", calls, "-e", "trace=" + i.calls, "-e", inject}, rest...)...), calls
 }
 
-// inject disturbs system calls of a process, until over.
+// inject disturbs system calls of a process until over is called.
 func inject(t *testing.T, d *daemontest.Daemon, i injection) *tracer {
 	t.Helper()
 	cmd, calls := straceCommand(t, i, "-p", strconv.Itoa(d.Pid))
@@ -88,7 +88,8 @@ func (tr *tracer) hit(t *testing.T) bool {
 	return strings.Contains(string(text), "(INJECTED)") || strings.Contains(string(text), "(DELAYED)")
 }
 
-// mustHit is hit, and fails the test if nothing was, unless it is one of many that may come too late.
+// mustHit is hit, but fails the test if no call was disturbed, except in long runs, where the fault
+// may come too late.
 func (tr *tracer) mustHit(t *testing.T) bool {
 	t.Helper()
 	hit := tr.hit(t)
@@ -101,14 +102,14 @@ func (tr *tracer) mustHit(t *testing.T) bool {
 	return hit
 }
 
-// over lets the process alone again.
+// over stops disturbing the process.
 func (tr *tracer) over(t *testing.T) {
 	t.Helper()
 	tr.process.Signal(t, syscall.SIGINT)
 	tr.process.Wait(t)
 }
 
-// injections returns the faults for a process in use: some in the ordinary run, all in the long one.
+// injections returns the faults for a process in use: some in an ordinary run, all in a long one.
 func injections() (all []injection) {
 	add := func(calls, what string, passes bool, whens ...string) {
 		for _, when := range whens {
@@ -141,8 +142,8 @@ func injections() (all []injection) {
 	return all
 }
 
-// eachInjection runs a test with each fault: all at once in the ordinary run, one after the other in
-// the long one.
+// eachInjection runs a test with each fault: all in parallel in an ordinary run, one after the
+// other in a long one.
 func eachInjection(t *testing.T, test func(t *testing.T, i injection, rnd *rand.Rand)) {
 	for _, i := range injections() {
 		t.Run(i.String(), func(t *testing.T) {
@@ -154,9 +155,10 @@ func eachInjection(t *testing.T, test func(t *testing.T, i injection, rnd *rand.
 	}
 }
 
-// System calls of a serve in use fail, or take long: what was acknowledged is there, and nothing
-// else was; reads go on; if the log says that the store is read-only it is, until the next start;
-// else changes are made again when the fault is over.
+// TestServeInjected makes system calls of a running serve fail or delays them. What was
+// acknowledged must be there, and nothing else may have been acknowledged. Reads must go on. If the
+// log says that the store is read-only, it must be, until the next start; otherwise changes must
+// succeed again when the fault is over.
 func TestServeInjected(t *testing.T) {
 	t.Parallel()
 	eachInjection(t, func(t *testing.T, i injection, rnd *rand.Rand) {
@@ -182,7 +184,7 @@ func serveInjected(t *testing.T, s *serve, l *kvtest.Load, i injection, rnd *ran
 	readOnly := func() bool {
 		return strings.Contains(s.said(t), "read-only from now on, restart when the cause is gone")
 	}
-	if i.calls != "openat" { // else reads may need a file that cannot be opened
+	if i.calls != "openat" { // otherwise reads may need a file that cannot be opened
 		must.Do(t, l.Look(readAll(t, s.addr())))
 	}
 	hit := tr.mustHit(t)
@@ -218,8 +220,8 @@ func serveInjected(t *testing.T, s *serve, l *kvtest.Load, i injection, rnd *ran
 	checkStore(t, s.dir())
 }
 
-// System calls of a serve that starts fail: it says so and ends, or it serves. In either case the
-// next start finds all that was acknowledged.
+// TestStartInjected makes system calls of a starting serve fail. It must say so and exit, or serve.
+// In either case the next start must find everything acknowledged.
 func TestStartInjected(t *testing.T) {
 	t.Parallel()
 	rnd := daemontest.Seeded(t)
@@ -253,10 +255,11 @@ func TestStartInjected(t *testing.T) {
 	}
 }
 
-// startInjected starts a serve, kills it if it serves, and reports whether it did.
+// startInjected starts a serve, kills it if it serves, and reports whether it served.
 func startInjected(t *testing.T, s *serve, i injection) (served bool) {
 	t.Helper()
-	rest := []string{"-D", "-qq", "-P", s.dir()} // what the system does with other files to start a program is left alone
+	// Leave the calls alone that the system makes on other files to start a program.
+	rest := []string{"-D", "-qq", "-P", s.dir()}
 	files, err := filepath.Glob(filepath.Join(s.dir(), "*_*"))
 	must.Do(t, err)
 	for _, file := range files {
@@ -284,13 +287,14 @@ func startInjected(t *testing.T, s *serve, i injection) (served bool) {
 	return false
 }
 
-// errnoText is what an error of a call says.
+// errnoText returns the error text of an injected error.
 func errnoText(i injection) string {
 	return map[string]error{"EIO": unix.EIO, "EROFS": unix.EROFS, "EMFILE": unix.EMFILE, "EFBIG": unix.EFBIG,
 		"ENOSPC": unix.ENOSPC, "EDQUOT": unix.EDQUOT}[strings.TrimPrefix(i.what, "error=")].Error()
 }
 
-// hasEnded reports whether a child of this process has ended and is waited for, or about to be.
+// hasEnded reports whether a child of this process has ended, whether or not it has been waited
+// for.
 func hasEnded(d *daemontest.Daemon) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.Pid))
 	if err != nil {
@@ -300,7 +304,7 @@ func hasEnded(d *daemontest.Daemon) bool {
 	return strings.HasPrefix(rest, "Z")
 }
 
-// endsOrServes waits until the kvlds has ended, or makes a change. It reports whether it has ended.
+// endsOrServes waits until the kvlds has ended or made a change. It reports whether it has ended.
 func (d *daemons) endsOrServes(t *testing.T) (ended bool) {
 	t.Helper()
 	must.Eventually(t, "a change is made, or the daemons end", func() bool {
@@ -317,8 +321,9 @@ func (d *daemons) endsOrServes(t *testing.T) (ended bool) {
 	return ended
 }
 
-// System calls of the block store of the daemons fail: both end with status 1 and say why, or it was
-// nothing that they need. What was acknowledged is there when they are started again.
+// TestDaemonsInjected makes system calls of the daemons' block store fail. Either both daemons exit
+// with status 1 and say why, or they did not need the call. Everything acknowledged must be there
+// after a restart.
 func TestDaemonsInjected(t *testing.T) {
 	t.Parallel()
 	eachInjection(t, func(t *testing.T, i injection, rnd *rand.Rand) {
@@ -354,7 +359,7 @@ func TestDaemonsInjected(t *testing.T) {
 	})
 }
 
-// runUntilHit runs a load until the server closes its connection, or a while after a fault.
+// runUntilHit runs a load until the server closes its connection, or for a while after a fault.
 func runUntilHit(t *testing.T, addr string, l *kvtest.Load, tr *tracer) {
 	t.Helper()
 	wait := patience
@@ -380,7 +385,7 @@ func runUntilHit(t *testing.T, addr string, l *kvtest.Load, tr *tracer) {
 	}
 }
 
-// changes reports whether a change is made.
+// changes reports whether a change succeeds.
 func changes(t *testing.T, addr string) bool {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)
@@ -393,7 +398,7 @@ func changes(t *testing.T, addr string) bool {
 	return err == nil
 }
 
-// openDescriptors returns how many descriptors a process has.
+// openDescriptors returns how many descriptors a process has open.
 func openDescriptors(t *testing.T, d *daemontest.Daemon) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.Pid))

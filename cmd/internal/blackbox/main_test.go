@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		"kivaloo/cmd/kivaloo-mux", "kivaloo/cmd/kivaloo-stress")
 }
 
-// run is how a command ended and what it has written.
+// run is how a command ended, and its output.
 type run struct {
 	status      syscall.WaitStatus
 	out, stderr string
@@ -38,7 +38,7 @@ func kivaloo(t *testing.T, dir string, args ...string) run {
 	return runCommand(t, cmd)
 }
 
-// runCommand runs cmd until it ends, which it does in time.
+// runCommand runs cmd until it ends, or kills it after patience.
 func runCommand(t *testing.T, cmd *exec.Cmd) run {
 	t.Helper()
 	var out bytes.Buffer
@@ -49,8 +49,8 @@ func runCommand(t *testing.T, cmd *exec.Cmd) run {
 	return run{r.Status, out.String(), r.Output}
 }
 
-// want checks how a command ended, and all that it printed. What it said need only contain what is
-// given, in one line; it may have logged warnings before.
+// want checks how a command ended, and everything that it printed. Its stderr need only contain the
+// given text, in one line; it may have logged warnings before.
 func (r run) want(t *testing.T, status int, out, stderr string) {
 	t.Helper()
 	if !r.status.Exited() || r.status.ExitStatus() != status || r.out != out {
@@ -67,11 +67,10 @@ func (r run) want(t *testing.T, status int, out, stderr string) {
 	}
 }
 
-// patience bounds every wait. It is far above what anything takes, for machines that are busy
-// with something else.
+// patience bounds every wait. It is far above what anything takes, for busy machines.
 const patience = 60 * time.Second
 
-// connect connects to a server, for the time of the test.
+// connect connects to a server for the duration of the test.
 func connect(t *testing.T, addr string) *kvtest.Conn {
 	t.Helper()
 	c, err := kvtest.Dial(t.Context(), addr)
@@ -81,7 +80,7 @@ func connect(t *testing.T, addr string) *kvtest.Conn {
 }
 
 // treeHash returns a hash of everything in a directory: names, kinds, permissions, contents and
-// times of change. A missing one has a hash of its own.
+// times of change. A missing directory has its own hash.
 func treeHash(t *testing.T, dir string) string {
 	t.Helper()
 	h := sha256.New()
@@ -108,7 +107,8 @@ func treeHash(t *testing.T, dir string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// checkStore has kivaloo check find no fault in the store in dir, and returns what it printed.
+// checkStore runs kivaloo check, which must find no fault in the store in dir, and returns its
+// output.
 func checkStore(t *testing.T, dir string) string {
 	t.Helper()
 	r := kivaloo(t, "", "check", dir)
@@ -135,7 +135,7 @@ func blockFiles(t *testing.T, dir string) map[string]int64 {
 	return files
 }
 
-// diskUse returns how many bytes the block files in a directory have.
+// diskUse returns the total size of the block files in a directory.
 func diskUse(t *testing.T, dir string) (bytes int64) {
 	t.Helper()
 	for _, size := range blockFiles(t, dir) {

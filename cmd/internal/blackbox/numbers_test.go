@@ -10,9 +10,9 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// Every option of the block store and of the key-value daemon that takes a number refuses what is
-// none, and what is out of bounds, while the command line is read. The other programs have tests of
-// their own.
+// TestNumbersInOptions checks that every numeric option of the block store and of the key-value
+// daemon refuses what is no number or out of bounds, when the command line is read. The other
+// programs have their own tests.
 func TestNumbersInOptions(t *testing.T) {
 	t.Parallel()
 	wrong := []string{"NaN", "-1", "-inf", "1e400", "", "x"}
@@ -22,7 +22,7 @@ func TestNumbersInOptions(t *testing.T) {
 	} {
 		for _, option := range options {
 			values := wrong
-			if option != "-S" { // as in the original, a cost without end means that nothing is worth keeping
+			if option != "-S" { // as in the original, an infinite cost means that nothing is worth keeping
 				values = append(values, "inf", "+Infinity", "99999999999999999999999")
 			}
 			for _, value := range values {

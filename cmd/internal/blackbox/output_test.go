@@ -12,7 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// Output that cannot be written is an error of every command that prints something.
+// TestOutputCannotBeWritten checks that every command that prints something fails if its output
+// cannot be written.
 func TestOutputCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--debug-addr", "127.0.0.1:0")

@@ -11,8 +11,8 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// What a new user does, with no flag at all: start a server in an empty directory, store and read
-// back from a second process, kill the server, start it again, and find everything.
+// TestNewUser does what a new user does, without any flag: start a server in an empty directory,
+// store and read back from a second process, kill the server, start it again, and find everything.
 func TestNewUser(t *testing.T) {
 	t.Parallel()
 	s := &serve{place: daemontest.Place(t)}

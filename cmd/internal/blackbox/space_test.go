@@ -15,22 +15,22 @@ import (
 	"kivaloo/wire"
 )
 
-// liveValue is the length of a value in these tests, in bytes, and livePair what a pair takes.
+// liveValue is the length of a value in these tests, in bytes, and livePair that of a pair.
 const (
 	liveValue = 200
 	livePair  = 8 + liveValue
 )
 
-// randomPair returns a pair of a store of n, with a value that is mostly new.
+// randomPair returns a pair of a store of n pairs, with a value that is usually new.
 func randomPair(rnd *rand.Rand, n int) (key, value []byte) {
 	value = make([]byte, liveValue)
 	value[0] = byte(rnd.Uint32())
 	return fmt.Appendf(nil, "%08d", rnd.IntN(n)), value
 }
 
-// On a disk four times as large as what it holds a store can be changed for ever. Should it be full
-// all the same, every restart mends that: what a stop or a start writes makes room for more than it
-// takes.
+// TestFullDiskAndRestarts checks that a store can be changed for ever on a disk four times as large
+// as its content. If the disk is full nevertheless, every restart must help: a stop or a start must
+// free more than it writes.
 func TestFullDiskAndRestarts(t *testing.T) {
 	t.Parallel()
 	const pairs = 20_000
@@ -66,12 +66,12 @@ func TestFullDiskAndRestarts(t *testing.T) {
 	checkStore(t, dir)
 }
 
-// A store that was killed can be opened with a smaller cache, and with the old one after that:
-// before it is ready it takes little more of the disk than when it was killed. Here there is no
-// more than that.
+// TestSmallerCacheAfterKill opens a killed store with a smaller cache, and then with the old one.
+// Before it is ready it must take little more disk space than when it was killed. Here there is no
+// more.
 func TestSmallerCacheAfterKill(t *testing.T) {
 	t.Parallel()
-	const pairs, changes = 200_000, 90_000 // each is in the journal, and most are in leaves of their own
+	const pairs, changes = 200_000, 90_000 // each is in the journal, and most are in different leaves
 	const cache, smaller = "128M", "3M"
 	rnd := daemontest.Seeded(t)
 	s := newServe(t, "--cache", cache)

@@ -25,7 +25,7 @@ func serveIn(place string, options ...string) *exec.Cmd {
 	return cmd
 }
 
-// asNobody has cmd run as a user who may not override permissions, if that is necessary.
+// asNobody makes cmd run as a user without the right to override permissions.
 func asNobody(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -36,7 +36,7 @@ func asNobody(t *testing.T, cmd *exec.Cmd) {
 	must.Do(t, os.Chmod(cmd.Dir, 0o755))
 }
 
-// writeStore makes a small store in a directory.
+// writeStore creates a small store in a directory.
 func writeStore(t *testing.T, dir string, options ...string) {
 	t.Helper()
 	s := &serve{place: filepath.Dir(dir), options: options}
@@ -62,15 +62,15 @@ func damage(t *testing.T, dir string) {
 	}
 }
 
-// What serve cannot be started with: it says why in a line, ends with status 1, and leaves
-// everything as it was.
+// TestServeRefuses starts serve with what it cannot be started with. It must say why in one line,
+// exit with status 1, and leave everything unchanged.
 func TestServeRefuses(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		name    string
-		prepare func(t *testing.T, place string) // makes what is in the way
+		prepare func(t *testing.T, place string) // creates the obstacle
 		options []string
-		user    bool // an ordinary one, not root
+		user    bool // as an ordinary user, not root
 		says    string
 	}{
 		{name: "a file", prepare: func(t *testing.T, place string) {
@@ -171,7 +171,8 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
-// A start that fails before there is a store leaves none behind, nor anything else.
+// TestFailedStartLeavesNothing checks that a start that fails before there is a store leaves
+// neither a store nor anything else.
 func TestFailedStartLeavesNothing(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -215,7 +216,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	}
 }
 
-// everythingIn returns the names of all that is in a directory, and below it.
+// everythingIn returns the names of everything in and below a directory.
 func everythingIn(t *testing.T, dir string) (names string) {
 	t.Helper()
 	must.Do(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -225,8 +226,8 @@ func everythingIn(t *testing.T, dir string) (names string) {
 	return names
 }
 
-// The original's daemons: a pid file that cannot be written, or a socket that cannot be had, is
-// known before a store is made.
+// TestFailedStartOfDaemonsLeavesNoStore checks that the daemons notice an unwritable pid file, or
+// an unavailable socket, before they create a store.
 func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
 	t.Parallel()
 	d := newDaemons(t, 512)
@@ -258,14 +259,15 @@ func TestFailedStartOfDaemonsLeavesNoStore(t *testing.T) {
 	}
 }
 
-// A directory that a serve has open is not opened by another, nor by a block store.
+// TestServeInUse checks that a directory in use by serve cannot be opened by another serve, nor by
+// a block store.
 func TestServeInUse(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
 	s.start(t)
 	c := connect(t, s.addr())
 	must.Do(t, c.Set("key", "value"))
-	thaw := freeze(t, s.process) // it writes checksums and the like when it has time
+	thaw := freeze(t, s.process) // it writes checksums and the like when it is idle
 	before := treeHash(t, s.dir())
 	runCommand(t, s.command()).want(t, 1, "", "in use by another process")
 	place := daemontest.Place(t)
@@ -281,7 +283,8 @@ func TestServeInUse(t *testing.T) {
 	}
 }
 
-// A directory that is missing is made, with those that lead to it, for its owner only.
+// TestServeMakesDirectory checks that a missing directory, and its parents, are created for its
+// owner only.
 func TestServeMakesDirectory(t *testing.T) {
 	t.Parallel()
 	place := daemontest.Place(t)
@@ -294,15 +297,15 @@ func TestServeMakesDirectory(t *testing.T) {
 		t.Errorf("directory with permissions %v", info.Mode())
 	}
 	s.stop(t)
-	s.options = nil // the block size is recognised
+	s.options = nil // the block size is detected
 	s.start(t)
 	if value, err := connect(t, s.addr()).Get("key"); err != nil || string(value) != "value" {
 		t.Errorf("after a restart: %q, %v", value, err)
 	}
 }
 
-// What a server that was killed has left in the place of its socket is replaced. A socket
-// at which somebody answers is not.
+// TestServeTakesOverSocket checks that the socket left by a killed server is replaced, and that a
+// socket at which somebody answers is not.
 func TestServeTakesOverSocket(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)

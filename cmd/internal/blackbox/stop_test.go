@@ -20,8 +20,8 @@ import (
 	"kivaloo/wire"
 )
 
-// A signal stops a serve under load: it ends with status 0, whatever was acknowledged is there, and
-// its socket is not.
+// TestServeStops stops a serve under load by a signal. It must exit with status 0, everything
+// acknowledged must be there, and its socket must be gone.
 func TestServeStops(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
@@ -52,7 +52,8 @@ func TestServeStops(t *testing.T) {
 	}
 }
 
-// Whoever reads what serve says may go away: serve goes on, and stops in order when it is told to.
+// TestNobodyReadsWhatServeSays checks that serve goes on when the reader of its output goes away,
+// and stops properly when it is told to.
 func TestNobodyReadsWhatServeSays(t *testing.T) {
 	t.Parallel()
 	for _, both := range []bool{false, true} {
@@ -86,8 +87,8 @@ func TestNobodyReadsWhatServeSays(t *testing.T) {
 	}
 }
 
-// wantNoJournal has kivaloo check find no fault in a store that was stopped in order, and nothing
-// to replay.
+// wantNoJournal checks that kivaloo check finds no fault in a cleanly stopped store, and nothing to
+// replay.
 func wantNoJournal(t *testing.T, dir string) {
 	t.Helper()
 	if report := checkStore(t, dir); strings.Contains(report, "journal") {
@@ -95,7 +96,7 @@ func wantNoJournal(t *testing.T, dir string) {
 	}
 }
 
-// A stop right after a change leaves nothing in the journal only.
+// TestStopFlushes checks that a stop right after a change leaves nothing in the journal only.
 func TestStopFlushes(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]system{"serve": newServe(t), "daemons": newDaemons(t, 512, "--journal", "1M")} {
@@ -119,9 +120,9 @@ func TestStopFlushes(t *testing.T) {
 	}
 }
 
-// However a script stops the daemons, the last flush gets through: the block store serves the
-// key-value daemon until that has left. A load is under way, and so is a flush, as the memtable of
-// a small tree is small.
+// TestDaemonsStopInAnyOrder checks that the last flush succeeds however a script stops the daemons:
+// the block store serves the key-value daemon until that has left. A load is running, and so is a
+// flush, because the memtable of a small tree is small.
 func TestDaemonsStopInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -171,8 +172,8 @@ func idleDaemons(t *testing.T) *daemons {
 	return d
 }
 
-// Daemons that are idle stop in order too when both are told to at once: neither takes the other's
-// stop for a failure.
+// TestIdleDaemonsStopAtOnce checks that idle daemons stop cleanly when both are told to at once:
+// neither may take the other's stop for a failure.
 func TestIdleDaemonsStopAtOnce(t *testing.T) {
 	t.Parallel()
 	d := idleDaemons(t)
@@ -186,7 +187,8 @@ func TestIdleDaemonsStopAtOnce(t *testing.T) {
 	d.stop(t)
 }
 
-// A block store whose client writes nothing does not wait for it to leave.
+// TestLbsStopsWithoutItsIdleClient checks that a block store does not wait for a client that writes
+// nothing.
 func TestLbsStopsWithoutItsIdleClient(t *testing.T) {
 	t.Parallel()
 	d := idleDaemons(t)
@@ -195,7 +197,7 @@ func TestLbsStopsWithoutItsIdleClient(t *testing.T) {
 	if status := d.lbs.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
 		t.Errorf("status %#x", status)
 	}
-	if took := time.Since(before); took > 10*time.Second { // it would wait for 30
+	if took := time.Since(before); took > 10*time.Second { // it would wait for 30 s
 		t.Errorf("the stop took %v", took)
 	}
 	if status := d.kvlds.Wait(t); !status.Exited() || status.ExitStatus() != 1 {
@@ -204,7 +206,7 @@ func TestLbsStopsWithoutItsIdleClient(t *testing.T) {
 	wantNoJournal(t, d.dir())
 }
 
-// What was asked before the stop is answered, to the last request that has been taken in.
+// TestServeAnswersBeforeItStops checks that every request accepted before the stop is answered.
 func TestServeAnswersBeforeItStops(t *testing.T) {
 	t.Parallel()
 	const requests = 1000
@@ -214,7 +216,7 @@ func TestServeAnswersBeforeItStops(t *testing.T) {
 	for i := range requests {
 		c.Queue(&wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "%04d", i)})
 	}
-	c.Queue(&wire.KVRequest{Type: wire.TypeParams}) // is answered at once: then the others have been taken in
+	c.Queue(&wire.KVRequest{Type: wire.TypeParams}) // answered at once, so the others have been accepted by then
 	must.Do(t, c.Flush())
 	if p, err := c.Next(); err != nil || p.ID != requests+1 {
 		t.Fatalf("answer to request %d, %v; want that to %d", p.ID, err, requests+1)
@@ -235,7 +237,8 @@ func TestServeAnswersBeforeItStops(t *testing.T) {
 	}
 }
 
-// A second signal ends a serve that is waiting for a client to take its answers.
+// TestServeLeavesAtOnce checks that a second signal ends a serve that is waiting for a client to
+// take its answers.
 func TestServeLeavesAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -246,11 +249,11 @@ func TestServeLeavesAtOnce(t *testing.T) {
 		c.Queue(&wire.KVRequest{Type: wire.TypeGet, Key: []byte("key")})
 	}
 	must.Do(t, c.Flush())
-	if _, err := c.Next(); err != nil { // the rest is not taken
+	if _, err := c.Next(); err != nil { // the rest is not read
 		t.Fatal(err)
 	}
 	s.process.Signal(t, syscall.SIGTERM)
-	s.process.Signal(t, syscall.SIGTERM) // together they are one
+	s.process.Signal(t, syscall.SIGTERM) // together they are one request
 	must.Eventually(t, "stopping", func() bool { return strings.Contains(s.said(t), "msg=stopping") })
 	time.Sleep(2 * stopping.Together)
 	if strings.Contains(s.said(t), "leaving at once") {
@@ -266,7 +269,8 @@ func TestServeLeavesAtOnce(t *testing.T) {
 	}
 }
 
-// The ready line says where clients can connect, to every address that was given, and what to try.
+// TestServeReady checks that the ready line names every address that clients can connect to, and a
+// command to try.
 func TestServeReady(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -289,7 +293,7 @@ func TestServeReady(t *testing.T) {
 	}
 }
 
-// freePort returns an address that nobody listens on.
+// freePort returns an unused address.
 func freePort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -298,7 +302,8 @@ func freePort(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-// A service manager is told when clients can connect, and when the stop begins.
+// TestServeNotifies checks that a service manager is told when clients can connect, and when the
+// stop begins.
 func TestServeNotifies(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)

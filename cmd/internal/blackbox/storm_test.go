@@ -22,12 +22,12 @@ const (
 	// stormers is how many clients of a storm come and go at once.
 	stormers = 100
 
-	// stormRounds is how often each does so in the ordinary run.
+	// stormRounds is how often each does so in an ordinary run.
 	stormRounds = 30
 )
 
-// TestReconnectStorm: clients that come, say nothing, half of a request, rubbish or one whole
-// request, and leave again, thousands of times, leave no descriptor open, and nobody else notices.
+// TestReconnectStorm has clients connect, send nothing, half a request, rubbish or a whole request,
+// and leave again, thousands of times. No descriptor may stay open, and nobody else may notice.
 func TestReconnectStorm(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--cache", "4M", "--no-sync")
@@ -54,7 +54,7 @@ func TestReconnectStorm(t *testing.T) {
 	checkStore(t, s.dir())
 }
 
-// storm connects and leaves again, so often or until ctx is done.
+// storm connects and leaves again, rounds times or until ctx ends.
 func storm(ctx context.Context, addr string, rng *rand.Rand, rounds int) error {
 	set := wire.AppendPacket(nil, 1, record(wire.KVRequest{Type: wire.TypeSet, Key: fmt.Appendf(nil, "storm %d", rng.IntN(100)), Value: []byte("v")}))
 	for n := 0; n < rounds && ctx.Err() == nil; n++ {
@@ -91,12 +91,12 @@ func descriptors(t *testing.T, pid int) int {
 	return len(all)
 }
 
-// sample is what a server takes at one moment.
+// sample is the resource use of a server at one moment.
 type sample struct{ memory, descriptors, goroutines int64 }
 
-// TestSoak has serve under all kinds of load at once for an hour, or as long as KIVALOO_SOAK says,
-// and looks whether anything grows: the most memory, descriptors and goroutines in the last
-// quarter, beside those in the second one.
+// TestSoak puts serve under all kinds of load at once for an hour, or as long as KIVALOO_SOAK says,
+// and checks that nothing grows. It compares the most memory, descriptors and goroutines in the
+// last quarter with those in the second.
 func TestSoak(t *testing.T) {
 	text := os.Getenv("KIVALOO_SOAK")
 	if text == "" {
@@ -181,7 +181,7 @@ func busy(ctx context.Context, addr string, rng *rand.Rand) error {
 	return nil
 }
 
-// most returns the highest of each.
+// most returns the maximum of each value.
 func most(samples []sample) (m sample) {
 	for _, s := range samples {
 		m = sample{max(m.memory, s.memory), max(m.descriptors, s.descriptors), max(m.goroutines, s.goroutines)}
@@ -189,7 +189,7 @@ func most(samples []sample) (m sample) {
 	return m
 }
 
-// goroutines returns how many a server says it has.
+// goroutines returns how many goroutines a server reports.
 func goroutines(t *testing.T, l *looking) (n int64) {
 	t.Helper()
 	_, page := l.get(t, "/metrics")

@@ -10,8 +10,8 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// The harness takes profiles and a flight recording from a server while it measures it, and leaves
-// its recorder as it was.
+// TestHarnessLooksIntoServe checks that the harness takes profiles and a flight recording from a
+// server while it measures it, and leaves its recorder as it was.
 func TestHarnessLooksIntoServe(t *testing.T) {
 	t.Parallel()
 	s := newServe(t, "--debug-addr", "127.0.0.1:0")

@@ -19,19 +19,19 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// system is a store with what serves it.
+// system is a store and the processes that serve it.
 type system interface {
-	dir() string  // where the block files are
-	addr() string // where clients connect
-	// start starts what does not run, and returns when clients can connect.
+	dir() string  // directory of the block files
+	addr() string // address for clients
+	// start starts what is not running, and returns when clients can connect.
 	start(t *testing.T)
 	// stop ends everything by SIGTERM.
 	stop(t *testing.T)
-	// crash ends something, or everything, by SIGKILL. What is left is told by idle.
+	// crash kills something, or everything. idle says whether anything is left.
 	crash(t *testing.T, rnd *rand.Rand)
 	// idle reports whether nothing has the store open.
 	idle() bool
-	// keeper is the process that has the block files.
+	// keeper returns the process that has the block files open.
 	keeper() *daemontest.Daemon
 	// said returns what the programs have written to stderr since the last start.
 	said(t *testing.T) string
@@ -54,8 +54,8 @@ func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
 type serve struct {
 	place   string
 	options []string
-	process *daemontest.Daemon // nil if it does not run
-	stderr  string             // the file that it writes to
+	process *daemontest.Daemon // nil if it is not running
+	stderr  string             // file with its stderr
 }
 
 func newServe(t *testing.T, options ...string) *serve {
@@ -69,7 +69,7 @@ func (s *serve) idle() bool   { return s.process == nil }
 
 func (s *serve) keeper() *daemontest.Daemon { return s.process }
 
-// command is the command line.
+// command returns the command line.
 func (s *serve) command() *exec.Cmd {
 	return exec.Command(daemontest.Program("kivaloo"), append([]string{"serve", "--dir", s.dir()}, s.options...)...)
 }
@@ -95,7 +95,7 @@ func (s *serve) stop(t *testing.T) {
 	s.signal(t, syscall.SIGTERM)
 }
 
-// signal stops serve, and expects it to have done all that it had to.
+// signal stops serve, and expects it to have completed its work.
 func (s *serve) signal(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	s.process.Signal(t, sig)
@@ -125,7 +125,7 @@ type daemons struct {
 	place        string
 	blockSize    int
 	kvldsOptions []string
-	kvlds, lbs   *daemontest.Daemon // nil if it does not run
+	kvlds, lbs   *daemontest.Daemon // nil if it is not running
 	output       string             // of the last start commands
 	results      []daemontest.Result
 }
@@ -146,8 +146,8 @@ func (d *daemons) lbsAddr() string            { return filepath.Join(d.place, "l
 func (d *daemons) socket(of string) string    { return filepath.Join(d.place, of) }
 func (d *daemons) pidFile(of string) string   { return of + ".pid" }
 
-// start starts the daemons as a script would: what is left of one that was killed is removed
-// before the next takes its place.
+// start starts the daemons as a script would. It removes what a killed daemon has left before it
+// starts the next one.
 func (d *daemons) start(t *testing.T) {
 	t.Helper()
 	d.output, d.results = "", nil
@@ -173,7 +173,7 @@ func (d *daemons) launch(t *testing.T, name string, args ...string) *daemontest.
 	return daemontest.Take(t, filepath.Join(d.place, d.pidFile(name)))
 }
 
-// log returns what the daemons of the last start have written to stderr by now.
+// log returns what the daemons of the last start have written to stderr so far.
 func (d *daemons) log(t *testing.T) (all string) {
 	t.Helper()
 	for _, r := range d.results {
@@ -191,7 +191,7 @@ func (d *daemons) stop(t *testing.T) {
 	d.kvlds, d.lbs = nil, nil
 }
 
-// wait waits for both daemons, which have been told to stop.
+// wait waits for both daemons after they have been told to stop.
 func (d *daemons) wait(t *testing.T) {
 	t.Helper()
 	d.mustDie(t, d.kvlds)
@@ -199,8 +199,8 @@ func (d *daemons) wait(t *testing.T) {
 	d.kvlds, d.lbs = nil, nil
 }
 
-// mustDie expects a daemon to have done all that it had to, and then to die of the signal, as the
-// original does.
+// mustDie expects a daemon to complete its work and then to die of the signal, as the original
+// does.
 func (d *daemons) mustDie(t *testing.T, one *daemontest.Daemon) {
 	t.Helper()
 	if status := one.Wait(t); !status.Signaled() || status.Signal() != syscall.SIGTERM {
@@ -232,7 +232,7 @@ func (d *daemons) crash(t *testing.T, rnd *rand.Rand) {
 	d.kvlds = nil
 }
 
-// freeze stops a process where it is, and returns what has it go on.
+// freeze stops a process, and returns a function that continues it.
 func freeze(t *testing.T, d *daemontest.Daemon) (thaw func()) {
 	t.Helper()
 	d.Signal(t, syscall.SIGSTOP)
@@ -248,7 +248,7 @@ func freeze(t *testing.T, d *daemontest.Daemon) (thaw func()) {
 // alive reports whether a process has not ended.
 func alive(d *daemontest.Daemon) bool { return syscall.Kill(d.Pid, 0) == nil }
 
-// readAll returns all that a store holds.
+// readAll returns everything that a store holds.
 func readAll(t *testing.T, addr string) wiretest.Model {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -264,7 +264,7 @@ func readAll(t *testing.T, addr string) wiretest.Model {
 	return m
 }
 
-// mustHold checks that a store holds just what m does.
+// mustHold checks that a store holds exactly m.
 func mustHold(t *testing.T, addr string, m wiretest.Model) {
 	t.Helper()
 	if diff := m.Diff(readAll(t, addr)); diff != "" {
@@ -272,7 +272,7 @@ func mustHold(t *testing.T, addr string, m wiretest.Model) {
 	}
 }
 
-// dump returns the hash of what kivaloo dump writes, in hex.
+// dump returns the hash of the output of kivaloo dump, in hex.
 func dump(t *testing.T, addr string) string {
 	t.Helper()
 	r := kivaloo(t, "", "dump", "--addr", addr)

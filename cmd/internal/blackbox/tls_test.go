@@ -15,22 +15,23 @@ import (
 	"kivaloo/internal/must"
 )
 
-// secureMux starts a store behind a mux that speaks TLS and wants a certificate. It returns the
-// address, the flags of a client that is let in, and the store.
+// secureMux starts a store behind a mux that speaks TLS and requires a certificate. It returns the
+// address, the flags of an accepted client, and the store.
 func secureMux(t *testing.T) (addr string, flags []string, s *serve) {
 	t.Helper()
 	s = newServe(t)
 	s.start(t)
 	authority := certtest.NewAuthority(t, "ours")
 	files := certtest.NewFiles(t)
-	files.Write(authority.Issue("both"), authority) // it is good for a client, too
+	files.Write(authority.Issue("both"), authority) // it is valid for a client too
 	addr = freePort(t)
 	daemontest.Start(t, s.place, "mux.pid", daemontest.Program("kivaloo-mux"), "-t", s.addr(), "-s", addr, "-p", "mux.pid",
 		"--tls-cert", files.Cert, "--tls-key", files.Key, "--tls-client-ca", files.ClientCA)
 	return addr, []string{"--tls-ca", files.ClientCA, "--tls-cert", files.Cert, "--tls-key", files.Key}, s
 }
 
-// All clients speak TLS, as flags or variables say, and name what is wrong when it does not work.
+// TestTLS checks that all clients speak TLS, as flags or variables say, and name the fault when it
+// fails.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	addr, flags, s := secureMux(t)
@@ -80,7 +81,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A server without TLS says so to those who speak it, be it kivaloo or not.
+// TestNoTLS checks the message to a TLS client of a server without TLS, be it kivaloo or not.
 func TestNoTLS(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -99,7 +100,8 @@ func TestNoTLS(t *testing.T) {
 	kivaloo(t, "", "top", addr).want(t, 1, "", addr+" speaks TLS: connect with --tls")
 }
 
-// A server that falls silent is noticed within the time-out, whatever is waited for.
+// TestSilence checks that a server that falls silent is noticed within the timeout, whatever the
+// client waits for.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -127,7 +129,7 @@ func TestSilence(t *testing.T) {
 	if err := load.Wait(); err == nil || !strings.Contains(said.String(), "no answer within 1s: the server is stopped, stuck or cannot be reached any more") {
 		t.Errorf("load: %v, said %q after %v", err, said.String(), time.Since(began))
 	}
-	// By TCP nobody can see that the process is stopped.
+	// Over TCP nobody can see that the process is stopped.
 	kivaloo(t, "", "get", "-a", tcp, "--timeout", "200ms", "key").want(t, 1, "", "no answer from "+tcp+" within 200ms: the server is stopped or busy")
 	r := daemontest.Run(t, s.place, daemontest.Program("kivaloo-stress"), "load", "-n", "1", "-t", tcp, "--timeout", "200ms")
 	if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "no answer from "+tcp+" within 200ms") {
@@ -136,5 +138,5 @@ func TestSilence(t *testing.T) {
 	thaw()
 }
 
-// somePairs is a dump that a pipe has room for.
+// somePairs is a dump that fits into a pipe.
 var somePairs = []byte(strings.Repeat("\x010\x011", 1<<10))

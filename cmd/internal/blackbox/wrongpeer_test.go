@@ -17,7 +17,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// redis answers as a Redis server does, which waits for the ends of lines.
+// redis answers like a Redis server, which waits for line ends.
 func redis(nc net.Conn) {
 	lines := bufio.NewScanner(nc)
 	for lines.Scan() {
@@ -27,7 +27,7 @@ func redis(nc net.Conn) {
 	}
 }
 
-// listenAs has do serve each connection, for the time of the test, and returns the address.
+// listenAs serves each connection with do, for the duration of the test, and returns the address.
 func listenAs(t *testing.T, do func(nc net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,15 +52,15 @@ func listenAs(t *testing.T, do func(nc net.Conn)) string {
 	return ln.Addr().String()
 }
 
-// What is no server of pairs is called what it is, at once, by all that connect to one, and by
-// kivaloo-kvlds, which connects to a server of blocks. Nothing waits for the time that a server may
-// be busy: that would be said.
+// TestWrongPeer checks that a peer that is no server of pairs is named as what it is, at once, by
+// all clients, and by kivaloo-kvlds, which connects to a server of blocks. Nothing may wait for as
+// long as a busy server would be given: that would be reported.
 func TestWrongPeer(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
 	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not speak TLS
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // about clients that do not speak TLS
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	frozen := newServe(t)
@@ -72,7 +72,7 @@ func TestWrongPeer(t *testing.T) {
 	must.Do(t, os.Mkdir(filepath.Join(place, "blocks"), 0o700))
 	daemontest.Start(t, place, "lbs.pid", daemontest.Program("kivaloo-lbs"), "-s", lbs, "-d", "blocks", "-b", "512")
 
-	for name, peer := range map[string]struct{ addr, says string }{ // what all say
+	for name, peer := range map[string]struct{ addr, says string }{ // what all clients say
 		"Redis":       {listenAs(t, redis), "this is not a kivaloo server: it speaks Redis's protocol"},
 		"HTTP":        {web.Listener.Addr().String(), "this is not a kivaloo server: it speaks HTTP"},
 		"TLS":         {secure.Listener.Addr().String(), "it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS"},
@@ -105,7 +105,7 @@ func TestWrongPeer(t *testing.T) {
 				}
 			}
 			if name == "block store" {
-				return // the right peer of what comes now
+				return // the right peer for the following
 			}
 			kvlds := daemontest.Run(t, place, daemontest.Program("kivaloo-kvlds"), "--foreground", "-l", peer.addr, "-s", filepath.Join(t.TempDir(), "s"))
 			if kvlds.Status.ExitStatus() != 1 || !strings.Contains(kvlds.Output, peer.says) {

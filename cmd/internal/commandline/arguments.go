@@ -8,12 +8,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Usage adds to an error in the command line where to find help.
+// Usage adds a pointer to the help to an error about the command line.
 func Usage(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
 }
 
-// FlagError is for cobra's SetFlagErrorFunc. It keeps the internals of Go out of the message.
+// FlagError is for cobra's SetFlagErrorFunc. It keeps Go internals out of the message.
 func FlagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) && invalid.GetFlag().Value.Type() == "bool" {
@@ -22,7 +22,7 @@ func FlagError(cmd *cobra.Command, err error) error {
 	return Usage(cmd, err)
 }
 
-// Arguments returns a check that there are at least min arguments and no more than names.
+// Arguments returns a check that there are at least min arguments and at most one for each name.
 func Arguments(min int, names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > len(names) {
@@ -42,7 +42,7 @@ func AtLeast(min int, names ...string) cobra.PositionalArgs {
 	}
 }
 
-// NotEmpty refuses empty arguments: a shell variable that is not set leaves one.
+// NotEmpty refuses empty arguments. An unset shell variable leaves one.
 func NotEmpty(cmd *cobra.Command, args []string, names ...string) error {
 	for i, arg := range args {
 		if arg == "" {

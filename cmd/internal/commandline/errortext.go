@@ -2,6 +2,6 @@ package commandline
 
 import "strings"
 
-// ErrorText returns what a program prints of an error, behind its own name. Errors of the library
-// begin with its name, which is left out.
+// ErrorText returns the text of an error as a program prints it after its own name. It removes the
+// prefix of the library's errors.
 func ErrorText(err error) string { return strings.ReplaceAll(err.Error(), "kivaloo: ", "") }

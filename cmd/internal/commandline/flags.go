@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// text is a flag whose argument help calls by a name of its own.
+// text is a flag whose argument has its own name in help.
 type text struct {
 	to   *string
 	kind string
@@ -25,13 +25,13 @@ func (t *text) String() string {
 	return *t.to
 }
 
-// Text adds a flag that takes any text. Help calls the text kind. *to has the default, and short
+// Text adds a flag for any text. kind names its argument in help. *to has the default, and short
 // may be empty.
 func Text(f *pflag.FlagSet, to *string, name, short, kind, usage string) {
 	f.VarP(&text{to, kind}, name, short, usage)
 }
 
-// texts is a flag that may be given again.
+// texts is a flag that may be repeated.
 type texts struct {
 	to   *[]string
 	kind string
@@ -47,12 +47,12 @@ func (t *texts) String() string {
 	return strings.Join(*t.to, ", ")
 }
 
-// Texts adds a flag that takes any text, each time that it is given.
+// Texts adds a flag for any text that may be repeated.
 func Texts(f *pflag.FlagSet, to *[]string, name, kind, usage string) {
 	f.Var(&texts{to, kind}, name, usage)
 }
 
-// choice is a flag that takes one of some words.
+// choice is a flag for one of several words.
 type choice struct {
 	to    *string
 	words []string
@@ -76,16 +76,16 @@ func (c *choice) String() string {
 	return *c.to
 }
 
-// Choice adds a flag that takes one of words, and completes them. *to has the default.
+// Choice adds a flag for one of words, with completion. *to has the default.
 func Choice(cmd *cobra.Command, to *string, name, usage string, words ...string) {
 	cmd.Flags().Var(&choice{to, words}, name, usage)
 	Complete(cmd, name, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// Complete has a flag completed by f.
+// Complete makes f complete a flag.
 func Complete(cmd *cobra.Command, name string, f cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(name, f); err != nil {
-		panic(err) // there is no such flag
+		panic(err) // no such flag
 	}
 }
 
@@ -99,7 +99,7 @@ func Files(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective
 	return nil, cobra.ShellCompDirectiveDefault
 }
 
-// InOrder completes each argument by the function in its place, and nothing beyond the last.
+// InOrder completes each argument by the function at its position, and nothing after the last.
 func InOrder(each ...cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if len(args) >= len(each) {

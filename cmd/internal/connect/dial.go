@@ -10,7 +10,7 @@ import (
 	"kivaloo/wire"
 )
 
-// How a connection is to be.
+// Kind says whether a connection is replaced when it is lost.
 type Kind bool
 
 const (
@@ -18,7 +18,7 @@ const (
 	Repeated Kind = true  // a lost connection is replaced
 )
 
-// Dial connects a Client to the server at addr. Its error is ready to be shown.
+// Dial connects a Client to the server at addr. The text of its error is for users.
 func (o *Options) Dial(ctx context.Context, addr string, kind Kind) (*kivaloo.Client, error) {
 	timeout, err := o.Timeout()
 	if err != nil {
@@ -40,7 +40,7 @@ func (o *Options) Dial(ctx context.Context, addr string, kind Kind) (*kivaloo.Cl
 	return c, nil
 }
 
-// tlsFor returns how to speak TLS to addr, or nil.
+// tlsFor returns the TLS configuration for addr, or nil for no TLS.
 func (o *Options) tlsFor(ctx context.Context, addr string) (*tls.Config, error) {
 	config, err := o.TLS()
 	if config == nil || err != nil {
@@ -48,7 +48,7 @@ func (o *Options) tlsFor(ctx context.Context, addr string) (*tls.Config, error) 
 	}
 	addrs, err := wire.ResolveAddrContext(ctx, addr)
 	if err != nil {
-		return config, nil // dialing says why
+		return config, nil // dialing reports the error
 	}
 	if _, byFlags, _ := o.wanted(); addrs[0].Network == "unix" && !byFlags {
 		return nil, nil
@@ -56,8 +56,8 @@ func (o *Options) tlsFor(ctx context.Context, addr string) (*tls.Config, error) 
 	return config, nil
 }
 
-// Conn returns a connection to the server at addr, which has answered a first request. Its error is
-// ready to be shown.
+// Conn returns a connection to the server at addr after a first request was answered. The text of
+// its error is for users.
 func (o *Options) Conn(ctx context.Context, addr string) (net.Conn, error) {
 	c, err := o.Dial(ctx, addr, Once) // finds out what is wrong
 	if err != nil {

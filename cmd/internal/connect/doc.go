@@ -1,5 +1,5 @@
-// Package connect is how the commands reach a server: the flags and environment variables that say
-// how, and what went wrong in words that help.
+// Package connect connects commands to a server: the flags and environment variables for it, and
+// errors that help.
 //
 //	flags, environment --> Options --Dial--> Client --Run--> work, until it is done or
 //	                                 |                     the server falls silent

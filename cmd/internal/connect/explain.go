@@ -16,8 +16,8 @@ import (
 	"kivaloo/wire"
 )
 
-// explain says in one line why there is no connection and what to do. config is how TLS was
-// spoken, nil for not at all. ctx ends when there is no time left to find out more.
+// explain says in one line why there is no connection and what to do. config is the TLS
+// configuration used, or nil. ctx ends when there is no time left to find out more.
 func (o *Options) explain(ctx context.Context, addr string, timeout time.Duration, config *tls.Config, err error) error {
 	var op *kivaloo.OpError
 	if errors.As(err, &op) {
@@ -25,7 +25,7 @@ func (o *Options) explain(ctx context.Context, addr string, timeout time.Duratio
 	}
 	where, dial := addr, (*wire.DialError)(nil)
 	if errors.As(err, &dial) {
-		where, err = dial.Addr.String(), dial.Err // which names the socket, if addr is a directory
+		where, err = dial.Addr.String(), dial.Err // names the socket, if addr is a directory
 	}
 	var errno syscall.Errno
 	switch {
@@ -46,7 +46,7 @@ func (o *Options) explain(ctx context.Context, addr string, timeout time.Duratio
 	return fmt.Errorf("cannot connect to %s: %w", where, err)
 }
 
-// explainTLS says why there is no connection with TLS.
+// explainTLS says why there is no TLS connection.
 func (o *Options) explainTLS(ctx context.Context, addr string, err error) error {
 	if errors.As(err, new(tls.RecordHeaderError)) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		if c, plainErr := kivaloo.Dial(ctx, addr, kivaloo.DialOptions{}); plainErr == nil {
@@ -76,8 +76,8 @@ func explainCertificate(addr string, err error) error {
 	return fmt.Errorf("cannot connect to %s: %w", addr, err)
 }
 
-// speaksTLS reports whether whatever listens at addr answers as TLS prescribes, if only with a
-// refusal.
+// speaksTLS reports whether the listener at addr speaks TLS, even if it only refuses the
+// connection.
 func speaksTLS(ctx context.Context, addr string) bool {
 	addrs, err := wire.ResolveAddrContext(ctx, addr)
 	if err != nil || addrs[0].Network == "unix" {

@@ -19,21 +19,23 @@ import (
 )
 
 const (
-	// DefaultTimeout is far above what a server takes that is not stuck.
+	// DefaultTimeout is far above what a server takes, unless it is stuck.
 	DefaultTimeout = 10 * time.Second
 
 	minTimeout = 10 * time.Millisecond
 	maxTimeout = 24 * time.Hour
 )
 
-// Environment describes the environment variables for help.
+// Environment describes the environment variables, for help.
 const Environment = `The environment variables KIVALOO_TLS=1, KIVALOO_TLS_CA, KIVALOO_TLS_CERT,
 KIVALOO_TLS_KEY, KIVALOO_TLS_SERVER_NAME and KIVALOO_TIMEOUT are defaults for the flags
 of these names. A unix socket never uses TLS.`
 
-// Options are the flags that say how to reach a server. The zero value is what no flags mean.
+// Options are the flags that say how to reach a server. The zero value means that no flags were
+// given.
 type Options struct {
-	AddressFlags string                  // where the address comes from, for errors; by default that of kivaloo
+	// AddressFlags names the flags with the address, for errors. The default is that of kivaloo.
+	AddressFlags string
 	OnEvent      func(kivaloo.ConnEvent) // see kivaloo.DialOptions
 
 	timeout    time.Duration
@@ -61,7 +63,7 @@ func (o *Options) AddFlags(cmd *cobra.Command) {
 
 func (o *Options) addressFlags() string { return cmp.Or(o.AddressFlags, "--addr or KIVALOO_ADDR") }
 
-// text is a flag that takes text.
+// text is a flag for text.
 type text struct {
 	to                          *string
 	flag, variable, kind, usage string
@@ -91,8 +93,7 @@ func (o *Options) Timeout() (time.Duration, error) {
 
 func (o *Options) changed(flag string) bool { return o.flags != nil && o.flags.Changed(flag) }
 
-// wanted reports whether a server at host:port is to be connected to with TLS, and whether flags
-// say so.
+// wanted reports whether to use TLS for a server at host:port, and whether flags ask for it.
 func (o *Options) wanted() (want, byFlags bool, err error) {
 	if o.changed("tls") {
 		return o.tls, o.tls, nil
@@ -109,13 +110,13 @@ func (o *Options) wanted() (want, byFlags bool, err error) {
 	return want, byFlags, nil
 }
 
-// TLS returns how to speak TLS, nil if it is not wanted.
+// TLS returns the TLS configuration, or nil if TLS is not wanted.
 func (o *Options) TLS() (*tls.Config, error) {
 	want, _, err := o.wanted()
 	if !want || err != nil {
 		return nil, err
 	}
-	given := map[string]string{} // what each flag has, or its variable
+	given := map[string]string{} // value of each flag, or of its variable
 	for _, t := range o.texts() {
 		if given[t.flag] = *t.to; *t.to == "" {
 			given[t.flag] = os.Getenv(t.variable)

@@ -10,13 +10,13 @@ import (
 	"kivaloo"
 )
 
-// unblock is how long work may take to end after its context has.
+// unblock is how long work may take to end after its context has ended.
 const unblock = time.Second
 
-// Run runs work with a context that ends when the server that c is connected to has not answered
-// anything for as long as the flags allow. However long a request may take, a server that works
-// answers the question for its limits at once. Work that then waits for something else, as for its
-// input, is left behind: the program is to end.
+// Run runs work with a context that ends when the server of c has not answered for as long as the
+// flags allow. Requests may take any time: a working server answers the request for its limits at
+// once. Work that then waits for something else, such as input, is abandoned, because the program
+// is about to exit.
 func (o *Options) Run(ctx context.Context, c *kivaloo.Client, work func(ctx context.Context) error) error {
 	watched, stop, err := o.Watch(ctx, c)
 	if err != nil {
@@ -41,9 +41,8 @@ func (o *Options) Run(ctx context.Context, c *kivaloo.Client, work func(ctx cont
 	}
 }
 
-// Watch returns a context that ends when the server that c is connected to has not answered
-// anything for as long as the flags allow. Its error says so, and is an os.ErrDeadlineExceeded. The
-// watching goes on until stop is called.
+// Watch returns a context that ends when the server of c has not answered for as long as the flags
+// allow. Its error says so, and is an os.ErrDeadlineExceeded. Watch continues until stop is called.
 func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context.Context, stop func(), err error) {
 	timeout, err := o.Timeout()
 	if err != nil {
@@ -63,9 +62,9 @@ func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context
 	}, nil
 }
 
-// untilSilent asks the server for its limits time and again. It returns an error when there is no
-// answer in time, and nil when ctx is done. A lost connection is not silence: it fails the work, or
-// is replaced.
+// untilSilent asks the server for its limits again and again. It returns an error if an answer is
+// late, and nil when ctx ends. A lost connection is not silence: it makes the work fail, or is
+// replaced.
 func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
 	pause := timeout / 4
 	tick := time.NewTicker(pause)
@@ -85,17 +84,17 @@ func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) 
 	}
 }
 
-// silence is the error of a server that has not answered for so long.
+// silence is the error for a server that has not answered for this long.
 type silence time.Duration
 
 func (s silence) Error() string {
 	return fmt.Sprintf("no answer within %v: the server is stopped, stuck or cannot be reached any more", time.Duration(s))
 }
 
-// Is reports that silence is a time-out.
+// Is reports that silence is a timeout.
 func (silence) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 
-// withSilence is a context whose error tells silence from anything else that ends it.
+// withSilence is a context whose error distinguishes silence from other reasons for its end.
 type withSilence struct{ context.Context }
 
 func (c withSilence) Err() error {

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// Web is the debug address of a server, which speaks HTTP.
+// Web is the debug address of a server. It speaks HTTP.
 type Web struct {
 	base   *url.URL
 	client *http.Client
 }
 
-// Web returns the debug address that arg names: host:port or a URL.
+// Web returns the debug address named by arg: host:port or a URL.
 func (o *Options) Web(arg string) (*Web, error) {
 	config, err := o.TLS()
 	if err != nil {
@@ -41,16 +41,16 @@ func (o *Options) Web(arg string) (*Web, error) {
 	return &Web{base, &http.Client{Timeout: timeout, Transport: &http.Transport{TLSClientConfig: config}}}, nil
 }
 
-// String is the URL of the server.
+// String returns the URL of the server.
 func (w *Web) String() string { return w.base.String() }
 
-// Close ends the connections.
+// Close closes the connections.
 func (w *Web) Close() { w.client.CloseIdleConnections() }
 
-// Patient returns a client that waits for as long as a request's context lasts.
+// Patient returns a client that waits for as long as a request's context allows.
 func (w *Web) Patient() *http.Client { return &http.Client{Transport: w.client.Transport} }
 
-// Get returns what is at a path, cut off after max bytes.
+// Get returns the page at a path, cut off after max bytes.
 func (w *Web) Get(ctx context.Context, path string, max int64) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.String()+path, nil)
 	if err != nil {

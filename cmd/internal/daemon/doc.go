@@ -1,6 +1,5 @@
-// Package daemon is what the drop-in daemons have in common: how they read
-// their command line, leave the terminal, write their pid file, speak on
-// stderr, and end.
+// Package daemon holds what the drop-in daemons share: command lines, leaving the terminal, pid
+// files, diagnostics on stderr, and stopping.
 //
 //	start command                          daemon (the same program again)
 //	-------------                          -------------------------------
@@ -11,12 +10,11 @@
 //	  | <------------ one byte ----------- ready
 //	exit 0                                 serve, until a signal or the end
 //
-// The start command returns 0 when, and only when, the daemon is accepting
-// connections; a daemon that fails first has said why on the stderr they share,
-// and the start command exits with 1. With --foreground there is one process:
-// it goes through the right-hand column and says nothing to anybody. The tools that come
-// with the daemons have the command line and the way of speaking in common with them.
+// The start command returns 0 if and only if the daemon is accepting connections. If the daemon
+// fails earlier, it prints the reason on the stderr that they share, and the start command exits
+// with 1. With --foreground there is only one process: it goes through the right-hand column and
+// notifies nobody. The tools that come with the daemons share their command line and diagnostics.
 //
-// Reading order: program.go (a daemon's life), detach.go (the two processes), listen.go,
-// tool.go, flags.go (the command line), number.go (what a number may look like), log.go.
+// Reading order: program.go (a daemon's life), detach.go (the two processes), listen.go, tool.go,
+// flags.go (the command line), number.go (the syntax of numbers), log.go.
 package daemon

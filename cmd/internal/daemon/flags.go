@@ -10,23 +10,21 @@ import (
 	"kivaloo/cmd/internal/version"
 )
 
-// Ends of the reading of a command line that are not about an option's value.
+// Reasons for which reading a command line ends that are not about an option's value.
 var (
-	// errVersion: --version was met.
+	// errVersion means that --version was given.
 	errVersion = errors.New("version wanted")
-	// errUsage: the command line is not of the form that the usage shows.
+	// errUsage means that the command line does not match the usage.
 	errUsage = errors.New("usage")
 )
 
-// noArgument stands for the argument of an option that takes none. It cannot
-// occur in a command line.
+// noArgument stands for the argument of an option without one. It cannot occur in a command line.
 const noArgument = "\x00"
 
 // flags is the command line of a daemon.
 //
-// pflag wants a long name for every option. The original's options have none, so
-// each is called "-" and its letter: "---s" is not something pflag lets anybody
-// write.
+// pflag requires a long name for every option. The original's options have none, so each is called
+// "-" and its letter. pflag does not accept "---s" on the command line.
 type flags struct {
 	usage     string
 	set       *pflag.FlagSet
@@ -60,12 +58,12 @@ func (o *option) Set(s string) error {
 	return o.take(s)
 }
 
-// Text adds an option whose argument is taken as it is.
+// Text adds an option whose argument is taken unchanged.
 func (p *Program) Text(dst *string, letter string) {
 	p.argument(letter, func(s string) error { *dst = s; return nil })
 }
 
-// ManySockets lets -s be given any number of times.
+// ManySockets allows -s any number of times.
 func (p *Program) ManySockets() {
 	o := p.flags.set.Lookup("-s").Value.(*option)
 	o.repeat = true
@@ -76,13 +74,13 @@ func (p *Program) ManySockets() {
 	}
 }
 
-// Long adds an option that has a long name only and an argument, which is given to take, and
-// may be given again if repeat is set.
+// Long adds an option with only a long name and an argument. take receives the argument. With
+// repeat the option may be given again.
 func (p *Program) Long(name string, repeat bool, take func(s string) error) {
 	p.flags.set.Var(&option{name: "--" + name, take: take, repeat: repeat}, name, "")
 }
 
-// LongSwitch adds an option that has a long name only and no argument.
+// LongSwitch adds an option with only a long name and no argument.
 func (p *Program) LongSwitch(dst *bool, name string) {
 	p.long(name, func() error { *dst = true; return nil })
 }
@@ -103,7 +101,7 @@ func (p *Program) Size(dst *uint64, letter string, min, max uint64) {
 	})
 }
 
-// LongSize is Size for an option that has a long name only.
+// LongSize is Size for an option with only a long name.
 func (p *Program) LongSize(dst *uint64, name string, min, max uint64) {
 	p.Long(name, false, func(s string) (err error) {
 		*dst, err = parseSize(s, min, max)
@@ -129,12 +127,12 @@ func (p *Program) Require(letters ...string) {
 	p.flags.mandatory = append(p.flags.mandatory, letters...)
 }
 
-// Exclusive forbids giving both of two options.
+// Exclusive forbids giving two options together.
 func (p *Program) Exclusive(a, b string) {
 	p.flags.exclusive = append(p.flags.exclusive, [2]string{a, b})
 }
 
-// Given reports whether the command line has the option with that letter.
+// Given reports whether the command line has the option with this letter.
 func (p *Program) Given(letter string) bool {
 	return p.flags.set.Lookup("-" + letter).Changed
 }
@@ -143,7 +141,7 @@ func (p *Program) argument(letter string, take func(string) error) {
 	p.flags.set.VarP(&option{name: "-" + letter, take: take}, "-"+letter, letter, "")
 }
 
-// long adds an option that has a long name only and no argument.
+// long adds an option with only a long name and no argument.
 func (p *Program) long(name string, take func() error) {
 	p.noArgument(name, "", take)
 }
@@ -162,8 +160,7 @@ func (p *Program) noArgument(name, letter string, take func() error) {
 	p.flags.set.VarPF(o, name, letter, "").NoOptDefVal = noArgument
 }
 
-// parse reads the command line. Options take effect in order, up to the first
-// that is wrong.
+// parse reads the command line. Options take effect in order, up to the first wrong one.
 func (p *Program) parse(args []string) error {
 	f := &p.flags
 	if err := f.set.Parse(args); err != nil {
@@ -185,8 +182,7 @@ func (p *Program) parse(args []string) error {
 	return nil
 }
 
-// explain turns what pflag says into the words that the original daemons use,
-// which scripts look for.
+// explain rewords errors of pflag in the words of the original daemons. Scripts look for these.
 func explain(err error) error {
 	var (
 		unknown *pflag.NotExistError
@@ -217,7 +213,7 @@ func explain(err error) error {
 	return err
 }
 
-// refuse says why a command line is not followed, and returns the exit status.
+// refuse prints why a command line is refused, and returns the exit status.
 func (p *Program) refuse(err error) int {
 	if errors.Is(err, errVersion) {
 		fmt.Fprintf(p.stderr, "%s %s\n", p.name, version.Of())
@@ -232,7 +228,7 @@ func (p *Program) refuse(err error) int {
 	return exitFailed
 }
 
-// usage is the command line for people.
+// usage returns the text of the usage message.
 func (p *Program) usage() string {
 	indent := strings.Repeat(" ", len("usage: ")+len(p.name)+1)
 	first := strings.ReplaceAll(p.flags.usage, "\n", "\n"+indent)

@@ -18,7 +18,7 @@ func TestNumber(t *testing.T) {
 	for _, c := range []struct {
 		in   string
 		want int
-		bad  string // in the error
+		bad  string // part of the error
 	}{
 		{in: "512", want: 512},
 		{in: " \t+512", want: 512},
@@ -128,8 +128,8 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// check reports what reading in gave, if it is not what is wanted: same, or an
-// error with bad in it.
+// check reports a wrong result of reading in. The result must be right (same), or an error that
+// contains bad.
 func check(t *testing.T, in string, same bool, got any, err error, bad string) {
 	t.Helper()
 	switch {
@@ -293,9 +293,8 @@ func TestTool(t *testing.T) {
 	}
 }
 
-// FuzzCommandLine: whatever the arguments are, one on each line, either they are refused with a
-// message, or every option has a value within its bounds. A number that is read comes back as the
-// same when it is written and read again.
+// FuzzCommandLine takes arguments, one on each line. Either they are refused with a message, or
+// every option has a value within its bounds. A number must survive being written and read again.
 func FuzzCommandLine(f *testing.F) {
 	for _, s := range []string{"-1n0x10\n-s/tmp/s\n-d\n-x\n-C\n2 k\n-w\n0.5\n--foreground\n-p\npid\n--", "-s\na\n-d\nb\n-n\n-1", "--many=2\n--long=",
 		"-h", "--version", "---s", "0x1p3", "18 EB", "-0", "inf", "1_0", "+-1", "1e-2", "0777", "18446744073709552k"} {
@@ -303,7 +302,7 @@ func FuzzCommandLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "\x00") {
-			return // ends an argument
+			return // a NUL ends an argument
 		}
 		e := newExample()
 		switch err := e.parse(strings.Split(text, "\n")); {

@@ -5,8 +5,7 @@ import (
 	"kivaloo/wire"
 )
 
-// Listen binds Socket. Of a name with several addresses the first one is used, and
-// that is said.
+// Listen binds Socket. If a name has several addresses, it uses the first one and logs that.
 func (p *Program) Listen() (*eventloop.Listener, error) {
 	addrs, err := wire.ResolveAddr(p.Socket)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"kivaloo/cmd/internal/logging"
 )
 
-// handler writes log records in the form of the original daemons' diagnostics:
-// "program: message", with attributes behind it, in one write per line.
+// handler writes log records in the format of the original daemons' diagnostics: "program: message"
+// followed by attributes, one write per line.
 type handler struct {
 	level  slog.Level
-	other  slog.Handler // nil, or what writes the records in another form
+	other  slog.Handler // writes records in another format; may be nil
 	prefix string       // "program: "
-	attrs  string       // what With has added, each " key=value"
+	attrs  string       // added by With, each as " key=value"
 	mu     *sync.Mutex
 	w      io.Writer
 }
@@ -58,11 +58,11 @@ func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return &with
 }
 
-// WithGroup does nothing: the lines are for people, and short.
+// WithGroup does nothing: the lines are short and for people.
 func (h *handler) WithGroup(string) slog.Handler { return h }
 
-// attr is an attribute as it stands behind the message. An error comes behind a
-// colon, where the original puts the system's error.
+// attr formats an attribute. An error follows a colon, where the original prints the system's
+// error.
 func attr(a slog.Attr) string {
 	if err, ok := a.Value.Any().(error); ok {
 		return ": " + err.Error()

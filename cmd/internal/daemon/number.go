@@ -10,9 +10,8 @@ import (
 
 var errRange = errors.New("out of range")
 
-// parseNumber reads a whole number as C programs do: white space, a sign, then
-// decimal digits, or hexadecimal ones behind 0x, or octal ones behind 0; then
-// nothing more.
+// parseNumber parses a whole number as C programs do: white space, a sign, then decimal digits, or
+// hexadecimal digits after 0x, or octal digits after 0.
 func parseNumber(s string, min, max int) (int, error) {
 	negative, digits := cutSign(s)
 	base := 10
@@ -37,15 +36,15 @@ func parseNumber(s string, min, max int) (int, error) {
 	return n, nil
 }
 
-// parseReal reads what C's strtod reads: white space, a sign, then a decimal
-// or hexadecimal number with an optional exponent, or an infinity.
+// parseReal parses what C's strtod parses: white space, a sign, then a decimal or hexadecimal
+// number with an optional exponent, or an infinity.
 func parseReal(s string, min, max float64) (float64, error) {
 	negative, digits := cutSign(s)
 	if hasHexPrefix(digits) && !strings.ContainsAny(digits, "pP") {
-		digits += "p0" // Go insists on the exponent
+		digits += "p0" // Go requires the exponent
 	}
 	v, err := strconv.ParseFloat(digits, 64)
-	// ParseFloat would take a second sign, and underscores in hexadecimal numbers.
+	// ParseFloat would accept a second sign, and underscores in hexadecimal numbers.
 	if errors.Is(err, strconv.ErrSyntax) || strings.HasPrefix(digits, "+") ||
 		strings.HasPrefix(digits, "-") || strings.Contains(digits, "_") {
 		return 0, fmt.Errorf("not a number: %q", s)
@@ -62,8 +61,7 @@ func parseReal(s string, min, max float64) (float64, error) {
 // sizePrefixes are powers of 1000, from 1000 on.
 const sizePrefixes = "kMGTPE"
 
-// parseSize reads decimal digits, then optionally a space, one of sizePrefixes
-// and a B, and nothing else.
+// parseSize parses decimal digits, then optionally a space, one of sizePrefixes and a B.
 func parseSize(s string, min, max uint64) (uint64, error) {
 	rest := strings.TrimLeft(s, "0123456789")
 	digits := s[:len(s)-len(rest)]

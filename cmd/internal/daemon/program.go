@@ -28,36 +28,35 @@ const (
 	exitFailed = 1
 )
 
-// Start does everything that has to succeed before clients are served: it
-// binds the socket, opens the store, and so on. The listening socket must be able to
-// take connections, if only into its backlog, when Start returns.
+// Start does everything that must succeed before clients are served: it binds the socket, opens the
+// store, and so on. When it returns, the listening socket must be able to take connections, if only
+// into its backlog.
 type Start func() (Serve, error)
 
-// Serve serves clients until there is nothing more to do (nil), until ctx is
-// done and everything has been stopped cleanly (nil), or until it fails.
+// Serve serves clients. It returns nil when there is nothing more to do, or after ctx is cancelled
+// and everything has been stopped cleanly. Otherwise it returns an error.
 type Serve func(ctx context.Context) error
 
-// Program is one daemon, or one tool. It is made by New or NewTool, then the command adds
-// its own options (see the methods in flags.go), then Main or Work runs it.
+// Program is a daemon or a tool. New or NewTool creates it, the command adds its own options (see
+// the methods in flags.go), and Main or Work runs it.
 type Program struct {
-	// Socket is the address to listen on, as it was written (-s, mandatory). For a program
-	// with ManySockets it is the first of Sockets.
+	// Socket is the address to listen on, as written on the command line (-s, mandatory). For a
+	// program with ManySockets it is the first of Sockets.
 	Socket  string
 	Sockets []string
 	// Log carries diagnostics to stderr.
 	Log *slog.Logger
 
 	name       string // "kivaloo-lbs"
-	base       string // what the program was called as, for diagnostics
+	base       string // the name by which it was called, for diagnostics
 	stderr     io.Writer
 	flags      flags
 	pidFile    string
 	foreground bool
 }
 
-// New returns the daemon of that name with the options that all have: -s, -p,
-// --foreground and --version. usage is the command line for people, without the
-// program's name; a long one may be broken into lines.
+// New returns the daemon with this name and the options that all daemons have: -s, -p, --foreground
+// and --version. usage is the usage message without the program's name; it may have several lines.
 func New(name, usage string) *Program {
 	p := NewTool(name, usage)
 	p.Text(&p.Socket, "s")
@@ -74,7 +73,7 @@ func (p *Program) Main(start Start) {
 
 // run returns the exit status.
 func (p *Program) run(args []string, start Start) int {
-	// A stderr that nobody reads any more is no reason to stop serving.
+	// If nobody reads stderr any more, that is no reason to stop serving.
 	signal.Ignore(syscall.SIGPIPE)
 	if err := p.parse(args); err != nil {
 		return p.refuse(err)
@@ -85,7 +84,7 @@ func (p *Program) run(args []string, start Start) int {
 	return p.exit(p.serve(start))
 }
 
-// exit turns the outcome into an exit status, and says it.
+// exit prints the outcome and returns the exit status.
 func (p *Program) exit(err error) int {
 	switch {
 	case err == nil:
@@ -99,7 +98,7 @@ func (p *Program) exit(err error) int {
 // serve is the life of the process that listens.
 func (p *Program) serve(start Start) error {
 	parent := startCommand()
-	// Before anything is made.
+	// Check this before anything is created.
 	if err := p.checkPidFile(); err != nil {
 		return err
 	}
@@ -115,7 +114,7 @@ func (p *Program) serve(start Start) error {
 	if err := p.writePidFile(); err != nil {
 		return err
 	}
-	// Until here a signal simply kills the process, which is safe at any moment.
+	// Until now a signal simply kills the process, which is safe at any moment.
 	stop := catchSignals()
 	if parent != nil {
 		if err := tellReady(parent); err != nil {
@@ -129,13 +128,13 @@ func (p *Program) serve(start Start) error {
 	return nil
 }
 
-// checkPidFile returns an error if there is no hope that writePidFile can work.
+// checkPidFile returns an error if writePidFile cannot succeed.
 func (p *Program) checkPidFile() error {
 	path, mode := p.pidPath(), uint32(unix.W_OK)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && p.pidFile == "" && strings.Contains(p.Socket, "/"):
-		return nil // the socket goes there too, and it is the socket that people know of
+		return nil // the socket goes to the same place, and people know about the socket
 	case errors.Is(err, fs.ErrNotExist):
 		err = unix.Access(filepath.Dir(path), mode|unix.X_OK)
 	case err == nil && info.IsDir():
@@ -156,8 +155,8 @@ func (p *Program) pidPath() string {
 	return p.pidFile
 }
 
-// writePidFile leaves the process id, in decimal and without a newline, where
-// scripts look for it. Nobody removes the file again: they do.
+// writePidFile writes the process id, in decimal and without a newline, where scripts look for it.
+// The scripts remove the file.
 func (p *Program) writePidFile() error {
 	if err := os.WriteFile(p.pidPath(), []byte(strconv.Itoa(os.Getpid())), 0o666); err != nil {
 		return fmt.Errorf("writing the pid file: %w", err)
@@ -165,19 +164,18 @@ func (p *Program) writePidFile() error {
 	return nil
 }
 
-// stopSignals are the ones that ask for a clean stop.
+// stopSignals are the signals that ask for a clean stop.
 var stopSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT}
 
-// signalStop is a stop that a signal may ask for. The first one ends ctx; a later one finds the
-// default action in place and kills the process.
+// signalStop is a stop requested by a signal. The first signal cancels ctx. A later one has the
+// default action and kills the process.
 type signalStop struct {
 	ctx  context.Context
 	stop context.CancelFunc
 }
 
 func catchSignals() *signalStop {
-	// What the caller has ignored stays ignored: a shell does this with SIGINT for commands in the
-	// background.
+	// Keep ignored signals ignored: a shell ignores SIGINT for commands in the background.
 	caught := slices.DeleteFunc(slices.Clone(stopSignals), signal.Ignored)
 	if len(caught) == 0 {
 		return &signalStop{context.Background(), func() {}}
@@ -186,15 +184,14 @@ func catchSignals() *signalStop {
 	return &signalStop{ctx, stop}
 }
 
-// dieOfIt ends the process, now that everything is stopped, in the way that
-// whoever sent the signal expects to see: killed by it. Where there was no signal
-// it returns.
+// dieOfIt ends the process after a clean stop as the sender of the signal expects: killed by that
+// signal. Without a signal it returns.
 func (s *signalStop) dieOfIt() {
 	by := stopping.By{}
 	killed := errors.As(context.Cause(s.ctx), &by)
 	s.stop()
 	if killed {
 		syscall.Kill(os.Getpid(), by.Signal.(syscall.Signal))
-		time.Sleep(time.Second) // it is on its way
+		time.Sleep(time.Second) // the signal is on its way
 	}
 }

@@ -22,8 +22,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// modeVar makes the test binary one of the daemons below instead of running
-// tests.
+// modeVar makes the test binary one of the daemons below instead of running tests.
 const modeVar = "DAEMON_TEST_MODE"
 
 func TestMain(m *testing.M) {
@@ -37,8 +36,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// start is the daemon under test: how its start, its service and its stop go
-// depends on the mode. It leaves files behind to show how far it has come.
+// start is the daemon under test. The mode decides how its start, its service and its stop go. It
+// leaves files that show how far it came.
 func start(mode string) (daemon.Serve, error) {
 	mark("started")
 	switch mode {
@@ -69,7 +68,7 @@ func start(mode string) (daemon.Serve, error) {
 	}, nil
 }
 
-// mark makes a file with the process id in it, at once.
+// mark creates a file with the process id in it, atomically.
 func mark(name string) {
 	if err := os.WriteFile("tmp", []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		panic(err)
@@ -94,8 +93,7 @@ func waitFor(name string) {
 	panic("nobody made " + name)
 }
 
-// command is the command line of a daemon in that mode, run by a shell that does
-// setup first.
+// command returns the command line of a daemon in a mode. A shell runs setup first.
 func command(t *testing.T, dir, mode, setup string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -130,7 +128,7 @@ func TestDaemonIsReadyWhenTheStartCommandReturns(t *testing.T) {
 	if to := readLink(t, d.Pid, "fd/2"); !strings.Contains(to, "stderr") {
 		t.Errorf("stderr is %s", to)
 	}
-	ours := pipes(t, os.Getpid()) // whoever runs the tests may leave some open for all
+	ours := pipes(t, os.Getpid()) // whoever runs the tests may leave some open
 	must.Eventually(t, "the pipe to the start command is closed", func() bool {
 		for to := range pipes(t, d.Pid) {
 			if !ours[to] {
@@ -182,7 +180,8 @@ func TestStartThatFails(t *testing.T) {
 	}
 }
 
-// A pid file that cannot be written is noticed before anything is made.
+// TestPidFileIsCheckedFirst checks that an unwritable pid file is noticed before anything is
+// created.
 func TestPidFileIsCheckedFirst(t *testing.T) {
 	dir := t.TempDir()
 	r := daemontest.RunCommand(t, command(t, dir, "fail", ":", "-p", "absent/pid"))
@@ -223,7 +222,7 @@ func TestEnd(t *testing.T) {
 func TestSignals(t *testing.T) {
 	for _, c := range []struct {
 		name, mode    string
-		first, second os.Signal // the second is sent while it stops
+		first, second os.Signal // the second is sent during the stop
 		by            syscall.Signal
 	}{
 		{"term", "serve", syscall.SIGTERM, nil, syscall.SIGTERM},
@@ -284,7 +283,7 @@ func TestNoDaemonWithoutItsStartCommand(t *testing.T) {
 	}
 }
 
-// pipes returns the pipes that a process has open.
+// pipes returns the open pipes of a process.
 func pipes(t *testing.T, pid int) map[string]bool {
 	t.Helper()
 	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
@@ -292,7 +291,7 @@ func pipes(t *testing.T, pid int) map[string]bool {
 	open := make(map[string]bool)
 	for _, fd := range fds {
 		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name()))
-		if err == nil && strings.HasPrefix(to, "pipe:") { // one may have been closed by now
+		if err == nil && strings.HasPrefix(to, "pipe:") { // one may have been closed meanwhile
 			open[to] = true
 		}
 	}

@@ -8,9 +8,8 @@ import (
 	"syscall"
 )
 
-// NewTool returns a program of that name that is no daemon: it does one thing, in the
-// foreground, and ends. Its only option, until the command adds others, is --version. usage
-// is as for New.
+// NewTool returns a program that is not a daemon: it does one thing, in the foreground, and ends.
+// Until the command adds options, --version is its only one. usage is as for New.
 func NewTool(name, usage string) *Program {
 	p := &Program{name: name, base: filepath.Base(os.Args[0]), stderr: os.Stderr}
 	p.Log = slog.New(newHandler(p.stderr, p.base))
@@ -19,15 +18,15 @@ func NewTool(name, usage string) *Program {
 	return p
 }
 
-// Work reads the command line of a tool and does its work. It does not return: the exit
-// status is 0, or 1 after an error, which is said.
+// Work reads the command line of a tool and does its work. It does not return. It exits with 0, or
+// with 1 after printing an error.
 func (p *Program) Work(work func() error) {
 	os.Exit(p.work(os.Args[1:], work))
 }
 
 // work returns the exit status.
 func (p *Program) work(args []string, work func() error) int {
-	// An output that nobody reads any more is an error to be said, not a reason to vanish.
+	// If nobody reads the output any more, that is an error to print, not a reason to vanish.
 	signal.Ignore(syscall.SIGPIPE)
 	if err := p.parse(args); err != nil {
 		return p.refuse(err)

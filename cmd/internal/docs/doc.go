@@ -2,26 +2,26 @@
 // printed. A code block whose first line begins with a command is run with sh, in a copy of the
 // checkout. Each document starts afresh, and its blocks run in order.
 //
-// Some things are done for every block, so that documents need not show them:
+// Some things happen for every block, so that documents need not show them:
 //
-//   - Programs of the checkout are in the PATH.
-//   - "kivaloo serve" is left running until the document ends, or until another server takes its
-//     directory. The next command waits until it answers.
+//   - The programs of the checkout are in the PATH.
+//   - "kivaloo serve" runs until the document ends, or until another server takes its directory.
+//     The next command waits until it answers.
 //   - Daemons are stopped at the end of the document, by their pid files.
-//   - Paths below /run, /srv, /some and /var are moved below a temporary directory. The directories
-//     above them exist.
-//   - 127.0.0.1:6060 is an address that is free.
-//   - "make" and "go test" are not run: CI runs the tests by itself, and most others take minutes.
-//     TestNames checks that the targets, and tests of these names, exist.
+//   - Paths below /run, /srv, /some and /var are moved below a temporary directory. Their parent
+//     directories exist.
+//   - 127.0.0.1:6060 is replaced by a free address.
+//   - "make" and "go test" are not run: CI runs the tests anyway, and most other targets take
+//     minutes. TestNames checks that the targets, and tests with these names, exist.
 //
-// In a block with a line that begins with "$ ", these lines are commands, and the others are what
-// the command above them prints. Documented output may leave lines out, and parts of lines as
+// In a block with a line that begins with "$ ", these lines are commands, and the others are the
+// output of the command above them. Documented output may leave out lines, and parts of lines as
 // "...". Numbers, with their units, may differ.
 //
-// A document can say more in comments, which do not show when it is rendered:
+// A document can say more in comments, which are invisible when it is rendered:
 //
 //	<!-- sh: COMMANDS -->      runs commands that the reader need not see
-//	<!-- output -->            the next block is what the last block that ran has printed
+//	<!-- output -->            the next block is the output of the last block that ran
 //	<!-- stop -->              stops the servers, as the reader is told to
 //	<!-- not run: REASON -->   the next block is not run
 package docs

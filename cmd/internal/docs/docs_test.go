@@ -33,8 +33,7 @@ const (
 	maxStopTime  = 20 * time.Second
 )
 
-// elsewhere are the documents that a test of their own runs, because they need more than one
-// machine.
+// elsewhere lists the documents that another test runs, because they need more than one machine.
 var elsewhere = map[string]string{"docs/exposing.md": "TestExposing of cmd/kivaloo-mux"}
 
 func TestDocuments(t *testing.T) {
@@ -75,7 +74,7 @@ func documents(t *testing.T) map[string][]step {
 	return all
 }
 
-// Tests and targets of make that documents name exist.
+// TestNames checks that the tests and make targets named in documents exist.
 func TestNames(t *testing.T) {
 	for name, steps := range documents(t) {
 		for _, step := range steps {
@@ -97,8 +96,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// copyCheckout returns a directory with all files of the checkout, those that are not committed yet
-// included. Its path is short: sockets are made below it.
+// copyCheckout returns a directory with all files of the checkout, including uncommitted ones. Its
+// path is short, because sockets are created below it.
 func copyCheckout(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "kvdoc")
@@ -113,8 +112,8 @@ func copyCheckout(t *testing.T) string {
 	return dir
 }
 
-// environment is what commands run in. Paths of the checkout do not go into what is built, so that
-// the next run finds it in Go's cache.
+// environment returns the environment of commands. Builds do not contain paths of the checkout, so
+// the next run finds them in Go's cache.
 func environment(checkout string) []string {
 	return append(os.Environ(), "PATH="+filepath.Join(checkout, "bin")+":"+os.Getenv("PATH"),
 		"GOFLAGS=-trimpath -pgo=off -buildvcs=false", "PPROF_TMPDIR="+checkout)
@@ -124,9 +123,9 @@ func environment(checkout string) []string {
 type session struct {
 	t        *testing.T
 	checkout string
-	outside  string // takes the place of / for /run, /srv, /some and /var
-	debug    string // takes the place of 127.0.0.1:6060
-	printed  string // by the last commands
+	outside  string // replaces / for /run, /srv, /some and /var
+	debug    string // replaces 127.0.0.1:6060
+	printed  string // output of the last commands
 	servers  map[string]*server
 }
 
@@ -204,8 +203,8 @@ var (
 	tests   = regexp.MustCompile(`^([A-Z_]+=\S+ )*go test\b`)
 )
 
-// commands runs a block. Lines of it run one after the other in one shell, but for those that are
-// not for a shell.
+// commands runs a block. Its lines run one after the other in one shell, except those not meant for
+// a shell.
 func (s *session) commands(block string) error {
 	block = strings.ReplaceAll(block, "127.0.0.1:6060", s.debug)
 	block = outside.ReplaceAllStringFunc(block, func(found string) string {
@@ -227,7 +226,7 @@ func (s *session) commands(block string) error {
 			if err := errors.Join(flush(), s.serve(line)); err != nil {
 				return err
 			}
-		case tests.MatchString(line), strings.HasPrefix(line, "make "): // TestNames looks at these
+		case tests.MatchString(line), strings.HasPrefix(line, "make "): // TestNames checks these
 		default:
 			script = append(script, line)
 		}
@@ -243,7 +242,7 @@ func (s *session) shell(script string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-e", "-c", script)
 	cmd.Dir, cmd.Env = s.checkout, environment(s.checkout)
-	// Daemons keep standard error, so it is a file: a pipe would be waited for.
+	// Daemons keep standard error open, so it is a file: Wait would wait for the end of a pipe.
 	said, err := os.CreateTemp(s.outside, "output")
 	must.Do(s.t, err)
 	defer said.Close()
@@ -258,7 +257,7 @@ func (s *session) shell(script string) error {
 	return nil
 }
 
-// serve starts a server, in place of the one that has its directory now, and waits until it
+// serve starts a server, in place of the one that currently has its directory, and waits until it
 // answers.
 func (s *session) serve(command string) error {
 	dir := "./kivaloo-data"
@@ -270,7 +269,7 @@ func (s *session) serve(command string) error {
 	v := &server{cmd: exec.Command("sh", "-c", "exec "+command), ended: make(chan error, 1)}
 	v.cmd.Dir, v.cmd.Env = s.checkout, environment(s.checkout)
 	v.cmd.Stdout, v.cmd.Stderr = &v.log, &v.log
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // also what "go run" starts is stopped
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // stops processes started by "go run" too
 	if err := v.cmd.Start(); err != nil {
 		return err
 	}
@@ -321,7 +320,7 @@ func (s *session) stopServer(dir string) {
 	}
 }
 
-// stopDaemons ends what has left a pid file.
+// stopDaemons stops everything that has left a pid file.
 func (s *session) stopDaemons() {
 	err := filepath.WalkDir(s.outside, func(path string, _ os.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".pid" {
@@ -361,7 +360,7 @@ var (
 )
 
 // testsExist checks that each package of a "go test" has tests, and that each alternative of the
-// pattern finds one.
+// pattern matches one.
 func testsExist(command string) error {
 	command, _, _ = strings.Cut(command, " #")
 	var all []string
@@ -415,7 +414,7 @@ func testFilesBelow(dir string) (files []string, err error) {
 	return files, err
 }
 
-// anyNamed reports whether one of the files has a test whose name a pattern finds.
+// anyNamed reports whether one of the files has a test whose name matches a pattern.
 func anyNamed(files []string, name *regexp.Regexp) bool {
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -431,7 +430,7 @@ func anyNamed(files []string, name *regexp.Regexp) bool {
 	return false
 }
 
-// What a block may print is compared by the shape of its lines.
+// TestMissing checks that output is compared by the shape of its lines.
 func TestMissing(t *testing.T) {
 	const printed = "one 12 ms\nget   114  25.5µs\nthe end: /tmp/x (1.5 %)\n"
 	for documented, want := range map[string]string{

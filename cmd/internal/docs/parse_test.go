@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// step is one thing to do with a document, in its order.
+// step is one thing to do with a document, in order.
 type step struct {
 	line int // in the document, from 1
 	kind kind
@@ -19,22 +19,22 @@ type kind int
 
 const (
 	commands kind = iota
-	output        // of the commands before it
+	output        // output of the commands before it
 	stop
-	notRun // a block of commands that is left alone
+	notRun // a block of commands that must not run
 )
 
 var (
 	comment = regexp.MustCompile(`(?s)^<!-- (sh: (.*)|output|stop|not run: (.*)) -->$`)
 
-	// command begins a block of commands that has no fence saying so.
+	// command matches the beginning of a block of commands without a fence that says so.
 	command = regexp.MustCompile(`^(\$ |[A-Z_]+=\S+ )*(kivaloo[a-z-]*|bin/\S+|go|make|curl|openssl|kill|docker|dpkg|rpm|apt\S*|systemctl) `)
 )
 
-// parse returns the steps of a document in Markdown.
+// parse returns the steps of a Markdown document.
 func parse(text string) ([]step, error) {
 	var steps []step
-	var next string // the comment that is about the next block
+	var next string // the comment about the next block
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
 		first, line := i+1, lines[i]
@@ -114,7 +114,7 @@ var (
 	spaces = regexp.MustCompile(`\s+`)
 )
 
-// shape returns a line without what differs from run to run.
+// shape returns a line without the parts that differ from run to run.
 func shape(line string) string {
 	return strings.TrimSpace(spaces.ReplaceAllString(number.ReplaceAllString(line, "#"), " "))
 }

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pairs has keys and values of every length that is special.
+// pairs has keys and values of all special lengths.
 var pairs = []kivaloo.Pair{
 	{Key: []byte(""), Value: []byte("")},
 	{Key: []byte("\x00"), Value: bytes.Repeat([]byte{0xff}, 255)},
@@ -76,7 +76,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// Pieces of any size make the same pairs.
+// TestReader checks that pieces of any size give the same pairs.
 func TestReader(t *testing.T) {
 	for _, r := range []io.Reader{
 		strings.NewReader(stream),
@@ -92,7 +92,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// A stream that is cut off within a pair is an error that says where.
+// TestReaderCutOff checks that a stream cut off within a pair gives an error that says where.
 func TestReaderCutOff(t *testing.T) {
 	const two = "\x02k1\x02v1" + "\x02k2\x02v2"
 	for n := range len(two) {
@@ -115,7 +115,7 @@ func TestIsDump(t *testing.T) {
 		stream[:600]:                     true, // cut off
 		"\x01a\x01v":                     true,
 		"\x01a\x01v\x01b\x01v\x01c":      true,
-		"\x01a\x01v\x01b":                false, // one pair and something
+		"\x01a\x01v\x01b":                false, // one pair and more
 		"\x01b\x01v\x01a\x01v\x01c\x01v": false,
 		"":                               false,
 		"a text\n":                       false,
@@ -127,8 +127,8 @@ func TestIsDump(t *testing.T) {
 	}
 }
 
-// TestLoadWaitsForAnswers: a server that goes away with one answer owed may not have stored that
-// pair, so the load has failed.
+// TestLoadWaitsForAnswers checks that a load fails if the server goes away with one answer missing,
+// because that pair may not be stored.
 func TestLoadWaitsForAnswers(t *testing.T) {
 	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	must.Do(t, err)
@@ -143,7 +143,7 @@ func TestLoadWaitsForAnswers(t *testing.T) {
 	}
 }
 
-// answerAllButLast serves one connection that loads pairs, and ends when it has the last of them.
+// answerAllButLast serves one connection that loads pairs. It ends when it has the last pair.
 func answerAllButLast(t *testing.T, ln net.Listener) {
 	nc, err := ln.Accept()
 	ln.Close()
@@ -207,7 +207,8 @@ func readTree(t *testing.T, dir string) (map[string]string, error) {
 	return all(r)
 }
 
-// More entries than are read at a time, of any name, with other files in them.
+// TestTreeOfAnyNames reads more entries than are read at a time, with arbitrary names, and other
+// files among them.
 func TestTreeOfAnyNames(t *testing.T) {
 	dir := t.TempDir()
 	want := map[string]string{}
@@ -279,7 +280,7 @@ func TestTreeDirectoryMustBeThere(t *testing.T) {
 	}
 }
 
-// A dump does not go among the files of a store.
+// TestTreeWriterSparesAStore checks that a dump is not written into the directory of a store.
 func TestTreeWriterSparesAStore(t *testing.T) {
 	dir := t.TempDir()
 	must.Do(t, os.WriteFile(filepath.Join(dir, "blks_0000000000000000"), nil, 0o600))
@@ -288,7 +289,7 @@ func TestTreeWriterSparesAStore(t *testing.T) {
 	}
 }
 
-// A directory that is there already is never written into.
+// TestTreeWriterOverwritesNothing checks that an existing directory is never written into.
 func TestTreeWriterOverwritesNothing(t *testing.T) {
 	dir := t.TempDir()
 	must.Do(t, os.Mkdir(filepath.Join(dir, "0000000000000001"), 0o700))
@@ -306,8 +307,8 @@ func TestTreeWriterOverwritesNothing(t *testing.T) {
 	}
 }
 
-// FuzzReader: what is read of a stream is what was written, byte for byte, up to the pair that an
-// error names. It is the same in pieces of any size, and what is in order is taken for a dump.
+// FuzzReader checks that a stream is read back byte for byte, up to the pair named in an error, in
+// pieces of any size. A stream in ascending order must be recognised as a dump.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte(stream))
 	f.Add([]byte(stream[:len(stream)-1]))

@@ -11,24 +11,24 @@ import (
 	"kivaloo/cmd/internal/plural"
 )
 
-// Sink takes the pairs of a dump, one after the other.
+// Sink receives the pairs of a dump, one after the other.
 type Sink interface {
-	// Put takes p, which it may use only during the call.
+	// Put takes p. It must not keep p after it returns.
 	Put(p kivaloo.Pair) error
-	// Flush ends the dump, as far as it has come. Nothing is Put after it.
+	// Flush completes the dump so far. Nothing is Put after it.
 	Flush() error
 }
 
-// Source has the pairs of a dump.
+// Source provides the pairs of a dump.
 type Source interface {
-	// Next returns a pair, which is valid until the next call, or io.EOF where
-	// the dump ends as it should. After an error it is not called again.
+	// Next returns a pair, valid until the next call, or io.EOF at the proper end of the dump. It
+	// is not called again after an error.
 	Next() (key, value []byte, err error)
-	// Where names the pair that Next was asked for last, for errors.
+	// Where names the pair of the last Next, for errors.
 	Where() string
 }
 
-// Count is how much has been moved.
+// Count says how much has been moved.
 type Count struct {
 	Pairs int64
 	Bytes int64 // as a stream
@@ -40,19 +40,19 @@ func (n *Count) add(key, value []byte) {
 	n.Bytes += int64(len(key) + len(value) + 2)
 }
 
-// In says that this much has been done in some time.
+// In formats how much was done in some time.
 func (n Count) In(took time.Duration) string {
 	rate := float64(n.Pairs) / max(took.Seconds(), 1e-6)
 	return fmt.Sprintf("%s, %s, in %v (%.0f pairs/s)", plural.Of(n.Pairs, "pair"), plural.Of(n.Bytes, "byte"), max(took.Round(time.Millisecond), time.Millisecond), rate)
 }
 
-// Dump gives all pairs of the store to a sink. progress, unless it is nil, is told after
-// each. After an error the sink has the pairs that are counted, or some of them.
+// Dump passes all pairs of the store to a sink. progress, unless it is nil, is called after each.
+// After an error the sink has some or all of the counted pairs.
 func Dump(ctx context.Context, c *kivaloo.Client, to Sink, progress func(Count)) (Count, error) {
 	var done Count
 	for p, err := range c.Scan(ctx, kivaloo.ScanOptions{Borrow: true}) {
 		if err != nil {
-			to.Flush() // what there is may be of use; err is what to report
+			to.Flush() // the part may be useful; err is the error to report
 			return done, err
 		}
 		if err := to.Put(p); err != nil {
@@ -66,9 +66,9 @@ func Dump(ctx context.Context, c *kivaloo.Client, to Sink, progress func(Count))
 	return done, to.Flush()
 }
 
-// Load stores what is left in a source, with as many pairs outstanding as the connection
-// allows. progress, unless it is nil, is told about each that is sent. When Load returns, none
-// is outstanding; without an error all are stored.
+// Load stores what is left in a source, with as many pairs outstanding as the connection allows.
+// progress, unless it is nil, is called for each pair sent. When Load returns, none is outstanding;
+// without an error all are stored.
 func Load(ctx context.Context, c *kivaloo.Client, from Source, progress func(Count)) (Count, error) {
 	var done Count
 	p := c.Pipeline(ctx)

@@ -10,23 +10,23 @@ import (
 	"kivaloo"
 )
 
-// A stream is the pairs, one after the other, with nothing in front, between or behind:
+// A stream is the pairs, one after the other, with nothing before, between or after them:
 //
 //	+---+-------+---+---------+
 //	| k |  key  | v |  value  |
 //	+---+-------+---+---------+
 //	  1   k       1   v          bytes
 //
-// Either may be empty. That there is no header and no end mark means that streams can
-// be concatenated, and that one which is cut off between two pairs looks whole.
+// Either may be empty. Because there is no header and no end mark, streams can be concatenated, and
+// a stream cut off between two pairs looks complete.
 
 // Writer is a Sink that writes a stream.
 type Writer struct {
 	w    *bufio.Writer
-	pair []byte // for one at a time
+	pair []byte // buffer for one pair
 }
 
-// NewWriter returns a Writer to w, which gets large pieces.
+// NewWriter returns a Writer to w. It writes large pieces.
 func NewWriter(w io.Writer) *Writer {
 	return &Writer{w: bufio.NewWriterSize(w, bufferBytes)}
 }
@@ -45,23 +45,24 @@ func (d *Writer) Flush() error { return d.w.Flush() }
 // Reader is a Source that reads a stream.
 type Reader struct {
 	r      *bufio.Reader
-	number int64 // of the pair that Next was asked for last, from 1
+	number int64 // of the pair of the last Next, from 1
 	start  int64 // offset in the input at which that pair begins
-	offset int64 // of what comes next
+	offset int64 // of the next byte
 	key    [kivaloo.MaxLen]byte
 	value  [kivaloo.MaxLen]byte
 }
 
-// NewReader returns a Reader of r, which is read in large pieces.
+// NewReader returns a Reader of r. It reads large pieces.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{r: bufio.NewReaderSize(r, bufferBytes)}
 }
 
-// errIsBackup: a backup would be taken for pairs, of which there is no telling that they are none.
+// errIsBackup means that the input is a backup. It must be refused, because a backup can be read as
+// pairs.
 var errIsBackup = errors.New("the input is a backup, not a dump: `kivaloo restore FILE DIR` makes a store of it; nothing was stored")
 
-// IsDump reports whether head can be the beginning of a dump: pairs in ascending order of their
-// keys, at least two or all there is.
+// IsDump reports whether head can be the beginning of a dump. That takes at least two pairs, or all
+// there are, in ascending key order.
 func IsDump(head []byte) bool {
 	d := NewReader(bytes.NewReader(head))
 	var last []byte
@@ -82,7 +83,7 @@ func IsDump(head []byte) bool {
 // Next implements Source.
 func (d *Reader) Next() (key, value []byte, err error) {
 	if d.offset == 0 {
-		// An input that is shorter is no backup.
+		// A shorter input is no backup.
 		if head, _ := d.r.Peek(backupHeadBytes); kivaloo.IsBackup(head) {
 			return nil, nil, errIsBackup
 		}
@@ -107,7 +108,7 @@ func (d *Reader) Where() string {
 	return fmt.Sprintf("pair %d, which begins at byte %d", d.number, d.start)
 }
 
-// field reads a length and as many bytes into buf.
+// field reads a length byte, and that many bytes into buf.
 func (d *Reader) field(buf []byte) ([]byte, error) {
 	length, err := d.r.ReadByte()
 	if err != nil {

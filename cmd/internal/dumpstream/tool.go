@@ -10,13 +10,13 @@ import (
 
 // Place is where a dump is.
 type Place struct {
-	Tree bool   // it is a tree of directories, not standard input or output
+	Tree bool   // a tree of directories, not standard input or output
 	Dir  string // of the tree
 }
 
 // Tool is the main function of the original's two programs, which have the same command line. did
-// is what -v has the program say that it has done, move is its work. It connects before it touches
-// a directory, as the original does.
+// is what the program says with -v that it has done. move does the work. Tool connects before it
+// touches a directory, as the original does.
 func Tool(name, did string, move func(context.Context, *kivaloo.Client, Place) (Count, error)) {
 	var target string
 	var at Place
@@ -24,7 +24,7 @@ func Tool(name, did string, move func(context.Context, *kivaloo.Client, Place) (
 	p.Text(&target, "t")
 	p.Require("t")
 	p.Long("fs", false, func(dir string) error { at = Place{true, dir}; return nil })
-	p.Text(new(string), "v") // its argument means nothing
+	p.Text(new(string), "v") // its argument is ignored
 	p.Work(func() error {
 		start, ctx := time.Now(), context.Background()
 		c, err := kivaloo.Dial(ctx, target, kivaloo.DialOptions{})

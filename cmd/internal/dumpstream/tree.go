@@ -13,16 +13,15 @@ import (
 	"kivaloo/disk"
 )
 
-// A tree is a directory with a directory for each pair, which holds the key and the value as
-// files of their own:
+// A tree is a directory with a subdirectory for each pair. Its files hold the key and the value:
 //
 //	dir/0000000000000000/k
 //	dir/0000000000000000/v
 //	dir/0000000000000001/k
 //	...
 //
-// They are written with the number of the pair for a name, in hex, and read whatever they
-// are called, in no particular order.
+// The writer names the subdirectories by the number of the pair, in hex. The reader accepts any
+// names, in any order.
 const (
 	keyFile   = "k"
 	valueFile = "v"
@@ -34,8 +33,8 @@ type TreeWriter struct {
 	next uint64 // number of the next pair
 }
 
-// NewTreeWriter returns a TreeWriter to a directory, which must be there and must not hold a store.
-// It is to be closed.
+// NewTreeWriter returns a TreeWriter to a directory. The directory must exist and must not hold a
+// store. The caller must close the TreeWriter.
 func NewTreeWriter(dir string) (*TreeWriter, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -52,7 +51,7 @@ func NewTreeWriter(dir string) (*TreeWriter, error) {
 	return &TreeWriter{root: root}, nil
 }
 
-// Put implements Sink. It is an error if the pair's directory is there already.
+// Put implements Sink. It fails if the pair's directory exists.
 func (d *TreeWriter) Put(p kivaloo.Pair) error {
 	name := fmt.Sprintf("%016x", d.next)
 	d.next++
@@ -68,20 +67,20 @@ func (d *TreeWriter) Put(p kivaloo.Pair) error {
 // Flush implements Sink.
 func (d *TreeWriter) Flush() error { return nil }
 
-// Close gives the directory back.
+// Close closes the directory.
 func (d *TreeWriter) Close() error { return d.root.Close() }
 
-// TreeReader is a Source that reads a tree. Links do not lead out of it.
+// TreeReader is a Source that reads a tree. It does not follow links out of it.
 type TreeReader struct {
 	root    *os.Root
 	dir     *os.File
-	entries []fs.DirEntry // read, and not yet looked at
-	name    string        // of the entry that is being looked at
+	entries []fs.DirEntry // read and not processed yet
+	name    string        // of the current entry
 	key     [kivaloo.MaxLen + 1]byte
 	value   [kivaloo.MaxLen + 1]byte
 }
 
-// NewTreeReader returns a TreeReader of a directory. It is to be closed.
+// NewTreeReader returns a TreeReader of a directory. The caller must close it.
 func NewTreeReader(dir string) (*TreeReader, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -95,7 +94,7 @@ func NewTreeReader(dir string) (*TreeReader, error) {
 	return &TreeReader{root: root, dir: self}, nil
 }
 
-// Close gives the directory back.
+// Close closes the directory.
 func (d *TreeReader) Close() error { return errors.Join(d.dir.Close(), d.root.Close()) }
 
 // Next implements Source.
@@ -130,7 +129,7 @@ func (d *TreeReader) Where() string {
 
 // read reads one file of an entry into buf, which has room for one byte more than is allowed.
 func (d *TreeReader) read(name string, buf []byte) ([]byte, error) {
-	// Not to be held up by a pipe, which is refused below.
+	// O_NONBLOCK keeps a pipe from blocking. It is refused below.
 	f, err := d.root.OpenFile(path.Join(d.name, name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err

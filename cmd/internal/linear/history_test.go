@@ -14,25 +14,25 @@ import (
 	"kivaloo/internal/must"
 )
 
-// checkTime bounds how long one history is thought about. It is far above what it takes.
+// checkTime bounds the check of one history. It is far above what a check takes.
 const checkTime = 2 * time.Minute
 
-// history is what has happened to some groups of keys. Any goroutine may add to it.
+// history is what has happened to some groups of keys. Adding to it is safe for concurrent use.
 type history struct {
 	epoch time.Time
 
 	mu         sync.Mutex
 	operations []porcupine.Operation
-	answered   [opcodes]int // how many of each kind
-	unknown    int          // changes whose outcome is not known
+	answered   [opcodes]int // number of each kind
+	unknown    int          // changes with an unknown outcome
 }
 
 func newHistory() *history { return &history{epoch: time.Now()} }
 
-// now is the time since the epoch, in nanoseconds. It never goes back.
+// now returns the time since the epoch in nanoseconds. It never decreases.
 func (h *history) now() int64 { return int64(time.Since(h.epoch)) }
 
-// add notes an operation of a player that was called at a time and has returned just now.
+// add records an operation of a player that was called at a given time and has just returned.
 func (h *history) add(player int, called int64, c call, a answer, err error) {
 	returned := h.now()
 	if err != nil {
@@ -78,7 +78,7 @@ func (h *history) check() error {
 	return fmt.Errorf("of %d operations, %d with an unknown outcome: %s", len(h.operations), h.unknown, result)
 }
 
-// mustBeLinearizable checks the history, and draws a picture of one that is not.
+// mustBeLinearizable checks the history. If it is not linearizable, it draws a picture of it.
 func (h *history) mustBeLinearizable(t *testing.T) {
 	t.Helper()
 	err := h.check()

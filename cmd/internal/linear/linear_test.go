@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// players is how many goroutines play at once, and clients how many connections they share.
+	// players is how many goroutines play at once. clients is how many connections they share.
 	players = 8
 	clients = 3
 
 	// crashes is how often a system is killed, or a process stopped for a while, in one game.
 	crashes = 5
 
-	// games is how many games with keys of their own are played, in the ordinary run, in one with
-	// the race detector, and in the long one.
+	// games is how many games, each with its own keys, are played in an ordinary run, in a run with
+	// the race detector, and in a long run.
 	games     = 4
 	gamesRace = 1
 	gamesLong = 300
@@ -29,29 +29,30 @@ const (
 	// stopFor bounds how long a process is stopped.
 	stopFor = 200 * time.Millisecond
 
-	// progress is how many operations are answered at least between two crashes, and crashAfter
-	// bounds how long it goes on then.
+	// progress is the least number of operations answered between two crashes. crashAfter bounds
+	// how long the game goes on after that.
 	progress   = 100
 	crashAfter = 300 * time.Millisecond
 
-	// patience bounds every wait. It is far above what anything takes, for machines that are busy
-	// with something else.
+	// patience bounds every wait. It is far above what anything takes, for busy machines.
 	patience = 60 * time.Second
 )
 
 // system is a store that can be killed.
 type system interface {
-	// start starts what does not run.
+	// start starts what is not running.
 	start(t *testing.T)
-	// crash ends something by SIGKILL, so that at least some clients lose their connection.
+	// crash kills something with SIGKILL, so that at least some clients lose their connection.
 	crash(t *testing.T, rnd *rand.Rand)
-	// processes are those that can be stopped for a while.
+	// processes returns those that can be stopped for a while.
 	processes() []*daemontest.Daemon
-	// client connects to it; n numbers the clients. A client connects again when it has to.
+	// client connects to the system; n is the number of the client. A client reconnects when it has
+	// to.
 	client(t *testing.T, n int) store
 }
 
-// Whatever is killed or stopped for a while, and whenever, a store does one thing after the other.
+// TestLinearizable checks that a store is linearizable, whatever is killed or stopped for a while,
+// and whenever.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	for name, newSystem := range map[string]func(*testing.T) system{
@@ -78,7 +79,7 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// playGame has players play on a system that is killed again and again, and judges.
+// playGame has players play on a system that is killed again and again, and checks the history.
 func playGame(t *testing.T, s system, rnd *rand.Rand, tb *table) {
 	t.Helper()
 	playCrashes(t, s, rnd, tb)
@@ -90,7 +91,7 @@ func playGame(t *testing.T, s system, rnd *rand.Rand, tb *table) {
 	tb.mustBeLinearizable(t)
 }
 
-// playCrashes is a game without the judging. At the end all keys are read.
+// playCrashes is a game without the check. At the end all keys are read.
 func playCrashes(t *testing.T, s system, rnd *rand.Rand, tb *table) {
 	t.Helper()
 	connected := make([]store, clients)
@@ -126,7 +127,7 @@ func disturb(t *testing.T, s system, rnd *rand.Rand) {
 		timer := time.AfterFunc(stopped, goOn)
 		defer func() {
 			if timer.Stop() {
-				goOn() // another was killed and started again before the time was over
+				goOn() // another process was killed and started again before the time was over
 			}
 		}()
 	}
@@ -136,10 +137,10 @@ func disturb(t *testing.T, s system, rnd *rand.Rand) {
 		s.start(t)
 		return
 	}
-	<-time.After(2 * stopped) // what was held up happens
+	<-time.After(2 * stopped) // what was held up happens now
 }
 
-// whilePlaying does something while there are players at the table, who share some connections.
+// whilePlaying runs something while players, who share some connections, are at the table.
 func whilePlaying(t *testing.T, connected []store, rnd *rand.Rand, tb *table, something func()) {
 	t.Helper()
 	var playing sync.WaitGroup

@@ -15,14 +15,14 @@ import (
 	"kivaloo/cmd/internal/daemon/daemontest"
 )
 
-// memory is a store that is as simple as can be, and can have a fault. It stands for the
-// real ones in tests of these tests.
+// memory is the simplest possible store, and can have a fault. It stands for the real stores in
+// tests of these tests.
 type memory struct {
 	fault fault
 
 	mu         sync.Mutex
 	pairs      map[string]string
-	old, older map[string]string // pairs as they were up to lag calls ago, and lag calls before that
+	old, older map[string]string // the pairs up to lag calls ago, and lag calls before that
 	calls      int
 }
 
@@ -43,13 +43,13 @@ const (
 )
 
 const (
-	// often is how many calls there are to one that goes wrong.
+	// often is how many calls there are for each that goes wrong.
 	often = 3
 
-	// lag is how many calls what should be the present lags behind.
+	// lag is how many calls stale data is behind.
 	lag = 50
 
-	// pace is what a call takes at least.
+	// pace is the least time of a call.
 	pace = 100 * time.Microsecond
 )
 
@@ -57,7 +57,7 @@ func newMemory(f fault) *memory {
 	return &memory{fault: f, pairs: make(map[string]string), old: make(map[string]string), older: make(map[string]string)}
 }
 
-// begin enters the memory, and says whether this is a call to go wrong.
+// begin enters the memory, and reports whether this call is to go wrong.
 func (m *memory) begin(ctx context.Context, of fault) (wrong bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, &kivaloo.OpError{Err: err}
@@ -112,7 +112,7 @@ func (m *memory) Range(ctx context.Context, start, end []byte) iter.Seq2[kivaloo
 	}
 }
 
-// change puts value under key if the present one is good.
+// change sets the value of key if the present value is good.
 func (m *memory) change(ctx context.Context, of fault, key []byte, value string, good func(string) bool) (bool, error) {
 	wrong, err := m.begin(ctx, of)
 	if err != nil {
@@ -142,7 +142,7 @@ func always(string) bool          { return true }
 func isAbsent(value string) bool  { return value == absent }
 func isPresent(value string) bool { return value != absent }
 
-// is is for a value that is one of a certain kind.
+// is returns a check for one value.
 func is(old []byte) func(string) bool {
 	return func(value string) bool { return value == string(old) }
 }
@@ -237,7 +237,8 @@ func (m *memory) crash(*testing.T, *rand.Rand) {
 	}
 }
 
-// A game on a store with a fault is lost, whatever the fault is; without one it is won.
+// TestFaultsAreFound checks that a history on a faulty store is rejected, whatever the fault, and
+// that one on a good store is accepted.
 func TestFaultsAreFound(t *testing.T) {
 	t.Parallel()
 	for _, f := range []fault{none, staleReads, lostChanges, splitSwaps, tornRanges, blindAdds, tornBatches, movingViews, blindBatches, forgetfulEnd} {

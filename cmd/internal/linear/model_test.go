@@ -32,34 +32,33 @@ func (c opcode) String() string {
 // changes reports whether operations of this kind can change something.
 func (c opcode) changes() bool { return c > opView }
 
-// groupKeys is how many keys are read by one RANGE.
+// groupKeys is how many keys one RANGE reads.
 const groupKeys = 2
 
-// absent stands for a key that has no value. All values in these tests are longer.
+// absent stands for a key without a value. All values in these tests are longer.
 const absent = ""
 
 // contents are the values of a group of keys.
 type contents [groupKeys]string
 
-// call is an operation as it was asked for.
+// call is a requested operation.
 type call struct {
 	op         opcode
 	group      int
-	key        int    // in the group; not for opRange
-	old, value string // as far as op has them
+	key        int    // in the group; unused by opRange
+	old, value string // unused by some operations
 
-	olds, values contents // of opApply, in their place
+	olds, values contents // of opApply, instead of these
 }
 
-// answer is what came back.
+// answer is the result of a call.
 type answer struct {
-	unknown bool     // a change of which nothing came back
+	unknown bool     // a change without an answer
 	made    bool     // whether a change was made
-	found   contents // opGet: at the key's place; opRange: all of it
+	found   contents // opGet: at the key's place; opRange: the whole group
 }
 
-// step says what c makes of the group when it finds it as before, and whether a is a right answer
-// to that.
+// step applies c to a group with the content before. It reports whether a is a right answer.
 func step(before contents, c call, a answer) (right bool, after contents) {
 	value := before[c.key]
 	switch c.op {
@@ -95,7 +94,7 @@ func step(before contents, c call, a answer) (right bool, after contents) {
 	return a.unknown || a.made == made, after
 }
 
-// model is step in the words of porcupine. No key is there at the beginning.
+// model is step in the form that porcupine needs. At the beginning there are no keys.
 var model = porcupine.Model{
 	Init: func() any { return contents{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -129,12 +128,12 @@ var model = porcupine.Model{
 	DescribeState: func(state any) string { return fmt.Sprintf("%.12q", state.(contents)) },
 }
 
-// endless is the return time of what never returned.
+// endless is the return time of operations that never returned.
 const endless = int64(1) << 62
 
 func TestModel(t *testing.T) {
 	t.Parallel()
-	// at is an operation on key 0 that ran from one time to another.
+	// at returns an operation on key 0 that ran from one time to another.
 	at := func(from, to int64, c call, a answer) porcupine.Operation {
 		return porcupine.Operation{Call: from, Return: to, Input: c, Output: a}
 	}

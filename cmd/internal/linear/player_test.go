@@ -14,7 +14,7 @@ import (
 	"kivaloo"
 )
 
-// store is what players play on. Client and DB have it.
+// store is what players play on. Client and DB implement it.
 type store interface {
 	Get(ctx context.Context, key []byte) ([]byte, error)
 	Range(ctx context.Context, start, end []byte) iter.Seq2[kivaloo.Pair, error]
@@ -27,19 +27,18 @@ type store interface {
 	Close() error
 }
 
-// groupSwapper is a store that has Apply in another form: all keys of a group get other values if
-// they have those that are expected.
+// groupSwapper is a store that offers Apply in another form: it changes all keys of a group if they
+// have the expected values.
 type groupSwapper interface {
 	swapGroup(ctx context.Context, keys [groupKeys][]byte, olds, values contents) (bool, error)
 }
 
-// viewer is a store that has Snapshot in another form: the keys of a group as they were at one
-// moment.
+// viewer is a store that offers Snapshot in another form: the keys of a group at one moment.
 type viewer interface {
 	view(ctx context.Context, keys [groupKeys][]byte) (contents, error)
 }
 
-// view does that on any store.
+// view does the same on any store.
 func view(ctx context.Context, s store, keys [groupKeys][]byte) (all contents, err error) {
 	if s, ok := s.(viewer); ok {
 		return s.view(ctx, keys)
@@ -59,7 +58,7 @@ func view(ctx context.Context, s store, keys [groupKeys][]byte) (all contents, e
 	return all, nil
 }
 
-// swapGroup does that on any store.
+// swapGroup does the same on any store.
 func swapGroup(ctx context.Context, s store, keys [groupKeys][]byte, olds, values contents) (bool, error) {
 	if s, ok := s.(groupSwapper); ok {
 		return s.swapGroup(ctx, keys, olds, values)
@@ -87,36 +86,35 @@ func swapGroup(ctx context.Context, s store, keys [groupKeys][]byte, olds, value
 }
 
 const (
-	// groups is how many groups of keys a history is about: few, so that players meet.
+	// groups is how many groups of keys a history has: few, so that players meet.
 	groups = 6
 
-	// padding bounds what is added to a value, in bytes. It spreads the keys over several pages,
-	// and leaves values as long as blocks of 512 bytes allow.
+	// padding bounds the extra length of a value, in bytes. It spreads the keys over several pages.
+	// Values may be as long as blocks of 512 bytes allow.
 	padding = 80
 
-	// hurry is how many operations there are to one that is hardly waited for, and haste how
-	// long it is.
+	// hurry is how many operations there are for each that is hardly waited for. haste is how long
+	// that one is waited for.
 	hurry = 300
 	haste = 50 * time.Microsecond
 
-	// breath is how long a player rests who has lost something.
+	// breath is how long a player rests after losing something.
 	breath = 2 * time.Millisecond
 )
 
-// table is what several players play at: keys, and what is noted about them.
+// table is what several players play at: keys, and the record of their history.
 type table struct {
 	*history
 	prefix    string      // of all keys
-	disturbed atomic.Bool // something has been killed: operations may fail
+	disturbed atomic.Bool // something has been killed, so operations may fail
 
 	mu     sync.Mutex
-	recent [groups]contents // what was seen last, which swaps expect
+	recent [groups]contents // the last content seen; swaps expect it
 }
 
 func newTable(prefix string) *table { return &table{history: newHistory(), prefix: prefix} }
 
-// groupStart and groupEnd are what is given to a RANGE over a group. '0' is the character after
-// '/'.
+// groupStart and groupEnd are the bounds of a RANGE over a group. '0' is the character after '/'.
 func (t *table) groupStart(group int) []byte { return fmt.Appendf(nil, "%s%02d/", t.prefix, group) }
 func (t *table) groupEnd(group int) []byte   { return fmt.Appendf(nil, "%s%02d0", t.prefix, group) }
 
@@ -132,7 +130,7 @@ func (t *table) keys(group int) (all [groupKeys][]byte) {
 	return all
 }
 
-// saw notes what the keys of a group were found to have.
+// saw records the value found for a key of a group.
 func (t *table) saw(group, key int, value string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -152,17 +150,17 @@ func (t *table) expected(group, key int) string {
 	return t.recent[group][key]
 }
 
-// player is one goroutine that asks for one thing after the other.
+// player is a goroutine that makes one request after the other.
 type player struct {
 	*table
 	store  store
 	number int // of the player
 	rnd    *rand.Rand
-	serial int // makes every value a new one
+	serial int // makes every value unique
 }
 
 // play goes on until it is told to stop, or something is wrong. Operations may fail once something
-// was killed, and those that are not waited for may at any time.
+// was killed. Those that are hardly waited for may fail at any time.
 func (p *player) play(stop <-chan struct{}) error {
 	for {
 		select {
@@ -184,7 +182,7 @@ func (p *player) play(stop <-chan struct{}) error {
 
 // turn carries out one operation.
 func (p *player) turn() error {
-	// More reads than one of each: they are what tells right from wrong.
+	// Reads are more frequent than the rest, because they show what is wrong.
 	kinds := [...]opcode{opGet, opGet, opGet, opRange, opRange, opView, opSet, opSet, opAdd, opAdd, opModify, opSwap, opSwap, opDelete, opCompareDelete, opApply, opApply, opApply}
 	c := call{op: kinds[p.rnd.IntN(len(kinds))], group: p.rnd.IntN(groups), key: p.rnd.IntN(groupKeys)}
 	switch c.op {
@@ -210,13 +208,13 @@ func (p *player) turn() error {
 	return p.carryOut(patience, c)
 }
 
-// newValue returns a value that no other has.
+// newValue returns a unique value.
 func (p *player) newValue() string {
 	p.serial++
 	return fmt.Sprintf("%d.%d%s", p.number, p.serial, strings.Repeat("-", p.rnd.IntN(padding)))
 }
 
-// carryOut does what c says, waits for so long, and notes what came of it.
+// carryOut carries out c, waiting for at most wait, and records the result.
 func (p *player) carryOut(wait time.Duration, c call) error {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
@@ -237,7 +235,7 @@ func (p *player) carryOut(wait time.Duration, c call) error {
 	return err
 }
 
-// ask puts c to the store.
+// ask sends c to the store.
 func (p *player) ask(ctx context.Context, c call) (a answer, err error) {
 	key, old, value := p.key(c.group, c.key), []byte(c.old), []byte(c.value)
 	switch c.op {
@@ -265,7 +263,7 @@ func (p *player) ask(ctx context.Context, c call) (a answer, err error) {
 	return a, err
 }
 
-// found takes what Get has returned.
+// found converts the result of Get.
 func found(value []byte, err error) (string, error) {
 	if errors.Is(err, kivaloo.ErrNotFound) {
 		return absent, nil
@@ -273,7 +271,7 @@ func found(value []byte, err error) (string, error) {
 	return string(value), err
 }
 
-// scan reads a whole group. Its pairs are few enough for one answer, which is of one moment.
+// scan reads a whole group. Its pairs fit into one answer, which shows one moment.
 func (p *player) scan(ctx context.Context, group int) (all contents, err error) {
 	for pair, err := range p.store.Range(ctx, p.groupStart(group), p.groupEnd(group)) {
 		if err != nil {

@@ -21,11 +21,11 @@ import (
 	"kivaloo/internal/must"
 )
 
-// keepDir is the environment variable that makes the test program the keeper of a DB. It says
-// where the store is.
+// keepDir is the environment variable that makes the test program the keeper of a DB. Its value is
+// the directory of the store.
 const keepDir = "KIVALOO_LINEAR_KEEP_DIR"
 
-// request is what a keeper is asked.
+// request is what a keeper is asked to do.
 type request struct {
 	ID              uint64
 	Op              opcode
@@ -35,11 +35,11 @@ type request struct {
 	Wait            time.Duration
 }
 
-// reply is what it says.
+// reply is the keeper's answer.
 type reply struct {
 	ID    uint64 // 0: the DB is open
 	Made  bool
-	Value []byte   // absent if there is none
+	Value []byte   // empty if the key is absent
 	Found contents // opView
 	Pairs []kivaloo.Pair
 
@@ -49,7 +49,8 @@ type reply struct {
 	Why    string
 }
 
-// keep opens the store in dir and serves requests from in until it ends. It is the child's part.
+// keep opens the store in dir and serves requests from in until it ends. It runs in the child
+// process.
 func keep(dir string, in io.Reader, out io.Writer) error {
 	db, err := kivaloo.Open(dir, kivaloo.Options{BlockSize: 512, CacheBytes: 1 << 20})
 	if err != nil {
@@ -58,7 +59,7 @@ func keep(dir string, in io.Reader, out io.Writer) error {
 	var (
 		requests = gob.NewDecoder(in)
 		replies  = gob.NewEncoder(out)
-		one      sync.Mutex // reply at a time
+		one      sync.Mutex // one reply at a time
 		asking   sync.WaitGroup
 	)
 	if err := replies.Encode(reply{}); err != nil {
@@ -118,11 +119,10 @@ func serveOne(s store, r *request) reply {
 	return answer
 }
 
-// embedded is a DB in a process of its own. It is a store itself, the same for all clients, as a DB
-// is.
+// embedded is a DB in its own process. Like a DB, it is a store that all clients share.
 type embedded struct {
 	dir    string
-	keeper atomic.Pointer[keeper] // the last one that was started
+	keeper atomic.Pointer[keeper] // the last one started
 }
 
 func newEmbedded(t *testing.T) system { return &embedded{dir: filepath.Join(daemontest.Place(t), "d")} }
@@ -208,10 +208,10 @@ func (e *embedded) swapGroup(ctx context.Context, keys [groupKeys][]byte, olds, 
 	return a.Made, err
 }
 
-// Close does nothing: others still use the process.
+// Close does nothing, because others still use the process.
 func (e *embedded) Close() error { return nil }
 
-// ask has the process carry out a request.
+// ask makes the process carry out a request.
 func (e *embedded) ask(ctx context.Context, r request) (reply, error) {
 	deadline, _ := ctx.Deadline()
 	r.Wait = time.Until(deadline)
@@ -226,15 +226,14 @@ func (e *embedded) ask(ctx context.Context, r request) (reply, error) {
 	return reply{}, &kivaloo.OpError{Op: r.Op.String(), Addr: e.dir, Sent: a.Sent, Err: why}
 }
 
-// keeper is the parent's end of a process that has a DB. All methods may be called by any
-// number of goroutines.
+// keeper is the parent's end of a process that has a DB. It is safe for concurrent use.
 type keeper struct {
 	process *daemontest.Daemon
 
 	mu       sync.Mutex
 	requests *gob.Encoder
 	lastID   uint64
-	waiting  map[uint64]chan reply // has room for the reply
+	waiting  map[uint64]chan reply // buffered, for one reply
 	lost     bool                  // the process has ended
 }
 
@@ -250,7 +249,7 @@ func startKeeper(t *testing.T, dir string) *keeper {
 	k := &keeper{requests: gob.NewEncoder(requests), waiting: make(map[uint64]chan reply)}
 	opened := k.wait(0)
 	ended := make(chan struct{})
-	t.Cleanup(func() { // when the process has been killed
+	t.Cleanup(func() { // after the process has been killed
 		<-ended
 		requests.Close()
 		replies.Close()
@@ -296,20 +295,20 @@ func (k *keeper) receive(replies *gob.Decoder) {
 // lostReply stands for a reply that will not come.
 var lostReply = reply{Failed: true, Sent: true, Why: "the process has ended"}
 
-// wait returns where the reply with that ID arrives. mu must be held, but for the first.
+// wait returns the channel for the reply with this ID. mu must be held, except for the first.
 func (k *keeper) wait(id uint64) <-chan reply {
 	arrives := make(chan reply, 1)
 	k.waiting[id] = arrives
 	return arrives
 }
 
-// ask sends r, with a number of its own, and waits for the reply.
+// ask sends r, with a new ID, and waits for the reply.
 func (k *keeper) ask(r *request) reply {
 	k.mu.Lock()
 	k.lastID++
 	r.ID = k.lastID
 	arrives := k.wait(r.ID)
-	if k.lost || k.requests.Encode(r) != nil { // if the process has got half of it, that is no request
+	if k.lost || k.requests.Encode(r) != nil { // a request of which the process got only half is none
 		delete(k.waiting, r.ID)
 		k.mu.Unlock()
 		return reply{Failed: true, Why: "there is no process"}

@@ -33,7 +33,7 @@ type serve struct {
 
 func newServe(t *testing.T) system { return &serve{dir: filepath.Join(daemontest.Place(t), "d")} }
 
-// start uses small blocks and a small cache, so that much goes on below.
+// start uses small blocks and a small cache, so that much happens inside.
 func (s *serve) start(t *testing.T) {
 	t.Helper()
 	process, said := daemontest.Foreground(t, exec.Command(daemontest.Program("kivaloo"),
@@ -61,12 +61,12 @@ func (s *serve) client(t *testing.T, _ int) store {
 	return dial(t, s.addr())
 }
 
-// muxed is kivaloo serve with a kivaloo-mux before it. Clients come in turn through the mux and
-// straight to the serve.
+// muxed is kivaloo serve behind a kivaloo-mux. Clients connect alternately to the mux and directly
+// to serve.
 type muxed struct {
 	*serve
 	place string
-	mux   *daemontest.Daemon // nil if it does not run
+	mux   *daemontest.Daemon // nil if it is not running
 }
 
 func newMuxed(t *testing.T) system {
@@ -87,7 +87,7 @@ func (m *muxed) start(t *testing.T) {
 
 func (m *muxed) muxAddr() string { return filepath.Join(m.place, "mux") }
 
-// crash kills the mux, or the serve: then the mux ends by itself when it notices.
+// crash kills the mux, or serve. In the latter case the mux ends by itself when it notices.
 func (m *muxed) crash(t *testing.T, rnd *rand.Rand) {
 	t.Helper()
 	if rnd.IntN(2) == 0 {
@@ -107,11 +107,11 @@ func (m *muxed) client(t *testing.T, n int) store {
 	return dial(t, []string{m.muxAddr(), m.addr()}[n%2])
 }
 
-// daemons are kivaloo-mux, kivaloo-kvlds and kivaloo-lbs. Clients come in turn through the mux and
-// straight to the kvlds.
+// daemons are kivaloo-mux, kivaloo-kvlds and kivaloo-lbs. Clients connect alternately to the mux
+// and directly to the kvlds.
 type daemons struct {
 	place           string
-	mux, kvlds, lbs *daemontest.Daemon // nil if it does not run
+	mux, kvlds, lbs *daemontest.Daemon // nil if it is not running
 }
 
 func newDaemons(t *testing.T) system {
@@ -136,8 +136,8 @@ func (d *daemons) start(t *testing.T) {
 	}
 }
 
-// launch starts a daemon as a script would: the socket of one that was killed, which has its name in
-// place, is removed before.
+// launch starts a daemon as a script would. If an earlier one was killed, launch removes its
+// socket, which is called name in place.
 func launch(t *testing.T, place, name string, args ...string) *daemontest.Daemon {
 	t.Helper()
 	if err := os.Remove(filepath.Join(place, name)); err != nil && !os.IsNotExist(err) {
@@ -146,7 +146,7 @@ func launch(t *testing.T, place, name string, args ...string) *daemontest.Daemon
 	return daemontest.Start(t, place, name+".pid", daemontest.Program("kivaloo-"+name), args...)
 }
 
-// crash kills one of the daemons. Those above it end by themselves when they notice.
+// crash kills one of the daemons. Those that depend on it end by themselves when they notice.
 func (d *daemons) crash(t *testing.T, rnd *rand.Rand) {
 	t.Helper()
 	victims := []**daemontest.Daemon{&d.mux, &d.kvlds, &d.lbs}[:1+rnd.IntN(3)]

@@ -1,12 +1,12 @@
-// Package logfile writes the log files of the daemons: one line for each event, with the
-// time in front, in a file that may be renamed away under it.
+// Package logfile writes the log files of the daemons: one line for each event, beginning with the
+// time, in a file that may be renamed at any time.
 //
 //	text --Write--> "2026-11-24 06:36:05" + text + "\n" --one write--> the file
 //	                                                                    ^
 //	once a second --Follow--> is the path still this file? if not: open-+
 //
-// A log is rotated by renaming it: lines go on into the renamed file for at most a
-// second, and into a new one from then on. Nothing has to be signalled or restarted.
+// To rotate a log, rename it: for at most a second lines still go into the renamed file, then into
+// a new one. Nothing has to be signalled or restarted.
 //
 // Reading order: file.go.
 package logfile

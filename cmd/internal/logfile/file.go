@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// FollowEvery is how often the owner of a File is expected to call Follow.
+// FollowEvery is how often the owner of a File should call Follow.
 const FollowEvery = time.Second
 
-// timeFormat is how a line begins, in UTC.
+// timeFormat is the beginning of a line, in UTC.
 const timeFormat = "2006-01-02 15:04:05"
 
-// File is an open log file. It is for one goroutine at a time.
+// File is an open log file. It is not safe for concurrent use.
 type File struct {
 	path string
 	f    *os.File
-	torn bool // the last line was written in part only
+	torn bool // the last line was only partly written
 }
 
-// Open opens the log at path to be added to, and makes it if it is not there. It has to be an
-// ordinary file. If it ends within a line, that line is ended.
+// Open opens the log at path for appending, and creates it if necessary. It must be a regular file.
+// If its last line is incomplete, Open ends that line.
 func Open(path string) (*File, error) {
 	f, err := open(path)
 	if err != nil {
@@ -33,7 +33,7 @@ func Open(path string) (*File, error) {
 }
 
 func open(path string) (*os.File, error) {
-	// Not to be held up by a pipe, which is refused below.
+	// O_NONBLOCK keeps a pipe from blocking. endLine refuses it.
 	const flags = os.O_RDWR | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK
 	f, err := os.OpenFile(path, flags, 0o644)
 	if err != nil {
@@ -46,7 +46,7 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// endLine refuses what is no ordinary file, and ends the last line of one that is.
+// endLine refuses everything but regular files, and ends an incomplete last line.
 func endLine(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -69,9 +69,8 @@ func endLine(f *os.File) error {
 	return err
 }
 
-// Write adds a line that says what happened at some time, in one write. text must not
-// contain a newline. After an error the File can be used further: a line of which only a part
-// is there is ended before the next one.
+// Write adds a line about an event at a time, in one write. text must not contain a newline. The
+// File can be used after an error: an incomplete line is ended before the next one.
 func (l *File) Write(at time.Time, text string) error {
 	line := make([]byte, 0, 1+len(timeFormat)+len(text)+1)
 	if l.torn {
@@ -88,8 +87,8 @@ func (l *File) Write(at time.Time, text string) error {
 	return nil
 }
 
-// Follow opens the log again if there is nothing at its path, or something else than the file
-// that is open. After an error, lines go on into the file that is open.
+// Follow opens the log again if its path no longer leads to the open file. After an error, lines
+// still go into the open file.
 func (l *File) Follow() error {
 	there, err := os.Stat(l.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

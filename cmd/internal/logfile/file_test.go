@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// moment is in summer, in a zone that has the time of summer.
+// moment is in summer, in a zone with summer time.
 var moment = time.Date(2026, 7, 1, 1, 59, 5, 999_999_999, time.FixedZone("", 2*60*60))
 
 const stamp = "2026-06-30 23:59:05"
@@ -99,7 +99,7 @@ func TestRotation(t *testing.T) {
 	want(t, path+".0", stamp+"|1\n"+stamp+"|2\n"+stamp+"|3\n")
 	want(t, path, stamp+"|4\n")
 
-	// Another file, put in its place.
+	// Another file takes its place.
 	must.Do(t, os.WriteFile(path+".new", []byte("other"), 0o600))
 	must.Do(t, os.Rename(path+".new", path))
 	must.Do(t, l.Follow())
@@ -107,7 +107,7 @@ func TestRotation(t *testing.T) {
 	want(t, path, "other\n"+stamp+"|5\n")
 }
 
-// What stands in the way of the new file does not cost a line.
+// TestRotationFails checks that no line is lost if the new file cannot be created.
 func TestRotationFails(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
@@ -127,7 +127,7 @@ func TestRotationFails(t *testing.T) {
 	want(t, path, stamp+"|2\n")
 }
 
-// A line of which the disk took only a part is ended before the next.
+// TestTornLine checks that a line that was only partly written is ended before the next.
 func TestTornLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l := mustOpen(t, path)

@@ -1,2 +1,2 @@
-// Package logging is the choice of what a server logs, and in which form.
+// Package logging creates logs with a format and a level.
 package logging

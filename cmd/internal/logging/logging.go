@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Forms are the forms of a log: lines of key=value, or of JSON objects.
+// Forms are the formats of a log: lines of key=value pairs, or of JSON objects.
 var Forms = []string{"text", "json"}
 
-// Levels are the levels from which on lines are logged.
+// Levels are the lowest levels that a log may show.
 var Levels = []string{"debug", "info", "warn", "error"}
 
-// New returns a log that goes to w, in one of Forms, from one of Levels on.
+// New returns a log that writes to w, in one of Forms, with the lowest level level.
 func New(w io.Writer, form, level string) *slog.Logger {
 	o := &slog.HandlerOptions{Level: Level(level)}
 	if form == "json" {
@@ -21,11 +21,11 @@ func New(w io.Writer, form, level string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// Level returns the level of that name, which is one of Levels.
+// Level returns the level with a name from Levels.
 func Level(name string) slog.Level {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(strings.ToUpper(name))); err != nil {
-		panic(err) // it is none of Levels
+		panic(err) // not one of Levels
 	}
 	return l
 }

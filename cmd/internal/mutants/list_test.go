@@ -21,10 +21,10 @@ type mutant struct {
 	name   string
 	breaks string
 	pkg    string // relative to root
-	test   string // parts of a name, with slashes between them
-	says   string // what the failing test prints
+	test   string // parts of a name, separated by slashes
+	says   string // part of the failing test's output
 	flags  []string
-	chance string // why a run may miss it; empty: none does
+	chance string // why a run may miss it; empty: no run does
 	hunks  []hunk
 }
 
@@ -51,7 +51,7 @@ func readLists(t *testing.T) []*mutant {
 	return all
 }
 
-// parse reads a list.
+// parse parses a list.
 func parse(list string) (ms []*mutant, err error) {
 	var m *mutant
 	for i, line := range strings.Split(list, "\n") {
@@ -135,7 +135,7 @@ func (m *mutant) apply() (map[string]string, error) {
 	return files, nil
 }
 
-// testExists returns an error if there is no such test.
+// testExists returns an error if the test does not exist.
 func (m *mutant) testExists() error {
 	name, _, _ := strings.Cut(m.test, "/")
 	files, err := filepath.Glob(filepath.Join(root, m.pkg, "*_test.go"))
@@ -154,7 +154,7 @@ func (m *mutant) testExists() error {
 	return fmt.Errorf("%s has no test %q", m.pkg, name)
 }
 
-// TestLists checks that each bug can be put in, and that its test exists.
+// TestLists checks that each bug can be applied, and that its test exists.
 func TestLists(t *testing.T) {
 	seen := make(map[string]bool)
 	for _, m := range readLists(t) {

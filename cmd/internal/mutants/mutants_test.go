@@ -24,13 +24,13 @@ import (
 const (
 	// testLimit bounds a test that a bug makes hang.
 	testLimit = 3 * time.Minute
-	// runLimit bounds that and the build before it.
+	// runLimit bounds the test and the build before it.
 	runLimit = 15 * time.Minute
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestMutants runs, for each bug, the test that has to notice it.
+// TestMutants runs, for each bug, the test that must notice it.
 func TestMutants(t *testing.T) {
 	chosen := choose(t, readLists(t))
 	if len(chosen) == 0 {
@@ -57,7 +57,7 @@ func TestMutants(t *testing.T) {
 	t.Logf("%d caught, in %v with their builds:\n%s", caught, time.Since(start).Round(time.Second), table)
 }
 
-// choose returns the bugs that are to be tried.
+// choose returns the bugs to try.
 func choose(t *testing.T, ms []*mutant) []*mutant {
 	want := os.Getenv("KIVALOO_MUTANTS")
 	switch want {
@@ -71,16 +71,16 @@ func choose(t *testing.T, ms []*mutant) []*mutant {
 		t.Fatalf("KIVALOO_MUTANTS=%q is neither a number nor all or certain", want)
 	}
 	n = min(n, len(ms))
-	for i := range n { // the same ones each time, from all over the list
+	for i := range n { // the same ones each time, spread over the list
 		ms[i] = ms[i*len(ms)/n]
 	}
 	return ms[:n]
 }
 
 // run runs the test on the code with the bug. It returns how long the test took to fail, in
-// seconds, "" if it did not.
+// seconds, or "" if it did not fail.
 func (m *mutant) run(t *testing.T) (took string) {
-	dir, err := os.MkdirTemp("", "m") // short: sockets will be in it
+	dir, err := os.MkdirTemp("", "m") // short, because sockets are created in it
 	must.Do(t, err)
 	defer os.RemoveAll(dir)
 	flags, err := m.overlay(dir)
@@ -107,7 +107,8 @@ func (m *mutant) run(t *testing.T) (took string) {
 	return took
 }
 
-// overlay puts the files with the bug into dir, and returns the flag that has them compiled.
+// overlay writes the files with the bug into dir, and returns the flag that makes the compiler use
+// them.
 func (m *mutant) overlay(dir string) (flag string, err error) {
 	files, err := m.apply()
 	if err != nil {
@@ -132,7 +133,7 @@ func (m *mutant) overlay(dir string) (flag string, err error) {
 	return "-overlay=" + list, os.WriteFile(list, overlay, 0o600)
 }
 
-// goTest runs the test, which may build programs. It returns what was printed.
+// goTest runs the test, which may build programs, and returns its output.
 func (m *mutant) goTest(dir, overlay string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
 	defer cancel()

@@ -1,3 +1,3 @@
-// Package number has flags that take a number within bounds. The command line is refused if a
-// number is out of bounds, or is none (NaN), before anything is opened, made or measured.
+// Package number provides flags for numbers within bounds. A number that is out of bounds, or NaN,
+// is refused before anything is opened, created or measured.
 package number

@@ -17,10 +17,10 @@ type flag[T cmp.Ordered] struct {
 	parse    func(string) (T, error)
 	min, max T
 	to       *T
-	list     *[]T // instead of to
+	list     *[]T // used instead of to for a list
 }
 
-// Set is for pflag.
+// Set implements pflag.Value.
 func (f *flag[T]) Set(s string) error {
 	if f.list == nil {
 		v, err := f.read(s)
@@ -43,14 +43,14 @@ func (f *flag[T]) Set(s string) error {
 
 func (f *flag[T]) read(s string) (T, error) {
 	v, err := f.parse(s)
-	if err != nil || !(v >= f.min && v <= f.max) { // NaN is on neither side
+	if err != nil || !(v >= f.min && v <= f.max) { // NaN fails both comparisons
 		return v, fmt.Errorf("want a %s from %v to %v", f.kind, f.min, f.max)
 	}
 	return v, nil
 }
 
-// String is for pflag, which shows it as the default. One that is out of bounds means that there is
-// none.
+// String implements pflag.Value. pflag shows the result as the default. A value out of bounds means
+// that there is none.
 func (f *flag[T]) String() string {
 	var zero T
 	switch {
@@ -59,16 +59,16 @@ func (f *flag[T]) String() string {
 	case f.to == nil || !(*f.to >= f.min && *f.to <= f.max):
 		return ""
 	case *f.to == zero:
-		return "0" // which pflag does not show, unlike 0s
+		return "0" // pflag hides "0", but not "0s"
 	}
 	return fmt.Sprint(*f.to)
 }
 
-// Type is for pflag.
+// Type implements pflag.Value.
 func (f *flag[T]) Type() string { return f.kind }
 
-// Each adds a flag for *to, which has the default. short may be empty. A default out of bounds is
-// one that means "not given".
+// Each function adds a flag for *to, which has the default. short may be empty. A default out of
+// bounds means "not given".
 
 // Int adds a flag for a whole number.
 func Int(f *pflag.FlagSet, to *int, name, short string, min, max int, usage string) {
@@ -86,17 +86,17 @@ func Float64(f *pflag.FlagSet, to *float64, name, short string, min, max float64
 	f.VarP(&flag[float64]{kind: "number", parse: parseFloat, min: min, max: max, to: to}, name, short, usage)
 }
 
-// Duration adds a flag for a time, such as 10s.
+// Duration adds a flag for a duration, such as 10s.
 func Duration(f *pflag.FlagSet, to *time.Duration, name, short string, min, max time.Duration, usage string) {
 	f.VarP(&flag[time.Duration]{kind: "duration", parse: time.ParseDuration, min: min, max: max, to: to}, name, short, usage)
 }
 
-// Ints adds a flag for whole numbers with commas between them.
+// Ints adds a flag for a comma-separated list of whole numbers.
 func Ints(f *pflag.FlagSet, to *[]int, name, short string, min, max int, usage string) {
 	f.VarP(&flag[int]{kind: "number", parse: strconv.Atoi, min: min, max: max, list: to}, name, short, usage)
 }
 
-// Float64s adds a flag for real numbers with commas between them.
+// Float64s adds a flag for a comma-separated list of real numbers.
 func Float64s(f *pflag.FlagSet, to *[]float64, name, short string, min, max float64, usage string) {
 	f.VarP(&flag[float64]{kind: "number", parse: parseFloat, min: min, max: max, list: to}, name, short, usage)
 }

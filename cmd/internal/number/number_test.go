@@ -12,8 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// FuzzSet: what a flag takes is within its bounds, and is shown in a form that it takes again. What
-// it refuses leaves it as it was.
+// FuzzSet checks that an accepted number is within its bounds and is shown in a form that is
+// accepted again. A refused one must leave the value unchanged.
 func FuzzSet(f *testing.F) {
 	for _, s := range []string{"", "0", "-0", "1000", "1001", "1_0", "0x10", "+5", "1.5", "1e3", "NaN", "Inf", "-5s", "1h30m", "2562047h47m16.854775807s", "1,2,3", "1,,2", "18446744073709551615"} {
 		f.Add(s)

@@ -1,4 +1,4 @@
-// Package outcheck makes sure that no command ends well whose output was not written.
+// Package outcheck makes commands fail if their output could not be written.
 package outcheck
 
 import (
@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Writer is the standard output of a command. It remembers the first write that failed, so that
-// the command can end with that error, whatever became of the error at the place that wrote.
+// Writer is the standard output of a command. It remembers the first write that failed, so that the
+// command can exit with that error even if the code that wrote ignored it.
 type Writer struct {
 	io.Writer
 	err error
@@ -16,7 +16,7 @@ type Writer struct {
 // New returns a Writer to w.
 func New(w io.Writer) *Writer { return &Writer{Writer: w} }
 
-// Write writes p. After a failure it writes nothing more: output with a hole in it misleads.
+// Write writes p. After a failure it writes nothing more, because output with a gap misleads.
 func (w *Writer) Write(p []byte) (int, error) {
 	if w.err != nil {
 		return 0, w.err

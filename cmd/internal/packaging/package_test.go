@@ -24,8 +24,8 @@ const (
 	nfpm = "github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2"
 )
 
-// build makes the packages and returns the paths of the .deb and the .rpm. It skips the test where
-// they cannot be made.
+// build builds the packages and returns the paths of the .deb and the .rpm. It skips the test if
+// they cannot be built.
 func build(t *testing.T) (deb, rpm string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "nfpm")
@@ -39,7 +39,7 @@ func build(t *testing.T) (deb, rpm string) {
 	return only(t, out, "*.deb"), only(t, out, "*.rpm")
 }
 
-// only returns the one file that a pattern finds in a directory.
+// only returns the single file in a directory that matches a pattern.
 func only(t *testing.T, dir, pattern string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -50,7 +50,7 @@ func only(t *testing.T, dir, pattern string) string {
 	return found[0]
 }
 
-// run runs a command that must succeed, and returns what it printed.
+// run runs a command that must succeed, and returns its output.
 func run(t *testing.T, cmd *exec.Cmd, env ...string) string {
 	t.Helper()
 	cmd.Env = append(os.Environ(), env...)
@@ -61,7 +61,7 @@ func run(t *testing.T, cmd *exec.Cmd, env ...string) string {
 	return string(said)
 }
 
-// contents are some of the files of both packages, one at least of each kind.
+// contents lists some files of both packages, at least one of each kind.
 var contents = []string{
 	"/etc/kivaloo",
 	"/usr/bin/kivaloo",
@@ -94,8 +94,8 @@ var contents = []string{
 	"/usr/share/zsh/vendor-completions/_kivaloo",
 }
 
-// machine is a directory that dpkg and the scripts of the package take for a machine's root. A
-// systemctl that only writes down what it is asked stands in for systemd.
+// machine is a directory that dpkg and the package's scripts take for the root of a machine. A
+// systemctl that only records its arguments stands in for systemd.
 type machine struct {
 	t    *testing.T
 	root string
@@ -115,7 +115,7 @@ func newMachine(t *testing.T) *machine {
 
 func (m *machine) path(path string) string { return filepath.Join(m.root, path) }
 
-// dpkg runs dpkg on the machine, and returns what the scripts asked systemctl for.
+// dpkg runs dpkg on the machine, and returns the calls of systemctl by the scripts.
 func (m *machine) dpkg(args ...string) string {
 	m.t.Helper()
 	must.Do(m.t, os.WriteFile(m.path("asked"), nil, 0o644))
@@ -126,7 +126,7 @@ func (m *machine) dpkg(args ...string) string {
 	return string(asked)
 }
 
-// want fails the test unless systemctl was asked for exactly that.
+// want fails the test unless exactly these calls of systemctl were made.
 func (m *machine) want(got string, lines ...string) {
 	m.t.Helper()
 	if want := strings.Join(lines, "\n") + "\n"; got != want {
@@ -192,7 +192,7 @@ func TestPackages(t *testing.T) {
 			}
 			return
 		}
-		// Without rpm, its header still has to name the files.
+		// Even without rpm, the header must name the files.
 		whole, err := os.ReadFile(rpm)
 		must.Do(t, err)
 		for _, path := range contents {
@@ -211,7 +211,7 @@ func TestPackages(t *testing.T) {
 			t.Errorf("there is no user kivaloo: %s", users)
 		}
 		m.use()
-		m.want(m.dpkg("--install", deb), "daemon-reload", // of the old package's postremove
+		m.want(m.dpkg("--install", deb), "daemon-reload", // by the old package's postremove
 			"daemon-reload", "try-restart kivaloo.service kivaloo-mux.service")
 		m.want(m.dpkg("--remove", "kivaloo"), "disable --now kivaloo-backup.timer kivaloo-mux.service kivaloo.service", "daemon-reload")
 		if m.exists("usr/bin/kivaloo") || !m.hasStore() {
@@ -278,7 +278,7 @@ func (m *machine) use() {
 	}
 }
 
-// systemd finds nothing wrong with the units, with programs that are there.
+// TestUnits checks that systemd accepts the units if their programs exist.
 func TestUnits(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skipf("the units cannot be verified: %v", err)
@@ -312,7 +312,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// The version that programs print without a tag is that of the latest release, or of the next one.
+// TestChangelogHasTheVersion checks that the version that programs print without a tag is that of
+// the latest release, or of the next one.
 func TestChangelogHasTheVersion(t *testing.T) {
 	changes, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
 	must.Do(t, err)

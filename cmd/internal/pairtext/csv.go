@@ -12,7 +12,8 @@ import (
 	"kivaloo"
 )
 
-// Names of the columns, which the first line has in any order: one of a key, one of a value.
+// Names of the columns. The first line has one name for the key and one for the value, in either
+// order.
 const (
 	keyColumn      = "key" // as escaped text
 	keyHexColumn   = "key_hex"
@@ -20,7 +21,7 @@ const (
 	valueHexColumn = "value_hex"
 )
 
-// CSVWriter writes pairs as rows, below a row with the names of the columns.
+// CSVWriter writes pairs as rows, after a row with the names of the columns.
 type CSVWriter struct {
 	out   *bufio.Writer
 	rows  *csv.Writer
@@ -68,11 +69,11 @@ func (w *CSVWriter) Flush() error {
 	return errors.Join(err, w.rows.Error(), w.out.Flush())
 }
 
-// csvReader reads what a CSVWriter has written.
+// csvReader reads the output of a CSVWriter.
 type csvReader struct {
 	rows       *csv.Reader
 	parse      [2]func(string) ([]byte, error)
-	key, value int // their columns; equal before the names have been read
+	key, value int // their columns; equal until the names have been read
 	line       int
 }
 

@@ -14,8 +14,8 @@ import (
 	"kivaloo"
 )
 
-// Object is a pair as an object of JSON. A key or a value that is not UTF-8 goes by its second
-// name, in hex.
+// Object is a pair as a JSON object. A key or value that is not UTF-8 uses its second field, in
+// hex.
 type Object struct {
 	Key      *string `json:"key,omitempty"`
 	KeyHex   *string `json:"key_hex,omitempty"`
@@ -23,7 +23,7 @@ type Object struct {
 	ValueHex *string `json:"value_hex,omitempty"`
 }
 
-// KeyObject returns the object of a key alone.
+// KeyObject returns the object for a key alone.
 func KeyObject(key []byte, inHex bool) (o Object) {
 	o.Key, o.KeyHex = Field(key, inHex)
 	return o
@@ -36,7 +36,7 @@ func PairObject(p kivaloo.Pair, inHex bool) Object {
 	return o
 }
 
-// Field returns b as a string if it is UTF-8, else, or if so asked, in hex.
+// Field returns b as a string if it is UTF-8. Otherwise, or if always is set, it returns b in hex.
 func Field(b []byte, always bool) (text, inHex *string) {
 	if always || !utf8.Valid(b) {
 		s := hex.EncodeToString(b)
@@ -46,7 +46,7 @@ func Field(b []byte, always bool) (text, inHex *string) {
 	return &s, nil
 }
 
-// JSONWriter writes pairs as objects, one a line.
+// JSONWriter writes pairs as objects, one per line.
 type JSONWriter struct {
 	out     *bufio.Writer
 	objects *json.Encoder
@@ -67,7 +67,7 @@ func (w *JSONWriter) Put(p kivaloo.Pair) error { return w.objects.Encode(PairObj
 // Flush implements dumpstream.Sink.
 func (w *JSONWriter) Flush() error { return w.out.Flush() }
 
-// jsonReader reads what a JSONWriter has written.
+// jsonReader reads the output of a JSONWriter.
 type jsonReader struct {
 	lines *bufio.Scanner
 	line  int64
@@ -82,7 +82,7 @@ func newJSONReader(r io.Reader) *jsonReader {
 // Where implements dumpstream.Source.
 func (r *jsonReader) Where() string { return fmt.Sprintf("line %d", r.line) }
 
-// Next implements dumpstream.Source. Empty lines are skipped.
+// Next implements dumpstream.Source. It skips empty lines.
 func (r *jsonReader) Next() (key, value []byte, err error) {
 	for {
 		r.line++
@@ -112,10 +112,10 @@ func (r *jsonReader) at(err error) error {
 
 var errNotUTF8 = errors.New("it is not UTF-8: use key_hex and value_hex")
 
-// parseObject reads a pair in one line.
+// parseObject parses a pair in one line.
 func parseObject(line []byte) (key, value []byte, err error) {
 	if !utf8.Valid(line) {
-		return nil, nil, errNotUTF8 // which the library would replace
+		return nil, nil, errNotUTF8 // otherwise the library would replace invalid bytes
 	}
 	var o Object
 	in := json.NewDecoder(bytes.NewReader(line))
@@ -132,7 +132,7 @@ func parseObject(line []byte) (key, value []byte, err error) {
 	return key, value, err
 }
 
-// field returns what a key or a value says.
+// field decodes a key or a value.
 func field(line []byte, name string, text, inHex *string) ([]byte, error) {
 	switch {
 	case text != nil && inHex != nil:
@@ -146,14 +146,14 @@ func field(line []byte, name string, text, inHex *string) ([]byte, error) {
 	case text == nil:
 		return nil, fmt.Errorf("it has neither %s nor %s_hex", name, name)
 	}
-	// The library puts the replacement character in the place of half a surrogate pair.
+	// The library replaces half a surrogate pair by the replacement character.
 	if strings.ContainsRune(*text, utf8.RuneError) && !bytes.ContainsRune(line, utf8.RuneError) && !bytes.Contains(bytes.ToLower(line), []byte(`\ufffd`)) {
 		return nil, errNotUTF8
 	}
 	return []byte(*text), nil
 }
 
-// explainJSON says what is wrong without the names of Go's types.
+// explainJSON says what is wrong without naming Go types.
 func explainJSON(err error) error {
 	var wrong *json.UnmarshalTypeError
 	switch {

@@ -12,13 +12,13 @@ import (
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-// anyString is any key or value, rather often one with bytes that mean something to some format.
+// anyString returns any key or value, often one with bytes that are special in some format.
 func anyString() *rapid.Generator[[]byte] {
 	awkward := rapid.SliceOfN(rapid.SampledFrom([]byte(",;\"'\\\r\n\t \x00\x7f\x85\xc2\xff\xed\xa0\x80=#{}[]:u0x")), 0, 12)
 	return rapid.OneOf(awkward, rapid.SliceOfN(rapid.Byte(), 0, 255), rapid.Map(rapid.StringN(0, 60, 255), func(s string) []byte { return []byte(s) }))
 }
 
-// What is written is read back as it was, in every form.
+// TestWrittenIsReadBack checks that pairs survive being written and read, in every form.
 func TestWrittenIsReadBack(t *testing.T) {
 	for name, write := range map[string]func(io.Writer) dumpstream.Sink{
 		"JSON":        func(w io.Writer) dumpstream.Sink { return NewJSONWriter(w, false) },
@@ -85,7 +85,8 @@ func readAll(input string) (all []string, err error) {
 	}
 }
 
-// What people and other programs write is read, or refused with its line and a reason.
+// TestRead reads input from people and other programs. It must be read, or refused with its line
+// and a reason.
 func TestRead(t *testing.T) {
 	for _, tc := range []struct{ input, want, says string }{
 		{"", "", ""},

@@ -10,7 +10,7 @@ import (
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-// Errors of inputs that other commands are for.
+// Errors for inputs that belong to other commands.
 var (
 	errIsBackup = errors.New("the input is a backup: `kivaloo restore FILE DIR` makes a store of it")
 	errIsDump   = errors.New("the input is a dump: store its pairs with `kivaloo load`")
@@ -19,7 +19,7 @@ var (
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
-// NewReader returns a reader of pairs in JSON or in CSV, whatever r has.
+// NewReader returns a reader of pairs in JSON or CSV, whichever r contains.
 func NewReader(r io.Reader) (dumpstream.Source, error) {
 	in := bufio.NewReaderSize(r, bufferBytes)
 	head, err := in.Peek(headBytes)
@@ -28,7 +28,7 @@ func NewReader(r io.Reader) (dumpstream.Source, error) {
 	}
 	if rest, marked := bytes.CutPrefix(head, byteOrderMark); marked {
 		head = rest
-		_, _ = in.Discard(len(byteOrderMark)) // which are there
+		_, _ = in.Discard(len(byteOrderMark)) // they are buffered
 	}
 	switch first, _, _ := bytes.Cut(head, []byte("\n")); {
 	case kivaloo.IsBackup(head):
@@ -43,7 +43,7 @@ func NewReader(r io.Reader) (dumpstream.Source, error) {
 	return nil, errUnknown
 }
 
-// IsJSON reports whether an input that begins with head holds objects of JSON.
+// IsJSON reports whether an input that begins with head holds JSON objects.
 func IsJSON(head []byte) bool {
 	head = bytes.TrimSpace(head)
 	return len(head) > 0 && head[0] == '{' && (len(head) == 1 || bytes.IndexByte([]byte("\" \t\r\n}"), head[1]) >= 0)

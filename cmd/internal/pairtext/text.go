@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// AppendString appends b to dst so that it stays on one line and does no harm to a terminal:
-// control characters, bytes that are not UTF-8, and backslashes become \t, \n, \r, \\ and \xNN.
+// AppendString appends b to dst in a form that stays on one line and is safe on a terminal. Control
+// characters, bytes that are not UTF-8, and backslashes become \t, \n, \r, \\ and \xNN.
 func AppendString(dst, b []byte) []byte {
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)

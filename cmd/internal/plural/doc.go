@@ -1,2 +1,2 @@
-// Package plural puts nouns behind numbers.
+// Package plural formats a number with its noun.
 package plural

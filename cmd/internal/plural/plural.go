@@ -2,8 +2,7 @@ package plural
 
 import "fmt"
 
-// Of returns n and the noun, in the plural unless n is 1. A noun whose plural is not made with an s
-// comes with its plural.
+// Of returns n and the noun, in the plural unless n is 1. An irregular plural can be given.
 func Of[N ~int | ~int64 | ~uint | ~uint32 | ~uint64](n N, noun string, plural ...string) string {
 	switch {
 	case n == 1:

@@ -7,28 +7,28 @@ import (
 	"slices"
 )
 
-// ErrEmpty: there are no values to ask about.
+// ErrEmpty means that there are no values.
 var ErrEmpty = errors.New("no data")
 
-// Set is a multiset of whole numbers. It is exact as long as no more than maxRuns of them
-// differ. Beyond that all are rounded down to multiples of 2, 4, 8 and so on, as far as it
-// takes to halve the runs; the error of a quantile then stays below maximum/2^18. The zero
-// Set is empty and ready. It is for one goroutine at a time.
+// Set is a multiset of whole numbers. It is exact up to maxRuns different values. With more, all
+// are rounded down to multiples of 2, 4, 8 and so on, until the number of runs has halved. The
+// error of a quantile then stays below maximum/2^18. The zero Set is empty and ready for use. It is
+// not safe for concurrent use.
 //
 // Invariants:
 //  1. runs ascends strictly and no count is 0.
 //  2. Every value in runs is a multiple of 2^shift.
-//  3. n is the sum of the counts, and the length of fresh.
+//  3. n is the sum of the counts, plus the length of fresh.
 type Set struct {
 	runs  []run
-	fresh []uint64 // values that are not in runs yet
-	spare []run    // what runs was before the last merge, to be written over
+	fresh []uint64 // values not yet in runs
+	spare []run    // the runs before the last merge, to be overwritten
 	n     int
 	shift uint
-	limit int // of runs; 0 for maxRuns
+	limit int // of runs; 0 means maxRuns
 }
 
-// run is one value, and how often it is there.
+// run is one value with its count.
 type run struct {
 	value, count uint64
 }
@@ -45,10 +45,9 @@ func (s *Set) Add(value uint64) {
 // Len returns how many values have been added.
 func (s *Set) Len() int { return s.n }
 
-// Quantile returns the value below which the fraction x, 0 to 1, of the values lies, in
-// the way of Hazen: the i-th of N values, counted from 0, stands for the fraction (i+1/2)/N,
-// and between them it is interpolated. 0 is the smallest value, 1 the largest. The error is
-// ErrEmpty.
+// Quantile returns the value below which the fraction x, from 0 to 1, of the values lies, by
+// Hazen's method: value i of N, counted from 0, stands for the fraction (i+1/2)/N, with linear
+// interpolation between values. 0 is the smallest value, 1 the largest. The only error is ErrEmpty.
 func (s *Set) Quantile(x float64) (float64, error) {
 	if s.n == 0 {
 		return 0, ErrEmpty
@@ -67,7 +66,7 @@ func (s *Set) Quantile(x float64) (float64, error) {
 	return v + (place-below)*(next-v), nil
 }
 
-// at returns the i-th smallest value and the one after it.
+// at returns the i-th smallest value and the next one.
 func (s *Set) at(i int) (v, next float64) {
 	seen := uint64(0)
 	for k, r := range s.runs {
@@ -82,7 +81,7 @@ func (s *Set) at(i int) (v, next float64) {
 	panic("quantile: the counts do not add up")
 }
 
-// merge brings what is fresh into the runs.
+// merge moves fresh values into the runs.
 func (s *Set) merge() {
 	if len(s.fresh) == 0 {
 		return
@@ -104,7 +103,7 @@ func (s *Set) merge() {
 	}
 }
 
-// coarsen rounds down what is in the runs until there are no more than most.
+// coarsen rounds the values in the runs down until there are at most most runs.
 func (s *Set) coarsen(most int) {
 	for len(s.runs) > most {
 		s.shift++
@@ -116,7 +115,7 @@ func (s *Set) coarsen(most int) {
 	}
 }
 
-// push adds r, whose value is not below the last one's, to runs.
+// push appends r to runs. Its value must not be below the last one's.
 func push(runs []run, r run) []run {
 	if last := len(runs) - 1; last >= 0 && runs[last].value == r.value {
 		runs[last].count += r.count

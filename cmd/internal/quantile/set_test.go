@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Values that are added step by step, and what is then to be answered.
+// TestQuantiles adds values step by step, and checks the answers after each step.
 func TestQuantiles(t *testing.T) {
 	var s Set
 	fractions := []float64{0, 0.25, 0.5, 0.75, 1}
@@ -61,8 +61,8 @@ func hazen(values []uint64, x float64) float64 {
 	return float64(values[i]) + r*(float64(values[i+1])-float64(values[i]))
 }
 
-// The answers are those of the definition, however the values come, and whether or not
-// a question was asked in between.
+// TestDefinition compares with the definition, in whatever order the values come, and whether or
+// not a question was asked in between.
 func TestDefinition(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s Set
@@ -100,8 +100,8 @@ func check(t interface{ Fatalf(string, ...any) }, s *Set) {
 	}
 }
 
-// With more different values than it keeps apart, memory stays bounded and the answers
-// stay close.
+// TestManyDifferentValues checks that with too many different values, memory stays bounded and the
+// answers stay close.
 func TestManyDifferentValues(t *testing.T) {
 	const limit, most = 1 << 10, 1e9
 	s := Set{limit: limit}

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Together is the time within which two signals are one request.
+// Together is the time within which two signals count as one request.
 const Together = 100 * time.Millisecond
 
-// Requests returns two channels. The first gets the first of the signals, the second the first of
-// those that come more than Together later. stop gives the signals back; it may be called once.
+// Requests returns two channels. The first receives the first signal, the second the first one that
+// comes more than Together later. stop releases the signals; call it at most once.
 func Requests(signals ...os.Signal) (first, second <-chan os.Signal, stop func()) {
 	caught := make(chan os.Signal, 2)
 	signal.Notify(caught, signals...)
@@ -25,7 +25,7 @@ func Requests(signals ...os.Signal) (first, second <-chan os.Signal, stop func()
 	}
 }
 
-// sort passes signals on until both channels have got one, or end is closed.
+// sort passes signals on until both channels have received one, or end is closed.
 func sort(caught <-chan os.Signal, end <-chan struct{}, first, second chan<- os.Signal) {
 	select {
 	case s := <-caught:
@@ -48,14 +48,13 @@ func sort(caught <-chan os.Signal, end <-chan struct{}, first, second chan<- os.
 	}
 }
 
-// By is the cause of the end of a context that a signal has ended.
+// By is the cause of a context that a signal has ended.
 type By struct{ Signal os.Signal }
 
 func (b By) Error() string { return "stopped by signal: " + b.Signal.String() }
 
-// Context returns a context that ends with the first of the signals. Those that come more than
-// Together later have their default action, which is to end the program. stop gives the signals
-// back.
+// Context returns a context that ends with the first signal. Signals more than Together later have
+// their default action, which ends the program. stop releases the signals.
 func Context(parent context.Context, signals ...os.Signal) (_ context.Context, stop context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	caught := make(chan os.Signal, 1)

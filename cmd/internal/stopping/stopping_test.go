@@ -14,7 +14,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Two signals that come together are one request, a later one is the second.
+// TestTwoTogether checks that two signals together are one request, and that a later one is the
+// second request.
 func TestTwoTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		caught, end := make(chan os.Signal, 2), make(chan struct{})
@@ -46,11 +47,12 @@ func TestRequests(t *testing.T) {
 	stop()
 }
 
-// A context ends with the first signal, and another that comes with it does nothing.
+// TestContext checks that a context ends with the first signal, and that another one together with
+// it does nothing.
 func TestContext(t *testing.T) {
 	ctx, stop := Context(t.Context(), syscall.SIGUSR1)
 	defer stop()
-	for range 2 { // the second is lost, if it is not harmless
+	for range 2 { // the second is lost, or harmless
 		if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
 			t.Fatal(err)
 		}

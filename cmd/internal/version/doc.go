@@ -1,2 +1,3 @@
-// Package version says which version of the project a program is. All programs have the same.
+// Package version returns the version of a program. All programs of the project have the same
+// version.
 package version

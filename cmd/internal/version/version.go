@@ -9,16 +9,16 @@ import (
 // Release is the version of a program that was not built from a tagged revision of the module.
 const Release = "0.1.0"
 
-// Info is where a program comes from.
+// Info describes the origin of a program.
 type Info struct {
 	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"` // of the source; empty where it is not known
-	Modified bool   `json:"modified,omitempty"` // the source was not exactly that revision
+	Revision string `json:"revision,omitempty"` // of the source; empty if unknown
+	Modified bool   `json:"modified,omitempty"` // the source differed from that revision
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
-// Of returns where this program comes from.
+// Of returns the origin of this program.
 func Of() Info {
 	build, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -43,7 +43,8 @@ func from(build *debug.BuildInfo) Info {
 	return i
 }
 
-// String is the version in one line, such as "0.1.0 (revision 26cb2a3, go1.26.0, linux/amd64)".
+// String formats the version in one line, such as "0.1.0 (revision 26cb2a3, go1.26.0,
+// linux/amd64)".
 func (i Info) String() string {
 	var more []string
 	if i.Revision != "" {

@@ -76,8 +76,8 @@ func (p *pairs) value(key int, serial uint32) []byte {
 	return v[:n]
 }
 
-// serial returns the number of the change that wrote value to a key. It fails if no change can
-// have.
+// serial returns the number of the change that wrote value to a key. It fails if no change wrote
+// it.
 func (p *pairs) serial(key int, value []byte) (uint32, error) {
 	if len(value) > serialBytes {
 		if serial := binary.BigEndian.Uint32(value); serial > 0 && bytes.Equal(value, p.value(key, serial)) {

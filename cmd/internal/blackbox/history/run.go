@@ -17,7 +17,7 @@ import (
 
 // Engine is a form of a store.
 type Engine interface {
-	// Open opens the store, or makes as many connections to it as are useful.
+	// Open opens the store, or connects to it as often as is useful.
 	Open() ([]kivaloo.Store, error)
 	// Close closes what Open has opened. Nothing is under way then. With kill, the store ends
 	// without warning.
@@ -111,7 +111,7 @@ func (h *history) checkAll(ctx context.Context) error {
 }
 
 // reader reads in one way, and again when the clock has advanced by some ticks. A change takes two
-// ticks. The pauses are so long that reading does not take most of the time.
+// ticks. The pauses are long enough that reading does not take most of the time.
 type reader struct {
 	read  func(context.Context, *rand.Rand) error
 	every int64

@@ -9,15 +9,15 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// Conn is a connection to a key-value server that may be sent anything. It is used by one
-// goroutine.
+// Conn is a connection to a key-value server that can send anything. It is not safe for concurrent
+// use.
 type Conn struct {
 	*wiretest.Conn
-	LastID uint64 // of the requests that were queued
+	LastID uint64 // of the queued requests
 	out    []byte // whole packets, not yet sent
 }
 
-// NewConn uses nc, and leaves its deadline as it is.
+// NewConn uses nc and does not change its deadline.
 func NewConn(nc net.Conn) *Conn { return &Conn{Conn: &wiretest.Conn{Conn: nc}} }
 
 // Dial connects to a server.
@@ -29,8 +29,8 @@ func Dial(ctx context.Context, addr string) (*Conn, error) {
 	return &Conn{Conn: c}, nil
 }
 
-// Queue adds a request to what Flush sends, and returns its ID, which is one more than
-// that of the request before it.
+// Queue adds a request to what Flush will send, and returns its ID: one more than the ID of the
+// previous request.
 func (c *Conn) Queue(r *wire.KVRequest) uint64 {
 	c.LastID++
 	start := len(c.out)
@@ -40,7 +40,7 @@ func (c *Conn) Queue(r *wire.KVRequest) uint64 {
 	return c.LastID
 }
 
-// Flush sends what was queued, in one write.
+// Flush sends the queued requests in one write.
 func (c *Conn) Flush() error {
 	err := c.Put(c.out)
 	c.out = c.out[:0]
@@ -57,8 +57,7 @@ func (c *Conn) Packets(requests ...wire.KVRequest) []byte {
 	return packets
 }
 
-// Ask sends one request and returns the record of its answer. No other may be
-// outstanding.
+// Ask sends one request and returns the record of its answer. No other request may be outstanding.
 func (c *Conn) Ask(r *wire.KVRequest) ([]byte, error) {
 	id := c.Queue(r)
 	if err := c.Flush(); err != nil {

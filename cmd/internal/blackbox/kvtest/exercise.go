@@ -13,14 +13,13 @@ const (
 	// exerciseWindow is the most requests that Exercise has outstanding.
 	exerciseWindow = 512
 
-	// exerciseNewKeys is how many keys Exercise uses besides those that are there.
+	// exerciseNewKeys is how many keys Exercise uses besides the existing ones.
 	exerciseNewKeys = 1000
 )
 
-// Exercise makes so many random requests of all kinds to the server at addr, which holds m and
-// has no other client that changes it, and checks every answer. m is kept up to date.
-// Changes and reads are not in flight together, for what such a read may see is not
-// determined.
+// Exercise makes random requests of all kinds to the server at addr, and checks every answer. The
+// server must hold m and have no other client that changes it. Exercise updates m. Changes and
+// reads are not in flight together, because what such a read sees is not determined.
 func Exercise(ctx context.Context, addr string, m wiretest.Model, rnd *rand.Rand, requests int) error {
 	c, err := Dial(ctx, addr)
 	if err != nil {
@@ -63,7 +62,7 @@ type exercise struct {
 	source *Source
 }
 
-// changes makes n modifying requests, of which the answers come in order.
+// changes makes n modifying requests. Their answers come in order.
 func (e *exercise) changes(n int) error {
 	requests, want := make([]wire.KVRequest, n), make([]uint32, n)
 	first := e.conn.LastID + 1
@@ -91,7 +90,7 @@ func (e *exercise) changes(n int) error {
 	return nil
 }
 
-// reads makes n GETs and RANGEs, of which the answers come in any order.
+// reads makes n GETs and RANGEs. Their answers come in any order.
 func (e *exercise) reads(n int) error {
 	keys := e.model.Keys()
 	outstanding := make(map[uint64]wire.KVRequest, n)
@@ -129,7 +128,7 @@ func (e *exercise) reads(n int) error {
 	return nil
 }
 
-// bound returns a start or end for RANGE: often none.
+// bound returns a start or end for RANGE, often none.
 func (e *exercise) bound() []byte {
 	if e.rnd.IntN(4) == 0 {
 		return []byte{}

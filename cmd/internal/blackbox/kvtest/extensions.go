@@ -21,13 +21,13 @@ func Apply(conditions []wire.Condition, changes ...wire.Change) wire.KVRequest {
 	return r
 }
 
-// Put is a change that sets a key.
+// Put returns a change that sets a key.
 func Put(key, value string) wire.Change { return wire.Change{Key: []byte(key), Value: []byte(value)} }
 
-// Drop is a change that deletes a key.
+// Drop returns a change that deletes a key.
 func Drop(key string) wire.Change { return wire.Change{Key: []byte(key), Delete: true} }
 
-// If is a condition on a key: wire.IfAbsent, wire.IfPresent, or wire.IfEquals with a value.
+// If returns a condition on a key: wire.IfAbsent, wire.IfPresent, or wire.IfEquals with a value.
 func If(kind byte, key, value string) wire.Condition {
 	c := wire.Condition{Kind: kind, Key: []byte(key)}
 	if kind == wire.IfEquals {
@@ -36,8 +36,8 @@ func If(kind byte, key, value string) wire.Condition {
 	return c
 }
 
-// Extensions makes extension requests of every type to the server at addr, which must offer them.
-// What the answers must be follows from docs/wire.md. The store must be empty, and is empty again
+// Extensions makes extension requests of every type to the server at addr, which must offer them,
+// and checks the answers against docs/wire.md. The store must be empty, and is empty again
 // afterwards.
 func Extensions(ctx context.Context, addr string) error {
 	c, err := Dial(ctx, addr)
@@ -58,7 +58,7 @@ func Extensions(ctx context.Context, addr string) error {
 type extensionsTest struct {
 	c      *Conn
 	maxKey uint32 // of the store, in bytes
-	err    error  // the first answer that was wrong
+	err    error  // for the first wrong answer
 }
 
 // answer returns the answer to r.
@@ -73,21 +73,21 @@ func (x *extensionsTest) answer(r wire.KVRequest) []byte {
 	return record
 }
 
-// want makes a request whose answer is known.
+// want makes a request and compares its answer.
 func (x *extensionsTest) want(answer []byte, r wire.KVRequest) {
 	if got := x.answer(r); x.err == nil && !bytes.Equal(got, answer) {
 		x.err = fmt.Errorf("%s %q: %q, want %q", wire.TypeName(r.Type), wire.AppendKVRequest(nil, &r), got, answer)
 	}
 }
 
-// note keeps an error, with what it is about.
+// note keeps an error with its context.
 func (x *extensionsTest) note(err error, format string, args ...any) {
 	if x.err == nil && err != nil {
 		x.err = fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
 	}
 }
 
-// must notes that something is not so.
+// must records an error unless so is true.
 func (x *extensionsTest) must(so bool, format string, args ...any) {
 	if x.err == nil && !so {
 		x.err = fmt.Errorf(format, args...)
@@ -104,7 +104,7 @@ func value(s string) []byte { return wire.AppendKVValue(nil, []byte(s)) }
 
 func get(key string) wire.KVRequest { return wire.KVRequest{Type: wire.TypeGet, Key: []byte(key)} }
 
-// hello: the third number comes with the ID of a first request, and with no other.
+// hello checks that the third number comes with the ID of a first request, and with no other.
 func (x *extensionsTest) hello() {
 	params := wire.KVRequest{Type: wire.TypeParams}
 	usual := x.answer(params)
@@ -149,12 +149,12 @@ func (x *extensionsTest) refused(status uint32, r wire.KVRequest) {
 	x.must(len(answer) >= 4 && binary.BigEndian.Uint32(answer) == status, "%s: %q, want status %d", wire.TypeName(r.Type), answer, status)
 }
 
-// scanRequest is a SCAN of all, as far as max goes.
+// scanRequest returns a SCAN of everything, as far as max allows.
 func scanRequest(snapshot uint64, flags byte, max uint32) wire.KVRequest {
 	return wire.KVRequest{Type: wire.TypeScan, Snapshot: snapshot, Flags: flags, Max: max}
 }
 
-// scanAll reads the whole range of r in as many requests as that takes.
+// scanAll reads the whole range of r with as many requests as necessary.
 func (x *extensionsTest) scanAll(r wire.KVRequest) (n uint64, pairs []byte) {
 	for requests := 0; x.err == nil; requests++ {
 		a, err := wire.ParseScanned(x.answer(r), &r)
@@ -224,7 +224,7 @@ func (x *extensionsTest) snapshot() {
 	x.want(gone, wire.KVRequest{Type: wire.TypeRelease, Snapshot: id})
 	x.want(gone, getAt(id, "k000000"))
 	x.want(gone, scanRequest(id, 0, 1000))
-	// At most four at a time.
+	// At most four leases are possible at a time.
 	var taken []uint64
 	for i := range 4 {
 		x.want(done, Apply(nil, Put("new", fmt.Sprint(i))))
@@ -240,7 +240,7 @@ func (x *extensionsTest) snapshot() {
 	}
 }
 
-// deleteRange deletes all there is.
+// deleteRange deletes everything.
 func (x *extensionsTest) deleteRange() {
 	deleted := func(max uint32, start, end string) wire.Deleted {
 		a, err := wire.ParseDeleted(x.answer(wire.KVRequest{Type: wire.TypeDeleteRange, Max: max, Key: []byte(start), End: []byte(end)}))
@@ -256,8 +256,8 @@ func (x *extensionsTest) deleteRange() {
 	x.must(a.N > 100 && len(a.Next) == 0 && n == 0, "DELETE_RANGE of all: %+v; %d are left", a, n)
 }
 
-// watch: what is committed after a position comes in order, to a WATCH that waits too; meanwhile
-// other requests of its connection are answered.
+// watch checks that what is committed after a position comes in order, also to a WATCH that waits.
+// Meanwhile other requests on its connection must be answered.
 func (x *extensionsTest) watch() {
 	request := func(position uint64, wait uint32) wire.KVRequest {
 		return wire.KVRequest{Type: wire.TypeWatch, Position: position, Wait: wait, Max: 4096, Key: []byte("w"), End: []byte("x")}
@@ -283,7 +283,7 @@ func (x *extensionsTest) watch() {
 	if x.err != nil {
 		return
 	}
-	// One that waits, and is answered while another request is.
+	// This one waits, and is answered while another request is.
 	r := request(after.Position, 60_000)
 	waits := x.c.Queue(&r)
 	x.note(x.c.Flush(), "WATCH")
@@ -295,7 +295,7 @@ func (x *extensionsTest) watch() {
 	want = wire.AppendChange(wire.AppendChange(nil, Drop("w2")), Drop("w3"))
 	a = watched(answers[waits])
 	x.must(bytes.Equal(a.Changes.Data, want) && bytes.Equal(answers[applied], done), "WATCH that waits: %v, want %q", answers, want)
-	// One that is ended.
+	// This one is ended.
 	r = request(a.Position, 60_000)
 	waits = x.c.Queue(&r)
 	end := wire.KVRequest{Type: wire.TypeUnwatch, Watch: waits}
@@ -307,7 +307,7 @@ func (x *extensionsTest) watch() {
 	x.want(done, end)
 }
 
-// next returns the next n answers by the numbers of their requests.
+// next returns the next n answers, by request ID.
 func (x *extensionsTest) next(n int) map[uint64][]byte {
 	answers := make(map[uint64][]byte)
 	for range n {

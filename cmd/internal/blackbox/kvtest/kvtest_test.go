@@ -13,14 +13,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Every way in which the answer to a RANGE can be wrong is seen.
+// TestCheckRange checks that every kind of wrong answer to a RANGE is noticed.
 func TestCheckRange(t *testing.T) {
 	m := wiretest.Model{"a": "1", "b": "2", "c": "3", "d": "4"} // four bytes each in an answer
 	for _, tc := range []struct {
 		max        uint32
 		start, end string
 		next       string
-		pairs      string // keys
+		pairs      string // its keys
 		wrong      string // "" if the answer is right
 	}{
 		{100, "", "", "", "abcd", ""},
@@ -56,8 +56,8 @@ func TestCheckRange(t *testing.T) {
 	}
 }
 
-// newChanges returns a load that has sent n changes, of which so many are durable, and what the
-// store held after each number of them.
+// newChanges returns a load that has sent n changes, durable of which are durable, and the content
+// of the store after each number of them.
 func newChanges(n, durable int) (*Load, []wiretest.Model) {
 	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
 	after := []wiretest.Model{{}}
@@ -73,8 +73,8 @@ func newChanges(n, durable int) (*Load, []wiretest.Model) {
 	return l, after
 }
 
-// After a crash a load accepts every state from the last that is known to be durable on, and no
-// other.
+// TestLoadCheck checks that after a crash a load accepts every state from the last durable one on,
+// and no other.
 func TestLoadCheck(t *testing.T) {
 	const changes, durable = 60, 25
 	for n := range changes + 1 {
@@ -94,8 +94,8 @@ func TestLoadCheck(t *testing.T) {
 	}
 }
 
-// A read shows something that is no older than what had been answered when it was sent, and makes
-// durable all that it shows.
+// TestLoadSees checks that a read must show a state at least as new as what was answered when it
+// was sent, and that everything it shows counts as durable.
 func TestLoadSees(t *testing.T) {
 	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
 	for _, value := range []string{"1", "2", "3"} {

@@ -14,25 +14,25 @@ const (
 	// loadWindow is the most requests that a Load has outstanding.
 	loadWindow = 512
 
-	// loadKeys is how many keys a Load uses: few, so that most changes meet others.
+	// loadKeys is how many keys a Load uses: few, so that most changes hit the same keys.
 	loadKeys = 150
 
 	// loadMaxBytes is the longest key or value: what any block size allows.
 	loadMaxBytes = 60
 )
 
-// Load is one connection's part of a mixed load: random changes, many in flight, and
-// reads among them. Its keys begin with a prefix of its own, so that nobody else changes them.
+// Load is one connection's part of a mixed load: random changes, many in flight, and reads among
+// them. Its keys begin with its own prefix, so that nobody else changes them.
 //
-// The changes of a connection are applied in order, so the keys always are in a state that the
-// first n of them have made. Every answer says something about n: that of a change is given
-// when that change is durable, and so is what a read sees.
+// The changes of a connection are applied in order. So the keys are always in a state that the
+// first n changes have produced. Every answer says something about n: a change is answered when it
+// is durable, and a read sees only durable changes.
 //
 // Invariants:
-//  1. base is what the first of changes is applied to, and tip what the last one leaves.
+//  1. base is the state to which changes are applied, and tip the state after the last one.
 //  2. durable <= len(changes).
-//  3. history has, for each key that a change has touched, its values in order: the
-//     first is that in base.
+//  3. history has, for each key that a change has touched, its values in order. The first is the
+//     one in base.
 type Load struct {
 	Prefix string
 
@@ -40,23 +40,23 @@ type Load struct {
 	source  *Source
 	base    wiretest.Model
 	tip     wiretest.Model
-	changes []wire.KVRequest // since base, in the order they were sent
-	want    []uint32         // the statuses of their answers
-	durable int              // so many of them must survive anything
+	changes []wire.KVRequest // since base, in the order in which they were sent
+	want    []uint32         // the expected statuses
+	durable int              // this many must survive anything
 	history map[string][]state
 
-	acknowledged atomic.Int64 // changes, ever
+	acknowledged atomic.Int64 // changes, in total
 }
 
-// state is a value of a key, from when changes[after-1] has been applied.
+// state is the value of a key once changes[after-1] has been applied.
 type state struct {
 	after   int
 	value   string
 	present bool
 }
 
-// NewLoad returns a load of which the keys are all absent. It takes a seed from rnd, and does not keep
-// rnd: Run may be on another goroutine.
+// NewLoad returns a load whose keys are all absent. It only takes a seed from rnd, because Run may
+// be on another goroutine.
 func NewLoad(rnd *rand.Rand, prefix string) *Load {
 	rnd = rand.New(rand.NewPCG(rnd.Uint64(), 0))
 	l := &Load{Prefix: prefix, rnd: rnd, source: NewSource(rnd, prefix, loadKeys, loadMaxBytes, loadMaxBytes)}
@@ -64,7 +64,7 @@ func NewLoad(rnd *rand.Rand, prefix string) *Load {
 	return l
 }
 
-// settle starts anew from what the store holds.
+// settle starts again from the content of the store.
 func (l *Load) settle(base wiretest.Model) {
 	l.base, l.tip = base, make(wiretest.Model, len(base))
 	for key, value := range base {
@@ -74,12 +74,12 @@ func (l *Load) settle(base wiretest.Model) {
 	l.history = make(map[string][]state)
 }
 
-// Acknowledged returns how many changes have been acknowledged since the load was made. Any
-// goroutine may call it.
+// Acknowledged returns how many changes have been acknowledged so far. It is safe for concurrent
+// use.
 func (l *Load) Acknowledged() int { return int(l.acknowledged.Load()) }
 
-// Run makes requests on a new connection until the server closes it or ctx is done, which
-// both are no error.
+// Run makes requests on a new connection until the server closes it or ctx ends. Neither is an
+// error.
 func (l *Load) Run(ctx context.Context, addr string) error {
 	c, err := Dial(ctx, addr)
 	if err != nil {
@@ -95,7 +95,8 @@ func (l *Load) Run(ctx context.Context, addr string) error {
 		if err = r.send(); err != nil {
 			break
 		}
-		// At the least half of the window, or what one write brings would shrink to nothing.
+		// Keep at least half of the window in flight. Otherwise the answers of one write would
+		// shrink to nothing.
 		for limit := l.rnd.IntN(loadWindow / 2); r.outstanding() > limit && err == nil; {
 			err = r.receive()
 		}
@@ -115,18 +116,18 @@ type run struct {
 	conn      *Conn
 	reads     map[uint64]read
 	changeIDs map[uint64]int // index of the change
-	next      int            // the change that is to be answered next
+	next      int            // the change to be answered next
 }
 
-// read is a GET that is outstanding.
+// read is an outstanding GET.
 type read struct {
 	key   string
-	since int // so many changes had been answered when it was sent
+	since int // number of changes that were answered when it was sent
 }
 
 func (r *run) outstanding() int { return len(r.reads) + len(r.changeIDs) }
 
-// send fills some of the window.
+// send fills part of the window.
 func (r *run) send() error {
 	for range 1 + r.rnd.IntN(loadWindow-r.outstanding()) {
 		if r.rnd.IntN(8) == 0 {
@@ -142,7 +143,7 @@ func (r *run) send() error {
 	return r.conn.Flush()
 }
 
-// record adds a change that is about to be sent.
+// record adds a change about to be sent.
 func (l *Load) record(change wire.KVRequest) {
 	key := string(change.Key)
 	if l.history[key] == nil {
@@ -155,7 +156,7 @@ func (l *Load) record(change wire.KVRequest) {
 	l.history[key] = append(l.history[key], state{len(l.changes), value, present})
 }
 
-// receive takes one answer.
+// receive processes one answer.
 func (r *run) receive() error {
 	p, err := r.conn.Next()
 	if err != nil {
@@ -180,8 +181,8 @@ func (r *run) receive() error {
 	return nil
 }
 
-// sees checks what a read has returned: it must see every change that was answered before it was
-// sent. All that it sees is durable.
+// sees checks the answer to a read. It must include every change that was answered before the read
+// was sent. Everything that it shows is durable.
 func (l *Load) sees(q read, record []byte) error {
 	value, found, err := wire.ParseKVValue(record)
 	if err != nil {
@@ -202,9 +203,9 @@ func (l *Load) sees(q read, record []byte) error {
 	return fmt.Errorf("GET %q: %q, %v, which it was at no time since change %d", q.key, value, found, q.since)
 }
 
-// Check compares what the store holds after a crash, of which it looks at the keys of this
-// load, with what may be there: what the first n changes have left, for an n from what is
-// known to be durable up to all. The load then goes on from there.
+// Check compares the content of the store after a crash, limited to the keys of this load, with
+// what may be there: the result of the first n changes, for any n from the known durable ones to
+// all. The load then continues from there.
 func (l *Load) Check(found wiretest.Model) error {
 	mine, err := l.look(found)
 	if err == nil {
@@ -213,14 +214,13 @@ func (l *Load) Check(found wiretest.Model) error {
 	return err
 }
 
-// Look is Check while changes without an answer may still be made, so that the load cannot go on.
+// Look is Check while unanswered changes may still be made, so that the load cannot continue.
 func (l *Load) Look(found wiretest.Model) error {
 	_, err := l.look(found)
 	return err
 }
 
-// look returns those of the pairs found that are of this load, and an error if they may not be
-// there.
+// look returns the pairs in found that belong to this load, and an error if they may not be there.
 func (l *Load) look(found wiretest.Model) (mine wiretest.Model, err error) {
 	mine = make(wiretest.Model)
 	for key, value := range found {
@@ -232,7 +232,7 @@ func (l *Load) look(found wiretest.Model) (mine wiretest.Model, err error) {
 	for key, value := range l.base {
 		state[key] = value
 	}
-	differ := make(map[string]bool) // keys
+	differ := make(map[string]bool) // keys that differ
 	compare := func(key string) {
 		value, present := state[key]
 		got, there := mine[key]

@@ -8,9 +8,9 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// CheckRange checks the answer to a RANGE on a store that holds m, of which keys are the keys in
-// order: the pairs are those of m from the start up to next, no key reaches the end, they take no
-// more than was asked for unless it is one pair alone, and there was no room for another.
+// CheckRange checks the answer to a RANGE on a store that holds m. keys are the keys of m in order.
+// The pairs must be those of m from the start up to next, no key may reach the end, their length
+// must be within the limit unless there is only one, and there must have been no room for another.
 func CheckRange(m wiretest.Model, keys []string, r *wire.KVRequest, record []byte) error {
 	n, next, pairs, err := wire.ParseKVPairs(record, r.Max)
 	if err != nil {
@@ -58,7 +58,7 @@ func CheckRange(m wiretest.Model, keys []string, r *wire.KVRequest, record []byt
 	return nil
 }
 
-// pairBytes is what a pair takes in an answer.
+// pairBytes returns the length of a pair in an answer.
 func pairBytes(key, value string) int { return 2 + len(key) + len(value) }
 
 func describeRange(r *wire.KVRequest, err error) error {

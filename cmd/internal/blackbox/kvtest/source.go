@@ -8,25 +8,25 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// Source makes random requests, the same ones for the same seed.
+// Source makes random requests: the same ones for the same seed.
 type Source struct {
 	rnd      *rand.Rand
 	prefix   string // of all keys that it makes up
-	maxKey   int    // bytes
+	maxKey   int    // in bytes
 	maxValue int
 	maxKeys  int      // how many keys it uses
-	keys     []string // used so far
-	serial   int      // makes every value different, where there is room
+	keys     []string // keys used so far
+	serial   int      // makes values different, if there is room
 }
 
-// NewSource returns a source for keys and values of at most so many bytes. It uses
-// maxKeys keys, which begin with prefix, or with the ones given.
+// NewSource returns a source for keys and values of limited length. It uses maxKeys keys, which
+// begin with prefix, or the given ones.
 func NewSource(rnd *rand.Rand, prefix string, maxKeys, maxKey, maxValue int, keys ...string) *Source {
 	return &Source{rnd: rnd, prefix: prefix, maxKey: maxKey, maxValue: maxValue, maxKeys: maxKeys, keys: keys}
 }
 
-// Change returns a request that may modify something. Half of the old values that it
-// expects are those in m.
+// Change returns a request that may modify something. Half of the old values that it expects are
+// those in m.
 func (s *Source) Change(m wiretest.Model) wire.KVRequest {
 	types := []uint32{wire.TypeSet, wire.TypeSet, wire.TypeSet, wire.TypeAdd, wire.TypeModify,
 		wire.TypeCAS, wire.TypeDelete, wire.TypeCAD}
@@ -42,7 +42,7 @@ func (s *Source) Change(m wiretest.Model) wire.KVRequest {
 	return r
 }
 
-// Key returns a key, most often one that was returned before.
+// Key returns a key, usually one that was returned before.
 func (s *Source) Key() string {
 	if len(s.keys) >= s.maxKeys || len(s.keys) > 0 && s.rnd.IntN(4) > 0 {
 		return s.keys[s.rnd.IntN(len(s.keys))]
@@ -69,7 +69,7 @@ func (s *Source) value() []byte {
 	return append(value, s.bytes(s.maxValue-len(value))...)
 }
 
-// bytes returns any bytes, up to max of them: now and then none or all, mostly few.
+// bytes returns up to max arbitrary bytes: mostly few, sometimes none or all.
 func (s *Source) bytes(max int) []byte {
 	n := s.rnd.IntN(min(max, 24) + 1)
 	if s.rnd.IntN(16) == 0 {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// binDir is where Main has put the built programs.
+// binDir is where Main puts the built programs.
 var binDir string
 
-// Main is the TestMain of a package that tests built programs: it builds
-// packages, runs the tests, and checks that no goroutine is left.
+// Main is the TestMain of a package that tests built programs. It builds packages, runs the tests,
+// and checks that no goroutine is left.
 func Main(m *testing.M, packages ...string) {
 	if err := prepare(packages); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -33,7 +33,7 @@ func prepare(packages []string) (err error) {
 	if err := Adopt(); err != nil {
 		return err
 	}
-	if signal.Ignored(syscall.SIGHUP) { // under nohup; programs that the tests start would ignore it, too
+	if signal.Ignored(syscall.SIGHUP) { // under nohup; programs that the tests start would ignore it too
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
 	if binDir, err = os.MkdirTemp("", "kivaloo-bin-"); err != nil {
@@ -48,8 +48,8 @@ func prepare(packages []string) (err error) {
 	return nil
 }
 
-// Adopt makes daemons, whose start command has ended, children of this process
-// instead of init's, so that it sees how they end.
+// Adopt makes this process adopt daemons whose start command has ended, instead of init. So it sees
+// how they end.
 func Adopt() error {
 	// Programs built with the race detector would linger for a second each.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")); err != nil {

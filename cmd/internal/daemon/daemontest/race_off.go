@@ -2,9 +2,9 @@
 
 package daemontest
 
-// Race tells that the programs have been built with the race detector, which takes several times
-// the memory.
+// Race says whether the programs were built with the race detector, which uses several times the
+// memory.
 const Race = false
 
-// raceArgs builds the daemons with the race detector where the test has it.
+// raceArgs builds the daemons with the race detector if the test has it.
 var raceArgs []string

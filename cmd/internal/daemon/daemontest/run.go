@@ -17,11 +17,12 @@ import (
 // Result is how a program ended.
 type Result struct {
 	Status syscall.WaitStatus
-	Output string // what it, and a daemon that it left behind so far, wrote to stderr
-	stderr string // the file of that
+	Output string // stderr of the program, and so far of a daemon that it left running
+	stderr string // the file with stderr
 }
 
-// Said returns what the program, and a daemon that it left behind, have written to stderr by now.
+// Said returns everything that the program, and a daemon that it left running, have written to
+// stderr so far.
 func (r Result) Said(t *testing.T) string {
 	t.Helper()
 	said, err := os.ReadFile(r.stderr)
@@ -31,8 +32,7 @@ func (r Result) Said(t *testing.T) string {
 	return string(said)
 }
 
-// Run runs a program in dir until it ends. Its stderr is a file, because a
-// daemon keeps it open.
+// Run runs a program in dir until it ends. Its stderr is a file, because a daemon keeps it open.
 func Run(t *testing.T, dir, program string, args ...string) Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), must.Patience)
@@ -42,7 +42,7 @@ func Run(t *testing.T, dir, program string, args ...string) Result {
 	return RunCommand(t, cmd)
 }
 
-// RunCommand is Run for a command that was made by the caller.
+// RunCommand is Run for a prepared command.
 func RunCommand(t *testing.T, cmd *exec.Cmd) Result {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), "stderr")
@@ -62,15 +62,15 @@ func RunCommand(t *testing.T, cmd *exec.Cmd) Result {
 	return Result{cmd.ProcessState.Sys().(syscall.WaitStatus), string(said), out.Name()}
 }
 
-// Daemon is a daemon that was started, and is killed when the test ends.
+// Daemon is a running daemon. It is killed when the test ends.
 type Daemon struct {
 	Pid     int
 	process *os.Process
 	ended   chan syscall.WaitStatus
 }
 
-// Start runs a start command in dir, expects it to succeed, and takes over the daemon that it names
-// in pidFile (relative to dir). If the test fails, it shows what the daemon has said.
+// Start runs a start command in dir and expects it to succeed. It takes over the daemon named in
+// pidFile (relative to dir). If the test fails, it shows the daemon's stderr.
 func Start(t *testing.T, dir, pidFile, program string, args ...string) *Daemon {
 	t.Helper()
 	r := Run(t, dir, program, args...)
@@ -85,14 +85,14 @@ func Start(t *testing.T, dir, pidFile, program string, args ...string) *Daemon {
 	return Take(t, filepath.Join(dir, pidFile))
 }
 
-// Take takes over the daemon that a pid file names.
+// Take takes over the daemon named in a pid file.
 func Take(t *testing.T, pidFile string) *Daemon {
 	t.Helper()
 	text, err := os.ReadFile(pidFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid, err := strconv.Atoi(string(text)) // refuses a newline
+	pid, err := strconv.Atoi(string(text)) // does not accept a newline
 	if err != nil {
 		t.Fatalf("pid file: %v", err)
 	}
@@ -103,7 +103,7 @@ func Take(t *testing.T, pidFile string) *Daemon {
 	return watch(t, process, process.Wait)
 }
 
-// Foreground starts a program that stays, with its stderr going to the file said.
+// Foreground starts a program that keeps running, with its stderr in the file said.
 func Foreground(t *testing.T, cmd *exec.Cmd) (d *Daemon, said string) {
 	t.Helper()
 	out, err := os.CreateTemp(t.TempDir(), "stderr")
@@ -116,7 +116,7 @@ func Foreground(t *testing.T, cmd *exec.Cmd) (d *Daemon, said string) {
 		t.Fatal(err)
 	}
 	wait := func() (*os.ProcessState, error) {
-		_ = cmd.Wait() // the state says it all
+		_ = cmd.Wait() // the state has the result
 		return cmd.ProcessState, nil
 	}
 	return watch(t, cmd.Process, wait), out.Name()
@@ -147,10 +147,10 @@ func (d *Daemon) Signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// Kill ends the daemon at once, if it has not ended yet. Any goroutine may call it.
+// Kill kills the daemon if it has not ended yet. It is safe for concurrent use.
 func (d *Daemon) Kill() { _ = d.process.Kill() }
 
-// Wait waits for the daemon to end. It works once.
+// Wait waits for the daemon to end. It works only once.
 func (d *Daemon) Wait(t *testing.T) syscall.WaitStatus {
 	t.Helper()
 	select {

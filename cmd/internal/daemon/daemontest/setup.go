@@ -12,11 +12,11 @@ import (
 // Torture reports whether the long runs are wanted.
 func Torture() bool { return os.Getenv("KIVALOO_TORTURE") != "" }
 
-// seedVar is the environment variable that gives Seeded its seed.
+// seedVar is the environment variable with the seed for Seeded.
 const seedVar = "KIVALOO_SEED"
 
-// Seeded returns a source of random numbers. If the test fails it says how to make the same choices
-// again: with the seed in the environment.
+// Seeded returns a source of random numbers. If the test fails, it logs how to repeat it: with the
+// seed in the environment.
 func Seeded(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64()
@@ -39,7 +39,7 @@ func Seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// testedPackage is the folder of the package that is tested, as seen from that of its module.
+// testedPackage is the folder of the tested package, relative to its module.
 var testedPackage = func() string {
 	dir, err := os.Getwd()
 	for root := dir; err == nil && root != filepath.Dir(root); root = filepath.Dir(root) {
@@ -50,7 +50,7 @@ var testedPackage = func() string {
 	return ""
 }()
 
-// Place makes a directory of which the path is short, because the paths of sockets are limited.
+// Place creates a directory with a short path, because paths of sockets are limited.
 func Place(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "kv")

@@ -11,19 +11,19 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// kinds are the types of flags that take numbers.
+// kinds are the types of number flags.
 var kinds = []string{"number", "duration", "size"}
 
-// numbers are not within the bounds of any flag.
+// numbers are out of bounds for every flag.
 var numbers = []string{"NaN", "nan", "Inf", "-Inf", "+Infinity", "-1", "-0.5", "1e400", "-1h", "1000000h", "18446744073709551616", "99999999999999999999", "", "x"}
 
-// Refuses checks that each flag of each command that root makes refuses what is no number, or out
-// of all bounds, while the command line is read. any are the flags that take every whole number,
-// from 0 up.
+// Refuses checks that each number flag of each command of root refuses what is no number or out of
+// all bounds, when the command line is read. any are the flags that accept every whole number from
+// 0 up.
 func Refuses(t *testing.T, root func() *cobra.Command, any ...string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // what is not refused is not done either
+	cancel() // what is not refused is not carried out either
 	tried := 0
 	for _, cmd := range root().Commands() {
 		cmd.Flags().VisitAll(func(f *pflag.Flag) {
