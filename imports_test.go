@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,29 @@ func TestPackagesIntroduceThemselves(t *testing.T) {
 		}
 		if p.tests && !p.goleak {
 			t.Errorf("%s: no TestMain that checks for leaked goroutines", p.dir)
+		}
+	}
+}
+
+// forUsers are the packages that programs outside of this module may import.
+var forUsers = []string{".", "contrib/collector"}
+
+var goFile = regexp.MustCompile(`\b\w+\.go\b`)
+
+// What go doc shows is for readers who do not see the files, and says which packages are not for
+// them.
+func TestPackageComments(t *testing.T) {
+	for _, p := range parseModule(t) {
+		internal := slices.Contains(strings.Split(p.dir, "/"), "internal")
+		for file, doc := range p.docs {
+			if name := goFile.FindString(doc); name != "" {
+				t.Errorf("%s: the package comment speaks of %s: put lists of files below the package clause", p.dir, name)
+			}
+			first, _, _ := strings.Cut(doc, "\n")
+			says := strings.Contains(first, " is internal to kivaloo: ")
+			if doc != "" && says != (p.name != "main" && !internal && !slices.Contains(forUsers, p.dir)) {
+				t.Errorf("%s/%s: the package comment begins with %q", p.dir, file, first)
+			}
 		}
 	}
 }

@@ -1,4 +1,6 @@
-// Package disk keeps numbered blocks of one size: it appends them durably,
+// Package disk is internal to kivaloo: other programs use package kivaloo.
+//
+// It keeps numbered blocks of one size: it appends them durably,
 // reads them back, and discards the oldest.
 //
 // Store is the interface that the tree writes against. This package has the
@@ -33,10 +35,10 @@
 // Local runs the goroutines above. Inline is the same store without any: it
 // does each operation inside Submit, so that a test can run a whole store from
 // a seed on the crashable file system of kivaloo/disk/simfs.
-//
+package disk
+
 // Reading order: store.go (the interface), fs.go (what is asked of a file system), files.go,
 // open.go and renew.go (what a start finds and does), chain.go (the state), appender.go, reader.go,
 // janitor.go, sums.go, summedsize.go, verdict.go, scan.go and scrub.go; then descriptors.go,
 // local.go, inline.go, remains.go (a damaged store, to be read), await.go, osfs.go (with parts for
 // each system), makedir.go, memfs.go, stall.go, limits.go.
-package disk

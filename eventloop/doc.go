@@ -1,4 +1,6 @@
-// Package eventloop carries packets between sockets and whoever answers them.
+// Package eventloop is internal to kivaloo: other programs use package kivaloo.
+//
+// It carries packets between sockets and whoever answers them.
 //
 // A Loop is one poller and one goroutine, the one that called Run. It owns its
 // connections: nothing else ever touches a socket. Other goroutines reach it
@@ -30,9 +32,9 @@
 // An idle connection owns no buffer. One that has sent a part of a packet owns
 // at most twice that part, whatever the packet's header announces. Only of a very long record the
 // buffer has room for four times that part, and then no more is touched than what has come.
-//
+package eventloop
+
 // Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go,
 // accept.go, gate.go and attach.go (how connections come to be); conn.go (the
 // life of one), read.go, buffers.go, window.go (when reading pauses), long.go, write.go
 // and output.go; metrics.go (what is measured and counted, for those who watch).
-package eventloop

@@ -1,4 +1,6 @@
-// Package stress loads a store and measures what it does.
+// Package stress is internal to kivaloo: other programs use package kivaloo.
+//
+// It loads a store and measures what it does.
 //
 // There are two generators. Run measures how long operations take: it goes through kivaloo.Store,
 // as a program would, over a socket or in process, and notes each operation in histograms.
@@ -18,10 +20,10 @@
 // Paced is for the latency of packets at a fixed rate. Package targets measures all that the
 // project has set out to reach. Package results, below this one, keeps and compares what Run has
 // found.
-//
+package stress
+
 // Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records),
 // records.go (keys, values, and what a read may find), ranges.go (what a range may find),
 // schedule.go (when), worker.go, record.go (histograms), run.go, preload.go; for Drive: pairs.go
 // (the data set), workload.go, choices.go, drive.go, sender.go, paced.go, original.go (the
 // original's seven benchmarks); then process.go, settings.go.
-package stress

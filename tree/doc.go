@@ -1,4 +1,6 @@
-// Package tree is the engine: a journal, memtables, and a B+tree of immutable pages in a store of
+// Package tree is internal to kivaloo: other programs use package kivaloo.
+//
+// It is the engine: a journal, memtables, and a B+tree of immutable pages in a store of
 // blocks.
 //
 //	Get, Range -----> view: memtables, then the committed tree -----> answer
@@ -53,8 +55,9 @@
 // mailbox. If it is Atomic, it is the public batch of package kivaloo: all of it is in one commit.
 // A commit is what one append makes durable. A version is one whole tree. A view is a version and
 // the memtables that it lacks. A snapshot is a view that is kept.
-//
-// # Reading order
+package tree
+
+// Reading order:
 //
 //	request.go     requests and their answers
 //	tree.go        the state machine and its Step; configuration
@@ -131,4 +134,3 @@
 //	actor.go       the goroutine
 //	metrics.go     counters and events
 //	limits.go      every limit, with its reason
-package tree

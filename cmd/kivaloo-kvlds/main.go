@@ -6,10 +6,10 @@
 //	client --socket--> eventloop --> eventloop/kvlds --> tree
 //	                                                      |
 //	             kivaloo-lbs <--socket-- disk/remote <----+
-//
+package main
+
 // Reading order: this file (the command line, and what has to be there before clients are
 // served), serve.go (the life of the daemon), limits.go.
-package main
 
 import (
 	"context"

@@ -6,10 +6,10 @@
 //	client --socket----+
 //	client --socket----+--> eventloop/mux --socket--> target
 //	client --TCP, TLS--+
-//
+package main
+
 // Reading order: this file (the command line, and what has to be there before clients are
 // served), sources.go (where clients come from), serve.go (the life of the daemon), limits.go.
-package main
 
 import (
 	"context"

@@ -15,11 +15,11 @@
 // The two connections, what is outstanding between them, and the window that is being
 // filled belong to the event loop. The reporter is a goroutine of its own, so that
 // neither working out a line nor a slow disk holds up what is measured.
-//
+package main
+
 // Reading order: this file (the command line, and what has to be there before clients
 // are served); serve.go (the life of the daemon); forward.go (the two connections), outbox.go
 // and answers.go; meter.go and window.go (what is counted), reporter.go; limits.go.
-package main
 
 import (
 	"context"

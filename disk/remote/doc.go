@@ -1,4 +1,6 @@
-// Package remote is a disk.Store behind a socket: the client's side of the block
+// Package remote is internal to kivaloo: other programs use package kivaloo.
+//
+// It is a disk.Store behind a socket: the client's side of the block
 // store's protocol.
 //
 //	Submit --> [packets; an append's pages as they are] --> event loop --> socket
@@ -9,6 +11,6 @@
 // completes. There is no reconnecting: what the peer did with a request that was not
 // answered cannot be known, so when the connection is lost everything that is outstanding
 // fails, and everything later.
-//
-// Files in reading order: dial.go, store.go, replies.go, limits.go.
 package remote
+
+// Files in reading order: dial.go, store.go, replies.go, limits.go.

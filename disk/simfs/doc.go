@@ -1,4 +1,6 @@
-// Package simfs is a file system in memory that can be crashed. It is for tests of everything that
+// Package simfs is internal to kivaloo: other programs use package kivaloo.
+//
+// It is a file system in memory that can be crashed. It is for tests of everything that
 // keeps its data through disk.FS.
 //
 //	process --write, truncate--> [ what the process sees ] --Sync----> [ what is on disk ]
@@ -22,7 +24,7 @@
 // A hook sees every call before it is carried out, and each write once more in the middle. It can
 // make the call fail. Lie makes a Sync report success although the disk did something else. Crash
 // and Lie draw from the generators that they are given; nothing else is random.
-//
+package simfs
+
 // Files in reading order: simfs.go (the directory), file.go (one file), crash.go (power cuts),
 // lie.go (disks that lie).
-package simfs

@@ -1,4 +1,6 @@
-// Package kvlds serves the key-value protocol from a tree.
+// Package kvlds is internal to kivaloo: other programs use package kivaloo.
+//
+// It serves the key-value protocol from a tree.
 //
 //	eventloop --packets--> session --[Batch]--> tree's mailbox
 //	eventloop <--Output--- session <--answers-- tree
@@ -10,7 +12,7 @@
 //
 // While few requests are under way the loop answers GETs itself, from the pages and memtables that
 // any goroutine may read, if it finds them in memory.
-//
+package kvlds
+
 // Reading order: limits.go, server.go, session.go (loop), answers.go (tree), batch.go; what the
 // original does not have: extensions.go, apply.go, watch.go.
-package kvlds

@@ -1,4 +1,6 @@
-// Package mux carries many clients' requests to one server over one connection, and its
+// Package mux is internal to kivaloo: other programs use package kivaloo.
+//
+// It carries many clients' requests to one server over one connection, and its
 // answers back.
 //
 //	client --Packet--> session --[queue]--+                    +--> target
@@ -28,8 +30,8 @@
 // Each such connection is taken off the loop when it has been accepted, and the loop gets one end
 // of a pair of sockets instead. The goroutines carry bytes between the two, 16 KiB at most in
 // each direction, so all the limits that the loop sets hold through them.
-//
+package mux
+
 // Reading order: limits.go; rules.go (what a client may ask) and hello.go (what the target takes);
 // mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go (certificates),
 // tunnel.go (one connection with TLS); complaints.go (the log), counts.go (for those who watch).
-package mux

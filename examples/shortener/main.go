@@ -7,9 +7,10 @@
 //	curl -d url=https://go.dev/doc/effective_go localhost:8080
 //	curl -i localhost:8080/7qk2m4vx
 //
-// It is meant to be copied from. handler.go has what it does; this file, what a server needs around
-// it.
+// It is meant to be copied from.
 package main
+
+// What it does is in handler.go. This file has what a server needs around that.
 
 import (
 	"context"

@@ -10,11 +10,11 @@
 //
 // Package kivaloo/stress/targets measures servers and prints the table. This module has the parts
 // that need the peers.
-//
+package main
+
 // Files in reading order: this one (the command line), embedded.go, growth.go and huge.go (what is
 // measured), peer.go (what a store has to do), kivaloo.go, bbolt.go and pebble.go (how each does
 // it).
-package main
 
 import (
 	"context"

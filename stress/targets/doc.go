@@ -1,4 +1,6 @@
-// Package targets measures what this project has set out to reach, each beside its yardstick in the
+// Package targets is internal to kivaloo: other programs use package kivaloo.
+//
+// It measures what this project has set out to reach, each beside its yardstick in the
 // same round, and prints the table.
 //
 //	Stages --Run--> servers, stress.Drive --figure--> Row --> table
@@ -12,10 +14,10 @@
 //
 //	Breakdown --> server, stress.Drive --profile--> stacks --attribute--> parts --> table
 //	              the machine: disk, memory, sockets --------------------------------^
-//
+package targets
+
 // Reading order: row.go (what a target is, and when it is met), table.go, bench.go (the whole run),
 // store.go (servers), redis.go, yardstick.go (Redis), wire.go, ranges.go, large.go, latency.go,
 // upkeep.go, fill.go, insight.go (what servers and the kernel report); breakdown.go, endless.go
 // (its load), parts.go (which function belongs to which part), machine.go, breakdowntable.go;
 // limits.go.
-package targets

@@ -1,4 +1,6 @@
-// Package keys compares keys. Keys are byte strings in bytewise order; a prefix comes before longer
+// Package keys is internal to kivaloo: other programs use package kivaloo.
+//
+// It compares keys. Keys are byte strings in bytewise order; a prefix comes before longer
 // strings.
 package keys
 

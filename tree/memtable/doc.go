@@ -1,4 +1,6 @@
-// Package memtable keeps recent changes in memory: what the journal says since the last flush.
+// Package memtable is internal to kivaloo: other programs use package kivaloo.
+//
+// It keeps recent changes in memory: what the journal says since the last flush.
 //
 //	Set, Delete --> arena: entry, entry, entry ...      append-only, in the order of arrival
 //	                  ^
@@ -14,7 +16,7 @@
 //
 // Ordered reads sort the arena into runs when somebody first asks for an order. A Table that nobody
 // reads in order is never sorted.
-//
+package memtable
+
 // Reading order: table.go (cursors, entries), index.go (hash index), pool.go (memory), sort.go
 // (runs), cursor.go (ordered reads).
-package memtable

@@ -4,6 +4,6 @@
 //	flags, environment --> Options --Dial--> Client --Run--> work, until it is done or
 //	                                 |                     the server falls silent
 //	                                 +--error--> explain: stopped? TLS? another protocol?
-//
-// Reading order: options.go, dial.go, silence.go, explain.go.
 package connect
+
+// Reading order: options.go, dial.go, silence.go, explain.go.

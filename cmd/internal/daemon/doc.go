@@ -14,7 +14,7 @@
 // fails earlier, it prints the reason on the stderr that they share, and the start command exits
 // with 1. With --foreground there is only one process: it goes through the right-hand column and
 // notifies nobody. The tools that come with the daemons share their command line and diagnostics.
-//
+package daemon
+
 // Reading order: program.go (a daemon's life), detach.go (the two processes), listen.go, tool.go,
 // flags.go (the command line), number.go (the syntax of numbers), log.go.
-package daemon

@@ -20,8 +20,8 @@
 //
 // Own is for programs that have a store of their own and no server: their profiles and recordings
 // without one.
-//
+package debug
+
 // Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, own.go,
 // health.go, inside.go (what is measured), events.go, collector.go (Prometheus), sampler.go and
 // report.go (numbers for people), page.html, limits.go.
-package debug

@@ -7,7 +7,7 @@
 //
 // A dump holds the pairs of a store in ascending key order. Both forms are the original's. Pairs
 // are processed one at a time: no dump is ever in memory as a whole.
-//
+package dumpstream
+
 // Reading order: move.go (Dump and Load), stream.go and tree.go (the two forms), tool.go (the
 // command line of the original's programs), limits.go.
-package dumpstream

@@ -16,8 +16,8 @@
 // An unknown outcome may be any possible one. A change that was sent and not answered may take
 // effect at any time until the end, or after it, unseen, which is the same. Reads without an
 // answer, and requests that were certainly not sent, are left out.
-//
+package linear
+
 // Files in reading order: model_test.go (what a group of keys does), history_test.go (the record of
 // operations), player_test.go (the requests), linear_test.go (the tests), systems_test.go and
 // process_test.go (the tested systems), memory_test.go (stores with faults that must be found).
-package linear

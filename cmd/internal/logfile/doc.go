@@ -7,6 +7,6 @@
 //
 // To rotate a log, rename it: for at most a second lines still go into the renamed file, then into
 // a new one. Nothing has to be signalled or restarted.
-//
-// Reading order: file.go.
 package logfile
+
+// Reading order: file.go.

@@ -24,6 +24,6 @@
 //
 // Lines that begin with a space stay. "@@" begins another place in the same file, and a second "in"
 // another file. Most bugs need neither flags nor chance. Lines that begin with # are comments.
-//
-// Files in reading order: list_test.go (the lists), mutants_test.go (running them).
 package mutants
+
+// Files in reading order: list_test.go (the lists), mutants_test.go (running them).

@@ -1,5 +1,5 @@
 // Package pairtext writes pairs as text and reads them back: as escaped text, as JSON objects, one
 // per line, and as CSV. Each form can hold every key and every value.
-//
-// Reading order: text.go, json.go, csv.go, read.go (detecting the form of an input), limits.go.
 package pairtext
+
+// Reading order: text.go, json.go, csv.go, read.go (detecting the form of an input), limits.go.

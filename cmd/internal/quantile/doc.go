@@ -8,6 +8,6 @@
 // A million latencies of a server, in microseconds, are a few thousand different numbers. So
 // keeping a count for each is exact and still small. If there are more than maxRuns, they are
 // rounded: see Set.
-//
-// Reading order: set.go, limits.go.
 package quantile
+
+// Reading order: set.go, limits.go.

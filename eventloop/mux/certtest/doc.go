@@ -1,5 +1,5 @@
-// Package certtest makes certificates for tests: authorities, what they issue, and the files
-// that a server reads.
+// Package certtest is internal to kivaloo: other programs use package kivaloo.
 //
-// There is one file, certtest.go.
+// It makes certificates for tests: authorities, what they issue, and the files
+// that a server reads.
 package certtest

@@ -7,6 +7,6 @@
 // Exercise runs random requests of all kinds and checks every answer. Load is one connection's part
 // of a mixed load during which the server is killed. It knows what must be there afterwards, and
 // what may be there.
-//
-// Files in reading order: source.go, conn.go, exercise.go, ranges.go, load.go.
 package kvtest
+
+// Files in reading order: source.go, conn.go, exercise.go, ranges.go, load.go.
