@@ -20,7 +20,7 @@ import (
 const MaxBatch = 100_000
 
 // MaxClientBatch is how many conditions and changes a Batch for a Client may have together.
-const MaxClientBatch = wire.MaxApplyItems
+const MaxClientBatch = 8192
 
 // ErrConflict: a condition of a Batch did not hold, so nothing of the batch has been made.
 var ErrConflict = errors.New("a condition does not hold")

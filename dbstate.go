@@ -3,8 +3,8 @@ package kivaloo
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"kivaloo/actors"
 	"kivaloo/disk"
 	"kivaloo/tree"
 )
@@ -55,11 +55,22 @@ func (db *DB) Stats() Stats {
 // Event is something that a DB does now and then, and that its users may feel: "cleaning" (old
 // pages are rewritten, so that space can be freed), "flush" (a memtable is written into pages),
 // "fsync stall" (the disk took long), "snapshot" (one was open, so that nothing was freed).
-type Event = actors.Event
+type Event struct {
+	Kind    string
+	Began   time.Time
+	Took    time.Duration // up to now, if it is going on
+	Ongoing bool
+}
 
 // Events returns the events that ended from number n on, the first being 0, and then those under
 // way. With next as n, the next call returns later ones. The latest 1024 are kept.
-func (db *DB) Events(n uint64) (events []Event, next uint64) { return db.events.Since(n) }
+func (db *DB) Events(n uint64) (events []Event, next uint64) {
+	found, next := db.events.Since(n)
+	for _, e := range found {
+		events = append(events, Event(e))
+	}
+	return events, next
+}
 
 // Verify flushes, reads every page of the resulting tree from the disk, and checks everything that
 // must hold. Changes go on meanwhile. The error is the first fault, a *CorruptionError, or an error

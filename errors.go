@@ -22,6 +22,8 @@ var (
 	// ErrNotKivaloo: what answers at the address is no server of pairs. The error says what it
 	// seems to be.
 	ErrNotKivaloo = wire.ErrNotKivaloo
+	// ErrBadAnswer: an answer of the server made no sense.
+	ErrBadAnswer = wire.ErrBadRecord
 	// ErrUnsupported: the server is one of the original's, or behind something that is, and does
 	// not offer this. Nothing was sent.
 	ErrUnsupported = errors.New("the server does not offer this")
@@ -44,8 +46,7 @@ func (e *CorruptionError) Error() string {
 func (e *CorruptionError) Unwrap() error { return e.Err }
 
 // OpError is the error of an operation that could not be carried out. Err may be
-// ErrClosed, ErrTooLong, the error of a context, wire.ErrBadRecord for an answer
-// that made no sense, or what ended the connection.
+// ErrClosed, ErrTooLong, ErrBadAnswer, the error of a context, or what ended the connection.
 type OpError struct {
 	// Op is "open", "dial", "params", "get", "set", "add", "modify", "cas", "delete", "cad",
 	// "scan", "range", "count", "batch", "delete range", "update", "load", "snapshot", "release",

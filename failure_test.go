@@ -75,7 +75,7 @@ func TestMalformedAnswers(t *testing.T) {
 				ctx := within(t)
 				err := operations[typ](ctx, c)
 				var op *kivaloo.OpError
-				if !errors.Is(err, wire.ErrBadRecord) || !errors.As(err, &op) || !op.Sent {
+				if !errors.Is(err, kivaloo.ErrBadAnswer) || !errors.As(err, &op) || !op.Sent {
 					t.Errorf("got %v", err)
 				}
 				for typ, operation := range operations {

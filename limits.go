@@ -15,7 +15,7 @@ const (
 
 	// MaxLen is the longest key or value in bytes: the protocol has one length byte
 	// for each. A server may take less, see Params.
-	MaxLen = wire.MaxKeyLen
+	MaxLen = 255
 
 	// rangeMaxBytes is how much one RANGE asks for: enough that the round trips do
 	// not matter, and what every server of this protocol is known to handle.

@@ -19,7 +19,7 @@ const (
 	DefaultStorageCost = 10000
 
 	// DefaultScrubRate is how many bytes of a store are checked in a second.
-	DefaultScrubRate = disk.DefaultScrubRate
+	DefaultScrubRate = 4 << 20
 )
 
 // OptionError reports a field with a value that the call does not accept. The call has done

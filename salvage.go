@@ -15,25 +15,77 @@ import (
 )
 
 // Trust says how far what Salvage found in a range of keys can be trusted.
-type Trust = tree.Trust
+type Trust uint8
 
 const (
 	// Certain: exactly what the last change left.
-	Certain = tree.Certain
+	Certain Trust = iota
 	// Unchecked: the newest page for these keys and all changes since, but no checksum confirms
 	// that the page is what was written. If it is, nothing newer is missing.
-	Unchecked = tree.Unchecked
+	Unchecked
 	// Stale: the newest that is left, but changes may be missing, and deleted keys may be back.
-	Stale = tree.Stale
+	Stale
 	// Lost: no page is left. At most, there are some changes from the journal.
-	Lost = tree.Lost
+	Lost
 )
 
-// Salvaged is what Salvage reports: what was found in which range of keys. See package tree.
-type Salvaged = tree.Salvaged
+// String returns "certain", "unchecked", "stale" or "lost".
+func (t Trust) String() string { return tree.Trust(t).String() }
 
-// SalvagedRange is the keys from Lo up to, not including, Hi. A nil Hi means no bound.
-type SalvagedRange = tree.SalvagedRange
+// Salvaged is what Salvage reports.
+type Salvaged struct {
+	// FirstBlock and EndBlock bound the blocks that the damaged store has, or is known to have had:
+	// from FirstBlock up to, not including, EndBlock.
+	FirstBlock, EndBlock uint64
+	// Root is the block of the root of the tree, if NoRoot is nil. NoRoot says why no root could be
+	// trusted, so that all blocks were searched.
+	Root   uint64
+	NoRoot error
+	// Cut is how many blocks are behind the last whole append. If there are any, an append is
+	// damaged or a crash cut it short. Changes may be missing, so nothing is better than Stale.
+	Cut uint64
+	// Bad is how many blocks could not be used. Mended is how many could be used after one bit was
+	// flipped back.
+	Bad, Mended uint64
+
+	// Ranges are in the order of the keys. If More is 0 they cover all keys, otherwise More further
+	// ranges were left out.
+	Ranges []SalvagedRange
+	More   uint64
+	// Pairs is how many pairs come from pages, by Trust.
+	Pairs [Lost + 1]uint64
+	// Changes is how many changes were replayed from the journal.
+	Changes uint64
+	// Unfit is how many pairs were left out, because a store with this block size cannot hold such
+	// long ones.
+	Unfit uint64
+	// Stored is how many pairs the new store has.
+	Stored uint64
+}
+
+// SalvagedRange is the keys from Start up to, not including, End. A nil End means no bound.
+type SalvagedRange struct {
+	Start, End []byte
+	Trust      Trust
+	Pairs      uint64 // that come from pages, without changes from the journal
+}
+
+// Certain reports whether the whole store was salvaged exactly.
+func (s *Salvaged) Certain() bool {
+	return s.More == 0 && len(s.Ranges) == 1 && s.Ranges[0].Trust == Certain
+}
+
+// newSalvaged returns the report of the tree as the user of this package gets it.
+func newSalvaged(r *tree.Salvaged, stored uint64) *Salvaged {
+	s := &Salvaged{
+		FirstBlock: r.Blocks.First, EndBlock: r.Blocks.Next, Root: r.Root, NoRoot: r.Why, Cut: r.Cut, Bad: r.Bad, Mended: r.Mended,
+		More: r.More, Pairs: r.Pairs, Changes: r.Changes, Unfit: r.Unfit, Stored: stored,
+	}
+	for _, one := range r.Ranges {
+		s.Ranges = append(s.Ranges, SalvagedRange{one.Lo, one.Hi, Trust(one.Trust), one.Pairs})
+	}
+	return s
+}
 
 // Salvage makes a store in the directory to from all that is left of the damaged store in the
 // directory from. No store may be open in from, and Salvage changes nothing in it. to must be
@@ -84,14 +136,15 @@ func salvageTo(ctx context.Context, from *disk.Remains, fsys disk.FS, dir string
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	w := &salvageWriter{ctx: ctx, db: db}
-	if s, err = tree.Salvage(ctx, from, w, o.Progress); err != nil {
+	found, err := tree.Salvage(ctx, from, w, o.Progress)
+	if err != nil {
 		return nil, err
 	}
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	s.Stored, err = db.verify(ctx)
-	return s, err
+	stored, err := db.verify(ctx)
+	return newSalvaged(found, stored), err
 }
 
 // salvageWriter writes what is salvaged into a new store.

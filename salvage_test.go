@@ -229,7 +229,7 @@ func readDirectory(t *testing.T, dir string) map[string]string {
 func (s *salvagedStore) trust(t *testing.T, key string) kv.Trust {
 	t.Helper()
 	for _, r := range s.report.Ranges {
-		if string(r.Lo) <= key && (r.Hi == nil || key < string(r.Hi)) {
+		if string(r.Start) <= key && (r.End == nil || key < string(r.End)) {
 			return r.Trust
 		}
 	}
@@ -242,10 +242,10 @@ func (s *salvagedStore) checkRanges(t *testing.T) {
 	t.Helper()
 	at := []byte{}
 	for i, r := range s.report.Ranges {
-		if at == nil || !bytes.Equal(r.Lo, at) {
-			t.Fatalf("range %d begins with %q, and the one before ends with %q", i, r.Lo, at)
+		if at == nil || !bytes.Equal(r.Start, at) {
+			t.Fatalf("range %d begins with %q, and the one before ends with %q", i, r.Start, at)
 		}
-		at = r.Hi
+		at = r.End
 	}
 	if at != nil {
 		t.Fatalf("the ranges end with %q", at)
@@ -333,9 +333,9 @@ func (d *damagedStore) until(key, value string) (change int, ever bool) {
 
 func (s *salvagedStore) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "root %d, %v; %d bad, %d mended, %d cut\n", s.report.Root, s.report.Why, s.report.Bad, s.report.Mended, s.report.Cut)
+	fmt.Fprintf(&b, "root %d, %v; %d bad, %d mended, %d cut\n", s.report.Root, s.report.NoRoot, s.report.Bad, s.report.Mended, s.report.Cut)
 	for _, r := range s.report.Ranges {
-		fmt.Fprintf(&b, "%v %q %q %d\n", r.Trust, r.Lo, r.Hi, r.Pairs)
+		fmt.Fprintf(&b, "%v %q %q %d\n", r.Trust, r.Start, r.End, r.Pairs)
 	}
 	return b.String()
 }

@@ -62,7 +62,6 @@ type Salvaged struct {
 	Bad     uint64          // number of unusable blocks
 	Mended  uint64          // number of blocks repaired by flipping one bit back
 	Unfit   uint64          // pairs left out because a store with this block size cannot hold such long ones
-	Stored  uint64          // number of pairs in the new store, if there is one
 }
 
 // Certain reports whether the whole store was salvaged exactly.

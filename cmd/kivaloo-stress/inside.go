@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kivaloo"
+	"kivaloo/actors"
 	"kivaloo/cmd/internal/commandline"
 	"kivaloo/cmd/internal/debug"
 	"kivaloo/stress"
@@ -185,7 +186,11 @@ func (in *inside) fetch(ctx context.Context, path, file string, spans time.Durat
 // server's shows does not matter.
 func (in *inside) events(ctx context.Context, since uint64) (debug.EventList, error) {
 	if in.db != nil {
-		events, next := in.db.Events(since)
+		found, next := in.db.Events(since)
+		var events []actors.Event
+		for _, e := range found {
+			events = append(events, actors.Event(e))
+		}
 		return debug.ListEvents(since, events, next), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchPatience)

@@ -17,7 +17,6 @@ import (
 	"kivaloo/cmd/internal/pairtext"
 	"kivaloo/cmd/internal/plural"
 	"kivaloo/disk"
-	"kivaloo/tree"
 )
 
 // salvageFlags are the flags of salvage.
@@ -118,8 +117,8 @@ func (o *salvageFlags) print(stdout io.Writer, dir, out string, r *kivaloo.Salva
 	var line []byte
 	for _, one := range r.Ranges {
 		line = append(append(line[:0], one.Trust.String()...), '\t')
-		line = append(appendString(line, one.Lo, o.hex), '\t')
-		line = append(appendString(line, one.Hi, o.hex), '\t')
+		line = append(appendString(line, one.Start, o.hex), '\t')
+		line = append(appendString(line, one.End, o.hex), '\t')
 		w.Write(fmt.Appendf(line, "%d\n", one.Pairs))
 	}
 	if r.More > 0 {
@@ -130,9 +129,9 @@ func (o *salvageFlags) print(stdout io.Writer, dir, out string, r *kivaloo.Salva
 
 // printSalvaged writes the totals.
 func printSalvaged(w io.Writer, dir, out string, r *kivaloo.Salvaged) {
-	fmt.Fprintf(w, "%s: blocks %d to %d\n", dir, r.Blocks.First, r.Blocks.Next-1)
-	if r.Why != nil {
-		fmt.Fprintf(w, "  root       none can be trusted, so all blocks were searched: %v\n", r.Why)
+	fmt.Fprintf(w, "%s: blocks %d to %d\n", dir, r.FirstBlock, r.EndBlock-1)
+	if r.NoRoot != nil {
+		fmt.Fprintf(w, "  root       none can be trusted, so all blocks were searched: %v\n", r.NoRoot)
 	} else {
 		fmt.Fprintf(w, "  root       block %d\n", r.Root)
 	}
@@ -191,23 +190,23 @@ type salvagedRange struct {
 func (o *salvageFlags) printObjects(w io.Writer, r *kivaloo.Salvaged) error {
 	objects := newObjects(w)
 	sum := salvagedObject{
-		First: r.Blocks.First, Last: r.Blocks.Next - 1, Root: r.Root, Bad: r.Bad, Mended: r.Mended, Unfit: r.Unfit, Cut: r.Cut,
-		Certain: r.Pairs[tree.Certain], Unchecked: r.Pairs[tree.Unchecked], Stale: r.Pairs[tree.Stale],
+		First: r.FirstBlock, Last: r.EndBlock - 1, Root: r.Root, Bad: r.Bad, Mended: r.Mended, Unfit: r.Unfit, Cut: r.Cut,
+		Certain: r.Pairs[kivaloo.Certain], Unchecked: r.Pairs[kivaloo.Unchecked], Stale: r.Pairs[kivaloo.Stale],
 		Changes: r.Changes, Stored: r.Stored, More: r.More,
 	}
-	if r.Why != nil {
-		sum.NoRoot = r.Why.Error()
+	if r.NoRoot != nil {
+		sum.NoRoot = r.NoRoot.Error()
 	}
 	if err := objects.Encode(sum); err != nil {
 		return err
 	}
 	for _, one := range r.Ranges {
 		j := salvagedRange{Trust: one.Trust.String(), Pairs: one.Pairs}
-		if len(one.Lo) > 0 {
-			j.Start, j.StartHex = pairtext.Field(one.Lo, o.hex)
+		if len(one.Start) > 0 {
+			j.Start, j.StartHex = pairtext.Field(one.Start, o.hex)
 		}
-		if one.Hi != nil {
-			j.End, j.EndHex = pairtext.Field(one.Hi, o.hex)
+		if one.End != nil {
+			j.End, j.EndHex = pairtext.Field(one.End, o.hex)
 		}
 		if err := objects.Encode(j); err != nil {
 			return err
