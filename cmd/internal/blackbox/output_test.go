@@ -66,7 +66,7 @@ func TestOutputCannotBeWritten(t *testing.T) {
 	}
 }
 
-// "-" is standard output, and standard input.
+// TestDash checks that "-" is standard output and standard input.
 func TestDash(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)

@@ -16,7 +16,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// fillAwkward stores n pairs and some more whose keys are awkward, and returns them.
+// fillAwkward stores n pairs, and some more with awkward keys, and returns them.
 func fillAwkward(t *testing.T, addr string, n int) wiretest.Model {
 	t.Helper()
 	m := make(wiretest.Model)
@@ -35,8 +35,8 @@ func fillAwkward(t *testing.T, addr string, n int) wiretest.Model {
 	return m
 }
 
-// "kivaloo range" prints the right pairs in the right order, whatever bounds, prefix, limit and
-// direction are asked for, and --count counts them.
+// TestRangeOptions checks that "kivaloo range" prints the right pairs in the right order, with any
+// bounds, prefix, limit and direction, and that --count counts them.
 func TestRangeOptions(t *testing.T) {
 	t.Parallel()
 	onBoth(t, 2048, func(t *testing.T, s system) {
@@ -84,7 +84,8 @@ func TestRangeOptions(t *testing.T) {
 	})
 }
 
-// An import of what an export prints makes the same store, in each form and through a pipe.
+// TestExportIntoImport checks that importing an export gives the same store, in each form and
+// through a pipe.
 func TestExportIntoImport(t *testing.T) {
 	t.Parallel()
 	from := newServe(t)

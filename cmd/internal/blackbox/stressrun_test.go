@@ -13,7 +13,7 @@ import (
 	"kivaloo/wire"
 )
 
-// stressed runs kivaloo-stress, and checks its exit status, and that it prints some texts.
+// stressed runs kivaloo-stress, and checks its exit status and that its output contains some texts.
 func stressed(t *testing.T, status int, args []string, wanted ...string) {
 	t.Helper()
 	r := runCommand(t, exec.CommandContext(t.Context(), daemontest.Program("kivaloo-stress"), args...))
@@ -27,8 +27,8 @@ func stressed(t *testing.T, status int, args []string, wanted ...string) {
 	}
 }
 
-// A served store is loaded, measured, verified and compared, and the exit status says what came of
-// it.
+// TestStressOfAServedStore loads, measures, verifies and compares a served store, and checks the
+// exit statuses.
 func TestStressOfAServedStore(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -59,7 +59,8 @@ func TestStressOfAServedStore(t *testing.T) {
 	stressed(t, 1, run("none", "--duration", "100ms"), s.addr())
 }
 
-// A record that is lost behind the back of a load is missed by its ranges, and by its reads.
+// TestStressFindsALoss checks that a record lost behind the back of a load is missed by its ranges,
+// and by its reads.
 func TestStressFindsALoss(t *testing.T) {
 	t.Parallel()
 	const recordOne = "user910a2dec89025cc1"
@@ -78,8 +79,8 @@ func TestStressFindsALoss(t *testing.T) {
 	s.stop(t)
 }
 
-// A server that stops answering in the middle of a load ends it within the time-out. What was
-// measured until then is kept.
+// TestStressOfAServerThatStops checks that a load ends within the timeout if the server stops
+// answering, and that the results so far are kept.
 func TestStressOfAServerThatStops(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{
@@ -111,7 +112,7 @@ func TestStressOfAServerThatStops(t *testing.T) {
 				lines, _ := filepath.Glob(filepath.Join(out, "intervals.csv"))
 				return len(lines) > 0 || name == "sweep" || name == "tokyo"
 			})
-			time.Sleep(200 * time.Millisecond) // the load goes on by then, or is about to
+			time.Sleep(200 * time.Millisecond) // the load is running by then, or about to
 			thaw := freeze(t, s.process)
 			frozen := time.Now()
 			err := cmd.Wait()

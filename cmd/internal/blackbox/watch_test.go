@@ -16,11 +16,11 @@ import (
 	"kivaloo/internal/must"
 )
 
-// watching is a "kivaloo watch" that runs.
+// watching is a running "kivaloo watch".
 type watching struct {
 	*daemontest.Daemon
-	lines  chan string // that it has printed; closed at the end of its output
-	stderr string      // the file that it writes to
+	lines  chan string // printed lines; closed at the end of the output
+	stderr string      // file with its stderr
 }
 
 // watch starts "kivaloo watch" on the server at addr.
@@ -45,7 +45,7 @@ func watch(t *testing.T, addr string, args ...string) *watching {
 	return w
 }
 
-// prints expects lines in this order.
+// prints expects these lines in this order.
 func (w *watching) prints(t *testing.T, want ...string) {
 	t.Helper()
 	for _, line := range want {
@@ -64,7 +64,7 @@ func (w *watching) said(t *testing.T) string {
 
 var goOn = regexp.MustCompile(`go on with --from (\d+)\n$`)
 
-// ends expects an exit status, and returns the position at which to go on.
+// ends expects an exit status, and returns the position from which to continue.
 func (w *watching) ends(t *testing.T, status int) (position string) {
 	t.Helper()
 	got := w.Wait(t)
@@ -78,7 +78,7 @@ func (w *watching) ends(t *testing.T, status int) (position string) {
 	return found[1]
 }
 
-// position returns the position of a store now.
+// position returns the current position of a store.
 func position(t *testing.T, addr string) string {
 	t.Helper()
 	c, err := kv.Dial(t.Context(), addr, kv.DialOptions{})
@@ -89,8 +89,8 @@ func position(t *testing.T, addr string) string {
 	return fmt.Sprint(p)
 }
 
-// A watch prints each change in its range once, also over a crash of the server, and goes on where
-// another ended.
+// TestWatchCommand checks that a watch prints each change in its range once, even across a crash of
+// the server, and that another one continues where it ended.
 func TestWatchCommand(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -139,8 +139,8 @@ func TestWatchCommand(t *testing.T) {
 	}
 }
 
-// Without --from, a watch begins with the changes made after it has begun. One without changes in
-// its range moves on with the store all the same.
+// TestWatchFromNow checks that without --from a watch begins with the changes made after it has
+// begun. Without changes in its range it must still move on with the store.
 func TestWatchFromNow(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -162,7 +162,8 @@ func TestWatchFromNow(t *testing.T) {
 	}
 }
 
-// What a watch cannot do it says, with the position to go on at if it has come that far.
+// TestWatchFails checks that a watch reports what it cannot do, with the position from which to
+// continue if it has got that far.
 func TestWatchFails(t *testing.T) {
 	t.Parallel()
 	s := newServe(t)
@@ -170,7 +171,7 @@ func TestWatchFails(t *testing.T) {
 	from := position(t, s.addr())
 	must.Do(t, connect(t, s.addr()).Set("key", "value"))
 	now := position(t, s.addr())
-	s.stop(t) // writes everything into pages, where no history is
+	s.stop(t) // writes everything into pages, which have no history
 	s.start(t)
 	kivaloo(t, "", "watch", "-a", s.addr(), "--from", from).want(t, 5, "",
 		"the changes after position "+from+" are not kept any more: read the keys again, then watch without --from")
