@@ -13,8 +13,8 @@ import (
 )
 
 // HotspotGet gets n pairs as the original's benchmark of that name does: it chooses a group at
-// random, goes through all of it, and chooses again. Only whole groups of pairs are chosen from;
-// there must be one. As with RandomGet all is chosen beforehand.
+// random, gets every pair in it, and chooses again. It chooses whole groups of pairs only; there
+// must be one. As in RandomGet, everything is chosen beforehand.
 func HotspotGet(pairs, n, seed uint64) Workload {
 	w := &randomGet{chosen: make([]Pair, n)}
 	next := hotspot(OriginalOptions{Pairs: pairs, Seed: seed})
@@ -24,19 +24,19 @@ func HotspotGet(pairs, n, seed uint64) Workload {
 	return w
 }
 
-// RandomMixed makes n requests, each for a pair chosen at random out of pairs. Of each four, the
-// last sets are SETs as those of RandomSet, and the others GETs, which put up with what these have
-// done.
+// RandomMixed makes n requests, each for a pair chosen at random out of pairs. The last sets of
+// every four requests are SETs like those of RandomSet. The others are GETs, which accept what the
+// SETs have done.
 func RandomMixed(pairs []Pair, n int, seed uint64, sets int) Workload {
 	return &randomMixed{gets: uint64(4 - sets), sets: orderedLoad{pairs: randomChanges(pairs, n, seed)}}
 }
 
 type randomMixed struct {
-	gets uint64 // of each four requests
+	gets uint64 // of every four requests
 	sets orderedLoad
 }
 
-// isGet: what a request is follows from its number.
+// isGet reports whether request i is a GET. The number alone decides.
 func (w *randomMixed) isGet(i uint64) bool { return i%4 < w.gets }
 
 func (w *randomMixed) Next(dst []byte) ([]byte, uint64, bool) {
@@ -54,7 +54,7 @@ func (w *randomMixed) Check(tag uint64, answer []byte) error {
 	}
 	p := &w.sets.pairs[tag]
 	value, found, err := wire.ParseKVValue(answer)
-	switch want := p.Value()[:KeyLen-1]; { // the last byte is whatever was set last
+	switch want := p.Value()[:KeyLen-1]; { // the last byte is the latest one set
 	case err != nil:
 		return fmt.Errorf("GET of %x: %w", p.Key(), err)
 	case !found:
@@ -65,9 +65,9 @@ func (w *randomMixed) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// RandomRange reads count pairs in order, from one chosen at random out of pairs, which the store
-// must hold and nothing else. It does not end. With sets, one request of each setEvery is a SET as
-// those of RandomSet instead. The same seed makes the same choices.
+// RandomRange reads count pairs in order, starting at one chosen at random out of pairs. The store
+// must hold exactly these. It never ends. With sets, one request of every setEvery is a SET like
+// those of RandomSet. The same seed makes the same choices.
 func RandomRange(pairs []Pair, count int, sets bool, seed uint64) *Ranges {
 	return &Ranges{pairs: pairs, most: uint32(count * pairBytes), sets: sets, random: rand.New(rand.NewPCG(seed, 2))}
 }
@@ -77,20 +77,20 @@ const (
 	pairBytes = PairLen + 2 // in an answer
 )
 
-// Ranges is a Workload that RandomRange makes.
+// Ranges is the Workload of RandomRange.
 type Ranges struct {
 	pairs  []Pair
-	most   uint32 // bytes of an answer's pairs
+	most   uint32 // most bytes of pairs in an answer
 	sets   bool
 	random *rand.Rand
 	next   uint64
 	found  int
 }
 
-// Found returns how many pairs the answers had until now.
+// Found returns how many pairs the answers had so far.
 func (w *Ranges) Found() int { return w.found }
 
-// Next makes tags of the number of a pair, and whether the request is a SET.
+// Next makes tags from the number of a pair and whether the request is a SET.
 func (w *Ranges) Next(dst []byte) ([]byte, uint64, bool) {
 	i := w.random.IntN(len(w.pairs))
 	w.next++
@@ -102,7 +102,7 @@ func (w *Ranges) Next(dst []byte) ([]byte, uint64, bool) {
 	return wire.AppendKVRequest(dst, &wire.KVRequest{Type: wire.TypeRange, Max: w.most, Key: w.pairs[i].Key()}), uint64(i) << 1, true
 }
 
-// Check looks at the keys only: values are as SETs have left them.
+// Check only looks at the keys, because SETs change the values.
 func (w *Ranges) Check(tag uint64, answer []byte) error {
 	want := w.pairs[tag>>1:]
 	if tag&1 == 1 {
@@ -132,8 +132,8 @@ func (w *Ranges) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// OrderedUpdate sets all pairs, in order, to values that none of them has had: round is to be
-// another one each time, from 1 to 255.
+// OrderedUpdate sets all pairs, in order, to new values. Each call needs another round, from 1 to
+// 255.
 func OrderedUpdate(pairs []Pair, round byte) Workload {
 	w := &orderedLoad{pairs: slices.Clone(pairs)}
 	for i := range w.pairs {
@@ -142,7 +142,7 @@ func OrderedUpdate(pairs []Pair, round byte) Workload {
 	return w
 }
 
-// Within is w until d has passed since its first request.
+// Within returns w limited to d after its first request.
 func Within(w Workload, d time.Duration) Workload { return &within{Workload: w, left: d} }
 
 type within struct {
@@ -153,8 +153,8 @@ type within struct {
 	over  bool
 }
 
-// The clock is looked at once in so many requests: it takes about as long as all else that is done
-// for one.
+// clockEvery is how many requests there are for each look at the clock. A look takes about as long
+// as everything else for one request.
 const clockEvery = 64
 
 func (w *within) Next(dst []byte) ([]byte, uint64, bool) {

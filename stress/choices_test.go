@@ -37,7 +37,7 @@ func TestMixedAndUpdates(t *testing.T) {
 	if v := s.pairs[string(pairs[5].Key())]; v[0] != 7 || pairs[5].Value()[0] == 7 {
 		t.Errorf("the value is %x, of the pair %x", v, pairs[5])
 	}
-	// Values with another first byte are wrong for the mix.
+	// For the mix, values with another first byte are wrong.
 	if _, err := Drive(context.Background(), nc, RandomMixed(pairs, 4000, 1, 2), 64); err == nil || !strings.Contains(err.Error(), "and another byte") {
 		t.Errorf("%v", err)
 	}
@@ -62,7 +62,7 @@ func TestRandomRange(t *testing.T) {
 	}
 }
 
-// first is so many requests of a workload.
+// first limits a workload to n requests.
 type first struct {
 	Workload
 	n int
@@ -91,7 +91,7 @@ func TestHotspotGet(t *testing.T) {
 	}
 }
 
-// pointless is endless.
+// pointless is an endless workload.
 type pointless struct{}
 
 func (pointless) Next(dst []byte) ([]byte, uint64, bool) { return dst, 0, true }
@@ -122,7 +122,7 @@ func TestPaced(t *testing.T) {
 		t.Errorf("the last was due after %v", last)
 	}
 
-	// A stall is seen by all that were due meanwhile.
+	// All requests that were due during a stall notice it.
 	stalled := false
 	s.setTamper(func(answer []byte) []byte {
 		if !stalled {

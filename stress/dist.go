@@ -8,25 +8,24 @@ import (
 	"strings"
 )
 
-// Distribution says how the records of a load are chosen. Its zero value is none;
-// ParseDistribution makes them.
+// Distribution says how the records of a load are chosen. Its zero value is invalid;
+// ParseDistribution creates them.
 type Distribution struct {
 	kind  string
 	theta float64 // of zipfian: the skew, between 0 and 1
-	// Of hotspot: hotOps of the operations go to hotSet of the records.
+	// Of hotspot: hotOps of the operations use hotSet of the records.
 	hotSet, hotOps float64
 }
 
 // defaultTheta is the skew of YCSB's zipfian workloads.
 const defaultTheta = 0.99
 
-// zipfItems is how many ranks a scrambled zipfian choice is made of, however many records
-// there are. So many, as in YCSB, that hashing them onto the records leaves the shape as it is.
+// zipfItems is how many ranks a scrambled zipfian choice has, however many records there are. As in
+// YCSB, there are so many that hashing them onto the records preserves the shape.
 const zipfItems = 10_000_000_000
 
-// ParseDistribution reads "uniform", "zipfian", "zipfian:THETA", "latest", "hotspot",
-// "hotspot:SET:OPS" (OPS of the operations go to SET of the records, both fractions) or
-// "sequential".
+// ParseDistribution parses "uniform", "zipfian", "zipfian:THETA", "latest", "hotspot",
+// "hotspot:SET:OPS" (OPS of the operations use SET of the records, both fractions) or "sequential".
 func ParseDistribution(text string) (Distribution, error) {
 	kind, rest, hasRest := strings.Cut(text, ":")
 	d := Distribution{kind: kind, theta: defaultTheta, hotSet: 0.2, hotOps: 0.8}
@@ -66,8 +65,8 @@ func (d Distribution) String() string {
 	return d.kind
 }
 
-// picker returns a function that chooses one of n records, which may have become more since
-// the last call. It is for one goroutine; keys is shared by all of them.
+// picker returns a function that chooses one of n records. n may grow between calls. The function
+// is not safe for concurrent use; keys is shared.
 func (d Distribution) picker(random *rand.Rand, keys *keyspace) func(n uint64) uint64 {
 	switch d.kind {
 	case "zipfian":
@@ -94,8 +93,8 @@ func (d Distribution) picker(random *rand.Rand, keys *keyspace) func(n uint64) u
 	return random.Uint64N
 }
 
-// zipf chooses ranks 0 to n-1, rank i with a weight of 1/(i+1)^theta, in constant time and
-// without a table: by the method of Gray et al., "Quickly Generating Billion-Record Synthetic
+// zipf chooses ranks 0 to n-1, rank i with a weight of 1/(i+1)^theta, in constant time and without
+// a table. It uses the method of Gray et al., "Quickly Generating Billion-Record Synthetic
 // Databases", which is exact for the first two ranks and close for all others.
 type zipf struct {
 	theta, alpha float64
@@ -104,7 +103,7 @@ type zipf struct {
 	zeta, eta    float64
 }
 
-// zetaHead is how many terms of a zeta are added up; the rest are integrated.
+// zetaHead is how many terms of a zeta are summed; the rest are integrated.
 const zetaHead = 1000
 
 func newZipf(theta float64) *zipf {
@@ -124,13 +123,13 @@ func (z *zipf) zetaOf(n uint64) float64 {
 		}
 		return sum
 	}
-	// Euler and Maclaurin: the integral, and half of the difference of the ends.
+	// By Euler and Maclaurin, this is the integral, and half of the difference of the ends.
 	a, b := float64(zetaHead), float64(n)
 	integral := (math.Pow(b, 1-z.theta) - math.Pow(a, 1-z.theta)) * z.alpha
 	return z.head + integral + (math.Pow(b, -z.theta)-math.Pow(a, -z.theta))/2
 }
 
-// resize sets n, which is at least 1.
+// resize sets n, which must be at least 1.
 func (z *zipf) resize(n uint64) {
 	if n == z.n {
 		return
@@ -150,7 +149,7 @@ func (z *zipf) rank(random *rand.Rand) uint64 {
 	return min(uint64(float64(z.n)*math.Pow(z.eta*u-z.eta+1, z.alpha)), z.n-1)
 }
 
-// mix64 spreads x over all of 64 bits, no two the same. (The finalizer of SplitMix64.)
+// mix64 spreads x over all of 64 bits, one-to-one. (It is the finalizer of SplitMix64.)
 func mix64(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9

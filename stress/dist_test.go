@@ -33,7 +33,8 @@ func TestParseDistribution(t *testing.T) {
 	}
 }
 
-// YCSB has the sum for its ten billion items written down; the small one is added up here.
+// TestZeta compares with YCSB, which has the sum for its ten billion items as a constant. The small
+// sum is computed here.
 func TestZeta(t *testing.T) {
 	z := newZipf(0.99)
 	if got, want := z.zetaOf(zipfItems), 26.46902820178302; math.Abs(got-want) > 1e-6 {
@@ -86,8 +87,8 @@ func TestPicks(t *testing.T) {
 	near(t, "latest, the last record", latest[n-1], 1/zeta, 0.02)
 	near(t, "latest, the one before it", latest[n-2], math.Pow(2, -defaultTheta)/zeta, 0.02)
 
-	// The popular ranks of a scrambled zipfian land anywhere, and are as popular as those of the
-	// whole ten billion.
+	// The popular ranks of a scrambled zipfian land anywhere, and are as popular as those of all
+	// ten billion.
 	zipfian := counts(t, "zipfian", n, picks)
 	zeta = newZipf(defaultTheta).zetaOf(zipfItems)
 	rest := 1 - 1/zeta - math.Pow(2, -defaultTheta)/zeta
@@ -95,7 +96,8 @@ func TestPicks(t *testing.T) {
 	near(t, "zipfian, all but two", 1-zipfian[mix64(0)%n]-zipfian[mix64(1)%n], rest, 0.02)
 }
 
-// A latest choice follows records that are added, and any distribution takes a single one.
+// TestPicksOfFew checks that a latest choice follows added records, and that every distribution
+// works with a single record.
 func TestPicksOfFew(t *testing.T) {
 	for _, d := range []string{"uniform", "zipfian", "latest", "hotspot", "sequential"} {
 		pick := mustDistribution(t, d).picker(rand.New(rand.NewPCG(1, 2)), newKeyspace(1))
@@ -140,9 +142,9 @@ func TestMix(t *testing.T) {
 	}
 }
 
-// FuzzWorkload: a mix or a distribution that is taken is shown in a form that means the same, and
-// chooses only operations that are in it and records that are there. What other programs print is
-// understood or not.
+// FuzzWorkload checks that an accepted mix or distribution is shown in a form with the same
+// meaning, and chooses only operations that are in it and records that exist. The output of other
+// programs must be understood or refused.
 func FuzzWorkload(f *testing.F) {
 	for _, s := range []string{"get=90,set=10", "get=1e-300,set=1e9", "get=0", "get=1,get=1", "=1", "uniform", "zipfian:0.5", "zipfian:0.9999999999999999",
 		"zipfian:1e-320", "hotspot:0.5:0.01", "hotspot:1e-320:0.5", "sequential", "latest", "\"test\",\"rps\"\n\"GET\",\"1.5\"", "\"rps\"\n",

@@ -1,25 +1,24 @@
 // Package stress is internal to kivaloo: other programs use package kivaloo.
 //
-// It loads a store and measures what it does.
+// It puts load on a store and measures it.
 //
-// There are two generators. Run measures how long operations take: it goes through kivaloo.Store,
-// as a program would, over a socket or in process, and notes each operation in histograms.
+// There are two generators. Run measures how long operations take: it uses kivaloo.Store, as a
+// program would, over a socket or in process, and records each operation in histograms.
 //
 //	Plan --> schedule --due--> workers: choose, send, check --> kivaloo.Store
 //	           (open loop)       |
 //	                          recorders --each interval--> collector --> watch, Outcome
 //
-// Drive measures how many requests a server can answer. It works on packets directly, writes once
-// for all that one read brought, and allocates nothing per request, so that it is the server that
-// is measured.
+// Drive measures how many requests a server can answer. It works on packets directly, makes one
+// write for everything that one read brought, and allocates nothing per request. So the measurement
+// is limited by the server.
 //
 //	Pairs --> Workload --Next--> driver: at most depth requests outstanding --+
 //	                   <--Check--        one connection, written and read <---+--> server
 //
-// Process runs servers as child processes; CompareSettings is a whole benchmark.
-// Paced is for the latency of packets at a fixed rate. Package targets measures all that the
-// project has set out to reach. Package results, below this one, keeps and compares what Run has
-// found.
+// Process runs servers as child processes. CompareSettings is a whole benchmark. Paced measures the
+// latency of packets at a fixed rate. Package targets measures everything that the project has set
+// out to reach. Package results stores and compares the results of Run.
 package stress
 
 // Reading order: limits.go; for Run: plan.go, mix.go, dist.go (which operations, which records),

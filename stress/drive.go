@@ -21,20 +21,21 @@ type Result struct {
 // Rate returns the requests answered per second.
 func (r Result) Rate() float64 { return float64(r.Requests) / r.Elapsed.Seconds() }
 
-// Drive sends the requests of w over nc, keeping depth of them outstanding, until w
-// has no more and all are answered. One new request is made per answer; what one
-// read brings is answered by one write. The first wrong answer ends it.
+// Drive sends the requests of w over nc, keeping depth of them outstanding, until w has no more and
+// all are answered. It makes one new request per answer. One write answers everything that one read
+// brought. The first wrong answer ends it.
 //
-// Reading and writing take turns, which is cheapest, as long as the socket takes what is written at
-// once. Otherwise answers are read meanwhile: the server may read no more before they are taken.
+// Reading and writing alternate, which is cheapest, while the socket takes what is written at once.
+// Otherwise answers are read during the write, because the server may not read more before they are
+// taken.
 func Drive(ctx context.Context, nc net.Conn, w Workload, depth int) (Result, error) {
 	return drive(ctx, nc, w, depth, inputBytes, stallTimeout)
 }
 
-// drive is Drive with room for answers of a given size, and a time after which a server that has
-// not answered anything is given up.
+// drive is Drive with a buffer size for answers. After patience without any answer it gives up on
+// the server.
 func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int, patience time.Duration) (Result, error) {
-	// A deadline in the past is how a blocked read or write is ended.
+	// A deadline in the past ends a blocked read or write.
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	d := newDriver(nc, w, depth, bufferBytes)
@@ -42,7 +43,7 @@ func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int,
 	start := time.Now()
 	err := d.run(ctx)
 	if sendErr := d.sender.end(); err != nil && sendErr != nil {
-		err = sendErr // it comes first
+		err = sendErr // it came first
 	}
 	r := Result{Requests: d.answered, Elapsed: time.Since(start)}
 	switch {
@@ -62,10 +63,10 @@ func drive(ctx context.Context, nc net.Conn, w Workload, depth, bufferBytes int,
 // driver is a load in progress.
 //
 // Invariants:
-//  1. An ID is used by at most one outstanding request; it is an index into slots.
+//  1. An ID is used by at most one outstanding request. It is an index into slots.
 //  2. outstanding is the number of busy slots.
-//  3. out holds requests that the sender has not got, all of them outstanding.
-//  4. in is shorter than buffer, as no packet that wire.Cut leaves there is longer.
+//  3. out holds requests that the sender does not have yet. All of them are outstanding.
+//  4. in is shorter than buffer, because wire.Cut leaves no longer packet there.
 type driver struct {
 	nc          net.Conn
 	sender      *sender
@@ -77,7 +78,7 @@ type driver struct {
 
 	out    []byte
 	buffer []byte // for input
-	in     []byte // the part of buffer that has been received and not yet cut
+	in     []byte // the part of buffer that was received and not cut yet
 }
 
 type slot struct {
@@ -97,10 +98,10 @@ func (d *driver) run(ctx context.Context) error {
 		if err := d.nc.SetDeadline(time.Now().Add(d.patience)); err != nil {
 			return err
 		}
-		if ctx.Err() != nil { // looked at after its own deadline may have been replaced
+		if ctx.Err() != nil { // checked after the deadline may have been replaced
 			return context.Cause(ctx)
 		}
-		if len(d.out) > 0 { // what was received may have been part of an answer
+		if len(d.out) > 0 { // the input may have ended within an answer
 			if err := d.sender.send(d.out); err != nil {
 				return err
 			}
@@ -116,7 +117,7 @@ func (d *driver) run(ctx context.Context) error {
 	return nil
 }
 
-// receive reads once and deals with all answers that are then complete.
+// receive reads once and processes all answers that are then complete.
 func (d *driver) receive() error {
 	have := copy(d.buffer, d.in)
 	n, err := d.nc.Read(d.buffer[have:])
@@ -139,7 +140,7 @@ func (d *driver) receive() error {
 	}
 }
 
-// answer takes one answer and makes the next request in its place.
+// answer processes one answer and makes the next request in its place.
 func (d *driver) answer(p wire.Packet) error {
 	if p.ID >= uint64(len(d.slots)) || !d.slots[p.ID].busy {
 		return fmt.Errorf("answer with ID %d, which no request is waiting for", p.ID)
@@ -155,7 +156,7 @@ func (d *driver) answer(p wire.Packet) error {
 	return nil
 }
 
-// ask makes the next request, if there is one, under a free ID.
+// ask makes the next request, if there is one, with a free ID.
 func (d *driver) ask(id uint64) {
 	start := len(d.out)
 	out, tag, more := d.work.Next(wire.Begin(d.out, id))

@@ -44,8 +44,8 @@ func TestLoadAndGet(t *testing.T) {
 	mustDrive(t, nc, RandomGet(pairs, 9000, 1), 9000) // the connection stays usable
 }
 
-// A server may wait until its answers are taken before it reads on. Requests and answers of a whole
-// window are much more than the sockets hold.
+// TestDriveReadsWhileItWrites uses a server that waits until its answers are taken before it reads
+// on. Requests and answers of a whole window are much more than the sockets hold.
 func TestDriveReadsWhileItWrites(t *testing.T) {
 	s := newFakeServer()
 	s.buffer = 4 << 10
@@ -55,7 +55,8 @@ func TestDriveReadsWhileItWrites(t *testing.T) {
 	mustDrive(t, nc, RandomGet(pairs, 50000, 1), 50000)
 }
 
-// The same seed chooses the same keys, and different ones others.
+// TestRandomGetSeed checks that the same seed chooses the same keys, and different seeds choose
+// others.
 func TestRandomGetSeed(t *testing.T) {
 	pairs := Collect(1000)
 	record := func(seed uint64) (all string) {
@@ -77,7 +78,7 @@ func TestRandomGetSeed(t *testing.T) {
 	}
 }
 
-// atDepth wraps a workload to see how many requests are outstanding.
+// atDepth wraps a workload to count outstanding requests.
 type atDepth struct {
 	Workload
 	now, most int
@@ -110,9 +111,10 @@ func TestDepth(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with one answer among many ends the load with an error.
+// TestDriveNotices checks that one wrong answer among many ends the load with an error, whatever is
+// wrong.
 func TestDriveNotices(t *testing.T) {
-	// replace answers with another record under the same ID.
+	// replace returns a function that replaces the record of an answer.
 	replace := func(record string) func([]byte) []byte {
 		return func(answer []byte) []byte {
 			p, _, _, err := wire.Cut(answer, inputBytes)
@@ -150,7 +152,7 @@ func TestDriveNotices(t *testing.T) {
 				}
 				return answer
 			})
-			// One at a time, so that the last answer is the one tampered with.
+			// One request at a time, so that the last answer is the one tampered with.
 			_, err := Drive(context.Background(), nc, RandomGet(pairs, requests, 1), 1)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want an error with: %s", err, c.want)
@@ -187,7 +189,7 @@ func TestServerGone(t *testing.T) {
 	}
 }
 
-// A load that is waiting for a server that says nothing can be ended.
+// TestDriveCancelled checks that a load that waits for a silent server can be cancelled.
 func TestDriveCancelled(t *testing.T) {
 	s := newFakeServer()
 	nc := s.dial(t)
@@ -203,7 +205,8 @@ func TestDriveCancelled(t *testing.T) {
 	}
 }
 
-// A load allocates its buffers and nothing per request (nor does the fake server per GET).
+// TestDriveDoesNotAllocate checks that a load allocates its buffers and nothing per request (nor
+// does the fake server per GET).
 func TestDriveDoesNotAllocate(t *testing.T) {
 	nc := newFakeServer().dial(t)
 	pairs := Collect(10000)
@@ -219,8 +222,8 @@ func TestDriveDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkDrive is what a load costs together with a server that does next to
-// nothing, as the store has just one pair.
+// BenchmarkDrive measures a load together with a server that does next to nothing, because the
+// store has just one pair.
 func BenchmarkDrive(b *testing.B) {
 	nc := newFakeServer().dial(b)
 	pairs := Collect(1)

@@ -11,12 +11,12 @@ import (
 	"kivaloo/wire"
 )
 
-// fakeServer is a key-value server that does as little as one can.
+// fakeServer is a minimal key-value server.
 type fakeServer struct {
 	mu     sync.Mutex
 	pairs  map[string][]byte
 	tamper func(answer []byte) []byte // changes whole packets on their way out
-	buffer int                        // bytes of the sockets' buffers; 0: as usual
+	buffer int                        // size of the socket buffers, in bytes; 0: the default
 }
 
 func (s *fakeServer) setTamper(f func(answer []byte) []byte) {
@@ -27,7 +27,7 @@ func (s *fakeServer) setTamper(f func(answer []byte) []byte) {
 
 func newFakeServer() *fakeServer { return &fakeServer{pairs: map[string][]byte{}} }
 
-// serve takes one connection after the other, until the listener is closed.
+// serve serves one connection after the other, until the listener is closed.
 func (s *fakeServer) serve(ln net.Listener) {
 	for {
 		nc, err := ln.Accept()
@@ -94,7 +94,7 @@ func (s *fakeServer) answer(out, record []byte) []byte {
 	return wire.AppendKVValue(out, value)
 }
 
-// appendRange answers RANGE with three pairs at most.
+// appendRange answers RANGE with at most three pairs.
 func (s *fakeServer) appendRange(out []byte, r wire.KVRequest) []byte {
 	var next, pairs []byte
 	n := uint32(0)
@@ -113,7 +113,7 @@ func (s *fakeServer) appendRange(out []byte, r wire.KVRequest) []byte {
 	return wire.AppendKVPairs(out, n, next, pairs)
 }
 
-// dial starts s, and returns a connection to it. Both end with the test.
+// dial starts s and returns a connection to it. Both end with the test.
 func (s *fakeServer) dial(tb testing.TB) net.Conn {
 	ln, err := net.Listen("unix", tb.TempDir()+"/s")
 	must.Do(tb, err)

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// The test program also stands in for the programs that a comparison runs, as their
-// arguments tell. faultVar, in the environment, makes one of them misbehave.
+// The test program also stands in for the programs that a comparison runs, depending on its
+// arguments. The environment variable faultVar makes one of them misbehave.
 const faultVar = "KIVALOO_STRESS_FAULT"
 
 func TestMain(m *testing.M) {
@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// playServe is `serve --dir DIR`.
+// playServe plays `serve --dir DIR`.
 func playServe(dir string) {
 	fault := os.Getenv(faultVar)
 	if fault == "serve dies" {

@@ -10,14 +10,14 @@ import (
 // Op is a kind of operation.
 type Op uint8
 
-// The operations that loads are mixed of.
+// The operations of a load.
 const (
 	OpGet    Op = iota
-	OpSet       // of a record that is there
-	OpInsert    // SET of a record that is new
-	OpRange     // 1 to maxScan records, in the order of their keys
-	OpRMW       // read-modify-write: GET and then SET
-	OpCAS       // GET, and then CAS from the value that was found
+	OpSet       // of an existing record
+	OpInsert    // SET of a new record
+	OpRange     // 1 to maxScan records, in key order
+	OpRMW       // read-modify-write: GET, then SET
+	OpCAS       // GET, then CAS from the value found
 	OpAdd
 	OpModify
 	OpDelete
@@ -28,10 +28,10 @@ var opNames = [numOps]string{"get", "set", "insert", "range", "rmw", "cas", "add
 
 func (o Op) String() string { return opNames[o] }
 
-// Mix is how much of a load each operation is. The parts add up to 1.
+// Mix is the share of each operation. The shares add up to 1.
 type Mix [numOps]float64
 
-// ParseMix reads "get=90,set=10". The parts may be on any scale.
+// ParseMix parses "get=90,set=10". The shares may be on any scale.
 func ParseMix(text string) (Mix, error) {
 	var m Mix
 	sum := 0.0
@@ -63,7 +63,7 @@ func parseOp(name string) (Op, error) {
 	return 0, fmt.Errorf("no operation %q; there are %s", name, strings.Join(opNames[:], ", "))
 }
 
-// String returns m in the form that ParseMix reads, in percent.
+// String returns m in the form that ParseMix parses, in percent.
 func (m Mix) String() string {
 	var parts []string
 	for i, w := range m {
@@ -74,7 +74,7 @@ func (m Mix) String() string {
 	return strings.Join(parts, ",")
 }
 
-// ops returns the operations that are in m.
+// ops returns the operations in m.
 func (m Mix) ops() []Op {
 	var ops []Op
 	for i, w := range m {
@@ -108,7 +108,7 @@ var ycsb = map[string]struct{ mix, distribution string }{
 	"c": {"get=100", "zipfian"},           // read only: a cache of profiles
 	"d": {"get=95,insert=5", "latest"},    // read latest: status updates
 	"e": {"range=95,insert=5", "zipfian"}, // short ranges: threads of conversations
-	"f": {"get=50,rmw=50", "zipfian"},     // read-modify-write: a data base of users
+	"f": {"get=50,rmw=50", "zipfian"},     // read-modify-write: a database of users
 }
 
 // YCSB returns the mix and the distribution of workload "a" to "f".

@@ -18,24 +18,25 @@ import (
 // OriginalOptions says which of the original's benchmarks to run, and how.
 type OriginalOptions struct {
 	Name  string
-	Pairs uint64 // size of the data set; of tokyo, which has one of its own, the number of SETs
+	Pairs uint64 // size of the data set; tokyo has its own data set: the number of SETs
 	Seed  uint64
-	// Of those that count what is done in windows: how many windows, how long each, after how long.
-	// The original has 50 s, then 10 or 100 windows (DefaultWindows) of 1 s.
+	// These are for benchmarks that count in windows: the length of the warm-up and of a window,
+	// and the number of windows. The original has 50 s, then 10 or 100 windows (DefaultWindows) of
+	// 1 s.
 	Warmup, Window time.Duration
 	Windows        int
 	Patience       time.Duration // how long the server may be silent; 0: a minute
-	Plain          bool          // print the original's lines and nothing else
+	Plain          bool          // print only the original's lines
 }
 
 // original is one of the benchmarks.
 type original struct {
-	windows int // 0: it is not one that counts in windows
+	windows int // 0: it does not count in windows
 	depth   int
 	start   func(o OriginalOptions) Workload
 }
 
-// check reports a data set that the benchmark cannot work with.
+// check reports a data set that the benchmark cannot use.
 func (o OriginalOptions) check() error {
 	least := uint64(1)
 	if o.Name == "hotspot-read" {
@@ -63,12 +64,12 @@ const TokyoSets = 1_000_000
 // Originals returns the names of the benchmarks.
 func Originals() []string { return slices.Sorted(maps.Keys(originals)) }
 
-// DefaultWindows is how many windows the original gives a benchmark; 0 if it does not count in
-// windows.
+// DefaultWindows returns how many windows the original gives a benchmark, or 0 if it does not count
+// in windows.
 func DefaultWindows(name string) int { return originals[name].windows }
 
-// RunOriginal runs one of the original's benchmarks on a connection: Depth requests outstanding,
-// each answer making room for the next. It prints what it measures to out.
+// RunOriginal runs one of the original's benchmarks on a connection, with Depth requests
+// outstanding. It prints its measurements to out.
 func RunOriginal(ctx context.Context, nc net.Conn, o OriginalOptions, out io.Writer) error {
 	bench, ok := originals[o.Name]
 	if !ok {
@@ -105,11 +106,11 @@ func RunOriginal(ctx context.Context, nc net.Conn, o OriginalOptions, out io.Wri
 	return err
 }
 
-// watched tells what is done with a workload, and ends it.
+// watched reports the progress of a workload, and can end it.
 type watched struct {
 	Workload
 	now   func() time.Time
-	done  func(now time.Time, n int) (more bool) // nil: nobody wants to know
+	done  func(now time.Time, n int) (more bool) // may be nil
 	ended bool
 }
 
@@ -132,14 +133,14 @@ func (w *watched) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// windows counts what is done in windows of time, one after the other. A window begins with the
-// first completion after the one before it.
+// windows counts the completions in consecutive windows of time. A window begins with the first
+// completion after the previous one.
 type windows struct {
 	OriginalOptions
-	begin   time.Time // of all
+	begin   time.Time // of everything
 	started bool
 	start   time.Time // of the current window
-	n       int       // done in it
+	n       int       // completions in it
 	counts  []float64
 }
 
@@ -169,12 +170,12 @@ func (w *windows) print(out io.Writer) (err error) {
 	return err
 }
 
-// points reports the rate of an ordered load each time its size has become a power of two: from
-// then until the next one, but for 10 s at most.
+// points reports the rate of an ordered load each time its size has reached a power of two: from
+// then until the next one, but for at most 10 s.
 type points struct {
 	out     io.Writer
 	plain   bool
-	c       int // done
+	c       int // completions
 	pending bool
 	at      int       // the last power of two
 	since   time.Time // when it was reached
@@ -183,7 +184,7 @@ type points struct {
 
 const (
 	pointLimit = 10 * time.Second
-	pointMin   = 4096 // a rate of fewer says little
+	pointMin   = 4096 // a rate over fewer means little
 )
 
 func (p *points) done(now time.Time, n int) (more bool) {
@@ -215,7 +216,7 @@ func (p *points) report(t time.Duration) {
 	_, p.err = fmt.Fprintf(p.out, format, p.at, rate)
 }
 
-// bulkUpdate sets all pairs in turn, and again and again to other values.
+// bulkUpdate sets all pairs in turn, again and again, to different values.
 type bulkUpdate struct{ orderedLoad }
 
 func (w *bulkUpdate) Next(dst []byte) ([]byte, uint64, bool) {
@@ -234,7 +235,7 @@ type bulkExtract struct {
 	pairs int // in the last answer
 }
 
-// extractMax is the number of bytes that bulk-extract asks for at once.
+// extractMax is how many bytes bulk-extract asks for at once.
 const extractMax = 1 << 20
 
 func (w *bulkExtract) Next(dst []byte) ([]byte, uint64, bool) {
@@ -253,7 +254,7 @@ func (w *bulkExtract) Check(_ uint64, answer []byte) error {
 	return nil
 }
 
-// pick gets pairs, or gets two and then sets two by turns.
+// pick gets pairs, or alternately gets two pairs and sets two.
 type pick struct {
 	next  func() uint64
 	mixed bool
@@ -322,7 +323,8 @@ func (w *tokyo) Check(_ uint64, answer []byte) error {
 	return err
 }
 
-// median returns the middle value, or the mean of the two in the middle. There is at least one.
+// median returns the middle value, or the mean of the two middle values. There must be at least
+// one.
 func median(values []float64) float64 {
 	sorted, n := slices.Sorted(slices.Values(values)), len(values)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2

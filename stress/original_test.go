@@ -23,7 +23,7 @@ func runOriginal(t *testing.T, nc net.Conn, o OriginalOptions) string {
 	return out.String()
 }
 
-// All seven against a server, with the original's lines and with ours.
+// TestOriginals runs all seven against a server, with the original's output and with ours.
 func TestOriginals(t *testing.T) {
 	s := newFakeServer()
 	nc := s.dial(t)
@@ -90,7 +90,7 @@ func TestOriginalRefuses(t *testing.T) {
 	}
 }
 
-// requests returns what a workload asks for first.
+// requests returns the first requests of a workload.
 func requests(t *testing.T, o OriginalOptions, n int) (all []wire.KVRequest) {
 	t.Helper()
 	w := originals[o.Name].start(o)
@@ -140,7 +140,8 @@ func TestOriginalRequests(t *testing.T) {
 	}
 }
 
-// Windows begin with a completion, and those in the warm-up do not count.
+// TestWindows checks that windows begin with a completion, and that those in the warm-up do not
+// count.
 func TestWindows(t *testing.T) {
 	begin := time.Now()
 	w := &windows{begin: begin, OriginalOptions: OriginalOptions{Warmup: 2 * time.Second, Window: time.Second, Windows: 3}}
@@ -163,12 +164,12 @@ func TestPoints(t *testing.T) {
 	for c := 1; c <= 20000; c++ {
 		step := 100 * time.Microsecond // 10000 per second
 		if c > 8192 {
-			step = time.Millisecond // and then 1000
+			step = time.Millisecond // then 1000
 		}
 		now = now.Add(step)
 		p.done(now, 1)
 	}
-	// From 8192 on the next power is further than 10 s away: 10000 in exactly 10 s, and one more.
+	// From 8192 on the next power is more than 10 s away: 10000 in exactly 10 s, and one more.
 	if got, want := out.String(), "4096 10000\n8192 1000\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

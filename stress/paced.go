@@ -15,17 +15,17 @@ import (
 
 // Answered is one request of a paced load.
 type Answered struct {
-	Due  time.Duration // since the beginning: when it was to be sent
-	Took time.Duration // from then to its answer
+	Due  time.Duration // when it should have been sent, since the beginning
+	Took time.Duration // time from then to its answer
 }
 
-// Paced sends the requests of w over nc at a rate per second, whatever the server does, for d, and
-// returns what became of each, in the order of the answers. begin is what Due counts from. Requests
-// that could not be sent in time, as the server did not read, are sent as soon as possible; their
-// time runs from when they were due.
+// Paced sends the requests of w over nc at a rate per second for d, whatever the server does. It
+// returns the requests in the order of their answers. begin is the start of Due. Requests that
+// cannot be sent in time, because the server does not read, are sent as soon as possible; their
+// time starts when they were due.
 //
-// Next and Check of w are called on two goroutines. A Check may only look at what Next has not
-// written for later requests.
+// Next and Check of w are called on two goroutines. Check must not look at anything that Next
+// writes for later requests.
 func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Duration) (all []Answered, begin time.Time, err error) {
 	if !(rate >= MinRate && rate <= MaxRate) {
 		return nil, begin, fmt.Errorf("a rate of %v per second is not within %g to %d", rate, MinRate, MaxRate)
@@ -45,7 +45,7 @@ func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Du
 	go func() {
 		err := p.send(ctx, newSchedule(rate, nil), wait)
 		if err != nil {
-			nc.SetDeadline(time.Unix(1, 0)) // the other side has nothing more to wait for
+			nc.SetDeadline(time.Unix(1, 0)) // the other side has nothing to wait for any more
 		}
 		sent <- err
 	}()
@@ -65,27 +65,27 @@ func Paced(ctx context.Context, nc net.Conn, w Workload, rate float64, d time.Du
 	return p.all, p.begin, err
 }
 
-// pacedSlots is how many requests can be without an answer: many more than a server takes in, so
-// that what holds the load up is the server.
+// pacedSlots is the most requests without an answer. It is many more than a server accepts, so that
+// only the server can hold up the load.
 const pacedSlots = 1 << 16
 
-// paced is such a load. A request's ID is its slot. The sender writes to a slot when its due is 0,
-// and then sets that; from then until it is 0 again the slot is the receiver's.
+// paced is such a load. A request's ID is its slot. The sender writes to a slot only while its due
+// is 0, and then sets due. From then until due is 0 again the slot belongs to the receiver.
 type paced struct {
 	nc    net.Conn
 	work  Workload
 	begin time.Time
 	slots []pacedSlot
-	total int        // requests
-	all   []Answered // the receiver's
+	total int        // number of requests
+	all   []Answered // owned by the receiver
 }
 
 type pacedSlot struct {
-	due atomic.Int64 // nanoseconds since begin, and 1; 0: free
+	due atomic.Int64 // nanoseconds since begin, plus 1; 0: free
 	tag uint64
 }
 
-// send writes at once what has become due since it looked last.
+// send writes in one piece what has become due since the last time.
 func (p *paced) send(ctx context.Context, s *schedule, wait *waiter) error {
 	var out []byte
 	due := s.next()
@@ -122,7 +122,7 @@ func (p *paced) send(ctx context.Context, s *schedule, wait *waiter) error {
 	return nil
 }
 
-// receive takes the answers to all requests.
+// receive receives the answers to all requests.
 func (p *paced) receive() error {
 	p.all = make([]Answered, 0, p.total)
 	buffer, in := make([]byte, inputBytes), []byte(nil)

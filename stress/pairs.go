@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// The data set is pairs of 40+40 bytes, numbered from 0. Pair number p, which is
-// member Y = p mod 65536 of group X = p / 65536, is
+// The data set is pairs of 40+40 bytes, numbered from 0. Pair number p, which is member Y = p mod
+// 65536 of group X = p / 65536, is
 //
 //	0        8                  40       48                 80
 //	+--------+------------------+--------+------------------+
@@ -24,7 +24,7 @@ const (
 	groupSize = 65536
 )
 
-// Pair is a key and its value, one after the other.
+// Pair is a key followed by its value.
 type Pair [PairLen]byte
 
 // Key returns the key, as part of p.
@@ -33,8 +33,8 @@ func (p *Pair) Key() []byte { return p[:KeyLen:KeyLen] }
 // Value returns the value, as part of p.
 func (p *Pair) Value() []byte { return p[KeyLen:] }
 
-// PairAt returns pair number p. Successive pairs of a group are in random places
-// of the key space between its neighbours.
+// PairAt returns pair number p. Successive pairs of a group are at random places of the key space,
+// between the neighbouring groups.
 func PairAt(p uint64) (pair Pair) {
 	x, y := p/groupSize, p%groupSize
 	var hashed [1 + 8 + 8]byte
@@ -48,8 +48,8 @@ func PairAt(p uint64) (pair Pair) {
 	return pair
 }
 
-// Pairs yields pairs 0 to n-1 in ascending order of their keys. A pair is valid
-// until the next one is asked for.
+// Pairs yields pairs 0 to n-1 in ascending key order. A pair is valid until the next one is
+// requested.
 func Pairs(n uint64) iter.Seq[*Pair] {
 	return func(yield func(*Pair) bool) {
 		group := make([]Pair, 0, min(n, groupSize))
@@ -68,7 +68,7 @@ func Pairs(n uint64) iter.Seq[*Pair] {
 	}
 }
 
-// Collect returns what Pairs(n) yields.
+// Collect returns all pairs of Pairs(n).
 func Collect(n uint64) []Pair {
 	pairs := make([]Pair, 0, n)
 	for p := range Pairs(n) {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The sums are those of what the original's generator writes.
+// TestPairs compares with checksums of the output of the original's generator.
 func TestPairs(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0:     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

@@ -7,28 +7,28 @@ import (
 	"kivaloo"
 )
 
-// Plan is a load: what is asked, how often, and for how long.
+// Plan describes a load: which requests, how often, and for how long.
 type Plan struct {
 	Mix          Mix
 	Distribution Distribution
-	Records      uint64 // that are there at the start
-	ValueSize    int    // bytes
-	Workers      int    // operations that can be in flight
+	Records      uint64 // existing at the start
+	ValueSize    int    // in bytes
+	Workers      int    // most operations in flight
 	Rate         float64
-	Poisson      bool // arrivals of an open loop, rather than evenly spaced
+	Poisson      bool // open loop: Poisson arrivals instead of evenly spaced ones
 	Warmup       time.Duration
-	Duration     time.Duration // measured; 0: until Count
-	Count        uint64        // operations measured; 0: until Duration
+	Duration     time.Duration // of the measurement; 0: until Count
+	Count        uint64        // measured operations; 0: until Duration
 	Interval     time.Duration // between reports
 	Seed         uint64
-	Verify       bool // check every read against what was written
+	Verify       bool // compare every read with what was written
 }
 
-// Open reports whether operations start by a schedule of Rate per second, rather than each when the
-// one before is done.
+// Open reports whether operations start by a schedule of Rate per second. Otherwise each starts
+// when the previous one is done.
 func (p *Plan) Open() bool { return p.Rate > 0 }
 
-// checkRecords says why a store cannot have records like these.
+// checkRecords returns an error if a store cannot have such records.
 func checkRecords(records uint64, valueSize int, store kivaloo.Params) error {
 	switch {
 	case records == 0 || records > MaxLoaded:
@@ -41,7 +41,7 @@ func checkRecords(records uint64, valueSize int, store kivaloo.Params) error {
 	return nil
 }
 
-// Check says what makes a plan impossible, with any store.
+// Check returns an error if the plan is impossible with any store.
 func (p *Plan) Check() error {
 	switch {
 	case len(p.Mix.ops()) == 0:
@@ -60,7 +60,7 @@ func (p *Plan) Check() error {
 	return nil
 }
 
-// check says what makes a plan impossible with a store.
+// check returns an error if the plan is impossible with this store.
 func (p *Plan) check(store kivaloo.Params) error {
 	if err := p.Check(); err != nil {
 		return err
@@ -68,20 +68,20 @@ func (p *Plan) check(store kivaloo.Params) error {
 	return checkRecords(p.Records, p.ValueSize, store)
 }
 
-// Outcome is what came of a load.
+// Outcome is the result of a load.
 type Outcome struct {
 	Plan  Plan
-	Total *Interval // all of the measured time
+	Total *Interval // the whole measured time
 
-	// Of an open loop: how many operations were to start in the measured time, and how many of
-	// these never did, as all that can be in flight were. Their times are not among those recorded,
-	// which are then too good.
+	// Of an open loop: how many operations should have started in the measured time, and how many
+	// of them never did, because too many were in flight. Their times are not recorded, so the
+	// recorded ones look too good.
 	Due, Overdue int64
 
 	Checked    int64    // reads compared with what was written
-	Violations int64    // of these: answers that cannot be right
-	Findings   []string // the first of the violations
-	FirstError error    // of the operations that failed
+	Violations int64    // answers among them that cannot be right
+	Findings   []string // the first violations
+	FirstError error    // of the failed operations
 	Cut        bool     // ended early, by the context
 }
 

@@ -10,8 +10,8 @@ import (
 	"kivaloo"
 )
 
-// Load writes records 0 to n-1, with values of size bytes. done counts those that have been
-// written, for others to look at meanwhile.
+// Load writes records 0 to n-1, with values of size bytes. done counts the written records; other
+// goroutines may read it.
 func Load(ctx context.Context, stores []kivaloo.Store, n uint64, size int, seed uint64, done *atomic.Uint64) error {
 	limits, err := stores[0].Params(ctx)
 	if err != nil {
@@ -46,8 +46,7 @@ func Load(ctx context.Context, stores []kivaloo.Store, n uint64, size int, seed 
 	return context.Cause(ctx)
 }
 
-// Loaded reports whether records 0 to n-1 seem to be there, as the first and the last
-// are.
+// Loaded reports whether records 0 to n-1 seem to exist, because the first and the last do.
 func Loaded(ctx context.Context, store kivaloo.Store, n uint64) (bool, error) {
 	for _, i := range []uint64{0, n - 1} {
 		if _, err := store.Get(ctx, appendKey(nil, i)); err != nil {

@@ -18,26 +18,25 @@ import (
 	"kivaloo/wire"
 )
 
-// Process is a server that was started for a benchmark. It does not outlive this
-// program, however that ends.
+// Process is a server started for a benchmark. It never outlives this program, however that ends.
 type Process struct {
 	Name   string
-	Socket string // path of the unix socket it is to listen on
+	Socket string // path of the unix socket where it will listen
 	cmd    *exec.Cmd
 	output *output
-	grace  time.Duration // between being asked to stop and being killed
-	ended  chan struct{} // closed once it has been waited for
+	grace  time.Duration // time between the request to stop and SIGKILL
+	ended  chan struct{} // closed once it has ended
 	err    error         // why it ended; valid once ended is closed
 }
 
-// Start runs path, which is to listen on the unix socket. env is added to the environment.
+// Start runs path, which must listen on the unix socket. env is added to the environment.
 func Start(name, socket, path string, args, env []string) (*Process, error) {
 	p := &Process{Name: name, Socket: socket, output: &output{}, grace: stopGrace, ended: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Env = append(p.cmd.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	// A process group of its own: Ctrl-C reaches this program alone, which then stops
-	// its servers in order.
+	// It gets its own process group, so that Ctrl-C reaches only this program, which then stops its
+	// servers properly.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -49,7 +48,7 @@ func Start(name, socket, path string, args, env []string) (*Process, error) {
 	return p, nil
 }
 
-// Build makes a program of this module, in dir, and returns its path.
+// Build builds a program of this module in dir, and returns its path.
 func Build(ctx context.Context, dir, program string) (string, error) {
 	path, source := filepath.Join(dir, program), "kivaloo/cmd/"+program
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, source)
@@ -59,10 +58,10 @@ func Build(ctx context.Context, dir, program string) (string, error) {
 	return path, nil
 }
 
-// PID returns the process's number.
+// PID returns the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Connect waits until the server accepts, and returns the connection.
+// Connect waits until the server accepts connections, and returns one.
 func (p *Process) Connect(ctx context.Context) (net.Conn, error) {
 	addr := []wire.Addr{{Name: p.Socket, Network: "unix", Address: p.Socket}}
 	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("it does not accept connections after %v", readyTimeout))
@@ -82,8 +81,8 @@ func (p *Process) Connect(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Stop asks the server to stop, waits for it, and kills it if it takes too long. It
-// may be called again.
+// Stop tells the server to stop, waits for it, and kills it if it takes too long. It may be called
+// again.
 func (p *Process) Stop() error {
 	select {
 	case <-p.ended:
@@ -101,22 +100,23 @@ func (p *Process) Stop() error {
 	return p.explain(fmt.Errorf("it had to be killed, as it did not stop in %v", p.grace))
 }
 
-// Kill ends the server at once, as a crash would, and waits for it.
+// Kill kills the server, as a crash would, and waits for it.
 func (p *Process) Kill() {
 	p.cmd.Process.Kill()
 	<-p.ended
 }
 
-// LastMarking returns how much processor time marking took in the latest garbage collection that a
-// Go server has told of, and how many it has told of; it has to be started with GODEBUG=gctrace=1.
+// LastMarking returns the processor time of marking in the latest garbage collection that a Go
+// server has reported, and the number of reports. The server must be started with
+// GODEBUG=gctrace=1.
 func (p *Process) LastMarking() (took time.Duration, collections int) {
 	p.output.mu.Lock()
 	defer p.output.mu.Unlock()
 	return p.output.marking, p.output.collections
 }
 
-// Lost explains an error on a connection to the server. A server that dies closes its
-// connections before anything else is known of it, so that is waited for.
+// Lost explains an error on a connection to the server. A dying server closes its connections
+// before anything else is known, so Lost waits for its death.
 func (p *Process) Lost(err error) error {
 	select {
 	case <-p.ended:
@@ -133,7 +133,7 @@ func (p *Process) endError() error {
 	return p.err
 }
 
-// explain adds what the server printed last to an error.
+// explain adds the last output of the server to an error.
 func (p *Process) explain(err error) error {
 	if last := p.output.last(); last != "" {
 		return fmt.Errorf("%s: %w; it said:\n%s", p.Name, err, last)
@@ -141,14 +141,14 @@ func (p *Process) explain(err error) error {
 	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
-// output takes what a server prints. It keeps the last tailBytes, and counts the
-// lines of the Go runtime about garbage collections instead of keeping them.
+// output collects the output of a server. It keeps the last tailBytes. It counts the Go runtime's
+// lines about garbage collections instead of keeping them.
 type output struct {
 	mu          sync.Mutex
 	tail        []byte
-	line        []byte // the last line, while it has no end
+	line        []byte // the last line, while it is incomplete
 	collections int
-	marking     time.Duration // processor time of the last collection, 0 if its line was not understood
+	marking     time.Duration // processor time of the last collection, or 0 if its line was not understood
 }
 
 func (o *output) Write(b []byte) (int, error) {
@@ -182,15 +182,14 @@ func (o *output) last() string {
 	return strings.TrimSpace(string(o.tail) + string(o.line))
 }
 
-// markingTimes finds, in a line about a collection, the processor time that marking took: of the
-// program's own goroutines, of the workers that have their share of the processors, and of those
-// that took what was idle.
+// markingTimes finds the processor time of marking in a line about a collection: of the program's
+// own goroutines, of the dedicated workers, and of the idle-time workers.
 //
 //	gc 1 @0.012s 2%: 0.01+1.2+0.003 ms clock, 0.03+0.4/1.1/0.2+0.007 ms cpu, 4->4->1 MB, ...
 //	                                                \_________/
 var markingTimes = regexp.MustCompile(`\+([\d.]+)/([\d.]+)/([\d.]+)\+[\d.]+ ms cpu`)
 
-// parseMarking returns their sum, 0 if the line is another one.
+// parseMarking returns their sum, or 0 for any other line.
 func parseMarking(line string) time.Duration {
 	found := markingTimes.FindStringSubmatch(line)
 	if found == nil {

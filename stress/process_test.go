@@ -89,7 +89,7 @@ func TestNoSuchProgram(t *testing.T) {
 	}
 }
 
-// What is kept of a server's output has a bound, whether or not it prints lines.
+// TestOutput checks that the kept output of a server is bounded, whether or not it prints lines.
 func TestOutput(t *testing.T) {
 	o := &output{}
 	for _, part := range []string{"gc 1 @0.0s\ng", "c 2 @0.1s\nnot gc 3\n", "\n", "gc"} {

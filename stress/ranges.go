@@ -10,20 +10,19 @@ import (
 	"sync"
 )
 
-// index finds records by the places of their keys, so that a range can be searched for what it
-// lacks. The key space is divided into parts that have few records each, so that those who add and
-// look up hardly meet.
+// index finds records by the places of their keys, so that missing records of a range can be found.
+// The key space is divided into parts with few records each, so that goroutines rarely contend.
 type index struct {
-	shift uint // from a place to the number of its part
+	shift uint // converts a place to the number of its part
 	parts []part
 }
 
 type part struct {
 	sync.Mutex
-	records []uint64 // their numbers, in no order
+	records []uint64 // their numbers, unordered
 }
 
-// newIndex returns one that has records 0 to n-1.
+// newIndex returns an index with records 0 to n-1.
 func newIndex(n uint64) *index {
 	width := bits.Len64(n / recordsInPart)
 	x := &index{shift: uint(64 - width), parts: make([]part, 1<<width)}
@@ -40,8 +39,7 @@ func (x *index) add(n uint64) {
 	p.Unlock()
 }
 
-// appendWithin appends the records from one place to another, both included, in the order of their
-// keys.
+// appendWithin appends the records from one place to another, both included, in key order.
 func (x *index) appendWithin(dst []wanted, first, last uint64) []wanted {
 	for i := first >> x.shift; i <= last>>x.shift; i++ {
 		p := &x.parts[i]
@@ -57,14 +55,14 @@ func (x *index) appendWithin(dst []wanted, first, last uint64) []wanted {
 	return dst
 }
 
-// wanted is a record that a range has to have, unless it has been deleted.
+// wanted is a record that a range must have, unless it has been deleted.
 type wanted struct {
 	place, n uint64
 	from     uint32 // acked when the range was sent
 }
 
 // rangeCheck compares the answer to a range with what it may be. Each record must be as if it was
-// read alone: nothing is assumed about the moment that the whole of an answer shows.
+// read alone: the answer as a whole need not show one moment.
 type rangeCheck struct {
 	ledger  *ledger
 	judge   func(error)
@@ -75,11 +73,10 @@ type rangeCheck struct {
 	wanted      []wanted // all of them
 	next        int      // the first of them that the answer has not reached
 	reached     bool     // there has been a pair
-	place       uint64   // of that pair
+	place       uint64   // place of that pair
 }
 
-// begin takes note of what there is from one place to another, both included, before the range is
-// sent.
+// begin records what exists from one place to another, both included, before the range is sent.
 func (c *rangeCheck) begin(first, last uint64) {
 	c.first, c.last, c.next, c.reached = first, last, 0, false
 	c.wanted = c.ledger.index.appendWithin(c.wanted[:0], first, last)
@@ -89,7 +86,7 @@ func (c *rangeCheck) begin(first, last uint64) {
 	}
 }
 
-// pair judges the next pair of the answer, and that those before it are not there.
+// pair checks the next pair of the answer, and that wanted records before it may be absent.
 func (c *rangeCheck) pair(key, value []byte) {
 	c.checked++
 	place, ok := placeOf(key)
@@ -119,14 +116,14 @@ func (c *rangeCheck) pair(key, value []byte) {
 	}
 }
 
-// end judges that the answer has no more pairs.
+// end checks that the answer may end here.
 func (c *rangeCheck) end() {
 	for c.next < len(c.wanted) {
 		c.missing()
 	}
 }
 
-// missing judges that the next of the records wanted is not there.
+// missing checks that the next wanted record may be absent.
 func (c *rangeCheck) missing() {
 	w := &c.wanted[c.next]
 	c.next++
@@ -149,8 +146,8 @@ func placeOf(key []byte) (place uint64, ok bool) {
 	return place, true
 }
 
-// lastOfScan returns the last place of a range that starts at record n and has count of total
-// records, on the average.
+// lastOfScan returns the last place of a range that starts at record n and has, on average, count
+// of total records.
 func lastOfScan(n, count, total uint64) uint64 {
 	last, carry := bits.Add64(mix64(n), math.MaxUint64/total*count-1, 0)
 	if carry != 0 {
@@ -159,10 +156,10 @@ func lastOfScan(n, count, total uint64) uint64 {
 	return last
 }
 
-// appendEnd appends the end of a range of which a place is the last.
+// appendEnd appends the end of a range whose last place is given.
 func appendEnd(dst []byte, last uint64) []byte {
 	if last == math.MaxUint64 {
-		return append(dst, keyPrefix+"g"...) // behind all hexadecimal digits
+		return append(dst, keyPrefix+"g"...) // after all hexadecimal digits
 	}
 	return appendKeyAt(dst, last+1)
 }

@@ -66,8 +66,8 @@ func TestIndex(t *testing.T) {
 	}
 }
 
-// Answers to a range over all of ten records, of which one is deleted, one written, and one being
-// inserted.
+// TestRangeCheck checks answers to a range over ten records. One of them is deleted, one written,
+// and one is being inserted.
 func TestRangeCheck(t *testing.T) {
 	const run, other, loaded, size = 1, 2, 10, 50
 	const deleted, written, inserting, inserted, deleting = 3, 4, 10, 11, 5
@@ -99,7 +99,7 @@ func TestRangeCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer []pair
 		during func() // while the range is under way
-		want   string // in what is found; "": nothing may be
+		want   string // part of the finding; "": there must be none
 	}{
 		"right":                           {answer: good()},
 		"with what is being inserted":     {answer: with(pair{inserting, run, 1}), during: func() { l.entry(inserting).issued.Store(1) }},
@@ -148,7 +148,8 @@ func TestRangeCheck(t *testing.T) {
 	}
 }
 
-// Keys that cannot be in an answer, and values that cannot be theirs.
+// TestRangeCheckOfKeys checks keys that cannot be in an answer, and values that cannot belong to
+// their keys.
 func TestRangeCheckOfKeys(t *testing.T) {
 	value := func(n uint64) []byte { return appendValue(nil, n, 2, 1, 50) }
 	const first, last = 1 << 60, 1 << 61

@@ -7,10 +7,10 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Times is two histograms, in nanoseconds, of the same operations.
+// Times holds two histograms of the same operations, in nanoseconds.
 type Times struct {
-	Response *hdrhistogram.Histogram // from when an operation was to start, by the schedule
-	Service  *hdrhistogram.Histogram // from when it was sent; the same one in a closed loop
+	Response *hdrhistogram.Histogram // from when an operation should have started, by the schedule
+	Service  *hdrhistogram.Histogram // from when it was sent; the same histogram in a closed loop
 }
 
 func newHistogram() *hdrhistogram.Histogram {
@@ -38,16 +38,16 @@ func (t Times) reset() {
 	t.Service.Reset()
 }
 
-// record notes a time. One that is longer than longestTime counts as that.
+// record records a time. Longer times count as longestTime.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
 	h.RecordValue(int64(min(max(d, 0), longestTime))) // cannot fail: it is in range
 }
 
-// OpStats is what is known of one operation of a load, or of all of them.
+// OpStats is what is known about one operation of a load, or about all together.
 type OpStats struct {
-	Op     string // "all" for all of them
-	Done   int64  // with success
-	Missed int64  // of these: nothing was found, or the condition did not hold
+	Op     string // "all" for all together
+	Done   int64  // successful
+	Missed int64  // successful, but nothing was found or the condition failed
 	Failed int64
 	Times
 }
@@ -66,9 +66,8 @@ func (s *OpStats) reset() {
 	s.Times.reset()
 }
 
-// recorder is where a worker notes its operations, alone or with a few others. The lock is held for
-// a fraction of a microsecond at a time, but for a moment in each interval, so taking it costs next
-// to nothing.
+// recorder is where a worker records its operations, alone or with a few others. The lock is held
+// for a fraction of a microsecond at a time, except once in each interval, so it is nearly free.
 type recorder struct {
 	mu  sync.Mutex
 	ops [numOps]*OpStats // nil: not in the mix
@@ -83,7 +82,7 @@ func newRecorder(ops []Op, open bool) *recorder {
 	return r
 }
 
-// done notes one operation. The lag is how much later than it could have been it was sent.
+// done records one operation. lag is how much later it was sent than it could have been.
 func (r *recorder) done(op Op, response, service, lag time.Duration, missed bool) {
 	r.mu.Lock()
 	s := r.ops[op]
@@ -99,19 +98,19 @@ func (r *recorder) done(op Op, response, service, lag time.Duration, missed bool
 	r.mu.Unlock()
 }
 
-// failed notes one that had no answer.
+// failed records an operation without an answer.
 func (r *recorder) failed(op Op) {
 	r.mu.Lock()
 	r.ops[op].Failed++
 	r.mu.Unlock()
 }
 
-// drain moves what has been noted to an interval.
+// drain moves the records to an interval.
 func (r *recorder) drain(to *Interval) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, into := range to.Ops {
-		op, _ := parseOp(into.Op) // these were made from operations
+		op, _ := parseOp(into.Op) // these names come from operations
 		if from := r.ops[op]; from.Done+from.Failed > 0 {
 			into.merge(from)
 			from.reset()
@@ -123,13 +122,13 @@ func (r *recorder) drain(to *Interval) {
 	}
 }
 
-// Interval is what happened in one piece of the measured time.
+// Interval is what happened in one part of the measured time.
 type Interval struct {
-	Began  time.Time     // by the clock of the host
-	Start  time.Duration // from the beginning of the measured time
+	Began  time.Time     // by the host's clock
+	Start  time.Duration // since the beginning of the measured time
 	Length time.Duration
 	Ops    []*OpStats // of the mix, in its order
-	All    *OpStats   // of all of them
+	All    *OpStats   // of all together
 	Lag    *hdrhistogram.Histogram
 }
 
@@ -164,7 +163,7 @@ func (v *Interval) reset() {
 	v.Lag.Reset()
 }
 
-// Rate returns the operations per second that were done.
+// Rate returns the completed operations per second.
 func (v *Interval) Rate() float64 { return perSecond(v.All.Done, v.Length) }
 
 func perSecond(n int64, in time.Duration) float64 {

@@ -10,16 +10,16 @@ import (
 	"sync/atomic"
 )
 
-// Records are numbered from 0. The key of record n has its number spread over all of the key
-// space, so that records are inserted in no order; spreading is one-to-one.
+// Records are numbered from 0. The key of record n has the number spread over the whole key space,
+// so that records are inserted in random order. Spreading is one-to-one.
 //
 //	0      4                  20
 //	+------+-------------------+
 //	| user | mix64(n), in hex  |
 //	+------+-------------------+
 //
-// A value tells whose it is and can be checked byte for byte without knowing what was written.
-// Integers are big-endian, the filling follows from what is before it.
+// A value shows its record, and can be checked byte for byte without knowing what was written.
+// Integers are big-endian. The filling is computed from the rest.
 //
 //	0        8        16       20
 //	+--------+--------+--------+-----------------+
@@ -29,11 +29,11 @@ const (
 	keyPrefix      = "user"
 	recordKeyLen   = len(keyPrefix) + 16
 	valueHeaderLen = 20
-	// MinValueLen is the least number of bytes in the value of a record.
+	// MinValueLen is the least length of a record's value, in bytes.
 	MinValueLen = valueHeaderLen
 )
 
-// ErrVerify is wrapped by what a load finds wrong when it verifies.
+// ErrVerify is wrapped by the findings of a verified load.
 var ErrVerify = errors.New("verification failed")
 
 func appendKey(dst []byte, n uint64) []byte { return appendKeyAt(dst, mix64(n)) }
@@ -45,7 +45,7 @@ func appendKeyAt(dst []byte, place uint64) []byte {
 	return hex.AppendEncode(append(dst, keyPrefix...), b[:])
 }
 
-// appendValue appends a value of size bytes, which is at least valueHeaderLen.
+// appendValue appends a value of size bytes, at least valueHeaderLen.
 func appendValue(dst []byte, n, run uint64, version uint32, size int) []byte {
 	end := len(dst) + size
 	dst = binary.BigEndian.AppendUint64(dst, n)
@@ -58,7 +58,7 @@ func appendValue(dst []byte, n, run uint64, version uint32, size int) []byte {
 	return dst[:end]
 }
 
-// parseValue returns what a value says. scratch has room for a value.
+// parseValue parses a value. scratch has room for a value.
 func parseValue(value, scratch []byte) (n, run uint64, version uint32, err error) {
 	if len(value) < valueHeaderLen {
 		return 0, 0, 0, fmt.Errorf("%w: %x is not a value of a load", ErrVerify, value)
@@ -75,9 +75,9 @@ func parseValue(value, scratch []byte) (n, run uint64, version uint32, err error
 // keyspace is the records of a load, shared by all its goroutines.
 //
 // Records 0 to limit-1 have been written, by an earlier load or by this one. Inserts take numbers
-// from next on, and are acknowledged in any order: limit follows when all before have been.
+// from next on, and are acknowledged in any order. limit advances when all before it have been.
 type keyspace struct {
-	loaded   uint64 // there at the start
+	loaded   uint64 // existing at the start
 	next     atomic.Uint64
 	limit    atomic.Uint64
 	sequence atomic.Uint64 // for the sequential distribution
@@ -93,7 +93,7 @@ func newKeyspace(records uint64) *keyspace {
 	return k
 }
 
-// acknowledge notes that the insert of record n is done.
+// acknowledge records that record n has been inserted.
 func (k *keyspace) acknowledge(n uint64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -111,18 +111,17 @@ func (k *keyspace) acknowledge(n uint64) {
 
 // ledger knows what each record may hold at any time.
 //
-// Of each record versions are written in order, one at a time, under its lock:
-//  1. acked is the version that was written last and acknowledged; 0: what was there at the start.
-//  2. issued is the version that was sent last, acked <= issued.
-//  3. removed is the version that was a deletion last; 0: none.
-//  4. When a write has failed without our knowing whether it was made, nothing is known any more:
-//     unsure.
+// Versions of a record are written in order, one at a time, under its lock:
+//  1. acked is the last version that was acknowledged; 0: what existed at the start.
+//  2. issued is the last version that was sent, acked <= issued.
+//  3. removed is the last version that was a deletion; 0: none.
+//  4. unsure means that a write has failed with an unknown outcome. Then nothing is known any more.
 //
 // So a read must see one of the versions from acked at its start to issued at its end.
 type ledger struct {
 	run    uint64
-	loaded uint64 // records that are there at the start
-	index  *index // of the records that are or may be there
+	loaded uint64 // records that exist at the start
+	index  *index // of the records that exist or may exist
 	chunks [ledgerChunks]atomic.Pointer[[ledgerChunkLen]entry]
 }
 
@@ -136,7 +135,7 @@ func newLedger(run, loaded uint64) *ledger {
 	return &ledger{run: run, loaded: loaded, index: newIndex(loaded)}
 }
 
-// entry returns the entry of record n, which is less than maxRecords.
+// entry returns the entry of record n, which must be less than maxRecords.
 func (l *ledger) entry(n uint64) *entry {
 	p := &l.chunks[n/ledgerChunkLen]
 	c := p.Load()
@@ -149,7 +148,7 @@ func (l *ledger) entry(n uint64) *entry {
 	return &c[n%ledgerChunkLen]
 }
 
-// present reports whether record n is there, as long as its lock is held.
+// present reports whether record n exists. Its lock must be held.
 func (l *ledger) present(n uint64, e *entry) bool {
 	acked := e.acked.Load()
 	if acked == 0 {
@@ -158,7 +157,7 @@ func (l *ledger) present(n uint64, e *entry) bool {
 	return e.removed.Load() != acked
 }
 
-// checkFound judges a value that was read of record n; from is acked at the start of the reading.
+// checkFound checks a value read from record n. from is acked when the read started.
 func (l *ledger) checkFound(n uint64, e *entry, from uint32, value, scratch []byte) error {
 	got, run, version, err := parseValue(value, scratch)
 	switch {
@@ -176,7 +175,7 @@ func (l *ledger) checkFound(n uint64, e *entry, from uint32, value, scratch []by
 	return nil
 }
 
-// checkAbsent judges that record n was not found.
+// checkAbsent checks that record n may be absent.
 func (l *ledger) checkAbsent(n uint64, e *entry, from uint32) error {
 	switch removed := e.removed.Load(); {
 	case e.unsure.Load() || removed > 0 && removed >= from:
@@ -187,8 +186,8 @@ func (l *ledger) checkAbsent(n uint64, e *entry, from uint32) error {
 	return fmt.Errorf("%w: record %d is absent, want version %d or later", ErrVerify, n, from)
 }
 
-// written notes what became of a version of record n, whose lock is held, and judges whether it
-// was right that the change was made or not.
+// written records the outcome of a version of record n, whose lock is held. It checks whether the
+// change should have been made.
 func (l *ledger) written(n uint64, e *entry, op Op, version uint32, made bool, failed error) error {
 	if failed != nil {
 		e.unsure.Store(true)

@@ -14,17 +14,18 @@ import (
 	"kivaloo"
 )
 
-// Run carries out a plan on a store, which may be reached in several ways at once (connections):
-// the workers are spread over them. watch is told of every interval that has passed, on one
-// goroutine; the interval is valid during the call. Run takes note of operations that fail, and
-// goes on. Once the load has begun there is an outcome, also if there is an error.
+// Run carries out a plan on a store. There may be several connections to it; the workers are spread
+// over them. watch is called for every interval, on one goroutine; the interval is valid during the
+// call. Run records failed operations, and continues. Once the load has begun there is an outcome,
+// even with an error.
 //
 //	open:    schedule --due--> worker --> store        closed:  worker --> store
 //	                             |                                |
 //	                          recorder ----each interval----> collector --> watch
 //
-// When ctx ends so does the load, with what it has measured until then. Operations in flight may
-// still finish, unless the cause is an os.ErrDeadlineExceeded: the store does not answer any more.
+// When ctx ends the load ends too, with what it has measured so far. Operations in flight may still
+// finish, unless the cause is an os.ErrDeadlineExceeded, which means that the store no longer
+// answers.
 func Run(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*Interval)) (*Outcome, error) {
 	w, err := newWaiter()
 	if err != nil {
@@ -51,7 +52,7 @@ func runWith(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*In
 		defer cancel()
 	}
 	defer context.AfterFunc(until, func() { r.over.Store(true) })()
-	// Operations in flight at the end are let finish.
+	// Operations in flight at the end may finish.
 	operations, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	defer context.AfterFunc(ctx, func() {
@@ -85,18 +86,18 @@ func runWith(ctx context.Context, stores []kivaloo.Store, p Plan, watch func(*In
 // run is a load in progress. Times are since base.
 type run struct {
 	plan   Plan
-	ctx    context.Context // of whoever wants the load
+	ctx    context.Context // of the caller
 	id     uint64          // distinguishes its values from those of other runs
 	base   time.Time
 	end    time.Duration
 	ops    []Op
 	keys   *keyspace
-	ledger *ledger            // nil: nothing is verified
-	due    chan time.Duration // of an open loop: when operations are to start
+	ledger *ledger            // nil: reads are not verified
+	due    chan time.Duration // open loop: when operations should start
 
-	over    atomic.Bool   // nothing more is to start
-	taken   atomic.Uint64 // by the workers of a closed loop, of plan.Count
-	overdue atomic.Int64  // handed over when it was too late
+	over    atomic.Bool   // no more operations may start
+	taken   atomic.Uint64 // operations taken by the workers of a closed loop, out of plan.Count
+	overdue atomic.Int64  // handed over too late
 
 	recorders []*recorder
 	total     *Interval
@@ -116,17 +117,16 @@ func newRun(p Plan) *run {
 	if p.Verify {
 		r.ledger = newLedger(r.id, p.Records)
 	}
-	// A worker that has become idle finds the next operation here, without waiting for the
-	// dispatcher.
+	// An idle worker finds the next operation here, without waiting for the dispatcher.
 	r.due = make(chan time.Duration, p.Workers)
 	r.total = newInterval(r.ops, p.Open())
-	r.base = time.Now() // last: the schedule begins
+	r.base = time.Now() // last, because the schedule begins now
 	return r
 }
 
 func (r *run) now() time.Duration { return time.Since(r.base) }
 
-// interrupted reports whether the load has been ended from outside.
+// interrupted reports whether the load was ended from outside.
 func (r *run) interrupted() bool { return r.ctx.Err() != nil }
 
 func (r *run) schedule() *schedule {
@@ -136,8 +136,8 @@ func (r *run) schedule() *schedule {
 	return newSchedule(r.plan.Rate, rand.New(rand.NewPCG(r.plan.Seed, math.MaxUint64)))
 }
 
-// collect gathers what the workers have recorded, every interval of the measured time, until
-// they are done. Those that are not some time after the end are abandoned.
+// collect collects the records of the workers after every interval of the measured time, until they
+// are done. Workers still busy some time after the end are abandoned.
 func (r *run) collect(until context.Context, abandon func(), done <-chan struct{}, watch func(*Interval)) {
 	current := newInterval(r.ops, r.plan.Open())
 	over, late := until.Done(), (<-chan time.Time)(nil)
@@ -148,7 +148,7 @@ func (r *run) collect(until context.Context, abandon func(), done <-chan struct{
 		case <-timer.C:
 			r.gather(current, r.now(), watch)
 			next := r.plan.Warmup + current.Start + current.Length + r.plan.Interval
-			if next <= r.end-r.plan.Interval/2 { // otherwise the rest is the last interval
+			if next <= r.end-r.plan.Interval/2 { // otherwise the rest becomes the last interval
 				timer.Reset(next - r.now())
 			}
 		case <-over:
@@ -157,7 +157,7 @@ func (r *run) collect(until context.Context, abandon func(), done <-chan struct{
 		case <-late:
 			abandon()
 		case <-done:
-			// What was started in the measured time belongs to it, also if it took longer.
+			// Operations started in the measured time belong to it, even if they took longer.
 			r.gather(current, min(r.now(), r.end), watch)
 			return
 		}
@@ -189,7 +189,7 @@ func (r *run) outcome(workers []*worker) *Outcome {
 	return o
 }
 
-// judge takes note of what a check of an answer has found.
+// judge records the finding of a check.
 func (r *run) judge(finding error) {
 	if finding == nil {
 		return
@@ -202,7 +202,7 @@ func (r *run) judge(finding error) {
 	}
 }
 
-// failed takes note of an operation without an answer.
+// failed records an operation without an answer.
 func (r *run) failed(op Op, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -22,15 +22,15 @@ import (
 	"kivaloo/internal/must"
 )
 
-// memStore is a store in memory. before is called at the beginning of every operation, and
-// its error is that of the operation.
+// memStore is a store in memory. before is called at the beginning of every operation, and its
+// error is that of the operation.
 type memStore struct {
-	kivaloo.Store // nil: what a run does not use
+	kivaloo.Store // nil: for methods that a run does not use
 
 	mu     sync.Mutex
 	pairs  map[string][]byte
 	before func() error
-	spoil  func(value []byte) []byte // what a read finds instead
+	spoil  func(value []byte) []byte // changes what a read finds
 	hide   func(key string) bool     // whether a range lacks a pair
 }
 
@@ -63,7 +63,7 @@ func (s *memStore) AppendGet(_ context.Context, dst, key []byte) ([]byte, error)
 	return append(dst, value...), nil
 }
 
-// change replaces the value of key if it is as wanted, with what f makes of it; nil removes it.
+// change replaces the value of key, if it is as wanted, by value; nil removes it.
 func (s *memStore) change(key []byte, wanted func(old []byte, found bool) bool, value []byte) (bool, error) {
 	if err := s.enter(); err != nil {
 		return false, err
@@ -166,7 +166,7 @@ func mustRun(t *testing.T, s kivaloo.Store, p Plan) *Outcome {
 	return o
 }
 
-// All operations, checked against a store that does what it should.
+// TestRunVerified checks all operations against a correct store.
 func TestRunVerified(t *testing.T) {
 	for _, rate := range []float64{0, 20000} {
 		p := testPlan(t, "get=20,set=10,insert=10,range=2,rmw=10,cas=10,add=10,modify=10,delete=10")
@@ -190,7 +190,7 @@ func TestRunVerified(t *testing.T) {
 	}
 }
 
-// A store that answers wrongly is found out.
+// TestRunFindsViolations checks that wrong answers of a store are noticed.
 func TestRunFindsViolations(t *testing.T) {
 	stale := newMemStore() // forgets every write
 	for name, c := range map[string]struct {
@@ -218,7 +218,8 @@ func TestRunFindsViolations(t *testing.T) {
 	}
 }
 
-// So is one whose ranges lack a record, loaded or inserted, whatever else goes on.
+// TestRunFindsWhatRangesLack checks that a range that lacks a record is noticed, whether the record
+// was loaded or inserted, and whatever else goes on.
 func TestRunFindsWhatRangesLack(t *testing.T) {
 	for _, lost := range []uint64{7, 1020} {
 		p := testPlan(t, "range=70,insert=20,set=5,delete=5")
@@ -278,7 +279,7 @@ type sleeper struct{}
 func (sleeper) wait(d time.Duration) error { time.Sleep(d); return nil }
 func (sleeper) close()                     {}
 
-// simulate runs a plan in a bubble: nothing takes time but what sleeps.
+// simulate runs a plan in a bubble: nothing takes time except sleeping.
 func simulate(t *testing.T, p Plan, before func() func() error) (o *Outcome, intervals []time.Duration) {
 	t.Helper()
 	s := loaded(t, p)
@@ -291,8 +292,8 @@ func simulate(t *testing.T, p Plan, before func() func() error) (o *Outcome, int
 	return o, intervals
 }
 
-// A server that stands still for 100 ms of every second is what arithmetic says to those who
-// keep coming; to those who wait for it the stalls are a few slow operations.
+// TestStalls uses a server that stalls for 100 ms of every second. In an open loop the times must
+// be what arithmetic says. In a closed loop the stalls are a few slow operations.
 func TestStalls(t *testing.T) {
 	const part, period, service = 100 * time.Millisecond, time.Second, time.Millisecond
 	stalls := func() func() error {
@@ -308,8 +309,8 @@ func TestStalls(t *testing.T) {
 	p := testPlan(t, "get=1")
 	p.Duration, p.Rate, p.Workers, p.Interval = 10*period, 2000, 64, period
 	o, _ := simulate(t, p, stalls)
-	// Of those that come in a stall, a tenth, the waiting times are spread evenly from nothing to
-	// all of it. What has become due meanwhile is worked off at 32 times the rate, which adds a
+	// A tenth of the operations arrives during a stall. Their waiting times are spread evenly from
+	// nothing to the whole stall. The backlog is worked off at 32 times the rate, which adds a
 	// thirty-second.
 	for _, percentile := range []float64{95, 99, 99.9} {
 		want := part - time.Duration(float64(period)*(1-percentile/100)) + service
@@ -333,7 +334,8 @@ func TestStalls(t *testing.T) {
 	}
 }
 
-// What can be in flight is limited; what is due and does not fit in is counted.
+// TestOverdue checks that operations in flight are limited, and that due operations beyond the
+// limit are counted.
 func TestOverdue(t *testing.T) {
 	p := testPlan(t, "get=1")
 	p.Warmup, p.Duration, p.Rate, p.Workers = 100*time.Millisecond, 200*time.Millisecond, 10000, 4
@@ -342,7 +344,7 @@ func TestOverdue(t *testing.T) {
 	if o.Due != 2000 || o.Overdue < 1900 || o.Overdue+o.Total.All.Done != o.Due {
 		t.Errorf("%d due, %d overdue, %d done", o.Due, o.Overdue, o.Total.All.Done)
 	}
-	// It is the server that is slow, not the generator.
+	// The server is slow, not the generator.
 	if service, lag := at(o.Total.All.Service, 50), at(o.Total.Lag, 99); service > 11*time.Millisecond || lag > time.Millisecond {
 		t.Errorf("service %v, lag %v", service, lag)
 	}
@@ -358,14 +360,15 @@ func TestIntervals(t *testing.T) {
 		if want := []time.Duration{50 * ms, 50 * ms, 50 * ms, 60 * ms}; !slices.Equal(lengths, want) || o.Total.Length != p.Duration {
 			t.Errorf("rate %g: intervals of %v in %v", rate, lengths, o.Total.Length)
 		}
-		// One that ends at the very moment when the time is over may count or not.
+		// An operation that ends at the very end of the time may count or not.
 		if n := o.Total.All.Done + o.Overdue; n < 210 || n > 211 || o.Overdue > 1 {
 			t.Errorf("rate %g: %d operations of 1 ms in %v", rate, n, p.Duration)
 		}
 	}
 }
 
-// An open loop lasts as long as its schedule says, and so its rate is the one that was asked for.
+// TestOpenLoopLastsAsLongAsItsSchedule checks that an open loop lasts as long as its schedule, so
+// that its rate is the requested one.
 func TestOpenLoopLastsAsLongAsItsSchedule(t *testing.T) {
 	const s = time.Second
 	for _, c := range []struct {
@@ -377,7 +380,7 @@ func TestOpenLoopLastsAsLongAsItsSchedule(t *testing.T) {
 		length   time.Duration
 	}{
 		{rate: 1, duration: 3 * s, done: 3, length: 3 * s},
-		{rate: 0.3, duration: 10 * s, done: 3, length: 10 * s}, // at 3.3, 6.7 and 10 s; the warm-up is over at 2 s
+		{rate: 0.3, duration: 10 * s, done: 3, length: 10 * s}, // at 3.3, 6.7 and 10 s; the warm-up ends at 2 s
 		{rate: 1, count: 3, done: 3, length: 3 * s},
 		{rate: 1, duration: 100 * s, count: 3, done: 3, length: 3 * s},
 		{rate: 1, duration: 3 * s, poisson: true, done: -1, length: 3 * s},
@@ -399,7 +402,8 @@ func TestOpenLoopLastsAsLongAsItsSchedule(t *testing.T) {
 	}
 }
 
-// What has been measured until the schedule fails is not lost.
+// TestFailedScheduleKeepsTheOutcome checks that the results before a failure of the schedule are
+// kept.
 func TestFailedScheduleKeepsTheOutcome(t *testing.T) {
 	p := testPlan(t, "get=1")
 	p.Rate, p.Duration, p.Workers = 1000, time.Second, 2
@@ -412,7 +416,7 @@ func TestFailedScheduleKeepsTheOutcome(t *testing.T) {
 
 var errNoTimer = errors.New("no timer")
 
-// failingPauser fails after so many waits.
+// failingPauser fails after a number of waits.
 type failingPauser struct{ left *int }
 
 func (p failingPauser) wait(d time.Duration) error {
@@ -443,7 +447,7 @@ func TestSchedule(t *testing.T) {
 		squares += (at - last).Seconds() * (at - last).Seconds() / n
 		last = at
 	}
-	// The mean of exponential gaps is their standard deviation: the mean of the squares is twice
+	// The mean of exponential gaps is their standard deviation, so the mean of the squares is twice
 	// its square.
 	if last < 99*time.Second || last > 101*time.Second || squares < 1.95e-6 || squares > 2.05e-6 {
 		t.Errorf("%d operations take %v, mean square of gaps %g", n, last, squares)
@@ -472,7 +476,8 @@ func TestWaiter(t *testing.T) {
 	}
 }
 
-// From choosing an operation to recording it nothing is allocated, verified or not.
+// TestRecordingDoesNotAllocate checks that nothing is allocated from choosing an operation to
+// recording it, verified or not.
 func TestRecordingDoesNotAllocate(t *testing.T) {
 	for _, verify := range []bool{false, true} {
 		p := testPlan(t, "get=1,set=1,rmw=1,cas=1,modify=1")
@@ -481,7 +486,7 @@ func TestRecordingDoesNotAllocate(t *testing.T) {
 		r := newRun(p)
 		w := r.newWorker(0, quiet{s})
 		for i := range p.Records {
-			w.acknowledged(i) // makes what is remembered of the records
+			w.acknowledged(i) // creates the entries of the records
 		}
 		if n := testing.AllocsPerRun(5000, func() { w.do(t.Context(), r.now(), 0) }); n != 0 {
 			t.Errorf("verified %t: %v allocations for an operation", verify, n)
@@ -489,7 +494,7 @@ func TestRecordingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// quiet is a store that allocates nothing: what it changes is there already, and as long.
+// quiet is a store that allocates nothing. What it changes exists already, with the same length.
 type quiet struct{ *memStore }
 
 func (q quiet) Set(_ context.Context, key, value []byte) error {

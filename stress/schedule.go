@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// schedule says when the operations of an open loop are to start, whatever the server does. Times
+// schedule says when the operations of an open loop should start, whatever the server does. Times
 // are since the beginning of the run.
 type schedule struct {
 	interval float64 // mean, in nanoseconds
@@ -20,8 +20,8 @@ type schedule struct {
 	at       float64
 }
 
-// newSchedule: rate is per second. random is nil for constant arrivals; otherwise they are
-// those of a Poisson process.
+// newSchedule returns a schedule with a rate per second. With random the arrivals are a Poisson
+// process, with nil they are evenly spaced.
 func newSchedule(rate float64, random *rand.Rand) *schedule {
 	return &schedule{interval: float64(time.Second) / rate, random: random}
 }
@@ -42,9 +42,9 @@ type pauser interface {
 	close()
 }
 
-// waiter waits for short times. time.Sleep takes a whole millisecond for any part of one when
-// nothing else goes on, as the runtime waits in epoll_wait; a timer of the kernel that is
-// itself polled there is exact, and needs no thread of its own.
+// waiter waits for short times. time.Sleep rounds up to a whole millisecond when nothing else goes
+// on, because the runtime waits in epoll_wait. A kernel timer polled there is exact, and needs no
+// thread of its own.
 type waiter struct {
 	timer *os.File
 	conn  syscall.RawConn // of timer
@@ -63,7 +63,7 @@ func newWaiter() (*waiter, error) {
 	return &waiter{timer, conn}, nil
 }
 
-// wait returns after d, which is more than 0, or with an error once the waiter is closed.
+// wait returns after d, which must be more than 0, or with an error once the waiter is closed.
 func (w *waiter) wait(d time.Duration) error {
 	var set error
 	spec := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
@@ -78,16 +78,16 @@ func (w *waiter) wait(d time.Duration) error {
 	return err
 }
 
-// close may be called at any time, and again.
+// close may be called at any time, and more than once.
 func (w *waiter) close() { w.timer.Close() }
 
-// dispatch hands the operations of the schedule to the workers, each when it is due or as soon
-// afterwards as one of them is idle, until ctx is done or there have been enough. It returns how
-// many were due in the measured time, and how many of these were not handed over.
+// dispatch hands the operations of the schedule to the workers, each when it is due, or afterwards
+// as soon as a worker is idle, until ctx ends or there have been enough. It returns how many were
+// due in the measured time, and how many of these were not handed over.
 //
-// The time that was asked for ends when the next operation would be due, if it is not over before.
-// It is waited for: a rate is that of the schedule, and three operations at 0, 1 and 2 s are one
-// per second, not three in 2 s.
+// The requested time ends when the next operation would be due, if it is not over before. dispatch
+// waits for that, because the rate is that of the schedule: three operations at 0, 1 and 2 s are
+// one per second, not three in 2 s.
 func (r *run) dispatch(ctx context.Context, s *schedule, w pauser) (due, overdue int64, err error) {
 	defer close(r.due)
 	defer context.AfterFunc(ctx, w.close)() // ends a wait

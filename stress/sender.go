@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// sender writes to a connection without waiting for the peer. What the socket does not take at once
-// is written by a goroutine, which ends when it has caught up.
+// sender writes to a connection without waiting for the peer. A goroutine writes what the socket
+// does not take at once. It ends when it has caught up.
 type sender struct {
 	nc  net.Conn
-	raw syscall.RawConn // nil: nc is no socket
+	raw syscall.RawConn // nil: nc is not a socket
 
 	ended sync.WaitGroup
 
 	mu      sync.Mutex
-	writing bool   // the goroutine runs
-	waiting []byte // what it is to write next
-	err     error  // why it has ended
+	writing bool   // the goroutine is running
+	waiting []byte // what it must write next
+	err     error  // why it ended
 }
 
 func newSender(nc net.Conn) *sender {
@@ -31,7 +31,7 @@ func newSender(nc net.Conn) *sender {
 	return s
 }
 
-// send writes b, or a copy of it soon. The error may be that of an earlier call.
+// send writes b, or soon a copy of it. The error may come from an earlier call.
 func (s *sender) send(b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *sender) writeNow(b []byte) (n int, err error) {
 	return max(n, 0), errors.Join(rawErr, err)
 }
 
-// write is the goroutine.
+// write runs on the goroutine.
 func (s *sender) write() {
 	var b []byte
 	s.mu.Lock()
@@ -81,8 +81,8 @@ func (s *sender) write() {
 	s.writing = false
 }
 
-// end waits for the goroutine, which no longer waits for the peer. It returns why that failed, if
-// it did.
+// end waits for the goroutine, which no longer waits for the peer. It returns the goroutine's
+// error.
 func (s *sender) end() error {
 	s.mu.Lock()
 	if s.writing {
@@ -91,7 +91,7 @@ func (s *sender) end() error {
 	s.mu.Unlock()
 	s.ended.Wait()
 	if errors.Is(s.err, os.ErrDeadlineExceeded) {
-		return nil // it was made to end
+		return nil // end made it stop
 	}
 	return s.err
 }

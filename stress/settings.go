@@ -19,13 +19,13 @@ type SettingsOptions struct {
 	Pairs        uint64 // size of the data set, and of each round
 	Overwrites   int    // rounds of random SETs
 	Seed         uint64
-	BlockSizes   []int     // bytes
+	BlockSizes   []int     // in bytes
 	StorageCosts []float64 // as for serve
 }
 
-// CompareSettings runs the same work against a new store for every combination of settings: an
-// ordered load, a round of random GETs, and rounds of random SETs, during which it watches how
-// much disk is used. It prints a table to out, and what it is doing to progress.
+// CompareSettings runs the same work on a new store for every combination of settings: an ordered
+// load, a round of random GETs, and rounds of random SETs. During the SETs it watches the disk
+// space in use. It prints a table to out, and its progress to progress.
 func CompareSettings(ctx context.Context, o SettingsOptions, out, progress io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "kivaloo-stress-")
 	if err != nil {
@@ -62,7 +62,7 @@ type settingsRun struct {
 	pairs []Pair
 
 	load, get, set float64 // requests per second
-	disk           float64 // the most disk that was used during the SETs, over the size of the pairs
+	disk           float64 // most disk space during the SETs, as a multiple of the size of the pairs
 }
 
 func (r *settingsRun) do(ctx context.Context) (err error) {
@@ -110,8 +110,8 @@ func (r *settingsRun) drive(ctx context.Context, p *Process, nc net.Conn, w Work
 	return result.Rate(), nil
 }
 
-// mostUsed looks at the size of the files in dir until ctx is done, and returns the
-// largest that it has seen, in bytes.
+// mostUsed watches the size of the files in dir until ctx ends, and returns the largest size, in
+// bytes.
 func mostUsed(ctx context.Context, dir string) int64 {
 	var most int64
 	for {
@@ -124,7 +124,7 @@ func mostUsed(ctx context.Context, dir string) int64 {
 	}
 }
 
-// used returns the size of the files in dir. Some may go away meanwhile.
+// used returns the size of the files in dir. It ignores files that disappear meanwhile.
 func used(dir string) (bytes int64) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
@@ -135,8 +135,8 @@ func used(dir string) (bytes int64) {
 	return bytes
 }
 
-// interrupted returns why ctx is done, or err if it is not: what was cut off has nothing of
-// interest to say.
+// interrupted returns the cause if ctx is cancelled, and err otherwise. The error of something cut
+// off is of no interest.
 func interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -10,7 +10,7 @@ import (
 )
 
 // worker is one goroutine of a load, with one operation in flight. It allocates nothing for an
-// operation, but for ranges and what the store's own methods allocate.
+// operation, except for ranges and what the store's methods allocate.
 type worker struct {
 	r      *run
 	store  kivaloo.Store
@@ -24,7 +24,7 @@ type worker struct {
 	checked         int64
 	ranges          rangeCheck
 
-	// Of the current operation. free is when the record could be written, if that is verified.
+	// Times of the current operation. free is when the record became writable, in a verified load.
 	free, sent, answered time.Duration
 }
 
@@ -35,7 +35,7 @@ func (r *run) newWorker(i uint64, store kivaloo.Store) *worker {
 	w := &worker{r: r, store: store, rec: r.recorders[i%uint64(len(r.recorders))], random: rand.New(rand.NewPCG(r.plan.Seed, i))}
 	w.pick = r.plan.Distribution.picker(w.random, r.keys)
 	w.key, w.end = make([]byte, 0, recordKeyLen), make([]byte, 0, recordKeyLen)
-	w.got, w.scratch = make([]byte, 0, kivaloo.MaxLen), make([]byte, 0, kivaloo.MaxLen+8) // filled by 8 bytes
+	w.got, w.scratch = make([]byte, 0, kivaloo.MaxLen), make([]byte, 0, kivaloo.MaxLen+8) // filled in pieces of 8 bytes
 	w.value = make([]byte, 0, kivaloo.MaxLen+8)
 	w.ranges = rangeCheck{ledger: r.ledger, judge: r.judge, scratch: w.scratch}
 	return w
@@ -60,14 +60,14 @@ func (w *worker) loop(ctx context.Context) {
 	}
 }
 
-// take reports whether a closed loop has not had enough operations.
+// take reports whether a closed loop needs more operations.
 func (w *worker) take(at time.Duration) bool {
 	r := w.r
 	return r.plan.Count == 0 || at < r.plan.Warmup || r.taken.Add(1) <= r.plan.Count
 }
 
-// do carries out one operation, which was to start at a given time, by a worker that has been
-// idle since another. It returns when it was done.
+// do carries out one operation. It should have started at at; the worker has been idle since idle.
+// It returns when the operation was done.
 func (w *worker) do(ctx context.Context, at, idle time.Duration) time.Duration {
 	op := w.r.plan.Mix.pick(w.random)
 	w.free = 0
@@ -113,7 +113,7 @@ func (w *worker) get(ctx context.Context) (missed bool, err error) {
 	return !found, err
 }
 
-// read gets the record of w.key into w.got.
+// read reads the record of w.key into w.got.
 func (w *worker) read(ctx context.Context) (found bool, err error) {
 	w.got, err = w.store.AppendGet(ctx, w.got[:0], w.key)
 	if errors.Is(err, kivaloo.ErrNotFound) {
@@ -122,7 +122,7 @@ func (w *worker) read(ctx context.Context) (found bool, err error) {
 	return err == nil, err
 }
 
-// acknowledged returns the version that a read of record n must see at least.
+// acknowledged returns the oldest version that a read of record n may see.
 func (w *worker) acknowledged(n uint64) uint32 {
 	if w.r.ledger == nil {
 		return 0
@@ -130,7 +130,7 @@ func (w *worker) acknowledged(n uint64) uint32 {
 	return w.r.ledger.entry(n).acked.Load()
 }
 
-// check judges what has been read of record n.
+// check checks what was read from record n.
 func (w *worker) check(n uint64, from uint32, found bool) {
 	l := w.r.ledger
 	if l == nil {
@@ -144,8 +144,8 @@ func (w *worker) check(n uint64, from uint32, found bool) {
 	}
 }
 
-// scan reads about as many records as it wants: keys are evenly spread, so it asks for a
-// part of the key space. A limit on their number would leave most of an answer of 1 MiB unused.
+// scan reads about as many records as it wants. Keys are evenly spread, so it asks for a part of
+// the key space. A limit on their number would leave most of an answer of 1 MiB unused.
 func (w *worker) scan(ctx context.Context) error {
 	total := w.r.keys.limit.Load()
 	n, count := w.pick(total), 1+w.random.Uint64N(maxScan)
@@ -203,7 +203,7 @@ func (w *worker) write(ctx context.Context, op Op) (missed bool, err error) {
 	if l != nil {
 		w.r.judge(l.written(n, e, op, version, made, err))
 	}
-	if op == OpInsert { // also if it failed: those after it are not to be out of reach
+	if op == OpInsert { // even if it failed, so that later records can be reached
 		w.r.keys.acknowledge(n)
 	}
 	return !made, err

@@ -8,14 +8,13 @@ import (
 	"kivaloo/wire"
 )
 
-// Workload is what a client asks a server, and what it expects to hear. Neither
-// method should allocate, as they are called for every request.
+// Workload is the requests of a client and the answers it expects. Neither method should allocate,
+// because both are called for every request.
 type Workload interface {
-	// Next appends the record of the next request to dst. The tag is handed to Check
-	// with its answer. more is false when there is none left.
+	// Next appends the record of the next request to dst. Check receives the tag with the answer.
+	// more is false if there is no request left.
 	Next(dst []byte) (record []byte, tag uint64, more bool)
-	// Check returns an error unless the answer is right. answer is only valid during
-	// the call.
+	// Check returns an error unless the answer is right. answer is only valid during the call.
 	Check(tag uint64, answer []byte) error
 }
 
@@ -44,12 +43,12 @@ func (w *orderedLoad) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// RandomGet gets n pairs, each chosen at random out of pairs, which the store must
-// hold. The same seed makes the same choices.
+// RandomGet gets n pairs, each chosen at random out of pairs. The store must hold them. The same
+// seed makes the same choices.
 //
-// They are chosen and copied beforehand. Looking them up under way would cost more
-// than all else a client does for a request, as each would miss the CPU's caches,
-// and would take these from the server.
+// They are chosen and copied beforehand. Looking them up during the measurement would cost more
+// than everything else a client does for a request, because each would miss the processor's caches,
+// and would evict the server's data from them.
 func RandomGet(pairs []Pair, n int, seed uint64) Workload {
 	w := &randomGet{chosen: make([]Pair, n)}
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -86,14 +85,14 @@ func (w *randomGet) Check(tag uint64, answer []byte) error {
 	return nil
 }
 
-// RandomSet sets n pairs, each chosen at random out of pairs, to the value that they have
-// already, but for its last byte. The same seed makes the same choices.
+// RandomSet sets n pairs, each chosen at random out of pairs, to their current value with another
+// last byte. The same seed makes the same choices.
 func RandomSet(pairs []Pair, n int, seed uint64) Workload {
 	return &orderedLoad{pairs: randomChanges(pairs, n, seed)}
 }
 
-// randomChanges returns n pairs chosen at random, each with another last byte: a SET of the value
-// that is there already would write nothing.
+// randomChanges returns n pairs chosen at random, each with another last byte, because a SET of the
+// current value would write nothing.
 func randomChanges(pairs []Pair, n int, seed uint64) []Pair {
 	chosen := make([]Pair, n)
 	random := rand.New(rand.NewPCG(seed, 1))
