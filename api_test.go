@@ -1,7 +1,15 @@
 package kivaloo
 
 import (
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -35,4 +43,77 @@ func TestNoInternalNames(t *testing.T) {
 			t.Errorf("go doc prints %q", line)
 		}
 	}
+}
+
+// notInExamples are functions that no example needs to call.
+var notInExamples = map[string]string{
+	"Error":  "fmt and log call it",
+	"String": "fmt and log call it",
+	"Unwrap": "errors.Is and errors.As call it",
+}
+
+// Each exported function and method is used in an example.
+func TestExamplesUseEverything(t *testing.T) {
+	used, named := make(map[types.Object]bool), make(map[string]bool)
+	pkg, info := checkExamples(t)
+	for _, obj := range info.Uses {
+		used[obj] = true
+	}
+	for _, obj := range info.Defs {
+		if f, ok := obj.(*types.Func); ok {
+			named[f.Name()] = true // also used if it is called through an interface
+		}
+	}
+	looked := 0
+	want := func(f *types.Func, example string) {
+		if f.Exported() && notInExamples[f.Name()] == "" {
+			looked++
+			if !used[f] && !named[example] {
+				t.Errorf("no example uses %s", f.FullName())
+			}
+		}
+	}
+	for _, name := range pkg.Scope().Names() {
+		switch obj := pkg.Scope().Lookup(name).(type) {
+		case *types.Func:
+			want(obj, "Example"+name)
+		case *types.TypeName:
+			if typ, ok := obj.Type().(*types.Named); ok && obj.Exported() && !types.IsInterface(typ) {
+				for m := range typ.Methods() {
+					want(m, "Example"+name+"_"+m.Name())
+				}
+			}
+		}
+	}
+	if looked < 80 {
+		t.Errorf("only %d functions were looked at", looked)
+	}
+}
+
+// checkExamples returns this package, and what the files of examples declare and use.
+func checkExamples(t *testing.T) (*types.Package, *types.Info) {
+	t.Helper()
+	list, err := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".").Output()
+	must.Do(t, err)
+	exports := make(map[string]string)
+	for line := range strings.Lines(string(list)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		exports[path] = file
+	}
+	fset := token.NewFileSet()
+	var files []*ast.File
+	names, err := filepath.Glob("example_*_test.go")
+	must.Do(t, err)
+	for _, name := range names {
+		file, err := parser.ParseFile(fset, name, nil, parser.SkipObjectResolution)
+		must.Do(t, err)
+		files = append(files, file)
+	}
+	importer := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	conf := types.Config{Importer: importer, Error: func(error) {}} // what other test files declare is missing
+	info := &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}
+	conf.Check("kivaloo_test", fset, files, info)
+	pkg, err := importer.Import("kivaloo")
+	must.Do(t, err)
+	return pkg, info
 }

@@ -70,6 +70,68 @@ func ExampleClient_Backup() {
 	// Output: true <nil>
 }
 
+// What is left of a backup whose connection was lost.
+func ExampleFindBackupPosition() {
+	db, done := fruit()
+	defer done()
+	var backup bytes.Buffer
+	if err := db.Backup(context.Background(), &backup, kivaloo.BackupOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	length := backup.Len()
+	for _, lost := range []int{0, 1} {
+		position, err := kivaloo.FindBackupPosition(bytes.NewReader(backup.Bytes()[:length-lost]))
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(position.Complete(), position.Pairs(), position.Offset() == int64(length))
+	}
+	// Output:
+	// true 4 true
+	// false 4 false
+}
+
+func ExampleIsBackup() {
+	db, done := fruit()
+	defer done()
+	var backup bytes.Buffer
+	if err := db.Backup(context.Background(), &backup, kivaloo.BackupOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(kivaloo.IsBackup(backup.Bytes()), kivaloo.IsBackup([]byte("something else")))
+	// Output: true false
+}
+
+// A new store of all that is left of a damaged one, and how far to trust each part.
+func ExampleSalvage() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	damaged, rescued := filepath.Join(dir, "damaged"), filepath.Join(dir, "rescued")
+	db, err := kivaloo.Open(damaged, kivaloo.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	db.Set(context.Background(), []byte("apple"), []byte("1"))
+	if err := db.Close(); err != nil {
+		log.Fatal(err)
+	}
+
+	report, err := kivaloo.Salvage(context.Background(), damaged, rescued, kivaloo.SalvageOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(report.Certain(), report.Stored)
+	for _, r := range report.Ranges {
+		fmt.Printf("%q to %q: %v, %d pair\n", r.Start, r.End, r.Trust, r.Pairs)
+	}
+	// Output:
+	// true 1
+	// "" to "": certain, 1 pair
+}
+
 // A backup to a file that an earlier run may have begun.
 func ExampleBackupOptions_resume() {
 	c := dial()

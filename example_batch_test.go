@@ -54,6 +54,23 @@ func ExampleClient_Apply() {
 	// Output: 2 <nil>
 }
 
+// One Batch for many, so that its memory is used again.
+func ExampleBatch_Reset() {
+	db, done := fruit()
+	defer done()
+	var b kivaloo.Batch
+	for day := range 3 {
+		b.Reset()
+		b.Set([]byte("today"), fmt.Append(nil, day))
+		b.Set(fmt.Appendf(nil, "day/%d", day), nil)
+		if err := db.Apply(context.Background(), &b); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Println(db.Count(context.Background(), kivaloo.ScanOptions{Prefix: []byte("day/")}))
+	// Output: 3 <nil>
+}
+
 // move gives some of what one has to another.
 func move(ctx context.Context, s kivaloo.Store, from, to string, n int) error {
 	return s.Update(ctx, func(tx *kivaloo.Tx) error {
@@ -213,6 +230,34 @@ func ExampleDB_Watch() {
 	}
 	fmt.Println(copied)
 	// Output: map[banana:2 cherry:3 date:4 fig:6]
+}
+
+// A follower of a few keys keeps the position of all changes, so that it can go on from there after
+// a restart.
+func ExampleWatchOptions_progress() {
+	db, done := fruit()
+	defer done()
+	ctx, cancel := context.WithCancel(context.Background())
+	begun, err := db.Position(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	db.Set(ctx, []byte("fig"), []byte("6")) // not in the range that is watched
+	now, err := db.Position(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	o := kivaloo.WatchOptions{Prefix: []byte("grape"), Position: begun}
+	o.Progress = func(position uint64) { // a real program writes it down
+		if position == now {
+			cancel()
+		}
+	}
+	for change, err := range db.Watch(ctx, o) {
+		fmt.Printf("%s %t\n", change.Key, errors.Is(err, context.Canceled))
+	}
+	// Output: true
 }
 
 func ExampleDB_Position() {

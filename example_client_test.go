@@ -334,6 +334,29 @@ func ExamplePipeline_Get() {
 	// Output: map[l:large s:small]
 }
 
+// Many changes at once. Those of one key take effect in order.
+func ExamplePipeline() {
+	ctx := context.Background()
+	c := dial()
+	defer c.Close()
+
+	show := func(what string) func(bool) { return func(done bool) { fmt.Println(what, done) } }
+	key := []byte("door")
+	p := c.Pipeline(ctx)
+	p.Modify(key, []byte("open"), show("modified"))
+	p.Add(key, []byte("open"), show("added"))
+	p.CompareAndSwap(key, []byte("open"), []byte("closed"), show("swapped"))
+	p.CompareAndDelete(key, []byte("open"), show("deleted"))
+	p.Delete(key)
+	fmt.Println(p.Wait())
+	// Output:
+	// modified false
+	// added true
+	// swapped true
+	// deleted false
+	// <nil>
+}
+
 // Code that does not know where its store is.
 func ExampleStore() {
 	greet := func(ctx context.Context, s kivaloo.Store, who string) error {

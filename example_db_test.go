@@ -293,6 +293,26 @@ func ExampleDB_Stats() {
 	// Output: 2048 1 1
 }
 
+// What a DB has done that its users may feel.
+func ExampleDB_Events() {
+	db, done := fruit()
+	defer done()
+	if err := db.Verify(context.Background()); err != nil { // it flushes
+		log.Fatal(err)
+	}
+	events, next := db.Events(0)
+	for _, e := range events {
+		if e.Kind == "flush" && !e.Ongoing {
+			fmt.Println(e.Kind)
+		}
+	}
+	later, _ := db.Events(next)
+	fmt.Println(len(later) < len(events))
+	// Output:
+	// flush
+	// true
+}
+
 // In the fast form a pair is valid until the loop goes on; a clone stays.
 func ExamplePair_Clone() {
 	db, done := fruit()
