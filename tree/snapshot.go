@@ -343,6 +343,8 @@ type Stats struct {
 	Journal       int64  // bytes of the journal that a restart would replay
 	Flushes       uint64 // flushes of memtables completed
 	Refusal       error  // why nothing can be made durable now, or nil
+	PutOff        error  // why no memtable can be flushed now although changes are accepted, or nil
+	Room          uint64 // blocks that still fit on the disk, as of the last append; 0: not known
 }
 
 // Stats returns the state of the tree.
@@ -352,6 +354,10 @@ func (t *Tree) Stats() Stats {
 		CachedPages: t.cache.inUse, CacheLimit: t.cache.limit, Snapshots: len(t.snapshotList),
 		Commits: t.counts.commits, Written: t.counts.written, Read: t.pager.pages,
 		Journal: t.journalBytes(), Flushes: t.counts.flushes, Refusal: cmp.Or(t.refusal, t.space.refusal),
+		Room: t.space.room,
+	}
+	if t.refusal == nil {
+		s.PutOff = t.flush.failing()
 	}
 	s.Stuck = t.clean.stuckBlocks()
 	for _, table := range t.view.tables {

@@ -420,7 +420,13 @@ func TestSnapshotOnFullDisk(t *testing.T) {
 	if take(); taken != nil || !errors.Is(failed, disk.ErrNoSpace) {
 		t.Fatalf("got %v, %v", taken, failed)
 	}
+	if s := h.tree.Stats(); !errors.Is(s.PutOff, disk.ErrNoSpace) || s.Refusal != nil {
+		t.Errorf("flushes are put off because of %v, changes are refused because of %v", s.PutOff, s.Refusal)
+	}
 	h.pass(time.Minute)
+	if s := h.tree.Stats(); s.PutOff != nil {
+		t.Errorf("with space: flushes are put off because of %v", s.PutOff)
+	}
 	if take(); taken == nil {
 		t.Fatalf("with space: %v", failed)
 	}

@@ -45,6 +45,9 @@ func TestSnapshotOnSmallDisk(t *testing.T) {
 			if err := h.client.failed[h.nextID]; !errors.Is(err, ErrReadOnly) || !errors.Is(err, disk.ErrNoSpace) {
 				t.Errorf("a change fails with %v", err)
 			}
+			if s := h.tree.Stats(); !errors.Is(s.Refusal, disk.ErrNoSpace) || s.Room == 0 || s.Room > h.store.disk {
+				t.Errorf("room for %d blocks, refused because of %v", s.Room, s.Refusal)
+			}
 			h.pass(5 * time.Second) // everything is flushed into the remaining space
 			if h.tree.Stats().Memtables > 0 || len(h.faults) > 0 {
 				t.Errorf("%d memtables are not flushed: %v", h.tree.Stats().Memtables, h.faults)

@@ -1,6 +1,8 @@
 package debug
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"kivaloo/actors"
@@ -53,6 +55,9 @@ var (
 	descMemtable     = desc("memtable_bytes", "Memory that memtables take.")
 	descFlushes      = desc("flushes_total", "Memtables that have been flushed.")
 	descReadOnly     = desc("read_only", "1 if no change can be made durable now, else 0.")
+	descNoSpace      = desc("out_of_space", "1 if changes are refused because the disk is full, else 0.")
+	descPutOff       = desc("flush_put_off", "1 if no memtable can be flushed now although changes are accepted, else 0.")
+	descRoom         = desc("store_room_blocks", "Blocks that still fit on the disk, as of the last append. It is missing where that is not known.")
 	descCommits      = desc("commits_total", "Commits that have changed something.")
 	descPagesWritten = desc("pages_written_total", "Blocks appended to the store, those of the journal included.")
 	descScrubPasses  = desc("scrub_passes_total", "Passes over the whole store that the scrubber has completed.")
@@ -133,6 +138,11 @@ func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
 	out <- gauge(descMemtable, s.MemtableBytes)
 	out <- counter(descFlushes, s.Flushes)
 	out <- gauge(descReadOnly, flag(s.Refusal != nil))
+	out <- gauge(descNoSpace, flag(errors.Is(s.Refusal, disk.ErrNoSpace)))
+	out <- gauge(descPutOff, flag(s.PutOff != nil))
+	if s.Room > 0 {
+		out <- gauge(descRoom, s.Room)
+	}
 	out <- counter(descCommits, s.Commits)
 	out <- counter(descPagesWritten, s.Written)
 	out <- counter(descPagesRead, s.Read)

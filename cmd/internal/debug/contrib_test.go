@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,22 @@ func TestDashboard(t *testing.T) {
 	}
 	if len(ids) < 8 {
 		t.Errorf("%d panels", len(ids))
+	}
+}
+
+// The manual says what to do about each alert, and about no other.
+func TestAlertsAreInTheManual(t *testing.T) {
+	find := func(path, pattern string) (names []string) {
+		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(readFile(t, path), -1) {
+			names = append(names, found[1])
+		}
+		slices.Sort(names)
+		return names
+	}
+	rules := find("contrib/prometheus/kivaloo.rules.yml", `(?m)^ +- alert: (\w+)$`)
+	manual := find("docs/monitoring.md", "(?m)^\\| `(Kivaloo\\w+)` \\| .{20}")
+	if len(rules) < 10 || !slices.Equal(rules, manual) {
+		t.Errorf("rules %v, the manual has %v", rules, manual)
 	}
 }
 

@@ -125,13 +125,21 @@ func (c *client) Flush() {
 type breakable struct {
 	disk.Store
 	broken chan struct{} // closed: they fail
+	why    error         // the error then
+}
+
+// Info adds that the disk has room, as a simulated one does not know that.
+func (b *breakable) Info() disk.Info {
+	info := b.Store.Info()
+	info.Room = 1 << 20
+	return info
 }
 
 func (b *breakable) Submit(first, last *disk.Op) {
 	select {
 	case <-b.broken:
 		if first == last && first.Kind == disk.Append {
-			first.Err = errors.New("out of order")
+			first.Err = b.why
 			first.Done.PushOne(first)
 			return
 		}
@@ -150,7 +158,7 @@ func (l *looked) serve() *served {
 	l.t.Helper()
 	inline, err := disk.OpenInline("store", disk.Options{BlockSize: 512, FS: simfs.New("store"), OnSync: l.OnSync()})
 	must.Do(l.t, err)
-	s := &served{store: &breakable{inline, make(chan struct{})}}
+	s := &served{store: &breakable{inline, make(chan struct{}), errors.New("out of order")}}
 	t, err := tree.Open(s.store, tree.Config{})
 	must.Do(l.t, err)
 	l.inside.measure(t)
@@ -327,10 +335,19 @@ func TestHealth(t *testing.T) {
 	close(s.store.broken)
 	s.do(tree.Request{Op: tree.Set, Key: []byte("k"), Value: []byte("v")})
 	l.want("/readyz", 503, "read-only", "out of order")
-	l.want("/metrics", 200, "kivaloo_read_only 1\n", "kivaloo_ready 0\n", `kivaloo_requests_total{op="set",status="failed"} 1`)
+	l.want("/metrics", 200, "kivaloo_read_only 1\n", "kivaloo_out_of_space 0\n", "kivaloo_ready 0\n", `kivaloo_requests_total{op="set",status="failed"} 1`)
 	l.Stopping()
 	l.want("/readyz", 503, "stopping")
 	l.want("/livez", 200, "alive")
+}
+
+func TestFullDisk(t *testing.T) {
+	l := look(t)
+	s := l.serve()
+	s.store.why = disk.ErrNoSpace
+	close(s.store.broken)
+	s.do(tree.Request{Op: tree.Set, Key: []byte("k")})
+	l.want("/metrics", 200, "kivaloo_read_only 1\n", "kivaloo_out_of_space 1\n", "kivaloo_ready 0\n")
 }
 
 // A program without a tree is ready when it serves, and has no metrics of one.
@@ -400,7 +417,7 @@ func TestMetrics(t *testing.T) {
 		`kivaloo_commit_duration_seconds_bucket{le="1e-06"}`, `le="0.001024"`,
 		"kivaloo_cache_hits_total 6\n", "kivaloo_cache_misses_total 0\n",
 		"kivaloo_tree_height 0\n", "kivaloo_tree_pages 1\n", "kivaloo_commits_total 3\n", "kivaloo_store_block_bytes 512\n",
-		"kivaloo_ready 1\n", "kivaloo_read_only 0\n",
+		"kivaloo_ready 1\n", "kivaloo_read_only 0\n", "kivaloo_out_of_space 0\n", "kivaloo_flush_put_off 0\n", "kivaloo_store_room_blocks 1.048576e+06\n",
 		"go_goroutines ", "process_open_fds ",
 	)
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
