@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// SocketName is what the socket of a server is called, in the directory of its store.
+// SocketName is the name of a server's socket in the directory of its store.
 const SocketName = "kivaloo.sock"
 
 // Addr is one address to listen on or connect to.
@@ -25,7 +25,7 @@ type Addr struct {
 	Address string // the socket's path, or ip:port
 }
 
-// String returns the address, and the name it came from where that differs.
+// String returns the address, and the name it came from if that differs.
 func (a Addr) String() string {
 	if a.Name == a.Address {
 		return a.Address
@@ -46,13 +46,13 @@ func CheckDistinct(addrs []Addr) error {
 	return nil
 }
 
-// place returns the address in one form of all that it can have.
+// place returns the address in a canonical form.
 func (a Addr) place() string {
 	path, err := filepath.Abs(a.Address)
 	if a.Network != "unix" || err != nil {
 		return a.Address
 	}
-	// What is not there yet has no links in it.
+	// What does not exist yet has no links in it.
 	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		path = filepath.Join(dir, filepath.Base(path))
 	}
@@ -70,19 +70,18 @@ func (a Addr) Loopback() bool {
 
 // ResolveAddr returns the addresses that s stands for, at least one:
 //
-//	/path, ./path, dir/path   a unix stream socket: whatever has a slash
+//	/path, ./path, dir/path   a unix stream socket: anything with a slash
 //	[addr]:port               a literal IPv4 or IPv6 address, and a decimal port
 //	host:port                 a name, or a bare IPv4 address; the port may be a service name
-//	name                      without a slash or a colon: a path, if there is something
+//	name                      without a slash or a colon: a path, if it exists
 //
-// A path that is a directory stands for the socket called SocketName in it. Names of hosts are
-// resolved by the system, in the order it gives.
+// A path that is a directory stands for the socket called SocketName in it. The system resolves
+// host names, in the order it chooses.
 func ResolveAddr(s string) ([]Addr, error) {
 	return ResolveAddrContext(context.Background(), s)
 }
 
-// ResolveAddrContext is ResolveAddr for those who do not want to wait for the system
-// longer than ctx lasts.
+// ResolveAddrContext is ResolveAddr with a context that bounds the wait for the system.
 func ResolveAddrContext(ctx context.Context, s string) ([]Addr, error) {
 	addrs, err := resolve(ctx, s)
 	if err != nil {
@@ -105,8 +104,8 @@ func resolve(ctx context.Context, s string) ([]Addr, error) {
 	return resolveName(ctx, s)
 }
 
-// isPath reports whether s is a path. No host's name, address or port has a slash in it; every
-// address of a host has a colon.
+// isPath reports whether s is a path. Host names, addresses and ports have no slash; every address
+// of a host has a colon.
 func isPath(s string) bool {
 	if strings.ContainsRune(s, '/') {
 		return true
@@ -119,7 +118,7 @@ func isPath(s string) bool {
 }
 
 // resolvePath returns the socket at a path, or in the directory at that path. A relative path stays
-// relative, because a socket's path may not be long.
+// relative, because the path of a socket must be short.
 func resolvePath(s string) ([]Addr, error) {
 	if strings.Contains(s, "\x00") {
 		return nil, errors.New("the path contains a zero byte")
@@ -129,7 +128,7 @@ func resolvePath(s string) ([]Addr, error) {
 		path = filepath.Join(s, SocketName)
 	}
 	if path[0] == '@' {
-		path = "./" + path // the libraries take an @ in front for a name that is not in the file system
+		path = "./" + path // the libraries take a leading @ for a name outside the file system
 	}
 	if len(path) > MaxUnixPathLen {
 		return nil, fmt.Errorf("the path has %d bytes, a unix socket's at most %d; use a shorter one", len(path), MaxUnixPathLen)
@@ -137,7 +136,7 @@ func resolvePath(s string) ([]Addr, error) {
 	return []Addr{{Name: s, Network: "unix", Address: path}}, nil
 }
 
-// resolveLiteral reads [addr]:port.
+// resolveLiteral parses [addr]:port.
 func resolveLiteral(s string) ([]Addr, error) {
 	host, port, ok := strings.Cut(s[1:], "]:")
 	if !ok {
@@ -154,7 +153,7 @@ func resolveLiteral(s string) ([]Addr, error) {
 	return []Addr{tcpAddr(s, ip, n)}, nil
 }
 
-// parsePort reads a port in decimal digits alone.
+// parsePort parses a port in decimal digits.
 func parsePort(s string) (uint16, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {
@@ -163,7 +162,7 @@ func parsePort(s string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// resolveName reads host:port and asks the system what it means.
+// resolveName parses host:port and asks the system for its addresses.
 func resolveName(ctx context.Context, s string) ([]Addr, error) {
 	colon := strings.LastIndexByte(s, ':')
 	if colon < 0 {
@@ -183,7 +182,7 @@ func resolveName(ctx context.Context, s string) ([]Addr, error) {
 	}
 	var addrs []Addr
 	for _, ip := range ips {
-		// The system may list one address twice, which could not be listened on.
+		// The system may list one address twice. It can only be listened on once.
 		if a := tcpAddr(s, ip.Unmap(), port); !slices.Contains(addrs, a) {
 			addrs = append(addrs, a)
 		}
@@ -194,13 +193,13 @@ func resolveName(ctx context.Context, s string) ([]Addr, error) {
 	return addrs, nil
 }
 
-// lookupPort reads a port given as a number or the name of a service.
+// lookupPort returns a port given by number or service name.
 func lookupPort(ctx context.Context, service string) (uint16, error) {
 	if strings.Trim(service, "0123456789") == "" {
 		return parsePort(service)
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", service)
-	if err != nil || strings.ContainsAny(service[:1], "+-") { // the library takes a sign for 0, or in front of a number
+	if err != nil || strings.ContainsAny(service[:1], "+-") { // the library takes a sign alone for 0, and accepts one in front of a number
 		return 0, fmt.Errorf("port %q is neither a number from 1 to %d nor a known service", service, maxPort)
 	}
 	return uint16(n), nil
@@ -210,7 +209,7 @@ func tcpAddr(name string, ip netip.Addr, port uint16) Addr {
 	return Addr{Name: name, Network: "tcp", Address: netip.AddrPortFrom(ip, port).String()}
 }
 
-// DialError is the error of an address that nothing could be connected to at.
+// DialError is the error for an address to which no connection was possible.
 type DialError struct {
 	Addr Addr
 	Err  error
@@ -220,24 +219,23 @@ func (e *DialError) Error() string { return fmt.Sprintf("connect to %s: %v", e.A
 
 func (e *DialError) Unwrap() error { return e.Err }
 
-// Dial connects to the first of addrs, in their order, that accepts. One whose
-// queue of connections is full is waited for. What is written to a TCP connection is
-// sent at once (TCP_NODELAY).
+// Dial connects to the first of addrs that accepts, in order. If the backlog of one is full it
+// waits. Data written to a TCP connection is sent at once (TCP_NODELAY).
 func Dial(ctx context.Context, addrs []Addr) (net.Conn, error) {
 	err := errors.New("no address given")
 	for _, a := range addrs {
 		var nc net.Conn
 		nc, err = connect(ctx, a)
 		if err == nil {
-			return nc, nil // a TCP connection of this library has TCP_NODELAY set
+			return nc, nil // this library sets TCP_NODELAY on TCP connections
 		}
 		err = &DialError{Addr: a, Err: cause(err)}
 	}
 	return nil, err
 }
 
-// connect connects to a. While its queue is full, a unix socket refuses every attempt that
-// does not block, so those are repeated.
+// connect connects to a. While the backlog of a unix socket is full, it refuses every attempt that
+// does not block, so connect retries.
 func connect(ctx context.Context, a Addr) (net.Conn, error) {
 	var d net.Dialer
 	for {
@@ -253,7 +251,7 @@ func connect(ctx context.Context, a Addr) (net.Conn, error) {
 	}
 }
 
-// cause strips the address that the library names too.
+// cause removes the address, which the library also names.
 func cause(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -51,7 +51,7 @@ func TestResolveAddr(t *testing.T) {
 		{"127.0.0.1:1234", "tcp", "127.0.0.1:1234", true},
 		{"0.0.0.0:1234", "tcp", "0.0.0.0:1234", false},
 		{"127.0.0.1:http", "tcp", "127.0.0.1:80", true},
-		{"::1:1234", "tcp", "[::1]:1234", true}, // the last colon is the one that counts
+		{"::1:1234", "tcp", "[::1]:1234", true}, // the last colon separates the port
 	} {
 		addrs, err := wire.ResolveAddr(c.in)
 		if err != nil || len(addrs) != 1 {
@@ -67,7 +67,8 @@ func TestResolveAddr(t *testing.T) {
 	}
 }
 
-// Without a slash, a port or a colon a name is a path if there is something.
+// TestResolveNameInDirectory checks that a name without slash, port or colon is a path if it
+// exists.
 func TestResolveNameInDirectory(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, err := range []error{os.Mkdir("store", 0o700), os.Mkdir("host:80", 0o700), os.WriteFile("file", nil, 0o600)} {
@@ -150,9 +151,8 @@ func TestResolveAddrErrors(t *testing.T) {
 	}
 }
 
-// listen accepts, and closes, whatever connects to address until the test ends.
-// FuzzResolveAddr: whatever is written for an address, an error repeats it, and what it stands for
-// can be connected to as it is. Names of hosts are not asked for.
+// FuzzResolveAddr checks that an error repeats the address, and that a result can be connected to
+// as it is. It does not ask for host names.
 func FuzzResolveAddr(f *testing.F) {
 	for _, s := range []string{"/run/kivaloo.sock", ".", "@/abstract", "a/\x00b", "[::ffff:127.0.0.1]:80", "[fe80::1%lo]:80", "127.0.0.1:http",
 		"::1:1234", ":80", "localhost:65536", "[127.0.0.1]:+80", "/" + strings.Repeat("p", wire.MaxUnixPathLen)} {
@@ -176,7 +176,8 @@ func FuzzResolveAddr(f *testing.F) {
 			case a.Name != s:
 				t.Errorf("%+v for %q", a, s)
 			case a.Network == "unix":
-				// Go takes @ for a name outside the file system, and the kernel a zero byte for the end.
+				// Go takes a leading @ for a name outside the file system, and the kernel takes a
+				// zero byte for the end.
 				if a.Address == "" || len(a.Address) > wire.MaxUnixPathLen || a.Address[0] == '@' || strings.Contains(a.Address, "\x00") {
 					t.Errorf("no path of a socket: %q", a.Address)
 				}
@@ -248,7 +249,7 @@ func TestDialWaitsForRoomInTheQueue(t *testing.T) {
 		err = syscall.Bind(fd, &syscall.SockaddrUnix{Name: path})
 	}
 	if err == nil {
-		err = syscall.Listen(fd, 0) // holds one
+		err = syscall.Listen(fd, 0) // a backlog of one
 	}
 	must.Do(t, err)
 	file := os.NewFile(uintptr(fd), path)

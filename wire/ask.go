@@ -13,23 +13,21 @@ import (
 )
 
 var (
-	// ErrNotKivaloo: what answers does not speak the protocol. It comes wrapped with a guess at
-	// what it is.
+	// ErrNotKivaloo means that the peer does not speak the protocol. It is wrapped with a guess at
+	// what the peer is.
 	ErrNotKivaloo = errors.New("this is not a kivaloo server")
-	// ErrHungUp: the connection was closed in the place of an answer.
+	// ErrHungUp means that the connection was closed instead of an answer.
 	ErrHungUp = errors.New("it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS")
 )
 
-// askID is HelloID as it is sent. Ask uses it for every protocol: a server gives back whatever ID
-// it gets.
+// askID is HelloID in its encoded form. Ask uses it for every protocol: a server returns any ID.
 var askID = binary.BigEndian.AppendUint64(nil, HelloID)
 
-// Ask makes the first request of a connection and returns the answer's record, of at most limit
-// bytes. It reads nothing that comes after the answer. The connection is of no more use after an
-// error.
+// Ask makes the first request of a connection and returns the record of the answer, which may have
+// up to limit bytes. It reads nothing after the answer. After an error the connection is unusable.
 //
-// A server that serves one client at a time may leave others waiting: Ask waits for as long as ctx
-// lasts, except for a process that is stopped.
+// A server that serves one client at a time may let others wait. So Ask waits for as long as ctx
+// allows, unless the server's process is stopped.
 func Ask(ctx context.Context, nc net.Conn, request []byte, limit uint32) ([]byte, error) {
 	waiting, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -73,7 +71,7 @@ func ask(nc net.Conn, request []byte, limit uint32) ([]byte, error) {
 	}
 }
 
-// recognise says what sends b, its first bytes.
+// recognise returns which protocol begins with b.
 func recognise(b []byte) string {
 	for _, known := range []struct{ prefix, is string }{
 		{"HTTP/", "it speaks HTTP"},

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// checkRuns returns an error if nc is a unix socket and the process that listens at its other end
-// is stopped.
+// checkRuns returns an error if nc is a unix socket and the process listening at its other end is
+// stopped.
 func checkRuns(nc net.Conn) error {
 	conn, ok := nc.(*net.UnixConn)
 	if !ok {
@@ -25,7 +25,7 @@ func checkRuns(nc net.Conn) error {
 	}) != nil || err != nil {
 		return nil
 	}
-	// "pid (name) state ...", where the name may have anything in it.
+	// The format is "pid (name) state ...". The name may contain anything.
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", peer.Pid))
 	end := bytes.LastIndexByte(stat, ')')
 	if err != nil || !bytes.HasPrefix(stat[end+1:], []byte(" T ")) {

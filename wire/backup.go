@@ -3,9 +3,9 @@ package wire
 // Status of the answer to BACKUP.
 const (
 	BackupOK      = 0
-	BackupGone    = 1 // the snapshot is not there any more
-	BackupTooMany = 2 // no further snapshot can be kept at the moment
-	BackupFailed  = 3 // the server could not do it, as with a full disk or a damaged page
+	BackupGone    = 1 // the snapshot is gone
+	BackupTooMany = 2 // no further snapshot can be kept now
+	BackupFailed  = 3 // the server failed, for instance because of a full disk or a damaged page
 )
 
 // KVBackup is the answer to BACKUP:
@@ -18,11 +18,11 @@ const (
 //	| status |                                               status 1, 2, 3
 //	+--------+
 //
-// From n on it is as the answer to RANGE: everything in the snapshot from the start up to next is
-// there; an empty next means that there is nothing left.
+// From n on it is like the answer to RANGE: it has everything in the snapshot from the start up to
+// next. An empty next means that nothing is left.
 type KVBackup struct {
 	Status   uint32
-	Snapshot uint64 // to ask for the rest with; not 0
+	Snapshot uint64 // for the following requests; not 0
 	N        uint32
 	Next     []byte
 	Pairs    []byte // N times a length byte, the key, a length byte, the value
@@ -40,8 +40,8 @@ func AppendKVBackup(dst []byte, a *KVBackup) []byte {
 	return append(dst, a.Pairs...)
 }
 
-// ParseKVBackup reads the answer to a BACKUP that asked for max bytes. CutPair takes pairs apart,
-// and cannot fail on what has been checked here. The slices alias record.
+// ParseKVBackup parses the answer to a BACKUP that asked for max bytes. The pairs can be passed to
+// CutPair, which cannot fail on them. The slices alias record.
 func ParseKVBackup(record []byte, max uint32) (a KVBackup, err error) {
 	const what = "answer to KVLDS_BACKUP"
 	f := fields{rest: record}

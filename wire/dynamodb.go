@@ -6,20 +6,19 @@ import "fmt"
 const (
 	DDBDone   = 0
 	DDBFailed = 1
-	// DDBNot: the condition of an ICAS or CREATE did not hold, or the key of a GET or
-	// GETC does not exist.
+	// DDBNot means that the condition of an ICAS or CREATE did not hold, or that the key of a GET
+	// or GETC does not exist.
 	DDBNot = 2
 )
 
-// DDBRequest is a request of the DynamoDB service. Which fields count depends on the
-// type:
+// DDBRequest is a request of the DynamoDB service. The type determines which fields are used:
 //
 //	PUT CREATE         Key Value
 //	ICAS               Key Old Value
 //	GET GETC DELETE    Key
 //
-// Key holds no zero byte and at most MaxKeyLen bytes. The slices of a parsed
-// request alias its record.
+// Key holds no zero byte and at most MaxKeyLen bytes. The slices of a parsed request alias its
+// record.
 type DDBRequest struct {
 	Type  uint32
 	Key   []byte
@@ -41,7 +40,7 @@ func (r *DDBRequest) Check() error {
 	return checkLen(r.Type, "value", len(r.Value), MaxDDBValueLen)
 }
 
-// ParseDDBRequest takes a request record apart.
+// ParseDDBRequest parses a request record.
 func ParseDDBRequest(record []byte) (r DDBRequest, err error) {
 	f := fields{rest: record}
 	if r.Type = f.u32("the type"); f.fault == "" && !isDDB(r.Type) {
@@ -72,7 +71,7 @@ func AppendDDBRequest(dst []byte, r *DDBRequest) []byte {
 	return dst
 }
 
-// AppendDDBStatus appends the answer that is only a status.
+// AppendDDBStatus appends an answer that is only a status.
 func AppendDDBStatus(dst []byte, status uint32) []byte { return appendU32(dst, status) }
 
 // AppendDDBValue appends the answer to a GET or GETC whose key exists.
@@ -80,15 +79,15 @@ func AppendDDBValue(dst, value []byte) []byte {
 	return appendData(appendU32(dst, DDBDone), value)
 }
 
-// ParseDDBStatus reads the answer to PUT, ICAS, CREATE and DELETE.
+// ParseDDBStatus parses the answer to PUT, ICAS, CREATE and DELETE.
 func ParseDDBStatus(record []byte) (status uint32, err error) {
 	f := fields{rest: record}
 	status = f.ddbStatus()
 	return status, f.done("answer to a DDBKV request", len(record))
 }
 
-// ParseDDBValue reads the answer to GET and GETC. value aliases record, and counts
-// only if status is DDBDone.
+// ParseDDBValue parses the answer to GET and GETC. value aliases record, and is only valid if
+// status is DDBDone.
 func ParseDDBValue(record []byte) (status uint32, value []byte, err error) {
 	f := fields{rest: record}
 	if status = f.ddbStatus(); status == DDBDone {

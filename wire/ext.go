@@ -5,22 +5,22 @@ import (
 	"fmt"
 )
 
-// HelloID is the ID with which a client sends its first request, PARAMS. A server that offers
-// extensions knows it by that, and says so in its answer (AppendKVHello). To the original's servers
-// the ID means nothing.
+// HelloID is the ID of a client's first request, PARAMS. It tells a server that the client knows
+// extensions. A server that offers some says so in its answer (AppendKVHello). To the original's
+// servers the ID means nothing.
 //
-// To servers that read lines the ID is an empty line and then a line: they answer at once with a
-// greeting or an error. Otherwise they would wait for the end of the line for ever.
+// For servers that read lines the ID is an empty line followed by a line. They answer at once, with
+// a greeting or an error. Otherwise they would wait for the end of the line for ever.
 var HelloID = binary.BigEndian.Uint64([]byte("\r\nPING\r\n"))
 
-// Extensions1 is the bit of a hello's extensions that offers all extension requests of this file.
+// Extensions1 is the bit in a hello that offers all extension requests of this file.
 const Extensions1 = 1 << 0
 
-// Status of the answer to an extension request. The connection goes on after each of them.
+// Status of the answer to an extension request. The connection stays open after each of them.
 const (
 	StatusDone    = 0
-	StatusNo      = 1 // APPLY: a condition did not hold; GET_AT: there is no such key
-	StatusGone    = 2 // the server does not have the snapshot, or the changes from a position on, any more
+	StatusNo      = 1 // APPLY: a condition did not hold; GET_AT: the key is absent
+	StatusGone    = 2 // the server no longer has the snapshot, or the changes after a position
 	StatusTooMany = 3 // the server can keep no more snapshots, or no more watches, now
 	StatusFailed  = 4 // the server could not or would not do it; it gives a reason
 )
@@ -29,7 +29,7 @@ const (
 const (
 	ScanReverse   = 1 << 0 // in descending order
 	ScanKeysOnly  = 1 << 1 // without values
-	ScanCountOnly = 1 << 2 // only how many pairs there are; not together with ScanKeysOnly
+	ScanCountOnly = 1 << 2 // only the number of pairs; not together with ScanKeysOnly
 
 	scanFlags = ScanReverse | ScanKeysOnly | ScanCountOnly
 )
@@ -47,28 +47,28 @@ const (
 	changeDelete = 1
 )
 
-// List is N conditions or changes, one after the other.
+// List is N encoded conditions or changes, one after the other.
 type List struct {
 	N    uint32
 	Data []byte
 }
 
-// Condition is what APPLY wants to be the case.
+// Condition is a condition of an APPLY.
 type Condition struct {
 	Kind  byte // IfAbsent, IfPresent, IfEquals
 	Key   []byte
-	Value []byte // of IfEquals
+	Value []byte // for IfEquals
 }
 
-// Change is what becomes of a key.
+// Change is a change of a key.
 type Change struct {
 	Delete bool
 	Key    []byte
-	Value  []byte // unless Delete
+	Value  []byte // unused by Delete
 }
 
-// IsExtension reports whether a type is that of an extension request, which only servers know that
-// offer Extensions1.
+// IsExtension reports whether a type is that of an extension request. Only servers that offer
+// Extensions1 know these.
 func IsExtension(typ uint32) bool {
 	switch typ {
 	case TypeApply, TypeDeleteRange, TypeGetAt, TypeScan, TypeSnapshot, TypeRelease, TypeWatch, TypeUnwatch:
@@ -77,8 +77,8 @@ func IsExtension(typ uint32) bool {
 	return false
 }
 
-// extension reads the fields of an extension request, whose record has length bytes. It returns
-// false if r.Type is none.
+// extension parses the fields of an extension request whose record has length bytes. It returns
+// false if r.Type is not an extension.
 //
 //	APPLY         | u32 n | n conditions | u32 m | m changes |
 //	DELETE_RANGE  | u32 max | KEY start | KEY end |
@@ -144,13 +144,13 @@ func flagsFault(flags byte) string {
 	return ""
 }
 
-// What can be in a List.
+// The possible items of a List.
 const (
 	conditions = "conditions"
 	changes    = "changes"
 )
 
-// list reads a count, of at most most, and as many items.
+// list parses a count, of at most most, and that many items.
 func (f *fields) list(of string, most uint32) List {
 	n := f.u32("the number of items")
 	if n > most {
@@ -196,8 +196,8 @@ func (f *fields) change() (c Change) {
 	return c
 }
 
-// CutCondition takes the first condition off the data of a List, which must not be empty. It
-// cannot fail on a parsed request.
+// CutCondition parses the first condition of a List's data, which must not be empty. It cannot fail
+// on a parsed request.
 func CutCondition(data []byte) (c Condition, rest []byte, err error) {
 	f := fields{rest: data}
 	c = f.condition()
@@ -207,8 +207,8 @@ func CutCondition(data []byte) (c Condition, rest []byte, err error) {
 	return c, f.rest, nil
 }
 
-// CutChange takes the first change off the data of a List, which must not be empty. It cannot fail
-// on a parsed request or answer.
+// CutChange parses the first change of a List's data, which must not be empty. It cannot fail on a
+// parsed request or answer.
 func CutChange(data []byte) (c Change, rest []byte, err error) {
 	f := fields{rest: data}
 	c = f.change()
@@ -235,8 +235,8 @@ func AppendChange(dst []byte, c Change) []byte {
 	return appendKey(appendKey(append(dst, changeSet), c.Key), c.Value)
 }
 
-// checkExtension is Check for the fields that only extension requests have. Lists are taken to
-// have been made with AppendCondition and AppendChange.
+// checkExtension is Check for the fields of extension requests. It assumes that Lists were built
+// with AppendCondition and AppendChange.
 func (r *KVRequest) checkExtension() error {
 	switch r.Type {
 	case TypeScan:

@@ -2,12 +2,12 @@ package wire
 
 import "fmt"
 
-// Refusal is the error of an extension request that the server has answered with StatusGone,
+// Refusal is the error for an extension request that the server has answered with StatusGone,
 // StatusTooMany or StatusFailed.
 type Refusal struct {
 	Type   uint32 // of the request
 	Status uint32
-	Reason string // what the server says, with StatusFailed
+	Reason string // the server's reason, with StatusFailed
 }
 
 func (r *Refusal) Error() string {
@@ -26,8 +26,8 @@ func AppendKVHello(dst []byte, maxKey, maxValue, extensions uint32) []byte {
 	return appendU32(AppendKVParams(dst, maxKey, maxValue), extensions)
 }
 
-// ParseKVHello reads the answer to a PARAMS whose ID was HelloID. A server that knows of no
-// extensions, as the original's, answers as to any PARAMS.
+// ParseKVHello parses the answer to a PARAMS whose ID was HelloID. A server without extensions,
+// such as the original's, answers as to any PARAMS.
 func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error) {
 	f := fields{rest: record}
 	maxKey = f.u32("the longest key")
@@ -50,8 +50,8 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 //	WATCH         | u32 0 | u64 position | u32 n | n changes |
 //	UNWATCH       | u32 0 |
 
-// AppendRefusal appends the answer to an extension request that is refused with StatusGone,
-// StatusTooMany or StatusFailed. Only the last has a reason, which is cut to its greatest length.
+// AppendRefusal appends the answer to an extension request refused with StatusGone, StatusTooMany
+// or StatusFailed. Only the last has a reason, which is cut to the greatest possible length.
 func AppendRefusal(dst []byte, status uint32, reason string) []byte {
 	dst = appendU32(dst, status)
 	if status != StatusFailed {
@@ -60,16 +60,16 @@ func AppendRefusal(dst []byte, status uint32, reason string) []byte {
 	return appendKey(dst, []byte(reason[:min(len(reason), maxReasonLen)]))
 }
 
-// AppendConflict appends the answer to an APPLY whose condition number index, from 0 on, is the
-// first that did not hold.
+// AppendConflict appends the answer to an APPLY whose condition index, counted from 0, is the first
+// that did not hold.
 func AppendConflict(dst []byte, index uint32) []byte {
 	return appendU32(appendU32(dst, StatusNo), index)
 }
 
 // Deleted is the answer to DELETE_RANGE.
 type Deleted struct {
-	N    uint64 // keys that were deleted
-	Next []byte // where the rest of the range begins; empty: there is none
+	N    uint64 // number of deleted keys
+	Next []byte // where the rest of the range begins; empty: nothing is left
 }
 
 // AppendDeleted appends the answer to a DELETE_RANGE.
@@ -79,13 +79,13 @@ func AppendDeleted(dst []byte, a Deleted) []byte {
 
 // Scanned is the answer to SCAN.
 type Scanned struct {
-	N uint64 // pairs
+	N uint64 // number of pairs
 
-	// Next is where the rest of the range begins or, in a reverse SCAN, ends. Empty: there is no
-	// rest.
+	// Next is where the rest of the range begins or, in a reverse SCAN, ends. Empty: nothing is
+	// left.
 	Next []byte
-	// Pairs is N times a length byte, the key, a length byte, the value. With ScanKeysOnly it is
-	// the same without values. With ScanCountOnly it is empty.
+	// Pairs is N times a length byte, the key, a length byte, the value. With ScanKeysOnly the
+	// values and their length bytes are left out. With ScanCountOnly it is empty.
 	Pairs []byte
 }
 
@@ -101,8 +101,8 @@ func AppendSnapshot(dst []byte, snapshot uint64) []byte {
 
 // Watched is the answer to WATCH.
 type Watched struct {
-	Position uint64 // to go on from; not 0
-	Changes  List   // of CutChange
+	Position uint64 // for the next WATCH; not 0
+	Changes  List   // for CutChange
 }
 
 // AppendWatched appends the answer to a WATCH.
@@ -111,7 +111,7 @@ func AppendWatched(dst []byte, a *Watched) []byte {
 	return append(appendU32(dst, a.Changes.N), a.Changes.Data...)
 }
 
-// appendNext appends whether there is more, and where.
+// appendNext appends whether anything is left, and where it begins.
 func appendNext(dst, next []byte) []byte {
 	more := byte(0)
 	if len(next) > 0 {
@@ -120,11 +120,11 @@ func appendNext(dst, next []byte) []byte {
 	return appendKey(append(dst, more), next)
 }
 
-// Errors of the parsers below are a *Refusal, or wrap ErrBadRecord. What they return aliases the
-// record.
+// The parsers below fail with a *Refusal, or with an error that wraps ErrBadRecord. Their results
+// alias the record.
 
-// ParseApplied reads the answer to APPLY. conflict is the number of the first condition that did
-// not hold, of conditions, or -1 if the changes have been made.
+// ParseApplied parses the answer to an APPLY with this many conditions. conflict is the index of
+// the first condition that did not hold, or -1 if the changes were made.
 func ParseApplied(record []byte, conditions uint32) (conflict int, err error) {
 	a := answer{typ: TypeApply, record: record}
 	if a.begin(StatusNo) == StatusDone {
@@ -137,7 +137,7 @@ func ParseApplied(record []byte, conditions uint32) (conflict int, err error) {
 	return int(index), a.end()
 }
 
-// ParseDeleted reads the answer to DELETE_RANGE.
+// ParseDeleted parses the answer to DELETE_RANGE.
 func ParseDeleted(record []byte) (d Deleted, err error) {
 	a := answer{typ: TypeDeleteRange, record: record}
 	a.begin(StatusDone)
@@ -146,7 +146,7 @@ func ParseDeleted(record []byte) (d Deleted, err error) {
 	return d, a.end()
 }
 
-// ParseValueAt reads the answer to GET_AT.
+// ParseValueAt parses the answer to GET_AT.
 func ParseValueAt(record []byte) (value []byte, found bool, err error) {
 	a := answer{typ: TypeGetAt, record: record}
 	if a.begin(StatusNo) == StatusDone {
@@ -155,8 +155,8 @@ func ParseValueAt(record []byte) (value []byte, found bool, err error) {
 	return value, found, a.end()
 }
 
-// ParseScanned reads the answer to the SCAN r. CutPair and CutKey take pairs and keys apart, and
-// cannot fail on what has been checked here.
+// ParseScanned parses the answer to the SCAN r. The pairs can be passed to CutPair or CutKey, which
+// cannot fail on them.
 func ParseScanned(record []byte, r *KVRequest) (s Scanned, err error) {
 	a := answer{typ: TypeScan, record: record}
 	a.begin(StatusDone)
@@ -175,7 +175,7 @@ func ParseScanned(record []byte, r *KVRequest) (s Scanned, err error) {
 	return s, nil
 }
 
-// ParseSnapshot reads the answer to SNAPSHOT.
+// ParseSnapshot parses the answer to SNAPSHOT.
 func ParseSnapshot(record []byte) (snapshot uint64, err error) {
 	a := answer{typ: TypeSnapshot, record: record}
 	a.begin(StatusDone)
@@ -185,22 +185,22 @@ func ParseSnapshot(record []byte) (snapshot uint64, err error) {
 	return snapshot, a.end()
 }
 
-// ParseDone reads the answer to a request of type typ that has no other answer than that it was
-// done: RELEASE, UNWATCH.
+// ParseDone parses the answer to a request of type typ whose answer has no content: RELEASE,
+// UNWATCH.
 func ParseDone(typ uint32, record []byte) error {
 	a := answer{typ: typ, record: record}
 	a.begin(StatusDone)
 	return a.end()
 }
 
-// ParseWatched reads the answer to a WATCH that asked for max bytes.
+// ParseWatched parses the answer to a WATCH that asked for max bytes.
 func ParseWatched(record []byte, max uint32) (w Watched, err error) {
 	a := answer{typ: TypeWatch, record: record}
 	a.begin(StatusDone)
 	if w.Position = a.u64("the position"); w.Position == 0 {
 		a.wrong("position 0")
 	}
-	// A change takes two bytes at least.
+	// A change takes at least two bytes.
 	w.Changes = a.list(changes, maxItems(max, 2))
 	if err := a.end(); err != nil {
 		return Watched{}, err
@@ -208,7 +208,7 @@ func ParseWatched(record []byte, max uint32) (w Watched, err error) {
 	return w, nil
 }
 
-// CutKey takes the first key off keys, which must not be empty: the pairs of a SCAN for keys only.
+// CutKey parses the first key of keys, the pairs of a SCAN for keys only. keys must not be empty.
 func CutKey(keys []byte) (key, rest []byte, err error) {
 	f := fields{rest: keys}
 	key = f.key("a key")
@@ -218,16 +218,16 @@ func CutKey(keys []byte) (key, rest []byte, err error) {
 	return key, f.rest, nil
 }
 
-// answer reads the record of an answer.
+// answer parses the record of an answer.
 type answer struct {
 	fields
 	typ     uint32 // of the request
 	record  []byte
-	refused *Refusal // or nil
-	bad     error    // the status is none that there is, or nil
+	refused *Refusal // nil if it was not refused
+	bad     error    // the status is invalid; or nil
 }
 
-// begin reads the status, which is at most most if the request was not refused.
+// begin parses the status, which is at most most if the request was not refused.
 func (a *answer) begin(most uint32) (status uint32) {
 	a.rest = a.record
 	status = a.u32("the status")
@@ -258,8 +258,8 @@ func (a *answer) end() error {
 	return a.done("answer to "+TypeName(a.typ), len(a.record))
 }
 
-// next reads whether there is more, and where. Only if there is more, next may not be empty, or the
-// client would begin again.
+// next parses whether anything is left, and where it begins. If something is left next must not be
+// empty, or the client would start again.
 func (a *answer) next() []byte {
 	more := a.flag("whether there is more")
 	next := a.key("the next key")
@@ -269,7 +269,7 @@ func (a *answer) next() []byte {
 	return next
 }
 
-// pairs reads the n pairs, or keys, that answer r.
+// pairs parses the n pairs, or keys, that answer r.
 func (a *answer) pairs(n uint64, r *KVRequest) {
 	keysOnly := r.Flags&ScanKeysOnly != 0
 	each := uint32(2)
@@ -287,7 +287,7 @@ func (a *answer) pairs(n uint64, r *KVRequest) {
 	}
 }
 
-// maxItems is how many items of at least each bytes fit into max: one, if max is too little for it.
+// maxItems returns how many items of at least each bytes fit into max, but at least one.
 func maxItems(max, each uint32) uint32 {
 	if max < each {
 		return 1

@@ -6,12 +6,11 @@ import (
 	"fmt"
 )
 
-// typeLen is the length of the type with which every request begins.
+// typeLen is the length of the type at the beginning of every request.
 const typeLen = 4
 
-// fields reads the fields of a record from front to back. A field that is not
-// there reads as nothing and leaves its name in fault; so a parser reads all it
-// expects and looks once, at the end.
+// fields parses the fields of a record from front to back. A missing field reads as zero and leaves
+// its name in fault. So a parser can read everything it expects and check once, at the end.
 //
 //	u8         one byte
 //	u32, u64   big-endian
@@ -19,7 +18,7 @@ const typeLen = 4
 //	STR        a KEY without a zero byte
 type fields struct {
 	rest  []byte
-	fault string // what is wrong, "" if nothing is
+	fault string // what is wrong; "" if nothing is
 }
 
 func (f *fields) u8(name string) byte {
@@ -32,7 +31,7 @@ func (f *fields) u8(name string) byte {
 	return v
 }
 
-// flag reads a byte that is 0 or 1.
+// flag parses a byte that is 0 or 1.
 func (f *fields) flag(name string) bool {
 	v := f.u8(name)
 	if v > 1 {
@@ -80,7 +79,7 @@ func (f *fields) str(name string) []byte {
 	return s
 }
 
-// bytes reads n bytes.
+// bytes parses n bytes.
 func (f *fields) bytes(n uint32, name string) []byte {
 	if uint64(len(f.rest)) < uint64(n) {
 		f.fail(name)
@@ -91,8 +90,7 @@ func (f *fields) bytes(n uint32, name string) []byte {
 	return v
 }
 
-// fail remembers the first field that was not there. Nothing is left to be
-// taken for a later one.
+// fail records the first missing field. It leaves nothing for later fields.
 func (f *fields) fail(name string) {
 	f.rest = nil
 	if f.fault == "" {
@@ -100,7 +98,7 @@ func (f *fields) fail(name string) {
 	}
 }
 
-// wrong remembers the first rule that a field breaks. Nothing is left to be read after it.
+// wrong records the first rule that a field breaks. It leaves nothing for later fields.
 func (f *fields) wrong(fault string) {
 	f.rest = nil
 	if f.fault == "" {
@@ -108,8 +106,8 @@ func (f *fields) wrong(fault string) {
 	}
 }
 
-// done returns nil if all fields were there and nothing is left over. what and
-// length describe the record in the error.
+// done returns nil if all fields were present and nothing is left over. what and length describe
+// the record in the error.
 func (f *fields) done(what string, length int) error {
 	if f.fault == "" && len(f.rest) == 0 {
 		return nil
@@ -117,7 +115,7 @@ func (f *fields) done(what string, length int) error {
 	return f.describe(what, length)
 }
 
-// describe is the unusual half of done, apart so that done can be inlined.
+// describe is the rare half of done. It is separate so that done can be inlined.
 func (f *fields) describe(what string, length int) error {
 	if f.fault != "" {
 		return badRecord(what, length, f.fault)
@@ -125,7 +123,7 @@ func (f *fields) describe(what string, length int) error {
 	return badRecord(what, length, fmt.Sprintf("%d bytes are left over", len(f.rest)))
 }
 
-// doneRequest is done for a request, which its type names.
+// doneRequest is done for a request. The error names its type.
 func (f *fields) doneRequest(record []byte, service string) error {
 	if f.fault == "" && len(f.rest) == 0 {
 		return nil
@@ -137,17 +135,17 @@ func (f *fields) doneRequest(record []byte, service string) error {
 	return f.describe(what, len(record))
 }
 
-// badRecord describes a record that breaks the protocol's rules.
+// badRecord returns the error for a record that breaks the protocol's rules.
 func badRecord(what string, length int, fault string) error {
 	return fmt.Errorf("%w: %s of %d bytes: %s", ErrBadRecord, what, length, fault)
 }
 
-// unknownType describes a request that the service does not have.
+// unknownType returns the error for a request type that the service does not have.
 func unknownType(typ uint32, service string) error {
 	return fmt.Errorf("%w: type %#x is not a request of the %s service", ErrBadRecord, typ, service)
 }
 
-// badStatus describes an answer whose status the request cannot have.
+// badStatus returns the error for an answer whose status is impossible for the request.
 func badStatus(typ, status uint32) error {
 	return fmt.Errorf("%w: answer to %s: status %d", ErrBadRecord, TypeName(typ), status)
 }
@@ -169,8 +167,8 @@ func checkName(typ uint32, field string, name []byte) error {
 	return checkLen(typ, field, len(name), MaxKeyLen)
 }
 
-// appendKey appends a KEY or STR. The caller knows that it is not too long: a
-// length byte that lies would garble what follows.
+// appendKey appends a KEY or STR. The caller must ensure that it is not too long: a wrong length
+// byte would garble what follows.
 func appendKey(dst, key []byte) []byte {
 	if len(key) > MaxKeyLen {
 		panic(fmt.Sprintf("wire: key, value or name of %d bytes", len(key)))
@@ -179,7 +177,7 @@ func appendKey(dst, key []byte) []byte {
 	return append(dst, key...)
 }
 
-// appendData appends bytes with their length as u32 in front.
+// appendData appends bytes preceded by their length as u32.
 func appendData(dst, data []byte) []byte {
 	dst = appendU32(dst, uint32(len(data)))
 	return append(dst, data...)

@@ -15,19 +15,19 @@ import (
 	"kivaloo/wire"
 )
 
-// packetsCaptured is how many packets there are in testdata, invalid.txt apart.
+// packetsCaptured is the number of packets in testdata, without invalid.txt.
 const packetsCaptured = 130 + packetsOfExtensions
 
 // packetsOfExtensions is how many of them are in kvlds-extensions.txt. They were written by hand
-// after docs/wire.md, because the original has none of these requests.
+// from docs/wire.md, because the original has none of these requests.
 const packetsOfExtensions = 52
 
 // service is how a test handles the records of one service.
 type service struct {
-	limit    uint32                                          // longest request
-	reencode func(record []byte) ([]byte, error)             // parse a request, append it again
-	reanswer func(typ uint32, answer []byte) ([]byte, error) // parse an answer, append it again
-	refuses  func(record []byte) bool                        // for a reason that only the server knows
+	limit    uint32                                          // length of the longest request
+	reencode func(record []byte) ([]byte, error)             // parses a request and appends it again
+	reanswer func(typ uint32, answer []byte) ([]byte, error) // parses an answer and appends it again
+	refuses  func(record []byte) bool                        // refuses it for a reason that only the server knows
 }
 
 var services = map[string]service{
@@ -37,7 +37,7 @@ var services = map[string]service{
 	"dynamodb": {limit: math.MaxUint32, reencode: reencodeDDB, reanswer: reanswerDDB},
 }
 
-// refusesKV is what a server with keys up to 64 and values up to 96 bytes adds.
+// refusesKV checks what a server with keys up to 64 and values up to 96 bytes checks in addition.
 func refusesKV(record []byte) bool {
 	r, err := wire.ParseKVRequest(record)
 	switch r.Type {
@@ -47,7 +47,7 @@ func refusesKV(record []byte) bool {
 	return err != nil
 }
 
-// refusesLBS is what a server with blocks of 512 bytes adds.
+// refusesLBS checks what a server with blocks of 512 bytes checks in addition.
 func refusesLBS(record []byte) bool {
 	r, err := wire.ParseLBSRequest(record)
 	return err != nil || r.Type == wire.TypeLBSAppend && r.BlockSize() != 512
@@ -236,7 +236,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// Everything that the original sent decodes, and encodes back to the same bytes.
+// TestCaptures checks that everything that the original sent decodes, and encodes back to the same
+// bytes.
 func TestCaptures(t *testing.T) {
 	files, err := filepath.Glob("testdata/*-*.txt")
 	must.Do(t, err)
@@ -283,7 +284,7 @@ func replay(t *testing.T, file string, s service) (packets int) {
 	return packets
 }
 
-// addCaptured gives a fuzz test the packets that the original sent, or only their records.
+// addCaptured adds the packets that the original sent, or only their records, to a fuzz test.
 func addCaptured(f *testing.F, direction string, add func(packet, record []byte)) {
 	files, err := filepath.Glob("testdata/*-*.txt")
 	if err != nil || len(files) == 0 {
@@ -307,7 +308,7 @@ func addCaptured(f *testing.F, direction string, add func(packet, record []byte)
 	}
 }
 
-// Where each packet of invalid.txt is refused, by its description. Those not listed
+// refusedBy says where each packet of invalid.txt is refused, by its description. Those not listed
 // have a badly formed record.
 var refusedBy = map[string]string{
 	"header checksum bit flipped":        "header",
@@ -326,7 +327,8 @@ var refusedBy = map[string]string{
 	"CAS new value of 97 bytes":          "server",
 }
 
-// Every packet that must end a connection is refused, and by the layer that should.
+// TestInvalid checks that every packet that must end a connection is refused, and by the right
+// layer.
 func TestInvalid(t *testing.T) {
 	text, err := os.ReadFile("testdata/invalid.txt")
 	must.Do(t, err)

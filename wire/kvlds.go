@@ -2,8 +2,7 @@ package wire
 
 import "fmt"
 
-// KVRequest is a request of the key-value service. Which fields count depends on
-// the type:
+// KVRequest is a request of the key-value service. The type determines which fields are used:
 //
 //	PARAMS
 //	SET ADD MODIFY   Key Value
@@ -22,28 +21,28 @@ import "fmt"
 //	WATCH            Position Wait Max Key End
 //	UNWATCH          Watch
 //
-// The slices of a parsed request alias its record. Each of the keys and values holds at most
-// MaxKeyLen bytes; a field that is present but empty is not nil.
+// The slices of a parsed request alias its record. Keys and values have at most MaxKeyLen bytes. A
+// field that is present but empty is not nil.
 type KVRequest struct {
 	Type  uint32
-	Max   uint32 // bytes of pairs or changes wanted, length bytes included; DELETE_RANGE: keys
+	Max   uint32 // most bytes of pairs or changes, including length bytes; DELETE_RANGE: most keys
 	Key   []byte // RANGE, DELETE_RANGE, SCAN, WATCH: the first key of the range
 	Value []byte
 	Old   []byte
-	End   []byte // the first key behind the range; empty: it has no end
+	End   []byte // the first key after the range; empty: no end
 
 	Snapshot   uint64 // BACKUP: 0 for a new one; SCAN: 0 for what is committed
 	Position   uint64 // WATCH: from an earlier answer; 0: from now on
-	Watch      uint64 // UNWATCH: the ID of the packet that the WATCH came in
-	Limit      uint32 // SCAN: pairs wanted; 0: as many as there are
+	Watch      uint64 // UNWATCH: the ID of the WATCH's packet
+	Limit      uint32 // SCAN: most pairs; 0: no limit
 	Wait       uint32 // WATCH: milliseconds
-	Flags      byte   // SCAN: of ScanReverse, ScanKeysOnly and ScanCountOnly
-	Conditions List   // APPLY: of CutCondition
-	Changes    List   // APPLY: of CutChange
+	Flags      byte   // SCAN: ScanReverse, ScanKeysOnly and ScanCountOnly
+	Conditions List   // APPLY: for CutCondition
+	Changes    List   // APPLY: for CutChange
 }
 
-// ParseKVRequest takes a request record apart. The fields must be all there is
-// in the record. The limits of a store on keys and values are not looked at.
+// ParseKVRequest parses a request record. The record must have exactly the fields of its type. The
+// limits of a store on keys and values are not checked.
 func ParseKVRequest(record []byte) (r KVRequest, err error) {
 	f := fields{rest: record}
 	r.Type = f.u32("the type")
@@ -109,7 +108,7 @@ func (r *KVRequest) Check() error {
 	return r.checkExtension()
 }
 
-// AppendKVRequest appends the record of r to dst. r must be one that Check accepts.
+// AppendKVRequest appends the record of r to dst. Check must accept r.
 func AppendKVRequest(dst []byte, r *KVRequest) []byte {
 	dst = appendU32(dst, r.Type)
 	switch r.Type {
@@ -140,14 +139,14 @@ func AppendKVRequest(dst []byte, r *KVRequest) []byte {
 	return dst
 }
 
-// AppendKVParams appends the answer to PARAMS: the longest key and value, in
-// bytes, that the store takes.
+// AppendKVParams appends the answer to PARAMS: the longest key and value that the store accepts, in
+// bytes.
 func AppendKVParams(dst []byte, maxKey, maxValue uint32) []byte {
 	return appendU32(appendU32(dst, maxKey), maxValue)
 }
 
-// AppendKVStatus appends the answer to a modifying request, 0 for done and 1 for
-// not, or, with status 1, that to a GET whose key is absent.
+// AppendKVStatus appends the answer to a modifying request: 0 for done and 1 for not done. Status 1
+// is also the answer to a GET whose key is absent.
 func AppendKVStatus(dst []byte, status uint32) []byte { return appendU32(dst, status) }
 
 // AppendKVValue appends the answer to a GET whose key is present.
@@ -155,16 +154,16 @@ func AppendKVValue(dst []byte, value []byte) []byte {
 	return appendKey(appendU32(dst, 0), value)
 }
 
-// AppendKVPairs appends the answer to a RANGE. pairs is n times a length byte, the
-// key, a length byte, the value; everything from the start up to next is in it,
-// an empty next meaning the end of the key space.
+// AppendKVPairs appends the answer to a RANGE. pairs is n times a length byte, the key, a length
+// byte, the value. It has everything from the start up to next; an empty next means the end of the
+// key space.
 func AppendKVPairs(dst []byte, n uint32, next, pairs []byte) []byte {
 	dst = appendU32(appendU32(dst, 0), n)
 	dst = appendKey(dst, next)
 	return append(dst, pairs...)
 }
 
-// ParseKVParams reads the answer to PARAMS.
+// ParseKVParams parses the answer to PARAMS.
 func ParseKVParams(record []byte) (maxKey, maxValue uint32, err error) {
 	f := fields{rest: record}
 	maxKey = f.u32("the longest key")
@@ -172,8 +171,8 @@ func ParseKVParams(record []byte) (maxKey, maxValue uint32, err error) {
 	return maxKey, maxValue, f.done("answer to KVLDS_PARAMS", len(record))
 }
 
-// ParseKVStatus reads the answer to a modifying request of type typ. SET and
-// DELETE have no other status than 0. Bytes behind the status are allowed.
+// ParseKVStatus parses the answer to a modifying request of type typ. SET and DELETE only have
+// status 0. Bytes after the status are allowed.
 func ParseKVStatus(typ uint32, record []byte) (status uint32, err error) {
 	most := uint32(1)
 	if typ == TypeSet || typ == TypeDelete {
@@ -190,7 +189,7 @@ func ParseKVStatus(typ uint32, record []byte) (status uint32, err error) {
 	return status, nil
 }
 
-// ParseKVValue reads the answer to a GET. value aliases record.
+// ParseKVValue parses the answer to a GET. value aliases record.
 func ParseKVValue(record []byte) (value []byte, found bool, err error) {
 	f := fields{rest: record}
 	status := f.u32("the status")
@@ -207,8 +206,8 @@ func ParseKVValue(record []byte) (value []byte, found bool, err error) {
 	return value, found, nil
 }
 
-// ParseKVPairs reads the answer to a RANGE that asked for max bytes. CutPair takes
-// pairs apart, and cannot fail on what has been checked here. All alias record.
+// ParseKVPairs parses the answer to a RANGE that asked for max bytes. The pairs can be passed to
+// CutPair, which cannot fail on them. All results alias record.
 func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err error) {
 	const what = "answer to KVLDS_RANGE"
 	f := fields{rest: record}
@@ -227,10 +226,10 @@ func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err 
 	return n, next, pairs, nil
 }
 
-// pairs reads the n pairs, of max bytes, that make up the rest of an answer. what and length
-// describe the answer.
+// pairs parses the n pairs, of max bytes, that are the rest of an answer. what and length describe
+// the answer.
 func (f *fields) pairs(n, max uint32, what string, length int) ([]byte, error) {
-	// A pair takes two bytes at least, so more would not be what was asked for.
+	// A pair takes at least two bytes, so more pairs would exceed the request.
 	if n > 1 && n > max/2 {
 		return nil, badRecord(what, length, fmt.Sprintf("%d pairs in %d bytes", n, max))
 	}
@@ -242,7 +241,7 @@ func (f *fields) pairs(n, max uint32, what string, length int) ([]byte, error) {
 	return pairs, f.done(what, length)
 }
 
-// CutPair takes the first pair off pairs, which must not be empty.
+// CutPair parses the first pair of pairs, which must not be empty.
 func CutPair(pairs []byte) (key, value, rest []byte, err error) {
 	f := fields{rest: pairs}
 	key = f.key("a key")

@@ -2,8 +2,7 @@ package wire
 
 import "fmt"
 
-// LBSRequest is a request of the block store. Which fields count depends on the
-// type:
+// LBSRequest is a request of the block store. The type determines which fields are used:
 //
 //	PARAMS PARAMS2
 //	GET            Block            the block wanted
@@ -18,12 +17,12 @@ type LBSRequest struct {
 	Data  []byte
 }
 
-// BlockSize returns the size, in bytes, that a parsed APPEND implies for its
-// blocks. Comparing it with the store's is the server's business.
+// BlockSize returns the block size that a parsed APPEND implies, in bytes. The server compares it
+// with the store's.
 func (r *LBSRequest) BlockSize() int { return len(r.Data) / int(r.Count) }
 
-// ParseLBSRequest takes a request record apart. APPEND has at least one block, and
-// blocks of one size.
+// ParseLBSRequest parses a request record. APPEND has at least one block, and all its blocks have
+// one size.
 func ParseLBSRequest(record []byte) (r LBSRequest, err error) {
 	f := fields{rest: record}
 	r.Type = f.u32("the type")
@@ -44,8 +43,8 @@ func ParseLBSRequest(record []byte) (r LBSRequest, err error) {
 	return r, f.doneRequest(record, lbsService)
 }
 
-// AppendLBSRequest appends the record of r to dst. The Data of an APPEND may be
-// nil when the blocks follow from other buffers.
+// AppendLBSRequest appends the record of r to dst. The Data of an APPEND may be nil if the blocks
+// are sent from other buffers.
 func AppendLBSRequest(dst []byte, r *LBSRequest) []byte {
 	dst = appendU32(dst, r.Type)
 	switch r.Type {
@@ -62,31 +61,30 @@ func AppendLBSRequest(dst []byte, r *LBSRequest) []byte {
 	return dst
 }
 
-// AppendLBSParams appends the answer to the old PARAMS: the size of blocks in
-// bytes and the number that the next one gets.
+// AppendLBSParams appends the answer to the old PARAMS: the block size in bytes, and the number of
+// the next block.
 func AppendLBSParams(dst []byte, blockSize uint32, next uint64) []byte {
 	return appendU64(appendU32(dst, blockSize), next)
 }
 
-// AppendLBSParams2 appends the answer to PARAMS2. last is the number of the last
-// block, 2^64-1 when none has ever been written.
+// AppendLBSParams2 appends the answer to PARAMS2. last is the number of the last block, or 2^64-1
+// if none was ever written.
 func AppendLBSParams2(dst []byte, blockSize uint32, next, last uint64) []byte {
 	return appendU64(AppendLBSParams(dst, blockSize, next), last)
 }
 
-// AppendLBSBlock appends the answer to a GET that found its block. block may be
-// nil when it follows from another buffer.
+// AppendLBSBlock appends the answer to a GET that found its block. block may be nil if it is sent
+// from another buffer.
 func AppendLBSBlock(dst, block []byte) []byte { return append(appendU32(dst, 0), block...) }
 
-// AppendLBSAppended appends the answer to an APPEND that was done: the number that
-// the next block gets.
+// AppendLBSAppended appends the answer to a successful APPEND: the number of the next block.
 func AppendLBSAppended(dst []byte, next uint64) []byte { return appendU64(appendU32(dst, 0), next) }
 
-// AppendLBSStatus appends the answer that is only a status: 1 for a GET without a
-// block and an APPEND that is refused, 0 for FREE.
+// AppendLBSStatus appends an answer that is only a status: 1 for a GET without a block and a
+// refused APPEND, 0 for FREE.
 func AppendLBSStatus(dst []byte, status uint32) []byte { return appendU32(dst, status) }
 
-// ParseLBSParams reads the answer to the old PARAMS.
+// ParseLBSParams parses the answer to the old PARAMS.
 func ParseLBSParams(record []byte) (blockSize uint32, next uint64, err error) {
 	f := fields{rest: record}
 	blockSize = f.u32("the block size")
@@ -94,7 +92,7 @@ func ParseLBSParams(record []byte) (blockSize uint32, next uint64, err error) {
 	return blockSize, next, f.done("answer to LBS_PARAMS", len(record))
 }
 
-// ParseLBSParams2 reads the answer to PARAMS2.
+// ParseLBSParams2 parses the answer to PARAMS2.
 func ParseLBSParams2(record []byte) (blockSize uint32, next, last uint64, err error) {
 	f := fields{rest: record}
 	blockSize = f.u32("the block size")
@@ -103,7 +101,7 @@ func ParseLBSParams2(record []byte) (blockSize uint32, next, last uint64, err er
 	return blockSize, next, last, f.done("answer to LBS_PARAMS2", len(record))
 }
 
-// ParseLBSBlock reads the answer to a GET. block aliases record.
+// ParseLBSBlock parses the answer to a GET. block aliases record.
 func ParseLBSBlock(record []byte, blockSize int) (block []byte, found bool, err error) {
 	f := fields{rest: record}
 	status := f.u32("the status")
@@ -120,8 +118,8 @@ func ParseLBSBlock(record []byte, blockSize int) (block []byte, found bool, err 
 	return block, found, nil
 }
 
-// ParseLBSAppended reads the answer to an APPEND: the number that the next block
-// gets, or done false where it was refused.
+// ParseLBSAppended parses the answer to an APPEND. It returns the number of the next block, or done
+// false if the APPEND was refused.
 func ParseLBSAppended(record []byte) (next uint64, done bool, err error) {
 	f := fields{rest: record}
 	status := f.u32("the status")
@@ -138,7 +136,7 @@ func ParseLBSAppended(record []byte) (next uint64, done bool, err error) {
 	return next, done, nil
 }
 
-// ParseLBSFreed reads the answer to a FREE. Bytes behind the status are allowed.
+// ParseLBSFreed parses the answer to a FREE. Bytes after the status are allowed.
 func ParseLBSFreed(record []byte) error {
 	f := fields{rest: record}
 	status := f.u32("the status")

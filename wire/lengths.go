@@ -5,13 +5,13 @@ import (
 	"math"
 )
 
-// Lengths of fields, as they are in records.
+// Lengths of fields in records.
 const (
 	keyLen  = 1 + MaxKeyLen // KEY, STR
-	dataLen = 4             // in front of data
+	dataLen = 4             // before data
 )
 
-// longestRequests has, for each type of request, how long its record can be, in bytes.
+// longestRequests has the greatest length of a record for each type of request, in bytes.
 var longestRequests = map[uint32]uint32{
 	TypeLBSParams: typeLen, TypeLBSParams2: typeLen, TypeLBSGet: typeLen + 8, TypeLBSFree: typeLen + 8,
 	TypeLBSAppend: math.MaxUint32,
@@ -32,8 +32,8 @@ var longestRequests = map[uint32]uint32{
 	TypeDDBGet:  typeLen + keyLen, TypeDDBGetC: typeLen + keyLen, TypeDDBDelete: typeLen + keyLen,
 }
 
-// CheckAnyLen is CheckRequestLen for servers that pass on requests of all protocols, and others. It
-// refuses none of up to AnyLen bytes.
+// CheckAnyLen is CheckRequestLen for servers that forward requests of all protocols. It accepts any
+// type up to AnyLen bytes.
 func CheckAnyLen(typ, length uint32) error {
 	if length <= AnyLen {
 		return nil
@@ -41,8 +41,8 @@ func CheckAnyLen(typ, length uint32) error {
 	return CheckRequestLen(typ, length)
 }
 
-// CheckRequestLen refuses a request whose record is longer than its type can be, or whose type is
-// unknown: ErrRecordLong, ErrBadRecord. It is for servers that do not have the record yet.
+// CheckRequestLen refuses a request whose type is unknown (ErrBadRecord), or whose record is longer
+// than its type allows (ErrRecordLong). It is for servers that have not received the record yet.
 func CheckRequestLen(typ, length uint32) error {
 	longest, known := longestRequests[typ]
 	switch {
@@ -54,7 +54,7 @@ func CheckRequestLen(typ, length uint32) error {
 	return nil
 }
 
-// CheckKVRequestLen is CheckRequestLen for servers of the key-value protocol alone.
+// CheckKVRequestLen is CheckRequestLen for servers of the key-value protocol only.
 func CheckKVRequestLen(typ, length uint32) error {
 	if !isKVRequest(typ) {
 		return unknownType(typ, kvService)

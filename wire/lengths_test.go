@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The longest requests of all types, as they are written, are within what CheckRequestLen lets
-// through, and not one byte below it.
+// TestLongestRequests checks that CheckRequestLen accepts the longest request of every type, and
+// nothing longer.
 func TestLongestRequests(t *testing.T) {
 	text := bytes.Repeat([]byte("x"), MaxKeyLen)
 	lengths := map[uint32]int{

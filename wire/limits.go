@@ -2,49 +2,50 @@ package wire
 
 import "time"
 
-// Every limit of the protocol, in bytes unless the name says otherwise. The
-// lengths are part of the protocol: a peer may rely on them.
+// Every limit of the protocol, in bytes unless the name says otherwise. The lengths are part of the
+// protocol: a peer may rely on them.
 const (
-	// MaxKeyLen is what the one length byte in front of a key, a value or a name
-	// can say.
+	// MaxKeyLen is the greatest length that one length byte can express, for keys, values and
+	// names.
 	MaxKeyLen = 255
 
-	// MaxKVRequestLen is the longest record of a key-value request, which is an APPLY. Six thousand
-	// changes of a usual size fit. The longest request of the original, a CAS, has 772 bytes.
+	// MaxKVRequestLen is the longest record of a key-value request, an APPLY. It has room for about
+	// six thousand changes of usual size. The longest request of the original, a CAS, has 772
+	// bytes.
 	MaxKVRequestLen = 1 << 20
 
-	// MaxApplyItems is how many conditions and changes one APPLY may have together. Servers keep
-	// each as a structure that is many times longer than the shortest change.
+	// MaxApplyItems is the most conditions and changes in one APPLY, together. Servers keep each as
+	// a structure many times longer than the shortest change.
 	MaxApplyItems = 8192
 
 	// maxReasonLen is the longest reason that comes with StatusFailed.
 	maxReasonLen = MaxKeyLen
 
-	// AnyLen is how long a request's record may be whatever its type, where records are only passed
-	// on: enough for whatever is asked, and little to keep.
+	// AnyLen is the longest request record of any type for programs that only forward records. It
+	// is enough for ordinary requests, and little to keep.
 	AnyLen = 64 << 10
 
-	// LBSAppendHeadLen is how much of an APPEND request's record comes before the blocks.
+	// LBSAppendHeadLen is the length of an APPEND's record before its blocks.
 	LBSAppendHeadLen = 4 + 4 + 8
 
-	// MaxS3PutLen bounds the object in an S3 PUT: lengths are signed in clients.
+	// MaxS3PutLen bounds the object in an S3 PUT, because clients use signed lengths.
 	MaxS3PutLen = 1<<31 - 1
-	// MaxS3GetLen bounds what an S3 GET or RANGE may ask for.
+	// MaxS3GetLen bounds the length in an S3 GET or RANGE.
 	MaxS3GetLen = 1 << 31
 
-	// MaxDDBValueLen bounds a value of the DynamoDB service, so that the item
-	// stays below DynamoDB's own limit of 400 KB once encoded.
+	// MaxDDBValueLen bounds a value of the DynamoDB service. The encoded item then stays below
+	// DynamoDB's limit of 400 KB.
 	MaxDDBValueLen = 256 << 10
 
-	// MaxUnixPathLen is what struct sockaddr_un holds on Linux with its final NUL.
+	// MaxUnixPathLen is the capacity of struct sockaddr_un on Linux, without the final NUL.
 	MaxUnixPathLen = 107
 
-	// askPatience is how long the answer to a first request takes at least before it is looked
-	// whether the server's process is stopped. One that is not busy answers in far less.
+	// askPatience is how long Ask waits for the first answer before it checks whether the server's
+	// process is stopped. An idle server answers much faster.
 	askPatience = time.Second
 
-	// queueRetry is how long after finding the queue of a unix socket full another attempt
-	// to connect is made: short beside the time that a client which is served takes.
+	// queueRetry is the time between two attempts to connect to a unix socket whose backlog is
+	// full. It is short beside the time that serving a client takes.
 	queueRetry = 5 * time.Millisecond
 
 	// maxPort is the last TCP port.

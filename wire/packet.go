@@ -12,7 +12,7 @@ import (
 const (
 	HeaderSize  = 16
 	TrailerSize = 4
-	Overhead    = HeaderSize + TrailerSize // a packet is its record and this
+	Overhead    = HeaderSize + TrailerSize // a packet is its record plus this
 )
 
 // Layout of a packet. Integers are big-endian, checksums little-endian.
@@ -28,32 +28,32 @@ const (
 	offSum    = 12
 )
 
-// What can be wrong with a packet or its record. They come wrapped with detail.
-// After any but ErrBadRecord the stream cannot be followed any further.
+// Errors in packets and records. They are wrapped with details. After any of them except
+// ErrBadRecord the stream is lost.
 var (
-	// ErrHeaderSum: the header is damaged, or the peer speaks another protocol.
+	// ErrHeaderSum means that the header is damaged, or that the peer speaks another protocol.
 	ErrHeaderSum = errors.New("header checksum mismatch")
-	// ErrRecordSum: the record is damaged.
+	// ErrRecordSum means that the record is damaged.
 	ErrRecordSum = errors.New("record checksum mismatch")
-	// ErrRecordLong: the header announces a longer record than can be legal here.
+	// ErrRecordLong means that the header announces a longer record than is legal here.
 	ErrRecordLong = errors.New("record too long")
-	// ErrBadRecord: the packet is sound, but its record is none of the protocol's.
+	// ErrBadRecord means that the packet is intact, but its record is not one of the protocol.
 	ErrBadRecord = errors.New("badly formed record")
 )
 
-// Packet is one message in either direction. A response has the ID of the
-// request it answers; the server attaches no meaning to it.
+// Packet is one message in either direction. A response has the ID of its request. The server
+// attaches no meaning to it.
 type Packet struct {
 	ID     uint64
 	Record []byte
 }
 
-// Cut looks for one whole packet at the start of b. The record of p aliases b.
+// Cut parses a whole packet at the start of b. The record of p aliases b.
 //
-// n is the length of the packet, 0 when more input is needed. Then want is how
-// many bytes the whole packet takes, 0 while not even its header is there. The
-// header is checked as soon as it is there, and a record longer than limit bytes
-// is refused then: ErrHeaderSum, ErrRecordLong, and ErrRecordSum in the end.
+// n is the length of the packet, or 0 if more input is needed. In the latter case want is the
+// length of the whole packet, or 0 if not even the header is complete. The header is checked as
+// soon as it is complete, and so is the record's length against limit: ErrHeaderSum, ErrRecordLong.
+// ErrRecordSum comes last.
 func Cut(b []byte, limit uint32) (p Packet, n int, want int64, err error) {
 	if len(b) < HeaderSize {
 		return Packet{}, 0, 0, nil
@@ -87,8 +87,8 @@ func AppendPacket(dst []byte, id uint64, record []byte) []byte {
 	return End(dst, start)
 }
 
-// Begin starts a packet whose record is appended to dst by the caller. End, with
-// the length that dst had before Begin, finishes it.
+// Begin starts a packet. The caller appends the record to the result. End, with the length that dst
+// had before Begin, finishes the packet.
 func Begin(dst []byte, id uint64) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, id)
 	return binary.BigEndian.AppendUint64(dst, 0) // length and checksum, filled in by End
@@ -104,8 +104,8 @@ func End(dst []byte, start int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, Checksum(record)^headerSum)
 }
 
-// AppendHeader appends the header of a packet whose record, of length bytes, is
-// sent from other buffers. RecordSum makes the trailer that must follow it.
+// AppendHeader appends the header of a packet whose record, of length bytes, is sent from other
+// buffers. RecordSum makes the trailer.
 func AppendHeader(dst []byte, id uint64, length uint32) []byte {
 	start := len(dst)
 	dst = Begin(dst, id)
@@ -113,7 +113,7 @@ func AppendHeader(dst []byte, id uint64, length uint32) []byte {
 	return dst
 }
 
-// putLength completes a header that has its ID, and returns its checksum.
+// putLength completes a header that has its ID, and returns the header's checksum.
 func putLength(header []byte, length uint32) uint32 {
 	binary.BigEndian.PutUint32(header[offLength:], length)
 	sum := Checksum(header[:offSum])
@@ -121,14 +121,13 @@ func putLength(header []byte, length uint32) uint32 {
 	return sum
 }
 
-// RecordSum makes the trailer of a packet whose record lies in several buffers.
+// RecordSum computes the trailer of a packet whose record is in several buffers.
 type RecordSum struct {
 	header uint32 // checksum of the header
-	state  uint32 // the library's register after what has been added
+	state  uint32 // the library's register after everything added
 }
 
-// NewRecordSum starts the trailer that goes with header, which is what
-// AppendHeader appended.
+// NewRecordSum starts the trailer for a header from AppendHeader.
 func NewRecordSum(header []byte) RecordSum {
 	return RecordSum{header: binary.LittleEndian.Uint32(header[offSum:HeaderSize]), state: startSum}
 }
@@ -136,7 +135,7 @@ func NewRecordSum(header []byte) RecordSum {
 // Add continues the record with p.
 func (s *RecordSum) Add(p []byte) { s.state = crc32.Update(s.state, castagnoli, p) }
 
-// AppendTrailer appends the trailer for what has been added.
+// AppendTrailer appends the trailer for everything added.
 func (s *RecordSum) AppendTrailer(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, ^s.state^s.header)
 }

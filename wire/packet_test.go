@@ -37,7 +37,7 @@ func TestChecksum(t *testing.T) {
 	}
 }
 
-// The first packet that a key-value daemon sends to its block store.
+// workedExample is the first packet that a key-value daemon sends to its block store.
 var workedExample = []byte{
 	0, 0, 0, 0, 0, 0, 0, 0, // ID 0
 	0, 0, 0, 4, // record length
@@ -53,8 +53,8 @@ func TestWorkedExample(t *testing.T) {
 	}
 }
 
-// Nothing is decided about a packet before its bytes are there, but everything
-// as soon as they are.
+// TestCutPrefixes checks that nothing is decided before the bytes are there, but everything as soon
+// as they are.
 func TestCutPrefixes(t *testing.T) {
 	for n := range workedExample {
 		p, length, want, err := wire.Cut(workedExample[:n], 4)
@@ -74,7 +74,8 @@ func TestCutPrefixes(t *testing.T) {
 	}
 }
 
-// Every single flipped bit is noticed, in the header before the record has come.
+// TestCutFlippedBits checks that every single flipped bit is noticed: in the header before the
+// record has arrived.
 func TestCutFlippedBits(t *testing.T) {
 	for bit := range 8 * len(workedExample) {
 		b := slices.Clone(workedExample)
@@ -103,7 +104,7 @@ func TestCutLimit(t *testing.T) {
 	}
 }
 
-// The three ways to make a packet agree.
+// TestMakePacket checks that the three ways to make a packet agree.
 func TestMakePacket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.Uint64().Draw(t, "id")
@@ -131,7 +132,7 @@ func TestMakePacket(t *testing.T) {
 	})
 }
 
-// A stream is cut into the packets that went in, however its bytes arrive.
+// TestCutStream checks that a stream is cut into the original packets, however its bytes arrive.
 func TestCutStream(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		records := rapid.SliceOfN(rapid.SliceOfN(rapid.Byte(), 0, 60), 1, 10).Draw(t, "records")
@@ -163,7 +164,7 @@ func TestCutStream(t *testing.T) {
 	})
 }
 
-// resum gives a packet, or the part of one, the checksums that it should have.
+// resum gives a packet, or part of one, the right checksums.
 func resum(b []byte) {
 	if len(b) < wire.HeaderSize {
 		return
@@ -175,8 +176,8 @@ func resum(b []byte) {
 	}
 }
 
-// FuzzCut: a packet that is cut off comes back as the same, and is within the limit. What may yet
-// become one is not refused, and what cannot is refused at once.
+// FuzzCut checks that a packet that was cut encodes to the same bytes, and is within the limit. A
+// beginning of a possible packet must not be refused, and anything else must be refused at once.
 func FuzzCut(f *testing.F) {
 	for _, direction := range []string{">", "<"} {
 		addCaptured(f, direction, func(packet, _ []byte) { f.Add(packet, uint32(wire.MaxKVRequestLen), false) })
@@ -208,7 +209,7 @@ func FuzzCut(f *testing.F) {
 				t.Errorf("record of %d bytes over the limit of %d", len(p.Record), limit)
 			}
 		}
-		// What may yet become a packet, or is one, was not refused earlier.
+		// This is a packet, or may become one, so it must not have been refused earlier.
 		if err == nil {
 			for i := range b {
 				if _, _, _, err := wire.Cut(b[:i], limit); err != nil {
@@ -230,7 +231,7 @@ func TestTypeName(t *testing.T) {
 	}
 }
 
-// Nothing on the way of a request or an answer allocates.
+// TestNoAllocations checks that nothing in the path of a request or an answer allocates.
 func TestNoAllocations(t *testing.T) {
 	record := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeCAS, Key: []byte("k"), Old: []byte("old"), Value: []byte("new")})
 	packet := wire.AppendPacket(nil, 7, record)

@@ -15,14 +15,14 @@ import (
 	"kivaloo/wire"
 )
 
-// oneOfEach is a request of every type there is.
+// oneOfEach has one request of every type.
 var oneOfEach = []struct {
 	service string
 	typ     uint32
 	record  string // after the type
-	// shorter lists lengths that are whole records too, which only the server can refuse.
+	// shorter lists lengths that are also whole records. Only the server can refuse them.
 	shorter []int
-	str     string // a name, in which a zero byte is not allowed
+	str     string // a name, which must not contain a zero byte
 }{
 	{service: "lbs", typ: wire.TypeLBSParams},
 	{service: "lbs", typ: wire.TypeLBSParams2},
@@ -68,8 +68,8 @@ func withType(typ uint32, rest string) []byte {
 	return append([]byte{byte(typ >> 24), byte(typ >> 16), byte(typ >> 8), byte(typ)}, rest...)
 }
 
-// A record is accepted whole, and not one byte shorter or longer, nor by another
-// service.
+// TestExactLength checks that a record is accepted whole, but not one byte shorter or longer, nor
+// by another service.
 func TestExactLength(t *testing.T) {
 	for _, c := range oneOfEach {
 		reencode := services[c.service].reencode
@@ -118,14 +118,14 @@ func TestErrorsExplain(t *testing.T) {
 	}
 }
 
-// What a client accepts as an answer, and what makes its request fail.
+// TestAnswers checks what a client accepts as an answer, and what makes its request fail.
 func TestAnswers(t *testing.T) {
 	const ok, not, two = "\x00\x00\x00\x00", "\x00\x00\x00\x01", "\x00\x00\x00\x02"
 	block := strings.Repeat("b", 512)
 	for _, c := range []struct {
 		service  string
 		typ      uint32
-		accepted []string // encode back to the same, but for tolerated bytes at the end
+		accepted []string // encode back to the same, except for tolerated bytes at the end
 		refused  []string
 	}{
 		{"lbs", wire.TypeLBSParams, []string{"sizenextnext"}, []string{"", "sizenextnex", "sizenextnextX"}},
@@ -204,7 +204,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Every extension request can be refused in the same ways.
+// TestRefusals checks that every extension request can be refused in the same ways.
 func TestRefusals(t *testing.T) {
 	for _, c := range oneOfEach {
 		if !wire.IsExtension(c.typ) {
@@ -240,7 +240,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Only a server that offers extensions says so.
+// TestHello checks that only a server with extensions offers them.
 func TestHello(t *testing.T) {
 	for _, c := range []struct {
 		answer     string
@@ -270,7 +270,7 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// What is badly formed in ways that only extension requests can be.
+// TestBadExtensions checks malformed extension requests.
 func TestBadExtensions(t *testing.T) {
 	const none, one, two = "\x00\x00\x00\x00", "\x00\x00\x00\x01", "\x00\x00\x00\x02"
 	for _, c := range []struct {
@@ -309,7 +309,7 @@ func TestBadExtensions(t *testing.T) {
 	}
 }
 
-// An answer to SCAN has no more than was asked for, in the form that was asked for.
+// TestScannedAsAsked checks that an answer to SCAN must match its request, in size and form.
 func TestScannedAsAsked(t *testing.T) {
 	pairs := []byte("\x01a\x01b\x01c\x01d")
 	for _, c := range []struct {
@@ -340,7 +340,8 @@ func TestScannedAsAsked(t *testing.T) {
 	}
 }
 
-// No more pairs come back than fit into what was asked for, except the first.
+// TestPairsAgainstMax checks that an answer must not have more pairs than the request allows,
+// except for the first.
 func TestPairsAgainstMax(t *testing.T) {
 	one := wire.AppendKVPairs(nil, 1, nil, []byte("\x00\x00"))
 	four := wire.AppendKVPairs(nil, 4, nil, make([]byte, 8))
@@ -381,7 +382,7 @@ func TestS3Success(t *testing.T) {
 	}
 }
 
-// What a client may not send.
+// TestCheck checks what a client must not send.
 func TestCheck(t *testing.T) {
 	long := make([]byte, wire.MaxKeyLen+1)
 	for _, c := range []struct {
@@ -421,7 +422,7 @@ func typeOf(request any) uint32 {
 	return uint32(reflect.ValueOf(request).Elem().FieldByName("Type").Uint())
 }
 
-// A request that must not be sent is not turned into one that lies about its lengths.
+// TestAppendRefuses checks that an invalid request is not encoded with wrong lengths.
 func TestAppendRefuses(t *testing.T) {
 	for name, f := range map[string]func(){
 		"long key":               func() { wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeGet, Key: make([]byte, 256)}) },
@@ -439,7 +440,7 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
-// What is read out of a record cannot be used to write into the field behind it.
+// TestFieldsAreApart checks that appending to a parsed field cannot overwrite the next field.
 func TestFieldsAreApart(t *testing.T) {
 	record := withType(wire.TypeCAS, "\x03key\x03old\x05value")
 	r, err := wire.ParseKVRequest(record)
@@ -536,7 +537,7 @@ func conditions(t *rapid.T) wire.List {
 	return l
 }
 
-// changes is the same for changes.
+// changes does the same for changes.
 func changes(t *rapid.T) wire.List {
 	l := wire.List{Data: []byte{}}
 	var drawn []wire.Change
@@ -655,7 +656,7 @@ func FuzzParseKVRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record []byte) { comesBack(t, reencodeKV, record) })
 }
 
-// FuzzParseRequest is the same for the other services.
+// FuzzParseRequest does the same for the other services.
 func FuzzParseRequest(f *testing.F) {
 	for _, c := range oneOfEach {
 		f.Add(withType(c.typ, c.record))
@@ -669,12 +670,12 @@ func FuzzParseRequest(f *testing.F) {
 			if err != nil {
 				return nil, err
 			}
-			return wire.AppendS3Request(nil, &r), nil // a server takes lengths that a client may not send
+			return wire.AppendS3Request(nil, &r), nil // a server accepts lengths that a client must not send
 		}, record)
 	})
 }
 
-// FuzzParseAnswer feeds anything to everything a client reads.
+// FuzzParseAnswer feeds arbitrary bytes to every parser of a client.
 func FuzzParseAnswer(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x01\x01n\x01k\x01v"))
 	f.Add([]byte("\x00\x00\x00\x00\x05value"))
@@ -704,8 +705,7 @@ func FuzzParseAnswer(f *testing.F) {
 	})
 }
 
-// comesBack checks that a record is either refused as badly formed or taken apart
-// without a loss.
+// comesBack checks that a record is either refused as malformed or parsed without loss.
 func comesBack(t *testing.T, reencode func([]byte) ([]byte, error), record []byte) {
 	again, err := reencode(record)
 	if err == nil && !bytes.Equal(again, record) {

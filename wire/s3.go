@@ -2,10 +2,10 @@ package wire
 
 import "fmt"
 
-// S3NoLength in an answer's length says that there is neither a length nor data.
+// S3NoLength in an answer's length means that there is neither a length nor data.
 const S3NoLength = 0xFFFFFFFF
 
-// HTTP statuses that the answers of the S3 service give.
+// HTTP statuses in the answers of the S3 service.
 const (
 	httpNone    = 0 // no usable HTTP response
 	httpMin     = 100
@@ -15,8 +15,8 @@ const (
 	httpMax     = 599
 )
 
-// S3Request is a request of the S3 service. Besides Bucket and Object, which hold
-// no zero byte and at most MaxKeyLen bytes, these fields count:
+// S3Request is a request of the S3 service. Bucket and Object hold no zero byte and at most
+// MaxKeyLen bytes. The other fields depend on the type:
 //
 //	PUT      Data
 //	GET      Length          the longest object wanted
@@ -27,7 +27,7 @@ const (
 // The slices of a parsed request alias its record.
 type S3Request struct {
 	Type           uint32
-	Offset, Length uint32 // bytes
+	Offset, Length uint32 // in bytes
 	Bucket, Object []byte
 	Data           []byte
 }
@@ -51,7 +51,7 @@ func (r *S3Request) Check() error {
 	return unknownType(r.Type, s3Service)
 }
 
-// ParseS3Request takes a request record apart.
+// ParseS3Request parses a request record.
 func ParseS3Request(record []byte) (r S3Request, err error) {
 	f := fields{rest: record}
 	if r.Type = f.u32("the type"); f.fault == "" && !isS3(r.Type) {
@@ -91,8 +91,8 @@ func AppendS3Request(dst []byte, r *S3Request) []byte {
 // AppendS3Status appends the answer to PUT and DELETE.
 func AppendS3Status(dst []byte, status uint32) []byte { return appendU32(dst, status) }
 
-// AppendS3Head appends the answer to HEAD, and, with S3NoLength, the answer without
-// data to GET and RANGE.
+// AppendS3Head appends the answer to HEAD. With S3NoLength it is the answer without data to GET and
+// RANGE.
 func AppendS3Head(dst []byte, status, length uint32) []byte {
 	return appendU32(appendU32(dst, status), length)
 }
@@ -102,14 +102,14 @@ func AppendS3Data(dst []byte, status uint32, data []byte) []byte {
 	return appendData(appendU32(dst, status), data)
 }
 
-// ParseS3Status reads the answer to PUT and DELETE.
+// ParseS3Status parses the answer to PUT and DELETE.
 func ParseS3Status(record []byte) (status uint32, err error) {
 	f := fields{rest: record}
 	status = f.httpStatus()
 	return status, f.done("answer to S3_PUT or S3_DELETE", len(record))
 }
 
-// ParseS3Head reads the answer to HEAD. length is S3NoLength where it is unknown.
+// ParseS3Head parses the answer to HEAD. length is S3NoLength if it is unknown.
 func ParseS3Head(record []byte) (status, length uint32, err error) {
 	f := fields{rest: record}
 	status = f.httpStatus()
@@ -117,8 +117,8 @@ func ParseS3Head(record []byte) (status, length uint32, err error) {
 	return status, length, f.done("answer to S3_HEAD", len(record))
 }
 
-// ParseS3Data reads the answer to GET and RANGE. data aliases record, and is nil
-// where there is none. It is to be used only if S3Success says so.
+// ParseS3Data parses the answer to GET and RANGE. data aliases record, and is nil if there is none.
+// Use it only if S3Success says so.
 func ParseS3Data(record []byte) (status uint32, data []byte, err error) {
 	f := fields{rest: record}
 	status = f.httpStatus()
@@ -128,9 +128,8 @@ func ParseS3Data(record []byte) (status uint32, data []byte, err error) {
 	return status, data, f.done("answer to S3_GET or S3_RANGE", len(record))
 }
 
-// S3Success reports whether status says that a request of type typ has been done. A
-// RANGE that was answered with the whole object (200) has not. HEAD has no such
-// status: what it returns is the answer.
+// S3Success reports whether status means that a request of type typ was done. A RANGE answered with
+// the whole object (200) was not. HEAD has no such status: what it returns is the answer.
 func S3Success(typ, status uint32) bool {
 	switch typ {
 	case TypeS3Put, TypeS3Get:
@@ -151,7 +150,7 @@ func isS3(typ uint32) bool {
 	return false
 }
 
-// httpStatus reads a status that HTTP can have, or httpNone.
+// httpStatus parses a status that HTTP can have, or httpNone.
 func (f *fields) httpStatus() uint32 {
 	status := f.u32("the status")
 	if f.fault == "" && status != httpNone && (status < httpMin || status > httpMax) {

@@ -18,9 +18,9 @@ const (
 	TypeGet    = 0x130
 	TypeRange  = 0x131
 
-	// Extensions: requests that the original does not have. The types of all its services are small
-	// numbers, so a type with the top bit set is never one of its own. A server that does not know
-	// a type closes the connection. So a client sends these only to a server that offers them (see
+	// Extensions: requests that the original does not have. The original's types are small numbers,
+	// so a type with the top bit set is never one of them. A server that does not know a type
+	// closes the connection. So a client sends these only to a server that offers them (see
 	// ParseKVHello).
 	TypeBackup      = 0x80000100
 	TypeApply       = 0x80000110
@@ -64,8 +64,7 @@ var typeNames = map[uint32]string{
 	TypeDDBGet: "DDBKV_GET", TypeDDBGetC: "DDBKV_GETC", TypeDDBDelete: "DDBKV_DELETE",
 }
 
-// TypeName returns the name of a request type, as it appears in logs, or
-// "UNKNOWN".
+// TypeName returns the name of a request type for logs, or "UNKNOWN".
 func TypeName(typ uint32) string {
 	if name, ok := typeNames[typ]; ok {
 		return name

@@ -14,9 +14,9 @@ import (
 	"kivaloo/wire"
 )
 
-// TestNoAllocationsPerRequest: in steady state a GET or a SET allocates nothing between socket and
-// disk. An append and a wake-up of a goroutine, which many requests share, may allocate. The race
-// detector has pools drop things at random, so it cannot be asked then.
+// TestNoAllocationsPerRequest checks that in steady state a GET or a SET allocates nothing between
+// socket and disk. An append and a wake-up of a goroutine may allocate, because many requests share
+// them. The race detector makes pools drop items at random, so the test does not run with it.
 func TestNoAllocationsPerRequest(t *testing.T) {
 	dir := t.TempDir()
 	store, err := disk.Open(dir, disk.Options{BlockSize: 2048, NoSync: true})

@@ -8,9 +8,9 @@ import (
 	"kivaloo/wire"
 )
 
-// What follows is called on the tree's goroutine.
+// The following methods are called on the tree's goroutine.
 
-// output returns the output of the step that is under way.
+// output returns the output of the current step.
 func (s *session) output() *eventloop.Output {
 	if s.out == nil {
 		s.out = s.conn.NewOutput()
@@ -18,8 +18,7 @@ func (s *session) output() *eventloop.Output {
 	return s.out
 }
 
-// begin starts the answer to r and returns the output, and where in its buffer
-// the packet starts.
+// begin starts the answer to r. It returns the output, and where the packet starts in its buffer.
 func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
 	o := s.output()
 	start := len(o.Buf)
@@ -27,10 +26,10 @@ func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
 	return o, start
 }
 
-// end completes the answer that was begun at start.
+// end completes the answer that begins at start.
 func (s *session) end(r *tree.Request, o *eventloop.Output, start int) {
 	o.Buf = wire.End(o.Buf, start)
-	if !parks(r) { // waiting is what it is for
+	if !parks(r) { // waiting is the purpose of the others
 		o.Time(uint8(r.Op), r.Began)
 	}
 	s.settle(r)
@@ -39,7 +38,7 @@ func (s *session) end(r *tree.Request, o *eventloop.Output, start int) {
 	}
 }
 
-// Value answers a GET or GET_AT, whose answers are alike.
+// Value answers a GET or GET_AT. Both have the same answers.
 func (s *session) Value(r *tree.Request, value []byte, found bool) {
 	o, start := s.begin(r)
 	putValue(o, value, found)
@@ -55,7 +54,7 @@ func putValue(o *eventloop.Output, value []byte, found bool) {
 	}
 }
 
-// Done answers a request that may have changed something, or what concerns a snapshot.
+// Done answers a request that may have changed something, or that concerns a snapshot.
 func (s *session) Done(r *tree.Request, done bool) {
 	o, start := s.begin(r)
 	switch {
@@ -102,7 +101,7 @@ func (s *session) Changed(r *tree.Request, position uint64, n int, changes []byt
 }
 
 // Failed refuses an extension request. After any other request it closes the connection, because
-// the protocol of the original has no answer for a failure.
+// the original's protocol has no answer for a failure.
 func (s *session) Failed(r *tree.Request, err error) {
 	switch {
 	case r.Op == tree.Backup:
@@ -133,10 +132,10 @@ func (s *session) refuseBackup(r *tree.Request, err error) {
 	s.end(r, o, start)
 }
 
-// Dropped counts a request as dealt with.
+// Dropped settles a request that was dropped.
 func (s *session) Dropped(r *tree.Request) { s.settle(r) }
 
-// settle takes back that an answer to r is owed or parked.
+// settle records that the answer to r is no longer owed or parked.
 func (s *session) settle(r *tree.Request) {
 	if parks(r) {
 		s.unpark(r)
@@ -147,7 +146,7 @@ func (s *session) settle(r *tree.Request) {
 	o.Reserved += reservation(r)
 }
 
-// Flush sends what has been answered.
+// Flush sends the answers of the step.
 func (s *session) Flush() {
 	if s.out != nil {
 		s.conn.Send(s.out)
@@ -155,12 +154,12 @@ func (s *session) Flush() {
 	}
 }
 
-// Release takes b back. The Flush of the last answer is yet to come.
+// Release takes b back. The Flush of the last answer is still to come.
 func (s *session) Release(b *tree.Batch) {
 	own := b.Owner.(*batch)
 	s.output().Released += own.memory()
 	putBatch(own)
 }
 
-// Abandoned reports whether what has not started is to be dropped.
+// Abandoned reports whether to drop requests that have not started.
 func (s *session) Abandoned() bool { return s.abandoned.Load() }

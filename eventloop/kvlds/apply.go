@@ -8,11 +8,11 @@ import (
 	"kivaloo/wire"
 )
 
-// apply is one APPLY on its way through the tree: an atomic batch, and the client that gathers the
-// answers to its parts into one.
+// apply is an APPLY in progress: an atomic batch, and the client that combines the answers to its
+// parts into one.
 //
-// Ownership: as for batch. The memory that it takes is reserved in the connection's window, so that
-// many of them stop reading.
+// Ownership: as for batch. Its memory is reserved in the connection's window, so that many of them
+// stop reading.
 type apply struct {
 	tree.Nobody
 	session  *session
@@ -21,11 +21,11 @@ type apply struct {
 	reserved int
 
 	conflict int   // the first condition that did not hold, or -1
-	err      error // why it has failed
+	err      error // why it failed
 	dropped  bool
 }
 
-// apply takes an APPLY whose record has length bytes.
+// apply accepts an APPLY whose record has length bytes.
 func (s *session) apply(id uint64, q *wire.KVRequest, length int) {
 	n := int(q.Conditions.N + q.Changes.N)
 	if n == 0 {
@@ -67,13 +67,13 @@ func (s *session) apply(id uint64, q *wire.KVRequest, length int) {
 	s.conn.Owe(1, a.reserved)
 }
 
-// conditionOps has the operations of the kinds of conditions.
+// conditionOps maps kinds of conditions to operations.
 var conditionOps = [...]tree.OpCode{
 	wire.IfAbsent: tree.ExpectAbsent, wire.IfPresent: tree.ExpectPresent, wire.IfEquals: tree.Expect,
 }
 
-// Done notes how one part has ended. Conditions come first, so the first one that did not hold is
-// the least. If one did not hold, changes are not done either.
+// Done records the outcome of one part. Conditions come first, so the failed one with the lowest
+// number is the first. If one did not hold, changes are not done either.
 func (a *apply) Done(r *tree.Request, done bool) {
 	if !done && r.Op.Condition() && (a.conflict < 0 || int(r.ID) < a.conflict) {
 		a.conflict = int(r.ID)
@@ -88,7 +88,7 @@ func (a *apply) Failed(_ *tree.Request, err error) {
 
 func (a *apply) Dropped(*tree.Request) { a.dropped = true }
 
-// Release answers: all parts have ended. The Flush is yet to come.
+// Release sends the answer, because all parts have ended. The Flush is still to come.
 func (a *apply) Release(*tree.Batch) {
 	s := a.session
 	o := s.output()

@@ -13,7 +13,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// applying makes an APPLY of conditions and changes: wire.Condition, wire.Change.
+// applying returns an APPLY of conditions and changes: wire.Condition, wire.Change.
 func applying(items ...any) wire.KVRequest {
 	r := wire.KVRequest{Type: wire.TypeApply}
 	for _, item := range items {
@@ -60,7 +60,7 @@ func ask(c *wiretest.Peer, r wire.KVRequest) []byte {
 	return record
 }
 
-// expectFailed checks that an answer says that the request has failed, for a reason.
+// expectFailed checks that an answer says that the request failed for a reason.
 func expectFailed(t testing.TB, answer []byte, reason string) {
 	t.Helper()
 	var refused *wire.Refusal
@@ -82,7 +82,7 @@ func TestApply(t *testing.T) {
 		{applying(absent("c"), present("a"), equals("b", "2"), setting("c", "3"), deleting("a")), done},
 		{get("a"), not},
 		{get("c"), value("3")},
-		// The first that does not hold counts, and nothing is changed.
+		// The first condition that does not hold counts, and nothing is changed.
 		{applying(present("c"), absent("c"), present("a"), setting("c", "4"), setting("d", "5")), conflict(1)},
 		{applying(equals("b", "3"), setting("c", "4")), conflict(0)},
 		{applying(equals("b", ""), setting("c", "4")), conflict(0)},
@@ -90,7 +90,7 @@ func TestApply(t *testing.T) {
 		{applying(present("a"), setting("c", "4")), conflict(0)},
 		{get("c"), value("3")},
 		{get("d"), not},
-		// Conditions are about what was before.
+		// Conditions apply to the state before.
 		{applying(absent("x"), setting("x", "1"), setting("x", "2")), done},
 		{get("x"), value("2")},
 		{applying(equals("x", "2"), setting("x", "3"), deleting("x")), done},
@@ -108,7 +108,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// Pairs that the store does not take fail an APPLY as a whole, and the connection goes on.
+// TestApplyOfTooLongPairs checks that pairs that the store does not accept fail an APPLY as a
+// whole, and that the connection stays open.
 func TestApplyOfTooLongPairs(t *testing.T) {
 	c := serve(t, &slowStore{}).dial()
 	expectFailed(t, ask(c, applying(setting("a", "1"), setting(strings.Repeat("k", 65), "1"))), "key of 65 bytes, the longest allowed is 64")
@@ -121,7 +122,7 @@ func TestApplyOfTooLongPairs(t *testing.T) {
 	}
 }
 
-// An APPLY keeps its place among the requests of its connection.
+// TestApplyInOrder checks that an APPLY keeps its place among the requests of its connection.
 func TestApplyInOrder(t *testing.T) {
 	c := serve(t, &slowStore{}).dial()
 	add := wire.KVRequest{Type: wire.TypeAdd, Key: []byte("a"), Value: []byte("added")}
@@ -136,7 +137,7 @@ func TestApplyInOrder(t *testing.T) {
 	}
 }
 
-// longestApply is as long as an APPLY can be, about: every change is of another key.
+// longestApply returns an APPLY of about the greatest length. Every change is of another key.
 func longestApply(v string) wire.KVRequest {
 	r := wire.KVRequest{Type: wire.TypeApply}
 	for {
@@ -148,7 +149,8 @@ func longestApply(v string) wire.KVRequest {
 	}
 }
 
-// The longest APPLYs, many at a time from many clients, are each made whole.
+// TestLongestApplies checks that the longest APPLYs, many at a time from many clients, are each
+// carried out completely.
 func TestLongestApplies(t *testing.T) {
 	s := serve(t, &slowStore{})
 	s.loop.Post(func() { s.loop.LimitMemory(8 << 20) })
@@ -158,7 +160,7 @@ func TestLongestApplies(t *testing.T) {
 		clients.Go(func() {
 			v := strings.Repeat(fmt.Sprint(i), 100)
 			r := longestApply(v)
-			go c.Write(packets(0, r, r, r)) // it ends with the connection
+			go c.Write(packets(0, r, r, r)) // ends with the connection
 			for id := range uint64(3) {
 				c.ExpectAnswer(id, done)
 			}
@@ -173,7 +175,8 @@ func TestLongestApplies(t *testing.T) {
 	}
 }
 
-// Of all whose conditions exclude each other exactly one is made.
+// TestAppliesOfManyClients checks that exactly one of several APPLYs whose conditions exclude each
+// other is carried out.
 func TestAppliesOfManyClients(t *testing.T) {
 	s := serve(t, &slowStore{})
 	const clients, rounds = 8, 30
@@ -194,7 +197,7 @@ func TestAppliesOfManyClients(t *testing.T) {
 				case !bytes.Equal(answer, conflict(0)):
 					t.Errorf("%q", answer)
 				}
-				for { // until somebody has made it
+				for { // until one has succeeded
 					v, _, err := wire.ParseKVValue(ask(c, get("counter")))
 					must.Do(t, err)
 					if n := 0; func() bool { fmt.Sscan(string(v), &n); return n > round }() {
@@ -217,7 +220,8 @@ func TestAppliesOfManyClients(t *testing.T) {
 	}
 }
 
-// An APPLY that cannot be made durable fails, and the connection goes on.
+// TestApplyOnBrokenDisk checks that an APPLY that cannot be made durable fails, and that the
+// connection stays open.
 func TestApplyOnBrokenDisk(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -272,7 +276,7 @@ func TestScan(t *testing.T) {
 		if err != nil || a.N != step.n || string(a.Pairs) != step.pairs {
 			t.Fatalf("%+v: %d, %q, %q, %v; want %d, %q, %q", step.request, a.N, a.Next, a.Pairs, err, step.n, step.next, step.pairs)
 		}
-		// A next key need not be a key; what counts is what is returned from it on.
+		// A next key need not exist; only what is returned from there on counts.
 		if len(a.Next) == 0 && step.next != "" {
 			t.Errorf("%+v: nothing is left, want more", step.request)
 		}
@@ -292,7 +296,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// SCANs that are not read are held back, as ranges are.
+// TestScansThatAreNotRead checks that unread SCANs are held back, as ranges are.
 func TestScansThatAreNotRead(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()

@@ -14,7 +14,7 @@ func backup(snapshot uint64, max uint32, start []byte) wire.KVRequest {
 	return wire.KVRequest{Type: wire.TypeBackup, Snapshot: snapshot, Max: max, Key: start}
 }
 
-// backedUp sends one request for a backup and returns the answer.
+// backedUp sends one BACKUP and returns the answer.
 func backedUp(c *wiretest.Peer, r wire.KVRequest) wire.KVBackup {
 	c.T.Helper()
 	c.Send(packets(5, r))
@@ -27,7 +27,8 @@ func backedUp(c *wiretest.Peer, r wire.KVRequest) wire.KVBackup {
 	return a
 }
 
-// A backup in many requests, by several connections, shows one moment, whatever changes meanwhile.
+// TestBackupIsOfOneMoment checks that a backup in many requests, by several connections, shows one
+// moment, whatever changes meanwhile.
 func TestBackupIsOfOneMoment(t *testing.T) {
 	s := serve(t, &slowStore{})
 	writer := s.dial()
@@ -61,7 +62,7 @@ func TestBackupIsOfOneMoment(t *testing.T) {
 	if requests < 8 {
 		t.Errorf("only %d requests", requests)
 	}
-	// The end has been reached and the store has moved on: the snapshot is no more.
+	// The end was reached and the store has changed, so the snapshot is gone.
 	c := s.dial()
 	if a := backedUp(c, backup(snapshot, 1000, nil)); a.Status != wire.BackupGone {
 		t.Errorf("after the end: %+v", a)
@@ -79,7 +80,7 @@ func TestTooManyBackups(t *testing.T) {
 		c.Send(packets(1, set("a", fmt.Sprint(begun)), set("b", fmt.Sprint(begun))))
 		c.ExpectAnswer(1, done)
 		c.ExpectAnswer(2, done)
-		a := backedUp(c, backup(0, 1, nil)) // one pair: it goes on
+		a := backedUp(c, backup(0, 1, nil)) // one pair: the backup continues
 		if a.Status == wire.BackupTooMany {
 			break
 		}
@@ -92,9 +93,10 @@ func TestTooManyBackups(t *testing.T) {
 	}
 }
 
-// A backup needs no room on the disk: one that cannot be written to is no reason to make none.
+// TestBackupOfBrokenDisk checks that a backup works although the disk cannot be written to: it
+// needs no room there.
 func TestBackupOfBrokenDisk(t *testing.T) {
-	s, syncs := serveHeld(t, 1<<20) // what is to be backed up is in the journal only
+	s, syncs := serveHeld(t, 1<<20) // the data to back up is in the journal only
 	c := s.dial()
 	c.Send(packets(1, set("a", "b")))
 	c.ExpectAnswer(1, done)
@@ -106,7 +108,7 @@ func TestBackupOfBrokenDisk(t *testing.T) {
 	c.ExpectAnswer(1, value("b"))
 }
 
-// Backups that are not read are held back, as ranges are.
+// TestBackupsThatAreNotRead checks that unread backups are held back, as ranges are.
 func TestBackupsThatAreNotRead(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()

@@ -7,16 +7,16 @@ import (
 	"kivaloo/tree"
 )
 
-// batch is a tree.Batch with the memory that its requests' keys and values are in.
+// batch is a tree.Batch with the memory for its requests' keys and values.
 //
-// Ownership: the session fills it on the loop, then the tree has it until Release.
+// Ownership: the session fills it on the loop. Then the tree has it until Release.
 type batch struct {
 	tree.Batch
-	data []byte // never grows beyond its capacity, so slices of it stay good
+	data []byte // never grows beyond its capacity, so slices of it stay valid
 	size int    // index into batchSizes
 }
 
-// pools has unused batches of each of batchSizes.
+// pools hold unused batches of each of batchSizes.
 var pools [len(batchSizes)]sync.Pool
 
 // getBatch returns an empty batch of a size.
@@ -30,24 +30,24 @@ func getBatch(size int) *batch {
 	return b
 }
 
-// putBatch makes b ready for another use.
+// putBatch makes b available for reuse.
 func putBatch(b *batch) {
 	clear(b.Requests)
 	b.Requests, b.data, b.Client, b.Pushed = b.Requests[:0], b.data[:0], nil, 0
 	pools[b.size].Put(b)
 }
 
-// memory returns how many bytes b takes.
+// memory returns how many bytes b uses.
 func (b *batch) memory() int {
 	return int(unsafe.Sizeof(*b)) + cap(b.Requests)*int(unsafe.Sizeof(tree.Request{})) + cap(b.data)
 }
 
-// fits reports whether a request with so many bytes of keys and values has room.
+// fits reports whether there is room for a request with this many bytes of keys and values.
 func (b *batch) fits(dataBytes int) bool {
 	return len(b.Requests) < cap(b.Requests) && len(b.data)+dataBytes <= cap(b.data)
 }
 
-// keep copies s to where it stays for the life of the batch.
+// keep copies s into the memory of the batch.
 func (b *batch) keep(s []byte) []byte {
 	start := len(b.data)
 	b.data = append(b.data, s...)

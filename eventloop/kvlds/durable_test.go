@@ -17,12 +17,12 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// heldSyncs holds back the syncs of a file system, once it is told to.
+// heldSyncs holds back the syncs of a file system once it is told to.
 type heldSyncs struct {
 	mu      sync.Mutex
-	release chan struct{} // nil: they are not held
-	reached chan struct{} // gets something with every sync that is held
-	err     error         // what they end with
+	release chan struct{} // nil: syncs are not held
+	reached chan struct{} // receives for every sync that is held
+	err     error         // their error
 }
 
 func (s *heldSyncs) hook(c simfs.Call) error {
@@ -43,7 +43,7 @@ func (s *heldSyncs) hook(c simfs.Call) error {
 	return err
 }
 
-// hold has all syncs wait until the result is closed, and end with err then.
+// hold makes all syncs wait until the result is closed, and end with err then.
 func (s *heldSyncs) hold(err error) (release chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *heldSyncs) hold(err error) (release chan struct{}) {
 	return s.release
 }
 
-// serveHeld serves a store of which the goroutines are those of the daemon, with a few pairs.
+// serveHeld serves a store with a few pairs, with the same goroutines as the daemon.
 func serveHeld(t *testing.T, journal int64) (*served, *heldSyncs) {
 	t.Helper()
 	fsys, syncs := simfs.New("store"), &heldSyncs{reached: make(chan struct{}, 1)}
@@ -69,14 +69,15 @@ func serveHeld(t *testing.T, journal int64) (*served, *heldSyncs) {
 	return s, syncs
 }
 
-// TestNoOutcomeBeforeSync holds the sync of a batch back: whoever asks meanwhile gets the old
-// answer, and nobody is told anything that follows from the batch. If the sync fails it stays so.
+// TestNoOutcomeBeforeSync holds back the sync of a commit. Until it completes everyone must get the
+// old answer, and nobody may be told anything that depends on the commit. If the sync fails it must
+// stay so.
 func TestNoOutcomeBeforeSync(t *testing.T) {
 	pairs := func(n uint32, p string) []byte { return wire.AppendKVPairs(nil, n, nil, []byte(p)) }
 	before := pairs(2, "\x01a\x03old\x04gone\x07not yet")
 	for name, c := range map[string]struct {
 		change wire.KVRequest
-		a      []byte // what is there of a afterwards
+		a      []byte // value of a afterwards
 		all    []byte
 	}{
 		"written over": {set("a", "new"), value("new"), pairs(2, "\x01a\x03new\x04gone\x07not yet")},
@@ -100,8 +101,7 @@ func TestNoOutcomeBeforeSync(t *testing.T) {
 					writer, next, reader := s.dial(), s.dial(), s.dial()
 					writer.Send(packets(1, c.change))
 					<-syncs.reached
-					// That it does not hold any more is a thing that only the batch which is held
-					// back can tell.
+					// Only the held commit can show that the condition no longer holds.
 					next.Send(packets(2, wire.KVRequest{Type: wire.TypeCAS, Key: []byte("a"), Old: []byte("old"), Value: []byte("won")}))
 					told := make(chan struct{}, 2)
 					for _, waits := range []*wiretest.Peer{writer, next} {
@@ -140,8 +140,8 @@ func TestNoOutcomeBeforeSync(t *testing.T) {
 	}
 }
 
-// TestReaderFollowsWriter has one connection write a value over again and again, and another read
-// it all the time: what it reads is never newer than what the disk has, and never older than what
+// TestReaderFollowsWriter has one connection overwrite a value again and again, and another read it
+// all the time. What is read must never be newer than what the disk has, and never older than what
 // the writer has been told.
 func TestReaderFollowsWriter(t *testing.T) {
 	for _, journal := range []int64{0, tree.DefaultJournalBytes} {

@@ -3,5 +3,5 @@ package kvlds
 // Limits that tests check from outside.
 const MaxConnWatches = maxConnWatches
 
-// WatchBytes returns what is set aside for WATCHes that wait.
+// WatchBytes returns the memory reserved for waiting WATCHes.
 func (s *Server) WatchBytes() int64 { return s.watches.reserved.Load() }

@@ -7,10 +7,10 @@ import (
 	"kivaloo/wire"
 )
 
-// offered is the set of extensions that clients are told of.
+// offered is the set of extensions that clients are told about.
 const offered = wire.Extensions1
 
-// extensionOps maps the extension requests that are one operation of the tree to it.
+// extensionOps maps extension requests to operations of the tree, for those that are one operation.
 var extensionOps = map[uint32]tree.OpCode{
 	wire.TypeScan:        tree.Scan,
 	wire.TypeGetAt:       tree.Get,
@@ -20,7 +20,7 @@ var extensionOps = map[uint32]tree.OpCode{
 	wire.TypeWatch:       tree.Watch,
 }
 
-// isExtension reports whether r is from an extension request. A GET of the original reads no
+// isExtension reports whether r comes from an extension request. A GET of the original reads no
 // snapshot.
 func isExtension(r *tree.Request) bool {
 	switch r.Op {
@@ -30,8 +30,8 @@ func isExtension(r *tree.Request) bool {
 	return r.Op == tree.Get && r.Snapshot != 0
 }
 
-// extension takes a request that the original does not have, whose record has length bytes. What is
-// wrong with it besides its form is said in the answer.
+// extension accepts a request that the original does not have. Its record has length bytes. Errors
+// other than in its form are reported in the answer.
 func (s *session) extension(id uint64, q *wire.KVRequest, length int) {
 	switch {
 	case q.Type == wire.TypeApply:
@@ -47,7 +47,7 @@ func (s *session) extension(id uint64, q *wire.KVRequest, length int) {
 	}
 }
 
-// single takes an extension request that is one operation of the tree.
+// single accepts an extension request that is one operation of the tree.
 func (s *session) single(id uint64, q *wire.KVRequest, length int) {
 	b := s.room(length)
 	r := tree.Request{
@@ -77,7 +77,7 @@ func appendOutcome(dst []byte, r *tree.Request, done bool) []byte {
 	return wire.AppendKVStatus(dst, wire.StatusDone)
 }
 
-// appendRefusal appends the answer to an extension request that has failed.
+// appendRefusal appends the answer to a failed extension request.
 func appendRefusal(dst []byte, err error) []byte {
 	switch {
 	case errors.Is(err, tree.ErrSnapshotGone), errors.Is(err, tree.ErrPositionGone):

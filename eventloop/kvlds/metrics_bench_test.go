@@ -19,7 +19,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// BenchmarkMeasuring tells what it costs to measure a server.
+// BenchmarkMeasuring shows the cost of measuring a server.
 func BenchmarkMeasuring(b *testing.B) {
 	alternate(b, func(b *testing.B, m *measured, on bool, do func()) float64 {
 		m.measure(b, on)
@@ -27,8 +27,7 @@ func BenchmarkMeasuring(b *testing.B) {
 	})
 }
 
-// BenchmarkRecording tells what it costs to keep a flight recording of a server that is measured
-// anyway.
+// BenchmarkRecording shows the cost of a flight recording of a server that is measured anyway.
 func BenchmarkRecording(b *testing.B) {
 	alternate(b, func(b *testing.B, m *measured, on bool, do func()) float64 {
 		m.measure(b, true)
@@ -41,11 +40,10 @@ func BenchmarkRecording(b *testing.B) {
 	})
 }
 
-// alternate has one server do the same work in turn without something and with it, in slices so
-// short that whatever else the machine does meets both. What counts is processor time, of the
-// server and of a client that does little but system calls. Each round tells an overhead; reported
-// are their median, and how far off it may be. with does work with or without, and returns the
-// time.
+// alternate makes one server do the same work alternately without something and with it, in slices
+// so short that other load on the machine affects both. It counts the processor time of the server
+// and of a client that does little but system calls. Each round gives an overhead. It reports their
+// median and its uncertainty. with does the work with or without, and returns the time.
 func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do func()) float64) {
 	for _, load := range []struct {
 		name     string
@@ -64,8 +62,8 @@ func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do fu
 			var without, overheads []float64
 			for b.Loop() {
 				took := make(map[bool]float64)
-				for _, on := range []bool{false, true, true, false} { // so that what grows or shrinks evenly meets both
-					value++ // no change is none
+				for _, on := range []bool{false, true, true, false} { // so that a steady trend affects both
+					value++ // so that every SET is a change
 					took[on] += with(b, m, on, func() { m.run(b, load.request, load.inFlight, load.turns, value) })
 				}
 				without = append(without, took[false]/2/float64(load.inFlight*load.turns))
@@ -81,9 +79,8 @@ func alternate(b *testing.B, with func(b *testing.B, m *measured, on bool, do fu
 	}
 }
 
-// median returns the median of values, and half the width of the range that holds the true one in
-// 95 of 100 cases: between the values that are 0.98 times the root of their number before and after
-// it in order.
+// median returns the median of values, and half the width of its 95 % confidence interval. That is
+// between the values 0.98 times the root of their number before and after it, in order.
 func median(values []float64) (middle, off float64) {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
@@ -92,7 +89,7 @@ func median(values []float64) (middle, off float64) {
 	return sorted[n/2], (sorted[high] - sorted[low]) / 2
 }
 
-// measured is a server with 10,000 pairs, and what it is measured with.
+// measured is a server with 10,000 pairs, and its measuring equipment.
 type measured struct {
 	*served
 	c    *wiretest.Peer
@@ -136,7 +133,7 @@ type mute struct {
 
 func (m *mute) Release(*tree.Batch) { m.done <- struct{}{} }
 
-// processorTime returns what this process runs for, in nanoseconds, while it does something.
+// processorTime returns the processor time of this process while it does something, in nanoseconds.
 func processorTime(b *testing.B, do func()) float64 {
 	now := func() int64 {
 		var t unix.Timespec
@@ -148,7 +145,7 @@ func processorTime(b *testing.B, do func()) float64 {
 	return float64(now() - before)
 }
 
-// run makes requests, so many at once and that so many times, all over the store.
+// run makes inFlight requests at once, turns times, all over the store.
 func (m *measured) run(b *testing.B, r wire.KVRequest, inFlight, turns, value int) {
 	if r.Type == wire.TypeSet {
 		r.Value = []byte(strings.Repeat("v", 36) + fmt.Sprintf("%04d", value%10_000))
@@ -171,7 +168,7 @@ func (m *measured) run(b *testing.B, r wire.KVRequest, inFlight, turns, value in
 	}
 }
 
-// skip takes one answer that is of no interest.
+// skip takes one answer and ignores it.
 func (m *measured) skip() error {
 	header, err := m.in.Peek(wire.HeaderSize)
 	if err != nil {

@@ -14,8 +14,8 @@ type Server struct {
 	Requests *tree.Requests
 	// MaxKey and MaxValue are the longest key and value that are stored, in bytes.
 	MaxKey, MaxValue int
-	// Now, if not nil, is the tree's clock, and how long requests wait for the tree is to be
-	// measured.
+	// Now, if not nil, is the tree's clock. It enables measuring how long requests wait for the
+	// tree.
 	Now func() time.Duration
 	// Readers, if not nil, lets the loop answer GETs without the tree's goroutine.
 	Readers *tree.Readers
@@ -23,21 +23,22 @@ type Server struct {
 	Closed func()
 
 	watches watches
-	value   [tree.MaxStringBytes]byte // scratch of the loop, of which there is one
+	value   [tree.MaxStringBytes]byte // scratch space of the only loop
 }
 
-// Options are those with which a loop serves the connections that gate lets in, or all with nil.
+// Options returns the options for a loop that serves connections admitted by gate, or all if gate
+// is nil.
 func (s *Server) Options(gate *eventloop.Gate) eventloop.ServeOptions {
 	return eventloop.ServeOptions{
 		Gate: gate, MaxRecord: wire.MaxKVRequestLen, Judge: wire.CheckKVRequestLen, New: s.Handle,
 	}
 }
 
-// LimitMemory tells the server how many bytes the connections may take, as Loop.LimitMemory does
-// the loop. It must be called before the loop runs.
+// LimitMemory sets how many bytes the connections may use, like Loop.LimitMemory does for the loop.
+// It must be called before the loop runs.
 func (s *Server) LimitMemory(bytes int) { s.watches.limit = bytes / watchShare }
 
-// Handle serves a connection: it is the New of eventloop.ServeOptions.
+// Handle serves a connection. It is the New of eventloop.ServeOptions.
 func (s *Server) Handle(c *eventloop.Conn) eventloop.Handler {
 	return &session{server: s, conn: c}
 }

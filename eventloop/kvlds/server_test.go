@@ -31,10 +31,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// slowStore is a store of which appends can be held back or fail.
+// slowStore is a store whose appends can be held back or fail.
 type slowStore struct {
 	disk.Store
-	hold chan struct{} // appends wait for it to be closed; nil: they do not
+	hold chan struct{} // appends wait until it is closed; nil: they do not wait
 	fail atomic.Bool
 }
 
@@ -143,7 +143,7 @@ var (
 
 func value(s string) []byte { return wire.AppendKVValue(nil, []byte(s)) }
 
-// TestCaptures sends what clients of the original sent and wants what the original answered.
+// TestCaptures sends what clients of the original sent and expects what the original answered.
 func TestCaptures(t *testing.T) {
 	for _, name := range []string{"params", "set", "delete", "get", "add", "modify", "cas", "cad", "edge"} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestEveryOperation(t *testing.T) {
 	}
 }
 
-// TestManyInOneWrite has the requests of one read go through several batches.
+// TestManyInOneWrite sends so many requests in one write that they need several batches.
 func TestManyInOneWrite(t *testing.T) {
 	c := serve(t, &slowStore{}).dial()
 	var sets, gets []wire.KVRequest
@@ -277,9 +277,9 @@ func TestParamsOvertakes(t *testing.T) {
 	c.ExpectAnswer(1, done)
 }
 
-// TestGetBehindUnansweredSet: a read does not see what a crash could still undo.
+// TestGetBehindUnansweredSet checks that a read does not see what a crash could still undo.
 func TestGetBehindUnansweredSet(t *testing.T) {
-	// The store holds the tree's goroutine up, so the reads are pushed before.
+	// The store holds up the tree's goroutine, so the reads are pushed before it continues.
 	c := serve(t, &slowStore{}).dial()
 	c.Send(packets(1, get("a"), set("a", "b"), get("a")))
 	answers := map[uint64][]byte{}
@@ -294,8 +294,8 @@ func TestGetBehindUnansweredSet(t *testing.T) {
 	c.ExpectAnswer(4, value("b"))
 }
 
-// TestLoneGetNeedsNoTree: the loop answers a lone GET by itself, also while the tree's goroutine is
-// held up. It sees nothing that is not durable.
+// TestLoneGetNeedsNoTree checks that the loop answers a lone GET itself, even while the tree's
+// goroutine is held up, and that the GET sees nothing that is not durable.
 func TestLoneGetNeedsNoTree(t *testing.T) {
 	hold := make(chan struct{})
 	release := sync.OnceFunc(func() { close(hold) })
@@ -314,8 +314,9 @@ func TestLoneGetNeedsNoTree(t *testing.T) {
 	reader.ExpectAnswer(101, not)
 }
 
-// TestBadRequestTakesQueuedChangesWithIt: whatever is wrong, changes in front of it in the same
-// write are not carried out, reads are answered, the connection is closed and others are served.
+// TestBadRequestTakesQueuedChangesWithIt sends bad requests of all kinds. Changes before them in
+// the same write must not be carried out, reads must be answered, the connection must be closed,
+// and others must be served.
 func TestBadRequestTakesQueuedChangesWithIt(t *testing.T) {
 	good := packets(7, params)
 	badSum := bytes.Clone(good)
@@ -361,7 +362,8 @@ func TestHalfCloseGetsItsAnswers(t *testing.T) {
 	c.ExpectEnd()
 }
 
-// TestFailedAppend: a change that is not durable is not acknowledged, and reads go on.
+// TestFailedAppend checks that a change that is not durable is not acknowledged, and that reads go
+// on.
 func TestFailedAppend(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -377,8 +379,8 @@ func TestFailedAppend(t *testing.T) {
 	other.ExpectEnd()
 }
 
-// TestRangesThatAreNotRead: a client that asks for megabytes over and over and reads nothing is
-// left alone before they pile up.
+// TestRangesThatAreNotRead checks that the server stops reading from a client that asks for
+// megabytes over and over and reads nothing.
 func TestRangesThatAreNotRead(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -397,7 +399,7 @@ func TestRangesThatAreNotRead(t *testing.T) {
 		ranges[i] = wire.KVRequest{Type: wire.TypeRange, Max: 1<<32 - 1}
 	}
 	greedy.Send(packets(0, ranges...))
-	// Somebody else is served meanwhile, and all the answers come once they are read.
+	// Another client is served meanwhile, and all the answers come once they are read.
 	c.Send(packets(1, get(fmt.Sprintf("%064d", 7))))
 	c.ExpectAnswer(1, value(strings.Repeat("v", 104)))
 	for i := range asked {
@@ -436,8 +438,8 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// The time of each request is counted with its operation, and connections that break with their
-// reason.
+// TestRequestsAreTimed checks that the time of each request is counted with its operation, and that
+// broken connections are counted with the reason.
 func TestRequestsAreTimed(t *testing.T) {
 	s := serve(t, &slowStore{})
 	m := &eventloop.Metrics{}
@@ -466,7 +468,7 @@ func TestRequestsAreTimed(t *testing.T) {
 	took := time.Since(began)
 	for op, want := range map[tree.OpCode]uint64{tree.Set: 2, tree.Get: 3, tree.Delete: 0} {
 		var got actors.Counts
-		// The client may have its answer before the loop has counted it.
+		// The client may get its answer before the loop has counted it.
 		must.Eventually(t, op.String()+" is counted", func() bool { got = m.Requests[op].Read(); return got.Total() >= want })
 		if got.Total() != want || want > 0 && (got.Sum == 0 || got.Sum > want*uint64(took)) {
 			t.Errorf("%s: %d in %d ns, want %d in at most %v", op, got.Total(), got.Sum, want, took)

@@ -10,30 +10,30 @@ import (
 	"kivaloo/wire"
 )
 
-// session is one connection: an eventloop.Handler on the loop, a tree.Client on
-// the tree's goroutine.
+// session is one connection: an eventloop.Handler on the loop, and a tree.Client on the tree's
+// goroutine.
 //
 // Invariants:
-//  1. Every request that is in a batch has been counted with Owe, and is counted once
-//     as Answered.
-//  2. out is touched only by the tree's goroutine, first, last and filling only by the loop.
+//  1. Every request in a batch has been counted with Owe, and is counted once as Answered.
+//  2. Only the tree's goroutine uses out. Only the loop uses first, last and filling.
 type session struct {
 	server    *Server
 	conn      *eventloop.Conn
-	abandoned atomic.Bool // requests that change something and have not started are dropped
+	abandoned atomic.Bool // drop modifying requests that have not started
 
-	first, last *tree.Batch // to be pushed, chained
-	filling     *batch      // the last of them, if more requests may go into it, or nil
+	first, last *tree.Batch // chain of batches to push
+	filling     *batch      // the last of them, if it may take more requests; or nil
 
-	watching atomic.Int64 // WATCHes that wait
-	ended    bool         // nothing more will be read
+	watching atomic.Int64 // waiting WATCHes
+	ended    bool         // no more input
 
-	out *eventloop.Output // answers of the step that is under way, or nil
+	out *eventloop.Output // answers of the current step, or nil
 
-	began time.Duration // when the read began that has brought the requests to be pushed, if that is measured
+	// When the read began that brought the requests to push, if that is measured.
+	began time.Duration
 }
 
-// opCodes maps request types to operations; the rest are not requests to the tree.
+// opCodes maps request types to operations; other types are not requests to the tree.
 var opCodes = map[uint32]tree.OpCode{
 	wire.TypeSet:    tree.Set,
 	wire.TypeCAS:    tree.CAS,
@@ -46,7 +46,7 @@ var opCodes = map[uint32]tree.OpCode{
 	wire.TypeBackup: tree.Backup,
 }
 
-// Packet takes one request.
+// Packet accepts one request.
 func (s *session) Packet(id uint64, record []byte) error {
 	q, err := wire.ParseKVRequest(record)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 	return nil
 }
 
-// opCode returns the operation of a request type that is one.
+// opCode returns the operation of a request type.
 func opCode(typ uint32) tree.OpCode {
 	switch typ {
 	case wire.TypeGet: // by far the most frequent
@@ -92,8 +92,8 @@ func opCode(typ uint32) tree.OpCode {
 	return opCodes[typ]
 }
 
-// checkLengths refuses what the store would not be able to hold. What is only looked for may be
-// of any length: nothing of that length is there.
+// checkLengths refuses what the store cannot hold. Keys that are only looked for may have any
+// length: nothing of that length exists.
 func (s *session) checkLengths(op tree.OpCode, q *wire.KVRequest) error {
 	switch op {
 	case tree.Set, tree.CAS, tree.Add, tree.Modify:
@@ -102,7 +102,7 @@ func (s *session) checkLengths(op tree.OpCode, q *wire.KVRequest) error {
 	return nil
 }
 
-// checkPair refuses a pair that is longer than the store takes.
+// checkPair refuses a pair that is longer than the store accepts.
 func (s *session) checkPair(key, value []byte) error {
 	if len(key) > s.server.MaxKey {
 		return fmt.Errorf("%w: key of %d bytes, the longest allowed is %d", wire.ErrBadRecord, len(key), s.server.MaxKey)
@@ -113,8 +113,8 @@ func (s *session) checkPair(key, value []byte) error {
 	return nil
 }
 
-// reservation is how many bytes of answer to r count as unsent from the start. Only
-// RANGE, SCAN, WATCH and BACKUP can ask for much more than they send.
+// reservation returns how many bytes of the answer to r count as unsent from the start. Only RANGE,
+// SCAN, WATCH and BACKUP can ask for much more than they send.
 func reservation(r *tree.Request) int {
 	switch r.Op {
 	case tree.Range, tree.Scan, tree.Backup, tree.Watch:
@@ -123,7 +123,7 @@ func reservation(r *tree.Request) int {
 	return 0
 }
 
-// answerParams answers at once. Only a client that knows of extensions hears of them.
+// answerParams answers at once. Only a client that knows extensions is told about them.
 func (s *session) answerParams(id uint64) {
 	record := wire.AppendKVParams(nil, uint32(s.server.MaxKey), uint32(s.server.MaxValue))
 	if id == wire.HelloID && offered != 0 {
@@ -132,7 +132,7 @@ func (s *session) answerParams(id uint64) {
 	s.answerNow(id, record)
 }
 
-// answerNow answers a request ahead of everything that waits.
+// answerNow answers a request ahead of everything waiting.
 func (s *session) answerNow(id uint64, record []byte) {
 	o := s.conn.NewOutput()
 	o.Buf, o.Answered = wire.AppendPacket(o.Buf, id, record), 1
@@ -140,7 +140,7 @@ func (s *session) answerNow(id uint64, record []byte) {
 	s.conn.Send(o)
 }
 
-// room returns a batch that has room for one more request.
+// room returns a batch with room for one more request.
 func (s *session) room(dataBytes int) *batch {
 	if s.filling != nil && s.filling.fits(dataBytes) {
 		return s.filling
@@ -160,7 +160,7 @@ func (s *session) room(dataBytes int) *batch {
 	return b
 }
 
-// add puts b behind what is to be pushed. Requests that follow go into another batch.
+// add adds b to the chain to push. Later requests go into another batch.
 func (s *session) add(b *tree.Batch) {
 	if s.last == nil {
 		s.first = b
@@ -170,7 +170,7 @@ func (s *session) add(b *tree.Batch) {
 	s.last, s.filling = b, nil
 }
 
-// Pushed gives the tree what a read has brought.
+// Pushed gives the requests of a read to the tree.
 func (s *session) Pushed() {
 	if s.first != nil && !s.answerHere() {
 		s.push()
@@ -180,7 +180,7 @@ func (s *session) Pushed() {
 	}
 }
 
-// push gives the tree what is chained.
+// push gives the chain to the tree.
 func (s *session) push() {
 	first, last := s.first, s.last
 	if s.server.Now != nil {
@@ -193,10 +193,10 @@ func (s *session) push() {
 	s.server.Requests.Push(first, last)
 }
 
-// answerHere answers what a read has brought, on the loop, and reports whether it did: if few
-// answers are owed to anybody, and all requests are Gets whose pages are in memory. Waking the
-// tree's goroutine for them, and then the loop again, takes longer. With more requests the tree is
-// awake, and searches for many at a time.
+// answerHere answers the requests of a read on the loop, and reports whether it did. It does if few
+// answers are owed to anybody, and all requests are GETs whose pages are in memory. For these,
+// waking the tree's goroutine, and then the loop again, takes longer. With more requests the tree
+// is awake, and searches for many at a time.
 func (s *session) answerHere() bool {
 	if s.server.Readers == nil || s.conn.AllOwed() > maxGetsHere {
 		return false
@@ -214,7 +214,7 @@ func (s *session) answerHere() bool {
 	o := s.conn.NewOutput()
 	if !s.answerGets(o) {
 		o.Buf, o.Answered = o.Buf[:0], 0
-		s.conn.Send(o) // with nothing in it
+		s.conn.Send(o) // empty
 		return false
 	}
 	for b := s.first; b != nil; {
@@ -230,7 +230,7 @@ func (s *session) answerHere() bool {
 	return true
 }
 
-// answerGets puts the answers to the Gets of a read into o. It returns false if the tree has to be
+// answerGets puts the answers to the GETs of a read into o. It returns false if the tree must be
 // asked.
 func (s *session) answerGets(o *eventloop.Output) bool {
 	readers, found := s.server.Readers, 0
@@ -256,9 +256,9 @@ func (s *session) answerGets(o *eventloop.Output) bool {
 	return true
 }
 
-// Ended: a client that has only said that it will send no more still gets its answers;
-// one that broke the rules or is gone loses what has not started, including what the last read
-// has brought and is yet to be pushed. Neither waits for changes any more.
+// Ended handles the end of input. A client that has only closed its sending side still gets its
+// answers. One that broke the rules or is gone loses what has not started, including the last read,
+// which was not pushed yet. Neither waits for changes any more.
 func (s *session) Ended(why error) {
 	if why != nil {
 		s.abandoned.Store(true)
@@ -267,7 +267,7 @@ func (s *session) Ended(why error) {
 	s.endWatches()
 }
 
-// Closed tells whoever counts connections.
+// Closed tells the server that the connection is gone.
 func (s *session) Closed() {
 	if s.server.Closed != nil {
 		s.server.Closed()

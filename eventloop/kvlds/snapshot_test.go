@@ -41,7 +41,7 @@ func takeSnapshot(c *wiretest.Peer) uint64 {
 	return snapshot
 }
 
-// scanned sends a SCAN and returns the answer, which must be none that is refused.
+// scanned sends a SCAN, which must not be refused, and returns the answer.
 func scanned(c *wiretest.Peer, r wire.KVRequest) wire.Scanned {
 	c.T.Helper()
 	a, err := wire.ParseScanned(ask(c, r), &r)
@@ -51,8 +51,8 @@ func scanned(c *wiretest.Peer, r wire.KVRequest) wire.Scanned {
 	return a
 }
 
-// Many requests of several connections that read one snapshot show one moment, in either direction,
-// whatever changes meanwhile.
+// TestSnapshotIsOfOneMoment checks that many requests of several connections that read one snapshot
+// show one moment, in either direction, whatever changes meanwhile.
 func TestSnapshotIsOfOneMoment(t *testing.T) {
 	s := serve(t, &slowStore{})
 	writer := s.dial()
@@ -113,7 +113,7 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 		{releasing(snapshot), gone},
 		{gettingAt(snapshot, key(0)), gone},
 		{scanningAt(snapshot, 0, 1000, "", ""), gone},
-		{get(key(0)), value("before")}, // the connection goes on
+		{get(key(0)), value("before")}, // the connection stays open
 	} {
 		if got := ask(c, step.request); !bytes.Equal(got, step.want) {
 			t.Errorf("%+v: %q, want %q", step.request, got, step.want)
@@ -121,7 +121,8 @@ func TestSnapshotIsOfOneMoment(t *testing.T) {
 	}
 }
 
-// Snapshots of the same state may share a number. Each is there until it is released itself.
+// TestSnapshotsOfTheSameState checks that snapshots of the same state may share a number, and that
+// each exists until it is released itself.
 func TestSnapshotsOfTheSameState(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c, other := s.dial(), s.dial()
@@ -174,9 +175,10 @@ func TestTooManySnapshots(t *testing.T) {
 	takeSnapshot(c)
 }
 
-// A snapshot needs no room on the disk: one that cannot be written to is no reason to take none.
+// TestSnapshotOfBrokenDisk checks that a snapshot can be taken although the disk cannot be written
+// to: it needs no room there.
 func TestSnapshotOfBrokenDisk(t *testing.T) {
-	s, syncs := serveHeld(t, 1<<20) // what it has to show is in the journal only
+	s, syncs := serveHeld(t, 1<<20) // its content is in the journal only
 	c := s.dial()
 	c.Send(packets(1, set("a", "b")))
 	c.ExpectAnswer(1, done)
@@ -188,7 +190,7 @@ func TestSnapshotOfBrokenDisk(t *testing.T) {
 	c.ExpectAnswer(1, value("b"))
 }
 
-// DELETE_RANGE deletes what is in the range, as many keys as it may at a time.
+// TestDeleteRange checks that DELETE_RANGE deletes what is in the range, up to its limit at a time.
 func TestDeleteRange(t *testing.T) {
 	c := serve(t, &slowStore{}).dial()
 	deleteRange := func(max uint32, start, end string) wire.Deleted {
@@ -219,12 +221,12 @@ func TestDeleteRange(t *testing.T) {
 	if a := deleteRange(0, "", ""); a.N != 4 || len(a.Next) > 0 || left() != "" {
 		t.Errorf("%+v, left %q", a, left())
 	}
-	// Much, in several requests.
+	// A large range takes several requests.
 	var sets []wire.KVRequest
 	for i := range 20_000 {
 		sets = append(sets, set(fmt.Sprintf("%06d", i), "v"))
 	}
-	go c.Write(packets(0, sets...)) // it ends with the connection
+	go c.Write(packets(0, sets...)) // ends with the connection
 	for i := range sets {
 		c.ExpectAnswer(uint64(i), done)
 	}

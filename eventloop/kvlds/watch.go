@@ -8,16 +8,16 @@ import (
 	"kivaloo/wire"
 )
 
-// watches bounds the WATCHes of all connections that wait. All of them may have to be answered at
-// the same moment, so each has memory for its answer set aside. The less is left, the less a new
-// one gets.
+// watches bounds the waiting WATCHes of all connections. All of them may have to be answered at the
+// same moment, so each has memory for its answer reserved. The less is left, the less a new one
+// gets.
 type watches struct {
-	limit    int          // bytes; 0: as much as beside a small cache
-	reserved atomic.Int64 // bytes of those that wait
+	limit    int          // bytes; 0: as beside a small cache
+	reserved atomic.Int64 // bytes for waiting WATCHes
 }
 
-// reserve sets memory aside for an answer of up to max bytes of changes, or of fewer. It returns
-// for how many, and false if too many wait. Only the loop calls it.
+// reserve reserves memory for an answer of up to max bytes of changes, or fewer. It returns how
+// many, or false if too many WATCHes are waiting. Only the loop calls it.
 func (w *watches) reserve(max uint32) (uint32, bool) {
 	limit := w.limit
 	if limit == 0 {
@@ -32,14 +32,15 @@ func (w *watches) reserve(max uint32) (uint32, bool) {
 	return max, true
 }
 
-// watchBytes is what a WATCH that waits takes, for up to max bytes of changes.
+// watchBytes returns the memory of a waiting WATCH for up to max bytes of changes.
 func watchBytes(max uint32) int { return int(max) + rangeAnswerBytes }
 
-// parks reports whether r is a WATCH that may wait, which the connection does not owe but park.
+// parks reports whether r is a WATCH that may wait. The connection does not owe such an answer, but
+// parks it.
 func parks(r *tree.Request) bool { return r.Op == tree.Watch && r.Wait > 0 }
 
-// watch takes a WATCH that may wait. It has a batch of its own, because no other request should be
-// kept with it.
+// watch accepts a WATCH that may wait. It gets its own batch, so that it does not keep the memory
+// of other requests.
 func (s *session) watch(id uint64, q *wire.KVRequest, length int) {
 	most, ok := uint32(0), false
 	if s.watching.Load() < maxConnWatches {
@@ -61,7 +62,7 @@ func (s *session) watch(id uint64, q *wire.KVRequest, length int) {
 	})
 }
 
-// unpark takes back what watch has taken. It is called on the tree's goroutine.
+// unpark undoes watch. It is called on the tree's goroutine.
 func (s *session) unpark(r *tree.Request) {
 	o := s.output()
 	o.Unparked++
@@ -70,20 +71,20 @@ func (s *session) unpark(r *tree.Request) {
 	s.server.watches.reserved.Add(-int64(watchBytes(r.Max)))
 }
 
-// unwatch takes an UNWATCH. It is answered when the WATCHes that it is about are about to be.
+// unwatch accepts an UNWATCH. It is answered just before the WATCHes that it ends.
 func (s *session) unwatch(id, watch uint64) {
 	s.conn.Owe(1, 0)
 	s.add(s.newEnding(&ending{session: s, id: id, answers: true}, func(r *tree.Request) bool { return r.ID == watch }))
 }
 
-// endWatches has the WATCHes of the connection answered: nothing more will be read from it.
+// endWatches makes the WATCHes of the connection be answered, because there will be no more input.
 func (s *session) endWatches() {
 	if s.watching.Load() > 0 {
 		s.server.Requests.PushOne(s.newEnding(&ending{session: s}, func(*tree.Request) bool { return true }))
 	}
 }
 
-// newEnding returns a batch that ends those WATCHes of s for which which returns true.
+// newEnding returns a batch that ends the WATCHes of s for which the function returns true.
 func (s *session) newEnding(e *ending, which func(*tree.Request) bool) *tree.Batch {
 	return &tree.Batch{Client: e, Owner: e, Call: func(t *tree.Tree) {
 		t.EndWatches(func(c tree.Client, r *tree.Request) bool { return c == tree.Client(s) && which(r) })
@@ -95,10 +96,10 @@ type ending struct {
 	tree.Nobody
 	session *session
 	id      uint64 // of the UNWATCH
-	answers bool   // there is an UNWATCH to be answered
+	answers bool   // there is an UNWATCH to answer
 }
 
-// Release comes when the Call of the batch has been made.
+// Release is called after the Call of the batch.
 func (e *ending) Release(*tree.Batch) {
 	if !e.answers {
 		return

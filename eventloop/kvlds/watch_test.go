@@ -40,7 +40,7 @@ func watched(t testing.TB, record []byte) (position uint64, changes string) {
 	return a.Position, strings.Join(all, " ")
 }
 
-// now returns the position at which a store is.
+// now returns the current position of a store.
 func now(c *wiretest.Peer) uint64 {
 	c.T.Helper()
 	position, changes := watched(c.T, ask(c, watching(0, 0, 100, "", "")))
@@ -50,7 +50,7 @@ func now(c *wiretest.Peer) uint64 {
 	return position
 }
 
-// long is far beyond what a test takes.
+// long is far longer than a test takes.
 const long = 10 * time.Minute
 
 func TestWatch(t *testing.T) {
@@ -88,8 +88,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// A WATCH that waits holds up no other request of its connection, and is answered by a change in
-// its range, or when its time is over.
+// TestWatchWaits checks that a waiting WATCH holds up no other request of its connection, and is
+// answered by a change in its range, or when its time is over.
 func TestWatchWaits(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -120,7 +120,7 @@ func TestWatchWaits(t *testing.T) {
 	}
 }
 
-// Only what is durable is seen by watchers.
+// TestWatchSeesWhatIsDurable checks that watchers only see what is durable.
 func TestWatchSeesWhatIsDurable(t *testing.T) {
 	s, syncs := serveHeld(t, 1<<20)
 	c, writer := s.dial(), s.dial()
@@ -165,14 +165,14 @@ func TestUnwatch(t *testing.T) {
 	}
 }
 
-// The WATCHes of a client that is gone, or will send nothing more, end, with what they had
-// reserved.
+// TestWatchersThatLeave checks that the WATCHes of a client that is gone, or has closed its sending
+// side, end and release their memory.
 func TestWatchersThatLeave(t *testing.T) {
 	s := serve(t, &slowStore{})
 	for range 3 {
 		half, gone := s.dial(), s.dial()
 		half.Send(packets(1, watching(0, long, 1000, "", ""), watching(0, long, 1000, "", "")))
-		must.Do(t, half.CloseWrite()) // at times together with the requests
+		must.Do(t, half.CloseWrite()) // sometimes together with the requests
 		for id := range uint64(2) {
 			if got, record := half.Receive(); got != id+1 || len(record) == 0 {
 				t.Errorf("answer %d: %q", got, record)
@@ -186,7 +186,7 @@ func TestWatchersThatLeave(t *testing.T) {
 	must.Eventually(t, "nothing is reserved", func() bool { return s.server.WatchBytes() == 0 })
 }
 
-// A stop of the server does not wait for changes.
+// TestStopWithWatches checks that a stop of the server does not wait for changes.
 func TestStopWithWatches(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -203,8 +203,8 @@ func TestStopWithWatches(t *testing.T) {
 	}
 }
 
-// What WATCHes may take together is bounded, and so is their number for one connection. Others go
-// on.
+// TestWatchesAreBounded checks that the memory of all WATCHes, and the number of WATCHes of one
+// connection, are bounded, and that other requests go on.
 func TestWatchesAreBounded(t *testing.T) {
 	s := serve(t, &slowStore{})
 	c := s.dial()
@@ -232,7 +232,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	if got := ask(s.dial(), watching(0, 0, 1<<20, "", "")); bytes.Equal(got, tooMany) {
 		t.Error("one that does not wait is refused")
 	}
-	// All are answered together, with what they were given room for.
+	// All are answered together, with as much as they had room for.
 	big := strings.Repeat("v", 100)
 	var changes []any
 	for i := range 100 {

@@ -9,8 +9,8 @@ import (
 	"kivaloo/wire"
 )
 
-// BenchmarkMux has clients ask as much as they can; the target echoes. An operation is a request
-// and its answer.
+// BenchmarkMux has clients send as many requests as possible; the target echoes. One operation is a
+// request and its answer.
 func BenchmarkMux(b *testing.B) {
 	for _, clients := range []int{1, 8} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {

@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// complaints logs what is wrong with clients, up to a limit. Any goroutine may use it.
+// complaints logs what is wrong with clients, up to a limit. It is safe for concurrent use.
 type complaints struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	period time.Time // when it began
-	made   int       // since then
+	period time.Time // start of the current period
+	made   int       // complaints since then
 }
 
 // add logs why a client of a source was dropped.
@@ -27,7 +27,7 @@ func (c *complaints) add(what, source, peer string, why error) {
 	c.log.Warn(what, append(attrs, "err", why)...)
 }
 
-// admit reports whether one more complaint may be logged. It logs how many could not be.
+// admit reports whether one more complaint may be logged. It logs how many were left out.
 func (c *complaints) admit(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,8 +7,7 @@ import (
 	"kivaloo/wire"
 )
 
-// Operations, as they are counted, are places in allowedTypes, and opAny where records are not
-// looked at.
+// Operations are counted by their index in allowedTypes, or as opAny if records are not parsed.
 const opAny = len(allowedTypes)
 
 var (
@@ -25,12 +24,11 @@ func NewCounts() *eventloop.RequestCounts {
 	return eventloop.NewRequestCounts(append(names, "any")...)
 }
 
-// tally counts requests in plain numbers, and publishes them once for all that one read has
-// brought.
+// tally counts requests in plain numbers, and publishes the counts once per read.
 type tally struct {
-	counts *eventloop.RequestCounts // nil: nothing is counted
+	counts *eventloop.RequestCounts // nil: no counting
 	ended  [opAny + 1][eventloop.Statuses]uint32
-	some   bool // ended is not all 0
+	some   bool // ended is not all zeros
 }
 
 func (t *tally) add(op uint8, s eventloop.Status) {
@@ -40,8 +38,8 @@ func (t *tally) add(op uint8, s eventloop.Status) {
 	}
 }
 
-// answered counts a request that has been answered. The status in the answer says how it ended;
-// that to PARAMS has none.
+// answered counts an answered request. The status in the answer says how the request ended; the
+// answer to PARAMS has none.
 func (t *tally) answered(op uint8, answer []byte) {
 	status := eventloop.StatusOK
 	if int(op) != opAny && int(op) != opParams && len(answer) >= 4 {
@@ -56,7 +54,7 @@ func (t *tally) answered(op uint8, answer []byte) {
 	t.add(op, status)
 }
 
-// publish adds what has been counted to the counts.
+// publish adds the counts of the tally.
 func (t *tally) publish() {
 	if !t.some {
 		return
@@ -71,7 +69,7 @@ func (t *tally) publish() {
 	t.ended, t.some = [opAny + 1][eventloop.Statuses]uint32{}, false
 }
 
-// operation returns what a record asks for, which the rules have been applied to.
+// operation returns the operation of a record that passed the rules.
 func (m *Mux) operation(record []byte) uint8 {
 	if m.rules == nil {
 		return uint8(opAny)

@@ -8,7 +8,7 @@ import (
 	"kivaloo/wire"
 )
 
-// counted waits until all counts are as wanted; those not given are 0.
+// counted waits until all counts are as wanted; those not given must be 0.
 func (r *rig) counted(want map[string]uint64) {
 	r.t.Helper()
 	must.Eventually(r.t, "the counts are as wanted", func() bool {
@@ -18,7 +18,7 @@ func (r *rig) counted(want map[string]uint64) {
 	})
 }
 
-// What the target says of a request is how it has ended.
+// TestCounts checks that requests are counted by the target's answer.
 func TestCounts(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{Allow: mux.Everything}))
@@ -45,8 +45,8 @@ func TestCountsOfBlindness(t *testing.T) {
 	r.counted(map[string]uint64{"any ok": 1})
 }
 
-// Of a client's requests those that the target has been sent fail with it, and the others are
-// dropped.
+// TestCountsOfALostTarget checks that requests already sent to a lost target count as failed, and
+// the others as dropped.
 func TestCountsOfALostTarget(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))

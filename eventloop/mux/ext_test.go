@@ -10,7 +10,7 @@ import (
 	"kivaloo/wire"
 )
 
-// extRules are those of a target that offers extensions.
+// extRules are the rules of a target with extensions.
 var extRules = &mux.Rules{MaxKey: 64, MaxValue: 104, Extensions: wire.Extensions1}
 
 func watch(wait, max uint32) []byte {
@@ -25,19 +25,20 @@ var (
 	tooMany = wire.AppendRefusal(nil, wire.StatusTooMany, "")
 )
 
-// expectUnwatch receives an UNWATCH of what the target knows as request id, and answers it.
+// expectUnwatch receives an UNWATCH for the target's request id, and answers it.
 func (p *peer) expectUnwatch(id uint64) {
 	p.T.Helper()
 	p.Send(packet(p.Expect(unwatch(id)), done))
 }
 
-// extensions has a request of every type that is passed on.
+// extensions has a request of every type that is forwarded.
 var extensions = []wire.KVRequest{
 	{Type: wire.TypeApply}, {Type: wire.TypeDeleteRange}, {Type: wire.TypeGetAt}, {Type: wire.TypeScan},
 	{Type: wire.TypeSnapshot}, {Type: wire.TypeRelease}, {Type: wire.TypeWatch}, {Type: wire.TypeWatch, Wait: 1000},
 }
 
-// A client learns from its first request what the target offers. The target is not asked again.
+// TestHello checks that a client learns from its first request what the target offers, without
+// another request to the target.
 func TestHello(t *testing.T) {
 	hello := kv(wire.KVRequest{Type: wire.TypeParams})
 	for _, c := range []struct {
@@ -68,8 +69,8 @@ func TestExtensionsPass(t *testing.T) {
 	}
 }
 
-// What the target does not offer, or a source may not ask, is refused without the target, and the
-// client goes on.
+// TestExtensionsRefused checks that what the target does not offer, or a source may not ask, is
+// refused without asking the target, and that the connection stays open.
 func TestExtensionsRefused(t *testing.T) {
 	readers, err := mux.ParseAllowed("get,scan")
 	must.Do(t, err)
@@ -100,7 +101,7 @@ func TestExtensionsRefused(t *testing.T) {
 	}
 }
 
-// The longest APPLY passes, and a longer one does not.
+// TestLongestApply checks that the longest APPLY passes, and that a longer one does not.
 func TestLongestApply(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{})
@@ -114,7 +115,7 @@ func TestLongestApply(t *testing.T) {
 	}
 	c := dial(t, a)
 	sent := make(chan error, 1)
-	go func() { // together they are more than is read of one client, or sent to the target
+	go func() { // together they are more than is read from one client, or sent to the target
 		for i := range uint64(8) {
 			if _, err := c.Write(packet(i, kv(q))); err != nil {
 				sent <- err
@@ -136,7 +137,8 @@ func TestLongestApply(t *testing.T) {
 	bad.ExpectEnd()
 }
 
-// SCANs and WATCHes reserve room for their answers as RANGEs do. One that waits may ask for little.
+// TestScansThatAskForMuch checks that SCANs and WATCHes reserve room for their answers as RANGEs
+// do. A waiting WATCH may only ask for little.
 func TestScansThatAskForMuch(t *testing.T) {
 	r := newRig(t, extRules)
 	c := dial(t, r.source(mux.Source{}))
@@ -152,8 +154,8 @@ func TestScansThatAskForMuch(t *testing.T) {
 	}
 }
 
-// Clients' WATCHes are bounded, each client's and all together. However many wait, other requests
-// pass.
+// TestWatchesAreBounded checks that clients' WATCHes are bounded, each client's and all together,
+// and that other requests pass however many wait.
 func TestWatchesAreBounded(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{})
@@ -184,7 +186,7 @@ func TestWatchesAreBounded(t *testing.T) {
 	r.target.Expect(watch(1000, 100))
 }
 
-// UNWATCH ends the WATCHes of this client with that number, and no others.
+// TestUnwatch checks that UNWATCH ends the WATCHes of this client with that ID, and no others.
 func TestUnwatch(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{})
@@ -225,7 +227,8 @@ func TestUnwatch(t *testing.T) {
 	c.ExpectAnswer(1, nothing)
 }
 
-// The WATCHes of clients that are gone, or will send nothing more, do not go on.
+// TestWatchersThatLeave checks that the WATCHes of clients that are gone, or have closed their
+// sending side, end.
 func TestWatchersThatLeave(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{Gate: eventloop.NewGate(2)})
@@ -245,7 +248,8 @@ func TestWatchersThatLeave(t *testing.T) {
 	}
 }
 
-// A WATCH that is forwarded when its client has said that it will send no more does not wait.
+// TestWatchBehindTheEnd checks that a WATCH does not wait if its client has closed its sending side
+// before it is forwarded.
 func TestWatchBehindTheEnd(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{})
@@ -268,7 +272,7 @@ func TestWatchBehindTheEnd(t *testing.T) {
 	c.ExpectEnd()
 }
 
-// A stop does not wait for changes.
+// TestStopWithWatches checks that a stop does not wait for changes.
 func TestStopWithWatches(t *testing.T) {
 	r := newRig(t, extRules)
 	c := dial(t, r.source(mux.Source{}))
@@ -282,7 +286,8 @@ func TestStopWithWatches(t *testing.T) {
 	r.wait()
 }
 
-// When the target is lost, so are WATCHes and what was to end them.
+// TestWatchesOfALostTarget checks that WATCHes, and requests to end them, are dropped when the
+// target is lost.
 func TestWatchesOfALostTarget(t *testing.T) {
 	r := newRig(t, extRules)
 	a := r.source(mux.Source{})

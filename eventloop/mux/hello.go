@@ -9,12 +9,12 @@ import (
 	"kivaloo/wire"
 )
 
-// helloLen is the longest record that answers the first PARAMS.
+// helloLen is the longest answer to the first PARAMS.
 const helloLen = 4 + 4 + 4
 
-// AskRules asks a server of the key-value protocol, over a connection on which nothing else is
-// outstanding, what it takes. It waits for as long as that server is busy with somebody else,
-// or ctx allows. It reads nothing behind the answer.
+// AskRules asks a server of the key-value protocol for its rules. Nothing else may be outstanding
+// on the connection. It waits for as long as the server is busy with another client, or ctx allows.
+// It reads nothing after the answer.
 func AskRules(ctx context.Context, nc net.Conn) (*Rules, error) {
 	rules, err := askRules(ctx, nc)
 	if errors.Is(err, wire.ErrHungUp) {

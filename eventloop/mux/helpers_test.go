@@ -26,11 +26,11 @@ const (
 	// patience is how long tests wait for what must happen.
 	patience = 30 * time.Second
 
-	// silence is how long nothing comes before it is taken as not coming.
+	// silence is how long to wait before nothing is expected any more.
 	silence = 50 * time.Millisecond
 )
 
-// rig is a multiplexer between sources and a target that the test plays.
+// rig is a multiplexer between sources and a target played by the test.
 type rig struct {
 	t      testing.TB
 	loop   *eventloop.Loop
@@ -38,14 +38,14 @@ type rig struct {
 	target *peer
 	log    *logLines
 	counts *eventloop.RequestCounts
-	over   chan struct{} // Run has returned
+	over   chan struct{} // closed when Run has returned
 	err    error
 }
 
-// kvRules are those of a target with small limits.
+// kvRules are the rules of a target with small limits.
 var kvRules = &mux.Rules{MaxKey: 64, MaxValue: 104}
 
-// newRig makes a multiplexer without sources.
+// newRig creates a multiplexer without sources.
 func newRig(t testing.TB, rules *mux.Rules) *rig {
 	t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(socketDir(t), "t"))
@@ -85,7 +85,7 @@ func (r *rig) wait() {
 	}
 }
 
-// source adds a source and returns its address. Fields of s that matter are set before.
+// source adds a source and returns its address. The test sets other fields of s first.
 func (r *rig) source(s mux.Source) wire.Addr {
 	r.t.Helper()
 	a := wire.Addr{Network: "unix", Address: filepath.Join(socketDir(r.t), "s")}
@@ -113,7 +113,7 @@ func dial(t testing.TB, a wire.Addr) *peer {
 	return &peer{wiretest.DialPeer(t, a)}
 }
 
-// peer is an end of a connection that the test plays.
+// peer is an end of a connection played by the test.
 type peer struct{ *wiretest.Peer }
 
 func newPeer(t testing.TB, nc net.Conn) *peer { return &peer{wiretest.NewPeer(t, nc)} }
@@ -128,7 +128,7 @@ func (p *peer) echo() {
 		}
 		out = wire.AppendPacket(out, packet.ID, packet.Record)
 		if p.Buffered() && len(out) < 64<<10 {
-			continue // one write for all that has come
+			continue // one write for everything received
 		}
 		if _, err := p.Write(out); err != nil {
 			return
@@ -137,7 +137,7 @@ func (p *peer) echo() {
 	}
 }
 
-// echoing has the target echo, until the test ends.
+// echoing makes the target echo until the test ends.
 func (r *rig) echoing() {
 	var wg sync.WaitGroup
 	wg.Go(r.target.echo)
@@ -155,8 +155,7 @@ func set(key, value string) []byte {
 	return kv(wire.KVRequest{Type: wire.TypeSet, Key: []byte(key), Value: []byte(value)})
 }
 
-// blind is a record of n bytes, of which nobody looks at more than the type: that of requests of
-// any length.
+// blind returns a record of n bytes. Only its type is looked at: that of requests of any length.
 func blind(client, i, n int) []byte {
 	record := bytes.Repeat([]byte{byte(client), byte(i)}, n/2+2)[:n]
 	if n >= 4 {
@@ -167,19 +166,19 @@ func blind(client, i, n int) []byte {
 
 func packet(id uint64, record []byte) []byte { return wire.AppendPacket(nil, id, record) }
 
-// numbered is a GET of which the key is two numbers.
+// numbered returns a GET whose key is two numbers.
 func numbered(client, i int) []byte {
 	key := binary.BigEndian.AppendUint32(nil, uint32(client))
 	return get(string(binary.BigEndian.AppendUint32(key, uint32(i))))
 }
 
-// number takes the numbers out of the record of a numbered GET.
+// number returns the numbers in the record of a numbered GET.
 func number(record []byte) (client, i int) {
 	key := record[len(record)-8:]
 	return int(binary.BigEndian.Uint32(key)), int(binary.BigEndian.Uint32(key[4:]))
 }
 
-// sendAll sends the packets of n numbered GETs in the background.
+// sendAll sends n numbered GETs in the background.
 func (p *peer) sendAll(client, n int) (sent chan error) {
 	var b []byte
 	for i := range n {
@@ -201,7 +200,7 @@ func (p *peer) sendAll(client, n int) (sent chan error) {
 	return sent
 }
 
-// socketDir returns a directory whose name is short enough for a socket.
+// socketDir returns a directory whose path is short enough for a socket.
 func socketDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mux")
@@ -210,7 +209,7 @@ func socketDir(t testing.TB) string {
 	return dir
 }
 
-// logLines is a log that can be searched.
+// logLines is a searchable log.
 type logLines struct {
 	mu sync.Mutex
 	b  bytes.Buffer

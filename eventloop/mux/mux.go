@@ -14,28 +14,28 @@ import (
 // Mux carries the requests of any number of clients over one connection.
 //
 // Invariants:
-//  1. All fields belong to the loop's goroutine, but for loop and rules, which never
-//     change, and clients and tunnels, which any may use.
-//  2. A slot is in use from when its request is forwarded until that is answered or the
-//     target is lost. free holds the numbers of the others.
-//  3. A session is on waiting whenever its queue is not empty, except between its Packet
-//     and the Pushed that follows.
-//  4. Outside of pump, there is no room for another request while waiting has one.
-//  5. gathering holds the sessions with answers that have not been given to the loop.
+//  1. All fields belong to the loop's goroutine, except for loop and rules, which never change, and
+//     clients and tunnels, which are safe for concurrent use.
+//  2. A slot is in use from when its request is forwarded until the answer arrives or the target is
+//     lost. free holds the numbers of the others.
+//  3. A session is on waiting whenever its queue is not empty, except between its Packet and the
+//     following Pushed.
+//  4. Outside of pump, there is no room for another request while waiting is not empty.
+//  5. gathering holds the sessions with answers that the loop does not have yet.
 type Mux struct {
 	loop    *eventloop.Loop
-	rules   *Rules // nil: records are not looked at
+	rules   *Rules // nil: records are not parsed
 	clients complaints
 	tunnels *tunnels
 
 	slots   [maxOutstanding]slot
 	free    []uint16
-	bytes   int // lengths of the records of the requests in slots
+	bytes   int // total length of the records of the requests in slots
 	waiting line
 	spares  [][]byte // for queues
 
-	own     session // has the requests that the Mux itself makes
-	watches int     // WATCHes that wait, of all sessions
+	own     session // for the requests of the Mux itself
+	watches int     // waiting WATCHes of all sessions
 
 	requests  outbox // to the target
 	gathering []*session
@@ -45,30 +45,29 @@ type Mux struct {
 	lost     error // why the target is gone; nil while it is there
 }
 
-// slot is a request that the target has been sent and has not answered.
+// slot is a request that was sent to the target and not answered yet.
 type slot struct {
-	session *session // nil: not in use
+	session *session // nil: unused
 	id      uint64   // the client's
 	length  int      // of the record, in bytes
-	charge  int      // bytes that the client's connection was charged for it
-	op      uint8    // what it asks for
-	waits   bool     // it is a WATCH that waits
+	charge  int      // bytes charged to the client's connection
+	op      uint8    // operation, for counting
+	waits   bool     // it is a waiting WATCH
 }
 
-// Options say how to deal with clients.
+// Options say how to treat clients.
 type Options struct {
-	// Rules are checked before a request is forwarded. nil: records are forwarded as they are,
-	// whatever the target will say.
+	// Rules are checked before a request is forwarded. nil: records are forwarded unchecked.
 	Rules *Rules
-	// Log gets what goes wrong.
+	// Log receives problems.
 	Log *slog.Logger
-	// Counts, if not nil, has been made by NewCounts, and is told of every request that has ended.
+	// Counts, if not nil, counts every finished request. NewCounts must have created it.
 	Counts *eventloop.RequestCounts
 }
 
-// New makes a multiplexer to the server at the other end of target, which it takes over. It
-// serves clients as soon as it has Sources and the loop runs. When the target is lost it
-// drops all clients and stops the loop.
+// New creates a multiplexer to the server at the other end of target, and takes target over. It
+// serves clients as soon as it has Sources and the loop runs. When the target is lost it drops all
+// clients and stops the loop.
 func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
 	m := &Mux{loop: loop, rules: o.Rules, clients: complaints{log: o.Log}, tally: tally{counts: o.Counts}}
 	m.own.mux = m
@@ -76,7 +75,7 @@ func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
 	for i := maxOutstanding - 1; i >= 0; i-- {
 		m.free = append(m.free, uint16(i))
 	}
-	// A server's answer is as long as what it was asked for: there is no other limit.
+	// The length of a server's answer depends on the request, so there is no other limit.
 	_, err := loop.Attach(target, 1<<32-1, func(c *eventloop.Conn) eventloop.Handler {
 		m.requests.conn = c
 		return (*answers)(m)
@@ -91,11 +90,11 @@ func New(loop *eventloop.Loop, target net.Conn, o Options) (*Mux, error) {
 type Source struct {
 	Name  string // for the log
 	Gate  *eventloop.Gate
-	Allow Allowed       // of no importance without Rules
-	TLS   *Certificates // nil: none
+	Allow Allowed       // ignored without Rules
+	TLS   *Certificates // nil: no TLS
 }
 
-// Serve accepts clients from ln, which the loop closes in the end. Any goroutine may call it.
+// Serve accepts clients from ln, which the loop closes in the end. It is safe for concurrent use.
 func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
 	o := eventloop.ServeOptions{
 		Gate:      s.Gate,
@@ -115,27 +114,27 @@ func (m *Mux) Serve(ln *eventloop.Listener, s Source) {
 	m.loop.Serve(ln, o)
 }
 
-// Stop ends the multiplexer in order: what has been asked is still answered, unless that takes
-// longer than grace. The loop's Run returns then. Any goroutine may call it.
+// Stop ends the multiplexer in an orderly way: outstanding requests are still answered, unless that
+// takes longer than grace. Then the loop's Run returns. It is safe for concurrent use.
 func (m *Mux) Stop(grace time.Duration) {
 	m.loop.Post(func() { m.stopping = true })
 	m.loop.Stop(grace)
 }
 
-// Close ends what is left when the loop's Run has returned.
+// Close ends everything left after the loop's Run has returned.
 func (m *Mux) Close() { m.tunnels.close(tlsGrace) }
 
-// Lost returns why the target was lost, or nil if Stop has ended the multiplexer. It may be
-// called when the loop's Run has returned.
+// Lost returns why the target was lost, or nil if Stop has ended the multiplexer. Call it after the
+// loop's Run has returned.
 func (m *Mux) Lost() error { return m.lost }
 
-// room reports whether the target can be sent another request.
+// room reports whether another request can be sent to the target.
 func (m *Mux) room() bool {
 	return len(m.free) > 0 && m.bytes < maxOutstandingBytes
 }
 
-// pump forwards what is waiting, as far as there is room: some requests of each client in turn.
-// Then clients get what has been gathered for them.
+// pump forwards waiting requests as far as there is room, some of each client in turn. Then it
+// sends gathered answers to the clients.
 func (m *Mux) pump() {
 	for m.room() && !m.waiting.empty() {
 		s := m.waiting.leave()
@@ -153,7 +152,7 @@ func (m *Mux) pump() {
 	m.deliver()
 }
 
-// forward sends the first request that s has waiting.
+// forward sends the first waiting request of s.
 func (m *Mux) forward(s *session) {
 	r := s.queue.pop(m)
 	op := m.operation(r.record)
@@ -172,10 +171,10 @@ func (m *Mux) forward(s *session) {
 	}
 }
 
-// waits reports whether record is a WATCH that may wait. If records are not looked at, none is.
+// waits reports whether record is a WATCH that may wait. It is false if records are not parsed.
 func (m *Mux) waits(record []byte) bool { return m.rules != nil && waits(record) }
 
-// endWatch carries out the UNWATCH r of a client. The target knows its WATCHes by other numbers.
+// endWatch carries out a client's UNWATCH r. The target knows its WATCHes by other IDs.
 func (m *Mux) endWatch(s *session, r request) {
 	q, err := wire.ParseKVRequest(r.record)
 	if err != nil {
@@ -189,8 +188,7 @@ func (m *Mux) endWatch(s *session, r request) {
 	s.answers.add(r.id, done, false)
 }
 
-// unwatch has the target answer those WATCHes of s now whose client's number is one of those
-// wanted.
+// unwatch makes the target answer the WATCHes of s whose IDs, as the client knows them, are wanted.
 func (m *Mux) unwatch(s *session, wanted func(id uint64) bool) {
 	if s.watches == 0 || m.lost != nil {
 		return
@@ -202,8 +200,8 @@ func (m *Mux) unwatch(s *session, wanted func(id uint64) bool) {
 	}
 }
 
-// unwatchSlot has the target answer the WATCH in a slot now. If that is answered before, and the
-// slot used again by another WATCH, then that one waits in vain and its client asks again.
+// unwatchSlot makes the target answer the WATCH in a slot now. If it is answered before, and
+// another WATCH reuses the slot, that one ends early and its client asks again.
 func (m *Mux) unwatchSlot(i uint16) {
 	record := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeUnwatch, Watch: uint64(i)})
 	m.own.queue.push(m, request{record: record})
@@ -212,10 +210,10 @@ func (m *Mux) unwatchSlot(i uint16) {
 	}
 }
 
-// answers is what the event loop sees of a Mux: the handler of the target's connection.
+// answers is the handler of the target's connection.
 type answers Mux
 
-// Packet passes an answer on to whom it is for.
+// Packet forwards an answer to its client.
 func (a *answers) Packet(id uint64, record []byte) error {
 	m := (*Mux)(a)
 	if id >= maxOutstanding || m.slots[id].session == nil {
@@ -235,7 +233,7 @@ func (a *answers) Packet(id uint64, record []byte) error {
 	return nil
 }
 
-// release frees a slot, and has the session's answers, if any, sent soon.
+// release frees a slot, and schedules its session's answers to be sent.
 func (m *Mux) release(i int) slot {
 	r := m.slots[i]
 	m.slots[i] = slot{}
@@ -245,7 +243,7 @@ func (m *Mux) release(i int) slot {
 	return r
 }
 
-// gather has the session's answers sent soon.
+// gather schedules the session's answers to be sent.
 func (m *Mux) gather(s *session) {
 	if !s.gathering {
 		s.gathering = true
@@ -253,16 +251,16 @@ func (m *Mux) gather(s *session) {
 	}
 }
 
-// Pushed gives the clients what one read has brought, and uses the room that this makes.
+// Pushed sends the answers of one read to the clients, and uses the room that they have freed.
 func (a *answers) Pushed() {
 	m := (*Mux)(a)
 	m.deliver()
 	m.pump()
 }
 
-// deliver gives the loop the answers that have been gathered.
+// deliver gives gathered answers to the loop.
 func (m *Mux) deliver() {
-	m.tally.publish() // before a client can ask what it finds in the counts
+	m.tally.publish() // before a client can look at the counts
 	for _, s := range m.gathering {
 		s.gathering = false
 		s.answers.flush()
@@ -273,8 +271,8 @@ func (m *Mux) deliver() {
 
 var errClosed = errors.New("it has closed the connection")
 
-// Ended gives up all requests: there will be no more answers. The clients get those that have
-// come, and are closed by the loop's end.
+// Ended drops all requests, because there will be no more answers. Clients get the answers that
+// have arrived. The end of the loop closes their connections.
 func (a *answers) Ended(why error) {
 	m := (*Mux)(a)
 	for i := range m.slots {
@@ -292,7 +290,7 @@ func (a *answers) Ended(why error) {
 		m.waiting.leave().drop()
 	}
 	if m.stopping {
-		return // the loop has closed the connection, or it does not matter any more
+		return // the loop has closed the connection, or it no longer matters
 	}
 	if m.lost = why; why == nil {
 		m.lost = errClosed
@@ -300,5 +298,5 @@ func (a *answers) Ended(why error) {
 	m.loop.Stop(lostGrace)
 }
 
-// Closed is of no interest: Ended was called before.
+// Closed does nothing, because Ended was called before.
 func (a *answers) Closed() {}

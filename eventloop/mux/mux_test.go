@@ -19,7 +19,8 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// Clients may use any IDs, also one twice; the target must not see that.
+// TestIDsAreEachClientsOwn checks that clients may use any IDs, even one twice, and that the target
+// never sees a duplicate.
 func TestIDsAreEachClientsOwn(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
@@ -38,7 +39,7 @@ func TestIDsAreEachClientsOwn(t *testing.T) {
 			order = append(order, up)
 		}
 	}
-	// The answers come the other way round, all at once.
+	// The answers come in reverse order, all at once.
 	var answers []byte
 	for i, up := range slices.Backward(order) {
 		answers = append(answers, packet(up, []byte{byte(i)})...)
@@ -75,7 +76,8 @@ func TestRequestsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// While the window is full requests wait, and those of all clients have their turns.
+// TestWindowAndTurns checks that requests wait while the window is full, and that all clients take
+// turns.
 func TestWindowAndTurns(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
@@ -94,7 +96,7 @@ func TestWindowAndTurns(t *testing.T) {
 		t.Fatal("two outstanding requests have the same ID")
 	}
 
-	// Others that ask for much share what becomes free, and one that asks for little comes soon.
+	// Other busy clients share what becomes free, and a client with few requests is served soon.
 	const freed = 80
 	dial(t, a).sendAll(1, 3000)
 	dial(t, a).sendAll(2, 3000)
@@ -120,7 +122,8 @@ func TestWindowAndTurns(t *testing.T) {
 	}
 }
 
-// A client that does not read loses nothing, stops being served, and holds up nobody.
+// TestClientThatDoesNotRead checks that a client that does not read loses nothing, is no longer
+// served, and holds up nobody.
 func TestClientThatDoesNotRead(t *testing.T) {
 	r := newRig(t, nil)
 	r.echoing()
@@ -162,13 +165,13 @@ func TestClientThatDoesNotRead(t *testing.T) {
 func heap() int64 {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // the first leaves what is in pools
+	runtime.GC() // the first run leaves what is in pools
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// Promised answers count: of RANGEs that could fill the memory few are let through, and they are
-// asked to take less.
+// TestRangesThatAskForMuch checks that promised answers count. Few RANGEs that could fill the
+// memory are forwarded, and they are limited to less.
 func TestRangesThatAskForMuch(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
@@ -187,11 +190,13 @@ func TestRangesThatAskForMuch(t *testing.T) {
 	}
 }
 
-// The answers of all clients together are bounded, whatever they ask for, and nobody gets none.
+// TestRangesOfAll checks that the answers of all clients together are bounded, whatever they ask
+// for, and that every client gets one.
 func TestRangesOfAll(t *testing.T) {
 	const (
 		clients, most = 1000, 1 << 20
-		together      = 64<<20 + clients*(16<<10) // what the event loop lets all have, and each at the least
+		// The total limit of the event loop, plus the minimum for each client.
+		together = 64<<20 + clients*(16<<10)
 	)
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{Allow: mux.Everything})
@@ -225,7 +230,8 @@ func TestHalfClosedClientGetsEveryAnswer(t *testing.T) {
 	c.ExpectEnd()
 }
 
-// Half-closing with more requests than the window: all are still forwarded.
+// TestHalfCloseWithRequestsWaiting half-closes with more requests than the window. All of them must
+// still be forwarded.
 func TestHalfCloseWithRequestsWaiting(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
@@ -254,7 +260,8 @@ func TestHalfCloseWithRequestsWaiting(t *testing.T) {
 	r.target.Close()
 }
 
-// Clients that vanish with requests outstanding leave nothing behind: all slots become free.
+// TestClientsThatVanish checks that clients that vanish with requests outstanding leave nothing
+// behind: all slots must become free.
 func TestClientsThatVanish(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{Gate: eventloop.NewGate(1)})
@@ -267,7 +274,7 @@ func TestClientsThatVanish(t *testing.T) {
 			ids = append(ids, id)
 		}
 		c.Close()
-		// Its place is taken until what it has asked is answered.
+		// Its place is taken until its requests are answered.
 		next := dial(t, a)
 		next.Send(packet(1, numbered(9, 9)))
 		r.target.ExpectSilence()
@@ -276,7 +283,7 @@ func TestClientsThatVanish(t *testing.T) {
 			b = wire.AppendPacket(b, id, []byte("too late"))
 		}
 		r.target.Send(b)
-		// What was waiting may have been forwarded before its client was seen to be gone.
+		// Waiting requests may have been forwarded before the end of the client was noticed.
 		for {
 			id, record := r.target.Receive()
 			r.target.Send(packet(id, []byte("answer")))
@@ -303,7 +310,8 @@ func TestTargetIsLostWhileIdle(t *testing.T) {
 	}
 }
 
-// What the target has answered before it went is passed on; the rest is not answered.
+// TestTargetIsLostWithRequestsOutstanding checks that answers before the loss are delivered, and
+// that there are no others.
 func TestTargetIsLostWithRequestsOutstanding(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
@@ -345,7 +353,7 @@ func TestTargetThatMakesNoSense(t *testing.T) {
 	}
 }
 
-// Stop lets the target answer what it has been asked.
+// TestStop checks that Stop lets the target answer outstanding requests.
 func TestStop(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
@@ -378,7 +386,7 @@ func TestStopDoesNotWaitForEver(t *testing.T) {
 	r.wait()
 }
 
-// Records of any length pass, among others, in both directions.
+// TestLongRecords checks that records of any length pass in both directions, mixed with others.
 func TestLongRecords(t *testing.T) {
 	r := newRig(t, nil)
 	r.echoing()
@@ -410,8 +418,8 @@ func TestLongRecords(t *testing.T) {
 	wg.Wait()
 }
 
-// Many clients, some of which are killed, and a target that answers in any order: nobody gets
-// what another has asked for, and those that stay get everything.
+// TestNothingIsLostOrCrossed has many clients, some of which are killed, and a target that answers
+// in any order. Nobody may get another's answer, and those that stay must get all of theirs.
 func TestNothingIsLostOrCrossed(t *testing.T) {
 	r := newRig(t, nil)
 	a := r.source(mux.Source{})
@@ -437,7 +445,7 @@ func TestNothingIsLostOrCrossed(t *testing.T) {
 	target.Wait()
 }
 
-// shuffle answers with what was asked, in any order.
+// shuffle echoes requests in any order.
 func shuffle(p *peer, rnd *rand.Rand) {
 	var held [][]byte
 	for {
@@ -457,8 +465,8 @@ func shuffle(p *peer, rnd *rand.Rand) {
 	}
 }
 
-// ask has a client make n requests and check the answers, of which stop are waited for. Then it
-// is gone.
+// ask makes n requests as a client and checks the answers. It waits for stop of them, then
+// disconnects.
 func ask(t *testing.T, a wire.Addr, client, n, stop int, rnd *rand.Rand) error {
 	c, err := net.Dial(a.Network, a.Address)
 	if err != nil {
@@ -475,7 +483,7 @@ func ask(t *testing.T, a wire.Addr, client, n, stop int, rnd *rand.Rand) error {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		_, _ = p.Write(b) // the answers tell
+		_, _ = p.Write(b) // a failure shows in the answers
 	}()
 	defer func() {
 		p.Close()

@@ -2,18 +2,18 @@ package mux
 
 import "encoding/binary"
 
-// request is a client's request on its way.
+// request is a client's request that is being forwarded.
 type request struct {
 	id     uint64 // the client's
 	record []byte
-	ours   bool // record has a buffer of its own, which goes with it
-	charge int  // bytes that the client's connection was charged for it
+	ours   bool // record has its own buffer, which goes with it
+	charge int  // bytes charged to the client's connection
 }
 
-// queue holds the requests of one client that have not been forwarded. The window of the
-// client's connection bounds it. One that is empty has no memory.
+// queue holds the requests of one client that have not been forwarded. The window of the client's
+// connection bounds it. An empty queue has no memory.
 //
-// The requests lie one behind the other in buf:
+// The requests lie one after the other in buf:
 //
 //	0        8        16          20
 //	+--------+--------+-----------+--------+
@@ -21,8 +21,8 @@ type request struct {
 //	+--------+--------+-----------+--------+     not here, but in apart; L is apartMark
 type queue struct {
 	buf   []byte
-	head  int      // where in buf the first request starts
-	apart [][]byte // of the requests that have apartMark, in order
+	head  int      // where the first request starts in buf
+	apart [][]byte // records of the requests with apartMark, in order
 }
 
 const (
@@ -32,12 +32,12 @@ const (
 
 func (q *queue) empty() bool { return len(q.buf) == 0 }
 
-// push adds a request behind the others. It copies the record, unless that is ours.
+// push adds a request at the end. It copies the record, unless that is ours.
 func (q *queue) push(m *Mux, r request) {
 	if q.buf == nil {
 		q.buf = m.spare()
 	}
-	// Room that was left in front is used before the buffer grows.
+	// Use the room left in front before the buffer grows.
 	if q.head > 0 && len(q.buf)+queueHeader+len(r.record) > cap(q.buf) {
 		q.buf = q.buf[:copy(q.buf, q.buf[q.head:])]
 		q.head = 0
@@ -53,8 +53,8 @@ func (q *queue) push(m *Mux, r request) {
 	q.buf = append(q.buf, r.record...)
 }
 
-// pop takes the first request out; there must be one. A record that is not ours is valid only
-// until a request is pushed into any queue.
+// pop removes the first request; there must be one. A record that is not ours is valid only until
+// the next push into any queue.
 func (q *queue) pop(m *Mux) request {
 	b := q.buf[q.head:]
 	r := request{id: binary.BigEndian.Uint64(b), charge: int(binary.BigEndian.Uint64(b[8:]))}
@@ -86,19 +86,19 @@ func (m *Mux) spare() []byte {
 	return b
 }
 
-// putSpare takes a buffer back.
+// putSpare takes back a buffer.
 func (m *Mux) putSpare(b []byte) {
 	if len(m.spares) < spareQueues && cap(b) <= spareBytes {
 		m.spares = append(m.spares, b[:0])
 	}
 }
 
-// line is sessions that wait for their turn, each at most once.
+// line is a queue of sessions that wait for their turn, each at most once.
 type line struct{ first, last *session }
 
 func (l *line) empty() bool { return l.first == nil }
 
-// join puts s at the end.
+// join adds s at the end.
 func (l *line) join(s *session) {
 	s.inLine, s.behind = true, nil
 	if l.first == nil {
@@ -109,7 +109,7 @@ func (l *line) join(s *session) {
 	l.last = s
 }
 
-// leave takes the first one out; there must be one.
+// leave removes the first session; there must be one.
 func (l *line) leave() *session {
 	s := l.first
 	if l.first = s.behind; l.first == nil {

@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A queue gives back what was put in, in order, and has no memory when it is empty.
+// TestQueue checks that a queue returns its requests in order, and has no memory when it is empty.
 func TestQueue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var m Mux
@@ -46,7 +46,7 @@ func TestQueue(t *testing.T) {
 	})
 }
 
-// A queue that never becomes empty does not grow for ever.
+// TestQueueUsesItsRoomAgain checks that a queue that never becomes empty does not grow for ever.
 func TestQueueUsesItsRoomAgain(t *testing.T) {
 	var m Mux
 	var q queue
@@ -70,7 +70,7 @@ func TestLine(t *testing.T) {
 		for _, s := range []*session{a, b, c} {
 			l.join(s)
 		}
-		l.join(l.leave()) // a, behind the others
+		l.join(l.leave()) // a moves behind the others
 		for _, want := range []*session{b, c, a} {
 			if s := l.leave(); s != want || s.inLine || s.behind != nil {
 				t.Fatal("out of order, or still in line")

@@ -10,7 +10,7 @@ import (
 	"kivaloo/wire"
 )
 
-// ErrRefused: a request of a type that its source does not allow. It comes wrapped.
+// ErrRefused means that the source does not allow requests of this type. It is wrapped.
 var ErrRefused = errors.New("request refused")
 
 // Allowed is a set of request types of the key-value protocol.
@@ -19,13 +19,13 @@ type Allowed uint32
 const (
 	// Everything allows all types.
 	Everything Allowed = 1<<len(allowedTypes) - 1
-	// Ordinary allows all but backups. A target that does not offer them, like the original's,
-	// would close the connection, on which all clients depend; so it takes somebody who knows the
-	// target to allow it.
+	// Ordinary allows everything except backups. A target that does not offer them, such as the
+	// original's, would close the connection on which all clients depend. So only somebody who
+	// knows the target can allow them.
 	Ordinary = Everything &^ (1 << 9)
 )
 
-// allowedTypes has the types in the order of their bits in Allowed.
+// allowedTypes lists the types in the order of their bits in Allowed.
 var allowedTypes = [...]uint32{
 	wire.TypeGet, wire.TypeSet, wire.TypeRange, wire.TypeParams, wire.TypeCAS,
 	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeBackup,
@@ -33,13 +33,13 @@ var allowedTypes = [...]uint32{
 	wire.TypeRelease, wire.TypeWatch, wire.TypeUnwatch,
 }
 
-// typeWord is what a type is called in a list.
+// typeWord returns the name of a type in a list.
 func typeWord(typ uint32) string {
 	word := strings.ToLower(strings.TrimPrefix(wire.TypeName(typ), "KVLDS_"))
 	return strings.ReplaceAll(word, "_", "-")
 }
 
-// ParseAllowed reads a list of types like "get,range,params".
+// ParseAllowed parses a list of types such as "get,range,params".
 func ParseAllowed(list string) (Allowed, error) {
 	var a Allowed
 	for word := range strings.SplitSeq(list, ",") {
@@ -52,7 +52,7 @@ func ParseAllowed(list string) (Allowed, error) {
 	return a, nil
 }
 
-// String returns the list that ParseAllowed reads.
+// String returns the list in the form that ParseAllowed parses.
 func (a Allowed) String() string {
 	var words []string
 	for i, typ := range allowedTypes {
@@ -63,10 +63,10 @@ func (a Allowed) String() string {
 	return strings.Join(words, ",")
 }
 
-// has reports whether typ is in the set. A type that is no request's is in none.
+// has reports whether typ is in the set. An unknown type never is.
 func (a Allowed) has(typ uint32) bool { return a&(1<<place(typ)) != 0 }
 
-// place returns where a type is in allowedTypes, or behind all of them.
+// place returns the index of a type in allowedTypes, or their number.
 func place(typ uint32) int {
 	for i, t := range allowedTypes {
 		if t == typ {
@@ -76,7 +76,7 @@ func place(typ uint32) int {
 	return len(allowedTypes)
 }
 
-// Rules are what the target requires of requests. Without it they are not looked at.
+// Rules are the target's requirements. Without Rules requests are not parsed.
 type Rules struct {
 	// MaxKey and MaxValue are the longest key and value that can be stored, in bytes.
 	MaxKey, MaxValue int
@@ -84,7 +84,7 @@ type Rules struct {
 	Extensions uint32
 }
 
-// check returns an error unless the target will answer q, and the source may ask it.
+// check returns an error unless the target will answer q and the source may ask it.
 func (r *Rules) check(q *wire.KVRequest, allowed Allowed) error {
 	if !allowed.has(q.Type) {
 		return fmt.Errorf("%w: only %s are allowed here, not %s", ErrRefused, allowed, typeWord(q.Type))
@@ -104,9 +104,8 @@ func (r *Rules) check(q *wire.KVRequest, allowed Allowed) error {
 	return nil
 }
 
-// limit returns an upper bound for the size of the answer to q, where that matters. The answer may
-// be shorter than what was asked for, so limit writes into record, from which q was parsed, that it
-// is to take no more than room.
+// limit returns an upper bound for the length of the answer to q, if it matters. An answer may be
+// shorter than requested, so limit reduces the limit in record, from which q was parsed, to room.
 func limit(q *wire.KVRequest, record []byte, room int) (answerBytes int) {
 	switch q.Type {
 	case wire.TypeRange, wire.TypeBackup, wire.TypeScan:
@@ -126,7 +125,7 @@ func limit(q *wire.KVRequest, record []byte, room int) (answerBytes int) {
 
 // waits reports whether record is a WATCH that may wait for changes.
 func waits(record []byte) bool {
-	const waitAt = 4 + 8 // behind type and position
+	const waitAt = 4 + 8 // after type and position
 	return len(record) >= waitAt+4 && binary.BigEndian.Uint32(record) == wire.TypeWatch &&
 		binary.BigEndian.Uint32(record[waitAt:]) > 0
 }

@@ -38,12 +38,12 @@ func TestParseAllowed(t *testing.T) {
 
 func text(n int) []byte { return []byte(strings.Repeat("x", n)) }
 
-// What the target would close the connection for disconnects the one client that sends it, with a
-// line in the log. Others, and the target, do not notice.
+// TestBadRequests checks that a request for which the target would close the connection only
+// disconnects its client, with a log line. Others, and the target, must not notice.
 func TestBadRequests(t *testing.T) {
 	badSum := packet(1, get("a"))
 	badSum[len(badSum)-1]++
-	badHeader := packet(1, get("a"))[:wire.HeaderSize] // the rest need not come
+	badHeader := packet(1, get("a"))[:wire.HeaderSize] // the rest need not arrive
 	badHeader[3]++
 	long := wire.AppendHeader(nil, 1, wire.MaxKVRequestLen+1)
 	request := func(r wire.KVRequest) []byte { return packet(1, kv(r)) }
@@ -85,7 +85,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// Keys and values that are only looked for can be longer than what can be stored.
+// TestWhatIsOnlyLookedForCanBeLong checks that keys and values that are only looked for can be
+// longer than what can be stored.
 func TestWhatIsOnlyLookedForCanBeLong(t *testing.T) {
 	r := newRig(t, kvRules)
 	c := dial(t, r.source(mux.Source{}))
@@ -101,7 +102,7 @@ func TestWhatIsOnlyLookedForCanBeLong(t *testing.T) {
 	}
 }
 
-// Without rules even what is no request of any protocol is forwarded.
+// TestBlindness checks that without rules even records of no protocol are forwarded.
 func TestBlindness(t *testing.T) {
 	r := newRig(t, nil)
 	c := dial(t, r.source(mux.Source{Allow: 0}))
@@ -112,8 +113,8 @@ func TestBlindness(t *testing.T) {
 	}
 }
 
-// Where records are not looked at, one that is too long for its type is refused before it has come;
-// others of any length and type pass.
+// TestLongRecordsThatNobodyLooksAt checks records that are not parsed. One that is too long for its
+// type must be refused before it arrives; others of any length and type must pass.
 func TestLongRecordsThatNobodyLooksAt(t *testing.T) {
 	r := newRig(t, nil)
 	r.echoing()
@@ -164,7 +165,7 @@ func TestAllowedRequests(t *testing.T) {
 		writer.Send(packet(1, record))
 		r.target.Expect(record)
 	}
-	// A backup has to be allowed by name.
+	// A backup must be allowed by name.
 	backup := kv(wire.KVRequest{Type: wire.TypeBackup, Max: 1 << 20})
 	writer := dial(t, writers)
 	writer.Send(packet(1, backup))
@@ -179,7 +180,7 @@ func TestAllowedRequests(t *testing.T) {
 	r.target.ExpectSilence()
 }
 
-// The log is bounded: clients cannot fill a disk with it.
+// TestComplaintsAreFew checks that the log is bounded, so that clients cannot fill a disk.
 func TestComplaintsAreFew(t *testing.T) {
 	r := newRig(t, kvRules)
 	a := r.source(mux.Source{})
@@ -202,7 +203,7 @@ func TestAskRules(t *testing.T) {
 		name   string
 		answer []byte // nil: the connection is closed
 		want   mux.Rules
-		says   string // in the error
+		says   string // part of the error
 	}{
 		{name: "limits", answer: packet(asked, params(64, 104)), want: mux.Rules{MaxKey: 64, MaxValue: 104}},
 		{name: "none", answer: packet(asked, params(255, 1<<32-1)), want: mux.Rules{MaxKey: 255, MaxValue: 255}},
@@ -243,7 +244,8 @@ func TestAskRules(t *testing.T) {
 	}
 }
 
-// A target that does not answer is waited for, as long as the caller likes.
+// TestAskRulesOfAServerThatIsBusy checks that a target that does not answer is waited for, as long
+// as the caller allows.
 func TestAskRulesOfAServerThatIsBusy(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()

@@ -10,24 +10,25 @@ import (
 
 // session is one client: the handler of its connection.
 //
-// Every request that it has taken is owed by the connection, which is not closed before that
-// has been settled: by its answer, or because it was dropped or the target was lost. WATCHes that
-// wait are parked instead: they must not keep other requests of the client from being read.
+// The connection owes an answer to every request that it has accepted. It is not closed before each
+// has been settled: by its answer, or because it was dropped or the target was lost. Waiting
+// WATCHes are parked instead, because they must not keep other requests of the client from being
+// read.
 type session struct {
 	mux    *Mux
 	conn   *eventloop.Conn
 	source *Source
 
-	queue     queue    // requests that the target has not been sent
+	queue     queue    // requests not sent to the target yet
 	inLine    bool     // on mux.waiting
-	behind    *session // of inLine: who is next
+	behind    *session // the next session in line
 	answers   outbox
 	gathering bool // on mux.gathering
-	watches   int  // WATCHes that wait, here and at the target
-	ended     bool // the client will send nothing more: its WATCHes must not wait
+	watches   int  // waiting WATCHes, here and at the target
+	ended     bool // the client will send nothing more, so its WATCHes must not wait
 }
 
-// Packet takes one request.
+// Packet accepts one request.
 func (s *session) Packet(id uint64, record []byte) error {
 	m := s.mux
 	if m.lost != nil {
@@ -72,7 +73,7 @@ func (s *session) take(r request) {
 	s.queue.push(s.mux, r)
 }
 
-// settle takes back a request that was taken, by the charge for it.
+// settle undoes take, including the charge.
 func (s *session) settle(waited bool, charge int) {
 	o := s.answers.output()
 	if waited {
@@ -86,8 +87,8 @@ func (s *session) settle(waited bool, charge int) {
 	o.Reserved += charge
 }
 
-// refuse answers an extension request that may not be passed on. For other requests it returns why:
-// the protocol of the original has no such answer.
+// refuse answers an extension request that may not be forwarded. For other requests it returns an
+// error, because the original's protocol has no such answer.
 func (s *session) refuse(id uint64, q *wire.KVRequest, why error) error {
 	if !wire.IsExtension(q.Type) {
 		return why
@@ -97,12 +98,11 @@ func (s *session) refuse(id uint64, q *wire.KVRequest, why error) error {
 	return nil
 }
 
-// hello answers the first request of a client: what the target offers can be asked through here
-// too.
+// hello answers the first request of a client. It offers the target's extensions.
 func (s *session) hello(id uint64) {
 	r := s.mux.rules
 	var record []byte
-	if r.Extensions == 0 { // as the target has answered
+	if r.Extensions == 0 { // answer as the target does
 		record = wire.AppendKVParams(nil, uint32(r.MaxKey), uint32(r.MaxValue))
 	} else {
 		record = wire.AppendKVHello(nil, uint32(r.MaxKey), uint32(r.MaxValue), r.Extensions)
@@ -119,7 +119,7 @@ func (s *session) answerHere(id uint64, typ uint32, record []byte) {
 	s.answers.add(id, record, false)
 }
 
-// Pushed forwards what one read has brought, or puts it in line.
+// Pushed forwards the requests of one read, or puts the session in line.
 func (s *session) Pushed() {
 	if !s.queue.empty() && !s.inLine {
 		s.mux.waiting.join(s)
@@ -127,8 +127,9 @@ func (s *session) Pushed() {
 	s.mux.pump()
 }
 
-// Ended: a client that has only said that it will send no more gets its answers; one that broke
-// the rules, or is gone, loses what has not been forwarded. Neither waits for changes any more.
+// Ended handles the end of input. A client that has only closed its sending side gets its answers.
+// One that broke the rules, or is gone, loses what has not been forwarded. Neither waits for
+// changes any more.
 func (s *session) Ended(why error) {
 	s.ended = true
 	if why != nil {
@@ -146,7 +147,7 @@ func (s *session) Ended(why error) {
 	s.mux.clients.add("client disconnected", s.source.Name, s.conn.Peer(), why)
 }
 
-// drop gives up the requests that have not been forwarded.
+// drop drops the requests that have not been forwarded.
 func (s *session) drop() {
 	for !s.queue.empty() {
 		r := s.queue.pop(s.mux)
@@ -162,16 +163,16 @@ func (s *session) drop() {
 	}
 }
 
-// Closed: what has not been forwarded by now was given up by the loop.
+// Closed drops what is left; the loop has given it up.
 func (s *session) Closed() { s.drop() }
 
 // outbox gathers packets for one connection.
 type outbox struct {
 	conn *eventloop.Conn
-	out  *eventloop.Output // or nil
+	out  *eventloop.Output // may be nil
 }
 
-// output returns what is being gathered.
+// output returns the output being gathered.
 func (b *outbox) output() *eventloop.Output {
 	if b.out == nil {
 		b.out = b.conn.NewOutput()
@@ -179,7 +180,8 @@ func (b *outbox) output() *eventloop.Output {
 	return b.out
 }
 
-// add gathers a packet. The record is copied, unless it is ours, and then goes with the packet.
+// add adds a packet. It copies the record unless that is ours; then the record goes with the
+// packet.
 func (b *outbox) add(id uint64, record []byte, ours bool) {
 	o := b.output()
 	if !ours {

@@ -8,23 +8,22 @@ import (
 	"sync/atomic"
 )
 
-// Certificates are what sources with TLS show to clients, and want to see from them. Any
-// goroutine may use them.
+// Certificates are what sources with TLS show to clients and require of them. They are safe for
+// concurrent use.
 type Certificates struct {
 	certFile, keyFile, clientCAFile string
 	config                          atomic.Pointer[tls.Config]
 }
 
-// LoadCertificates reads a certificate, its key and, unless clientCAFile is "", the authorities
-// of which a client has to have a certificate. All files are PEM; the first may have
-// intermediate certificates behind the server's own.
+// LoadCertificates reads a certificate and its key. Unless clientCAFile is "", it also reads the
+// authorities that must have issued the clients' certificates. All files are PEM. The first may
+// have intermediate certificates after the server's own.
 func LoadCertificates(certFile, keyFile, clientCAFile string) (*Certificates, error) {
 	c := &Certificates{certFile: certFile, keyFile: keyFile, clientCAFile: clientCAFile}
 	return c, c.Reload()
 }
 
-// Reload reads the files again, for connections that are made from now on. After an error
-// everything is as it was.
+// Reload reads the files again, for new connections. After an error nothing has changed.
 func (c *Certificates) Reload() error {
 	cert, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
@@ -33,9 +32,9 @@ func (c *Certificates) Reload() error {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{cert},
 		MinVersion:   tls.VersionTLS13,
-		// A ticket would let in a client that the authorities of a later Reload do not know.
+		// A ticket would admit a client that the authorities of a later Reload do not know.
 		SessionTicketsDisabled: true,
-		// Short records are for web pages. Here, one means one packet more to be sent.
+		// Short records are for web pages. Here each one would cost another packet.
 		DynamicRecordSizingDisabled: true,
 	}
 	if c.clientCAFile != "" {

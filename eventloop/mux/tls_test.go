@@ -20,7 +20,7 @@ import (
 	"kivaloo/wire"
 )
 
-// door is a source with TLS that wants to know its clients.
+// door is a source with TLS that requires certificates.
 type door struct {
 	*rig
 	addr     wire.Addr
@@ -30,7 +30,7 @@ type door struct {
 	identity tls.Certificate // of a client
 }
 
-// newDoor makes a door to a target with those rules. Fields of s that matter are set before.
+// newDoor creates a door to a target with these rules. The test sets other fields of s first.
 func newDoor(t *testing.T, rules *mux.Rules, s mux.Source) *door {
 	t.Helper()
 	d := &door{rig: newRig(t, rules), ca: certtest.NewAuthority(t, "ours"), files: certtest.NewFiles(t)}
@@ -44,12 +44,12 @@ func newDoor(t *testing.T, rules *mux.Rules, s mux.Source) *door {
 	return d
 }
 
-// config is what a client needs to use the door.
+// config returns what a client needs to use the door.
 func (d *door) config() *tls.Config {
 	return &tls.Config{RootCAs: d.ca.Pool(), Certificates: []tls.Certificate{d.identity}}
 }
 
-// connect connects a client, on which TLS is not used yet.
+// connect connects a client that has not begun TLS yet.
 func (d *door) connect(config *tls.Config) *peer {
 	d.t.Helper()
 	nc, err := net.Dial(d.addr.Network, d.addr.Address)
@@ -68,7 +68,7 @@ func (d *door) mustServe(c *peer) {
 	c.ExpectAnswer(3, []byte("value"))
 }
 
-// mustRefuse checks that a client is not let in. In TLS 1.3 the client learns that when it reads.
+// mustRefuse checks that a client is refused. In TLS 1.3 the client learns that when it reads.
 func (d *door) mustRefuse(c *peer) {
 	d.t.Helper()
 	_, err := c.Write(packet(1, get("key")))
@@ -90,7 +90,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// Much in both directions at once, which comes back as it was sent.
+// TestTLSCarriesEverything sends much data in both directions at once. It must arrive unchanged.
 func TestTLSCarriesEverything(t *testing.T) {
 	d := newDoor(t, nil, mux.Source{})
 	d.echoing()
@@ -128,7 +128,7 @@ func TestWhoIsRefused(t *testing.T) {
 	foreign.Certificates = nil
 	stranger := other.Issue("client")
 	foreign.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		return &stranger, nil // also when the server has said that it will not do
+		return &stranger, nil // even if the server has said that it does not suit
 	}
 	old.MaxVersion = tls.VersionTLS12
 	for name, config := range map[string]*tls.Config{"no certificate": none, "another authority": foreign, "old TLS": old} {
@@ -140,14 +140,14 @@ func TestWhoIsRefused(t *testing.T) {
 		t.Errorf("the log does not say who was refused:\n%s", d.log.b.String())
 	}
 
-	// A client without TLS, which takes no answer from anybody.
+	// A client without TLS that reads no answer.
 	c := dial(t, d.addr)
 	c.Send(packet(1, get("key")))
 	if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
 	}
 
-	// The client is particular, too.
+	// The client also checks the server.
 	suspicious := d.config()
 	suspicious.RootCAs = other.Pool()
 	if _, err := d.connect(suspicious).Write([]byte{0}); err == nil {
@@ -157,7 +157,7 @@ func TestWhoIsRefused(t *testing.T) {
 	d.target.ExpectSilence()
 }
 
-// Without an authority for clients, any client is let in.
+// TestServerCertificateAlone checks that without an authority for clients any client is accepted.
 func TestServerCertificateAlone(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	certs, err := mux.LoadCertificates(d.files.Cert, d.files.Key, "")
@@ -166,13 +166,13 @@ func TestServerCertificateAlone(t *testing.T) {
 	d.mustServe(d.connect(&tls.Config{RootCAs: d.ca.Pool()}))
 }
 
-// New files are for new connections; bad ones change nothing.
+// TestReload checks that new files apply to new connections, and that bad files change nothing.
 func TestReload(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	before := d.connect(d.config())
 	d.mustServe(before)
 	oldConfig := d.config()
-	oldConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a ticket would let it in again
+	oldConfig.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a ticket would admit it again
 	d.mustServe(d.connect(oldConfig))
 
 	must.Do(t, os.WriteFile(d.files.Cert, []byte("no certificate"), 0o600))
@@ -185,7 +185,7 @@ func TestReload(t *testing.T) {
 	d.files.Write(d.ca.Issue("server"), d.ca)
 	must.Do(t, d.certs.Reload())
 	d.mustServe(before)
-	oldConfig.RootCAs = d.ca.Pool() // so that it is the server that refuses
+	oldConfig.RootCAs = d.ca.Pool() // so that the server refuses, not the client
 	d.mustRefuse(d.connect(oldConfig))
 	d.identity = d.ca.Issue("client")
 	d.mustServe(d.connect(d.config()))
@@ -213,7 +213,8 @@ func TestHalfClosedTLSClientGetsEveryAnswer(t *testing.T) {
 	c.ExpectEnd()
 }
 
-// A bad request over TLS gets the answers before it, and a proper end.
+// TestBadRequestOverTLS checks that a client that sends a bad request gets earlier answers, and a
+// proper end.
 func TestBadRequestOverTLS(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{})
 	c := d.connect(d.config())
@@ -228,7 +229,8 @@ func TestBadRequestOverTLS(t *testing.T) {
 	}
 }
 
-// A client that does not read is not read from, over TLS too, and others go on.
+// TestTLSClientThatDoesNotRead checks that the mux stops reading from a client that does not read,
+// over TLS too, and that others are served.
 func TestTLSClientThatDoesNotRead(t *testing.T) {
 	d := newDoor(t, nil, mux.Source{})
 	d.echoing()
@@ -259,8 +261,8 @@ func TestTLSClientThatDoesNotRead(t *testing.T) {
 	must.Do(t, <-sent)
 }
 
-// The end comes soon, whatever clients with TLS are doing: still shaking hands, being idle, or
-// not reading. They have no time for more than what is on its way.
+// TestTheEndWithTLS checks that the end comes soon, whatever clients with TLS are doing: shaking
+// hands, being idle, or not reading. They only have time for what is on its way.
 func TestTheEndWithTLS(t *testing.T) {
 	for name, end := range map[string]func(d *door){
 		"stop":        func(d *door) { d.mux.Stop(100 * time.Millisecond) },
@@ -287,7 +289,7 @@ func TestTheEndWithTLS(t *testing.T) {
 	}
 }
 
-// A client that does not say who it is loses its place.
+// TestTLSClientThatIsSilent checks that a client that does not identify itself loses its place.
 func TestTLSClientThatIsSilent(t *testing.T) {
 	d := newDoor(t, nil, mux.Source{})
 	d.mux.SetClocks(100*time.Millisecond, patience)
@@ -295,7 +297,7 @@ func TestTLSClientThatIsSilent(t *testing.T) {
 	must.Eventually(t, "the log has it", func() bool { return d.log.count("TLS handshake failed") == 1 })
 }
 
-// A client that takes nothing of its answers loses its place.
+// TestTLSClientThatIsDeaf checks that a client that reads none of its answers loses its place.
 func TestTLSClientThatIsDeaf(t *testing.T) {
 	d := newDoor(t, nil, mux.Source{})
 	d.mux.SetClocks(patience, 50*time.Millisecond)
@@ -304,11 +306,12 @@ func TestTLSClientThatIsDeaf(t *testing.T) {
 	deaf.Send(packet(1, []byte("much")), packet(2, []byte("more")))
 	much, more := d.target.Expect([]byte("much")), d.target.Expect([]byte("more"))
 	d.target.Send(packet(much, make([]byte, 20<<20)))
-	d.target.Send(packet(more, nil)) // nothing keeps its place but what it does not take
+	d.target.Send(packet(more, nil)) // only unread data keeps its place
 	d.mustServe(d.connect(d.config()))
 }
 
-// The place of a client with TLS is its until nothing of it is left.
+// TestPlacesOfTLSClients checks that the place of a client with TLS is taken until nothing of it is
+// left.
 func TestPlacesOfTLSClients(t *testing.T) {
 	d := newDoor(t, kvRules, mux.Source{Gate: eventloop.NewGate(1)})
 	for range 5 {

@@ -20,7 +20,7 @@ type tunnels struct {
 	mu   sync.Mutex
 	open map[*tunnel]struct{}
 
-	// Copies of constants, so that tests need not wait.
+	// Copies of constants, which tests shorten.
 	handshakeFor, stallFor time.Duration
 }
 
@@ -31,8 +31,7 @@ func newTunnels(log *complaints) *tunnels {
 	}
 }
 
-// via returns what goes between the sockets of a source and the loop: see
-// eventloop.ServeOptions.
+// via returns what connects the sockets of a source to the loop: see eventloop.ServeOptions.
 func (ts *tunnels) via(source string, certs *Certificates) func(int, string, func()) (int, error) {
 	return func(fd int, peer string, leave func()) (int, error) {
 		socket, err := connOf(fd)
@@ -68,7 +67,7 @@ func (ts *tunnels) via(source string, certs *Certificates) func(int, string, fun
 	}
 }
 
-// connOf makes a net.Conn of the socket fd, which it takes over, also when it fails.
+// connOf makes a net.Conn of the socket fd. It takes fd over, even if it fails.
 func connOf(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close()
@@ -87,8 +86,8 @@ func (ts *tunnels) remove(t *tunnel) {
 	delete(ts.open, t)
 }
 
-// close waits for all connections to end, as they do when the loop has closed them, and cuts
-// off what has not after grace. There must be no new ones.
+// close waits for all connections to end, as they do after the loop has closed them. It cuts off
+// those left after grace. There must be no new ones.
 func (ts *tunnels) close(grace time.Duration) {
 	cut := time.AfterFunc(grace, func() {
 		ts.mu.Lock()
@@ -101,15 +100,15 @@ func (ts *tunnels) close(grace time.Duration) {
 	cut.Stop()
 }
 
-// tunnel is one connection with TLS. Two goroutines carry what it says, each in one direction;
-// each waits while the other side does not take any more.
+// tunnel is one connection with TLS. Two goroutines carry its data, one in each direction. Each
+// waits while the receiving side does not take more.
 //
 //	            +---- inward ---> \
 //	client <--TLS                  loop
 //	            +<--- outward --- /
 //
-// Both sides can end. A client that will send no more is still answered. When the loop closes
-// its end it has sent all there is.
+// Both sides can end. A client that has closed its sending side is still answered. When the loop
+// closes its end it has sent everything.
 type tunnel struct {
 	all    *tunnels
 	socket *net.TCPConn
@@ -117,7 +116,8 @@ type tunnel struct {
 	loop   *net.UnixConn
 }
 
-// run carries until both directions have ended. An error means that the client was not let in.
+// run carries data until both directions have ended. An error means that the client was not
+// accepted.
 func (t *tunnel) run() error {
 	defer t.loop.Close()
 	defer t.socket.Close()
@@ -140,8 +140,8 @@ func (t *tunnel) run() error {
 	return nil
 }
 
-// inward carries from the client to the loop. When the loop has closed its end the rest is
-// thrown away.
+// inward carries data from the client to the loop. When the loop has closed its end, inward
+// discards the rest.
 func (t *tunnel) inward() {
 	b := make([]byte, recordBytes)
 	closed := false
@@ -158,7 +158,7 @@ func (t *tunnel) inward() {
 	}
 }
 
-// outward carries from the loop to the client, and ends the connection.
+// outward carries data from the loop to the client, and ends the connection.
 func (t *tunnel) outward() {
 	b := make([]byte, recordBytes)
 	for {

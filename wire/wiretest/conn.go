@@ -16,30 +16,30 @@ import (
 )
 
 const (
-	// The buffer of a connection grows from minBuffer to maxBuffer: some tests have many
-	// connections on which little comes.
+	// The buffer of a connection grows from minBuffer to maxBuffer, because some tests have many
+	// connections with little input.
 	minBuffer = 4 << 10
 	maxBuffer = 64 << 10
 
-	// silence is how long nothing comes before it is taken as not coming.
+	// silence is how long to wait before nothing is expected any more.
 	silence = 50 * time.Millisecond
 )
 
-// Conn is an end of a connection that carries packets, and may be sent anything. Receiving is for
-// one goroutine at a time.
+// Conn is an end of a connection that carries packets, and can send anything. Only one goroutine
+// may receive at a time.
 type Conn struct {
 	net.Conn
-	in   []byte // received, not yet cut
+	in   []byte // received and not cut yet
 	size int    // of the buffer that in is part of
 }
 
-// NewConn uses nc for packets. What takes longer than must.Patience from now on fails.
+// NewConn uses nc for packets. Anything that takes longer than must.Patience from now on fails.
 func NewConn(nc net.Conn) *Conn {
 	nc.SetDeadline(time.Now().Add(must.Patience))
 	return &Conn{Conn: nc}
 }
 
-// Dial connects to the server at addr, waiting for a place in its backlog if it has to.
+// Dial connects to the server at addr. If its backlog is full it waits.
 func Dial(ctx context.Context, addr string) (*Conn, error) {
 	addrs, err := wire.ResolveAddr(addr)
 	if err != nil {
@@ -52,14 +52,14 @@ func Dial(ctx context.Context, addr string) (*Conn, error) {
 	return NewConn(nc), nil
 }
 
-// Put sends bytes, in one write.
+// Put sends bytes in one write.
 func (c *Conn) Put(b []byte) error {
 	_, err := c.Write(b)
 	return err
 }
 
-// Next returns the next packet. Its record stays as it is. The error is io.EOF if the other end has
-// closed the connection behind a whole packet.
+// Next returns the next packet. Its record stays valid. The error is io.EOF if the other end has
+// closed the connection after a whole packet.
 func (c *Conn) Next() (wire.Packet, error) {
 	for {
 		p, n, _, err := wire.Cut(c.in, math.MaxUint32)
@@ -87,7 +87,7 @@ func (c *Conn) fill() error {
 	return err
 }
 
-// Await returns as soon as any part of the next packet, or the end of the connection, has come.
+// Await returns as soon as any part of the next packet, or the end of the connection, has arrived.
 func (c *Conn) Await() {
 	if len(c.in) == 0 {
 		c.fill()
@@ -112,7 +112,7 @@ func (c *Conn) Closed() error {
 	}
 }
 
-// Silent waits for a while, in which a packet or the end of the connection is an error.
+// Silent waits for a while. A packet or the end of the connection is an error.
 func (c *Conn) Silent() error {
 	c.SetReadDeadline(time.Now().Add(silence))
 	if p, err := c.Next(); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -122,7 +122,7 @@ func (c *Conn) Silent() error {
 	return nil
 }
 
-// CloseWrite says that nothing more will be sent.
+// CloseWrite closes the sending side.
 func (c *Conn) CloseWrite() error {
 	return c.Conn.(interface{ CloseWrite() error }).CloseWrite()
 }

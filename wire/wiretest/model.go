@@ -52,7 +52,8 @@ func (m Model) Apply(r *wire.KVRequest) uint32 {
 // Keys returns the keys in ascending order.
 func (m Model) Keys() []string { return slices.Sorted(maps.Keys(m)) }
 
-// Between returns the keys from start up to, not including, end, in order; an empty end is none.
+// Between returns the keys from start up to, but not including, end, in order. An empty end means
+// no end.
 func (m Model) Between(start, end string) (keys []string) {
 	for k := range m {
 		if k >= start && (end == "" || k < end) {
@@ -63,8 +64,7 @@ func (m Model) Between(start, end string) (keys []string) {
 	return keys
 }
 
-// Diff says what found has that differs from m: at most one example. It is empty if
-// they are equal.
+// Diff describes one difference of found from m. It is empty if they are equal.
 func (m Model) Diff(found Model) string {
 	for _, key := range m.Keys() {
 		switch value, ok := found[key]; {

@@ -9,7 +9,7 @@ import (
 	"kivaloo/wire"
 )
 
-// Peer is a Conn of one test, which ends at the first thing that is not as it must be.
+// Peer is a Conn of one test. Anything unexpected ends the test.
 type Peer struct {
 	*Conn
 	T testing.TB
@@ -29,13 +29,13 @@ func DialPeer(t testing.TB, a wire.Addr) *Peer {
 	return NewPeer(t, nc)
 }
 
-// Send sends packets, in one write.
+// Send sends packets in one write.
 func (p *Peer) Send(packets ...[]byte) {
 	p.T.Helper()
 	must.Do(p.T, p.Put(bytes.Join(packets, nil)))
 }
 
-// Receive returns the next packet, which must come.
+// Receive returns the next packet, which must arrive.
 func (p *Peer) Receive() (id uint64, record []byte) {
 	p.T.Helper()
 	packet, err := p.Next()
@@ -43,7 +43,7 @@ func (p *Peer) Receive() (id uint64, record []byte) {
 	return packet.ID, packet.Record
 }
 
-// Expect receives a packet with that record, and returns its ID.
+// Expect receives a packet with this record, and returns its ID.
 func (p *Peer) Expect(record []byte) uint64 {
 	p.T.Helper()
 	id, got := p.Receive()
@@ -61,13 +61,13 @@ func (p *Peer) ExpectAnswer(id uint64, record []byte) {
 	}
 }
 
-// ExpectEnd waits for the other end to close the connection, with nothing more sent.
+// ExpectEnd waits for the other end to close the connection without sending anything more.
 func (p *Peer) ExpectEnd() {
 	p.T.Helper()
 	must.Do(p.T, p.Closed())
 }
 
-// ExpectSilence checks that nothing comes for a while.
+// ExpectSilence checks that nothing arrives for a while.
 func (p *Peer) ExpectSilence() {
 	p.T.Helper()
 	must.Do(p.T, p.Silent())

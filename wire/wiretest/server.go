@@ -14,35 +14,35 @@ import (
 type Verdict int
 
 const (
-	Normally Verdict = iota // answer it as a store would
+	Normally Verdict = iota // answer as a store would
 	WithThis                // send the bytes that the hook returned
 	HangUp                  // send the bytes that the hook returned, then close the connection
 )
 
-// Server is a key-value server with its pairs in a map. It can be told to misbehave.
+// Server is a key-value server with its pairs in a map. It can be made to misbehave.
 type Server struct {
 	MaxKey, MaxValue uint32 // 0: 255
-	RangeMax         uint32 // an answer to RANGE holds no more bytes of pairs; 0: 1 MiB
-	PairsMax         int    // and no more pairs; 0: no limit
+	RangeMax         uint32 // most bytes of pairs in an answer to RANGE; 0: 1 MiB
+	PairsMax         int    // most pairs in such an answer; 0: no limit
 	EndKeyToo        bool   // RANGE returns the end key, as the original does
-	Extensions       bool   // it offers them; otherwise it hangs up on them
+	Extensions       bool   // offer extensions; otherwise hang up on them
 
-	// Hook, if not nil, is asked about each request but those of Dial. It is called on
-	// the connection's goroutine and may block.
+	// Hook, if not nil, is called for each request except those of Dial. It is called on the
+	// connection's goroutine and may block.
 	Hook func(id uint64, r wire.KVRequest) ([]byte, Verdict)
 
 	Mu    sync.Mutex // guards Pairs, RangeMax and Open, once there are connections
 	Pairs Model
-	Open  []net.Conn // that were accepted
+	Open  []net.Conn // accepted connections
 
 	snapshots map[uint64]Model // by number
-	log       []wire.Change    // all changes; a position is how many there have been, and one more
+	log       []wire.Change    // all changes; a position is their number plus one
 
 	conns sync.WaitGroup
 }
 
-// Start has s listen on a unix socket and returns its path and a function that
-// closes everything and waits. It can be started again then, with what it has stored.
+// Start makes s listen on a unix socket. It returns the socket's path and a function that closes
+// everything and waits. After that s can be started again, with its pairs.
 func (s *Server) Start(dir string) (path string, stop func(), err error) {
 	path = filepath.Join(dir, "fake.sock")
 	ln, err := net.Listen("unix", path)
@@ -52,7 +52,7 @@ func (s *Server) Start(dir string) (path string, stop func(), err error) {
 	return path, s.Listen(ln), nil
 }
 
-// Listen serves the connections that ln accepts. It returns what Start does.
+// Listen serves the connections that ln accepts. The function returned is that of Start.
 func (s *Server) Listen(ln net.Listener) (stop func()) {
 	if s.MaxKey == 0 {
 		s.MaxKey = 255
@@ -139,7 +139,7 @@ func (s *Server) serve(c *Conn) {
 		dialled = true
 		out = append(out, raw...)
 		if v != HangUp && c.Buffered() {
-			continue // one write for all that has come
+			continue // one write for everything received
 		}
 		if c.Put(out) != nil || v == HangUp {
 			return
@@ -171,7 +171,7 @@ func (s *Server) apply(r wire.KVRequest) []byte {
 	return wire.AppendKVStatus(nil, s.change(&r))
 }
 
-// pairsFrom returns what a RANGE or a BACKUP is answered with.
+// pairsFrom returns the content of the answer to a RANGE or a BACKUP.
 func (s *Server) pairsFrom(r wire.KVRequest) (n uint32, next, pairs []byte) {
 	for _, key := range s.Pairs.Keys() {
 		past := bytes.Compare([]byte(key), r.End)
@@ -187,7 +187,7 @@ func (s *Server) pairsFrom(r wire.KVRequest) (n uint32, next, pairs []byte) {
 	return n, r.End, pairs
 }
 
-// AppendPair appends a pair as it stands in the answer to RANGE.
+// AppendPair appends a pair as in the answer to RANGE.
 func AppendPair(dst []byte, key, value string) []byte {
 	dst = append(append(dst, byte(len(key))), key...)
 	return append(append(dst, byte(len(value))), value...)

@@ -55,7 +55,7 @@ func (s *Server) extension(r wire.KVRequest) []byte {
 	return wire.AppendKVStatus(nil, wire.StatusDone)
 }
 
-// inRange reports whether r is about key.
+// inRange reports whether key is in the range of r.
 func inRange(key string, r wire.KVRequest) bool {
 	return key >= string(r.Key) && (len(r.End) == 0 || key < string(r.End))
 }

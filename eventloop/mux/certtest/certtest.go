@@ -18,14 +18,14 @@ import (
 	"kivaloo/internal/must"
 )
 
-// Authority issues certificates, which are good for an hour.
+// Authority issues certificates, which are valid for an hour.
 type Authority struct {
 	t    testing.TB
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 }
 
-// NewAuthority makes an authority that nobody trusts yet.
+// NewAuthority creates an authority that nobody trusts yet.
 func NewAuthority(t testing.TB, name string) *Authority {
 	t.Helper()
 	a := &Authority{t: t}
@@ -38,7 +38,7 @@ func NewAuthority(t testing.TB, name string) *Authority {
 	return a
 }
 
-// make makes a certificate, signed by the authority or, where issuer is nil, by itself.
+// make creates a certificate, signed by the authority, or by itself if issuer is nil.
 func (a *Authority) make(template, issuer *x509.Certificate) (*ecdsa.PrivateKey, *x509.Certificate) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -57,7 +57,7 @@ func (a *Authority) make(template, issuer *x509.Certificate) (*ecdsa.PrivateKey,
 	return key, cert
 }
 
-// Issue makes a certificate that a server at 127.0.0.1 can use, and a client.
+// Issue creates a certificate for a server at 127.0.0.1, or for a client.
 func (a *Authority) Issue(name string) tls.Certificate {
 	a.t.Helper()
 	key, cert := a.make(&x509.Certificate{
@@ -69,7 +69,7 @@ func (a *Authority) Issue(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
-// Pool returns what trusts the authority.
+// Pool returns a pool that trusts the authority.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
@@ -83,7 +83,7 @@ type Files struct {
 	Cert, Key, ClientCA string
 }
 
-// NewFiles names files that are not there yet.
+// NewFiles returns names of files that do not exist yet.
 func NewFiles(t testing.TB) *Files {
 	dir := t.TempDir()
 	return &Files{t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")}
