@@ -22,6 +22,9 @@
 //
 //	<!-- sh: COMMANDS -->      runs commands that the reader need not see
 //	<!-- output -->            the next block is the output of the last block that ran
+//	<!-- file: PATH -->        the next block is saved as PATH, relative to the checkout
 //	<!-- stop -->              stops the servers, as the reader is told to
 //	<!-- not run: REASON -->   the next block is not run
+//
+// The examples in docs/library.md are compiled and run, too.
 package docs

@@ -96,13 +96,15 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// copyCheckout returns a directory with all files of the checkout, including uncommitted ones. Its
-// path is short, because sockets are created below it.
+// copyCheckout returns a directory called kivaloo with all files of the checkout, including
+// uncommitted ones. Its path is short, because sockets are created below it.
 func copyCheckout(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "kvdoc")
 	must.Do(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir = filepath.Join(dir, "kivaloo")
+	must.Do(t, os.Mkdir(dir, 0o700))
 	clone := exec.Command("sh", "-c", `git ls-files -z --cached --others --exclude-standard |
 		tar -c --null --ignore-failed-read -T - | tar -x -C "$0"`, dir)
 	clone.Dir = root
@@ -113,10 +115,10 @@ func copyCheckout(t *testing.T) string {
 }
 
 // environment returns the environment of commands. Builds do not contain paths of the checkout, so
-// the next run finds them in Go's cache.
+// the next run finds them in Go's cache. Modules come from the cache only.
 func environment(checkout string) []string {
 	return append(os.Environ(), "PATH="+filepath.Join(checkout, "bin")+":"+os.Getenv("PATH"),
-		"GOFLAGS=-trimpath -pgo=off -buildvcs=false", "PPROF_TMPDIR="+checkout)
+		"GOFLAGS=-trimpath -pgo=off -buildvcs=false", "PPROF_TMPDIR="+checkout, "GOPROXY=off", "GOSUMDB=off")
 }
 
 // session runs one document.
@@ -165,6 +167,9 @@ func run(t *testing.T, name, checkout string, steps []step) {
 			}
 		case stop:
 			s.stopServers()
+		case file:
+			path, content, _ := strings.Cut(step.text, "\n")
+			err = os.WriteFile(filepath.Join(checkout, path), []byte(content), 0o600)
 		case notRun:
 			left++
 			t.Logf("%s:%d is not run: %s", name, step.line, step.text)
@@ -449,6 +454,7 @@ func TestMissing(t *testing.T) {
 func TestParse(t *testing.T) {
 	const text = "# A\n\n    kivaloo get a # b\n\nand\n\n    not a command\n\n- list\n\n      kill 1\n      # then\n      rm x\n\n" +
 		"<!-- sh: mkdir\nx -->\n\n```sh\necho\n```\n<!-- output -->\n\n    printed\n\n<!-- stop -->\n" +
+		"<!-- file: main.go -->\n\n```go\n\tx\n```\n" +
 		"<!-- not run: a browser -->\n\n    go tool trace x\n\nand\n\n    $ curl x\n    {}\n    $ curl y\n"
 	steps, err := parse(text)
 	must.Do(t, err)
@@ -456,7 +462,7 @@ func TestParse(t *testing.T) {
 	for _, s := range steps {
 		got = append(got, fmt.Sprint(s.kind, " ", s.text))
 	}
-	if joined := strings.Join(got, "|"); joined != "0 kivaloo get a # b|0 kill 1\n# then\nrm x|0 mkdir\nx|0 echo|1 printed|2 |3 a browser|0 curl x|1 {}|0 curl y" {
+	if joined := strings.Join(got, "|"); joined != "0 kivaloo get a # b|0 kill 1\n# then\nrm x|0 mkdir\nx|0 echo|1 printed|2 |4 main.go\n\tx\n|3 a browser|0 curl x|1 {}|0 curl y" {
 		t.Errorf("%s", joined)
 	}
 	for _, bad := range []string{"<!-- outputs -->\n", "<!-- output -->\nno block\n"} {

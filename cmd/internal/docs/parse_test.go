@@ -12,7 +12,7 @@ import (
 type step struct {
 	line int // in the document, from 1
 	kind kind
-	text string // commands, without the indentation of the block; output; or the reason of notRun
+	text string // commands, without the indentation of the block; output; the reason of notRun; a path and a file
 }
 
 type kind int
@@ -22,10 +22,11 @@ const (
 	output        // output of the commands before it
 	stop
 	notRun // a block of commands that must not run
+	file   // a file that the reader writes
 )
 
 var (
-	comment = regexp.MustCompile(`(?s)^<!-- (sh: (.*)|output|stop|not run: (.*)) -->$`)
+	comment = regexp.MustCompile(`(?s)^<!-- (sh: (.*)|output|stop|not run: (.*)|file: \S+) -->$`)
 
 	// command matches the beginning of a block of commands without a fence that says so.
 	command = regexp.MustCompile(`^(\$ |[A-Z_]+=\S+ )*(kivaloo[a-z-]*|bin/\S+|go|make|curl|openssl|kill|docker|dpkg|rpm|apt\S*|systemctl) `)
@@ -90,6 +91,8 @@ func add(steps []step, line int, about, block string, shell bool) []step {
 	switch {
 	case about == "output":
 		return append(steps, step{line, output, block})
+	case strings.HasPrefix(about, "file: "):
+		return append(steps, step{line, file, strings.TrimPrefix(about, "file: ") + "\n" + block + "\n"})
 	case about != "":
 		return append(steps, step{line, notRun, strings.TrimPrefix(about, "not run: ")})
 	case !shell && !command.MatchString(block+" "):
