@@ -1,4 +1,4 @@
-.PHONY: build test race lint bench bench-peers stages pgo torture soak simulate mutants fuzz packages ci
+.PHONY: build test race lint bench bench-peers pgo torture soak simulate mutants fuzz packages ci
 
 build: # all programs, into bin/
 	go build -o bin/ ./cmd/...
@@ -17,9 +17,6 @@ bench: build # GETs and SETs against Redis, on this machine, in a minute
 
 bench-peers: build # everything that is aimed at, beside Redis, pebble and bbolt; about 15 minutes
 	cd stress/peers && go run .
-
-stages: build # where the time of a server goes; the profiles stay in bin/profiles
-	cd stress/peers && go run . -profiles $(CURDIR)/bin/profiles
 
 pgo: # cmd/*/default.pgo, from loads on the servers as they are now
 	.ci/pgo

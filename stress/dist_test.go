@@ -176,8 +176,5 @@ func FuzzWorkload(f *testing.F) {
 				}
 			}
 		}
-		if took := parseMarking(text); took < 0 {
-			t.Fatalf("a collection of %v", took)
-		}
 	})
 }

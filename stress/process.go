@@ -1,15 +1,12 @@
 package stress
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -106,15 +103,6 @@ func (p *Process) Kill() {
 	<-p.ended
 }
 
-// LastMarking returns the processor time of marking in the latest garbage collection that a Go
-// server has reported, and the number of reports. The server must be started with
-// GODEBUG=gctrace=1.
-func (p *Process) LastMarking() (took time.Duration, collections int) {
-	p.output.mu.Lock()
-	defer p.output.mu.Unlock()
-	return p.output.marking, p.output.collections
-}
-
 // Lost explains an error on a connection to the server. A dying server closes its connections
 // before anything else is known, so Lost waits for its death.
 func (p *Process) Lost(err error) error {
@@ -141,67 +129,24 @@ func (p *Process) explain(err error) error {
 	return fmt.Errorf("%s: %w", p.Name, err)
 }
 
-// output collects the output of a server. It keeps the last tailBytes. It counts the Go runtime's
-// lines about garbage collections instead of keeping them.
+// output keeps the last tailBytes that a server prints.
 type output struct {
-	mu          sync.Mutex
-	tail        []byte
-	line        []byte // the last line, while it is incomplete
-	collections int
-	marking     time.Duration // processor time of the last collection, or 0 if its line was not understood
+	mu   sync.Mutex
+	tail []byte
 }
 
 func (o *output) Write(b []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for line := range bytes.Lines(b) {
-		o.line = append(o.line, line...)
-		if line[len(line)-1] == '\n' || len(o.line) > tailBytes {
-			o.take(o.line)
-			o.line = o.line[:0]
-		}
-	}
-	return len(b), nil
-}
-
-func (o *output) take(line []byte) {
-	if bytes.HasPrefix(line, []byte("gc ")) {
-		o.collections++
-		o.marking = parseMarking(string(line))
-		return
-	}
-	o.tail = append(o.tail, line...)
+	o.tail = append(o.tail, b[max(len(b)-tailBytes, 0):]...)
 	if over := len(o.tail) - tailBytes; over > 0 {
 		o.tail = append(o.tail[:0], o.tail[over:]...)
 	}
+	return len(b), nil
 }
 
 func (o *output) last() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return strings.TrimSpace(string(o.tail) + string(o.line))
-}
-
-// markingTimes finds the processor time of marking in a line about a collection: of the program's
-// own goroutines, of the dedicated workers, and of the idle-time workers.
-//
-//	gc 1 @0.012s 2%: 0.01+1.2+0.003 ms clock, 0.03+0.4/1.1/0.2+0.007 ms cpu, 4->4->1 MB, ...
-//	                                                \_________/
-var markingTimes = regexp.MustCompile(`\+([\d.]+)/([\d.]+)/([\d.]+)\+[\d.]+ ms cpu`)
-
-// parseMarking returns their sum, or 0 for any other line.
-func parseMarking(line string) time.Duration {
-	found := markingTimes.FindStringSubmatch(line)
-	if found == nil {
-		return 0
-	}
-	sum := 0.0
-	for _, text := range found[1:] {
-		ms, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return 0
-		}
-		sum += ms
-	}
-	return time.Duration(sum * float64(time.Millisecond))
+	return strings.TrimSpace(string(o.tail))
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"kivaloo/stress"
-	"kivaloo/stress/targets"
+	"kivaloo/stress/peers/targets"
 )
 
 // embedded returns the stages that are measured in process.

@@ -6,7 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"kivaloo/stress/targets"
+	"kivaloo/stress/peers/targets"
 )
 
 const (

@@ -9,13 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
-	"kivaloo/stress/targets"
+	"kivaloo/stress/peers/targets"
+
+	"github.com/prometheus/procfs"
 )
 
 const (
@@ -24,10 +24,11 @@ const (
 
 	mebibytes targets.Unit = "MiB"
 
-	// restTime is how long a store must write nothing to count as idle. restTries is how many such
-	// periods it may take. sizeEvery is how often its size is sampled.
+	// restTime is how long a store must write less than restBytes to count as idle. restTries is how
+	// many such periods it may take. sizeEvery is how often its size is sampled.
 	restTime  = 1500 * time.Millisecond
-	restTries = 200
+	restTries = 20
+	restBytes = 64 << 10
 	sizeEvery = 100 * time.Millisecond
 )
 
@@ -141,22 +142,19 @@ func putAll(ctx context.Context, w writer, n int, next func() uint64, random *ra
 	return nil
 }
 
-var writtenChars = regexp.MustCompile(`(?m)^wchar: (\d+)$`)
-
 // bytesWritten returns how many bytes this process has written by system calls, on any file system.
 func bytesWritten() (float64, error) {
-	text, err := os.ReadFile("/proc/self/io")
+	self, err := procfs.Self()
 	if err != nil {
 		return 0, err
 	}
-	found := writtenChars.FindSubmatch(text)
-	if found == nil {
-		return 0, errors.New("no wchar in /proc/self/io")
-	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	io, err := self.IO()
+	return float64(io.WChar), err
 }
 
-// writtenAtRest waits until nothing has been written for a while, and returns bytesWritten.
+// writtenAtRest waits until less than restBytes has been written for a while, and returns
+// bytesWritten. Nothing at all is never reached: goroutines wake each other through pipes, and pebble
+// writes 16 KiB in each pause.
 func writtenAtRest(ctx context.Context, w writer) (float64, error) {
 	if err := w.rest(); err != nil {
 		return 0, err
@@ -164,7 +162,7 @@ func writtenAtRest(ctx context.Context, w writer) (float64, error) {
 	last := -1.0
 	for range restTries {
 		n, err := bytesWritten()
-		if err != nil || n == last {
+		if err != nil || n-last < restBytes && last >= 0 {
 			return n, err
 		}
 		last = n

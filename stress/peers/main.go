@@ -5,11 +5,10 @@
 // those of the module that everybody imports.
 //
 //	make bench-peers
-//	make stages                                   (where the time of a server goes, instead)
 //	cd stress/peers && go run . -rows embedded    (those in process; the others need make build)
 //
-// Package kivaloo/stress/targets measures servers and prints the table. This module has the parts
-// that need the peers.
+// Package targets measures servers and prints the table. This package measures what needs the
+// peers.
 package main
 
 // Files in reading order: this one (the command line), embedded.go, growth.go and huge.go (what is
@@ -26,18 +25,14 @@ import (
 	"slices"
 	"syscall"
 
-	"kivaloo/stress/targets"
+	"kivaloo/stress/peers/targets"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	o, huge, err := options(os.Args[1:])
-	switch {
-	case err != nil:
-	case o.Profiles != "":
-		err = targets.Breakdown(ctx, o, os.Stdout, os.Stderr)
-	default:
+	if err == nil {
 		stages := slices.Concat(targets.Wire(), targets.Latency(), targets.Upkeep(), embedded())
 		if huge {
 			stages = append(stages, hugeStage(hugePairs, hugeSets))
@@ -60,7 +55,6 @@ func options(args []string) (o targets.Options, huge bool, err error) {
 	f.StringVar(&o.Programs, "bin", "../../bin", "directory of the programs to measure, as make build leaves them")
 	f.StringVar(&o.Redis.Server, "redis-server", "redis-server", "the Redis server")
 	f.StringVar(&o.Redis.Benchmark, "redis-benchmark", "redis-benchmark", "the Redis load generator")
-	f.StringVar(&o.Profiles, "profiles", "", "profile a server under six loads instead, and keep the profiles in this `directory`")
 	f.BoolVar(&huge, "huge", false, "measure a store of 2^24 pairs too, which takes minutes and 6 GB of disk")
 	f.Func("rows", "measure only rows whose `names` match this regular expression", func(s string) error {
 		o.Rows, err = regexp.Compile(s)

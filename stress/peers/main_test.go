@@ -11,7 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"kivaloo/stress"
-	"kivaloo/stress/targets"
+	"kivaloo/stress/peers/targets"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -23,11 +23,8 @@ type Options struct {
 	Time   time.Duration  // most time for most workloads, in each round
 	Seed   uint64         // seed for the choice of keys
 
-	// Programs is a directory with the programs of module kivaloo. If it is empty they are built,
-	// which only works inside the module.
-	Programs string
+	Programs string // directory with the programs of module kivaloo
 	Redis    RedisPrograms
-	Profiles string // directory for the profiles of Breakdown
 }
 
 func (o *Options) check() error {
@@ -84,11 +81,11 @@ func Run(ctx context.Context, o Options, stages []Stage, out, progress io.Writer
 			return err
 		}
 	}
-	defer func() { err = errors.Join(err, b.cleanUp()) }()
-	if err := b.prepare(ctx); err != nil {
-		return interrupted(ctx, err)
+	if b.Dir, err = os.MkdirTemp("", "kivaloo-targets-"); err != nil {
+		return fmt.Errorf("make a directory for the stores: %w", err)
 	}
-	var failed error // print what could be measured nevertheless
+	defer func() { err = errors.Join(err, b.cleanUp()) }()
+	var failed error // what could be measured is printed all the same
 	for _, s := range wanted {
 		if err := s.Run(ctx, b); err != nil {
 			if ctx.Err() != nil {
@@ -148,30 +145,7 @@ func (b *Bench) FirstPairs(n uint64) []stress.Pair {
 	return b.pairs[:n]
 }
 
-// prepare creates the directory, and builds the programs if none were given.
-func (b *Bench) prepare(ctx context.Context) (err error) {
-	if b.Dir, err = os.MkdirTemp("", "kivaloo-targets-"); err != nil {
-		return fmt.Errorf("make a directory for the stores: %w", err)
-	}
-	return b.build(ctx)
-}
-
 // cleanUp stops Redis, and removes the directory if there is one.
 func (b *Bench) cleanUp() error { return errors.Join(b.stopRedis(), os.RemoveAll(b.Dir)) }
-
-// build builds the programs if none were given.
-func (b *Bench) build(ctx context.Context) error {
-	if b.Programs != "" {
-		return nil
-	}
-	for _, program := range []string{"kivaloo", "kivaloo-lbs", "kivaloo-kvlds"} {
-		b.Say("building %s", program)
-		if _, err := stress.Build(ctx, b.Dir, program); err != nil {
-			return err
-		}
-	}
-	b.Programs = b.Dir
-	return nil
-}
 
 func (b *Bench) program(name string) string { return filepath.Join(b.Programs, name) }

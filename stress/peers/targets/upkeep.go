@@ -40,7 +40,7 @@ func writtenStage() Stage {
 func (s *store) writtenWhenIdle(ctx context.Context, idle time.Duration) (float64, error) {
 	last := -1.0
 	for range idleTries {
-		n, err := kernelCount(s.processes[0].PID(), "io", writeBytes)
+		n, err := writtenBytes(s.processes[0].PID())
 		if err != nil || n == last {
 			return n, err
 		}
@@ -128,23 +128,26 @@ func collectorStage() Stage {
 		}
 		marking.Note("%.0f %% of the cache is full", 100*part)
 		for range b.Rounds {
-			_, before := s.processes[0].LastMarking()
+			before, err := look.markingSeconds(ctx)
+			if err != nil {
+				return err
+			}
 			if err := look.collect(ctx); err != nil {
 				return err
 			}
-			took, after := s.processes[0].LastMarking()
-			if after == before || took == 0 {
-				return s.processes[0].Lost(errors.New("it did not tell of a garbage collection"))
+			after, err := look.markingSeconds(ctx)
+			if err != nil {
+				return err
 			}
-			size, err := kernelCount(s.processes[0].PID(), "status", residentSize)
+			size, err := residentBytes(s.processes[0].PID())
 			if err != nil {
 				return err
 			}
 			if b.Wants(marking) {
-				marking.Record(micros(took)/1000, 0)
+				marking.Record((after-before)*1000, 0)
 			}
 			if b.Wants(resident) {
-				resident.Record(size*1024/collectedCacheBytes, 0)
+				resident.Record(size/collectedCacheBytes, 0)
 			}
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -97,7 +98,14 @@ func TestRun(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var out bytes.Buffer
-	must.Do(t, Run(t.Context(), options(rows), slices.Concat(Wire(), Latency(), Upkeep()), &out, io.Discard))
+	o := options(rows)
+	o.Programs = t.TempDir()
+	build := exec.Command("go", "build", "-pgo=off", "-o", o.Programs, "./cmd/kivaloo", "./cmd/kivaloo-lbs", "./cmd/kivaloo-kvlds")
+	build.Dir = filepath.Join("..", "..", "..")
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	must.Do(t, Run(t.Context(), o, slices.Concat(Wire(), Latency(), Upkeep()), &out, io.Discard))
 	for _, row := range want {
 		if !strings.Contains(out.String(), row) {
 			t.Errorf("no %q in:\n%s", row, &out)

@@ -47,7 +47,7 @@ func (b *Bench) daemons(ctx context.Context, _ ...string) (*store, error) {
 
 // start adds a process, and connects to it.
 func (s *store) start(ctx context.Context, name, socket, program string, args []string) error {
-	p, err := stress.Start(name, socket, program, args, []string{"GODEBUG=gctrace=1"})
+	p, err := stress.Start(name, socket, program, args, nil)
 	if err != nil {
 		return err
 	}

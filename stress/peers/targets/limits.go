@@ -51,31 +51,6 @@ const (
 	insightTimeout = 30 * time.Second
 	insightBytes   = 4 << 20
 
-	// endlessChoices is how many choices are made before a server is profiled. It is so large that
-	// the pairs do not stay in a processor cache.
-	endlessChoices = 1 << 20
-
 	// microsPerSecond converts the kernel's seconds to microseconds.
 	microsPerSecond = 1e6
-
-	// samplePeriod is the processor time between two samples of a Go profile.
-	samplePeriod = 10 * time.Millisecond
-
-	// largeAppendBytes is a typical append that many requests share.
-	largeAppendBytes = 256 << 10
-
-	// memoryLines is how much memory is read and copied to measure its speed: more than any cache
-	// holds. memoryReads and memoryCopies are how often.
-	memoryLines  = 256 << 20 / lineBytes
-	lineBytes    = 64
-	memoryReads  = 1 << 22
-	memoryCopies = 8
-
-	// chunkBytes is what a busy server writes at once. It fits into the default buffers of a socket
-	// pair.
-	chunkBytes = 64 << 10
-	// ballBytes is about the size of a request.
-	ballBytes = 64
-	// socketUses is how often a socket pair is used to measure its speed.
-	socketUses = 1 << 13
 )

@@ -7,11 +7,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // insight reads a server's --debug-addr.
@@ -96,23 +96,55 @@ func (i insight) collect(ctx context.Context) error {
 	return err
 }
 
-// Values that the kernel reports about a process.
-var (
-	// In /proc/PID/io: bytes that it caused to be written to disks.
-	writeBytes   = regexp.MustCompile(`(?m)^write_bytes: (\d+)$`)
-	residentSize = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`) // in /proc/PID/status
-)
-
-// kernelCount finds a number in a file about a process.
-func kernelCount(pid int, file string, number *regexp.Regexp) (float64, error) {
-	path := filepath.Join("/proc", strconv.Itoa(pid), file)
-	text, err := os.ReadFile(path)
+// markingSeconds returns the processor time that a server has spent on marking for its garbage
+// collector, up to the end of the last collection.
+func (i insight) markingSeconds(ctx context.Context) (seconds float64, err error) {
+	text, err := i.get(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
-	found := number.FindSubmatch(text)
-	if found == nil {
-		return 0, fmt.Errorf("no %v in %s", number, path)
+	for _, by := range []string{"assist", "dedicated", "idle"} {
+		name := "\ngo_cpu_classes_gc_mark_" + by + "_cpu_seconds_total "
+		_, rest, found := strings.Cut(string(text), name)
+		if !found {
+			return 0, fmt.Errorf("/metrics has no %s", strings.TrimSpace(name))
+		}
+		line, _, _ := strings.Cut(rest, "\n")
+		one, err := strconv.ParseFloat(line, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/metrics: %s: %w", strings.TrimSpace(name), err)
+		}
+		seconds += one
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	return seconds, nil
+}
+
+// workedSeconds returns how much processor time a process has used.
+func workedSeconds(pid int) (float64, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, err
+	}
+	stat, err := p.Stat()
+	return stat.CPUTime(), err
+}
+
+// residentBytes returns how much memory a process occupies.
+func residentBytes(pid int) (float64, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, err
+	}
+	stat, err := p.Stat()
+	return float64(stat.ResidentMemory()), err
+}
+
+// writtenBytes returns how much a process has caused to be written to disks.
+func writtenBytes(pid int) (float64, error) {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0, err
+	}
+	io, err := p.IO()
+	return float64(io.WriteBytes), err
 }
