@@ -17,7 +17,7 @@ var (
 	// what the peer is.
 	ErrNotKivaloo = errors.New("this is not a kivaloo server")
 	// ErrHungUp means that the connection was closed instead of an answer.
-	ErrHungUp = errors.New("it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS")
+	ErrHungUp = errors.New("it closed the connection instead of answering: it may speak another protocol or require TLS")
 )
 
 // askID is HelloID in its encoded form. Ask uses it for every protocol: a server returns any ID.

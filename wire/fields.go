@@ -137,7 +137,7 @@ func (f *fields) doneRequest(record []byte, service string) error {
 
 // badRecord returns the error for a record that breaks the protocol's rules.
 func badRecord(what string, length int, fault string) error {
-	return fmt.Errorf("%w: %s of %d bytes: %s", ErrBadRecord, what, length, fault)
+	return fmt.Errorf("%w: %s, length %d: %s", ErrBadRecord, what, length, fault)
 }
 
 // unknownType returns the error for a request type that the service does not have.

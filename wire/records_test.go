@@ -103,14 +103,14 @@ func TestExactLength(t *testing.T) {
 
 func TestErrorsExplain(t *testing.T) {
 	for _, c := range []struct{ service, record, want string }{
-		{"kvlds", "\x00\x00\x01\x30\x05abc", "badly formed record: KVLDS_GET of 8 bytes: it ends inside the key"},
-		{"kvlds", "\x00\x00\x01\x30\x01abc", "badly formed record: KVLDS_GET of 8 bytes: 2 bytes are left over"},
+		{"kvlds", "\x00\x00\x01\x30\x05abc", "badly formed record: KVLDS_GET, length 8: it ends inside the key"},
+		{"kvlds", "\x00\x00\x01\x30\x01abc", "badly formed record: KVLDS_GET, length 8: 2 bytes are left over"},
 		{"kvlds", "\x00\x00\x01\x40", "badly formed record: type 0x140 is not a request of the key-value service"},
-		{"kvlds", "\x00", "badly formed record: request of the key-value service of 1 bytes: it ends inside the type"},
-		{"lbs", "", "badly formed record: request of the block store service of 0 bytes: it ends inside the type"},
-		{"lbs", "\x00\x00\x00\x02\x00\x00\x00\x00firstblk", "badly formed record: LBS_APPEND of 16 bytes: 0 bytes are not 0 blocks"},
-		{"s3", "\x00\x01\x00\x20\x01\x00\x01o", "badly formed record: S3_HEAD of 8 bytes: the bucket contains a zero byte"},
-		{"dynamodb", "\x00\x01\x01\x00\x01k\xff\xff\xff\xff", "badly formed record: DDBKV_PUT of 10 bytes: it ends inside the value"},
+		{"kvlds", "\x00", "badly formed record: request of the key-value service, length 1: it ends inside the type"},
+		{"lbs", "", "badly formed record: request of the block store service, length 0: it ends inside the type"},
+		{"lbs", "\x00\x00\x00\x02\x00\x00\x00\x00firstblk", "badly formed record: LBS_APPEND, length 16: 0 bytes are not 0 blocks"},
+		{"s3", "\x00\x01\x00\x20\x01\x00\x01o", "badly formed record: S3_HEAD, length 8: the bucket contains a zero byte"},
+		{"dynamodb", "\x00\x01\x01\x00\x01k\xff\xff\xff\xff", "badly formed record: DDBKV_PUT, length 10: it ends inside the value"},
 	} {
 		if _, err := services[c.service].reencode([]byte(c.record)); err == nil || err.Error() != c.want {
 			t.Errorf("%q: %v, want %s", c.record, err, c.want)

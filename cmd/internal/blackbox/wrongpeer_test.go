@@ -75,7 +75,7 @@ func TestWrongPeer(t *testing.T) {
 	for name, peer := range map[string]struct{ addr, says string }{ // what all clients say
 		"Redis":       {listenAs(t, redis), "this is not a kivaloo server: it speaks Redis's protocol"},
 		"HTTP":        {web.Listener.Addr().String(), "this is not a kivaloo server: it speaks HTTP"},
-		"TLS":         {secure.Listener.Addr().String(), "it closed the connection instead of answering, as a server does that speaks another protocol or wants TLS"},
+		"TLS":         {secure.Listener.Addr().String(), "it closed the connection instead of answering: it may speak another protocol or require TLS"},
 		"mail":        {listenAs(t, func(nc net.Conn) { _, _ = io.WriteString(nc, "220 m\r\n"); _, _ = io.Copy(io.Discard, nc) }), `this is not a kivaloo server: it sends "220 m\r\n"`},
 		"echo":        {listenAs(t, func(nc net.Conn) { _, _ = io.Copy(nc, nc) }), "this is not a kivaloo server: "},
 		"hangs up":    {listenAs(t, func(nc net.Conn) {}), "it closed the connection instead of answering"},
