@@ -49,8 +49,7 @@ const (
 	backupTrailerLen = 4 + 8 + sha256.Size
 )
 
-// ErrBadBackup: what is being read is no backup, or is damaged, or ends too early. It comes
-// wrapped.
+// ErrBadBackup means that the input is no backup, is damaged, or ends too early. It is wrapped.
 var ErrBadBackup = errors.New("bad backup")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -63,14 +62,13 @@ func appendBackupHeader(dst []byte, snapshot uint64) []byte {
 	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-// IsBackup reports whether what begins with head is a backup of any version, whole or not. A dump
-// begins so only if its first key is one of 75 bytes that begins with the rest of the name and
-// three zeros.
+// IsBackup reports whether head begins a backup of any version, complete or not. A dump begins like
+// that only if its first key has 75 bytes and begins with the rest of the name and three zeros.
 func IsBackup(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(backupMagic+"\x00\x00\x00"))
 }
 
-// parseBackupHeader reads the header in b, which has its length.
+// parseBackupHeader parses the header in b, which has exactly its length.
 func parseBackupHeader(b []byte) (snapshot uint64, err error) {
 	version := binary.BigEndian.Uint32(b[8:])
 	sum := binary.BigEndian.Uint32(b[backupHeaderLen-4:])
@@ -85,14 +83,14 @@ func parseBackupHeader(b []byte) (snapshot uint64, err error) {
 	return binary.BigEndian.Uint64(b[12:]), nil
 }
 
-// backupWriter writes a backup. After an error it is of no more use.
+// backupWriter writes a backup. After an error it is unusable.
 type backupWriter struct {
 	w     io.Writer
-	sum   hash.Hash // of all that has been written
-	pairs uint64    // written
-	bytes int64     // written
+	sum   hash.Hash // of everything written
+	pairs uint64    // number written
+	bytes int64     // number written
 	last  []byte    // the last key written
-	chunk []byte    // room for one
+	chunk []byte    // buffer for one chunk
 }
 
 // newBackupWriter begins a backup.
@@ -101,9 +99,9 @@ func newBackupWriter(w io.Writer, snapshot uint64) (*backupWriter, error) {
 	return b, b.write(appendBackupHeader(nil, snapshot))
 }
 
-// newBackupWriterAt goes on with the backup that p was found in, and takes its sum.
+// newBackupWriterAt continues the backup in which p was found. It takes over p's sum.
 func newBackupWriterAt(w io.Writer, p *BackupPosition) *backupWriter {
-	_, last, _ := countPairs(p.chunk, nil, true) // it has been read without an error
+	_, last, _ := countPairs(p.chunk, nil, true) // it was read without an error
 	return &backupWriter{w: w, sum: p.sum, pairs: p.pairs, bytes: p.offset, last: bytes.Clone(last)}
 }
 
@@ -116,8 +114,8 @@ func (b *backupWriter) write(p []byte) error {
 	return nil
 }
 
-// put writes a chunk of pairs, of at most maxBackupChunkBytes. What is not well formed, or does not
-// come after all others, it does not write.
+// put writes a chunk of pairs, of at most maxBackupChunkBytes. It refuses pairs that are malformed
+// or do not come after all earlier ones.
 func (b *backupWriter) put(pairs []byte) error {
 	if len(pairs) == 0 {
 		return nil
@@ -137,8 +135,8 @@ func (b *backupWriter) put(pairs []byte) error {
 	return nil
 }
 
-// countPairs returns how many pairs there are, which must ascend from the key last on, or from any
-// if they are the first, and the key of the last one.
+// countPairs returns the number of pairs and the last key. The keys must ascend, and come after
+// last unless first is set.
 func countPairs(pairs, last []byte, first bool) (n int, end []byte, err error) {
 	for rest := pairs; len(rest) > 0; n++ {
 		key, _, tail, err := wire.CutPair(rest)
@@ -160,15 +158,15 @@ func (b *backupWriter) finish() error {
 	return b.write(b.sum.Sum(trailer))
 }
 
-// backupReader reads a backup and checks it. What next returns is in order, and was written so, but
-// only after io.EOF is it known to be all.
+// backupReader reads and checks a backup. What next returns is in order and undamaged, but the
+// backup is only known to be complete after io.EOF.
 type backupReader struct {
 	snapshot uint64
 	r        *bufio.Reader
 	sum      hash.Hash // of the header and all whole chunks
-	pairs    uint64    // in these
-	bytes    int64     // of these; with io.EOF, of all
-	chunk    []byte    // being read, with its length and checksum
+	pairs    uint64    // in these chunks
+	bytes    int64     // of header and chunks; after io.EOF, of everything
+	chunk    []byte    // the current chunk, with its length and checksum
 	last     []byte    // the last key
 }
 
@@ -188,7 +186,7 @@ func newBackupReader(r io.Reader) (*backupReader, error) {
 	return b, nil
 }
 
-// read fills p, which is part of what.
+// read fills p. what names the part of the backup, for errors.
 func (b *backupReader) read(p []byte, what string) error {
 	_, err := io.ReadFull(b.r, p)
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -200,8 +198,8 @@ func (b *backupReader) read(p []byte, what string) error {
 	return nil
 }
 
-// next returns the pairs of the next chunk, which are valid until the next call, and how many they
-// are; or io.EOF, if that was all of a backup without a fault.
+// next returns the pairs of the next chunk, valid until the next call, and their number. It returns
+// io.EOF at the end of a complete backup without a fault.
 func (b *backupReader) next() (pairs []byte, n int, err error) {
 	b.chunk = append(b.chunk[:0], 0, 0, 0, 0)
 	if err := b.read(b.chunk, "a chunk or the trailer"); err != nil {
@@ -237,8 +235,8 @@ func (b *backupReader) next() (pairs []byte, n int, err error) {
 	return pairs, n, nil
 }
 
-// all returns the pairs of what follows, valid until the loop goes on, and then the error, unless
-// it was a backup without a fault. It calls progress after each chunk.
+// all returns the remaining pairs, each valid until the loop continues. An error comes last, unless
+// the backup was complete and without a fault. progress is called after each chunk.
 func (b *backupReader) all(progress func(pairs uint64, bytes int64)) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
 		for {
@@ -263,7 +261,7 @@ func (b *backupReader) all(progress func(pairs uint64, bytes int64)) iter.Seq2[P
 	}
 }
 
-// end reads the trailer, of which the first four bytes have been read, and returns io.EOF if it is
+// end reads the rest of the trailer after its first four bytes. It returns io.EOF if the trailer is
 // right.
 func (b *backupReader) end() error {
 	rest := make([]byte, backupTrailerLen-4)
@@ -271,7 +269,7 @@ func (b *backupReader) end() error {
 		return err
 	}
 	pairs, sum := rest[:8], rest[8:]
-	b.sum.Write(append(b.chunk, pairs...)) // b.chunk: the length, which is 0
+	b.sum.Write(append(b.chunk, pairs...)) // b.chunk is the length, which is 0
 	switch {
 	case !bytes.Equal(b.sum.Sum(nil), sum):
 		return fmt.Errorf("%w: wrong checksum of the whole", ErrBadBackup)

@@ -6,19 +6,19 @@ import (
 	"io"
 )
 
-// BackupPosition is how far a backup had come that was interrupted.
+// BackupPosition is how far an interrupted backup got.
 type BackupPosition struct {
 	snapshot uint64
 	offset   int64
 	pairs    uint64
 	complete bool
-	chunk    []byte    // the pairs of the last whole chunk
-	sum      hash.Hash // of all up to offset
+	chunk    []byte    // pairs of the last whole chunk
+	sum      hash.Hash // of everything up to offset
 }
 
-// FindBackupPosition reads what there is of a backup and returns from where it can be continued,
-// see BackupOptions. What it finds damaged or cut off, and all that is behind it, is left to be
-// written anew. An error wraps ErrBadBackup if not even the beginning is there.
+// FindBackupPosition reads part of a backup and returns the position from which it can be
+// continued, see BackupOptions. Anything damaged or cut off, and everything after it, must be
+// written again. An error wraps ErrBadBackup if not even the beginning is there.
 func FindBackupPosition(r io.Reader) (*BackupPosition, error) {
 	in, err := newBackupReader(r)
 	if err != nil {
@@ -40,12 +40,11 @@ func FindBackupPosition(r io.Reader) (*BackupPosition, error) {
 	}
 }
 
-// Offset is how many bytes of what was read are good, and the place at which the rest is to be
-// written.
+// Offset returns how many bytes of the input are good. The rest must be written from there.
 func (p *BackupPosition) Offset() int64 { return p.offset }
 
-// Pairs is how many pairs are in these.
+// Pairs returns how many pairs are in these bytes.
 func (p *BackupPosition) Pairs() int64 { return int64(p.pairs) }
 
-// Complete reports whether the backup is whole, so that nothing is left to be done.
+// Complete reports whether the backup is complete, so that nothing is left to do.
 func (p *BackupPosition) Complete() bool { return p.complete }

@@ -22,7 +22,8 @@ const MaxBatch = 100_000
 // MaxClientBatch is how many conditions and changes a Batch for a Client may have together.
 const MaxClientBatch = 8192
 
-// ErrConflict: a condition of a Batch did not hold, so nothing of the batch has been made.
+// ErrConflict means that a condition of a Batch did not hold, so nothing in the batch was carried
+// out.
 var ErrConflict = errors.New("a condition does not hold")
 
 // Batch is changes that are made together: after a crash all are there or none is, and no one ever
@@ -85,7 +86,7 @@ func (b *Batch) condition(c wire.Condition) {
 	}
 }
 
-// fits reports whether a key and a value can be part of b. Apply returns the error if they cannot.
+// fits reports whether a key and a value can be part of b. If not, Apply returns the error.
 func (b *Batch) fits(key, value []byte) bool {
 	switch {
 	case b.err != nil:
@@ -100,8 +101,8 @@ func (b *Batch) fits(key, value []byte) bool {
 // empty reports whether there is nothing to do.
 func (b *Batch) empty() bool { return b.conditions.N+b.changes.N == 0 }
 
-// check returns an error wrapping ErrTooLong unless a store with those limits, which takes most
-// conditions and changes, takes b.
+// check returns an error wrapping ErrTooLong unless a store with these limits accepts b. most is
+// the most conditions and changes.
 func (b *Batch) check(limits Params, most uint32) error {
 	switch {
 	case b == nil:
@@ -117,7 +118,7 @@ func (b *Batch) check(limits Params, most uint32) error {
 	}
 	for rest := b.changes.Data; len(rest) > 0; {
 		var c wire.Change
-		c, rest, _ = wire.CutChange(rest) // it was made by AppendChange
+		c, rest, _ = wire.CutChange(rest) // AppendChange made it
 		switch {
 		case c.Delete:
 		case len(c.Key) > limits.MaxKey:
@@ -129,7 +130,7 @@ func (b *Batch) check(limits Params, most uint32) error {
 	return nil
 }
 
-// conflict is the error for the condition with that number.
+// conflict returns the error for the condition with this index.
 func (b *Batch) conflict(index int) error {
 	rest, c := b.conditions.Data, wire.Condition{}
 	for range index + 1 {
@@ -164,7 +165,7 @@ func (db *DB) Apply(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// addBatch adds what b has, conditions first.
+// addBatch adds the content of b, conditions first.
 func (c *dbCall) addBatch(b *Batch) {
 	c.text = append(append(c.text, b.conditions.Data...), b.changes.Data...)
 	conditions := c.text[:len(b.conditions.Data)]
@@ -216,8 +217,8 @@ func (c *Client) Apply(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// checkApply returns an error wrapping ErrTooLong if a server with the limits p would not take r,
-// an APPLY.
+// checkApply returns an error wrapping ErrTooLong if a server with the limits p would refuse r, an
+// APPLY.
 func (p *Params) checkApply(r *wire.KVRequest) error {
 	b := Batch{conditions: r.Conditions, changes: r.Changes}
 	if err := b.check(*p, MaxClientBatch); err != nil {
@@ -280,7 +281,7 @@ func (c *Client) DeletePrefix(ctx context.Context, prefix []byte) (n int64, err 
 	return c.DeleteRange(ctx, prefix, afterPrefix(prefix))
 }
 
-// deletePiece deletes the first keys of q. What it returns belongs to the caller.
+// deletePiece deletes the first keys of q. The result belongs to the caller.
 func (c *Client) deletePiece(ctx context.Context, q *query) (wire.Deleted, error) {
 	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeDeleteRange, Max: deleteTogether, Key: q.start, End: q.end})
 	if err != nil {
@@ -300,11 +301,11 @@ func (c *Client) deleteEach(ctx context.Context, q *query) (n int64, err error) 
 	p := c.Pipeline(ctx)
 	for pair, err := range c.Scan(ctx, ScanOptions{Start: q.start, End: q.end, KeysOnly: true, Borrow: true}) {
 		if err != nil {
-			p.Wait() // what was sent is not left half done
+			p.Wait() // do not leave requests half done
 			return 0, err
 		}
 		if p.Delete(pair.Key) != nil {
-			break // Wait returns it
+			break // Wait returns the error
 		}
 		n++
 	}

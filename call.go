@@ -7,28 +7,28 @@ import (
 	"kivaloo/wire"
 )
 
-// call is a request that is being carried out.
+// call is a request in progress.
 //
-// It belongs to whoever issued it until issue puts it into a slot, and then to the
-// slot. Whoever takes it out of the slot, with mu of the session held, owns it: the
-// reader, to answer it; fail; or abandon. complete passes it on.
+// It belongs to its issuer until issue puts it into a slot, and then to the slot. The goroutine
+// that takes it out of the slot, with mu of the session held, owns it: the reader, which answers
+// it; fail; or abandon. complete passes it on.
 type call struct {
 	typ     uint32   // of the request
-	session *session // that it was issued on
-	slot    int      // number of the slot it was put into
+	session *session // session on which it was issued
+	slot    int      // index of its slot
 	id      uint64   // of the packet
-	end     uint64   // where in the outgoing stream the request ends
+	end     uint64   // end of the request in the outgoing stream
 
-	record []byte // of the answer, if wait is used: a copy, taken apart by who waited
-	err    error  // nil, or an *OpError: then record means nothing
+	record []byte // copy of the answer, for wait; the waiter parses it
+	err    error  // nil, or an *OpError: then record is invalid
 
 	// One of these gets the call when it has been answered or has failed.
-	done chan struct{} // wait waits; has room for one
-	pipe *Pipeline     // nil: wait waits
+	done chan struct{} // for wait; has room for one
+	pipe *Pipeline     // nil: wait is used
 
-	// What a Pipeline is to do with the answer; each may be nil.
+	// How a Pipeline handles the answer; each may be nil.
 	gotten func(value []byte, found bool) // GET
-	told   func(made bool)                // a change with a condition
+	told   func(made bool)                // a conditional change
 }
 
 var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
@@ -39,14 +39,14 @@ func newCall(typ uint32) *call {
 	return cl
 }
 
-// recycle gives cl up, with its record. Nothing may be on its way into done.
+// recycle makes cl available for reuse, with its record. Nothing may be on its way into done.
 func (cl *call) recycle() {
 	*cl = call{done: cl.done, record: cl.record[:0]}
 	callPool.Put(cl)
 }
 
-// do carries out r. The call that it returns has the answer, and is the caller's to
-// recycle. The error is an *OpError.
+// do carries out r. The call that it returns has the answer, and the caller must recycle it. The
+// error is an *OpError.
 func (c *Client) do(ctx context.Context, r *wire.KVRequest) (*call, error) {
 	cl := newCall(r.Type)
 	err := c.issue(ctx, r, cl)
@@ -60,9 +60,8 @@ func (c *Client) do(ctx context.Context, r *wire.KVRequest) (*call, error) {
 	return cl, nil
 }
 
-// issue gives r and cl to the session of the moment or, if that has ended, to the
-// one that the Client is given next. After an error, which is an *OpError that says
-// that nothing was sent, cl is still the caller's.
+// issue gives r and cl to the current session. If that has ended, it waits for the next one. After
+// an error, an *OpError that says that nothing was sent, the caller still owns cl.
 func (c *Client) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
 	if err := ctx.Err(); err != nil {
 		return c.notSent(r.Type, err)
@@ -87,7 +86,7 @@ func (c *Client) notSent(typ uint32, err error) error {
 func (cl *call) wait(ctx context.Context) error {
 	ended := ctx.Done()
 	if ended == nil {
-		<-cl.done // the same as below, at half the price
+		<-cl.done // the same as below, in half the time
 		return cl.err
 	}
 	select {
@@ -96,13 +95,13 @@ func (cl *call) wait(ctx context.Context) error {
 		if cl.session.abandon(cl) {
 			return cl.session.opError(cl.typ, true, ctx.Err())
 		}
-		<-cl.done // the answer has come at the same moment
+		<-cl.done // the answer came at the same moment
 	}
 	return cl.err
 }
 
-// complete passes on a call that has its answer, in record, or its error. record is
-// valid only during complete.
+// complete passes on a call with its answer, in record, or its error. record is valid only during
+// complete.
 func (cl *call) complete(record []byte) {
 	if cl.pipe != nil {
 		cl.pipe.completed(cl, record)
@@ -113,7 +112,7 @@ func (cl *call) complete(record []byte) {
 	cl.done <- struct{}{}
 }
 
-// value takes the answer to a GET or GET_AT out of record. The error is not an *OpError yet.
+// value parses the answer to a GET or GET_AT. The error is not an *OpError yet.
 func (cl *call) value(record []byte) (value []byte, found bool, err error) {
 	if cl.typ == wire.TypeGetAt {
 		value, found, err = wire.ParseValueAt(record)
@@ -123,24 +122,24 @@ func (cl *call) value(record []byte) (value []byte, found bool, err error) {
 	return value, found, err
 }
 
-// made takes the answer to a change out of record: whether it was made.
+// made parses the answer to a change: whether it was made.
 func (cl *call) made(record []byte) (bool, error) {
 	status, err := wire.ParseKVStatus(cl.typ, record)
 	return err == nil && status == 0, cl.bad(err)
 }
 
-// params takes the answer to a PARAMS out of record.
+// params parses the answer to a PARAMS.
 func (cl *call) params(record []byte) (Params, error) {
 	maxKey, maxValue, err := wire.ParseKVParams(record)
 	return newParams(maxKey, maxValue), cl.bad(err)
 }
 
-// newParams returns the limits that a server has named.
+// newParams converts the limits of a server.
 func newParams(maxKey, maxValue uint32) Params {
 	return Params{MaxKey: int(min(maxKey, MaxLen)), MaxValue: int(min(maxValue, MaxLen))}
 }
 
-// bad makes an *OpError of what is wrong with an answer, if anything is.
+// bad wraps an error in an answer in an *OpError; nil stays nil.
 func (cl *call) bad(err error) error {
 	if err == nil {
 		return nil

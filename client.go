@@ -25,16 +25,16 @@ type Client struct {
 
 	session atomic.Pointer[session] // the current one or, if there is none, the last
 
-	// What Reconnect needs; see keep.
+	// For Reconnect; see keep.
 	refused atomic.Pointer[error] // why the last attempt to replace the session failed
-	open    context.Context       // ends with Close
-	end     context.CancelFunc    // ends open
+	open    context.Context       // cancelled by Close
+	end     context.CancelFunc    // cancels open
 	keeper  sync.WaitGroup
 
 	counts clientCounts
 	events sync.Mutex // held while OnEvent is called
 
-	starting sync.Mutex // held by start, and by Close until open has ended
+	starting sync.Mutex // held by start, and by Close until open is cancelled
 }
 
 // Params are the limits of a store.
@@ -71,7 +71,7 @@ func Dial(ctx context.Context, addr string, o DialOptions) (*Client, error) {
 	return c, nil
 }
 
-// use has c use s, and what comes after it.
+// use makes c use s, and keep replace it later.
 func (c *Client) use(s *session) {
 	c.session.Store(s)
 	c.open, c.end = context.WithCancel(context.Background())
@@ -86,7 +86,7 @@ func (c *Client) Set(ctx context.Context, key, value []byte) error {
 	return err
 }
 
-// Delete removes key; that it was not there is no error.
+// Delete removes key. It is no error if key is absent.
 func (c *Client) Delete(ctx context.Context, key []byte) error {
 	_, err := c.change(ctx, &wire.KVRequest{Type: wire.TypeDelete, Key: key})
 	return err
@@ -141,14 +141,13 @@ func (c *Client) Close() error {
 	c.starting.Lock()
 	c.end()
 	c.starting.Unlock()
-	c.keeper.Wait() // from here on the session stays what it is
+	c.keeper.Wait() // the session does not change any more
 	c.session.Load().close()
 	return nil
 }
 
-// check returns an error wrapping ErrTooLong if a server with these limits would not
-// take r. It would not answer but close the connection, under all other users of
-// the Client.
+// check returns an error wrapping ErrTooLong if a server with these limits would refuse r. The
+// server would not answer but close the connection, which all users of the Client share.
 func (p *Params) check(r *wire.KVRequest) error {
 	maxKey, maxValue := MaxLen, MaxLen
 	switch r.Type {

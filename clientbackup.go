@@ -61,8 +61,8 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, o BackupOptions) error
 	return nil
 }
 
-// beginBackup writes the first piece or, if there is a position, makes sure that its snapshot is
-// still there. What is to be read next begins at next, unless that is empty.
+// beginBackup writes the first piece or, if there is a position, confirms that its snapshot still
+// exists. The next piece begins at next; if that is empty nothing is left.
 func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition) (b *backupWriter, snapshot uint64, next []byte, err error) {
 	if p != nil {
 		next, err = c.confirmBackup(ctx, p)
@@ -88,8 +88,8 @@ func (c *Client) beginBackup(ctx context.Context, w io.Writer, p *BackupPosition
 	return b, a.Snapshot, a.Next, nil
 }
 
-// keepSnapshot keeps the server from giving a snapshot up that has two pairs at least, also while
-// nothing is read because w takes its time, until stop is called.
+// keepSnapshot keeps a snapshot from expiring at the server until stop is called, even while
+// nothing is read because w is slow. The snapshot must have at least two pairs.
 func (c *Client) keepSnapshot(ctx context.Context, snapshot uint64, every time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var keeper sync.WaitGroup
@@ -99,8 +99,8 @@ func (c *Client) keepSnapshot(ctx context.Context, snapshot uint64, every time.D
 		for {
 			select {
 			case <-ticker.C:
-				// The first pair is not the last: what is asked for does not end the snapshot. If
-				// it fails, so will the next piece.
+				// The first pair is not the last, so this request does not end the snapshot. If it
+				// fails, so will the next piece.
 				_, _ = c.backupPiece(ctx, snapshot, 1, nil)
 			case <-ctx.Done():
 				return
@@ -125,9 +125,8 @@ func (c *Client) backUp(ctx context.Context, b *backupWriter, snapshot uint64, f
 	return a.Next, nil
 }
 
-// confirmBackup reads the last chunk of p once more and returns where what comes after it begins. A
-// snapshot is called by a number that another store may use too: the same pairs tell that it is not
-// another.
+// confirmBackup reads the last chunk of p again and returns where the rest begins. Another store
+// may use the same number for a snapshot. The same pairs show that this is the right one.
 func (c *Client) confirmBackup(ctx context.Context, p *BackupPosition) (next []byte, err error) {
 	gone := c.backupError(fmt.Errorf("%w: the server has a store that differs", ErrSnapshotGone))
 	if p.snapshot == 0 {
@@ -142,7 +141,7 @@ func (c *Client) confirmBackup(ctx context.Context, p *BackupPosition) (next []b
 		next = key
 	}
 	for len(rest) > 0 {
-		// No more than that: the server gives the snapshot up when the end has been read.
+		// Ask for no more than that: the server drops the snapshot when its end has been read.
 		a, err := c.backupPiece(ctx, p.snapshot, len(rest), next)
 		if err != nil {
 			return nil, err
@@ -156,7 +155,7 @@ func (c *Client) confirmBackup(ctx context.Context, p *BackupPosition) (next []b
 	return next, nil
 }
 
-// backupPiece asks for pairs of a snapshot, 0 for a new one, which are about size bytes.
+// backupPiece asks for about size bytes of pairs of a snapshot; 0 is a new one.
 func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, from []byte) (wire.KVBackup, error) {
 	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeBackup, Snapshot: snapshot, Max: uint32(size), Key: from})
 	if err != nil {
@@ -164,7 +163,7 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	}
 	defer cl.recycle()
 	record := cl.record
-	cl.record = nil // the pairs lie in it
+	cl.record = nil // the pairs alias it
 	a, err := wire.ParseKVBackup(record, uint32(size))
 	switch {
 	case err != nil:
@@ -182,8 +181,9 @@ func (c *Client) backupPiece(ctx context.Context, snapshot uint64, size int, fro
 	return a, cl.bad(err)
 }
 
-// hungUp returns err with ErrNoBackups if it says that the server has closed the connection upon
-// the first request, and the server is there for others. One that has ended may know of backups.
+// hungUp returns ErrNoBackups with err if err says that the server has closed the connection upon
+// the first request, and the server still answers others. A server that has ended may support
+// backups.
 func (c *Client) hungUp(ctx context.Context, err error) error {
 	var op *OpError
 	if !errors.As(err, &op) || !op.Sent || !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
@@ -202,16 +202,16 @@ func (c *Client) hungUp(ctx context.Context, err error) error {
 	return &OpError{Op: op.Op, Addr: op.Addr, Sent: op.Sent, Err: fmt.Errorf("%w: %w", ErrNoBackups, op.Err)}
 }
 
-// backupError is the error of a backup that has failed on this side.
+// backupError returns the error of a backup that failed on this side.
 func (c *Client) backupError(err error) error {
 	return &OpError{Op: opName(wire.TypeBackup), Addr: c.addr, Err: err}
 }
 
-// checkRange returns an error unless next and pairs answer from and end: the keys ascend
-// and do not leave the range, and next leads on. Without that a bad server could
-// have a loop run in circles.
+// checkRange returns an error unless next and pairs answer from and end: the keys ascend, stay
+// within the range, and next comes later. Otherwise a bad server could keep a loop running in
+// circles.
 //
-// A key that equals end is let through; the original server returns it.
+// It accepts a key that equals end, because the original server returns it.
 func checkRange(next, pairs, from, end []byte) error {
 	if len(next) > 0 && bytes.Compare(next, from) <= 0 {
 		return fmt.Errorf("%w: the range from %q continues at %q", wire.ErrBadRecord, from, next)

@@ -40,7 +40,7 @@ type ClientStats struct {
 	Extensions  bool  // the server offers more than the original's: see ErrUnsupported
 }
 
-// clientCounts are what the sessions of a Client count.
+// clientCounts holds the counters of a Client's sessions.
 type clientCounts struct {
 	requests, answers, failures, connects, losses atomic.Int64
 }
@@ -58,7 +58,7 @@ func (c *Client) Stats() ClientStats {
 		Connected:  true,
 		Extensions: s.extensions,
 	}
-	stats.Requests = n.requests.Load() // after the others, which are not more
+	stats.Requests = n.requests.Load() // after the others, which are not greater
 	stats.Outstanding = int(stats.Requests - stats.Answers - stats.Failures)
 	select {
 	case <-s.failed:

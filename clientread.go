@@ -9,8 +9,8 @@ import (
 	"kivaloo/wire"
 )
 
-// clientSource is the store that a Client has or, if at is not nil, a snapshot of it. An error is
-// an *OpError.
+// clientSource is the store of a Client or, if at is not nil, a snapshot of it. Its errors are
+// *OpErrors.
 type clientSource struct {
 	c  *Client
 	at *lease
@@ -53,7 +53,7 @@ func (c *Client) Count(ctx context.Context, o ScanOptions) (int64, error) {
 	return count(ctx, clientSource{c, nil}, o)
 }
 
-// get is the request for the value of key.
+// get returns the request for the value of key.
 func (s clientSource) get(key []byte) *wire.KVRequest {
 	if s.at != nil {
 		return &wire.KVRequest{Type: wire.TypeGetAt, Snapshot: s.at.id, Key: key}
@@ -71,7 +71,7 @@ func (s clientSource) do(ctx context.Context, r *wire.KVRequest) (*call, error) 
 
 func (s clientSource) closed() bool { return s.at != nil && s.at.closed.Load() }
 
-// bad is call.bad. A snapshot that is gone because it was closed meanwhile is closed.
+// bad is call.bad. If the snapshot was closed meanwhile, the error is ErrClosed.
 func (s clientSource) bad(cl *call, err error) error {
 	if err != nil && s.closed() {
 		err = ErrClosed
@@ -121,7 +121,7 @@ func (s clientSource) getMany(ctx context.Context, keys [][]byte) ([][]byte, err
 			}
 		}, nil)
 		if err != nil {
-			break // Wait returns it
+			break // Wait returns the error
 		}
 	}
 	if err := p.Wait(); err != nil {
@@ -137,7 +137,7 @@ func (s clientSource) opError(op string, sent bool, err error) error {
 	return &OpError{Op: op, Addr: s.c.addr, Sent: sent, Err: err}
 }
 
-// piece asks for the first pairs of q. A server that does not know SCAN gets a RANGE.
+// piece requests the first pairs of q. It sends a RANGE to a server that does not know SCAN.
 func (s clientSource) piece(ctx context.Context, q *query, p *piece) error {
 	err := s.scanPiece(ctx, q, p)
 	if s.at == nil && !q.reverse && errors.Is(err, ErrUnsupported) {
@@ -165,7 +165,7 @@ func (s clientSource) scanPiece(ctx context.Context, q *query, p *piece) error {
 	}
 	defer cl.recycle()
 	record := cl.record
-	cl.record = nil // the pairs that are given out lie in it
+	cl.record = nil // the returned pairs alias it
 	got, err := wire.ParseScanned(record, &r)
 	if err != nil {
 		return s.bad(cl, err)
@@ -186,7 +186,7 @@ func (s clientSource) rangePiece(ctx context.Context, q *query, p *piece) error 
 	}
 	defer cl.recycle()
 	record := cl.record
-	cl.record = nil // the pairs that are given out lie in it
+	cl.record = nil // the returned pairs alias it
 	_, next, pairs, err := wire.ParseKVPairs(record, rangeMaxBytes)
 	if err != nil {
 		return s.bad(cl, err)

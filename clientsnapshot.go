@@ -12,8 +12,8 @@ import (
 	"kivaloo/wire"
 )
 
-// clientSnapshot is a Snapshot that a server keeps. The server gives it up a minute after its last
-// use, so a goroutine uses it now and then.
+// clientSnapshot is a Snapshot kept by a server. The server drops it a minute after its last use,
+// so a goroutine uses it regularly.
 type clientSnapshot struct {
 	source  clientSource
 	closing sync.Once
@@ -25,7 +25,7 @@ type lease struct {
 	c      *Client
 	id     uint64
 	closed atomic.Bool
-	ended  context.Context // with the snapshot, or the Client
+	ended  context.Context // ends with the snapshot, or the Client
 	end    context.CancelFunc
 }
 
@@ -43,7 +43,7 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
-// lease takes a snapshot, and keeps it until release is called.
+// lease takes a snapshot, and keeps it alive until release is called.
 func (c *Client) lease(ctx context.Context, every time.Duration) (*lease, error) {
 	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeSnapshot})
 	if err != nil {
@@ -57,7 +57,7 @@ func (c *Client) lease(ctx context.Context, every time.Duration) (*lease, error)
 	return c.holdLease(id, every)
 }
 
-// holdLease keeps a snapshot that the server has.
+// holdLease keeps an existing snapshot of the server alive.
 func (c *Client) holdLease(id uint64, every time.Duration) (*lease, error) {
 	l := &lease{c: c, id: id}
 	l.ended, l.end = context.WithCancel(c.open)
@@ -67,14 +67,14 @@ func (c *Client) holdLease(id uint64, every time.Duration) (*lease, error) {
 	return l, nil
 }
 
-// keep uses the snapshot every so often, until it is released.
+// keep uses the snapshot regularly until it is released.
 func (l *lease) keep(every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			// If it fails, so will the next read.
+			// If this fails, so will the next read.
 			_, _ = clientSource{l.c, l}.has(l.ended, nil)
 		case <-l.ended.Done():
 			return
@@ -82,7 +82,7 @@ func (l *lease) keep(every time.Duration) {
 	}
 }
 
-// release gives the snapshot up, without waiting for the server.
+// release releases the snapshot without waiting for the server.
 func (l *lease) release() {
 	l.closed.Store(true)
 	l.end()
@@ -143,19 +143,19 @@ func (c *Client) start(f func()) bool {
 	return true
 }
 
-// tell sends r if that can be done at once, and does not wait for the answer.
+// tell sends r if that is possible at once. It does not wait for the answer.
 func (c *Client) tell(r *wire.KVRequest) {
 	ended, cancel := context.WithCancel(context.Background())
-	cancel() // issue waits for nothing
+	cancel() // issue must not wait
 	s := c.session.Load()
 	cl := newCall(r.Type)
 	if err := s.issue(ended, r, cl); err == nil && !s.abandon(cl) {
-		<-cl.done // the answer is there already
+		<-cl.done // the answer has already arrived
 	}
 	cl.recycle()
 }
 
-// refused returns what a server's refusal of an extension request means, or err if it is none.
+// refused converts a server's refusal of an extension request. It returns any other err unchanged.
 func refused(err error) error {
 	var r *wire.Refusal
 	if !errors.As(err, &r) {

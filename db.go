@@ -31,14 +31,14 @@ type DB struct {
 	readOnly bool // Options.ReadOnly
 	events   *actors.Events
 	store    *disk.Local
-	tree     *tree.Tree // the actor's, until that has ended
+	tree     *tree.Tree // owned by the actor until that has ended
 	actor    *tree.Actor
 	readers  *tree.Readers
 	group    *actors.Group
 
-	using  sync.RWMutex   // held for reading by those who give the actor something, or join checks
-	closed bool           // with using held for writing
-	checks sync.WaitGroup // those who read the block store themselves
+	using  sync.RWMutex   // held for reading while giving the actor something, or joining checks
+	closed bool           // written with using held
+	checks sync.WaitGroup // goroutines that read the block store themselves
 
 	closing  sync.Once
 	closeErr error
@@ -58,9 +58,9 @@ func Open(dir string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// OpenMemory opens a new store that is kept in memory and gone after Close: for tests, and for what
-// need not last. It is the same engine as that of Open, with its cache, journal and pages, on a
-// file system in memory, so it takes about twice the memory of its pairs. Durable means nothing
+// OpenMemory opens a new store that is kept in memory and is gone after Close: for tests, and for
+// data that need not last. It is the same engine as Open's, with its cache, journal and pages, on a
+// file system in memory. So it takes about twice the memory of its pairs. Durability has no meaning
 // here. Options.ReadOnly is refused. The store is not scrubbed unless Options.ScrubRate says so.
 func OpenMemory(o Options) (*DB, error) {
 	if err := o.checkNew(); err != nil {
@@ -74,11 +74,11 @@ func OpenMemory(o Options) (*DB, error) {
 	return db, nil
 }
 
-// memoryName is what errors call a store in memory.
+// memoryName is the name of a store in memory in errors.
 const memoryName = "memory"
 
-// open is Open of a directory in fsys, in which it must exist. A nil fsys means that dir is a path
-// like any other.
+// open is Open for a directory in fsys, where it must exist. A nil fsys means that dir is an
+// ordinary path.
 func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -124,8 +124,7 @@ func open(fsys disk.FS, dir string, o Options) (*DB, error) {
 	return db, nil
 }
 
-// Close ends the DB. Changes that are under way are finished; operations that come later fail with
-// ErrClosed.
+// Close closes the DB. It completes changes under way. Later operations fail with ErrClosed.
 func (db *DB) Close() error {
 	db.closing.Do(func() {
 		db.using.Lock()
@@ -133,7 +132,7 @@ func (db *DB) Close() error {
 		db.using.Unlock()
 		db.group.Stop()
 		err := db.group.Wait()
-		db.checks.Wait() // their contexts have ended with the group's
+		db.checks.Wait() // their contexts end with the group's
 		db.readers.Close()
 		db.tree.Close()
 		if err = errors.Join(err, db.store.Close()); err != nil {
@@ -167,7 +166,7 @@ func (db *DB) push(b *tree.Batch) error {
 	return nil
 }
 
-// on has do called on the tree's goroutine, and returns when that has been done.
+// on runs do on the tree's goroutine and waits for it.
 func (db *DB) on(do func(*tree.Tree)) error {
 	done := make(chan struct{})
 	b := &tree.Batch{Client: tree.Nobody{}, Call: func(t *tree.Tree) {
@@ -177,11 +176,11 @@ func (db *DB) on(do func(*tree.Tree)) error {
 	if err := db.push(b); err != nil {
 		return err
 	}
-	<-done // the tree waits for nothing: it will not be long
+	<-done // the tree does not block, so this is short
 	return nil
 }
 
-// dirError is the error of an operation on a directory that is not open.
+// dirError returns the error of an operation on a directory that is not open.
 func dirError(op, dir string, err error) error {
 	if option := (*OptionError)(nil); errors.As(err, &option) {
 		return option
@@ -193,7 +192,7 @@ func (db *DB) opError(op string, sent bool, err error) error {
 	return &OpError{Op: op, Addr: db.dir, Sent: sent, Err: corruption(err)}
 }
 
-// corruption returns err as what the tree's errors are to the user of this package.
+// corruption converts the tree's errors to those of this package.
 func corruption(err error) error {
 	var block *tree.BlockError
 	switch {

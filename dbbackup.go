@@ -27,7 +27,7 @@ func (s *dbSnapshot) backup(ctx context.Context, w io.Writer, o BackupOptions) e
 	if err != nil {
 		return err
 	}
-	var chunk []byte // the pairs of a piece, as they are on the wire
+	var chunk []byte // the pairs of a piece, in wire format
 	p, q := piece{size: lastPieceBytes}, query{}
 	for !q.empty {
 		if err := (dbSource{s.db, s.at}).piece(ctx, &q, &p); err != nil {

@@ -11,33 +11,34 @@ import (
 )
 
 const (
-	// maxSpareBytes and maxSpareRequests bound what a dbCall that is kept for the next one holds.
+	// maxSpareBytes and maxSpareRequests bound the memory of a dbCall that is kept for reuse.
 	maxSpareBytes    = 64 << 10
 	maxSpareRequests = 64
 )
 
-// dbCall is requests to the tree and their answers. It gets the answers on the tree's goroutine.
+// dbCall is requests to the tree and their answers. It receives the answers on the tree's
+// goroutine.
 //
-// Two have it: who waits, and the tree. Who waits may leave; the last one of both recycles it.
-// Until both are done with it, nothing that its requests point to may change.
+// It has two holders: the waiting caller and the tree. The caller may leave early. The last holder
+// recycles it. Until both are done, nothing that its requests point to may change.
 type dbCall struct {
 	batch    tree.Batch
 	requests []tree.Request
-	text     []byte // what requests point to
+	text     []byte // memory that requests point to
 
 	atomic   bool // the requests are one commit
-	conflict int  // the number of the first condition that did not hold, or -1
+	conflict int  // index of the first condition that did not hold, or -1
 
-	found    bool   // Get: the key is there. A change: it was made
+	found    bool   // Get: the key is present. Change: it was made
 	value    []byte // Get: the value. Scan: the pairs
-	n        int    // Scan: how many pairs
-	last     bool   // Scan: there is no more
-	next     []byte // Scan: where to go on
-	position uint64 // Watch: from which to go on
+	n        int    // Scan: number of pairs
+	last     bool   // Scan: nothing is left
+	next     []byte // Scan: where to continue
+	position uint64 // Watch: where to continue
 	err      error  // of any of the requests
 
-	left    atomic.Bool   // nobody waits: changes that have not begun, and Watches, are dropped
-	done    chan struct{} // the tree is done with it; has room for one
+	left    atomic.Bool   // the caller has left: drop changes that have not begun, and Watches
+	done    chan struct{} // the tree is done; has room for one
 	holders atomic.Int32
 }
 
@@ -51,7 +52,7 @@ func newDBCall() *dbCall {
 	return c
 }
 
-// add adds a request, of which it keeps copies of the slices. Those of requests before stay good.
+// add adds a request and copies its slices. Those of earlier requests stay valid.
 func (c *dbCall) add(r tree.Request) {
 	for _, field := range []*[]byte{&r.Key, &r.Value, &r.Old, &r.End} {
 		start := len(c.text)
@@ -61,9 +62,9 @@ func (c *dbCall) add(r tree.Request) {
 	c.requests = append(c.requests, r)
 }
 
-// do has the tree carry the requests of c out, all together, and waits for the answers. Then c is
-// the caller's, who gives it up by release. If it returns an error the caller has c no more; sent
-// says whether the requests may have been, or may still be, carried out.
+// do has the tree carry out all requests of c together, and waits for the answers. Then the caller
+// owns c and must release it. After an error the caller no longer has c. sent says whether the
+// requests may have been, or may still be, carried out.
 func (db *DB) do(ctx context.Context, c *dbCall) (sent bool, err error) {
 	c.batch = tree.Batch{Client: c, Requests: c.requests, Atomic: c.atomic}
 	if err := ctx.Err(); err != nil {
@@ -90,7 +91,7 @@ func (db *DB) do(ctx context.Context, c *dbCall) (sent bool, err error) {
 	return true, nil
 }
 
-// release gives c up.
+// release releases one hold on c.
 func (c *dbCall) release() {
 	if c.holders.Add(-1) > 0 {
 		return
@@ -107,7 +108,7 @@ func (c *dbCall) release() {
 	dbCalls.Put(c)
 }
 
-// Value implements tree.Client, as do the methods after it.
+// Value implements tree.Client, like the methods after it.
 func (c *dbCall) Value(_ *tree.Request, value []byte, found bool) {
 	c.value, c.found = append(c.value, value...), found
 }
@@ -119,7 +120,7 @@ func (c *dbCall) Done(r *tree.Request, done bool) {
 	}
 }
 
-func (c *dbCall) Pairs(*tree.Request, int, []byte, []byte) {} // a DB asks for Scans
+func (c *dbCall) Pairs(*tree.Request, int, []byte, []byte) {} // a DB uses Scans
 
 func (c *dbCall) Scanned(_ *tree.Request, n int, more bool, next, pairs []byte) {
 	c.n, c.last = n, !more
@@ -140,8 +141,8 @@ func (c *dbCall) Release(*tree.Batch) {
 	c.release()
 }
 
-// certain reports whether a change that has failed with err has certainly not been made. Only a
-// failed append leaves that open.
+// certain reports whether a change that failed with err was certainly not made. Only a failed
+// append leaves that open.
 func certain(err error) bool {
 	if errors.Is(err, disk.ErrLeftBehind) && !errors.Is(err, tree.ErrReadOnly) {
 		return false

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// firstPieceBytes and lastPieceBytes are how much of a scan is gathered at a time: little at
-	// first, for most are short, and never more than stays in the processor's cache. Each piece
-	// shows the store at one moment.
+	// firstPieceBytes and lastPieceBytes are how much of a scan is read at a time. It is little at
+	// first, because most scans are short, and never more than stays in the processor's cache. Each
+	// piece shows the store at one moment.
 	firstPieceBytes = 4 << 10
 	lastPieceBytes  = 128 << 10
 	pieceGrowth     = 4
@@ -76,13 +76,13 @@ func (db *DB) has(ctx context.Context, at *tree.Snapshot, key []byte) (bool, err
 	}
 }
 
-// getMany reads what is in memory by itself, and has the tree read the rest, many at a time.
+// getMany reads what is in memory itself, and has the tree read the rest, many keys at a time.
 func (db *DB) getMany(ctx context.Context, at *tree.Snapshot, keys [][]byte) ([][]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, db.opError("get", false, err)
 	}
 	values := make([][]byte, len(keys))
-	var left []int // those that are not in memory
+	var left []int // keys that are not in memory
 	for i, key := range keys {
 		if len(key) > MaxLen {
 			return nil, db.opError("get", false, tooLong("key", len(key), MaxLen))
@@ -104,7 +104,7 @@ func (db *DB) getMany(ctx context.Context, at *tree.Snapshot, keys [][]byte) ([]
 	return values, nil
 }
 
-// askMany has the tree read those of keys whose numbers are in which.
+// askMany has the tree read the keys whose indexes are in which.
 func (db *DB) askMany(ctx context.Context, at *tree.Snapshot, keys, values [][]byte, which []int) error {
 	var asking sync.WaitGroup
 	errs := make([]error, len(which))
@@ -147,7 +147,7 @@ func (db *DB) appendGet(ctx context.Context, at *tree.Snapshot, dst, key []byte)
 	return value, nil
 }
 
-// askGet has the tree answer a Get of which the page is not in memory.
+// askGet has the tree answer a Get whose page is not in memory.
 func (db *DB) askGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([]byte, error) {
 	c := newDBCall()
 	c.add(tree.Request{Op: tree.Get, Key: key, At: at})
@@ -161,13 +161,13 @@ func (db *DB) askGet(ctx context.Context, at *tree.Snapshot, dst, key []byte) ([
 	return append(dst, c.value...), nil
 }
 
-// dbSource is a DB or, if at is not nil, a snapshot of it, as a scan reads it.
+// dbSource is the source of a scan: a DB or, if at is not nil, a snapshot of it.
 type dbSource struct {
 	db *DB
 	at *tree.Snapshot
 }
 
-// dbPiece is what a piece of a scan of a DB is read into.
+// dbPiece is the buffer for a piece of a scan of a DB.
 type dbPiece = tree.Piece
 
 func (s dbSource) piece(ctx context.Context, q *query, p *piece) error {
@@ -183,7 +183,7 @@ func (s dbSource) opError(op string, sent bool, err error) error {
 	return s.db.opError(op, sent, err)
 }
 
-// fill puts the first pairs of q into p, about size bytes of them, and where to go on.
+// fill puts about size bytes of the first pairs of q into p, and where to continue.
 func (s dbSource) fill(ctx context.Context, q *query, p *tree.Piece, size int) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -107,7 +107,7 @@ func (db *DB) verify(ctx context.Context) (pairs uint64, err error) {
 	return 0, &tree.BlockError{Block: first.Block, Err: fmt.Errorf("%s: %w", first.Path, err)}
 }
 
-// verifyCopy verifies a store that was made of so many pairs.
+// verifyCopy verifies a new store that must have this many pairs.
 func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
 	n, err := db.verify(ctx)
 	switch {
@@ -119,7 +119,7 @@ func (db *DB) verifyCopy(ctx context.Context, pairs uint64) error {
 	return nil
 }
 
-// checkTree reads every page under root. If the DB is closed meanwhile, it returns ErrClosed, and
+// checkTree reads every page under root. If the DB is closed meanwhile it returns ErrClosed, and
 // Close waits for it.
 func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, error) {
 	db.using.RLock()
@@ -130,7 +130,7 @@ func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, erro
 	db.checks.Add(1)
 	db.using.RUnlock()
 	defer db.checks.Done()
-	open := db.group.Context() // ends with the DB
+	open := db.group.Context() // cancelled when the DB is closed
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(open, cancel)()
@@ -144,8 +144,8 @@ func (db *DB) checkTree(ctx context.Context, root tree.Root) (*tree.Report, erro
 	return report, nil
 }
 
-// flushed returns a snapshot of all that has been acknowledged, when all its pages are in the
-// store, and its root.
+// flushed returns a snapshot of everything acknowledged, once all its pages are in the store, and
+// its root.
 func (db *DB) flushed(ctx context.Context, name string) (at *tree.Snapshot, root tree.Root, err error) {
 	at, err = db.take(ctx, func(t *tree.Tree, got func(*tree.Snapshot, error)) { t.TakeFlushed(name, got) })
 	if err == nil {

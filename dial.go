@@ -11,7 +11,7 @@ import (
 	"kivaloo/wire"
 )
 
-// connect opens a session: one whose server has told its limits.
+// connect opens a session, and asks the server for its limits.
 func (c *Client) connect(ctx context.Context) (*session, error) {
 	conn, err := dial(ctx, c.addr, c.options.TLS)
 	if err != nil {
@@ -25,8 +25,8 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 	return newSession(conn, c, limits, extensions), nil
 }
 
-// hello asks for the limits, which shows whether the other end is a server, and whether it offers
-// extensions. It reads nothing that comes after the answer.
+// hello asks for the limits. That shows whether the other end is a server, and whether it offers
+// extensions. It reads nothing after the answer.
 func hello(ctx context.Context, conn net.Conn) (limits Params, extensions bool, err error) {
 	request := wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeParams})
 	answer, err := wire.Ask(ctx, conn, request, maxHelloBytes)
@@ -56,11 +56,11 @@ func dial(ctx context.Context, addr string, config *tls.Config) (net.Conn, error
 	return handshake(ctx, conn, addr, config)
 }
 
-// handshake puts TLS on conn, which leads to addr. It closes conn if that fails.
+// handshake begins TLS on conn, which leads to addr. It closes conn if that fails.
 func handshake(ctx context.Context, conn net.Conn, addr string, config *tls.Config) (net.Conn, error) {
 	if config.ServerName == "" {
 		config = config.Clone()
-		host := addr[:strings.LastIndexByte(addr, ':')] // it has one, or it would not have been resolved
+		host := addr[:strings.LastIndexByte(addr, ':')] // an address without a colon would not have been resolved
 		config.ServerName = strings.Trim(host, "[]")
 	}
 	secure := tls.Client(conn, config)

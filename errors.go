@@ -32,8 +32,8 @@ var (
 	ErrReadOnly = tree.ErrReadOnly
 )
 
-// CorruptionError: what is on disk cannot be what was written. It is in the chain of
-// the errors of whatever needed that block; errors.As finds it.
+// CorruptionError means that the content on disk cannot be what was written. It is in the chain of
+// errors of every operation that needed the block; errors.As finds it.
 type CorruptionError struct {
 	Block uint64 // number of the block
 	Err   error  // what is wrong with it
@@ -71,7 +71,7 @@ func (e *OpError) Error() string {
 
 func (e *OpError) Unwrap() error { return e.Err }
 
-// cause returns what an *OpError is about, for an error that says more than that, or err.
+// cause returns the cause of an *OpError, for an error that already says the rest, or err itself.
 func cause(err error) error {
 	if op := (*OpError)(nil); errors.As(err, &op) {
 		return op.Err
@@ -88,7 +88,7 @@ func (e *OpError) changes() bool {
 	return true
 }
 
-// opName returns the name that errors use for a request of type typ.
+// opName returns the name of a request type in errors.
 func opName(typ uint32) string {
 	switch typ {
 	case wire.TypeParams:

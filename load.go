@@ -40,11 +40,11 @@ func (c *Client) Load(ctx context.Context, pairs iter.Seq2[Pair, error]) (n int6
 	p := c.Pipeline(ctx)
 	for pair, err := range pairs {
 		if err != nil {
-			p.Wait() // what was sent is not left half done
+			p.Wait() // do not leave requests half done
 			return 0, err
 		}
 		if p.Set(pair.Key, pair.Value) != nil {
-			break // Wait returns it
+			break // Wait returns the error
 		}
 		n++
 	}

@@ -75,7 +75,7 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// check returns an *OptionError for a value that is wrong whatever the block size.
+// check returns an *OptionError for a value that is wrong for any block size.
 func (o *Options) check() error {
 	switch {
 	case o.BlockSize != 0 && (o.BlockSize < disk.MinBlockSize || o.BlockSize > disk.MaxBlockSize):
@@ -96,7 +96,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// checkNew is check for a store that is about to be made.
+// checkNew is check for a store that will be created.
 func (o *Options) checkNew() error {
 	if o.ReadOnly {
 		return badOption("Options.ReadOnly", "the new store has to be written")
@@ -104,14 +104,14 @@ func (o *Options) checkNew() error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if o.BlockSize == 0 { // whatever it will be
+	if o.BlockSize == 0 { // the block size is still unknown
 		return nil
 	}
 	_, err := o.treeConfig(o.BlockSize)
 	return err
 }
 
-// treeConfig returns the options of the tree of a store with that block size. The error is an
+// treeConfig returns the options of the tree of a store with this block size. The error is an
 // *OptionError.
 func (o *Options) treeConfig(blockSize int) (tree.Config, error) {
 	cfg := tree.Config{

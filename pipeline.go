@@ -35,14 +35,14 @@ import (
 // A Pipeline is used by one goroutine; a Client can have any number of them.
 type Pipeline struct {
 	c   *Client
-	ctx context.Context // of all the requests
+	ctx context.Context // for all the requests
 
-	mu      sync.Mutex // also held during the calls of what callers gave
-	pending int        // requests without an answer
+	mu      sync.Mutex // also held while callbacks run
+	pending int        // outstanding requests
 	err     error      // the first failure
-	left    bool       // Wait has given up: nothing of the callers' is called any more
+	left    bool       // Wait has given up, so no callback is called any more
 
-	idle chan struct{} // rung when pending falls to 0; has room for one
+	idle chan struct{} // signalled when pending falls to 0; has room for one
 }
 
 // Pipeline returns an empty pipeline. All its requests use ctx.
@@ -50,8 +50,7 @@ func (c *Client) Pipeline(ctx context.Context) *Pipeline {
 	return &Pipeline{c: c, ctx: ctx, idle: make(chan struct{}, 1)}
 }
 
-// Get issues a Get and has each called with the answer. value is valid only during
-// the call.
+// Get issues a Get and calls each with the answer. value is valid only during the call.
 func (p *Pipeline) Get(key []byte, each func(value []byte, found bool)) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeGet, Key: key}, each, nil)
 }
@@ -66,24 +65,22 @@ func (p *Pipeline) Delete(key []byte) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeDelete, Key: key}, nil, nil)
 }
 
-// Add issues an Add, and has each told whether the value was stored.
+// Add issues an Add, and tells each whether the value was stored.
 func (p *Pipeline) Add(key, value []byte, each func(added bool)) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeAdd, Key: key, Value: value}, nil, each)
 }
 
-// Modify issues a Modify, and has each told whether the value was stored.
+// Modify issues a Modify, and tells each whether the value was stored.
 func (p *Pipeline) Modify(key, value []byte, each func(modified bool)) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeModify, Key: key, Value: value}, nil, each)
 }
 
-// CompareAndSwap issues a CompareAndSwap, and has each told whether the value was
-// stored.
+// CompareAndSwap issues a CompareAndSwap, and tells each whether the value was stored.
 func (p *Pipeline) CompareAndSwap(key, old, value []byte, each func(swapped bool)) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeCAS, Key: key, Old: old, Value: value}, nil, each)
 }
 
-// CompareAndDelete issues a CompareAndDelete, and has each told whether the key was
-// removed.
+// CompareAndDelete issues a CompareAndDelete, and tells each whether the key was removed.
 func (p *Pipeline) CompareAndDelete(key, old []byte, each func(deleted bool)) error {
 	return p.issue(&wire.KVRequest{Type: wire.TypeCAD, Key: key, Old: old}, nil, each)
 }
@@ -103,7 +100,7 @@ func (p *Pipeline) Wait() error {
 			return err
 		}
 		select {
-		case <-p.idle: // perhaps of an earlier time: look again
+		case <-p.idle: // the signal may be old, so look again
 		case <-p.ctx.Done():
 			return p.leave()
 		}
@@ -140,7 +137,7 @@ func (p *Pipeline) issue(r *wire.KVRequest, gotten func([]byte, bool), told func
 	return nil
 }
 
-// completed takes note of what became of cl: of its error, or of the answer in record.
+// completed records the outcome of cl: its error, or the answer in record.
 func (p *Pipeline) completed(cl *call, record []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,12 +152,12 @@ func (p *Pipeline) completed(cl *call, record []byte) {
 	if p.pending == 0 {
 		select {
 		case p.idle <- struct{}{}:
-		default: // one ring is already waiting to be heard
+		default: // a signal is already waiting
 		}
 	}
 }
 
-// pass gives the answer in record to the function that cl has for it, if any.
+// pass passes the answer in record to the callback of cl, if any.
 func (p *Pipeline) pass(cl *call, record []byte) error {
 	if cl.typ == wire.TypeGet || cl.typ == wire.TypeGetAt {
 		value, found, err := cl.value(record)

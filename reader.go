@@ -77,17 +77,18 @@ type ScanOptions struct {
 	Borrow bool
 }
 
-// query is what a ScanOptions comes to. As the scan goes on, what has been read is taken out.
+// query is the evaluated form of a ScanOptions. What has been read is removed from it as the scan
+// goes on.
 type query struct {
-	start, end []byte // end empty: no bound
-	limit      int64  // pairs that are still wanted; 0: all of them
+	start, end []byte // an empty end means no bound
+	limit      int64  // pairs still wanted; 0: all of them
 	empty      bool   // no key is within the bounds
 	reverse    bool
 	keysOnly   bool
 	countOnly  bool
 }
 
-// query returns o with its bounds combined, and refuses what cannot be.
+// query returns o with its bounds combined, or an error for an impossible value.
 func (o *ScanOptions) query() (query, error) {
 	q := query{start: o.Start, end: o.End, limit: int64(o.Limit), reverse: o.Reverse, keysOnly: o.KeysOnly}
 	if o.Limit < 0 {
@@ -120,22 +121,22 @@ func (o *ScanOptions) query() (query, error) {
 	return q, nil
 }
 
-// atLeast takes the keys before start out.
+// atLeast removes the keys before start.
 func (q *query) atLeast(start []byte) {
 	if bytes.Compare(start, q.start) > 0 {
 		q.start = start
 	}
 }
 
-// before takes the keys from end on out, unless that is empty.
+// before removes the keys from end on, unless end is empty.
 func (q *query) before(end []byte) {
 	if len(end) > 0 && (len(q.end) == 0 || bytes.Compare(end, q.end) < 0) {
 		q.end = end
 	}
 }
 
-// afterPrefix returns the smallest key that is greater than all that begin with prefix, or nil if
-// there is none.
+// afterPrefix returns the smallest key greater than all keys with this prefix, or nil if there is
+// none.
 func afterPrefix(prefix []byte) []byte {
 	for n := len(prefix); n > 0; n-- {
 		if prefix[n-1] < 0xff {
@@ -147,7 +148,7 @@ func afterPrefix(prefix []byte) []byte {
 	return nil
 }
 
-// successor returns the smallest key that is greater than key and not too long, or nil if there is
+// successor returns the smallest key greater than key that is not too long, or nil if there is
 // none.
 func successor(key []byte) []byte {
 	if len(key) < MaxLen {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// keep gives the Client a new session whenever one has ended, until Close. Of two
-// sessions the second is dialled when nothing of the first goes on.
+// keep gives the Client a new session whenever one has ended, until Close. It dials the next one
+// only when nothing of the last is running any more.
 func (c *Client) keep() {
 	var wait backoff
 	for {
@@ -33,7 +33,7 @@ func (c *Client) keep() {
 	}
 }
 
-// redial dials until it gets a session, or until Close: then it returns nil.
+// redial dials until it gets a session. It returns nil after Close.
 func (c *Client) redial(wait *backoff) *session {
 	for {
 		select {
@@ -52,8 +52,7 @@ func (c *Client) redial(wait *backoff) *session {
 	}
 }
 
-// after returns the session that comes after s, which has ended. Without
-// Reconnect there is none.
+// after returns the session that replaces s, which has ended. Without Reconnect there is none.
 func (c *Client) after(ctx context.Context, s *session) (*session, error) {
 	if !c.options.Reconnect {
 		return nil, s.reason()
@@ -72,22 +71,22 @@ func (c *Client) after(ctx context.Context, s *session) (*session, error) {
 	return nil, fmt.Errorf("%w while there was no connection: %w", ctx.Err(), cause(why))
 }
 
-// backoff says how long to wait before each attempt to connect. The zero value is
-// ready for the first.
+// backoff says how long to wait before each attempt to connect. The zero value is ready for the
+// first.
 type backoff struct {
-	last time.Duration // that next returned, before it was made random
+	last time.Duration // last result of next, without the randomness
 }
 
-// next returns how long to wait now. The longest that it could be doubles from one
-// call to the next. It is random, from half of that up, so that the many clients of a
-// server that restarts do not come all at once.
+// next returns how long to wait now. Its upper bound doubles from one call to the next. The result
+// is random, from half of the bound up, so that the many clients of a restarting server do not all
+// come at once.
 func (b *backoff) next() time.Duration {
 	b.last = min(max(2*b.last, redialMin), redialMax)
 	return b.last/2 + rand.N(b.last/2)
 }
 
-// lasted is told how long a session lasted. A server that accepts connections only to
-// drop them is left alone for longer and longer too.
+// lasted records how long a session lasted. A server that accepts connections only to drop them
+// also gets longer and longer pauses.
 func (b *backoff) lasted(d time.Duration) {
 	if d >= redialMax {
 		b.last = 0

@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// renameIn fails: there are no stores in directories here.
+// renameIn fails, because there are no stores in directories on this system.
 func renameIn(*os.File, string, string) error { return errors.ErrUnsupported }

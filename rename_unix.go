@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameIn renames an entry of d. Unlike os.Root.Rename it takes the place of an empty directory.
+// renameIn renames an entry of d. Unlike os.Root.Rename it can replace an empty directory.
 func renameIn(d *os.File, from, to string) error {
 	return unix.Renameat(int(d.Fd()), from, int(d.Fd()), to)
 }

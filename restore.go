@@ -17,17 +17,17 @@ import (
 	"kivaloo/tree"
 )
 
-// ErrNotEmpty: Restore makes a store, and does not add to what there is.
+// ErrNotEmpty means that a directory is not empty. Restore creates a store and does not add to one.
 var ErrNotEmpty = errors.New("directory is not empty")
 
-// Restore makes a store in dir of the backup that r has, which may be from a server or from a DB.
-// dir must be missing or empty. The options are those of Open: nothing of them is in the backup.
+// Restore makes a store in dir from the backup in r, which may come from a server or from a DB. dir
+// must be missing or empty. The options are those of Open, because a backup contains none.
 //
-// The store is built in a directory beside dir. Every page of it is read again, and the pairs in
-// them counted: there must be as many as the backup says. Then that directory takes the name. So
-// dir has either all of what was backed up, durable, or is as it was; after a crash the other
-// directory, of which the name begins with that of dir and has "restore" in it, may be left. The
-// error wraps ErrBadBackup if the backup is incomplete or damaged.
+// The store is built in a directory beside dir. Every page of it is read again and the pairs are
+// counted: there must be as many as the backup says. Then the directory is renamed to dir. So dir
+// either has everything that was backed up, durably, or is unchanged. After a crash the other
+// directory may be left. Its name begins with that of dir and contains "restore". The error wraps
+// ErrBadBackup if the backup is incomplete or damaged.
 func Restore(ctx context.Context, r io.Reader, dir string, o Options, ro RestoreOptions) error {
 	if err := restore(ctx, r, dir, o, ro); err != nil {
 		return dirError("restore", dir, err)
@@ -50,9 +50,9 @@ func restore(ctx context.Context, r io.Reader, dir string, o Options, ro Restore
 	return build(dir, func(fsys disk.FS, temp string) error { return load(ctx, in, fsys, temp, o, ro) })
 }
 
-// build makes a directory of what fill puts into a temporary one beside it, whose name in fsys it
-// is told. dir must be missing or empty, and gets all or nothing. The directory that both are in is
-// opened once: another one that takes its place meanwhile gets nothing.
+// build makes fill write into a temporary directory beside dir, and then renames that to dir. temp
+// is its name in fsys. dir must be missing or empty, and gets everything or nothing. The parent
+// directory is opened once, so a directory that replaces it meanwhile gets nothing.
 func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	if err := checkEmpty(dir); err != nil {
 		return err
@@ -89,7 +89,7 @@ func build(dir string, fill func(fsys disk.FS, temp string) error) (err error) {
 	return replaceEmpty(parent, temp, filepath.Base(dir))
 }
 
-// makeTemp makes a directory in parent, for its owner only, and returns its name.
+// makeTemp creates a directory in parent, for its owner only, and returns its name.
 func makeTemp(parent *os.Root, prefix string) (name string, err error) {
 	for range 100 {
 		name = prefix + strconv.FormatUint(uint64(rand.Uint32()), 10)
@@ -100,8 +100,7 @@ func makeTemp(parent *os.Root, prefix string) (name string, err error) {
 	return name, err
 }
 
-// replaceEmpty durably gives the directory from the name to, which nothing has or an empty
-// directory.
+// replaceEmpty durably renames the directory from to to. to must be missing or an empty directory.
 func replaceEmpty(parent *os.Root, from, to string) error {
 	d, err := parent.Open(".")
 	if err != nil {
@@ -148,8 +147,8 @@ func checkEmpty(dir string) error {
 	}
 }
 
-// openCopy makes a store in dir, which is in fsys, for the pairs of another one. Where o names no
-// longest key or value it takes all that checkRoom does.
+// openCopy creates a store in dir, a directory in fsys, for the pairs of another store. If o sets
+// no longest key or value, it accepts everything that checkRoom accepts.
 func openCopy(fsys disk.FS, dir string, o Options) (*DB, error) {
 	db, err := open(fsys, dir, o)
 	if err == nil {
@@ -159,7 +158,7 @@ func openCopy(fsys disk.FS, dir string, o Options) (*DB, error) {
 }
 
 // checkRoom returns an error wrapping ErrTooLong unless blocks of a size have room for a pair. A
-// store may have been made for longer ones than its block size has by default.
+// store may have been made for longer pairs than its block size has by default.
 func checkRoom(blockSize int, key, value []byte) error {
 	if tree.CheckMaxLengths(blockSize, len(key), len(value)) == nil {
 		return nil
@@ -168,7 +167,7 @@ func checkRoom(blockSize int, key, value []byte) error {
 		len(key), len(value), ErrTooLong, blockSize, DefaultBlockSize)
 }
 
-// fitting yields pairs up to the first that checkRoom refuses.
+// fitting yields pairs up to the first one that checkRoom refuses.
 func fitting(blockSize int, pairs iter.Seq2[Pair, error]) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
 		for p, err := range pairs {
@@ -182,7 +181,7 @@ func fitting(blockSize int, pairs iter.Seq2[Pair, error]) iter.Seq2[Pair, error]
 	}
 }
 
-// load makes a store in dir, which is in fsys, of what in has.
+// load creates a store in dir, a directory in fsys, from the pairs of in.
 func load(ctx context.Context, in *backupReader, fsys disk.FS, dir string, o Options, ro RestoreOptions) (err error) {
 	db, err := openCopy(fsys, dir, o)
 	if err != nil {

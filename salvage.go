@@ -75,7 +75,7 @@ func (s *Salvaged) Certain() bool {
 	return s.More == 0 && len(s.Ranges) == 1 && s.Ranges[0].Trust == Certain
 }
 
-// newSalvaged returns the report of the tree as the user of this package gets it.
+// newSalvaged converts the tree's report.
 func newSalvaged(r *tree.Salvaged, stored uint64) *Salvaged {
 	s := &Salvaged{
 		FirstBlock: r.Blocks.First, EndBlock: r.Blocks.Next, Root: r.Root, NoRoot: r.Why, Cut: r.Cut, Bad: r.Bad, Mended: r.Mended,
@@ -118,7 +118,7 @@ func salvage(ctx context.Context, from, to string, o SalvageOptions) (s *Salvage
 	}
 	defer store.Close()
 	o.New.BlockSize = cmp.Or(o.New.BlockSize, store.Info().BlockSize)
-	if err := o.New.checkNew(); err != nil { // with that block size
+	if err := o.New.checkNew(); err != nil { // checked for that block size
 		return nil, err
 	}
 	err = build(to, func(fsys disk.FS, temp string) error {
@@ -128,7 +128,7 @@ func salvage(ctx context.Context, from, to string, o SalvageOptions) (s *Salvage
 	return s, err
 }
 
-// salvageTo makes a store in dir, which is in fsys, of what is left in another one.
+// salvageTo creates a store in dir, a directory in fsys, from what is left of another store.
 func salvageTo(ctx context.Context, from *disk.Remains, fsys disk.FS, dir string, o SalvageOptions) (s *Salvaged, err error) {
 	db, err := openCopy(fsys, dir, o.New)
 	if err != nil {
@@ -147,7 +147,7 @@ func salvageTo(ctx context.Context, from *disk.Remains, fsys disk.FS, dir string
 	return newSalvaged(found, stored), err
 }
 
-// salvageWriter writes what is salvaged into a new store.
+// salvageWriter writes salvaged pairs into a new store.
 type salvageWriter struct {
 	ctx   context.Context
 	db    *DB
@@ -179,7 +179,7 @@ func (w *salvageWriter) flush() error {
 	return w.db.Apply(w.ctx, &w.batch)
 }
 
-// isInside reports whether a directory, which may be missing, is dir or in it.
+// isInside reports whether a directory, which may be missing, is dir or inside it.
 func isInside(dir, other string) (bool, error) {
 	dir, err := realPath(dir)
 	if err != nil {

@@ -10,32 +10,32 @@ import (
 	"kivaloo/wire"
 )
 
-// source is a store, or a snapshot, as a scan reads it.
+// source is the source of a scan: a store, or a snapshot.
 type source interface {
-	// piece puts the first pairs of q into p: at least one, unless p.more is true, which says that
-	// there may be more behind them. q is not empty. Nothing may change p's memory before the next
-	// call with the same p.
+	// piece puts the first pairs of q into p: at least one, unless p.more is true, which means that
+	// more may follow. q must not be empty. p's memory must not change before the next call with
+	// the same p.
 	piece(ctx context.Context, q *query, p *piece) error
 	// opError returns an error of this source.
 	opError(op string, sent bool, err error) error
 }
 
-// piece is part of what a scan finds, at one moment.
+// piece is part of the result of a scan, from one moment.
 type piece struct {
-	// Pairs are in pairs, one after the other, each a length byte, key, length byte and value. Or
-	// keys and values are each by themselves, also with length bytes.
+	// The pairs are in pairs, one after the other, each a length byte, key, length byte and value.
+	// Alternatively, keys and values are separate, also with length bytes.
 	pairs        []byte
 	keys, values []byte
 
-	n    int64  // pairs
-	more bool   // there may be more
-	next []byte // where the rest begins or, in reverse, ends, if there is more
-	size int    // bytes asked for, to ask for more the next time
+	n    int64  // number of pairs
+	more bool   // more may follow
+	next []byte // where the rest begins (in reverse: ends), if more may follow
+	size int    // bytes requested; the next piece requests more
 
-	db dbPiece // what a DB reads into
+	db dbPiece // buffer of a DB
 }
 
-// cut takes the first pair out of p. The value is nil if the query was for keys only.
+// cut removes the first pair of p. The value is nil if the query was for keys only.
 func (p *piece) cut(q *query) (pair Pair, ok bool) {
 	switch {
 	case len(p.keys) > 0:
@@ -54,14 +54,14 @@ func (p *piece) cut(q *query) (pair Pair, ok bool) {
 	return pair, true
 }
 
-// cutString takes a string off b, which has been checked. Its capacity ends with it, so that
-// appending to it spares what follows.
+// cutString removes a string from b, which has been checked. Its capacity ends with it, so
+// appending to it does not overwrite what follows.
 func cutString(b []byte) (s, rest []byte) {
 	end := 1 + int(b[0])
 	return b[1:end:end], b[end:]
 }
 
-// scan is Scan of any source.
+// scan implements Scan for any source.
 func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
 		q, err := o.query()
@@ -93,13 +93,13 @@ func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 	}
 }
 
-// count is Count of any source.
+// count implements Count for any source.
 func count(ctx context.Context, s source, o ScanOptions) (n int64, err error) {
 	q, err := o.query()
 	if err != nil {
 		return 0, scanError(s, "count", err)
 	}
-	q.keysOnly, q.countOnly, q.reverse = false, true, false // from which end makes no difference
+	q.keysOnly, q.countOnly, q.reverse = false, true, false // the direction makes no difference
 	var p piece
 	for !q.empty {
 		if err := s.piece(ctx, &q, &p); err != nil {
@@ -111,7 +111,7 @@ func count(ctx context.Context, s source, o ScanOptions) (n int64, err error) {
 	return n, nil
 }
 
-// advance takes what is in p out of q.
+// advance removes the content of p from q.
 func (q *query) advance(p *piece) {
 	switch {
 	case !p.more || q.limit > 0 && p.n >= q.limit:
@@ -128,7 +128,7 @@ func (q *query) advance(p *piece) {
 	q.empty = len(q.end) > 0 && bytes.Compare(q.start, q.end) >= 0
 }
 
-// scanError is the error of a scan of s.
+// scanError returns the error of a scan of s.
 func scanError(s source, op string, err error) error {
 	if errors.As(err, new(*OptionError)) || errors.As(err, new(*OpError)) {
 		return err
@@ -136,10 +136,10 @@ func scanError(s source, op string, err error) error {
 	return s.opError(op, false, err)
 }
 
-// checkAnswer returns an error unless p answers q: keys are in order and do not leave the range,
-// and next leads on. Without that a bad server could have a loop run in circles.
+// checkAnswer returns an error unless p answers q: the keys are in order and within the range, and
+// next comes later. Otherwise a bad server could keep a loop running in circles.
 //
-// A key that equals the end is let through in a forward scan; the original's server returns it.
+// In a forward scan it accepts a key that equals the end, because the original's server returns it.
 func (p *piece) checkAnswer(q *query) error {
 	if p.more && (q.reverse && (len(q.end) > 0 && bytes.Compare(p.next, q.end) >= 0 || bytes.Compare(p.next, q.start) < 0) ||
 		!q.reverse && bytes.Compare(p.next, q.start) <= 0) {
@@ -163,7 +163,7 @@ func (p *piece) checkAnswer(q *query) error {
 	}
 }
 
-// covers reports whether key can be in p, which answers q.
+// covers reports whether key can be in p, the answer to q.
 func (p *piece) covers(q *query, key []byte) bool {
 	start, end := q.start, q.end
 	if p.more && q.reverse {
@@ -179,14 +179,14 @@ func (p *piece) covers(q *query, key []byte) bool {
 }
 
 const (
-	// copyBytes is how much memory the copies of some pairs share: little enough that a caller who
-	// keeps one of them does not keep much else.
+	// copyBytes is how much memory the copies of some pairs share. It is small, so that a caller
+	// who keeps one of them does not keep much else.
 	copyBytes = 4 << 10
-	// firstCopyBytes is how much it is at first: most scans are short.
+	// firstCopyBytes is the size of the first allocation, because most scans are short.
 	firstCopyBytes = 512
 )
 
-// copier makes copies of pairs, several in one allocation.
+// copier copies pairs, several in one allocation.
 type copier struct {
 	room []byte // not used yet
 	size int    // of the latest allocation

@@ -14,52 +14,49 @@ import (
 	"kivaloo/wire"
 )
 
-// session is one connection, from the first request after hello to its end. A Client uses one
-// at a time.
+// session is one connection, from the first request after hello to its end. A Client uses one at a
+// time.
 //
 // Invariants, with mu held:
-//  1. The number of a slot that is busy is not in free, and its call has not been
-//     completed.
+//  1. The index of a busy slot is not in free, and its call has not been completed.
 //  2. out holds the last queued-handed bytes of the outgoing stream.
-//  3. Once err is set it stays as it is, no slot is busy, out stays empty, and
-//     failed is closed.
+//  3. Once err is set it does not change, no slot is busy, out stays empty, and failed is closed.
 type session struct {
 	addr       string  // as given to Dial, for errors
-	client     *Client // gets counts and events
+	client     *Client // receives counts and events
 	conn       net.Conn
 	limits     Params // of the server; constant
-	extensions bool   // the server offers; constant
+	extensions bool   // offered by the server; constant
 
-	free     chan int      // numbers of the slots that are not busy; full when idle
+	free     chan int      // indexes of the slots that are not busy; full when idle
 	failed   chan struct{} // closed when err is set
-	replaced chan struct{} // closed by keep, when the Client has a newer session
+	replaced chan struct{} // closed by keep when the Client has a newer session
 
 	mu       sync.Mutex
-	work     sync.Cond // the writer waits for: out is not empty, or err is set
+	work     sync.Cond // the writer waits until out is not empty, or err is set
 	slots    []slot
-	out      []byte // whole packets that the writer has yet to take
-	queued   uint64 // bytes that were ever put into out
-	handed   uint64 // bytes of these that the kernel took, or is being given
-	writeErr error  // why the writer has ended while the reader goes on
+	out      []byte // whole packets for the writer
+	queued   uint64 // total bytes put into out
+	handed   uint64 // total bytes given to the kernel, or being given
+	writeErr error  // why the writer has ended while the reader continues
 	err      error  // why the session has ended
 
 	ended sync.WaitGroup // reader and writer
 }
 
-// slot is the place of one outstanding request. Request numbers that are equal
-// modulo the number of slots share a slot, so the slots are both the window and
-// the table of what is outstanding.
+// slot is the place of one outstanding request. Request IDs that are equal modulo the number of
+// slots share a slot. So the slots are both the window and the table of outstanding requests.
 type slot struct {
 	id   uint64 // of the request in it or, if not busy, of the next one
 	busy bool   // an answer to id is owed
-	call *call  // nil if it is not waited for any more
+	call *call  // nil if nobody waits for the answer any more
 }
 
-// errLost: the connection has ended without Close.
+// errLost means that the connection has ended without Close.
 var errLost = errors.New("connection lost")
 
-// errEnded is what issue returns instead of the reason why a session has ended: the
-// request has not become a part of it, and could go to another.
+// errEnded is returned by issue instead of the reason for a session's end. The request did not
+// become part of the session, and can go to another.
 var errEnded = errors.New("session ended")
 
 func newSession(conn net.Conn, c *Client, limits Params, extensions bool) *session {
@@ -85,7 +82,7 @@ func newSession(conn net.Conn, c *Client, limits Params, extensions bool) *sessi
 	return s
 }
 
-// close ends the session. It returns when all that it had started has ended.
+// close ends the session. It returns when both goroutines have ended.
 func (s *session) close() {
 	s.fail(ErrClosed)
 	s.ended.Wait()
@@ -97,9 +94,9 @@ func (s *session) reason() error {
 	return s.err // constant from then on
 }
 
-// issue puts r into the outgoing stream and gives cl to a slot. It waits for one if
-// all are busy. After an error, which says that nothing was sent, cl is still the
-// caller's. The error is errEnded, or an *OpError.
+// issue puts r into the outgoing stream and cl into a slot. If all slots are busy it waits for one.
+// After an error nothing was sent, and the caller still owns cl. The error is errEnded, or an
+// *OpError.
 func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
 	if wire.IsExtension(r.Type) && !s.extensions {
 		return s.opError(r.Type, false, ErrUnsupported)
@@ -122,7 +119,7 @@ func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error 
 	s.mu.Lock()
 	if s.err != nil {
 		s.mu.Unlock()
-		return errEnded // the slot is needed no more
+		return errEnded // the slot is not needed any more
 	}
 	place := &s.slots[n]
 	start := len(s.out)
@@ -140,16 +137,15 @@ func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error 
 	return nil
 }
 
-// write is the writer: whatever has gathered while one write was under way goes out
-// in the next.
+// write is the writer. Everything that has gathered during one write goes out in the next.
 func (s *session) write() {
 	var buf []byte
 	for {
 		s.mu.Lock()
 		for len(s.out) == 0 && s.err == nil {
 			s.work.Wait()
-			// The first of many goroutines that were answered together is asking again.
-			// Letting the others ask too, before writing, nearly doubles what they get done.
+			// The first of many goroutines that were answered together is sending its next request.
+			// Letting the others do so before the write nearly doubles the throughput.
 			s.mu.Unlock()
 			runtime.Gosched()
 			s.mu.Lock()
@@ -168,7 +164,7 @@ func (s *session) write() {
 			s.handed -= uint64(len(buf) - n)
 			s.writeErr = err
 			s.mu.Unlock()
-			// Answers may still be there to be read; the reader reports the failure.
+			// Answers may still arrive; the reader reports the failure.
 			s.conn.SetReadDeadline(time.Now().Add(drainTime))
 			return
 		}
@@ -180,7 +176,7 @@ func (s *session) read() {
 	err := s.receive()
 	s.mu.Lock()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = s.writeErr // which set the deadline
+		err = s.writeErr // writeErr set the deadline
 	}
 	s.mu.Unlock()
 	lost := fmt.Errorf("%w: %w", errLost, err)
@@ -254,8 +250,8 @@ func (s *session) deliver(batch []delivery) error {
 	return err
 }
 
-// take takes the calls of batch out of their slots, up to the first answer that is
-// for none. It returns those that have their call, or need none.
+// take takes the calls of batch out of their slots, up to the first answer without one. It returns
+// the deliveries that have their call, or need none.
 func (s *session) take(batch []delivery) ([]delivery, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,8 +273,8 @@ func (s *session) take(batch []delivery) ([]delivery, error) {
 
 func (s *session) slotOf(id uint64) int { return int(id % uint64(len(s.slots))) }
 
-// abandon takes cl out of its slot, which stays busy until the answer has come. It
-// returns false if cl was no longer there: then cl is about to be completed.
+// abandon takes cl out of its slot, which stays busy until the answer has arrived. It returns false
+// if cl was no longer there: then cl is about to be completed.
 func (s *session) abandon(cl *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -290,8 +286,8 @@ func (s *session) abandon(cl *call) bool {
 	return true
 }
 
-// fail ends the session: all that is outstanding, and all that comes later, fails
-// with err. Only the first time counts, and returns true.
+// fail ends the session: everything outstanding, and everything later, fails with err. Only the
+// first call has an effect, and returns true.
 func (s *session) fail(err error) bool {
 	var lost []*call
 	s.mu.Lock()
@@ -304,7 +300,7 @@ func (s *session) fail(err error) bool {
 	for n := range s.slots {
 		place := &s.slots[n]
 		if cl := place.call; cl != nil {
-			// A packet that is not complete never has an effect.
+			// An incomplete packet never has an effect.
 			cl.err = s.opError(cl.typ, cl.end <= s.handed, err)
 			lost = append(lost, cl)
 		}

@@ -56,7 +56,7 @@ func (db *DB) snapshot(ctx context.Context, name string) (*dbSnapshot, error) {
 }
 
 // take returns the snapshot that ask gets from the tree. If ctx ends first, the snapshot is
-// released as soon as it is there.
+// released as soon as it exists.
 func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Snapshot, error))) (*tree.Snapshot, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Sn
 		err error
 	}
 	taken := make(chan result, 1)
-	var left bool // the tree's
+	var left bool // owned by the tree
 	err := db.on(func(t *tree.Tree) {
 		ask(t, func(at *tree.Snapshot, err error) {
 			if left && err == nil {
@@ -79,7 +79,7 @@ func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Sn
 		return nil, err
 	}
 	select {
-	case r := <-taken: // a commit, or a flush, ends first
+	case r := <-taken: // after a commit, or a flush
 		return r.at, r.err
 	case <-ctx.Done():
 	}
@@ -95,7 +95,7 @@ func (db *DB) take(ctx context.Context, ask func(t *tree.Tree, got func(*tree.Sn
 	return nil, ctx.Err()
 }
 
-// callerLine is where in the program the method was called that calls this.
+// callerLine returns the place in the program that called the caller's caller.
 func callerLine() string {
 	_, file, line, _ := runtime.Caller(2)
 	return fmt.Sprintf("%s:%d", file, line)
@@ -103,7 +103,7 @@ func callerLine() string {
 
 func (db *DB) release(at *tree.Snapshot) {
 	at.Drop()
-	_ = db.on(func(t *tree.Tree) { t.Release(at) }) // with the DB it is gone anyway
+	_ = db.on(func(t *tree.Tree) { t.Release(at) }) // if the DB is closed, the snapshot is gone anyway
 }
 
 func (s *dbSnapshot) Get(ctx context.Context, key []byte) ([]byte, error) {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// conflictMin and conflictMax bound the pause before an Update is tried again: at first about
-	// as long as a commit takes, in the end long enough that others get their turn.
+	// conflictMin and conflictMax bound the pause before an Update is tried again. The shortest is
+	// about the time of a commit. The longest is long enough to let others have their turn.
 	conflictMin = time.Millisecond
 	conflictMax = 100 * time.Millisecond
 )
@@ -27,7 +27,7 @@ type Tx struct {
 	order []string          // of made
 }
 
-// seen is what a Tx has found under a key.
+// seen is what a Tx has read for a key.
 type seen struct {
 	value   []byte
 	present bool
@@ -82,7 +82,7 @@ func (tx *Tx) change(key, value []byte) {
 	tx.made[string(key)] = value
 }
 
-// batch returns the changes, on the condition that all that was read is as it was.
+// batch returns the changes, on the condition that everything read is unchanged.
 func (tx *Tx) batch() *Batch {
 	b := new(Batch)
 	for key, found := range tx.read {
@@ -102,7 +102,7 @@ func (tx *Tx) batch() *Batch {
 	return b
 }
 
-// update is Update of any store.
+// update implements Update for any store.
 func update(ctx context.Context, s Store, f func(tx *Tx) error, opError func(op string, sent bool, err error) error) error {
 	for tries := 1; ; tries++ {
 		tx := &Tx{ctx: ctx, store: s, read: map[string]seen{}, made: map[string][]byte{}}

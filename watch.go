@@ -23,7 +23,7 @@ const (
 	// watchWait is how long one request of a Watch waits for a change.
 	watchWait = 30 * time.Second
 
-	// watchMaxBytes is how much one request of a Watch that is behind asks for.
+	// watchMaxBytes is how much one request of a Watch asks for when it is behind.
 	watchMaxBytes = 1 << 20
 )
 
@@ -52,21 +52,21 @@ type WatchOptions struct {
 	Progress func(position uint64)
 }
 
-// watched is part of what a Watch finds.
+// watched is part of the result of a Watch.
 type watched struct {
-	position uint64 // to go on from
-	changes  []byte // of wire.CutChange
+	position uint64 // where to continue
+	changes  []byte // for wire.CutChange
 }
 
-// watcher is a store as a Watch sees it.
+// watcher is the source of a Watch.
 type watcher interface {
-	// changes returns what has changed in the range of q after position or, with position 0, only a
-	// position. It waits for a change for that long.
+	// changes returns the changes in the range of q after position. With position 0 it returns only
+	// a position. It waits for a change for at most wait.
 	changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error)
 	opError(op string, sent bool, err error) error
 }
 
-// watch is Watch of any store.
+// watch implements Watch for any store.
 func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		q, err := (&ScanOptions{Start: o.Start, End: o.End, Prefix: o.Prefix}).query()
@@ -74,8 +74,8 @@ func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, err
 			yield(Change{}, w.opError("watch", false, err))
 			return
 		}
-		// The first requests do not wait: they find the position, or what has been missed. So does
-		// each one behind changes, for there may be more.
+		// The first request does not wait, because it finds the position, or missed changes. Nor
+		// does a request after one with changes, because there may be more.
 		position, wait := o.Position, time.Duration(0)
 		var own copier
 		for !q.empty {
