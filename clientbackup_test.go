@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,85 +16,46 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// snapshots has a wiretest.Server keep snapshots and answer BACKUP.
-type snapshots struct {
-	server *wiretest.Server
-	most   int // bytes of pairs in an answer, at the most
-
-	mu     sync.Mutex
-	kept   map[uint64][]kivaloo.Pair
-	lastID uint64
-	asked  int                                // requests for a backup
-	twist  func(n int, a *wire.KVBackup) bool // of the nth one's answer, if not nil; false: hang up
+// backupServer is a server whose answers are so short that a backup takes several. onScan, if not
+// nil, is called with the number of each SCAN. It may change the answer, or return nil to hang up.
+type backupServer struct {
+	wiretest.Server
+	onScan func(n int, a wire.Scanned) []byte
+	scans  int
 }
 
-func newSnapshots(most int) *snapshots {
-	s := &snapshots{server: &wiretest.Server{}, most: most, kept: map[uint64][]kivaloo.Pair{}}
-	s.server.Hook = s.hook
+func newBackupServer() *backupServer {
+	s := &backupServer{Server: wiretest.Server{Extensions: true, RangeMax: 300}}
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		if r.Type != wire.TypeScan {
+			return nil, wiretest.Normally
+		}
+		s.scans++
+		record := s.Answer(r)
+		if a, err := wire.ParseScanned(record, &r); err == nil && s.onScan != nil {
+			if record = s.onScan(s.scans, a); record == nil {
+				return nil, wiretest.HangUp
+			}
+		}
+		return wire.AppendPacket(nil, id, record), wiretest.WithThis
+	}
 	return s
 }
 
-func (s *snapshots) hook(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
-	if r.Type != wire.TypeBackup {
-		return nil, wiretest.Normally
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.asked++
-	a := s.answer(&r)
-	if s.twist != nil && !s.twist(s.asked, &a) {
-		return nil, wiretest.HangUp
-	}
-	return wire.AppendPacket(nil, id, wire.AppendKVBackup(nil, &a)), wiretest.WithThis
-}
-
-func (s *snapshots) answer(r *wire.KVRequest) wire.KVBackup {
-	id := r.Snapshot
-	if id == 0 {
-		s.lastID++
-		id = s.lastID
-		s.kept[id] = sorted(s.server)
-	}
-	pairs, ok := s.kept[id]
-	if !ok {
-		return wire.KVBackup{Status: wire.BackupGone}
-	}
-	a := wire.KVBackup{Snapshot: id}
-	for _, p := range pairs {
-		if bytes.Compare(p.Key, r.Key) < 0 {
-			continue
-		}
-		one := wiretest.AppendPair(nil, string(p.Key), string(p.Value))
-		if a.N > 0 && len(a.Pairs)+len(one) > min(int(r.Max), s.most) {
-			a.Next = p.Key
-			return a
-		}
-		a.N, a.Pairs = a.N+1, append(a.Pairs, one...)
-	}
-	delete(s.kept, id)
-	return a
-}
-
-// sorted returns the pairs in order.
-func sorted(s *wiretest.Server) (all []kivaloo.Pair) {
+// open returns how many snapshots the server keeps.
+func (s *backupServer) open() int {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
-	for k, v := range s.Pairs {
-		all = append(all, kivaloo.Pair{Key: []byte(k), Value: []byte(v)})
-	}
-	slices.SortFunc(all, func(a, b kivaloo.Pair) int { return bytes.Compare(a.Key, b.Key) })
-	return all
+	return len(s.Snapshots)
 }
 
 // put changes the server's pairs.
 func put(s *wiretest.Server, n int, value string) (pairs map[string]string) {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
 	pairs = map[string]string{}
 	for i := range n {
 		pairs[fmt.Sprintf("key %05d", i)] = value
 	}
-	s.Pairs = pairs
+	s.Replace(pairs)
 	return pairs
 }
 
@@ -109,15 +67,15 @@ func restored(t *testing.T, backup []byte) contents {
 	return gather(t, openDB(t, dir, kivaloo.Options{ReadOnly: true, CacheBytes: smallCache * 4}).Range(t.Context(), nil, nil))
 }
 
-// A backup is what the store was when it began.
+// A backup is what the store was when it began. At its end the server keeps no snapshot.
 func TestClientBackup(t *testing.T) {
 	for _, n := range []int{0, 1, 1000} {
-		s := newSnapshots(300)
-		c := dialFake(t, s.server)
-		want := contents(put(s.server, n, "then"))
-		s.twist = func(asked int, _ *wire.KVBackup) bool {
-			put(s.server, n+asked, "later")
-			return true
+		s := newBackupServer()
+		c := dialFake(t, &s.Server)
+		want := contents(put(&s.Server, n, "then"))
+		s.onScan = func(scan int, a wire.Scanned) []byte {
+			put(&s.Server, n+scan, "later")
+			return wire.AppendScanned(nil, &a)
 		}
 		var out bytes.Buffer
 		var pairs, size int64
@@ -127,8 +85,9 @@ func TestClientBackup(t *testing.T) {
 			}
 			pairs, size = p, b
 		}}))
-		if pairs != int64(n) || size != int64(out.Len()) {
-			t.Errorf("%d pairs, %d bytes; want %d, %d", pairs, size, n, out.Len())
+		must.Do(t, c.Close())
+		if pairs != int64(n) || size != int64(out.Len()) || s.open() != 0 {
+			t.Errorf("%d pairs, %d bytes; want %d, %d; %d snapshots are left", pairs, size, n, out.Len(), s.open())
 		}
 		want.same(t, restored(t, out.Bytes()))
 	}
@@ -152,45 +111,42 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 
 // Wherever a backup is interrupted, it can be continued and is what it would have been.
 func TestClientBackupResumes(t *testing.T) {
-	s := newSnapshots(300)
-	c := dialFake(t, s.server)
-	want := contents(put(s.server, 100, "then"))
+	s := newBackupServer()
+	c := dialFake(t, &s.Server)
+	want := contents(put(&s.Server, 100, "then"))
 	var whole bytes.Buffer
 	must.Do(t, c.Backup(within(t), &whole, kivaloo.BackupOptions{}))
 	for room := 24; room < whole.Len(); room += 31 {
-		put(s.server, 100, "then")
+		put(&s.Server, 100, "then")
 		w := &brokenWriter{room: room}
 		err := c.Backup(within(t), w, kivaloo.BackupOptions{})
 		var op *kivaloo.OpError
 		if !errors.As(err, &op) || op.Op != "backup" || op.Sent || !strings.Contains(err.Error(), "the writer is full") {
 			t.Fatalf("with room for %d bytes: %v", room, err)
 		}
-		put(s.server, 50, "later")
+		put(&s.Server, 50, "later")
 		p, err := kivaloo.FindBackupPosition(bytes.NewReader(w.Bytes()))
 		must.Do(t, err)
 		w.Truncate(int(p.Offset()))
 		w.room = 2 * whole.Len() // with smaller pieces there are more of them
-		s.mu.Lock()
-		// Answers need not be the same pieces again.
-		s.most = 100 + room%300
-		_, kept := s.kept[s.lastID]
-		s.mu.Unlock()
-		err = c.Backup(within(t), w, kivaloo.BackupOptions{Resume: p})
-		if !kept && errors.Is(err, kivaloo.ErrSnapshotGone) {
-			continue // all had been read, and not all been written
-		}
-		if err != nil {
+		s.Mu.Lock()
+		s.RangeMax = uint32(100 + room%300) // answers need not be the same pieces again
+		s.Mu.Unlock()
+		if err := c.Backup(within(t), w, kivaloo.BackupOptions{Resume: p}); err != nil {
 			t.Fatalf("continued at byte %d: %v", p.Offset(), err)
 		}
 		want.same(t, restored(t, w.Bytes()))
+		if s.open() != 0 {
+			t.Fatalf("continued at byte %d: %d snapshots are left", p.Offset(), s.open())
+		}
 	}
 	p, err := kivaloo.FindBackupPosition(&whole)
 	if must.Do(t, err); !p.Complete() {
 		t.Error("a backup is not complete")
 	}
-	asked := s.asked
+	before := s.scans
 	must.Do(t, c.Backup(within(t), nil, kivaloo.BackupOptions{Resume: p}))
-	if s.asked != asked {
+	if s.scans != before {
 		t.Error("something has been asked for a backup that is complete")
 	}
 }
@@ -198,28 +154,31 @@ func TestClientBackupResumes(t *testing.T) {
 // A backup is not continued from another state of the store, nor from another store that calls its
 // own state the same.
 func TestClientBackupSnapshotGone(t *testing.T) {
-	interrupted := func(t *testing.T) (*snapshots, *kivaloo.Client, *kivaloo.BackupPosition) {
-		s := newSnapshots(300)
-		c := dialFake(t, s.server)
-		put(s.server, 100, "then")
-		w := &brokenWriter{room: 1000}
-		if err := c.Backup(within(t), w, kivaloo.BackupOptions{}); err == nil {
-			t.Fatal("no error")
-		}
-		p, err := kivaloo.FindBackupPosition(&w.Buffer)
-		must.Do(t, err)
-		return s, c, p
-	}
-	for name, change := range map[string]func(*snapshots){
-		"gone":    func(s *snapshots) { clear(s.kept) },
-		"another": func(s *snapshots) { put(s.server, 100, "else"); s.kept[1] = sorted(s.server) },
-		"fewer":   func(s *snapshots) { s.kept[1] = s.kept[1][:20] },
-		"more":    func(s *snapshots) { s.kept[1] = slices.Insert(s.kept[1], 50, kivaloo.Pair{Key: []byte("key 00049+")}) },
-		"none":    func(s *snapshots) { s.kept[1] = nil },
+	for name, change := range map[string]func(snapshots map[uint64]wiretest.Model){
+		"gone":    func(snapshots map[uint64]wiretest.Model) { clear(snapshots) },
+		"another": func(snapshots map[uint64]wiretest.Model) { snapshots[1]["key 00001"] = "else" },
+		"fewer":   func(snapshots map[uint64]wiretest.Model) { delete(snapshots[1], "key 00001") },
+		"more":    func(snapshots map[uint64]wiretest.Model) { snapshots[1]["key 00001+"] = "then" },
+		"ends": func(snapshots map[uint64]wiretest.Model) {
+			for i := 2; i < 100; i++ {
+				delete(snapshots[1], fmt.Sprintf("key %05d", i))
+			}
+		},
+		"none": func(snapshots map[uint64]wiretest.Model) { clear(snapshots[1]) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, c, p := interrupted(t)
-			change(s)
+			s := newBackupServer()
+			c := dialFake(t, &s.Server)
+			put(&s.Server, 100, "then")
+			w := &brokenWriter{room: 400} // one piece
+			if err := c.Backup(within(t), w, kivaloo.BackupOptions{}); err == nil {
+				t.Fatal("no error")
+			}
+			p, err := kivaloo.FindBackupPosition(&w.Buffer)
+			must.Do(t, err)
+			s.Mu.Lock()
+			change(s.Snapshots)
+			s.Mu.Unlock()
 			var out bytes.Buffer
 			if err := c.Backup(within(t), &out, kivaloo.BackupOptions{Resume: p}); !errors.Is(err, kivaloo.ErrSnapshotGone) || out.Len() != 0 {
 				t.Errorf("%v, %d bytes", err, out.Len())
@@ -232,93 +191,89 @@ func TestClientBackupSnapshotGone(t *testing.T) {
 		must.Do(t, db.Backup(t.Context(), &out, kivaloo.BackupOptions{}))
 		p, err := kivaloo.FindBackupPosition(bytes.NewReader(out.Bytes()[:out.Len()-1]))
 		must.Do(t, err)
-		if err := dialFake(t, newSnapshots(1).server).Backup(within(t), io.Discard, kivaloo.BackupOptions{Resume: p}); !errors.Is(err, kivaloo.ErrSnapshotGone) {
+		if err := dialFake(t, &newBackupServer().Server).Backup(within(t), io.Discard, kivaloo.BackupOptions{Resume: p}); !errors.Is(err, kivaloo.ErrSnapshotGone) {
 			t.Error(err)
 		}
 	})
 }
 
-// What a server that does not know backups, is stopped, or makes no sense leads to.
+// A server that has no snapshots, is stopped, or makes no sense is an error that says so.
 func TestClientBackupErrors(t *testing.T) {
+	refusal := func(status uint32, reason string) func(int, wire.Scanned) []byte {
+		return func(int, wire.Scanned) []byte { return wire.AppendRefusal(nil, status, reason) }
+	}
 	for _, tc := range []struct {
-		name  string
-		twist func(n int, a *wire.KVBackup) bool
-		is    error
+		name string
+		from int                                // the first SCAN that is answered otherwise; 0: the SNAPSHOT is
+		with func(n int, a wire.Scanned) []byte // nil: the connection is closed
+		is   error
+		says string
 	}{
-		{"unknown", func(int, *wire.KVBackup) bool { return false }, kivaloo.ErrNoBackups},
-		{"lost", func(n int, _ *wire.KVBackup) bool { return n < 3 }, io.EOF},
-		{"gone", func(n int, a *wire.KVBackup) bool {
-			if n == 3 {
-				a.Status = wire.BackupGone
-			}
-			return true
-		}, kivaloo.ErrSnapshotGone},
-		{"too many", func(_ int, a *wire.KVBackup) bool { a.Status = wire.BackupTooMany; return true }, kivaloo.ErrTooManySnapshots},
-		{"failed at first", func(_ int, a *wire.KVBackup) bool { a.Status = wire.BackupFailed; return true }, kivaloo.ErrBackupFailed},
-		{"failed", func(n int, a *wire.KVBackup) bool { a.Status = wire.BackupFailed * uint32(n/3); return true }, kivaloo.ErrBackupFailed},
-		{"another snapshot", func(n int, a *wire.KVBackup) bool { a.Snapshot += uint64(n / 3); return true }, wire.ErrBadRecord},
-		{"in circles", func(n int, a *wire.KVBackup) bool { a.Next = a.Next[:min(len(a.Next), 9/n)]; return true }, wire.ErrBadRecord},
-		{"the same again", func(n int, a *wire.KVBackup) bool {
-			if n == 2 {
-				a.N, a.Pairs = 1, wiretest.AppendPair(nil, "key 00000", "then")
-			}
-			return true
-		}, wire.ErrBadRecord},
+		{"too many", 0, refusal(wire.StatusTooMany, "64 are open"), kivaloo.ErrTooManySnapshots, "too many snapshots: 64 are open"},
+		{"failed at first", 0, refusal(wire.StatusFailed, "disk full"), nil, "disk full"},
+		{"failed", 3, refusal(wire.StatusFailed, "disk full"), nil, "disk full"},
+		{"lost", 3, func(int, wire.Scanned) []byte { return nil }, io.EOF, "connection lost"},
+		{"gone", 3, refusal(wire.StatusGone, ""), kivaloo.ErrSnapshotGone, ""},
+		{"in circles", 2, func(_ int, a wire.Scanned) []byte {
+			a.Next = []byte("key 00000")
+			return wire.AppendScanned(nil, &a)
+		}, wire.ErrBadRecord, "continues at"},
+		{"the same again", 2, func(_ int, a wire.Scanned) []byte {
+			return wire.AppendScanned(nil, &wire.Scanned{N: 1, Next: a.Next, Pairs: wiretest.AppendPair(nil, "key 00000", "then")})
+		}, wire.ErrBadRecord, "key 00000"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := newSnapshots(300)
-			c := dialFake(t, s.server)
-			put(s.server, 100, "then")
-			s.twist = tc.twist
+			s := newBackupServer()
+			put(&s.Server, 100, "then")
+			s.onScan = func(n int, a wire.Scanned) []byte {
+				if n < tc.from {
+					return wire.AppendScanned(nil, &a)
+				}
+				return tc.with(n, a)
+			}
+			if hook := s.Hook; tc.from == 0 {
+				s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+					if r.Type == wire.TypeSnapshot {
+						return wire.AppendPacket(nil, id, tc.with(0, wire.Scanned{})), wiretest.WithThis
+					}
+					return hook(id, r)
+				}
+			}
+			c := dialFake(t, &s.Server)
 			var out bytes.Buffer
 			err := c.Backup(within(t), &out, kivaloo.BackupOptions{})
-			if !errors.Is(err, tc.is) || !errors.As(err, new(*kivaloo.OpError)) || strings.Contains(err.Error(), "taken effect") {
-				t.Errorf("got %v, want %v", err, tc.is)
-			}
-			if tc.is != kivaloo.ErrNoBackups && errors.Is(err, kivaloo.ErrNoBackups) {
-				t.Errorf("a server that offers backups: %v", err)
-			}
-			if tc.is == kivaloo.ErrTooManySnapshots && !strings.Contains(err.Error(), "try again in a minute") {
-				t.Errorf("%v does not say what to do", err)
+			if tc.is != nil && !errors.Is(err, tc.is) || !errors.As(err, new(*kivaloo.OpError)) || !strings.Contains(err.Error(), tc.says) ||
+				!strings.HasPrefix(err.Error(), "kivaloo: backup at ") || strings.Contains(err.Error(), "taken effect") {
+				t.Errorf("got %v, want %v, %q", err, tc.is, tc.says)
 			}
 			if err := kivaloo.Restore(t.Context(), &out, t.TempDir(), kivaloo.Options{}, kivaloo.RestoreOptions{}); !errors.Is(err, kivaloo.ErrBadBackup) {
 				t.Errorf("what has been written restores: %v", err)
 			}
 		})
 	}
-}
-
-// A server that ends instead of answering may well offer backups.
-func TestClientBackupServerEnds(t *testing.T) {
-	s := &wiretest.Server{}
-	path := t.TempDir() + "/s"
-	ln, err := net.Listen("unix", path)
-	must.Do(t, err)
-	s.Hook = func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
-		ln.Close()
-		return nil, wiretest.HangUp
-	}
-	t.Cleanup(s.Listen(ln))
-	c, err := kivaloo.Dial(t.Context(), path, kivaloo.DialOptions{})
-	must.Do(t, err)
-	t.Cleanup(func() { c.Close() })
-	if err := c.Backup(within(t), io.Discard, kivaloo.BackupOptions{}); !errors.Is(err, io.EOF) || errors.Is(err, kivaloo.ErrNoBackups) {
-		t.Errorf("got %v", err)
-	}
+	t.Run("original", func(t *testing.T) {
+		c := dialFake(t, &wiretest.Server{})
+		var out bytes.Buffer
+		err := c.Backup(within(t), &out, kivaloo.BackupOptions{})
+		if !errors.Is(err, kivaloo.ErrUnsupported) || !strings.Contains(err.Error(), "a backup needs snapshots, which a server of the original does not have") || out.Len() > 0 {
+			t.Errorf("%v, %d bytes", err, out.Len())
+		}
+	})
 }
 
 // A writer that takes its time does not lose the snapshot.
 func TestClientBackupKeepsSnapshot(t *testing.T) {
-	s := newSnapshots(300)
-	c := dialFake(t, s.server)
-	want := contents(put(s.server, 50, "then"))
-	kept := make(chan bool)
-	s.twist = func(n int, a *wire.KVBackup) bool {
-		if n == 5 { // no more than two are for pieces by then
-			close(kept)
+	s := newBackupServer()
+	kept := make(chan bool, 1000)
+	hook := s.Hook
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		if r.Type == wire.TypeGetAt {
+			kept <- true
 		}
-		return true
+		return hook(id, r)
 	}
+	c := dialFake(t, &s.Server)
+	want := contents(put(&s.Server, 50, "then"))
 	var out bytes.Buffer
 	pieces := 0
 	must.Do(t, c.Backup(within(t), &out, kivaloo.BackupOptions{Progress: func(int64, int64) {
@@ -329,15 +284,16 @@ func TestClientBackupKeepsSnapshot(t *testing.T) {
 	want.same(t, restored(t, out.Bytes()))
 }
 
-// A context ends a backup between two pieces, and the connection lives on.
+// A context ends a backup between two pieces. The connection lives on, and the snapshot stays, for
+// the rest.
 func TestClientBackupCancelled(t *testing.T) {
-	s := newSnapshots(300)
-	c := dialFake(t, s.server)
-	put(s.server, 100, "then")
+	s := newBackupServer()
+	c := dialFake(t, &s.Server)
+	put(&s.Server, 100, "then")
 	ctx, cancel := context.WithCancel(within(t))
 	err := c.Backup(ctx, io.Discard, kivaloo.BackupOptions{Progress: func(int64, int64) { cancel() }})
-	if !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	if !errors.Is(err, context.Canceled) || s.open() != 1 {
+		t.Errorf("%v, %d snapshots", err, s.open())
 	}
 	must.Do(t, c.Set(within(t), []byte("k"), []byte("v")))
 }

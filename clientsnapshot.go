@@ -3,6 +3,7 @@ package kivaloo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"runtime"
 	"sync"
@@ -39,7 +40,7 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 		return nil, err
 	}
 	s := &clientSnapshot{source: clientSource{c, l}}
-	s.cleanup = runtime.AddCleanup(s, (*lease).release, l)
+	s.cleanup = runtime.AddCleanup(s, func(l *lease) { c.start(l.release) }, l)
 	return s, nil
 }
 
@@ -82,11 +83,17 @@ func (l *lease) keep(every time.Duration) {
 	}
 }
 
-// release releases the snapshot without waiting for the server.
+// release releases the snapshot. It waits for the answer, but not for long: closing the Client before
+// would lose the request.
 func (l *lease) release() {
 	l.closed.Store(true)
 	l.end()
-	l.c.tell(&wire.KVRequest{Type: wire.TypeRelease, Snapshot: l.id})
+	ctx, cancel := context.WithTimeout(l.c.open, releaseTime)
+	defer cancel()
+	// If it fails, the server gives the snapshot up by itself.
+	if cl, err := l.c.do(ctx, &wire.KVRequest{Type: wire.TypeRelease, Snapshot: l.id}); err == nil {
+		cl.recycle()
+	}
 }
 
 func (s *clientSnapshot) Get(ctx context.Context, key []byte) ([]byte, error) {
@@ -168,9 +175,9 @@ func refused(err error) error {
 	case r.Status == wire.StatusGone:
 		return ErrSnapshotGone
 	case r.Status == wire.StatusTooMany && watching:
-		return ErrTooManyWatches
+		return fmt.Errorf("%w: %s", ErrTooManyWatches, r.Reason)
 	case r.Status == wire.StatusTooMany:
-		return ErrTooManySnapshots
+		return fmt.Errorf("%w: %s", ErrTooManySnapshots, r.Reason)
 	}
 	return errors.New("the server could not do it: " + r.Reason)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"math/rand/v2"
@@ -154,6 +153,7 @@ func storeMethods(s kivaloo.Store, key, value []byte) methods {
 			return nil
 		},
 		"Params": func(ctx context.Context) error { return second(s.Params(ctx)) },
+		"Backup": func(ctx context.Context) error { return s.Backup(ctx, &bytes.Buffer{}, kivaloo.BackupOptions{}) },
 	}
 	maps.Copy(all, readerMethods(s, key))
 	return all
@@ -175,7 +175,6 @@ func TestDBCloseAmid(t *testing.T) {
 			}
 			return errors.Join(checkPresent(s.Range(ctx, nil, nil), 0, keys), s.Close())
 		}
-		all["Backup"] = func(ctx context.Context) error { return db.Backup(ctx, io.Discard, kivaloo.BackupOptions{}) }
 		all["Checkpoint"] = func(ctx context.Context) error {
 			n++
 			return db.Checkpoint(ctx, filepath.Join(copies, fmt.Sprint(n)))
@@ -219,16 +218,14 @@ func TestSnapshotCloseAmid(t *testing.T) {
 // TestClientCloseAmid: whatever is under way when a Client is closed.
 func TestClientCloseAmid(t *testing.T) {
 	for round := range rounds(6) {
-		s := newSnapshots(300)
-		s.server.Extensions = true
-		put(s.server, 1000, "value")
+		s := &wiretest.Server{Extensions: true, RangeMax: 300}
+		put(s, 1000, "value")
 		var o kivaloo.DialOptions
 		if round%2 == 1 {
 			o.Reconnect = true
 		}
-		c := dialFake(t, s.server, o)
+		c := dialFake(t, s, o)
 		all := storeMethods(c, []byte("key"), []byte("value"))
-		all["Backup"] = func(ctx context.Context) error { return c.Backup(ctx, &bytes.Buffer{}, kivaloo.BackupOptions{}) }
 		all["Snapshot"] = func(ctx context.Context) error {
 			s, err := c.Snapshot(ctx)
 			if err != nil {

@@ -175,6 +175,7 @@ func (s dbSource) piece(ctx context.Context, q *query, p *piece) error {
 	if err := s.fill(ctx, q, &p.db, p.size); err != nil {
 		return err
 	}
+	p.pairs = p.pairs[:0]
 	p.keys, p.values, p.n, p.more, p.next = p.db.Keys, p.db.Values, int64(p.db.N), !p.db.Last, p.db.Next
 	return nil
 }

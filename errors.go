@@ -27,6 +27,12 @@ var (
 	// ErrUnsupported: the server is one of the original's, or behind something that is, and does
 	// not offer this. Nothing was sent.
 	ErrUnsupported = errors.New("the server does not offer this")
+	// ErrSnapshotGone: the server does not keep the snapshot any more. A backup that was begun with
+	// it cannot be resumed.
+	ErrSnapshotGone = tree.ErrSnapshotGone
+	// ErrTooManySnapshots: the server keeps as many snapshots as it can. It gives each up a minute
+	// after its last use.
+	ErrTooManySnapshots = tree.ErrTooManySnapshots
 	// ErrReadOnly: the change was not made, because the store was opened for reading
 	// only, or because nothing can be made durable any more.
 	ErrReadOnly = tree.ErrReadOnly
@@ -107,8 +113,6 @@ func opName(typ uint32) string {
 		return "delete"
 	case wire.TypeCAD:
 		return "cad"
-	case wire.TypeBackup:
-		return "backup"
 	case wire.TypeScan:
 		return "scan"
 	case wire.TypeApply:

@@ -16,8 +16,8 @@ const (
 	// each. A server may accept less, see Params.
 	MaxLen = 255
 
-	// rangeMaxBytes is how much one RANGE asks for: enough that the round trips do not matter, and
-	// what every server of this protocol is known to handle.
+	// rangeMaxBytes is how much one RANGE or SCAN asks for: enough that the round trips do not
+	// matter, and what every server of this protocol is known to handle.
 	rangeMaxBytes = 1 << 20
 
 	// maxScanLimit is the greatest limit on the pairs of one request.
@@ -31,7 +31,7 @@ const (
 	// that the round trips do not matter, and a small part of a commit.
 	deleteTogether = 4096
 
-	// maxAnswerBytes bounds the record of an answer. The longest is that of a RANGE: the requested
+	// maxAnswerBytes bounds the record of an answer. The longest is that of a SCAN: the requested
 	// bytes, or one longer pair, after a status, a count and the next key. The round number is
 	// above any legal answer.
 	maxAnswerBytes = rangeMaxBytes + 1024
@@ -39,23 +39,19 @@ const (
 	// maxHelloBytes bounds the record of the first answer, to PARAMS: three numbers.
 	maxHelloBytes = 64
 
-	// backupChunkBytes is how much one BACKUP asks for. It becomes a chunk of the backup. An
+	// maxBackupChunkBytes bounds the pairs in a chunk of a backup, which may be a whole answer. An
 	// interruption loses at most one chunk.
-	backupChunkBytes = rangeMaxBytes
-
-	// maxBackupChunkBytes bounds the pairs in a chunk, which may be a whole answer.
 	maxBackupChunkBytes = maxAnswerBytes
 
 	// maxCommitDelay bounds how long a change waits on purpose.
 	maxCommitDelay = time.Second
 
-	// stillThereTime is how long a server may take to answer another connection after it has hung
-	// up on a BACKUP.
-	stillThereTime = 5 * time.Second
-
 	// keepSnapshotEvery is how often a server is told that a snapshot is still in use. The server
 	// drops it a minute after its last use.
 	keepSnapshotEvery = 20 * time.Second
+
+	// releaseTime is how long closing a snapshot waits for the server's answer.
+	releaseTime = time.Second
 
 	// readBufferBytes is the most that one read takes: hundreds of short answers. The buffer grows,
 	// together with the input, to hold a longer packet.

@@ -54,6 +54,16 @@ func (p *piece) cut(q *query) (pair Pair, ok bool) {
 	return pair, true
 }
 
+// list returns the pairs of p, each with its value, one after the other.
+func (p *piece) list() []byte {
+	for len(p.keys) > 0 {
+		key, value := p.keys[:1+int(p.keys[0])], p.values[:1+int(p.values[0])]
+		p.pairs = append(append(p.pairs, key...), value...)
+		p.keys, p.values = p.keys[len(key):], p.values[len(value):]
+	}
+	return p.pairs
+}
+
 // cutString removes a string from b, which has been checked. Its capacity ends with it, so
 // appending to it does not overwrite what follows.
 func cutString(b []byte) (s, rest []byte) {

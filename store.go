@@ -2,6 +2,7 @@ package kivaloo
 
 import (
 	"context"
+	"io"
 	"iter"
 )
 
@@ -79,6 +80,10 @@ type Store interface {
 	// Snapshot returns the store as it is now: with every acknowledged change, and no other. The
 	// caller closes it.
 	Snapshot(ctx context.Context) (Snapshot, error)
+
+	// Backup writes the store, as it is at one moment at the beginning, to w in a form that Restore
+	// reads. Changes go on meanwhile; what they replace takes disk space until the backup ends.
+	Backup(ctx context.Context, w io.Writer, o BackupOptions) error
 
 	// Watch returns changes as they are made: those in the range of o after o.Position, in the
 	// order of their commits, all of them durable. Several changes of one key in one commit may

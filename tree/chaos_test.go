@@ -52,7 +52,7 @@ type backupRun struct {
 	*recorder
 	request []Request // the current request
 	pairs   model     // pairs of the earlier requests
-	moments []model   // states it may show: those from its beginning to its first answer
+	moments []model   // states it may show: those from its beginning until it had its lease
 }
 
 func newChaos(t *testing.T, seed uint64) *chaos {
@@ -146,14 +146,14 @@ func (c *chaos) goOnWithBackup() {
 		if c.rng.IntN(100) == 0 {
 			b = &backupRun{recorder: newRecorder(), pairs: model{}, moments: []model{maps.Clone(c.client.model)}}
 			c.backup, c.readers = b, append(c.readers, b.recorder)
-			c.askForBackup(0, "")
+			c.askForBackup(Request{Op: TakeLease})
 		}
 		return
 	}
-	if last := b.moments[len(b.moments)-1]; len(b.pairs) == 0 && !maps.Equal(last, c.client.model) {
+	q := b.request[0]
+	if last := b.moments[len(b.moments)-1]; q.Op == TakeLease && !maps.Equal(last, c.client.model) {
 		b.moments = append(b.moments, maps.Clone(c.client.model))
 	}
-	q := &b.request[0]
 	if !b.answered[q.ID] {
 		return
 	}
@@ -161,12 +161,16 @@ func (c *chaos) goOnWithBackup() {
 		c.backup = nil // its snapshot is kept for a while
 		return
 	}
-	a := b.recorder.pairs[q.ID]
+	a := b.scans[q.ID]
 	for i, k := range a.keys {
 		b.pairs[k] = a.values[i]
 	}
-	if a.next != "" {
-		c.askForBackup(q.Snapshot, a.next)
+	switch {
+	case q.Op == TakeLease || a.more:
+		c.askForBackup(Request{Op: Scan, Snapshot: q.Snapshot, Key: []byte(a.next), Max: uint32(2000 + c.rng.IntN(20000))})
+		return
+	case q.Op == Scan:
+		c.askForBackup(Request{Op: ReleaseLease, Snapshot: q.Snapshot})
 		return
 	}
 	if !slices.ContainsFunc(b.moments, func(m model) bool { return maps.Equal(m, b.pairs) }) {
@@ -176,9 +180,9 @@ func (c *chaos) goOnWithBackup() {
 	c.backups++
 }
 
-func (c *chaos) askForBackup(snapshot uint64, start string) {
+func (c *chaos) askForBackup(q Request) {
 	b := c.backup
-	b.request = []Request{{Op: Backup, Snapshot: snapshot, Key: []byte(start), Max: uint32(2000 + c.rng.IntN(20000))}}
+	b.request = []Request{q}
 	c.stepFor(b.recorder, nil, b.request...)
 }
 

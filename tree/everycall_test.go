@@ -219,8 +219,14 @@ func (r *faultRun) use() {
 		r.step(nil, &Batch{Client: s.connection, Requests: []Request{{Op: Range, Max: MaxRangePairBytes, At: s.Snapshot}}})
 	}
 	r.settle()
-	r.step(nil, &Batch{Client: r.client(), Requests: []Request{{Op: Backup, Max: MaxRangePairBytes}}})
+	lease := &Batch{Client: r.client(), Requests: []Request{{Op: TakeLease}}}
+	r.step(nil, lease)
 	r.settle()
+	id := lease.Requests[0].Snapshot // 0 if it has failed
+	for _, q := range []Request{{Op: Scan, Snapshot: id, Max: MaxRangePairBytes}, {Op: ReleaseLease, Snapshot: id}} {
+		r.step(nil, &Batch{Client: r.client(), Requests: []Request{q}})
+		r.settle()
+	}
 	for _, s := range r.taken {
 		r.tree.Release(s.Snapshot)
 	}

@@ -61,8 +61,6 @@ func (q *Request) isGet() bool { return q.Op == Get && q.At == nil && q.Snapshot
 func (rd *reader) runOther(r ref) {
 	t := rd.t
 	switch q := r.request(); {
-	case q.Op == Backup:
-		t.runBackup(r)
 	case q.Op == TakeLease:
 		t.runTakeLease(r)
 	case q.Op == ReleaseLease:

@@ -166,9 +166,11 @@ const (
 	// requests to the tree. With more readers than processors, most are waiting to run anyway.
 	readerSlots = 64
 
-	// maxLeases bounds how many snapshots are kept for remote clients. leaseTime is how long one is
-	// kept after its last use. What a snapshot holds back cannot be freed.
-	maxLeases = 4
+	// maxLeases bounds how many snapshots are kept for remote clients. Each keeps its root page in
+	// memory: all of them take a sixteenth of the smallest cache. The disk space does not depend on
+	// their number: blocks are freed in order, so the oldest snapshot keeps all blocks from its own
+	// on. leaseTime bounds that space: it is how long a snapshot is kept after its last use.
+	maxLeases = 64
 	leaseTime = time.Minute
 
 	// snapshotComplaint is the age at which an open snapshot is logged, and the interval after

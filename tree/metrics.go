@@ -24,7 +24,7 @@ const (
 )
 
 var opNames = [OpCodes]string{
-	"get", "range", "scan", "backup", "snapshot", "release", "watch",
+	"get", "range", "scan", "snapshot", "release", "watch",
 	"set", "add", "modify", "cas", "delete", "cad", "expect", "expect_present", "expect_absent", "delete_range",
 }
 

@@ -10,12 +10,12 @@ import (
 	"kivaloo/tree/page"
 )
 
-// rangeRun is a Range, a Scan or a Backup in progress.
+// rangeRun is a Range or a Scan in progress.
 type rangeRun struct {
 	*reader
 	ref
-	// Called after the answer. last says that nothing is left. May be nil.
-	answered func(last bool)
+	// Called after the answer. May be nil.
+	answered func()
 	// Called instead of giving an answer, with the result and where the rest begins. May be nil.
 	found   func(*scan, []byte)
 	waiting int // pages it waits for
@@ -58,7 +58,6 @@ func (rd *reader) runRange(run *rangeRun) {
 			run.fail(err)
 			return
 		}
-		last := len(next) == 0
 		from := req.Key
 		if s.reverse {
 			from = req.End
@@ -81,7 +80,7 @@ func (rd *reader) runRange(run *rangeRun) {
 		}
 		rd.replies.answered(run.ref, StatusOK)
 		if run.answered != nil {
-			run.answered(last)
+			run.answered()
 		}
 		return
 	}
@@ -121,7 +120,7 @@ func (noWaiter) pageArrived(uint64, nodeID, error) {}
 func (run *rangeRun) fail(err error) {
 	run.replies.fail(run.ref, err)
 	if run.answered != nil {
-		run.answered(false)
+		run.answered()
 	}
 }
 

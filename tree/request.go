@@ -13,8 +13,7 @@ type OpCode uint8
 const (
 	Get OpCode = iota
 	Range
-	Scan   // Range in either direction, of pairs, of keys, or only their number
-	Backup // Range over a snapshot that is kept for further Backups
+	Scan // Range in either direction, of pairs, of keys, or only their number
 
 	// TakeLease takes a snapshot that later Gets and Scans can name. Done answers it, with the id
 	// in Request.Snapshot. The snapshot ends after as many ReleaseLeases as there were TakeLeases
@@ -87,10 +86,6 @@ type Request struct {
 	At *Snapshot
 	// Snapshot is the id of the lease that a Get or a Scan reads, or that a ReleaseLease ends. The
 	// answer to a TakeLease sets it.
-	//
-	// For a Backup it is likewise the snapshot to read, and the answer sets it. With 0 the tree
-	// takes a new snapshot. It keeps the snapshot until a Backup has read the last pair, but at
-	// most for a minute after the latest Backup.
 	Snapshot uint64
 
 	err error // why it failed; kept until the commit is durable
@@ -154,8 +149,8 @@ type Client interface {
 	// condition and for every request that is no condition. So in a batch whose conditions come
 	// first, the first false answer shows which condition failed.
 	Done(r *Request, done bool)
-	// Pairs answers a Range or a Backup with n pairs. Each pair is a length byte, key, length byte
-	// and value. They are all pairs from r.Key up to next. If next equals r.End (both may be empty)
+	// Pairs answers a Range with n pairs. Each pair is a length byte, key, length byte and value.
+	// They are all pairs from r.Key up to next. If next equals r.End (both may be empty),
 	// nothing is left. Any other next is between r.Key and r.End.
 	Pairs(r *Request, n int, next, pairs []byte)
 	// Scanned answers a Scan with n pairs, encoded as for Pairs. With KeysOnly the values are left

@@ -169,6 +169,9 @@ func (c *connection) Pairs(q *Request, n int, next, pairs []byte) {
 // Done is called in the order in which the requests were sent, over all connections.
 func (c *connection) Done(q *Request, done bool) {
 	c.l.answers++
+	if q.Op == TakeLease || q.Op == ReleaseLease {
+		return
+	}
 	h := c.l.past
 	if len(h.outcomes) == 0 {
 		h.acknowledge()

@@ -184,7 +184,7 @@ func (t *Tree) oldestNeeded() uint64 {
 type lease struct {
 	id       uint64 // how clients name it
 	snapshot *Snapshot
-	users    int           // TakeLeases without a ReleaseLease, and Backups that are not finished
+	users    int           // TakeLeases without a ReleaseLease
 	busy     int           // requests that are reading it
 	until    time.Duration // when it expires
 }
@@ -208,31 +208,16 @@ func (t *Tree) lease(id uint64) (*lease, error) {
 func (t *Tree) newLease(id uint64, s *Snapshot) (*lease, error) {
 	if len(t.leases) >= maxLeases {
 		t.Release(s)
-		return nil, fmt.Errorf("%w: there are %d already; try again in %v", ErrTooManySnapshots, len(t.leases), leaseTime)
+		return nil, fmt.Errorf("%w: %d are open, which is the limit; one that is not used ends within %v", ErrTooManySnapshots, maxLeases, leaseTime)
 	}
 	l := &lease{id: id, snapshot: s, until: t.now + leaseTime}
 	t.leases[id] = l
 	return l, nil
 }
 
-// runBackup carries out a Backup: a Range over a snapshot that is kept for the next Backup. The
-// snapshot is a tree that holds everything, so that it can be found again after a restart. If
-// nothing can be flushed, it also has memtables, and cannot be found again.
-func (t *Tree) runBackup(r ref) {
-	if id := r.request().Snapshot; id != 0 {
-		l, err := t.lease(id)
-		t.runLeased(r, l, err)
-		return
-	}
-	t.newestLease(func(l *lease, err error) {
-		if err == nil {
-			l.users++
-		}
-		t.runLeased(r, l, err)
-	})
-}
-
-// newestLease calls got with a lease of what is committed.
+// newestLease calls got with a lease of what is committed. Its snapshot is a tree that holds
+// everything, so that it can be found again after a restart. If nothing can be flushed, it also has
+// memtables, and cannot be found again.
 func (t *Tree) newestLease(got func(*lease, error)) {
 	t.whenFlushed(func(err error) {
 		if err != nil {
@@ -292,17 +277,13 @@ func (t *Tree) runLeased(r ref, l *lease, err error) {
 		return
 	}
 	l.busy++
-	backup := req.Op == Backup // once it is answered, the request belongs to its owner again
-	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func(last bool) { t.leaseRead(l, last && backup) }})
+	t.reader.runRange(&rangeRun{reader: &t.reader, ref: r, answered: func() { t.leaseRead(l) }})
 }
 
-// leaseRead records the answer to a request that read l. ends says that its user is finished.
-func (t *Tree) leaseRead(l *lease, ends bool) {
+// leaseRead records the answer to a request that read l.
+func (t *Tree) leaseRead(l *lease) {
 	l.busy--
 	l.until = t.now + leaseTime
-	if ends {
-		l.users--
-	}
 	if l.users <= 0 {
 		t.endLease(l)
 	}

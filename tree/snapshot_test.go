@@ -133,66 +133,70 @@ func TestForgottenSnapshot(t *testing.T) {
 	}
 }
 
-// backup carries out one Backup.
-func (h *harness) backup(snapshot uint64, start string) (id uint64, a rangeAnswer, err error) {
+// lease takes or releases a lease.
+func (h *harness) lease(op OpCode, id uint64) (uint64, bool, error) {
 	h.t.Helper()
-	requests := []Request{{Op: Backup, Snapshot: snapshot, Key: []byte(start), Max: 2000}}
+	requests := []Request{{Op: op, Snapshot: id}}
 	h.do(requests...)
-	return requests[0].Snapshot, h.client.pairs[h.nextID], h.client.failed[h.nextID]
+	return requests[0].Snapshot, h.client.done[h.nextID], h.client.failed[h.nextID]
 }
 
-// TestBackup checks that the pieces of a backup show one moment, and that its snapshot ends with
-// the last of them.
-func TestBackup(t *testing.T) {
+// scanLease carries out one Scan of a lease.
+func (h *harness) scanLease(id uint64, start string) (a scanAnswer, err error) {
+	h.t.Helper()
+	h.do(Request{Op: Scan, Snapshot: id, Key: []byte(start), Max: 2000})
+	return h.client.scans[h.nextID], h.client.failed[h.nextID]
+}
+
+// TestLeaseIsOfOneMoment checks that the Scans that make up a backup show one moment, and that the
+// lease ends when it is released.
+func TestLeaseIsOfOneMoment(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(512), cfg)
 		h.do(sets(0, 1000, "before")...)
-		all := model{}
-		id, a, err := h.backup(0, "")
-		for ; a.next != ""; _, a, err = h.backup(id, a.next) {
+		id, _, err := h.lease(TakeLease, 0)
+		must.Do(t, err)
+		all, want := model{}, model{}
+		for a := (scanAnswer{more: true}); a.more; h.do(sets(rand.IntN(1000), 50, "after")...) {
+			a, err = h.scanLease(id, a.next)
 			must.Do(t, err)
 			for i, k := range a.keys {
 				all[k] = a.values[i]
 			}
-			h.do(sets(rand.IntN(1000), 50, "after")...)
 		}
-		for i, k := range a.keys {
-			all[k] = a.values[i]
-		}
-		want := model{}
 		for i := range 1000 {
 			want[fmt.Sprintf("%06d", i)] = "before"
 		}
 		sameContent(t, all, want)
+		h.lease(ReleaseLease, id)
 		if n := h.tree.Stats().Snapshots; n != 0 {
 			t.Errorf("%d snapshots after the end", n)
 		}
-		if _, _, err := h.backup(id, ""); !errors.Is(err, ErrSnapshotGone) {
+		if _, err := h.scanLease(id, ""); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
 }
 
-// TestLeases checks that an abandoned backup eventually loses its snapshot, that the number of
-// leases is bounded, and that an id is valid after a restart unless there are changes.
+// TestLeases checks that an unused lease expires, that the number of leases is bounded, and that an
+// id is valid after a restart unless there are changes.
 func TestLeases(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
 		h.do(sets(0, 1000, "v")...)
-		old, _, err := h.backup(0, "")
+		old, _, err := h.lease(TakeLease, 0)
 		must.Do(t, err)
 		for i := range maxLeases - 1 {
 			h.do(set(fmt.Sprint(i), "v"))
-			if _, _, err = h.backup(0, ""); err != nil {
-				t.Fatal(err)
-			}
+			_, _, err = h.lease(TakeLease, 0)
+			must.Do(t, err)
 		}
 		h.do(set("one more", "v"))
-		if _, _, err := h.backup(0, ""); !errors.Is(err, ErrTooManySnapshots) {
-			t.Errorf("with %d backups: %v", maxLeases, err)
+		if _, _, err := h.lease(TakeLease, 0); !errors.Is(err, ErrTooManySnapshots) || !strings.Contains(err.Error(), "64 are open, which is the limit") {
+			t.Errorf("with %d leases: %v", maxLeases, err)
 		}
 		h.pass(leaseTime - 2*time.Second)
-		if _, _, err := h.backup(old, "0"); err != nil {
+		if _, err := h.scanLease(old, "0"); err != nil {
 			t.Errorf("before the lease has run out: %v", err)
 		}
 		h.pass(3 * time.Second)
@@ -200,30 +204,22 @@ func TestLeases(t *testing.T) {
 			t.Errorf("%d snapshots, one is in use", n)
 		}
 		h.pass(leaseTime)
-		if _, _, err := h.backup(old, "0"); !errors.Is(err, ErrSnapshotGone) {
+		if _, err := h.scanLease(old, "0"); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after the lease has run out: %v", err)
 		}
 
-		id, a, err := h.backup(0, "")
+		id, _, err := h.lease(TakeLease, 0)
 		must.Do(t, err)
 		h = newHarness(t, h.store, cfg)
-		if same, _, err := h.backup(id, a.next); err != nil || same != id {
-			t.Errorf("after a restart: %d instead of %d, %v", same, id, err)
+		if _, err := h.scanLease(id, "5"); err != nil {
+			t.Errorf("after a restart: %v", err)
 		}
 		h = newHarness(t, h.store, cfg)
 		h.do(set("again", "v")) // it may be in the journal only, with the same root
-		if _, _, err := h.backup(id, a.next); !errors.Is(err, ErrSnapshotGone) {
+		if _, err := h.scanLease(id, "5"); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after a restart and a change: %v", err)
 		}
 	})
-}
-
-// lease takes or releases a lease.
-func (h *harness) lease(op OpCode, id uint64) (uint64, bool, error) {
-	h.t.Helper()
-	requests := []Request{{Op: op, Snapshot: id}}
-	h.do(requests...)
-	return requests[0].Snapshot, h.client.done[h.nextID], h.client.failed[h.nextID]
 }
 
 // TestReadLease checks that Gets and Scans of a lease see one moment, until all users have released
@@ -287,37 +283,6 @@ func TestReadLease(t *testing.T) {
 		if err := read(h); !errors.Is(err, ErrSnapshotGone) {
 			t.Errorf("after a change: %v", err)
 		}
-		for i := range maxLeases {
-			h.do(set(fmt.Sprint(i), "v"))
-			if _, _, err = h.lease(TakeLease, 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-		h.do(set("one more", "v"))
-		if _, _, err = h.lease(TakeLease, 0); !errors.Is(err, ErrTooManySnapshots) {
-			t.Errorf("with %d leases: %v", maxLeases, err)
-		}
-	})
-}
-
-// TestSharedLease checks that two backups of one tree do not disturb each other.
-func TestSharedLease(t *testing.T) {
-	inBothModes(t, func(t *testing.T, cfg Config) {
-		h := newHarness(t, newMemStore(512), cfg)
-		h.do(sets(0, 100, "v")...)
-		one, a, _ := h.backup(0, "")
-		two, _, _ := h.backup(0, "")
-		if one != two {
-			t.Errorf("ids %d and %d for the same tree", one, two)
-		}
-		for err := error(nil); a.next != ""; {
-			if _, a, err = h.backup(one, a.next); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if _, _, err := h.backup(two, ""); err != nil {
-			t.Errorf("when the other one has ended: %v", err)
-		}
 	})
 }
 
@@ -370,7 +335,7 @@ func TestAtomicDamaged(t *testing.T) {
 }
 
 // TestLeaseOfAnotherCopy checks that two copies of a store with different changes do not mistake
-// each other's backups for their own.
+// each other's leases for their own.
 func TestLeaseOfAnotherCopy(t *testing.T) {
 	inBothModes(t, func(t *testing.T, cfg Config) {
 		h := newHarness(t, newMemStore(1024), cfg)
@@ -383,16 +348,15 @@ func TestLeaseOfAnotherCopy(t *testing.T) {
 			h.do(set("000000", fmt.Sprint(i)))
 			h.pass(2 * flushIdleAfter)
 			var err error
-			if ids[i], _, err = h.backup(0, ""); err != nil {
-				t.Fatal(err)
-			}
+			ids[i], _, err = h.lease(TakeLease, 0)
+			must.Do(t, err)
 		}
 		if ids[0] == ids[1] {
 			t.Error("both have the same id")
 		}
 		h = newHarness(t, other, cfg)
-		if _, _, err := h.backup(ids[0], "5"); !errors.Is(err, ErrSnapshotGone) {
-			t.Errorf("the backup of one copy goes on in the other: %v", err)
+		if _, err := h.scanLease(ids[0], "5"); !errors.Is(err, ErrSnapshotGone) {
+			t.Errorf("a lease of one copy goes on in the other: %v", err)
 		}
 	})
 }

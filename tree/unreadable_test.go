@@ -78,7 +78,7 @@ func TestFoldWithUnreadableLeaf(t *testing.T) {
 }
 
 // TestUnreadableLeafIsNamed checks that the block is named by a snapshot lost because of an
-// unreadable leaf, by a backup, and by a stop that cannot flush.
+// unreadable leaf, by a lease, and by a stop that cannot flush.
 func TestUnreadableLeafIsNamed(t *testing.T) {
 	cfg := testConfig()
 	cfg.JournalBytes = 1 << 20
@@ -87,11 +87,15 @@ func TestUnreadableLeafIsNamed(t *testing.T) {
 	s := h.snapshot("test")
 	h.pass(flushIdleAfter)
 	h.do(Request{Op: Get, Key: []byte("zzz"), At: s})
-	_, _, backup := h.backup(0, "")
+	snapshot := h.client.failed[h.nextID]
+	id, _, lease := h.lease(TakeLease, 0)
+	if lease == nil {
+		_, lease = h.scanLease(id, "")
+	}
 	h.tree.Stop()
 	h.step(nil)
 	h.finishWithin(200)
-	for what, err := range map[string]error{"snapshot": h.client.failed[h.nextID-1], "backup": backup, "stop": h.tree.Unflushed()} {
+	for what, err := range map[string]error{"snapshot": snapshot, "lease": lease, "stop": h.tree.Unflushed()} {
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("block %d:", leaf.block)) {
 			t.Errorf("%s: %v; want block %d to be named", what, err, leaf.block)
 		}

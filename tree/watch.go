@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -81,7 +82,7 @@ func (t *Tree) runWatch(r ref) {
 	case wait <= 0 && w.seq == t.changes.last, t.stopping:
 		t.answerWatch(w, 0)
 	case len(l.waiting) >= maxWatches:
-		t.replies.fail(r, ErrTooManyWatches)
+		t.replies.fail(r, fmt.Errorf("%w: %d wait, which is the limit", ErrTooManyWatches, maxWatches))
 	default:
 		if len(l.waiting) == 0 || w.until < l.until {
 			l.until = w.until

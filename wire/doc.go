@@ -15,8 +15,8 @@
 // Everything that comes from a peer is checked for its form: what a parser
 // returns without an error keeps the rules of the protocol. Rules that need the
 // server's knowledge (its block size, its limits on keys) are the server's.
-package wire
 
 // Reading order: packet.go, checksum.go, limits.go, types.go, fields.go, then the
-// services kvlds.go, ext.go and extanswer.go (what the original does not have), backup.go, lbs.go,
-// s3.go, dynamodb.go; addr.go and ask.go (how a connection begins).
+// services kvlds.go, ext.go and extanswer.go (what the original does not have), lbs.go, s3.go,
+// dynamodb.go; addr.go and ask.go (how a connection begins).
+package wire

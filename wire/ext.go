@@ -21,7 +21,7 @@ const (
 	StatusDone    = 0
 	StatusNo      = 1 // APPLY: a condition did not hold; GET_AT: the key is absent
 	StatusGone    = 2 // the server no longer has the snapshot, or the changes after a position
-	StatusTooMany = 3 // the server can keep no more snapshots, or no more watches, now
+	StatusTooMany = 3 // the server can keep no more snapshots, or no more watches, now; it gives a reason
 	StatusFailed  = 4 // the server could not or would not do it; it gives a reason
 )
 

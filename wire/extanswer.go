@@ -7,7 +7,7 @@ import "fmt"
 type Refusal struct {
 	Type   uint32 // of the request
 	Status uint32
-	Reason string // the server's reason, with StatusFailed
+	Reason string // the server's reason; empty with StatusGone
 }
 
 func (r *Refusal) Error() string {
@@ -15,7 +15,7 @@ func (r *Refusal) Error() string {
 	case StatusGone:
 		return TypeName(r.Type) + ": it is gone"
 	case StatusTooMany:
-		return TypeName(r.Type) + ": there are too many"
+		return TypeName(r.Type) + ": there are too many: " + r.Reason
 	}
 	return TypeName(r.Type) + ": the server could not do it: " + r.Reason
 }
@@ -40,7 +40,7 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 
 // Answers to extension requests:
 //
-//	every one     | u32 2 |      | u32 3 |      | u32 4 | KEY reason |
+//	every one     | u32 2 |      | u32 3 | KEY reason |      | u32 4 | KEY reason |
 //	APPLY         | u32 0 |      | u32 1 | u32 index |
 //	DELETE_RANGE  | u32 0 | u64 deleted | u8 more | KEY next |
 //	GET_AT        | u32 0 | KEY value |      | u32 1 |
@@ -51,10 +51,10 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 //	UNWATCH       | u32 0 |
 
 // AppendRefusal appends the answer to an extension request refused with StatusGone, StatusTooMany
-// or StatusFailed. Only the last has a reason, which is cut to the greatest possible length.
+// or StatusFailed. The first has no reason. A reason is cut to the greatest possible length.
 func AppendRefusal(dst []byte, status uint32, reason string) []byte {
 	dst = appendU32(dst, status)
-	if status != StatusFailed {
+	if status == StatusGone {
 		return dst
 	}
 	return appendKey(dst, []byte(reason[:min(len(reason), maxReasonLen)]))
@@ -238,7 +238,7 @@ func (a *answer) begin(most uint32) (status uint32) {
 		a.bad = badStatus(a.typ, status)
 	default:
 		a.refused = &Refusal{Type: a.typ, Status: status}
-		if status == StatusFailed {
+		if status != StatusGone {
 			a.refused.Reason = string(a.key("the reason"))
 		}
 		a.bad = a.done("answer to "+TypeName(a.typ), len(a.record))

@@ -105,12 +105,6 @@ func reanswerKV(typ uint32, answer []byte) ([]byte, error) {
 	case wire.TypeApply, wire.TypeDeleteRange, wire.TypeGetAt, wire.TypeScan, wire.TypeSnapshot,
 		wire.TypeRelease, wire.TypeWatch, wire.TypeUnwatch:
 		return reanswerExtension(&wire.KVRequest{Type: typ, Max: 0x100000, Conditions: wire.List{N: 8}}, answer)
-	case wire.TypeBackup:
-		a, err := wire.ParseKVBackup(answer, 0x100000)
-		if err != nil {
-			return nil, err
-		}
-		return wire.AppendKVBackup(nil, &a), nil
 	}
 	status, err := wire.ParseKVStatus(typ, answer)
 	return wire.AppendKVStatus(nil, status), err

@@ -10,7 +10,6 @@ import "fmt"
 //	DELETE GET       Key
 //	CAD              Key Old
 //	RANGE            Max Key End                       from Key up to, not including, End
-//	BACKUP           Snapshot Max Key                  from Key on, in a snapshot
 //
 //	APPLY            Conditions Changes
 //	DELETE_RANGE     Max Key End
@@ -31,7 +30,7 @@ type KVRequest struct {
 	Old   []byte
 	End   []byte // the first key after the range; empty: no end
 
-	Snapshot   uint64 // BACKUP: 0 for a new one; SCAN: 0 for what is committed
+	Snapshot   uint64 // SCAN: 0 for what is committed
 	Position   uint64 // WATCH: from an earlier answer; 0: from now on
 	Watch      uint64 // UNWATCH: the ID of the WATCH's packet
 	Limit      uint32 // SCAN: most pairs; 0: no limit
@@ -67,10 +66,6 @@ func ParseKVRequest(record []byte) (r KVRequest, err error) {
 		r.Max = f.u32("the size wanted")
 		r.Key = f.key("the start key")
 		r.End = f.key("the end key")
-	case TypeBackup:
-		r.Snapshot = f.u64("the snapshot")
-		r.Max = f.u32("the size wanted")
-		r.Key = f.key("the start key")
 	default:
 		if !f.extension(&r, len(record)) {
 			return r, unknownType(r.Type, kvService)
@@ -82,7 +77,7 @@ func ParseKVRequest(record []byte) (r KVRequest, err error) {
 // isKVRequest reports whether the service has requests of this type.
 func isKVRequest(typ uint32) bool {
 	switch typ {
-	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange, TypeBackup:
+	case TypeParams, TypeGet, TypeDelete, TypeSet, TypeAdd, TypeModify, TypeCAS, TypeCAD, TypeRange:
 		return true
 	}
 	return IsExtension(typ)
@@ -129,10 +124,6 @@ func AppendKVRequest(dst []byte, r *KVRequest) []byte {
 		dst = appendU32(dst, r.Max)
 		dst = appendKey(dst, r.Key)
 		dst = appendKey(dst, r.End)
-	case TypeBackup:
-		dst = appendU64(dst, r.Snapshot)
-		dst = appendU32(dst, r.Max)
-		dst = appendKey(dst, r.Key)
 	default:
 		dst = appendExtension(dst, r)
 	}
@@ -220,25 +211,19 @@ func ParseKVPairs(record []byte, max uint32) (n uint32, next, pairs []byte, err 
 	if status != 0 {
 		return 0, nil, nil, badStatus(TypeRange, status)
 	}
-	if pairs, err = f.pairs(n, max, what, len(record)); err != nil {
-		return 0, nil, nil, err
-	}
-	return n, next, pairs, nil
-}
-
-// pairs parses the n pairs, of max bytes, that are the rest of an answer. what and length describe
-// the answer.
-func (f *fields) pairs(n, max uint32, what string, length int) ([]byte, error) {
 	// A pair takes at least two bytes, so more pairs would exceed the request.
 	if n > 1 && n > max/2 {
-		return nil, badRecord(what, length, fmt.Sprintf("%d pairs in %d bytes", n, max))
+		return 0, nil, nil, badRecord(what, len(record), fmt.Sprintf("%d pairs in %d bytes", n, max))
 	}
-	pairs := f.rest
+	pairs = f.rest
 	for i := uint32(0); i < n && f.fault == ""; i++ {
 		f.key("a key")
 		f.key("a value")
 	}
-	return pairs, f.done(what, length)
+	if err := f.done(what, len(record)); err != nil {
+		return 0, nil, nil, err
+	}
+	return n, next, pairs, nil
 }
 
 // CutPair parses the first pair of pairs, which must not be empty.

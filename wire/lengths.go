@@ -18,7 +18,7 @@ var longestRequests = map[uint32]uint32{
 
 	TypeParams: typeLen, TypeSet: typeLen + 2*keyLen, TypeCAS: typeLen + 3*keyLen, TypeAdd: typeLen + 2*keyLen,
 	TypeModify: typeLen + 2*keyLen, TypeDelete: typeLen + keyLen, TypeCAD: typeLen + 2*keyLen,
-	TypeGet: typeLen + keyLen, TypeRange: typeLen + 4 + 2*keyLen, TypeBackup: typeLen + 8 + 4 + keyLen,
+	TypeGet: typeLen + keyLen, TypeRange: typeLen + 4 + 2*keyLen,
 
 	TypeApply: MaxKVRequestLen, TypeDeleteRange: typeLen + 4 + 2*keyLen, TypeGetAt: typeLen + 8 + keyLen,
 	TypeScan: typeLen + 8 + 1 + 4 + 4 + 2*keyLen, TypeSnapshot: typeLen, TypeRelease: typeLen + 8,

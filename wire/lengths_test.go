@@ -15,7 +15,7 @@ func TestLongestRequests(t *testing.T) {
 		TypeLBSParams: 4, TypeLBSParams2: 4, TypeLBSGet: 12, TypeLBSFree: 12, TypeLBSAppend: math.MaxUint32,
 		TypeS3Put: 4 + 256 + 256 + 4 + MaxS3PutLen, TypeApply: MaxKVRequestLen,
 	}
-	for _, typ := range []uint32{TypeParams, TypeSet, TypeCAS, TypeAdd, TypeModify, TypeDelete, TypeCAD, TypeGet, TypeRange, TypeBackup,
+	for _, typ := range []uint32{TypeParams, TypeSet, TypeCAS, TypeAdd, TypeModify, TypeDelete, TypeCAD, TypeGet, TypeRange,
 		TypeDeleteRange, TypeGetAt, TypeScan, TypeSnapshot, TypeRelease, TypeWatch, TypeUnwatch} {
 		lengths[typ] = len(AppendKVRequest(nil, &KVRequest{Type: typ, Key: text, Value: text, Old: text, End: text}))
 	}

@@ -39,7 +39,6 @@ var oneOfEach = []struct {
 	{service: "kvlds", typ: wire.TypeCAD, record: "\x03key\x00"},
 	{service: "kvlds", typ: wire.TypeGet, record: "\x03key"},
 	{service: "kvlds", typ: wire.TypeRange, record: "\xff\xff\xff\xff\x05start\x03end"},
-	{service: "kvlds", typ: wire.TypeBackup, record: "snapshot\xff\xff\xff\xff\x05start"},
 	{service: "kvlds", typ: wire.TypeApply, record: "\x00\x00\x00\x03\x00\x03key\x01\x00\x02\x03key\x05value" +
 		"\x00\x00\x00\x02\x00\x03key\x05value\x01\x03key"},
 	{service: "kvlds", typ: wire.TypeDeleteRange, record: "\xff\xff\xff\xff\x05start\x03end"},
@@ -147,11 +146,6 @@ func TestAnswers(t *testing.T) {
 			[]string{ok + ok + "\x00", ok + ok + "\x04next", ok + not + "\x04next\x01k\x00", ok + two + "\x00\x00\x00\x01k\x01v"},
 			[]string{"", ok, ok + ok, not + ok + "\x00", ok + ok + "\x05next", ok + ok + "\x00X", ok + not + "\x00",
 				ok + not + "\x00\x01k", ok + not + "\x00\x01k\x01", ok + not + "\x00\x00\x00X", ok + "\xff\xff\xff\xff\x00\x00\x00"}},
-		{"kvlds", wire.TypeBackup,
-			[]string{ok + "snapshot" + ok + "\x00", ok + "snapshot" + two + "\x04next\x00\x00\x01k\x01v", not, two, "\x00\x00\x00\x03"},
-			[]string{"", ok, ok[1:], not + "X", two + "snapshot", "\x00\x00\x00\x04", ok + ok + ok + ok + "\x00", ok + "snapsho",
-				ok + "snapshot" + ok, ok + "snapshot" + ok + "\x00X", ok + "snapshot" + not + "\x00", ok + "snapshot" + not + "\x00\x01k\x01",
-				ok + "snapshot" + not + "\x00\x00\x00X", ok + "snapshot\xff\xff\xff\xff\x00\x00\x00"}},
 
 		{"kvlds", wire.TypeApply, []string{ok, not + ok, not + "\x00\x00\x00\x07"},
 			[]string{"", ok[1:], ok + "X", not, not + "\x00\x00\x00", not + ok + "X", not + "\x00\x00\x00\x08"}},
@@ -211,13 +205,13 @@ func TestRefusals(t *testing.T) {
 			continue
 		}
 		reanswer := services[c.service].reanswer
-		for _, refusal := range []string{"\x00\x00\x00\x02", "\x00\x00\x00\x03", "\x00\x00\x00\x04\x00", "\x00\x00\x00\x04\x06reason"} {
+		for _, refusal := range []string{"\x00\x00\x00\x02", "\x00\x00\x00\x03\x06reason", "\x00\x00\x00\x04\x00", "\x00\x00\x00\x04\x06reason"} {
 			again, err := reanswer(c.typ, []byte(refusal))
 			if err != nil || string(again) != refusal {
 				t.Errorf("%s: %q comes back as %q, %v", wire.TypeName(c.typ), refusal, again, err)
 			}
 		}
-		for _, bad := range []string{"\x00\x00\x00\x02X", "\x00\x00\x00\x03\x00", "\x00\x00\x00\x04", "\x00\x00\x00\x04\x06reaso",
+		for _, bad := range []string{"\x00\x00\x00\x02X", "\x00\x00\x00\x03", "\x00\x00\x00\x03\x00X", "\x00\x00\x00\x04", "\x00\x00\x00\x04\x06reaso",
 			"\x00\x00\x00\x04\x06reasonX", "\x00\x00\x00\x05", "\xff\xff\xff\xff"} {
 			if _, err := reanswer(c.typ, []byte(bad)); !errors.Is(err, wire.ErrBadRecord) {
 				t.Errorf("%s: %q accepted: %v", wire.TypeName(c.typ), bad, err)
@@ -226,7 +220,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for status, want := range map[uint32]string{
 		wire.StatusGone:    "KVLDS_SCAN: it is gone",
-		wire.StatusTooMany: "KVLDS_SCAN: there are too many",
+		wire.StatusTooMany: "KVLDS_SCAN: there are too many: disk full",
 		wire.StatusFailed:  "KVLDS_SCAN: the server could not do it: disk full",
 	} {
 		_, err := wire.ParseScanned(wire.AppendRefusal(nil, status, "disk full"), &wire.KVRequest{Type: wire.TypeScan})
@@ -355,10 +349,6 @@ func TestPairsAgainstMax(t *testing.T) {
 		if _, _, _, err := wire.ParseKVPairs(c.answer, c.max); (err == nil) != c.ok {
 			t.Errorf("max %d: %v", c.max, err)
 		}
-		backup := slices.Insert(slices.Clone(c.answer), 4, []byte("snapshot")...)
-		if _, err := wire.ParseKVBackup(backup, c.max); (err == nil) != c.ok {
-			t.Errorf("backup, max %d: %v", c.max, err)
-		}
 	}
 	for _, pairs := range []string{"", "\x01", "\x01k", "\x01k\x01"} {
 		if _, _, _, err := wire.CutPair([]byte(pairs)); !errors.Is(err, wire.ErrBadRecord) {
@@ -475,7 +465,7 @@ func same(t *rapid.T, got, want any, err error) {
 func TestKVRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := wire.KVRequest{Type: rapid.SampledFrom([]uint32{wire.TypeParams, wire.TypeSet, wire.TypeCAS, wire.TypeAdd,
-			wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeGet, wire.TypeRange, wire.TypeBackup,
+			wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeGet, wire.TypeRange,
 			wire.TypeApply, wire.TypeDeleteRange, wire.TypeGetAt, wire.TypeScan, wire.TypeSnapshot, wire.TypeRelease,
 			wire.TypeWatch, wire.TypeUnwatch}).Draw(t, "type")}
 		switch r.Type {
@@ -492,8 +482,6 @@ func TestKVRoundTrip(t *testing.T) {
 			r.Old = short(t, "old")
 		case wire.TypeRange, wire.TypeDeleteRange:
 			r.Max, r.End = rapid.Uint32().Draw(t, "max"), short(t, "end")
-		case wire.TypeBackup:
-			r.Max, r.Snapshot = rapid.Uint32().Draw(t, "max"), rapid.Uint64().Draw(t, "snapshot")
 		case wire.TypeGetAt, wire.TypeRelease:
 			r.Snapshot = rapid.Uint64().Draw(t, "snapshot")
 		case wire.TypeScan:

@@ -22,7 +22,6 @@ const (
 	// so a type with the top bit set is never one of them. A server that does not know a type
 	// closes the connection. So a client sends these only to a server that offers them (see
 	// ParseKVHello).
-	TypeBackup      = 0x80000100
 	TypeApply       = 0x80000110
 	TypeDeleteRange = 0x80000122
 	TypeGetAt       = 0x80000130
@@ -52,7 +51,7 @@ var typeNames = map[uint32]string{
 
 	TypeParams: "KVLDS_PARAMS", TypeSet: "KVLDS_SET", TypeCAS: "KVLDS_CAS", TypeAdd: "KVLDS_ADD",
 	TypeModify: "KVLDS_MODIFY", TypeDelete: "KVLDS_DELETE", TypeCAD: "KVLDS_CAD",
-	TypeGet: "KVLDS_GET", TypeRange: "KVLDS_RANGE", TypeBackup: "KVLDS_BACKUP",
+	TypeGet: "KVLDS_GET", TypeRange: "KVLDS_RANGE",
 	TypeApply: "KVLDS_APPLY", TypeDeleteRange: "KVLDS_DELETE_RANGE", TypeGetAt: "KVLDS_GET_AT",
 	TypeScan: "KVLDS_SCAN", TypeSnapshot: "KVLDS_SNAPSHOT", TypeRelease: "KVLDS_RELEASE",
 	TypeWatch: "KVLDS_WATCH", TypeUnwatch: "KVLDS_UNWATCH",

@@ -114,7 +114,7 @@ func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, 
 	}
 	gate := eventloop.NewGate(total)
 	for _, s := range sources {
-		ms := mux.Source{Name: s.name, Gate: gate, Allow: mux.Ordinary}
+		ms := mux.Source{Name: s.name, Gate: gate, Allow: mux.Everything}
 		if n, ok := o.clients.of(s.name); ok {
 			ms.Gate = eventloop.NewGateWithin(gate, n)
 		}

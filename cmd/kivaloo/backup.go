@@ -71,15 +71,10 @@ FILE must not be in a directory that holds a store.`,
 	return cmd
 }
 
-// backupSource is a Client or a DB.
-type backupSource interface {
-	Backup(ctx context.Context, w io.Writer, o kivaloo.BackupOptions) error
-}
-
 // backup is one run of the command.
 type backup struct {
 	clientOptions
-	source backupSource
+	source kivaloo.Store
 	resume bool // if possible
 	stderr io.Writer
 }
@@ -125,8 +120,8 @@ func (b *backup) run(ctx context.Context, w io.Writer, at *kivaloo.BackupPositio
 	err := b.source.Backup(ctx, w, o)
 	m.stop()
 	switch {
-	case errors.Is(err, kivaloo.ErrNoBackups):
-		return fmt.Errorf("%w: use `kivaloo dump`, whose pairs are not of one moment", err)
+	case errors.Is(err, kivaloo.ErrUnsupported):
+		return fmt.Errorf("%w; use `kivaloo dump`, whose pairs are not of one moment", err)
 	case err != nil && interrupted(ctx):
 		return fmt.Errorf("interrupted after %s", plural.Of(done.Pairs, "pair"))
 	case err != nil:

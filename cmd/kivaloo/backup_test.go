@@ -17,9 +17,10 @@ import (
 
 	"kivaloo/internal/must"
 	"kivaloo/wire"
+	"kivaloo/wire/wiretest"
 )
 
-// manyPairs is more than one answer of a fakeStore holds.
+// manyPairs is a store with more pairs than one answer holds. It has one snapshot, which stays.
 func manyPairs(t *testing.T) *fakeStore {
 	s := startFake(t)
 	pairs := map[string]string{}
@@ -27,6 +28,8 @@ func manyPairs(t *testing.T) *fakeStore {
 		pairs[fmt.Sprintf("%05d", i)] = "v"
 	}
 	s.Replace(pairs)
+	s.Extensions, s.Snapshots = true, map[uint64]wiretest.Model{1: pairs}
+	s.hangUpAt(func(wire.KVRequest) bool { return false })
 	return s
 }
 
@@ -73,7 +76,7 @@ func TestBackupPartialFiles(t *testing.T) {
 // What is lost with the connection is only the piece that was under way.
 func TestBackupInterrupted(t *testing.T) {
 	s := manyPairs(t)
-	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type == wire.TypeBackup && string(r.Key) == "02000" })
+	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type == wire.TypeScan && string(r.Key) == "02000" })
 	file := filepath.Join(t.TempDir(), "backup")
 	kivalooRun("", "backup", s.addr, file).want(t, 1, "", "after 2000 pairs: backup at "+s.addr)
 	if _, err := os.Stat(file + partialSuffix); err != nil {
@@ -84,6 +87,15 @@ func TestBackupInterrupted(t *testing.T) {
 	if r.status != 1 || !strings.HasPrefix(r.stderr, "going on with ") || !strings.HasSuffix(r.stderr, "run the same command within a minute to go on\n") {
 		t.Errorf("again: status %d, %q", r.status, r.stderr)
 	}
+}
+
+// The server of the original has no snapshots. The message says what to use there.
+func TestBackupNotOffered(t *testing.T) {
+	s := startFake(t, "k=v")
+	dir := t.TempDir()
+	kivalooRun("", "backup", s.addr, filepath.Join(dir, "backup")).want(t, 1, "",
+		"which a server of the original does not have; use `kivaloo dump`, whose pairs are not of one moment\n")
+	onlyFiles(t, dir)
 }
 
 // signalling has a signal sent to this process with the first read.
@@ -112,7 +124,7 @@ func TestBackupAndRestoreTidyUp(t *testing.T) {
 			s := manyPairs(t)
 			release := make(chan struct{})
 			s.hangUpAt(func(r wire.KVRequest) bool {
-				if r.Type == wire.TypeBackup {
+				if r.Type == wire.TypeScan {
 					syscall.Kill(os.Getpid(), sig)
 					<-release
 				}
@@ -160,7 +172,7 @@ func TestEmptyArguments(t *testing.T) {
 	onlyFiles(t, ".")
 	t.Chdir(t.TempDir())
 	whole := filepath.Join(t.TempDir(), "backup")
-	kivalooRun("", "backup", s.addr, whole).want(t, 0, "", "backed up 1 pair,")
+	kivalooRun("", "backup", manyPairs(t).addr, whole).want(t, 0, "", "backed up 2500 pairs,")
 	kivalooRun("", "restore", whole, "").want(t, 1, "", "DIR is empty; see `kivaloo restore --help`")
 	kivalooRun("", "restore", "", "d").want(t, 1, "", "FILE is empty")
 	onlyFiles(t, ".")
@@ -197,7 +209,7 @@ func TestOutputStaysInItsDirectory(t *testing.T) {
 		must.Do(t, os.Mkdir(dir, 0o700))
 		var once sync.Once
 		s.hangUpAt(func(r wire.KVRequest) bool {
-			if r.Type == wire.TypeBackup || r.Type == wire.TypeRange {
+			if r.Type == wire.TypeScan || r.Type == wire.TypeRange {
 				once.Do(func() {
 					if err := errors.Join(os.Rename(dir, moved), os.Mkdir(dir, 0o700)); err != nil {
 						t.Error(err)

@@ -32,11 +32,17 @@ func startFake(t *testing.T, pairs ...string) *fakeStore {
 	return s
 }
 
-// hangUpAt has the store hang up, instead of an answer, when bad holds for a request.
+// hangUpAt has the store hang up, instead of an answer, when bad holds for a request. If it has
+// extensions, all its snapshots are number 1, which is never released.
 func (s *fakeStore) hangUpAt(bad func(r wire.KVRequest) bool) {
-	s.Hook = func(_ uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
-		if bad(r) {
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		switch {
+		case bad(r):
 			return nil, wiretest.HangUp
+		case r.Type == wire.TypeSnapshot:
+			return wire.AppendPacket(nil, id, wire.AppendSnapshot(nil, 1)), wiretest.WithThis
+		case r.Type == wire.TypeRelease:
+			return wire.AppendPacket(nil, id, wire.AppendKVStatus(nil, wire.StatusDone)), wiretest.WithThis
 		}
 		return nil, wiretest.Normally
 	}

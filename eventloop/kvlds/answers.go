@@ -1,8 +1,6 @@
 package kvlds
 
 import (
-	"errors"
-
 	"kivaloo/eventloop"
 	"kivaloo/tree"
 	"kivaloo/wire"
@@ -68,14 +66,10 @@ func (s *session) Done(r *tree.Request, done bool) {
 	s.end(r, o, start)
 }
 
-// Pairs answers a RANGE or a BACKUP.
+// Pairs answers a RANGE.
 func (s *session) Pairs(r *tree.Request, n int, next, pairs []byte) {
 	o, start := s.begin(r)
-	if r.Op == tree.Backup {
-		o.Buf = wire.AppendKVBackup(o.Buf, &wire.KVBackup{Snapshot: r.Snapshot, N: uint32(n), Next: next, Pairs: pairs})
-	} else {
-		o.Buf = wire.AppendKVPairs(o.Buf, uint32(n), next, pairs)
-	}
+	o.Buf = wire.AppendKVPairs(o.Buf, uint32(n), next, pairs)
 	s.end(r, o, start)
 }
 
@@ -103,11 +97,7 @@ func (s *session) Changed(r *tree.Request, position uint64, n int, changes []byt
 // Failed refuses an extension request. After any other request it closes the connection, because
 // the original's protocol has no answer for a failure.
 func (s *session) Failed(r *tree.Request, err error) {
-	switch {
-	case r.Op == tree.Backup:
-		s.refuseBackup(r, err)
-		return
-	case isExtension(r):
+	if isExtension(r) {
 		o, start := s.begin(r)
 		o.Buf = appendRefusal(o.Buf, err)
 		s.end(r, o, start)
@@ -117,19 +107,6 @@ func (s *session) Failed(r *tree.Request, err error) {
 	if !s.abandoned.Swap(true) {
 		s.conn.Close()
 	}
-}
-
-func (s *session) refuseBackup(r *tree.Request, err error) {
-	var status uint32 = wire.BackupFailed
-	switch {
-	case errors.Is(err, tree.ErrSnapshotGone):
-		status = wire.BackupGone
-	case errors.Is(err, tree.ErrTooManySnapshots):
-		status = wire.BackupTooMany
-	}
-	o, start := s.begin(r)
-	o.Buf = wire.AppendKVStatus(o.Buf, status)
-	s.end(r, o, start)
 }
 
 // Dropped settles a request that was dropped.

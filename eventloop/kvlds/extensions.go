@@ -2,6 +2,7 @@ package kvlds
 
 import (
 	"errors"
+	"strings"
 
 	"kivaloo/tree"
 	"kivaloo/wire"
@@ -83,7 +84,8 @@ func appendRefusal(dst []byte, err error) []byte {
 	case errors.Is(err, tree.ErrSnapshotGone), errors.Is(err, tree.ErrPositionGone):
 		return wire.AppendRefusal(dst, wire.StatusGone, "")
 	case errors.Is(err, tree.ErrTooManySnapshots), errors.Is(err, tree.ErrTooManyWatches):
-		return wire.AppendRefusal(dst, wire.StatusTooMany, "")
+		_, reason, _ := strings.Cut(err.Error(), ": ") // the status says the rest
+		return wire.AppendRefusal(dst, wire.StatusTooMany, reason)
 	}
 	return wire.AppendRefusal(dst, wire.StatusFailed, err.Error())
 }

@@ -30,9 +30,8 @@ const (
 	// kivaloo-mux, which never has more.
 	maxConnWatches = 1024
 
-	// rangeAnswerBytes is the length of an answer to RANGE, SCAN, WATCH or BACKUP without the
-	// requested pairs: packet, status, snapshot, count and next key, and one pair that may exceed
-	// the request.
+	// rangeAnswerBytes is the length of an answer to RANGE, SCAN or WATCH without the requested
+	// pairs: packet, status, position, count and next key, and one pair that may exceed the request.
 	rangeAnswerBytes = 20 + 16 + 256 + 512
 )
 

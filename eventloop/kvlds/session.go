@@ -43,7 +43,6 @@ var opCodes = map[uint32]tree.OpCode{
 	wire.TypeCAD:    tree.CAD,
 	wire.TypeGet:    tree.Get,
 	wire.TypeRange:  tree.Range,
-	wire.TypeBackup: tree.Backup,
 }
 
 // Packet accepts one request.
@@ -65,7 +64,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 		return err
 	}
 	b := s.room(len(record))
-	r := tree.Request{ID: id, Began: s.began, Op: op, Max: min(q.Max, uint32(s.conn.Room())), Snapshot: q.Snapshot, Key: b.keep(q.Key)}
+	r := tree.Request{ID: id, Began: s.began, Op: op, Max: min(q.Max, uint32(s.conn.Room())), Key: b.keep(q.Key)}
 	switch op {
 	case tree.Range:
 		r.End = b.keep(q.End)
@@ -114,10 +113,10 @@ func (s *session) checkPair(key, value []byte) error {
 }
 
 // reservation returns how many bytes of the answer to r count as unsent from the start. Only RANGE,
-// SCAN, WATCH and BACKUP can ask for much more than they send.
+// SCAN and WATCH can ask for much more than they send.
 func reservation(r *tree.Request) int {
 	switch r.Op {
-	case tree.Range, tree.Scan, tree.Backup, tree.Watch:
+	case tree.Range, tree.Scan, tree.Watch:
 		return int(min(r.Max, tree.MaxRangePairBytes)) + rangeAnswerBytes
 	}
 	return 0

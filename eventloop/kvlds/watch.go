@@ -1,6 +1,7 @@
 package kvlds
 
 import (
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -42,12 +43,14 @@ func parks(r *tree.Request) bool { return r.Op == tree.Watch && r.Wait > 0 }
 // watch accepts a WATCH that may wait. It gets its own batch, so that it does not keep the memory
 // of other requests.
 func (s *session) watch(id uint64, q *wire.KVRequest, length int) {
-	most, ok := uint32(0), false
-	if s.watching.Load() < maxConnWatches {
-		most, ok = s.server.watches.reserve(q.Max)
+	if s.watching.Load() >= maxConnWatches {
+		reason := fmt.Sprintf("%d of this connection wait, which is the limit", maxConnWatches)
+		s.answerNow(id, wire.AppendRefusal(nil, wire.StatusTooMany, reason))
+		return
 	}
+	most, ok := s.server.watches.reserve(q.Max)
 	if !ok {
-		s.answerNow(id, wire.AppendRefusal(nil, wire.StatusTooMany, ""))
+		s.answerNow(id, wire.AppendRefusal(nil, wire.StatusTooMany, "those that wait take all the memory set aside for them"))
 		return
 	}
 	s.watching.Add(1)

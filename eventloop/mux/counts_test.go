@@ -20,20 +20,20 @@ func (r *rig) counted(want map[string]uint64) {
 
 // TestCounts checks that requests are counted by the target's answer.
 func TestCounts(t *testing.T) {
-	r := newRig(t, kvRules)
-	c := dial(t, r.source(mux.Source{Allow: mux.Everything}))
+	r := newRig(t, extRules)
+	c := dial(t, r.source(mux.Source{}))
 	for i, ask := range []struct{ request, answer []byte }{
 		{get("a"), wire.AppendKVValue(nil, []byte("A"))},
 		{get("b"), wire.AppendKVStatus(nil, 1)},
 		{set("a", "A"), wire.AppendKVStatus(nil, 0)},
 		{kv(wire.KVRequest{Type: wire.TypeParams}), wire.AppendKVParams(nil, 64, 104)},
-		{kv(wire.KVRequest{Type: wire.TypeBackup, Max: 10}), wire.AppendKVStatus(nil, wire.BackupTooMany)},
+		{kv(wire.KVRequest{Type: wire.TypeSnapshot}), wire.AppendRefusal(nil, wire.StatusTooMany, "")},
 	} {
 		c.Send(packet(uint64(i), ask.request))
 		r.target.Send(packet(r.target.Expect(ask.request), ask.answer))
 		c.ExpectAnswer(uint64(i), ask.answer)
 	}
-	r.counted(map[string]uint64{"get ok": 1, "get not_done": 1, "set ok": 1, "params ok": 1, "backup failed": 1})
+	r.counted(map[string]uint64{"get ok": 1, "get not_done": 1, "set ok": 1, "params ok": 1, "snapshot failed": 1})
 }
 
 func TestCountsOfBlindness(t *testing.T) {

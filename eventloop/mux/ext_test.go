@@ -22,7 +22,7 @@ func unwatch(id uint64) []byte { return kv(wire.KVRequest{Type: wire.TypeUnwatch
 var (
 	done    = wire.AppendKVStatus(nil, wire.StatusDone)
 	nothing = wire.AppendWatched(nil, &wire.Watched{Position: 8})
-	tooMany = wire.AppendRefusal(nil, wire.StatusTooMany, "")
+	tooMany = wire.AppendRefusal(nil, wire.StatusTooMany, "64 of one client, or 1024 of all clients of kivaloo-mux, wait, which is the limit")
 )
 
 // expectUnwatch receives an UNWATCH for the target's request id, and answers it.
@@ -80,7 +80,7 @@ func TestExtensionsRefused(t *testing.T) {
 		allow  mux.Allowed
 		reason string
 	}{
-		{"not offered", kvRules, mux.Ordinary, "request refused: the server behind this kivaloo-mux does not offer apply"},
+		{"not offered", kvRules, mux.Everything, "request refused: the server behind this kivaloo-mux does not offer apply"},
 		{"not allowed", extRules, readers, "request refused: only get,scan are allowed here, not apply"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

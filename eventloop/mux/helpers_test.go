@@ -101,7 +101,7 @@ func (r *rig) source(s mux.Source) wire.Addr {
 		s.Gate = eventloop.NewGate(0)
 	}
 	if s.Allow == 0 {
-		s.Allow = mux.Ordinary
+		s.Allow = mux.Everything
 	}
 	r.mux.Serve(ln, s)
 	return ln.Addr()

@@ -24,8 +24,8 @@ const (
 	// read, if possible, instead of being copied.
 	longBytes = 32 << 10
 
-	// rangeAnswerBytes is the length of an answer to RANGE or BACKUP without the requested pairs:
-	// packet, status, snapshot, count and next key, and one pair that may exceed the request.
+	// rangeAnswerBytes is the length of an answer to RANGE or SCAN without the requested pairs:
+	// packet, status, count and next key, and one pair that may exceed the request.
 	rangeAnswerBytes = 20 + 16 + 256 + 512
 
 	// watchAnswerBytes is the most that a waiting WATCH may ask for. All waiting WATCHes may have

@@ -198,10 +198,10 @@ func TestRangesOfAll(t *testing.T) {
 		// The total limit of the event loop, plus the minimum for each client.
 		together = 64<<20 + clients*(16<<10)
 	)
-	r := newRig(t, kvRules)
-	a := r.source(mux.Source{Allow: mux.Everything})
+	r := newRig(t, extRules)
+	a := r.source(mux.Source{})
 	for range clients {
-		dial(t, a).Send(packet(0, kv(wire.KVRequest{Type: wire.TypeRange, Max: most})), packet(1, kv(wire.KVRequest{Type: wire.TypeBackup, Max: most})))
+		dial(t, a).Send(packet(0, kv(wire.KVRequest{Type: wire.TypeRange, Max: most})), packet(1, kv(wire.KVRequest{Type: wire.TypeScan, Max: most})))
 	}
 	sum := 0
 	for range clients {

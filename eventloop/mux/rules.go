@@ -19,16 +19,12 @@ type Allowed uint32
 const (
 	// Everything allows all types.
 	Everything Allowed = 1<<len(allowedTypes) - 1
-	// Ordinary allows everything except backups. A target that does not offer them, such as the
-	// original's, would close the connection on which all clients depend. So only somebody who
-	// knows the target can allow them.
-	Ordinary = Everything &^ (1 << 9)
 )
 
 // allowedTypes lists the types in the order of their bits in Allowed.
 var allowedTypes = [...]uint32{
 	wire.TypeGet, wire.TypeSet, wire.TypeRange, wire.TypeParams, wire.TypeCAS,
-	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD, wire.TypeBackup,
+	wire.TypeAdd, wire.TypeModify, wire.TypeDelete, wire.TypeCAD,
 	wire.TypeApply, wire.TypeDeleteRange, wire.TypeGetAt, wire.TypeScan, wire.TypeSnapshot,
 	wire.TypeRelease, wire.TypeWatch, wire.TypeUnwatch,
 }
@@ -108,7 +104,7 @@ func (r *Rules) check(q *wire.KVRequest, allowed Allowed) error {
 // shorter than requested, so limit reduces the limit in record, from which q was parsed, to room.
 func limit(q *wire.KVRequest, record []byte, room int) (answerBytes int) {
 	switch q.Type {
-	case wire.TypeRange, wire.TypeBackup, wire.TypeScan:
+	case wire.TypeRange, wire.TypeScan:
 	case wire.TypeWatch:
 		if q.Wait > 0 {
 			room = min(room, watchAnswerBytes)

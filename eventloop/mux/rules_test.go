@@ -21,15 +21,14 @@ func TestParseAllowed(t *testing.T) {
 		{"get", "get"},
 		{"params,range,get", "get,range,params"},
 		{"get,get", "get"},
-		{"get,set,range,params,cas,add,modify,delete,cad,apply,delete-range,get-at,scan,snapshot,release,watch,unwatch", mux.Ordinary.String()},
-		{mux.Ordinary.String() + ",backup", mux.Everything.String()},
+		{"get,set,range,params,cas,add,modify,delete,cad,apply,delete-range,get-at,scan,snapshot,release,watch,unwatch", mux.Everything.String()},
 		{mux.Everything.String(), mux.Everything.String()},
 	} {
 		if got, err := mux.ParseAllowed(c.list); err != nil || got.String() != c.want {
 			t.Errorf("%q: %s, %v; want %s", c.list, got, err, c.want)
 		}
 	}
-	for _, list := range []string{"", "get,", "GET", "get range", "lbs_get", "unknown", "*"} {
+	for _, list := range []string{"", "get,", "GET", "get range", "backup", "lbs_get", "unknown", "*"} {
 		if got, err := mux.ParseAllowed(list); err == nil {
 			t.Errorf("%q: %s, want an error", list, got)
 		}
@@ -165,15 +164,6 @@ func TestAllowedRequests(t *testing.T) {
 		writer.Send(packet(1, record))
 		r.target.Expect(record)
 	}
-	// A backup must be allowed by name.
-	backup := kv(wire.KVRequest{Type: wire.TypeBackup, Max: 1 << 20})
-	writer := dial(t, writers)
-	writer.Send(packet(1, backup))
-	writer.ExpectEnd()
-	keeper := dial(t, r.source(mux.Source{Name: "keeper", Allow: mux.Everything}))
-	keeper.Send(packet(1, backup))
-	r.target.Send(packet(r.target.Expect(backup), []byte("pairs")))
-	keeper.ExpectAnswer(1, []byte("pairs"))
 	if r.log.count("source=readers") != len(changes) {
 		t.Error("the log does not say where the refused requests came from")
 	}

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"kivaloo/eventloop"
@@ -48,7 +49,7 @@ func (s *session) Packet(id uint64, record []byte) error {
 			return nil
 		}
 		if waits(record) && (s.watches >= maxClientWatches || m.watches >= maxWatches) {
-			s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusTooMany, ""))
+			s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusTooMany, tooManyWatches))
 			return nil
 		}
 		r.charge += limit(&q, record, s.conn.Room())
@@ -86,6 +87,9 @@ func (s *session) settle(waited bool, charge int) {
 	o.Answered++
 	o.Reserved += charge
 }
+
+// tooManyWatches is the reason why a WATCH is refused.
+var tooManyWatches = fmt.Sprintf("%d of one client, or %d of all clients of kivaloo-mux, wait, which is the limit", maxClientWatches, maxWatches)
 
 // refuse answers an extension request that may not be forwarded. For other requests it returns an
 // error, because the original's protocol has no such answer.

@@ -22,7 +22,7 @@ const (
 // Server is a key-value server with its pairs in a map. It can be made to misbehave.
 type Server struct {
 	MaxKey, MaxValue uint32 // 0: 255
-	RangeMax         uint32 // most bytes of pairs in an answer to RANGE; 0: 1 MiB
+	RangeMax         uint32 // most bytes of pairs in an answer to RANGE or SCAN; 0: 1 MiB
 	PairsMax         int    // most pairs in such an answer; 0: no limit
 	EndKeyToo        bool   // RANGE returns the end key, as the original does
 	Extensions       bool   // offer extensions; otherwise hang up on them
@@ -31,12 +31,13 @@ type Server struct {
 	// connection's goroutine and may block.
 	Hook func(id uint64, r wire.KVRequest) ([]byte, Verdict)
 
-	Mu    sync.Mutex // guards Pairs, RangeMax and Open, once there are connections
-	Pairs Model
-	Open  []net.Conn // accepted connections
+	Mu        sync.Mutex // guards what follows and RangeMax, once there are connections
+	Pairs     Model
+	Snapshots map[uint64]Model // by number
+	Open      []net.Conn       // accepted connections
 
-	snapshots map[uint64]Model // by number
-	log       []wire.Change    // all changes; a position is their number plus one
+	taken uint64        // number of the latest snapshot
+	log   []wire.Change // all changes; a position is their number plus one
 
 	conns sync.WaitGroup
 }
@@ -129,12 +130,10 @@ func (s *Server) serve(c *Conn) {
 		case v != Normally:
 		case !dialled && s.Extensions:
 			raw = wire.AppendPacket(nil, p.ID, wire.AppendKVHello(nil, s.MaxKey, s.MaxValue, wire.Extensions1))
-		case !wire.IsExtension(r.Type):
-			raw = wire.AppendPacket(nil, p.ID, s.apply(r))
-		case s.Extensions:
-			raw = wire.AppendPacket(nil, p.ID, s.extension(r))
-		default:
+		case wire.IsExtension(r.Type) && !s.Extensions:
 			v = HangUp
+		default:
+			raw = wire.AppendPacket(nil, p.ID, s.Answer(r))
 		}
 		dialled = true
 		out = append(out, raw...)
@@ -148,10 +147,13 @@ func (s *Server) serve(c *Conn) {
 	}
 }
 
-// apply carries out r and returns the record of the answer.
-func (s *Server) apply(r wire.KVRequest) []byte {
+// Answer carries out r, as a store would, and returns the record of the answer. A Hook may call it.
+func (s *Server) Answer(r wire.KVRequest) []byte {
 	s.Mu.Lock()
 	defer s.Mu.Unlock()
+	if wire.IsExtension(r.Type) {
+		return s.extension(r)
+	}
 	switch r.Type {
 	case wire.TypeParams:
 		return wire.AppendKVParams(nil, s.MaxKey, s.MaxValue)
@@ -164,14 +166,11 @@ func (s *Server) apply(r wire.KVRequest) []byte {
 	case wire.TypeRange:
 		n, next, pairs := s.pairsFrom(r)
 		return wire.AppendKVPairs(nil, n, next, pairs)
-	case wire.TypeBackup: // as if nothing ever changed
-		n, next, pairs := s.pairsFrom(r)
-		return wire.AppendKVBackup(nil, &wire.KVBackup{Snapshot: 1, N: n, Next: next, Pairs: pairs})
 	}
 	return wire.AppendKVStatus(nil, s.change(&r))
 }
 
-// pairsFrom returns the content of the answer to a RANGE or a BACKUP.
+// pairsFrom returns the content of the answer to a RANGE.
 func (s *Server) pairsFrom(r wire.KVRequest) (n uint32, next, pairs []byte) {
 	for _, key := range s.Pairs.Keys() {
 		past := bytes.Compare([]byte(key), r.End)

@@ -10,12 +10,10 @@ import (
 
 // extension carries out an extension request and returns the record of the answer.
 func (s *Server) extension(r wire.KVRequest) []byte {
-	s.Mu.Lock()
-	defer s.Mu.Unlock()
 	pairs := s.Pairs
 	if r.Snapshot != 0 {
 		var ok bool
-		if pairs, ok = s.snapshots[r.Snapshot]; !ok {
+		if pairs, ok = s.Snapshots[r.Snapshot]; !ok {
 			return wire.AppendRefusal(nil, wire.StatusGone, "")
 		}
 	}
@@ -29,14 +27,14 @@ func (s *Server) extension(r wire.KVRequest) []byte {
 	case wire.TypeScan:
 		return s.scan(r, pairs)
 	case wire.TypeSnapshot:
-		if s.snapshots == nil {
-			s.snapshots = map[uint64]Model{}
+		if s.Snapshots == nil {
+			s.Snapshots = map[uint64]Model{}
 		}
-		n := uint64(len(s.snapshots) + 1)
-		s.snapshots[n] = maps.Clone(s.Pairs)
-		return wire.AppendSnapshot(nil, n)
+		s.taken++
+		s.Snapshots[s.taken] = maps.Clone(s.Pairs)
+		return wire.AppendSnapshot(nil, s.taken)
 	case wire.TypeRelease:
-		delete(s.snapshots, r.Snapshot)
+		delete(s.Snapshots, r.Snapshot)
 	case wire.TypeApply:
 		return s.applyBatch(r)
 	case wire.TypeDeleteRange:
@@ -72,7 +70,7 @@ func (s *Server) scan(r wire.KVRequest, pairs Model) []byte {
 		if r.Flags&wire.ScanKeysOnly != 0 {
 			one = one[:1+len(key)]
 		}
-		full := r.Flags&wire.ScanCountOnly == 0 && n > 0 && len(a.Pairs)+len(one) > int(min(r.Max, s.RangeMax))
+		full := r.Flags&wire.ScanCountOnly == 0 && n > 0 && (len(a.Pairs)+len(one) > int(min(r.Max, s.RangeMax)) || n == s.PairsMax)
 		if full || r.Limit > 0 && n == int(r.Limit) {
 			a.Next = []byte(key)
 			if reverse {

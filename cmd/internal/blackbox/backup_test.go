@@ -1,7 +1,6 @@
 package blackbox
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -299,47 +298,6 @@ func TestBackupAcrossRestart(t *testing.T) {
 				t.Errorf("%d pairs, from %s to %s", len(pairs), pairs[0].Value, pairs[len(pairs)-1].Value)
 			}
 		})
-	}
-}
-
-// TestBackupNotOffered checks the error if a server does not know backups. Like the original's, it
-// hangs up.
-func TestBackupNotOffered(t *testing.T) {
-	t.Parallel()
-	place := daemontest.Place(t)
-	addr, file := filepath.Join(place, "s"), filepath.Join(place, "backup")
-	ln, err := net.Listen("unix", addr)
-	must.Do(t, err)
-	var group sync.WaitGroup
-	defer group.Wait()
-	defer ln.Close()
-	serveOne := func(nc net.Conn) {
-		defer nc.Close()
-		c := kvtest.NewConn(nc)
-		for {
-			p, err := c.Next() // here this parses a request
-			if err != nil || !bytes.Equal(p.Record, []byte{0, 0, 1, 0}) {
-				return
-			}
-			_, _ = nc.Write(wire.AppendPacket(nil, p.ID, wire.AppendKVParams(nil, 255, 255)))
-		}
-	}
-	group.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serveOne(nc)
-		}
-	})
-	r := kivaloo(t, "", "backup", addr, file)
-	r.want(t, 1, "", "this server does not offer backups")
-	if !strings.Contains(r.stderr, "use `kivaloo dump`") {
-		t.Errorf("said %q", r.stderr)
-	}
-	if left, _ := filepath.Glob(file + "*"); len(left) > 0 {
-		t.Errorf("left: %q", left)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"sync"
@@ -248,17 +247,9 @@ func (h *history) closeSnapshots() {
 	h.snapshots = nil
 }
 
-// backuper is a store that can be backed up.
-type backuper interface {
-	Backup(context.Context, io.Writer, kivaloo.BackupOptions) error
-}
-
 // readBackup makes a backup, restores it, and reads the copy.
 func (h *history) readBackup(ctx context.Context, rng *rand.Rand) error {
-	s, ok := h.stores[rng.IntN(len(h.stores))].(backuper)
-	if !ok {
-		return nil
-	}
+	s := h.stores[rng.IntN(len(h.stores))]
 	var file bytes.Buffer
 	read := span{from: h.clock.Add(1)}
 	if err := s.Backup(ctx, &file, kivaloo.BackupOptions{}); err != nil {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"strings"
 
 	"kivaloo/wire"
 )
@@ -224,16 +226,18 @@ func (x *extensionsTest) snapshot() {
 	x.want(gone, wire.KVRequest{Type: wire.TypeRelease, Snapshot: id})
 	x.want(gone, getAt(id, "k000000"))
 	x.want(gone, scanRequest(id, 0, 1000))
-	// At most four leases are possible at a time.
+	// At most 64 leases are possible at a time.
 	var taken []uint64
-	for i := range 4 {
+	for i := range 64 {
 		x.want(done, Apply(nil, Put("new", fmt.Sprint(i))))
 		id, err := wire.ParseSnapshot(x.answer(wire.KVRequest{Type: wire.TypeSnapshot}))
 		x.note(err, "SNAPSHOT %d", i)
 		taken = append(taken, id)
 	}
 	x.want(done, Apply(nil, Put("new", "newest")))
-	x.want(wire.AppendRefusal(nil, wire.StatusTooMany, ""), wire.KVRequest{Type: wire.TypeSnapshot})
+	var refusal *wire.Refusal
+	_, err = wire.ParseSnapshot(x.answer(wire.KVRequest{Type: wire.TypeSnapshot}))
+	x.must(errors.As(err, &refusal) && refusal.Status == wire.StatusTooMany && strings.Contains(refusal.Reason, "64"), "the 65th SNAPSHOT: %v", err)
 	for i, id := range taken {
 		x.want(value(fmt.Sprint(i)), getAt(id, "new"))
 		x.want(done, wire.KVRequest{Type: wire.TypeRelease, Snapshot: id})
