@@ -27,9 +27,11 @@ func (s *session) begin(r *tree.Request) (*eventloop.Output, int) {
 // end completes the answer that begins at start.
 func (s *session) end(r *tree.Request, o *eventloop.Output, start int) {
 	o.Buf = wire.End(o.Buf, start)
-	if !parks(r) { // waiting is the purpose of the others
-		o.Time(uint8(r.Op), r.Began)
+	began := r.Began
+	if parks(r) { // waiting is its purpose: only the way of the answer counts
+		began = s.conn.Now()
 	}
+	o.Time(opOf(r), began)
 	s.settle(r)
 	if len(o.Buf) >= sendBytes {
 		s.Flush()

@@ -1,6 +1,7 @@
 package kvlds
 
 import (
+	"time"
 	"unsafe"
 
 	"kivaloo/eventloop"
@@ -17,6 +18,7 @@ type apply struct {
 	tree.Nobody
 	session  *session
 	id       uint64
+	began    time.Duration // as of tree.Request
 	batch    tree.Batch
 	reserved int
 
@@ -64,6 +66,7 @@ func (s *session) apply(id uint64, q *wire.KVRequest, length int) {
 		a.batch.Requests = append(a.batch.Requests, r)
 	}
 	s.add(&a.batch)
+	a.began = s.began
 	s.conn.Owe(1, a.reserved)
 }
 
@@ -115,6 +118,7 @@ func (a *apply) answer(o *eventloop.Output) {
 		o.Buf = wire.AppendKVStatus(o.Buf, wire.StatusDone)
 	}
 	o.Buf = wire.End(o.Buf, start)
+	o.Time(uint8(opApply), a.began)
 }
 
 func (a *apply) Flush()          { a.session.Flush() }

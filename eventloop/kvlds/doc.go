@@ -15,4 +15,4 @@
 package kvlds
 
 // Reading order: limits.go, server.go, session.go (loop), answers.go (tree), batch.go; what the
-// original does not have: extensions.go, apply.go, watch.go.
+// original does not have: extensions.go, apply.go, watch.go. ops.go is for metrics.

@@ -465,13 +465,28 @@ func TestRequestsAreTimed(t *testing.T) {
 		m.Broken(func(reason string, n uint64) { broken[reason] = n })
 		return broken["header_checksum"] == 1
 	})
+	const waits = 500 * time.Millisecond
+	snapshot := takeSnapshot(c)
+	for _, r := range []wire.KVRequest{
+		gettingAt(snapshot, "a"), scanningAt(snapshot, 0, 1000, "", ""), scanning(0, 1000, 0, "", ""), releasing(snapshot),
+		applying(setting("c", "3")), applying(wire.Condition{Kind: wire.IfAbsent, Key: []byte("c")}, setting("c", "4")),
+		{Type: wire.TypeDeleteRange, Key: []byte("c")}, watching(0, 0, 1000, "", ""), watching(0, waits, 1000, "", ""),
+	} {
+		ask(c, r)
+	}
 	took := time.Since(began)
-	for op, want := range map[tree.OpCode]uint64{tree.Set: 2, tree.Get: 3, tree.Delete: 0} {
+	want := map[string]uint64{"set": 2, "get": 3, "snapshot": 1, "get_at": 1, "scan": 2, "release": 1, "apply": 2, "delete_range": 1, "watch": 2}
+	for op := range kvlds.Ops {
+		name := kvlds.OpName(op)
+		want := want[name]
 		var got actors.Counts
 		// The client may get its answer before the loop has counted it.
-		must.Eventually(t, op.String()+" is counted", func() bool { got = m.Requests[op].Read(); return got.Total() >= want })
+		must.Eventually(t, name+" is counted", func() bool { got = m.Requests[op].Read(); return got.Total() >= want })
 		if got.Total() != want || want > 0 && (got.Sum == 0 || got.Sum > want*uint64(took)) {
-			t.Errorf("%s: %d in %d ns, want %d in at most %v", op, got.Total(), got.Sum, want, took)
+			t.Errorf("%s: %d in %d ns, want %d in at most %v", name, got.Total(), got.Sum, want, took)
+		}
+		if name == "watch" && got.Sum > uint64(waits) {
+			t.Errorf("a WATCH that waits %v counts with that: %d ns", waits, got.Sum)
 		}
 	}
 }

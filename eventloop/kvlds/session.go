@@ -148,9 +148,6 @@ func (s *session) room(dataBytes int) *batch {
 	if s.filling != nil {
 		size = min(s.filling.size+1, len(batchSizes)-1)
 	}
-	if s.first == nil {
-		s.began = s.conn.Now()
-	}
 	b := getBatch(size)
 	b.Client = s
 	s.conn.Hold(b.memory())
@@ -162,7 +159,7 @@ func (s *session) room(dataBytes int) *batch {
 // add adds b to the chain to push. Later requests go into another batch.
 func (s *session) add(b *tree.Batch) {
 	if s.last == nil {
-		s.first = b
+		s.first, s.began = b, s.conn.Now()
 	} else {
 		s.last.SetNext(b)
 	}

@@ -8,6 +8,7 @@ import (
 	"kivaloo/actors"
 	"kivaloo/cmd/internal/version"
 	"kivaloo/disk"
+	"kivaloo/eventloop/kvlds"
 	"kivaloo/tree"
 )
 
@@ -24,7 +25,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // What there is to be scraped. Units are base units; the labels have few values.
 var (
 	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
-	descRequest     = desc("request_duration_seconds", "From the read of a request off its socket until its answer was written to it, by operation.", "op")
+	descRequest     = desc("request_duration_seconds", "From the read of a request off its socket until its answer was written to it, by operation. A watch that waits counts from the moment its answer is ready.", "op")
 	descBuild       = desc("build_info", "The version of this program, as labels; always 1.", "version", "revision", "goversion")
 	descCommitSize  = desc("commit_changes", "Keys that a commit changed.")
 	descCommit      = desc("commit_duration_seconds", "From the start of an append with a commit until it was durable.")
@@ -88,9 +89,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if serving == nil || serving.Requests == nil {
 		return
 	}
-	for op := range tree.OpCodes {
+	for op := range kvlds.Ops {
 		if c := in.loop.Requests[op].Read(); c.Total() > 0 {
-			out <- histogram(descRequest, c, microseconds, nanoseconds, tree.OpCode(op).String())
+			out <- histogram(descRequest, c, microseconds, nanoseconds, kvlds.OpName(op))
 		}
 	}
 	collectTree(out, &in.tree)

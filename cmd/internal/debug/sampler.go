@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"kivaloo/actors"
+	"kivaloo/eventloop/kvlds"
 	"kivaloo/tree"
 )
 
@@ -17,7 +18,7 @@ var stages = [...]string{"read", "queue", "tree", "disk", "write"}
 type sample struct {
 	at       time.Time
 	requests []OpRate // only how many
-	latency  [tree.OpCodes]actors.Counts
+	latency  [kvlds.Ops]actors.Counts
 	stages   [len(stages)]actors.Counts
 	commit   actors.Counts
 	sync     actors.Counts
@@ -155,7 +156,7 @@ func (r *Report) compareLatency(before, now *sample, seconds float64) *Timing {
 	var allBefore, allNow actors.Counts
 	for op := range now.latency {
 		if now.latency[op].Total() > 0 {
-			r.Requests = append(r.Requests, timing(tree.OpCode(op).String(), &before.latency[op], &now.latency[op], seconds))
+			r.Requests = append(r.Requests, timing(kvlds.OpName(op), &before.latency[op], &now.latency[op], seconds))
 			allBefore.Merge(&before.latency[op])
 			allNow.Merge(&now.latency[op])
 		}
