@@ -10,9 +10,9 @@ import (
 	"kivaloo/wire"
 )
 
-// A call of AppendGet leaves no garbage and one of Get the value, whether or not the
-// context can end. The race detector has the pool drop calls at random, so it
-// cannot be asked then.
+// TestAllocations checks that AppendGet allocates nothing and that Get allocates only the value,
+// whether or not the context can be cancelled. The race detector makes pools drop items at random,
+// so the test is left out there.
 func TestAllocations(t *testing.T) {
 	near, far := net.Pipe()
 	go answerGets(far, []byte("a value of some bytes"))
@@ -39,7 +39,7 @@ func answerGets(nc net.Conn, value []byte) {
 	defer nc.Close()
 	in, out := make([]byte, 1024), make([]byte, 0, 1024)
 	for {
-		n, err := nc.Read(in) // one packet: the client has but one request at a time
+		n, err := nc.Read(in) // one packet: the client has only one request at a time
 		if err != nil {
 			return
 		}

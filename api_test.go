@@ -20,7 +20,7 @@ import (
 	"kivaloo/wire"
 )
 
-// Constants that the user reads as numbers are those of the engine.
+// TestConstants checks that the constants documented as numbers equal those of the engine.
 func TestConstants(t *testing.T) {
 	if MaxLen != wire.MaxKeyLen || MaxClientBatch != wire.MaxApplyItems || DefaultScrubRate != disk.DefaultScrubRate ||
 		Certain != Trust(tree.Certain) || Unchecked != Trust(tree.Unchecked) || Stale != Trust(tree.Stale) || Lost != Trust(tree.Lost) {
@@ -28,8 +28,8 @@ func TestConstants(t *testing.T) {
 	}
 }
 
-// What go doc prints can be understood without the packages of the engine. Only the values of
-// errors may be theirs.
+// TestNoInternalNames checks that the output of go doc mentions no package of the engine, except in
+// the values of errors.
 func TestNoInternalNames(t *testing.T) {
 	out, err := exec.Command("go", "doc", "-all", ".").Output()
 	must.Do(t, err)
@@ -45,14 +45,14 @@ func TestNoInternalNames(t *testing.T) {
 	}
 }
 
-// notInExamples are functions that no example needs to call.
+// notInExamples lists the functions that no example needs to call.
 var notInExamples = map[string]string{
 	"Error":  "fmt and log call it",
 	"String": "fmt and log call it",
 	"Unwrap": "errors.Is and errors.As call it",
 }
 
-// Each exported function and method is used in an example.
+// TestExamplesUseEverything checks that each exported function and method is used in an example.
 func TestExamplesUseEverything(t *testing.T) {
 	used, named := make(map[types.Object]bool), make(map[string]bool)
 	pkg, info := checkExamples(t)
@@ -61,7 +61,7 @@ func TestExamplesUseEverything(t *testing.T) {
 	}
 	for _, obj := range info.Defs {
 		if f, ok := obj.(*types.Func); ok {
-			named[f.Name()] = true // also used if it is called through an interface
+			named[f.Name()] = true // also counts as used if it is called through an interface
 		}
 	}
 	looked := 0
@@ -90,7 +90,8 @@ func TestExamplesUseEverything(t *testing.T) {
 	}
 }
 
-// checkExamples returns this package, and what the files of examples declare and use.
+// checkExamples type-checks the examples. It returns this package, and what the example files
+// declare and use.
 func checkExamples(t *testing.T) (*types.Package, *types.Info) {
 	t.Helper()
 	list, err := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", ".").Output()
@@ -110,7 +111,7 @@ func checkExamples(t *testing.T) (*types.Package, *types.Info) {
 		files = append(files, file)
 	}
 	importer := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
-	conf := types.Config{Importer: importer, Error: func(error) {}} // what other test files declare is missing
+	conf := types.Config{Importer: importer, Error: func(error) {}} // ignore errors: what other test files declare is missing
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object), Defs: make(map[*ast.Ident]types.Object)}
 	conf.Check("kivaloo_test", fset, files, info)
 	pkg, err := importer.Import("kivaloo")

@@ -17,7 +17,7 @@ import (
 	"kivaloo/wire"
 )
 
-// listed returns pairs as a chunk has them.
+// listed encodes pairs as in a chunk.
 func listed(pairs ...Pair) (list []byte) {
 	for _, p := range pairs {
 		list = append(append(list, byte(len(p.Key))), p.Key...)
@@ -26,13 +26,13 @@ func listed(pairs ...Pair) (list []byte) {
 	return list
 }
 
-// chunk frames what it is given as a chunk.
+// chunk frames an encoded list of pairs as a chunk.
 func chunk(list []byte) []byte {
 	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(list))), list...)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// trailed appends the trailer that claims pairs.
+// trailed appends a trailer with the given number of pairs.
 func trailed(b []byte, pairs uint64) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 0), pairs)
 	sum := sha256.Sum256(b)
@@ -45,7 +45,7 @@ var (
 	small = trailed(slices.Concat(appendBackupHeader(nil, 7), chunk(one), chunk(two)), 3)
 )
 
-// readAll returns all chunks of a backup and what reading it ended with.
+// readAll returns all chunks of a backup and the error that ended reading.
 func readAll(r io.Reader) (chunks [][]byte, err error) {
 	b, err := newBackupReader(r)
 	for err == nil {
@@ -57,7 +57,7 @@ func readAll(r io.Reader) (chunks [][]byte, err error) {
 	return chunks, err
 }
 
-// TestBackupBytes: the format is what its description says.
+// TestBackupBytes checks that the format matches its description.
 func TestBackupBytes(t *testing.T) {
 	var out bytes.Buffer
 	w, err := newBackupWriter(&out, 7)
@@ -78,7 +78,7 @@ func TestBackupBytes(t *testing.T) {
 	}
 }
 
-// TestBackupCutOff: a backup that ends anywhere before its end is refused.
+// TestBackupCutOff checks that a truncated backup is refused, wherever it is cut.
 func TestBackupCutOff(t *testing.T) {
 	for n := range small {
 		if _, err := readAll(bytes.NewReader(small[:n])); !errors.Is(err, ErrBadBackup) || !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -87,7 +87,8 @@ func TestBackupCutOff(t *testing.T) {
 	}
 }
 
-// TestBackupDamaged: no byte can change unseen, and what was given out before it was seen is right.
+// TestBackupDamaged checks that any changed byte is noticed, and that everything read before is
+// right.
 func TestBackupDamaged(t *testing.T) {
 	for i := range small {
 		for bit := range 8 {
@@ -106,7 +107,7 @@ func TestBackupDamaged(t *testing.T) {
 	}
 }
 
-// TestBackupThatLies: every checksum is right, and something else is not.
+// TestBackupThatLies checks backups whose checksums are all right but whose content is not.
 func TestBackupThatLies(t *testing.T) {
 	head := appendBackupHeader(nil, 7)
 	version := append([]byte(backupMagic), 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7)
@@ -136,8 +137,8 @@ func TestBackupThatLies(t *testing.T) {
 	}
 }
 
-// TestBackupPosition: wherever a backup is cut off, it is found where it goes on, and going on
-// makes the same.
+// TestBackupPosition cuts a backup at every byte. The position to continue from must be found, and
+// continuing must give the same backup.
 func TestBackupPosition(t *testing.T) {
 	ends := []int{backupHeaderLen, backupHeaderLen + len(chunk(one)), backupHeaderLen + len(chunk(one)) + len(chunk(two)), len(small)}
 	pairs := []int64{0, 2, 3, 3}
@@ -177,7 +178,7 @@ func TestBackupPosition(t *testing.T) {
 	}
 }
 
-// resum gives all parts of b that look like those of a backup the checksums that they should have.
+// resum corrects all checksums in b, as far as it looks like a backup.
 func resum(b []byte) {
 	put := func(from, at int) { binary.BigEndian.PutUint32(b[at:], crc32.Checksum(b[from:at], castagnoli)) }
 	if len(b) < backupHeaderLen {
@@ -201,9 +202,9 @@ func resum(b []byte) {
 	}
 }
 
-// FuzzBackupReader: whatever it is given, also with checksums that are right, the reader refuses it
-// or gives out all pairs in order, and needs no more memory than a chunk. Up to where it is good it
-// can be continued.
+// FuzzBackupReader feeds arbitrary input to the reader, also with corrected checksums. The reader
+// either refuses it or returns all pairs in order, and needs no more memory than one chunk. The
+// good part can be continued.
 func FuzzBackupReader(f *testing.F) {
 	for _, b := range [][]byte{small, small[:len(small)-1], slices.Concat(appendBackupHeader(nil, 7), []byte{0xff, 0xff, 0xff, 0xff}),
 		trailed(appendBackupHeader(nil, 0), 0), append(bytes.Clone(small), 0), trailed(slices.Concat(appendBackupHeader(nil, 7), chunk(two), chunk(one)), 3), trailed(slices.Concat(appendBackupHeader(nil, 7), chunk(two), chunk(two)), 2)} {
@@ -261,7 +262,7 @@ func FuzzBackupReader(f *testing.F) {
 	})
 }
 
-// TestBackupRoundTrip: any pairs in order come back.
+// TestBackupRoundTrip checks that any sorted pairs can be written and read back.
 func TestBackupRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys := rapid.SliceOfNDistinct(rapid.StringN(0, 20, MaxLen), 0, 30, func(s string) string { return s }).Draw(t, "keys")

@@ -19,18 +19,18 @@ import (
 	"kivaloo/internal/must"
 )
 
-// blockFiles is a store as it is on the disk, without its checksum files: a test damages it and
+// blockFiles is the content of a store on disk, without its checksum files. A test damages it and
 // opens it.
 type blockFiles struct {
 	dir       string
 	blockSize int
 	names     []string
-	firsts    []uint64 // block that each file begins with
+	firsts    []uint64 // first block of each file
 	content   [][]byte
 	sums      map[string][]byte // the other files; nil: they go missing
 }
 
-// readBlockFiles reads a store that is closed.
+// readBlockFiles reads a closed store.
 func readBlockFiles(t testing.TB, dir string, blockSize int) *blockFiles {
 	t.Helper()
 	f := &blockFiles{dir: dir, blockSize: blockSize}
@@ -47,7 +47,7 @@ func readBlockFiles(t testing.TB, dir string, blockSize int) *blockFiles {
 	return f
 }
 
-// page returns what is in a block, for the test to read or to damage.
+// page returns the content of a block, which the test may change.
 func (f *blockFiles) page(block uint64) []byte {
 	i := len(f.firsts) - 1
 	for f.firsts[i] > block {
@@ -57,13 +57,13 @@ func (f *blockFiles) page(block uint64) []byte {
 	return f.content[i][at : at+f.blockSize]
 }
 
-// end is the number of the next block.
+// end returns the number of the next block.
 func (f *blockFiles) end() uint64 {
 	last := len(f.content) - 1
 	return f.firsts[last] + uint64(len(f.content[last])/f.blockSize)
 }
 
-// write makes the directory hold f and nothing else.
+// write makes f the only content of the directory.
 func (f *blockFiles) write(t testing.TB) {
 	t.Helper()
 	files, err := os.ReadDir(f.dir)
@@ -79,7 +79,7 @@ func (f *blockFiles) write(t testing.TB) {
 	}
 }
 
-// diskPage is a page that a walk from the root comes to: see docs/pages.md.
+// diskPage is a page reached by a walk from the root: see docs/pages.md.
 type diskPage struct {
 	block   uint64
 	height  int
@@ -87,7 +87,7 @@ type diskPage struct {
 	kids    []uint64
 }
 
-// walk calls visit with every page below a block, parents before their children.
+// walk calls visit with every page at and below a block, parents before their children.
 func (f *blockFiles) walk(block uint64, visit func(diskPage)) {
 	p := f.page(block)
 	d := diskPage{block: block, height: int(p[8] &^ 0x80)}
@@ -109,19 +109,19 @@ func (f *blockFiles) walk(block uint64, visit func(diskPage)) {
 	}
 }
 
-// copyRecord puts the record of one child into the place of another's.
+// copyRecord overwrites the record of one child with that of another.
 func (f *blockFiles) copyRecord(to diskPage, i int, from diskPage, j int) {
 	copy(f.page(to.block)[to.records+20*i:][:20], f.page(from.block)[from.records+20*j:][:20])
 }
 
 const damagedKeys = 1500
 
-func damagedKey(i int) []byte   { return fmt.Appendf(nil, "%050d", i) } // so long that few fit into a page, and the tree is high
+func damagedKey(i int) []byte   { return fmt.Appendf(nil, "%050d", i) } // so long that only a few fit in a page, which makes the tree high
 func damagedValue(i int) string { return fmt.Sprintf("value %d", i*i) }
 
-// unsummedStore makes a store of some hundred pages that has no checksums and no seals. Its last
-// commit is small, so that a start checks few pages. parents are those of all pages that have
-// children and are not the root, from the left.
+// unsummedStore makes a store of some hundred pages without checksums and seals. Its last commit is
+// small, so that a start checks few pages. parents are all pages with children except the root,
+// from left to right.
 func unsummedStore(t testing.TB) (files *blockFiles, parents []diskPage) {
 	t.Helper()
 	const blockSize = 512
@@ -151,8 +151,8 @@ func unsummedStore(t testing.TB) (files *blockFiles, parents []diskPage) {
 	return files, parents
 }
 
-// dropSeal makes a seal a leaf that nobody needs, and puts it before the page that was before it:
-// in an append of the original the last child is right before the root.
+// dropSeal replaces a seal with an unused leaf, and puts that in front of the page before it. In an
+// append of the original, the last child directly precedes the root.
 func (f *blockFiles) dropSeal(block uint64) {
 	seal := f.page(block)
 	name := bytes.Index(seal, []byte("kivaloo seal"))
@@ -168,9 +168,9 @@ func (f *blockFiles) dropSeal(block uint64) {
 	copy(root, bytes.ReplaceAll(root, number(block-1), number(block)))
 }
 
-// readDamaged opens a store and reads all of it, in a random order, twice: then the pages are in
-// memory. It returns how many reads failed; none may give a wrong answer. change has it write as
-// well.
+// readDamaged opens a store and reads all of it twice, in random order. The second time the pages
+// are in memory. It returns how many reads failed. No read may give a wrong answer. With change it
+// also writes.
 func (f *blockFiles) readDamaged(t *testing.T, what string, rng *rand.Rand, change bool) (failed int) {
 	t.Helper()
 	f.write(t)
@@ -218,8 +218,8 @@ func (f *blockFiles) readDamaged(t *testing.T, what string, rng *rand.Rand, chan
 	return failed
 }
 
-// TestParentBitFlips flips single bits in the records that parents have of their children: every
-// answer is right, or an error.
+// TestParentBitFlips flips single bits in the child records of parents. Every answer must be right,
+// or an error.
 func TestParentBitFlips(t *testing.T) {
 	files, parents := unsummedStore(t)
 	rng := rand.New(rand.NewPCG(1, 10))
@@ -247,7 +247,7 @@ func TestParentBitFlips(t *testing.T) {
 }
 
 // TestParentNamesAnother gives a parent the record of a page that is not below it: of another
-// height, of the same, of one that another parent has too.
+// height, of the same height, and of a page that another parent has too.
 func TestParentNamesAnother(t *testing.T) {
 	for _, height := range []int{1, 2} {
 		files, parents := unsummedStore(t)
@@ -274,8 +274,8 @@ func TestParentNamesAnother(t *testing.T) {
 	}
 }
 
-// TestIdleStoreWithDamagedLeaf: a store in which an old leaf cannot be read does not grow by
-// cleaning, and says what is wrong.
+// TestIdleStoreWithDamagedLeaf checks that cleaning does not make a store grow when an old leaf
+// cannot be read, and that the log says what is wrong.
 func TestIdleStoreWithDamagedLeaf(t *testing.T) {
 	if os.Getenv("KIVALOO_TORTURE") == "" {
 		t.Skip("it waits for the cleaner: set KIVALOO_TORTURE")
@@ -283,7 +283,7 @@ func TestIdleStoreWithDamagedLeaf(t *testing.T) {
 	files, _ := unsummedStore(t)
 	files.write(t)
 	db := openDB(t, files.dir, kv.Options{JournalBytes: -1, NoSync: true, StorageCost: -1})
-	for round := range 5 { // leaves garbage
+	for round := range 5 { // creates garbage
 		b := new(kv.Batch)
 		for i := damagedKeys / 2; i < damagedKeys; i++ {
 			b.Set(damagedKey(i), fmt.Appendf(nil, "value of round %d", round))
@@ -315,8 +315,8 @@ func TestIdleStoreWithDamagedLeaf(t *testing.T) {
 	}
 }
 
-// keepSums has the other files of the store written too, those with checksums. It returns whether a
-// block has a checksum.
+// keepSums has write include the other files of the store too, those with checksums. summed reports
+// whether a block has a checksum.
 func (f *blockFiles) keepSums(t testing.TB) (summed func(block uint64) bool) {
 	f.sums = map[string][]byte{}
 	names, err := filepath.Glob(filepath.Join(f.dir, "*"))
@@ -339,8 +339,8 @@ func (f *blockFiles) keepSums(t testing.TB) (summed func(block uint64) bool) {
 	}
 }
 
-// TestOneBadBlock damages one block at a time, the oldest leaf among them, after a clean stop: the
-// store opens, what needs the block fails and names it, and all else is answered.
+// TestOneBadBlock damages one block at a time after a clean stop, the oldest leaf among them. The
+// store must open. Reads of the block must fail and name it, and all others succeed.
 func TestOneBadBlock(t *testing.T) {
 	for name, o := range map[string]kv.Options{
 		"journal": {BlockSize: 512, StorageCost: -1},
@@ -396,7 +396,7 @@ func TestOneBadBlock(t *testing.T) {
 				must.Do(t, db.Close())
 				p[len(p)/2] ^= 1
 			}
-			// All need the root. Nothing older may be served instead.
+			// Every read needs the root. Nothing older may be served instead.
 			root := files.end() - 1
 			files.page(root)[100] ^= 1
 			files.write(t)

@@ -18,7 +18,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// stores calls f with an empty store of each kind that there is.
+// stores calls f with an empty store of each kind.
 func stores(t *testing.T, f func(t *testing.T, s kivaloo.Store)) {
 	t.Run("DB", func(t *testing.T) { f(t, openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})) })
 	t.Run("DB without a journal", func(t *testing.T) {
@@ -34,8 +34,8 @@ func stores(t *testing.T, f func(t *testing.T, s kivaloo.Store)) {
 	t.Run("Client", func(t *testing.T) { f(t, dialFake(t, &wiretest.Server{RangeMax: 40, Extensions: true})) })
 }
 
-// TestBatchAgainstModel: a batch is made if all of its conditions hold, and nothing of it
-// otherwise.
+// TestBatchAgainstModel checks that a batch is applied completely if all its conditions hold, and
+// not at all otherwise.
 func TestBatchAgainstModel(t *testing.T) {
 	stores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx, model := t.Context(), contents{}
@@ -85,7 +85,7 @@ func TestBatchAgainstModel(t *testing.T) {
 	})
 }
 
-// TestBatchBelongsToNoStore: one batch can be applied to several stores, and again.
+// TestBatchBelongsToNoStore checks that one batch can be applied to several stores, and repeatedly.
 func TestBatchBelongsToNoStore(t *testing.T) {
 	var b kivaloo.Batch
 	b.RequireAbsent([]byte("k"))
@@ -105,7 +105,7 @@ func TestBatchBelongsToNoStore(t *testing.T) {
 	}
 }
 
-// TestBatchTooLong: what no store takes is refused before anything has begun.
+// TestBatchTooLong checks that a batch no store would accept is refused before anything is sent.
 func TestBatchTooLong(t *testing.T) {
 	long := make([]byte, kivaloo.MaxLen+1)
 	stores(t, func(t *testing.T, s kivaloo.Store) {
@@ -144,7 +144,7 @@ func TestBatchTooLong(t *testing.T) {
 	}
 }
 
-// TestUpdate: many add to the same counters at once, and none is lost.
+// TestUpdate adds to the same counters from many goroutines. No addition may be lost.
 func TestUpdate(t *testing.T) {
 	stores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx := within(t)
@@ -184,7 +184,7 @@ func TestUpdate(t *testing.T) {
 	})
 }
 
-// TestTx: a Tx reads what it has changed, and an error undoes all.
+// TestTx checks that a Tx reads its own changes, and that an error undoes them all.
 func TestTx(t *testing.T) {
 	stores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx := t.Context()
@@ -218,7 +218,7 @@ func TestTx(t *testing.T) {
 		must.Do(t, change(nil))
 		contents{"there": "2", "empty": ""}.same(t, gather(t, s.Range(ctx, nil, nil)))
 
-		// What was read and not changed counts too, present or absent.
+		// Keys that were only read count too, present or absent.
 		for _, key := range []string{"there", "absent"} {
 			tries := 0
 			must.Do(t, s.Update(ctx, func(tx *kivaloo.Tx) error {
@@ -250,8 +250,8 @@ func TestTx(t *testing.T) {
 	})
 }
 
-// TestDeleteRange: what is in the range goes, also if that takes several requests, and nothing
-// else.
+// TestDeleteRange checks that exactly the keys in the range are deleted, also if that takes several
+// requests.
 func TestDeleteRange(t *testing.T) {
 	each := func(t *testing.T, s kivaloo.Store) {
 		ctx := t.Context()
@@ -294,7 +294,7 @@ func TestDeleteRange(t *testing.T) {
 	t.Run("Client of the original", func(t *testing.T) { each(t, dialFake(t, &wiretest.Server{})) })
 }
 
-// TestLoadError: what a source of pairs says is passed on.
+// TestLoadError checks that an error of the source of pairs is passed on.
 func TestLoadError(t *testing.T) {
 	stores(t, func(t *testing.T, s kivaloo.Store) {
 		failed := errors.New("failed")
@@ -311,8 +311,8 @@ func TestLoadError(t *testing.T) {
 	})
 }
 
-// TestUnsupported: what a server of the original does not offer is refused before it is sent, and
-// the connection goes on.
+// TestUnsupported checks that a call that a server of the original does not support fails before it
+// is sent, and that the connection stays usable.
 func TestUnsupported(t *testing.T) {
 	c := dialFake(t, &wiretest.Server{})
 	var b kivaloo.Batch

@@ -13,9 +13,9 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestLargestBatchInSmallCache: the largest batch, of random keys of a store much larger than the
-// cache, is made; or it is refused as too long before anything has begun. Other reads do not fail
-// because of it.
+// TestLargestBatchInSmallCache applies the largest batch of random keys to a store much larger than
+// its cache. The batch is applied, or refused as too long before anything has begun. Other reads do
+// not fail because of it.
 func TestLargestBatchInSmallCache(t *testing.T) {
 	const pairs, cacheBytes = 200_000, 1024 * kv.DefaultBlockSize
 	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: cacheBytes, NoSync: true})
@@ -63,8 +63,8 @@ func TestLargestBatchInSmallCache(t *testing.T) {
 	must.Do(t, db.Verify(t.Context()))
 }
 
-// TestBatchTooLargeForCache: if a batch fails because the cache is too small for it, it has
-// certainly not been made.
+// TestBatchTooLargeForCache checks that a batch that fails because the cache is too small has no
+// effect.
 func TestBatchTooLargeForCache(t *testing.T) {
 	const pairs = 20_000
 	db := openDB(t, t.TempDir(), kv.Options{CacheBytes: 1024 * kv.DefaultBlockSize, NoSync: true})

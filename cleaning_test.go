@@ -11,8 +11,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestCleaningOfAWholeStore: cleaning finds nothing wrong in a store where nothing is, also while a
-// checkpoint runs.
+// TestCleaningOfAWholeStore checks that cleaning reports nothing wrong in an undamaged store, also
+// during a checkpoint.
 func TestCleaningOfAWholeStore(t *testing.T) {
 	const pairs, batch, writers = 50_000, 100, 8
 	value := bytes.Repeat([]byte("v"), 60)

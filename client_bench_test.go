@@ -18,15 +18,15 @@ import (
 	"kivaloo/stress"
 )
 
-// What the benchmarks measure: random reads of benchPairs pairs of 40+40 bytes over a
-// unix socket, from as many goroutines as are given, through one Client.
+// The benchmarks measure random reads of benchPairs pairs of 40+40 bytes over a unix socket. A
+// given number of goroutines share one Client.
 const (
 	benchPairs  = 1 << 20
-	benchSample = 1 << 16 // keys are chosen before the clock starts, for each goroutine from so many
+	benchSample = 1 << 16 // number of keys that each goroutine chooses before the clock starts
 )
 
-// BenchmarkClient compares the calls of a Client with what Redis does for 64 clients that
-// keep 64 requests outstanding each, on this machine, in the same run:
+// BenchmarkClient compares the calls of a Client with Redis serving 64 clients that keep 64
+// requests outstanding each, on the same machine, in the same run:
 //
 //	go test -run '^$' -bench Client -benchtime 3s .
 //
@@ -79,7 +79,8 @@ func BenchmarkClient(b *testing.B) {
 	})
 }
 
-// benchGet has goroutines call, together, b.N times what each of them gets from prepare.
+// benchGet makes b.N calls in total from the given number of goroutines. prepare returns the call
+// for each goroutine.
 func benchGet(b *testing.B, goroutines int, keys [][]byte, prepare func() func(context.Context, []byte) error) float64 {
 	b.ReportAllocs()
 	ctx := context.Background()
@@ -121,7 +122,7 @@ func benchServe(b *testing.B) *kivaloo.Client {
 	return c
 }
 
-// benchStart starts a server, which accepts when it returns and is stopped when b ends.
+// benchStart starts a server and waits until it accepts connections. The end of b stops it.
 func benchStart(b *testing.B, name, socket, program string, args ...string) *stress.Process {
 	b.Helper()
 	p, err := stress.Start(name, socket, program, args, nil)
@@ -157,7 +158,7 @@ func benchLoad(b *testing.B, c *kivaloo.Client) [][]byte {
 	return keys
 }
 
-// benchRedis fills a Redis and returns how many random GETs it answers a second.
+// benchRedis fills a Redis and returns how many random GETs it answers per second.
 func benchRedis(b *testing.B) float64 {
 	b.Helper()
 	for _, program := range []string{"redis-server", "redis-benchmark"} {

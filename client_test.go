@@ -77,7 +77,8 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// AppendGet leaves what is there alone, found or not.
+// TestAppendGet checks that AppendGet keeps the content of its buffer, whether or not the key is
+// found.
 func TestAppendGet(t *testing.T) {
 	c := dialFake(t, &wiretest.Server{})
 	ctx := within(t)
@@ -117,7 +118,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// A server hangs up on what is too long for it, so that it must not be sent.
+// TestTooLong checks that too long keys and values are not sent, because a server hangs up on them.
 func TestTooLong(t *testing.T) {
 	var seen atomic.Int32
 	s := &wiretest.Server{MaxKey: 10, MaxValue: 20, Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
@@ -151,7 +152,8 @@ func TestTooLong(t *testing.T) {
 	if seen.Load() != 0 {
 		t.Errorf("%d requests were sent", seen.Load())
 	}
-	// The longest that is allowed: keys of other requests are not limited by the store.
+	// The longest that is allowed: the store's own limit does not apply to the keys of other
+	// requests.
 	for name, err := range map[string]error{
 		"set": c.Set(ctx, long(10), long(20)),
 		"cas": second(c.CompareAndSwap(ctx, long(10), long(255), long(20))),
@@ -195,7 +197,7 @@ func TestConcurrent(t *testing.T) {
 	workers.Wait()
 }
 
-// Answers may come in any order, in any pieces.
+// TestAnswersOutOfOrderInPieces checks that answers may arrive in any order and in pieces.
 func TestAnswersOutOfOrderInPieces(t *testing.T) {
 	const n = 10
 	type asked struct {
@@ -235,7 +237,8 @@ func TestAnswersOutOfOrderInPieces(t *testing.T) {
 	workers.Wait()
 }
 
-// With the window full callers wait; one that gives up has sent nothing.
+// TestWindow checks that callers wait while the window is full, and that a caller that gives up has
+// sent nothing.
 func TestWindow(t *testing.T) {
 	const window = 4
 	var seen atomic.Int32
@@ -280,7 +283,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// A context that ends leaves the connection usable, and its late answer harmless.
+// TestCancel checks that a cancelled request leaves the connection usable, and that its late answer
+// is harmless.
 func TestCancel(t *testing.T) {
 	arrived, release := make(chan struct{}, 1), make(chan struct{})
 	s := &wiretest.Server{Hook: func(_ uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
@@ -305,7 +309,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("cancelled before: %v", err)
 	}
 	close(release)
-	// The only slot becomes free with the late answer.
+	// The late answer frees the only slot.
 	if got, err := c.Get(within(t), []byte("k")); err != nil || string(got) != "v" {
 		t.Errorf("afterwards: got %q, %v", got, err)
 	}

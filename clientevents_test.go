@@ -14,7 +14,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// TestConnEvents: a Client reports what becomes of its connection, and counts.
+// TestConnEvents checks the events and counters of a Client's connection.
 func TestConnEvents(t *testing.T) {
 	var mu sync.Mutex
 	var log bytes.Buffer
@@ -65,7 +65,7 @@ func TestConnEvents(t *testing.T) {
 	}
 }
 
-// TestErrorsBeginOnce: an error begins with the name of the package, once.
+// TestErrorsBeginOnce checks that an error begins with the package's name exactly once.
 func TestErrorsBeginOnce(t *testing.T) {
 	c := dialFake(t, &wiretest.Server{})
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})

@@ -11,11 +11,11 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// TestClientSnapshotEnds: Close gives the server's snapshot up, and so does the garbage collector.
-// One that the server has lost is gone.
+// TestClientSnapshotEnds checks that Close and the garbage collector release the server's snapshot,
+// and that a snapshot lost by the server is reported as gone.
 func TestClientSnapshotEnds(t *testing.T) {
 	released := make(chan uint64, 10)
-	lost := false // set before the request that it is about
+	lost := false // set before the request that it affects
 	s := &wiretest.Server{Extensions: true}
 	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		switch {

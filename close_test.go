@@ -19,11 +19,11 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// methods are calls of the methods of a type, by name. Each returns what the method does, ErrClosed
-// included.
+// methods maps method names to calls of a value's methods. Each call returns the method's error,
+// ErrClosed included.
 type methods map[string]func(ctx context.Context) error
 
-// lasting returns a method that works after Close too, and has no error.
+// lasting returns a method that still works, without an error, after Close.
 func lasting(closed <-chan struct{}, call func()) func(context.Context) error {
 	return func(context.Context) error {
 		call()
@@ -36,7 +36,7 @@ func lasting(closed <-chan struct{}, call func()) func(context.Context) error {
 	}
 }
 
-// drain goes through a range, and returns its error.
+// drain reads a whole range and returns its error.
 func drain(pairs iter.Seq2[kivaloo.Pair, error]) error {
 	for _, err := range pairs {
 		if err != nil {
@@ -46,12 +46,12 @@ func drain(pairs iter.Seq2[kivaloo.Pair, error]) error {
 	return nil
 }
 
-// second returns an error without what comes with it.
+// second returns its second argument.
 func second[T any](_ T, err error) error { return err }
 
-// closeAmid calls all methods of T over and over, each on a goroutine, while end closes something.
-// Each must return its result or ErrClosed, and ErrClosed when end has returned. Close is no method
-// of all: it is called by as many goroutines.
+// closeAmid calls all methods of T repeatedly, each on a goroutine of its own, while end closes
+// something. Each must return its result or ErrClosed, and only ErrClosed after end has returned.
+// Close is not in all: as many goroutines call it.
 func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func() error) {
 	t.Helper()
 	typ := reflect.TypeFor[T]()
@@ -86,7 +86,7 @@ func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func(
 		})
 	}
 	begun.Wait()
-	time.Sleep(time.Duration(rand.IntN(5000)) * time.Microsecond) // anywhere in what they do
+	time.Sleep(time.Duration(rand.IntN(5000)) * time.Microsecond) // anywhere in the middle of the calls
 	var closing sync.WaitGroup
 	for range 2 {
 		closing.Go(func() {
@@ -100,7 +100,7 @@ func closeAmid[T any](t *testing.T, all methods, closed chan struct{}, end func(
 	group.Wait()
 }
 
-// readerMethods are those of a Reader.
+// readerMethods returns the methods of a Reader.
 func readerMethods(s kivaloo.Reader, key []byte) methods {
 	return methods{
 		"Get":       func(ctx context.Context) error { return second(s.Get(ctx, key)) },
@@ -115,7 +115,7 @@ func readerMethods(s kivaloo.Reader, key []byte) methods {
 	}
 }
 
-// storeMethods are those of a Store.
+// storeMethods returns the methods of a Store.
 func storeMethods(s kivaloo.Store, key, value []byte) methods {
 	all := methods{
 		"Set":    func(ctx context.Context) error { return s.Set(ctx, key, value) },
@@ -159,7 +159,7 @@ func storeMethods(s kivaloo.Store, key, value []byte) methods {
 	return all
 }
 
-// TestDBCloseAmid: whatever is under way when a DB is closed.
+// TestDBCloseAmid closes a DB while all its methods are in use.
 func TestDBCloseAmid(t *testing.T) {
 	const keys = 3000
 	for range rounds(4) {
@@ -189,7 +189,7 @@ func TestDBCloseAmid(t *testing.T) {
 	}
 }
 
-// TestSnapshotCloseAmid: whatever is under way when a Snapshot, or its DB, is closed.
+// TestSnapshotCloseAmid closes a Snapshot, or its DB, while all its methods are in use.
 func TestSnapshotCloseAmid(t *testing.T) {
 	const keys = 3000
 	for round := range rounds(6) {
@@ -215,7 +215,7 @@ func TestSnapshotCloseAmid(t *testing.T) {
 	}
 }
 
-// TestClientCloseAmid: whatever is under way when a Client is closed.
+// TestClientCloseAmid closes a Client while all its methods are in use.
 func TestClientCloseAmid(t *testing.T) {
 	for round := range rounds(6) {
 		s := &wiretest.Server{Extensions: true, RangeMax: 300}
@@ -240,7 +240,7 @@ func TestClientCloseAmid(t *testing.T) {
 	}
 }
 
-// TestPipelineCloseAmid: whatever a Pipeline does when its Client is closed.
+// TestPipelineCloseAmid closes a Client while a Pipeline of it is in use.
 func TestPipelineCloseAmid(t *testing.T) {
 	key, value := []byte("key"), []byte("value")
 	issue := map[string]func(p *kivaloo.Pipeline) error{
@@ -261,7 +261,7 @@ func TestPipelineCloseAmid(t *testing.T) {
 				p := c.Pipeline(ctx)
 				for range 100 {
 					if err := one(p); err != nil {
-						break // Wait has it too
+						break // Wait returns it too
 					}
 				}
 				return p.Wait()

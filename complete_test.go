@@ -16,13 +16,13 @@ import (
 	"kivaloo/internal/must"
 )
 
-// presentKey is the key of number n. All of them are present throughout the tests here.
+// presentKey returns the key with number n. These keys are present throughout the tests here.
 func presentKey(n int) []byte { return fmt.Appendf(nil, "%055d", n) }
 
 // presentValue returns a value that names its key.
 func presentValue(n, version int) []byte { return fmt.Appendf(nil, "%d=%09d", n, version) }
 
-// fillPresent stores the present keys from 0 to n.
+// fillPresent stores the present keys 0 to n-1.
 func fillPresent(t *testing.T, db *kivaloo.DB, n int) {
 	t.Helper()
 	b := new(kivaloo.Batch)
@@ -35,8 +35,8 @@ func fillPresent(t *testing.T, db *kivaloo.DB, n int) {
 	}
 }
 
-// checkPresent returns an error unless pairs has the present keys from first to n, in order, each
-// with a value of its own. Keys with a suffix come and go; they too must be in order.
+// checkPresent returns an error unless pairs has the present keys from first to n-1, in order, each
+// with a value of its own. Keys with a suffix come and go. They must be in order too.
 func checkPresent(pairs iter.Seq2[kivaloo.Pair, error], first, n int) error {
 	next, last := first, []byte(nil)
 	for p, err := range pairs {
@@ -64,8 +64,8 @@ func checkPresent(pairs iter.Seq2[kivaloo.Pair, error], first, n int) error {
 	return nil
 }
 
-// during has work done by so many goroutines until f returns. work is given how many times that
-// goroutine has called it.
+// during calls work repeatedly from the given number of goroutines until f returns. round counts
+// the calls of one goroutine.
 func during(t *testing.T, goroutines int, work func(ctx context.Context, round int) error, f func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -85,7 +85,7 @@ func during(t *testing.T, goroutines int, work func(ctx context.Context, round i
 	group.Wait()
 }
 
-// rounds is how often a test looks, more often in the long form.
+// rounds returns how often a test looks: more often in the long form.
 func rounds(few int) int {
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		return 20 * few
@@ -93,8 +93,8 @@ func rounds(few int) int {
 	return few
 }
 
-// TestRangesAreCompleteAmongWriters: while values are overwritten, and pairs come and go, a range
-// has every pair that is there throughout, and so has one over a snapshot.
+// TestRangesAreCompleteAmongWriters checks ranges of a DB and of a snapshot while values are
+// overwritten and pairs come and go. They must have every pair that is present throughout.
 func TestRangesAreCompleteAmongWriters(t *testing.T) {
 	const keys = 5000
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
@@ -126,14 +126,14 @@ func TestRangesAreCompleteAmongWriters(t *testing.T) {
 	})
 }
 
-// TestRangesAreCompleteBeyondTheCache: in a store that is larger than the cache, where pages come
-// and go under the readers, ranges and backups have every pair.
+// TestRangesAreCompleteBeyondTheCache checks that ranges and backups have every pair if the store
+// is larger than the cache, so that pages are evicted and read again meanwhile.
 func TestRangesAreCompleteBeyondTheCache(t *testing.T) {
 	const keys, part = 20_000, 50
 	db := openDB(t, t.TempDir(), kivaloo.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	fillPresent(t, db, keys)
-	// The readers go through the store side by side, so that a page that one of them misses may
-	// just be coming for another.
+	// The readers stay close to each other, so that a page that one of them misses may just be
+	// coming for another.
 	var place atomic.Int64
 	read := func(ctx context.Context, _ int) error {
 		first := int(place.Add(1)/4) * part % keys

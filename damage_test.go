@@ -17,10 +17,10 @@ import (
 
 const damageBlock = 2048
 
-// damageValue is what the tests here store under a key: at no other place on disk are these bytes.
+// damageValue returns the value stored under key i. Its bytes occur nowhere else on disk.
 func damageValue(i int) string { return fmt.Sprintf("value of %05d, and no other", i) }
 
-// damageStore makes a store that is stopped in order, with several appends in its last file.
+// damageStore makes a store and stops it cleanly. Its last file has several appends.
 func damageStore(t *testing.T, pairs int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -40,7 +40,7 @@ func damageStore(t *testing.T, pairs int) string {
 	return dir
 }
 
-// blockFilesOf returns the paths of the block files, and of their checksums.
+// blockFilesOf returns the paths of the block files and of their checksum files.
 func blockFilesOf(t *testing.T, dir string) (blocks, sums []string) {
 	t.Helper()
 	blocks, err := filepath.Glob(filepath.Join(dir, "blks_*"))
@@ -59,7 +59,8 @@ func flip(t *testing.T, path string, at int) {
 	must.Do(t, os.WriteFile(path, b, 0o600))
 }
 
-// Wherever a byte of a value is changed after a stop in order, nobody gets it for the value.
+// TestChangedValueIsNotServed changes a byte of a value, in block after block, after a clean stop.
+// The changed value must never be served.
 func TestChangedValueIsNotServed(t *testing.T) {
 	dir := damageStore(t, 600)
 	blocks, sums := blockFilesOf(t, dir)
@@ -93,13 +94,13 @@ func TestChangedValueIsNotServed(t *testing.T) {
 		}
 	}
 	if served == 0 {
-		t.Error("no place was tried") // or the store was refused each time
+		t.Error("no place was tried") // no place was tried, or the store was refused each time
 	}
 	t.Logf("opened %d times, refused %d times", served, refused)
 }
 
-// Files that a killed process has left without checksums get them, but not for an append that does
-// not fit its seal.
+// TestSumsOfFoundFiles checks that block files left without checksums by a killed process get them,
+// except for an append that does not match its seal.
 func TestSumsOfFoundFiles(t *testing.T) {
 	for _, damaged := range []bool{false, true} {
 		dir := damageStore(t, 600)
@@ -110,7 +111,7 @@ func TestSumsOfFoundFiles(t *testing.T) {
 		path := blocks[len(blocks)-1]
 		content, err := os.ReadFile(path)
 		must.Do(t, err)
-		// The append of the seal that is the last but one: no root in front of it is looked for.
+		// Damage the append before the last one: the start looks for no root in front of that seal.
 		at := bytes.LastIndex(content, []byte("kivaloo seal")) - damageBlock
 		at = bytes.LastIndex(content[:at], []byte("value of"))
 		if at < 0 {
@@ -132,7 +133,7 @@ func TestSumsOfFoundFiles(t *testing.T) {
 		if len(again) != len(blocks) {
 			t.Errorf("damaged %v: checksums of %d of %d files", damaged, len(again), len(blocks))
 		}
-		// All that is not in that append is checked from now on.
+		// Everything outside that append is checked from now on.
 		unchecked := 0
 		for _, path := range blocks {
 			info, err := os.Stat(path)
@@ -156,8 +157,8 @@ func TestSumsOfFoundFiles(t *testing.T) {
 	}
 }
 
-// Files without checksums and without seals, such as the original's, get checksums too. A block
-// that is no page gets none, and the log names it.
+// TestSumsOfFilesWithoutSeals checks that files without checksums and seals, such as those of the
+// original, get checksums too. A block that is no page gets none, and the log names it.
 func TestSumsOfFilesWithoutSeals(t *testing.T) {
 	for _, test := range []struct {
 		what   string

@@ -12,7 +12,7 @@ import (
 
 const dbBenchPairs = 1 << 18
 
-// benchKey returns a key of 40 bytes; keys of consecutive numbers are far from each other.
+// benchKey returns a key of 40 bytes. Consecutive numbers give keys far from each other.
 func benchKey(k []byte, i int) []byte {
 	k = append(k[:0], make([]byte, 40)...)
 	binary.BigEndian.PutUint64(k, uint64(i)*0x9e3779b97f4a7c15)
@@ -52,7 +52,7 @@ func BenchmarkDBGet(b *testing.B) {
 	})
 }
 
-// BenchmarkDBRange is one pair of a scan of everything.
+// BenchmarkDBRange measures one pair of a scan of everything.
 func BenchmarkDBRange(b *testing.B) {
 	db := benchDB(b)
 	for n := 0; n < b.N; {
@@ -65,7 +65,7 @@ func BenchmarkDBRange(b *testing.B) {
 	}
 }
 
-// BenchmarkDBSet is one durable change, of many goroutines at once.
+// BenchmarkDBSet measures one durable change, made by one or many goroutines at once.
 func BenchmarkDBSet(b *testing.B) {
 	for _, goroutines := range []int{1, 64, 1024} {
 		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {

@@ -22,10 +22,10 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// smallCache holds a part of what the tests here store.
+// smallCache has room for only a part of what the tests here store.
 const smallCache = 1024 * 512
 
-// openDB opens a store that is closed at the end of the test.
+// openDB opens a store and closes it at the end of the test.
 func openDB(t testing.TB, dir string, o kv.Options) *kv.DB {
 	t.Helper()
 	db, err := kv.Open(dir, o)
@@ -38,16 +38,16 @@ func openDB(t testing.TB, dir string, o kv.Options) *kv.DB {
 	return db
 }
 
-// eventually waits until cond holds. A machine with much else to do takes its time.
+// eventually waits until cond holds. It is patient, because the machine may be busy.
 func eventually(t testing.TB, cond func() bool) {
 	t.Helper()
 	must.Eventually(t, "what the test waits for", cond)
 }
 
-// contents is what a store holds.
+// contents is the content of a store.
 type contents map[string]string
 
-// gather returns the pairs of a loop over a Range, which must ascend.
+// gather returns the pairs of a Range, and checks that they ascend.
 func gather(t testing.TB, pairs func(func(kv.Pair, error) bool)) contents {
 	t.Helper()
 	all, last := contents{}, ""
@@ -79,7 +79,7 @@ func (c contents) between(start, end string) contents {
 	return part
 }
 
-// TestDBModel makes random changes, reads, reopens, and compares with a map.
+// TestDBModel makes random changes, reads and reopens, and compares with a map.
 func TestDBModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "for", "it")
 	want := contents{}
@@ -119,7 +119,7 @@ func TestDBModel(t *testing.T) {
 	}
 }
 
-// TestDBOperations: each operation does what it says.
+// TestDBOperations checks the result of each operation.
 func TestDBOperations(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
 	ctx, k := t.Context(), []byte("key")
@@ -166,8 +166,8 @@ func TestDBOperations(t *testing.T) {
 	}
 }
 
-// TestDBConcurrent: many goroutines at once, each with keys of its own, see their own changes at
-// once.
+// TestDBConcurrent checks that many goroutines, each with keys of its own, see their own changes
+// immediately.
 func TestDBConcurrent(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	var group sync.WaitGroup
@@ -205,8 +205,8 @@ func TestDBConcurrent(t *testing.T) {
 	}
 }
 
-// TestSnapshotStays: a snapshot is one moment, while batches move a sum from key to key and never
-// change it.
+// TestSnapshotStays checks that a snapshot shows one moment, while batches move amounts between
+// keys and keep their sum.
 func TestSnapshotStays(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 512, CacheBytes: smallCache, NoSync: true})
 	ctx := t.Context()
@@ -293,7 +293,8 @@ func TestSnapshotStays(t *testing.T) {
 	}
 }
 
-// TestDroppedSnapshot: one that nobody can close any more is closed, and named in the log.
+// TestDroppedSnapshot checks that a snapshot that became unreachable is closed and named in the
+// log.
 func TestDroppedSnapshot(t *testing.T) {
 	var text lockedBuffer
 	db := openDB(t, t.TempDir(), kv.Options{Log: slog.New(slog.NewTextHandler(&text, nil))})
@@ -329,9 +330,8 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// TestSlowScan: a scan that takes long sees its moment to the end, while everything is overwritten
-// time and again; the disk that it needs is given back when its snapshot is closed. (The torture
-// takes minutes.)
+// TestSlowScan checks that a slow scan sees its moment to the end while everything is overwritten
+// repeatedly. Closing its snapshot must free the disk space. The torture form takes minutes.
 func TestSlowScan(t *testing.T) {
 	t.Parallel()
 	times, pause := 8, time.Duration(0)
@@ -374,13 +374,14 @@ func TestSlowScan(t *testing.T) {
 	if live := stats.Pages * int64(stats.BlockSize); held < 3*live || stats.Snapshots != 0 {
 		t.Errorf("%d bytes were kept for the scan, for pages of %d; %d snapshots", held, live, stats.Snapshots)
 	}
-	eventually(t, func() bool { // the flush of what was overwritten goes on
+	eventually(t, func() bool { // the flush of what was overwritten continues
 		stats := db.Stats()
 		return stats.DiskBytes <= 3*stats.Pages*int64(stats.BlockSize)
 	})
 }
 
-// TestCheckpoint: a copy is a whole store of one moment; where something is, none is made.
+// TestCheckpoint checks that a copy is a complete store of one moment, and that none is made in a
+// directory that is not empty.
 func TestCheckpoint(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{BlockSize: 1024, MaxKey: 20})
 	want := contents{}
@@ -414,8 +415,8 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestDBClose: operations that are under way when the DB is closed, and later ones, end; nothing
-// that was acknowledged is lost.
+// TestDBClose checks that operations during and after Close end, and that no acknowledged change is
+// lost.
 func TestDBClose(t *testing.T) {
 	for range 5 {
 		dir := t.TempDir()
@@ -465,8 +466,8 @@ func TestDBClose(t *testing.T) {
 	}
 }
 
-// TestDBContext: a context that has ended keeps an operation from starting; one that ends during a
-// change leaves open whether it was made.
+// TestDBContext checks that an ended context keeps an operation from starting. If it ends during a
+// change, the change may or may not have been made.
 func TestDBContext(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{CommitDelay: 200 * time.Millisecond})
 	ended, cancel := context.WithCancel(t.Context())
@@ -518,8 +519,8 @@ func TestDBTooLong(t *testing.T) {
 	}
 }
 
-// TestOpenRefuses: what is wrong with a directory or with the options is said, and nothing is
-// touched.
+// TestOpenRefuses checks that Open names what is wrong with the directory or the options, and
+// touches nothing.
 func TestOpenRefuses(t *testing.T) {
 	store := t.TempDir()
 	db := openDB(t, store, kv.Options{BlockSize: 1024})
@@ -553,14 +554,14 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestDBReadOnly: several can read a store, and none can change it.
+// TestDBReadOnly checks that several DBs can read one store, and that none can change it.
 func TestDBReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	db := openDB(t, dir, kv.Options{})
 	must.Do(t, db.Set(t.Context(), []byte("k"), []byte("v")))
 	must.Do(t, db.Close())
 	before := dirContent(t, dir)
-	for _, wait := range []time.Duration{0, 1100 * time.Millisecond} { // housekeeping has its second
+	for _, wait := range []time.Duration{0, 1100 * time.Millisecond} { // housekeeping runs every second
 		db := openDB(t, dir, kv.Options{ReadOnly: true})
 		if got, err := db.Get(t.Context(), []byte("k")); string(got) != "v" || err != nil {
 			t.Errorf("%q, %v", got, err)
@@ -592,8 +593,8 @@ func dirContent(t *testing.T, dir string) contents {
 	return c
 }
 
-// TestDBCorrupt: a damaged page is an error that names the block, for those who need it and for
-// Verify.
+// TestDBCorrupt checks that reads of a damaged page, and Verify, return an error that names the
+// block.
 func TestDBCorrupt(t *testing.T) {
 	dir := t.TempDir()
 	db := openDB(t, dir, kv.Options{BlockSize: 512, JournalBytes: -1})
@@ -606,8 +607,8 @@ func TestDBCorrupt(t *testing.T) {
 	files, _ := filepath.Glob(filepath.Join(dir, "blks_*"))
 	text, err := os.ReadFile(files[len(files)-1])
 	must.Do(t, err)
-	// Not of the last commit, or that would be passed over: the store has one before it, with the
-	// same leaves.
+	// The page must not be part of the last commit, or a start would pass over that commit: the one
+	// before it has the same leaves.
 	at := bytes.Index(text, fmt.Appendf(nil, "%060d", 50))
 	db = openDB(t, dir, kv.Options{JournalBytes: -1})
 	must.Do(t, db.Set(t.Context(), []byte("z"), nil))
@@ -639,8 +640,8 @@ func TestDBCorrupt(t *testing.T) {
 	}
 }
 
-// TestDBAllocations: reading into a buffer allocates nothing. (The race detector has a pool forget
-// some of what is in it.)
+// TestDBAllocations checks that reading into a buffer allocates nothing. The race detector makes
+// pools drop items at random.
 func TestDBAllocations(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
 	key := []byte("key")

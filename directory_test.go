@@ -12,13 +12,13 @@ import (
 	"kivaloo/internal/must"
 )
 
-// moves are what can happen to the path of an open store, which is at place/ours. Another store
-// takes it: that at place/other.
+// moves are the ways in which the path of an open store can change. The store is at place/ours. The
+// one at place/other takes its path.
 var moves = []struct {
 	name string
 	// open opens the store at ours by some path.
 	open func(t *testing.T, place string, open func(dir string))
-	// turn has that path lead to the other store. It returns where the two stores are now.
+	// turn makes that path lead to the other store. It returns where the two stores are now.
 	turn func(t *testing.T, place string) (ours, other string)
 }{
 	{
@@ -69,7 +69,8 @@ func content(t *testing.T, dir string) contents {
 	return all
 }
 
-// A store stays in the directory that was opened, whatever becomes of the path that led there.
+// TestStoreStaysInItsDirectory checks that a store stays in the directory that was opened, even if
+// its path leads elsewhere later.
 func TestStoreStaysInItsDirectory(t *testing.T) {
 	o := kivaloo.Options{BlockSize: 512, CacheBytes: smallCache, JournalBytes: 64 << 10}
 	for _, move := range moves {
@@ -116,7 +117,7 @@ func TestStoreStaysInItsDirectory(t *testing.T) {
 	}
 }
 
-// readerWith calls do once, when some of the content has been read.
+// readerWith calls do once, after a part of the content was read.
 type readerWith struct {
 	rest []byte
 	do   func()
@@ -135,8 +136,8 @@ func (r *readerWith) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Restore makes the store beside the directory that was there when it began, and nothing anywhere
-// else.
+// TestRestoreStaysInItsDirectory checks that Restore makes the store in the directory in which it
+// began, and touches nothing elsewhere.
 func TestRestoreStaysInItsDirectory(t *testing.T) {
 	db, want := filled(t, 30_000)
 	var backup bytes.Buffer

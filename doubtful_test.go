@@ -10,11 +10,11 @@ import (
 	"kivaloo/internal/must"
 )
 
-// killedBlocks is long enough that appends of pages have seals.
+// killedBlocks makes appends of pages long enough to have seals.
 const killedBlocks = 1024
 
-// killedStore returns a store as a killed process leaves it: several files, of which the last ones
-// have no checksums, in which most pages are of older appends than that of the root.
+// killedStore returns a store as left by a killed process. It has several files, the last ones
+// without checksums. Most pages are of earlier appends than the root.
 func killedStore(t *testing.T) *blockFiles {
 	t.Helper()
 	dir := t.TempDir()
@@ -36,7 +36,7 @@ func killedStore(t *testing.T) *blockFiles {
 	return files
 }
 
-// olderLeaves returns the leaves below the last root that are of an older append than it.
+// olderLeaves returns the leaves below the last root that are of an earlier append than the root.
 func (f *blockFiles) olderLeaves() (leaves []diskPage) {
 	f.walk(f.end()-1, func(d diskPage) {
 		if d.height == 0 && f.appendOf(d.block) != f.appendOf(f.end()-1) {
@@ -46,7 +46,7 @@ func (f *blockFiles) olderLeaves() (leaves []diskPage) {
 	return leaves
 }
 
-// appendOf returns the first block of the append of pages that a block is in.
+// appendOf returns the first block of the append of pages that contains a block.
 func (f *blockFiles) appendOf(block uint64) uint64 {
 	for block > 0 && !strings.HasPrefix(string(f.page(block-1)), "KVJRN") || strings.Contains(string(f.page(block-2)), "kivaloo seal") {
 		block--
@@ -54,9 +54,9 @@ func (f *blockFiles) appendOf(block uint64) uint64 {
 	return block
 }
 
-// TestDoubtfulBlock damages a value of a store that was killed before the block had a checksum. The
-// seal of the append shows it. So a read of the block fails and names it, from the first one on,
-// and after a stop in order too.
+// TestDoubtfulBlock damages a value in a store that was killed before the block had a checksum. The
+// append's seal reveals it. So every read of the block must fail and name it, from the first one
+// on, and after a clean stop too.
 func TestDoubtfulBlock(t *testing.T) {
 	files := killedStore(t)
 	leaves := files.olderLeaves()

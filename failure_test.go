@@ -13,7 +13,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// operations calls every method once, on a key of its own.
+// operations calls each method once, with a key of its own.
 var operations = map[uint32]func(ctx context.Context, c *kivaloo.Client) error{
 	wire.TypeParams: func(ctx context.Context, c *kivaloo.Client) error { _, err := c.Params(ctx); return err },
 	wire.TypeGet: func(ctx context.Context, c *kivaloo.Client) error {
@@ -43,7 +43,7 @@ var operations = map[uint32]func(ctx context.Context, c *kivaloo.Client) error{
 	wire.TypeRange: func(_ context.Context, c *kivaloo.Client) error { return rangeErr(c, nil, nil) },
 }
 
-// An answer that is malformed for its request fails that request, and no other.
+// TestMalformedAnswers checks that a malformed answer fails its own request and no other.
 func TestMalformedAnswers(t *testing.T) {
 	status := func(n uint32) []byte { return wire.AppendKVStatus(nil, n) }
 	for _, tc := range []struct {
@@ -88,8 +88,8 @@ func TestMalformedAnswers(t *testing.T) {
 	}
 }
 
-// When the stream cannot be followed any more, all that is outstanding fails, as does
-// all that comes later.
+// TestConnectionFailures checks that a stream error fails all outstanding requests and all later
+// ones.
 func TestConnectionFailures(t *testing.T) {
 	flip := func(packet []byte, at int) []byte {
 		packet[at] ^= 1
@@ -103,7 +103,7 @@ func TestConnectionFailures(t *testing.T) {
 	}{
 		"unknown request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+1, absent) }, wiretest.WithThis, nil},
 		"far-off request": {func(uint64) []byte { return wire.AppendPacket(nil, 1<<63, absent) }, wiretest.WithThis, nil},
-		// It would have the place of the outstanding one.
+		// It would use the slot of the outstanding one.
 		"later request": {func(id uint64) []byte { return wire.AppendPacket(nil, id+kivaloo.MaxOutstanding, absent) }, wiretest.WithThis, nil},
 		"answered twice": {func(id uint64) []byte {
 			return wire.AppendPacket(wire.AppendPacket(nil, id, absent), id, absent)
@@ -117,7 +117,7 @@ func TestConnectionFailures(t *testing.T) {
 		"end after answer": {func(id uint64) []byte { return wire.AppendPacket(nil, id, absent) }, wiretest.HangUp, io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// The first request stays unanswered, the second gets the treatment.
+			// The first request stays unanswered. The second gets the bad answer.
 			arrived := make(chan struct{}, 1)
 			s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 				if r.Type == wire.TypeSet {
@@ -150,7 +150,8 @@ func TestConnectionFailures(t *testing.T) {
 	}
 }
 
-// Those that wait for room in the window learn of a failure too.
+// TestFailureWhileWindowFull checks that callers waiting for room in the window see a connection
+// failure too.
 func TestFailureWhileWindowFull(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
@@ -181,7 +182,7 @@ func TestFailureWhileWindowFull(t *testing.T) {
 	}
 }
 
-// What is left of the packet counts: bytes of an answer longer than the read buffer.
+// TestLongAnswer checks that an answer longer than the read buffer arrives completely.
 func TestLongAnswer(t *testing.T) {
 	s := &wiretest.Server{}
 	c := dialFake(t, s)

@@ -11,7 +11,8 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// dialFake starts s and returns a client of it, with o if that is given; the test ends both.
+// dialFake starts s and returns a connected client, with options o if given. The end of the test
+// closes both.
 func dialFake(t *testing.T, s *wiretest.Server, o ...kivaloo.DialOptions) *kivaloo.Client {
 	t.Helper()
 	path, stop, err := s.Start(t.TempDir())

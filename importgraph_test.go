@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// Programs that use the store as a library get what they need and no more. Neither the server's
-// event loop nor what comes with it belongs there, nor Prometheus, nor the SDK of a cloud.
+// TestImportGraph checks that programs that embed the store import only what they need: not the
+// server's event loop and its dependencies, nor Prometheus, nor a cloud SDK.
 func TestImportGraph(t *testing.T) {
 	forbidden := []string{
-		"github.com/panjf2000/gnet/", // with the event loop
-		"go.uber.org/zap",            // with gnet
-		"github.com/aws/",            // with the stores in the cloud
-		"github.com/prometheus/",     // with contrib/collector
+		"github.com/panjf2000/gnet/", // by the event loop
+		"go.uber.org/zap",            // by gnet
+		"github.com/aws/",            // by the cloud stores
+		"github.com/prometheus/",     // by contrib/collector
 		"kivaloo/eventloop",
 		"kivaloo/cmd/",
 	}
@@ -39,7 +39,7 @@ func TestImportGraph(t *testing.T) {
 	}
 }
 
-// dependencies returns all packages that a program is made of. It must compile.
+// dependencies returns all packages that a program consists of. It must compile.
 func dependencies(t *testing.T, dir string) []string {
 	t.Helper()
 	out, err := exec.Command("go", "vet", "./"+dir).CombinedOutput()

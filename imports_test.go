@@ -18,9 +18,8 @@ import (
 
 const module = "kivaloo"
 
-// mayImport says which packages of this module each one may import, besides
-// those above itself in the tree of folders. A folder that is not listed follows
-// the one above it. "." is the root.
+// mayImport lists the packages of this module that each package may import, besides its parent
+// folders. A folder that is not listed follows the one above it. "." is the root.
 var mayImport = map[string][]string{
 	".":                      {"actors", "wire", "disk", "tree"},
 	"actors":                 {},
@@ -51,14 +50,14 @@ const anything = "*"
 // forbiddenNames would be packages for odds and ends.
 var forbiddenNames = []string{"util", "utils", "common", "helper", "helpers", "misc", "shared"}
 
-// parsedPackage is what the test needs to know of one folder with Go files.
+// parsedPackage is what the test needs to know about one folder with Go files.
 type parsedPackage struct {
 	dir     string // relative to the root, with slashes
 	name    string
-	imports map[string]bool   // of this module's, by folder; test files not counted
+	imports map[string]bool   // from this module, by folder, without those of test files
 	docs    map[string]string // package comments by file
 	tests   bool              // it has test files
-	goleak  bool              // it has a TestMain that looks for leaked goroutines
+	goleak  bool              // it has a TestMain that checks for leaked goroutines
 }
 
 func TestImportTable(t *testing.T) {
@@ -108,8 +107,8 @@ var forUsers = []string{".", "contrib/collector"}
 
 var goFile = regexp.MustCompile(`\b\w+\.go\b`)
 
-// What go doc shows is for readers who do not see the files, and says which packages are not for
-// them.
+// TestPackageComments checks that package comments make sense without the source files, and say
+// which packages are internal.
 func TestPackageComments(t *testing.T) {
 	for _, p := range parseModule(t) {
 		internal := slices.Contains(strings.Split(p.dir, "/"), "internal")
@@ -126,7 +125,7 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// parseModule reads all packages of the module. Those of nested modules are not among them.
+// parseModule reads all packages of the module, without nested modules.
 func parseModule(t *testing.T) []*parsedPackage {
 	t.Helper()
 	byDir := make(map[string]*parsedPackage)
@@ -154,18 +153,18 @@ func parseModule(t *testing.T) []*parsedPackage {
 	return slices.SortedFunc(maps.Values(byDir), func(a, b *parsedPackage) int { return strings.Compare(a.dir, b.dir) })
 }
 
-// isModule reports whether a module of its own begins in dir.
+// isModule reports whether dir is the root of a module.
 func isModule(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "go.mod"))
 	return err == nil
 }
 
-// read adds one file to what is known of its package.
+// read adds one file to its package.
 func (p *parsedPackage) read(path string) error {
 	mode := parser.ImportsOnly | parser.ParseComments
 	test := strings.HasSuffix(path, "_test.go")
 	if test {
-		mode = parser.SkipObjectResolution // TestMain is behind the imports
+		mode = parser.SkipObjectResolution // TestMain comes after the imports
 	}
 	file, err := parser.ParseFile(token.NewFileSet(), path, nil, mode)
 	if err != nil {
@@ -189,8 +188,8 @@ func (p *parsedPackage) read(path string) error {
 	return nil
 }
 
-// checksLeaks reports whether a test file has a TestMain that ends in a look
-// for goroutines, its own or that of daemontest.Main.
+// checksLeaks reports whether a test file has a TestMain that ends with a check for leaked
+// goroutines, its own or that of daemontest.Main.
 func checksLeaks(file *ast.File) bool {
 	for _, d := range file.Decls {
 		f, ok := d.(*ast.FuncDecl)

@@ -11,8 +11,9 @@ import (
 	"kivaloo/internal/must"
 )
 
-// A change whose append met a full disk has certainly not been made, if the append could be taken
-// back. If that met the full disk too, the next start may find the change, and the error says so.
+// TestFullDiskLeavesChangeBehind checks changes whose append met a full disk. If the append could
+// be undone, the change is certainly not made. If undoing failed too, the next start may find the
+// change, and the error says so.
 func TestFullDiskLeavesChangeBehind(t *testing.T) {
 	for _, test := range []struct {
 		what  string
@@ -32,7 +33,7 @@ func TestFullDiskLeavesChangeBehind(t *testing.T) {
 				if !full || !slices.Contains(test.fails, c.Op) {
 					return nil
 				}
-				full = test.sent // if it is taken back, only the first call fails
+				full = test.sent // if undoing works, only the first call fails
 				return syscall.ENOSPC
 			})
 			err = db.Set(t.Context(), []byte("key"), []byte("new"))

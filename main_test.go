@@ -10,13 +10,12 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// serverAddr is the address of a server for the examples, which stands in for
-// `kivaloo serve`.
+// serverAddr is the address of a server for the examples, which stands in for `kivaloo serve`.
 var serverAddr string
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}) }
 
-// withServer runs the tests, and the examples, while there is a server at serverAddr.
+// withServer runs the tests and examples while a server listens at serverAddr.
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int {

@@ -12,8 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestMemoryLife: a store in memory flushes, frees what is overwritten, and can be backed up and
-// copied to a directory. Two of them have nothing in common.
+// TestMemoryLife checks that a store in memory flushes, frees overwritten data, and can be backed
+// up and copied to a directory. Two of them are independent.
 func TestMemoryLife(t *testing.T) {
 	ctx := t.Context()
 	o := kivaloo.Options{BlockSize: 512, CacheBytes: 4 << 20, JournalBytes: 256 << 10}
@@ -55,7 +55,7 @@ func TestMemoryLife(t *testing.T) {
 	}
 }
 
-// TestMemoryFreed: what a store in memory has taken is given back after Close.
+// TestMemoryFreed checks that Close frees the memory of a store in memory.
 func TestMemoryFreed(t *testing.T) {
 	value := make([]byte, 200)
 	inUse := func() uint64 {

@@ -13,8 +13,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// TestOptionsRefused: every call names the field whose value it does not take, in the same way, and
-// does nothing.
+// TestOptionsRefused checks that every call names the field with the invalid value, in the same
+// way, and does nothing.
 func TestOptionsRefused(t *testing.T) {
 	ctx := t.Context()
 	source := t.TempDir()

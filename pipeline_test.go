@@ -45,7 +45,8 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
-// Every operation, in one pipeline; those on one key take effect in order.
+// TestPipelineOperations issues every operation in one pipeline. Those on one key take effect in
+// order.
 func TestPipelineOperations(t *testing.T) {
 	c := dialFake(t, &wiretest.Server{})
 	p := c.Pipeline(within(t))
@@ -70,7 +71,7 @@ func TestPipelineOperations(t *testing.T) {
 	p.Get(k, get)
 	p.Delete(k)
 	p.Get(k, get)
-	// Nobody has to be told.
+	// The callback may be nil.
 	p.Add(k, nil, nil)
 	p.Modify(k, nil, nil)
 	p.CompareAndSwap(k, nil, nil, nil)
@@ -86,7 +87,8 @@ func TestPipelineOperations(t *testing.T) {
 	}
 }
 
-// After the first failure nothing more is issued, and Wait waits for the rest.
+// TestPipelineFirstError checks that nothing more is issued after the first failure, and that Wait
+// waits for the rest.
 func TestPipelineFirstError(t *testing.T) {
 	var seen atomic.Int32
 	s := &wiretest.Server{Hook: func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
@@ -111,7 +113,7 @@ func TestPipelineFirstError(t *testing.T) {
 	if p.Wait() != first || called {
 		t.Errorf("called %v; %v", called, p.Wait())
 	}
-	// The connection is as good as ever.
+	// The connection is still usable.
 	if err := c.Delete(within(t), []byte("k")); err != nil {
 		t.Error(err)
 	}
@@ -145,7 +147,8 @@ func TestPipelineConnectionLost(t *testing.T) {
 	}
 }
 
-// A pipeline whose context ends does not wait; answers that come later are ignored.
+// TestPipelineCancel checks that a pipeline does not wait after its context has ended, and that
+// late answers are ignored.
 func TestPipelineCancel(t *testing.T) {
 	release := make(chan struct{})
 	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {

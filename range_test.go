@@ -26,7 +26,8 @@ func collect(t rapid.TB, c *kivaloo.Client, start, end string) []string {
 	return got
 }
 
-// A range is exactly start <= key < end, however the server divides it.
+// TestRangeAgainstModel checks that a range has exactly the keys start <= key < end, however the
+// server divides it.
 func TestRangeAgainstModel(t *testing.T) {
 	for _, endKeyToo := range []bool{false, true} {
 		t.Run(fmt.Sprintf("end key too %v", endKeyToo), func(t *testing.T) {
@@ -46,7 +47,7 @@ func TestRangeAgainstModel(t *testing.T) {
 					}
 				}
 				got := collect(t, c, start, end)
-				// Order is that of the keys, not of the strings with "=" in them.
+				// The order is that of the keys, not of the strings with "=" in them.
 				if !slices.IsSortedFunc(got, func(a, b string) int {
 					ka, _, _ := bytes.Cut([]byte(a), []byte("="))
 					kb, _, _ := bytes.Cut([]byte(b), []byte("="))
@@ -87,7 +88,8 @@ func TestRangeStopsEarly(t *testing.T) {
 	}
 }
 
-// Appending to what is returned must not write over its neighbour.
+// TestRangePairsAreApart checks that appending to a returned slice does not overwrite its
+// neighbour.
 func TestRangePairsAreApart(t *testing.T) {
 	s := &wiretest.Server{}
 	c := dialFake(t, s)
@@ -106,8 +108,8 @@ func TestRangePairsAreApart(t *testing.T) {
 	}
 }
 
-// A server that answers nonsense must not have a loop go round for ever, nor pass off
-// pairs that were not asked for.
+// TestRangeBadAnswers checks that invalid answers of a server neither make a loop endless nor
+// return pairs outside of the range.
 func TestRangeBadAnswers(t *testing.T) {
 	pairs := func(keys ...string) (out []byte) {
 		for _, key := range keys {

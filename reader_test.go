@@ -15,8 +15,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// readers calls f with each kind of Reader that there is, and with a function that fills it. A
-// snapshot is taken afterwards.
+// readers calls f with each kind of Reader, and with a function that fills it. A snapshot is taken
+// afterwards.
 func readers(t *testing.T, f func(t *testing.T, fill func(map[string]string) kivaloo.Reader)) {
 	clear := func(s kivaloo.Store) {
 		for p, err := range s.Range(context.Background(), nil, nil) {
@@ -79,7 +79,7 @@ func readers(t *testing.T, f func(t *testing.T, fill func(map[string]string) kiv
 	})
 }
 
-// wanted returns what a Scan of pairs has to return.
+// wanted returns the expected result of a Scan of pairs.
 func wanted(pairs map[string]string, o kivaloo.ScanOptions) (want []kivaloo.Pair) {
 	for k, v := range pairs {
 		after := o.After == nil || !o.Reverse && k > string(o.After) || o.Reverse && k < string(o.After)
@@ -101,7 +101,7 @@ func wanted(pairs map[string]string, o kivaloo.ScanOptions) (want []kivaloo.Pair
 	return want
 }
 
-// TestReadersAgainstModel: whatever is asked for, and of whom, the answer is that of a sorted map.
+// TestReadersAgainstModel checks that every Reader answers like a sorted map.
 func TestReadersAgainstModel(t *testing.T) {
 	readers(t, func(t *testing.T, fill func(map[string]string) kivaloo.Reader) {
 		str := rapid.StringOfN(rapid.RuneFrom([]rune("\x00ab\x7f")), 0, 3, -1)
@@ -141,7 +141,7 @@ func TestReadersAgainstModel(t *testing.T) {
 	})
 }
 
-// check compares a Scan and a Count with what they have to return.
+// check compares a Scan and a Count with the expected result.
 func check(t *rapid.T, r kivaloo.Reader, pairs map[string]string, o kivaloo.ScanOptions) {
 	want := wanted(pairs, o)
 	n, err := r.Count(context.Background(), o)
@@ -168,7 +168,7 @@ func check(t *rapid.T, r kivaloo.Reader, pairs map[string]string, o kivaloo.Scan
 	}
 }
 
-// TestScanOfMany: a scan that takes many pieces, on its way through pages that are not in memory.
+// TestScanOfMany checks a scan in many pieces over pages that are not in memory.
 func TestScanOfMany(t *testing.T) {
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true, BlockSize: 512, CacheBytes: smallCache})
 	pairs := map[string]string{}
@@ -195,7 +195,7 @@ func TestScanOfMany(t *testing.T) {
 	})
 }
 
-// TestScanBounds: what a Scan refuses, and the keys at the edges of what there can be.
+// TestScanBounds checks invalid bounds of a Scan, and the smallest and greatest possible keys.
 func TestScanBounds(t *testing.T) {
 	long, last := bytes.Repeat([]byte("k"), kivaloo.MaxLen), bytes.Repeat([]byte{0xff}, kivaloo.MaxLen)
 	readers(t, func(t *testing.T, fill func(map[string]string) kivaloo.Reader) {

@@ -18,7 +18,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// A restart of the server costs only the requests that it interrupted.
+// TestReconnect checks that a restart of the server fails only the requests that it interrupts.
 func TestReconnect(t *testing.T) {
 	dir := t.TempDir()
 	arrived := make(chan struct{}, 1)
@@ -46,7 +46,7 @@ func TestReconnect(t *testing.T) {
 			t.Errorf("interrupted: %v", err)
 		}
 
-		// Meanwhile some wait, as long as they can.
+		// Meanwhile some requests wait until their context ends.
 		short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
 		err := c.Set(short, []byte("k"), []byte("given up"))
 		cancel()
@@ -69,7 +69,8 @@ func TestReconnect(t *testing.T) {
 	stop()
 }
 
-// Those that have no place in the window of the lost connection get one in the next.
+// TestReconnectWindowFull checks that requests that wait for the window of the lost connection are
+// sent on the next one.
 func TestReconnectWindowFull(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -91,7 +92,7 @@ func TestReconnectWindowFull(t *testing.T) {
 	for range cap(errs) - 1 {
 		go set()
 	}
-	time.Sleep(10 * time.Millisecond) // most of them wait by now; with any number it must come out the same
+	time.Sleep(10 * time.Millisecond) // most of them wait by now, but the outcome must be the same for any number
 	close(release)
 	failed := 0
 	for range cap(errs) {
@@ -108,7 +109,7 @@ func TestReconnectWindowFull(t *testing.T) {
 	}
 }
 
-// The limits are those of the server that there is now.
+// TestReconnectLimits checks that the limits are those of the current server.
 func TestReconnectLimits(t *testing.T) {
 	dir := t.TempDir()
 	s := &wiretest.Server{}
@@ -136,8 +137,8 @@ func TestReconnectLimits(t *testing.T) {
 	}
 }
 
-// Close ends a Client in every state: connected, between two attempts, in the middle of
-// one. Those who wait get ErrClosed.
+// TestReconnectClose checks Close in every state: connected, between two attempts, during an
+// attempt. Waiting requests must get ErrClosed.
 func TestReconnectClose(t *testing.T) {
 	t.Run("connected", func(t *testing.T) {
 		c := dialFake(t, &wiretest.Server{}, kivaloo.DialOptions{Reconnect: true})
@@ -161,7 +162,7 @@ func TestReconnectClose(t *testing.T) {
 			untilLost(t, c)
 			failed := make(chan error, 1)
 			go func() { _, err := c.Get(ctx, []byte("k")); failed <- err }()
-			time.Sleep(5 * time.Millisecond) // it waits by now; if not, it must come out the same
+			time.Sleep(5 * time.Millisecond) // it waits by now; if not, the outcome must be the same
 			c.Close()
 			var op *kivaloo.OpError
 			if err := <-failed; !errors.Is(err, kivaloo.ErrClosed) || !errors.As(err, &op) || op.Sent {
@@ -187,8 +188,8 @@ func untilLost(t *testing.T, c *kivaloo.Client) {
 	t.Fatal("the connection is never lost")
 }
 
-// silence has somebody listen on path who never answers. The channel is closed when the
-// first has connected.
+// silence starts a listener on path that never answers. The channel is closed at the first
+// connection.
 func silence(t *testing.T, path string) <-chan struct{} {
 	ln, err := net.Listen("unix", path)
 	must.Do(t, err)
@@ -206,8 +207,8 @@ func silence(t *testing.T, path string) <-chan struct{} {
 	return connected
 }
 
-// A server that drops every connection at once is not asked in a tight loop, and a caller
-// learns what is wrong.
+// TestReconnectBadServer checks that a server that drops every connection at once is not called in
+// a tight loop, and that the caller's error says what is wrong.
 func TestReconnectBadServer(t *testing.T) {
 	var dialled atomic.Int32
 	s := &wiretest.Server{Hook: func(uint64, wire.KVRequest) ([]byte, wiretest.Verdict) {
@@ -224,7 +225,7 @@ func TestReconnectBadServer(t *testing.T) {
 			t.Fatal("it was answered")
 		}
 	}
-	// Pauses of at least 25, 50, 100 and 200 ms fit in no more than these.
+	// Pauses of at least 25, 50, 100 and 200 ms allow no more attempts than these.
 	if n := dialled.Load(); n < 2 || n > 5 {
 		t.Errorf("%d connections", n)
 	}

@@ -16,7 +16,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// filled returns a store with pairs of every length that is special, and so many others.
+// filled returns a store with keys and values of every special length, and n others.
 func filled(t *testing.T, n int) (*kivaloo.DB, contents) {
 	t.Helper()
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
@@ -32,7 +32,7 @@ func filled(t *testing.T, n int) (*kivaloo.DB, contents) {
 	return db, want
 }
 
-// names returns what is in a directory.
+// names returns the names in a directory.
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -43,7 +43,8 @@ func names(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// What was backed up is restored, to directories that are missing, empty, or links.
+// TestDBBackupAndRestore restores backups to directories that are missing, empty, or symbolic
+// links.
 func TestDBBackupAndRestore(t *testing.T) {
 	db, want := filled(t, 11_000)
 	var backup bytes.Buffer
@@ -82,7 +83,7 @@ func TestDBBackupAndRestore(t *testing.T) {
 	}
 }
 
-// A backup shows one moment, while a sum moves from key to key.
+// TestDBBackupIsOfOneMoment checks that a backup shows one moment, while amounts move between keys.
 func TestDBBackupIsOfOneMoment(t *testing.T) {
 	db := openDB(t, t.TempDir(), kivaloo.Options{NoSync: true})
 	ctx := t.Context()
@@ -102,7 +103,8 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 				return
 			default:
 			}
-			// The last are emptied first, so that a backup that saw it change would miss them.
+			// The last keys lose theirs first, so that a backup that is not of one moment would
+			// miss some.
 			from, to := accounts-1-i%(accounts/2), i%(accounts/2)
 			value := []string{"0", "2"}
 			if i/(accounts/2)%2 == 1 {
@@ -134,7 +136,7 @@ func TestDBBackupIsOfOneMoment(t *testing.T) {
 	}
 }
 
-// A restore that fails leaves everything as it was.
+// TestRestoreFails checks that a failed restore leaves everything as it was.
 func TestRestoreFails(t *testing.T) {
 	db, _ := filled(t, 11_000)
 	var whole bytes.Buffer
@@ -174,7 +176,7 @@ func TestRestoreFails(t *testing.T) {
 	}
 }
 
-// A directory that has something in it is not touched.
+// TestRestoreWhereSomethingIs checks that a directory that is not empty is not touched.
 func TestRestoreWhereSomethingIs(t *testing.T) {
 	db, _ := filled(t, 10)
 	var backup bytes.Buffer
@@ -190,7 +192,7 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), file, kivaloo.Options{}, kivaloo.RestoreOptions{}); err == nil {
 		t.Error("a file: no error")
 	}
-	t.Chdir(t.TempDir()) // empty, as it would have to be
+	t.Chdir(t.TempDir()) // empty, as required
 	if err := kivaloo.Restore(t.Context(), bytes.NewReader(backup.Bytes()), "", kivaloo.Options{}, kivaloo.RestoreOptions{}); err == nil {
 		t.Error("no name: no error")
 	}
@@ -202,7 +204,8 @@ func TestRestoreWhereSomethingIs(t *testing.T) {
 	}
 }
 
-// Directories on the way to a store that was not made are not left either.
+// TestNoStoreNoDirectories checks that a failed restore also removes the parent directories that it
+// made.
 func TestNoStoreNoDirectories(t *testing.T) {
 	db, _ := filled(t, 10)
 	var backup bytes.Buffer
@@ -228,8 +231,8 @@ func TestNoStoreNoDirectories(t *testing.T) {
 	}
 }
 
-// What is on the disk is read again before it takes the name: a store that does not have all of the
-// backup is none.
+// TestRestoreReadsAgain checks that Restore reads the store back from disk before giving it its
+// name, and makes none if something of the backup is missing.
 func TestRestoreReadsAgain(t *testing.T) {
 	db, want := filled(t, 11_000)
 	var backup bytes.Buffer
@@ -253,7 +256,7 @@ func TestRestoreReadsAgain(t *testing.T) {
 			must.Do(t, errors.Join(err, f.Close()))
 		}
 	}
-	o := kivaloo.Options{JournalBytes: -1, NoSync: true} // so that the pages are there
+	o := kivaloo.Options{JournalBytes: -1, NoSync: true} // so that the data is in pages
 	err := kivaloo.Restore(t.Context(), &backup, place+"/store", o, kivaloo.RestoreOptions{Progress: damage})
 	if !errors.As(err, new(*kivaloo.CorruptionError)) {
 		t.Errorf("%v", err)

@@ -19,35 +19,35 @@ import (
 	"kivaloo/tree/page"
 )
 
-// damagedStore is a store of several generations of keys, and what it holds.
+// damagedStore is a store of several generations of keys, together with its content.
 type damagedStore struct {
 	name   string
 	files  *blockFiles
 	truth  map[string]string
-	keys   []string               // all that ever were
-	past   map[string][]pastValue // that a key ever had, in order
-	leaves []leafPage             // that there are, in order
-	last   map[uint64]bool        // which of them are of the last tree; nil if that is not known
+	keys   []string               // all that ever existed
+	past   map[string][]pastValue // the values that a key ever had, in order
+	leaves []leafPage             // all leaves, in order
+	last   map[uint64]bool        // the leaves of the last tree; nil if unknown
 }
 
-// pastValue is a value that a key had from a change of the store on, until its next one.
+// pastValue is a value that a key had from one change of the store on, until its next one.
 type pastValue struct {
 	change int
 	value  string // "": deleted
 }
 
-// leafPage is a leaf. No pair in it, and none that there was, is of a later change than newest.
+// leafPage is a leaf. No pair in it, and no deletion it reflects, is of a later change than newest.
 type leafPage struct {
 	block  uint64
 	keys   []string
 	newest int
 }
 
-// covers reports whether a leaf says what the value of a key was, or that there was none.
+// covers reports whether a leaf shows the value of a key, or its absence.
 func (l *leafPage) covers(key string) bool { return l.keys[0] <= key && key <= l.keys[len(l.keys)-1] }
 
-// makeDamagedStore makes a store by a number of commits, with several starts. A killed one ends as
-// a kill leaves it.
+// makeDamagedStore makes a store by a number of commits and several starts. If killed, it ends as
+// after a kill.
 func makeDamagedStore(t testing.TB, name string, o kv.Options, killed bool, seed uint64) *damagedStore {
 	t.Helper()
 	s := &damagedStore{name: name, truth: map[string]string{}, past: map[string][]pastValue{}}
@@ -114,8 +114,8 @@ func makeDamagedStore(t testing.TB, name string, o kv.Options, killed bool, seed
 	return s
 }
 
-// copyRunning copies the files of a store that is in use, as a kill would leave them. The janitor
-// may be giving a file of checksums its name: that file is left out.
+// copyRunning copies the files of a running store, as a kill would leave them. It skips a checksum
+// file that the janitor is just renaming.
 func copyRunning(t testing.TB, to, from string) {
 	t.Helper()
 	entries, err := os.ReadDir(from)
@@ -130,7 +130,7 @@ func copyRunning(t testing.TB, to, from string) {
 	}
 }
 
-// readLeaf returns what is in a leaf with pairs.
+// readLeaf parses a leaf with pairs.
 func readLeaf(block uint64, p []byte) (l leafPage, ok bool) {
 	layout, err := page.Parse(p)
 	if err != nil || page.BeginsSeal(p) || layout.Height > 0 || layout.Keys == 0 {
@@ -148,7 +148,7 @@ func readLeaf(block uint64, p []byte) (l leafPage, ok bool) {
 	return l, true
 }
 
-// clone returns files that can be damaged, in a directory of their own.
+// clone returns a copy of the files that can be damaged, in a directory of its own.
 func (f *blockFiles) clone(dir string) *blockFiles {
 	c := *f
 	c.dir, c.sums = dir, maps.Clone(f.sums)
@@ -159,7 +159,7 @@ func (f *blockFiles) clone(dir string) *blockFiles {
 	return &c
 }
 
-// blocks returns the numbers of all blocks that there are.
+// blocks returns the numbers of all blocks.
 func (f *blockFiles) blocks() (all []uint64) {
 	for i, first := range f.firsts {
 		for n := range len(f.content[i]) / f.blockSize {
@@ -169,7 +169,7 @@ func (f *blockFiles) blocks() (all []uint64) {
 	return all
 }
 
-// removeFile takes a file away, with its checksums or without.
+// removeFile removes a file, and also its checksums if sums is set.
 func (f *blockFiles) removeFile(i int, sums bool) {
 	if sums {
 		delete(f.sums, strings.Replace(f.names[i], "blks", "sums", 1))
@@ -177,13 +177,13 @@ func (f *blockFiles) removeFile(i int, sums bool) {
 	f.names, f.firsts, f.content = slices.Delete(f.names, i, i+1), slices.Delete(f.firsts, i, i+1), slices.Delete(f.content, i, i+1)
 }
 
-// salvaged is a store that was made of a damaged one.
+// salvagedStore is a store made from a damaged one.
 type salvagedStore struct {
 	report *kv.Salvaged
 	pairs  map[string]string
 }
 
-// salvage salvages files, and checks that they stay as they are.
+// salvage salvages the files, and checks that it does not change them.
 func (f *blockFiles) salvage(t *testing.T) (*salvagedStore, error) {
 	t.Helper()
 	f.write(t)
@@ -225,7 +225,7 @@ func readDirectory(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// trust returns what the report says of a key.
+// trust returns the report's verdict on a key.
 func (s *salvagedStore) trust(t *testing.T, key string) kv.Trust {
 	t.Helper()
 	for _, r := range s.report.Ranges {
@@ -237,7 +237,7 @@ func (s *salvagedStore) trust(t *testing.T, key string) kv.Trust {
 	return 0
 }
 
-// checkRanges checks that the ranges of a report are all keys there can be, in order.
+// checkRanges checks that the ranges of a report cover all possible keys, in order.
 func (s *salvagedStore) checkRanges(t *testing.T) {
 	t.Helper()
 	at := []byte{}
@@ -252,8 +252,8 @@ func (s *salvagedStore) checkRanges(t *testing.T) {
 	}
 }
 
-// check holds a salvaged store to the promise: no certain key is wrong, and no leaf that can be read
-// is left out. f are the files that it was made of.
+// check checks what Salvage promises: no certain key is wrong, and no readable leaf is left out. f
+// are the files that s was made from.
 func (d *damagedStore) check(t *testing.T, what string, s *salvagedStore, f *blockFiles) (counts [4]int) {
 	t.Helper()
 	s.checkRanges(t)
@@ -285,7 +285,7 @@ func (d *damagedStore) check(t *testing.T, what string, s *salvagedStore, f *blo
 	return counts
 }
 
-// left returns the leaves that are as they were, and those that are something else now.
+// left returns the unchanged leaves, and those altered by the damage.
 func (d *damagedStore) left(f *blockFiles) (readable, altered []leafPage) {
 	was := map[uint64]leafPage{}
 	for _, l := range d.leaves {
@@ -305,7 +305,7 @@ func (d *damagedStore) left(f *blockFiles) (readable, altered []leafPage) {
 	return readable, altered
 }
 
-// damaged returns the blocks that are not as they were.
+// damaged returns the blocks that have changed.
 func (d *damagedStore) damaged(f *blockFiles) (all []uint64) {
 	left := f.blocks()
 	for _, block := range d.files.blocks() {
@@ -316,7 +316,7 @@ func (d *damagedStore) damaged(f *blockFiles) (all []uint64) {
 	return all
 }
 
-// until returns the first change at which a key was not any more what it is.
+// until returns the first change after which a key no longer had the given value.
 func (d *damagedStore) until(key, value string) (change int, ever bool) {
 	past := append([]pastValue{{}}, d.past[key]...)
 	for i, p := range past {
@@ -340,7 +340,7 @@ func (s *salvagedStore) String() string {
 	return b.String()
 }
 
-// salvageStores are stores of all kinds.
+// salvageStores returns stores of all kinds.
 func salvageStores(t *testing.T) (all []*damagedStore) {
 	for _, size := range []int{512, 2048} {
 		for _, journal := range []int64{0, 16 << 10, -1} {
@@ -353,7 +353,7 @@ func salvageStores(t *testing.T) (all []*damagedStore) {
 	return all
 }
 
-// TestSalvageWhole salvages stores that are not damaged: nothing is lost or stale.
+// TestSalvageWhole salvages undamaged stores: nothing is lost or stale.
 func TestSalvageWhole(t *testing.T) {
 	for _, d := range salvageStores(t) {
 		t.Run(d.name, func(t *testing.T) {
@@ -363,7 +363,7 @@ func TestSalvageWhole(t *testing.T) {
 			if !maps.Equal(s.pairs, d.truth) || counts[kv.Stale]+counts[kv.Lost] > 0 {
 				t.Errorf("%d pairs, not %d\n%s", len(s.pairs), len(d.truth), s)
 			}
-			if !s.report.Certain() { // checksums, or seals, say so
+			if !s.report.Certain() { // shown by checksums or seals
 				t.Errorf("not all is certain\n%s", s)
 			}
 		})
@@ -448,7 +448,7 @@ func TestSalvage(t *testing.T) {
 	if os.Getenv("KIVALOO_TORTURE") != "" {
 		rounds = 60
 	}
-	if seed, err := strconv.Atoi(os.Getenv("KIVALOO_SEED")); err == nil { // that of a round that failed
+	if seed, err := strconv.Atoi(os.Getenv("KIVALOO_SEED")); err == nil { // repeats a round that failed
 		first, rounds = seed, seed+1
 	}
 	for _, d := range salvageStores(t) {
@@ -474,7 +474,8 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// TestSalvageRefuses: nothing is made where there is nothing to save, or where it must not go.
+// TestSalvageRefuses checks that Salvage makes nothing if there is nothing to save or the target is
+// unsuitable.
 func TestSalvageRefuses(t *testing.T) {
 	d := makeDamagedStore(t, "", kv.Options{BlockSize: 512}, false, 1)
 	d.files.dir = t.TempDir()
@@ -495,8 +496,8 @@ func TestSalvageRefuses(t *testing.T) {
 	}
 }
 
-// TestSalvageOldRoot puts an old root that is a leaf, and so has a value for every key, over one of
-// the last blocks: no leaf that can be read is left out for that.
+// TestSalvageOldRoot writes an old root over one of the last blocks. The root is a leaf and so has
+// a value for every key. Still, no readable leaf may be left out.
 func TestSalvageOldRoot(t *testing.T) {
 	for _, d := range salvageStores(t) {
 		t.Run(d.name, func(t *testing.T) {
@@ -563,7 +564,7 @@ func storeKilled(t testing.TB, o kv.Options, commits ...map[string]string) *bloc
 	return f
 }
 
-// pairsOf returns n pairs with the value of each.
+// pairsOf returns n pairs with the given value.
 func pairsOf(n int, value string) map[string]string {
 	pairs := map[string]string{}
 	for i := range n {
@@ -572,11 +573,11 @@ func pairsOf(n int, value string) map[string]string {
 	return pairs
 }
 
-// TestSalvageMendsBySeal flips bits of pages that have no checksum but the seal of their append. It
-// shows which bit that is, so nothing is lost, whatever the bit was.
+// TestSalvageMendsBySeal flips single bits of pages whose only checksum is their append's seal. The
+// seal shows the flipped bit, so nothing is lost, whichever bit it was.
 func TestSalvageMendsBySeal(t *testing.T) {
 	for _, size := range []int{512, 1024} {
-		for pairs, step := range map[int]int{3: 97, 60: 499} { // one leaf, and some
+		for pairs, step := range map[int]int{3: 97, 60: 499} { // one leaf, and several
 			name := fmt.Sprintf("%d bytes, %d pairs", size, pairs)
 			want := pairsOf(pairs, "second value")
 			whole := storeKilled(t, kv.Options{BlockSize: size, JournalBytes: -1}, pairsOf(pairs, "first value"), want)
@@ -611,8 +612,7 @@ func TestSalvageMendsBySeal(t *testing.T) {
 	}
 }
 
-// TestSalvageSwapped: the page that every store begins with, swapped with the last commit, hides no
-// commit.
+// TestSalvageSwapped swaps the store's first page with the last commit. No commit may be hidden.
 func TestSalvageSwapped(t *testing.T) {
 	whole := storeKilled(t, kv.Options{BlockSize: 1024}, map[string]string{"a": "1"}, map[string]string{"b": "2"}, map[string]string{"c": "3"})
 	all := whole.blocks()
@@ -631,8 +631,8 @@ func TestSalvageSwapped(t *testing.T) {
 	}
 }
 
-// TestSalvageTooLong: a pair that is longer than any that the store can have had is left out, and
-// nothing else.
+// TestSalvageTooLong checks that a pair longer than the store ever allowed is left out, and nothing
+// else.
 func TestSalvageTooLong(t *testing.T) {
 	value := strings.Repeat("v", 90)
 	f := storeKilled(t, kv.Options{BlockSize: 512, JournalBytes: -1}, map[string]string{"a": value, "b": value, "c": value})
@@ -641,7 +641,7 @@ func TestSalvageTooLong(t *testing.T) {
 	l, err := page.Parse(root)
 	must.Do(t, err)
 	clear(f.page(all[len(all)-2])) // the seal
-	root[l.Second] = 2*90 + 1      // the first value takes in the second
+	root[l.Second] = 2*90 + 1      // makes the first value include the second
 	s, err := f.salvage(t)
 	must.Do(t, err)
 	if want := map[string]string{"b": value, "c": ""}; !maps.Equal(s.pairs, want) || s.report.Unfit != 1 || s.report.Certain() {
@@ -649,8 +649,9 @@ func TestSalvageTooLong(t *testing.T) {
 	}
 }
 
-// TestCopyLongPairs: a store that was made for longer pairs than its block size has by default is
-// restored and salvaged with that block size. With a smaller one the error says which is enough.
+// TestCopyLongPairs checks that a store made for pairs longer than its default block size allows is
+// restored and salvaged with its own block size. With a smaller one, the error names a sufficient
+// size.
 func TestCopyLongPairs(t *testing.T) {
 	o := kv.Options{BlockSize: 1024, MaxKey: 64, MaxValue: 255}
 	dir := t.TempDir()

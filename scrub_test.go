@@ -11,7 +11,7 @@ import (
 	kv "kivaloo"
 )
 
-// A DB finds a block that goes bad while nobody reads it, and says so.
+// TestDBScrubs checks that a DB finds and reports a bad block that nobody reads.
 func TestDBScrubs(t *testing.T) {
 	if os.Getenv("KIVALOO_TORTURE") == "" {
 		t.Skip("a scrub begins after a minute: set KIVALOO_TORTURE")

@@ -15,11 +15,11 @@ import (
 	"kivaloo/wire"
 )
 
-// gatedConn is one end of a pipe on which the test lets single writes through.
+// gatedConn is one end of a pipe. The test allows each of its writes.
 type gatedConn struct {
 	net.Conn
-	writes chan []byte     // what a Write wants to write
-	result chan gateResult // what becomes of it
+	writes chan []byte     // the bytes of a Write
+	result chan gateResult // the result of that Write
 	closed chan struct{}
 	once   sync.Once
 }
@@ -51,8 +51,8 @@ func (g *gatedConn) Close() error {
 	return g.Conn.Close()
 }
 
-// gated returns a client whose writes the test controls, and the server's end, from
-// which the client reads.
+// gated returns a client whose writes the test controls, its gate, and the server's end that the
+// client reads from.
 func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
 	near, far := net.Pipe()
 	g := &gatedConn{Conn: near, writes: make(chan []byte), result: make(chan gateResult), closed: make(chan struct{})}
@@ -65,7 +65,7 @@ func gated(t *testing.T) (*Client, *gatedConn, net.Conn) {
 	return c, g, far
 }
 
-// packets cuts b up, and returns the IDs and what is left.
+// packets splits b into packets, and returns their IDs and the rest.
 func packets(t *testing.T, b []byte) (ids []uint64, rest []byte) {
 	t.Helper()
 	for {
@@ -78,7 +78,7 @@ func packets(t *testing.T, b []byte) (ids []uint64, rest []byte) {
 	}
 }
 
-// waitQueued returns once n bytes have been put into the outgoing stream.
+// waitQueued waits until n bytes are in the outgoing stream.
 func (c *Client) waitQueued(t *testing.T, n uint64) {
 	t.Helper()
 	s := c.session.Load()
@@ -96,7 +96,8 @@ func (c *Client) waitQueued(t *testing.T, n uint64) {
 
 var setK = len(wire.AppendPacket(nil, 0, wire.AppendKVRequest(nil, &wire.KVRequest{Type: wire.TypeSet, Key: []byte("k")})))
 
-// Whatever was asked for during one write goes out in the next.
+// TestRequestsShareAWrite checks that requests issued during one write are sent together in the
+// next.
 func TestRequestsShareAWrite(t *testing.T) {
 	c, g, far := gated(t)
 	var callers sync.WaitGroup
@@ -124,7 +125,7 @@ func TestRequestsShareAWrite(t *testing.T) {
 	callers.Wait()
 }
 
-// sets issues n Sets and returns where their errors arrive.
+// sets issues n Sets and returns a channel of their errors.
 func sets(c *Client, n int) chan error {
 	errs := make(chan error, n)
 	for range n {
@@ -133,8 +134,8 @@ func sets(c *Client, n int) chan error {
 	return errs
 }
 
-// countSent takes n errors, all of which must wrap want, and counts those of
-// requests that may have had an effect.
+// countSent receives n errors, which must all wrap want, and counts those of requests that may have
+// had an effect.
 func countSent(t *testing.T, errs chan error, n int, want error) (sent int) {
 	t.Helper()
 	for range n {
@@ -149,7 +150,8 @@ func countSent(t *testing.T, errs chan error, n int, want error) (sent int) {
 	return sent
 }
 
-// A request that had not left, or not all of it, certainly had no effect.
+// TestUnsentRequests checks that a request that was not sent completely is reported as having had
+// no effect.
 func TestUnsentRequests(t *testing.T) {
 	t.Run("still in the buffer", func(t *testing.T) {
 		c, g, far := gated(t)
@@ -175,14 +177,14 @@ func TestUnsentRequests(t *testing.T) {
 		g.result <- gateResult{n: -1}
 		<-g.writes
 		g.result <- gateResult{n: 3*setK - 1, err: syscall.EPIPE}
-		// No end of the stream follows, so the reader gives up by itself.
+		// The stream does not end, so the reader must give up by itself.
 		if sent := countSent(t, errs, 5, syscall.EPIPE); sent != 3 {
 			t.Errorf("%d were sent, want 1 and 2 more", sent)
 		}
 	})
 }
 
-// Answers that were already there when a write failed are not lost.
+// TestAnswersAfterFailedWrite checks that answers that arrived before a failed write are not lost.
 func TestAnswersAfterFailedWrite(t *testing.T) {
 	c, g, far := gated(t)
 	answered := sets(c, 1)
@@ -201,7 +203,8 @@ func TestAnswersAfterFailedWrite(t *testing.T) {
 	}
 }
 
-// Cancelling returns the memory of the call but not the slot, until the answer comes.
+// TestAbandonedSlotIsHeld checks that cancelling a call frees its memory, but keeps its slot until
+// the answer comes.
 func TestAbandonedSlotIsHeld(t *testing.T) {
 	c, g, far := gated(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -229,7 +232,7 @@ func TestAbandonedSlotIsHeld(t *testing.T) {
 	}
 }
 
-// The reader must not mistake another error for its own deadline.
+// TestDeadlineIsOurs checks that the reader does not mistake another error for its own deadline.
 func TestDeadlineIsOurs(t *testing.T) {
 	c, g, _ := gated(t)
 	errs := sets(c, 1)
@@ -242,7 +245,7 @@ func TestDeadlineIsOurs(t *testing.T) {
 	}
 }
 
-// Pauses double from the least to the most, are random by half, and start anew after a
+// TestBackoff checks that pauses double up to the maximum, vary by half, and start anew after a
 // session that lasted.
 func TestBackoff(t *testing.T) {
 	var b backoff

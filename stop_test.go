@@ -14,8 +14,8 @@ import (
 	"kivaloo/tree"
 )
 
-// wantFlushed checks that the last block of the store in dir is a root that holds all of its
-// changes, as after a stop in order.
+// wantFlushed checks that the last block of the store in dir is a root that includes all changes,
+// as after a clean stop.
 func wantFlushed(t testing.TB, dir string) {
 	t.Helper()
 	s, err := disk.Open(dir, disk.Options{BlockSize: kv.DefaultBlockSize, ReadOnly: true, Log: slog.New(slog.DiscardHandler)})
@@ -30,8 +30,8 @@ func wantFlushed(t testing.TB, dir string) {
 	}
 }
 
-// TestCloseFlushes: Close right after Apply leaves the root as the last block, every time. The
-// longest batch gives Close the most time to come while the step that has answered it is not over.
+// TestCloseFlushes checks that Close right after Apply always leaves the root as the last block.
+// The longest batch gives Close the best chance to come before the step that answered it has ended.
 func TestCloseFlushes(t *testing.T) {
 	rounds := 2
 	if os.Getenv("KIVALOO_TORTURE") != "" {
@@ -51,14 +51,15 @@ func TestCloseFlushes(t *testing.T) {
 	}
 }
 
-// TestCloseDuringFlush: so does a Close during a flush that a change has overtaken.
+// TestCloseDuringFlush checks the same for a Close during a flush, with changes made after the
+// flush began.
 func TestCloseDuringFlush(t *testing.T) {
 	dir, value := t.TempDir(), make([]byte, 200)
 	for range 15 {
 		db, err := kv.Open(dir, kv.Options{NoSync: true, JournalBytes: 1 << 20})
 		must.Do(t, err)
 		b := new(kv.Batch)
-		for i := range 20_000 { // so much that a flush begins, and takes several appends
+		for i := range 20_000 { // enough that a flush begins and takes several appends
 			b.Set(fmt.Append(nil, i), value)
 		}
 		must.Do(t, db.Apply(t.Context(), b))
@@ -68,7 +69,7 @@ func TestCloseDuringFlush(t *testing.T) {
 	}
 }
 
-// TestRestoreFlushes: what Restore has made needs no replay.
+// TestRestoreFlushes checks that a restored store needs no replay.
 func TestRestoreFlushes(t *testing.T) {
 	db := openDB(t, t.TempDir(), kv.Options{NoSync: true})
 	b := new(kv.Batch)

@@ -14,8 +14,8 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// startTLS starts s on a port with TLS, where only clients with a certificate of
-// authority are served, and returns its address.
+// startTLS starts s on a TCP port with TLS and returns its address. It serves only clients with a
+// certificate of authority.
 func startTLS(t *testing.T, s *wiretest.Server, authority *certtest.Authority) string {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
@@ -48,7 +48,7 @@ func TestTLS(t *testing.T) {
 		t.Error("the caller's configuration has been changed")
 	}
 
-	// It comes back by the same way.
+	// The client reconnects with TLS too.
 	s.HangUp()
 	for {
 		got, err := c.Get(ctx, []byte("k"))
@@ -86,7 +86,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// Without TLS on both sides there is an error, not a wait for ever.
+// TestTLSMismatch checks that there is an error, not an endless wait, if only one side uses TLS.
 func TestTLSMismatch(t *testing.T) {
 	ctx := within(t)
 	plain := &wiretest.Server{}

@@ -11,12 +11,11 @@ import (
 	"kivaloo/internal/must"
 )
 
-// tornCommits is how many commits, of one pair each, the journal of crashedStore has.
+// tornCommits is the number of commits, of one pair each, in the journal of crashedStore.
 const tornCommits = 12
 
-// crashedStore returns a store as a killed process leaves it: a root that is not the first, and
-// behind it commits that are in the journal only, at the given blocks. want is all that was
-// acknowledged.
+// crashedStore returns a store as left by a killed process: a root that is not the first, followed
+// by commits that are only in the journal, at the given blocks. want is everything acknowledged.
 func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint64, want contents) {
 	t.Helper()
 	for range 100 { // until no flush comes between the commits
@@ -57,9 +56,8 @@ func crashedStore(t *testing.T) (files *blockFiles, root uint64, journal []uint6
 	return
 }
 
-// wantSaid opens a damaged store and fails the test if something that was acknowledged is missing
-// without an error. That the log says something was passed over is not enough: it does so after any
-// crash.
+// wantSaid opens a damaged store. It fails the test if an acknowledged change is missing without an
+// error. A log line about skipped blocks is not enough: any crash causes it.
 func (f *blockFiles) wantSaid(t *testing.T, what string, want contents) {
 	t.Helper()
 	f.write(t)
@@ -80,8 +78,8 @@ func (f *blockFiles) wantSaid(t *testing.T, what string, want contents) {
 	}
 }
 
-// TestDamagedFirstCommit: damage to the first commit behind a root is told apart from an append
-// that was cut short, for others follow it.
+// TestDamagedFirstCommit checks that damage to the first commit after a root is not taken for a
+// torn append, because other commits follow it.
 func TestDamagedFirstCommit(t *testing.T) {
 	files, _, journal, want := crashedStore(t)
 	for _, commit := range []int{0, 1, tornCommits - 2} {
@@ -94,8 +92,8 @@ func TestDamagedFirstCommit(t *testing.T) {
 	}
 }
 
-// TestStaleRootInJournal: a root page in the place of a block of the journal does not take its
-// role.
+// TestStaleRootInJournal checks that an old root page in the place of a journal block is not used
+// as the root.
 func TestStaleRootInJournal(t *testing.T) {
 	files, root, journal, want := crashedStore(t)
 	for commit, block := range journal[:tornCommits-1] {
@@ -106,8 +104,8 @@ func TestStaleRootInJournal(t *testing.T) {
 	}
 }
 
-// TestTornEnd: after a crash, damage to the last commit may be one that was never acknowledged. The
-// rest is there.
+// TestTornEnd checks that damage to the last commit after a crash loses no other commit. It may be
+// a commit that was never acknowledged.
 func TestTornEnd(t *testing.T) {
 	files, _, journal, want := crashedStore(t)
 	clear(files.page(journal[tornCommits-1]))
@@ -117,8 +115,8 @@ func TestTornEnd(t *testing.T) {
 	want.same(t, gather(t, db.Range(t.Context(), nil, nil)))
 }
 
-// TestEndAfterCleanStop: a store that was stopped in order has no torn end. One that lacks its last
-// files, or a part of them, or has damage in its last commit, says so.
+// TestEndAfterCleanStop checks that a cleanly stopped store has no torn end. If its last files, or
+// parts of them, are missing, or its last commit is damaged, it says so.
 func TestEndAfterCleanStop(t *testing.T) {
 	for name, o := range map[string]kv.Options{
 		"journal": {BlockSize: 512, StorageCost: -1}, "pages": {BlockSize: 512, StorageCost: -1, JournalBytes: -1},
@@ -128,7 +126,7 @@ func TestEndAfterCleanStop(t *testing.T) {
 			db, err := kv.Open(dir, o)
 			must.Do(t, err)
 			b := new(kv.Batch)
-			for j := range 50 { // so many that the first leaf stays, and nothing is freed
+			for j := range 50 { // enough that the first leaf stays and nothing is freed
 				key := fmt.Sprintf("key %d %02d", i, j)
 				want[key] = "value of " + key
 				b.Set([]byte(key), []byte(want[key]))

@@ -9,8 +9,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// A context bounds the wait of Verify for a flush that the disk holds up, and no snapshot is left
-// behind.
+// TestVerifyIsNotHeldUp checks that a context bounds Verify's wait for a flush that the disk holds
+// up, and that no snapshot is left behind.
 func TestVerifyIsNotHeldUp(t *testing.T) {
 	fsys := simfs.New("store")
 	hold, held := make(chan struct{}), make(chan struct{}, 1)

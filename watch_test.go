@@ -32,8 +32,8 @@ func watchStores(t *testing.T, f func(t *testing.T, s kivaloo.Store)) {
 	t.Run("Client", func(t *testing.T) { f(t, dialFake(t, &wiretest.Server{RangeMax: 20, Extensions: true})) })
 }
 
-// TestWatch: all changes in the range after a position, in order, from any position that came with
-// one of them.
+// TestWatch checks that Watch returns all changes in its range after a position, in order, from any
+// position that came with a change.
 func TestWatch(t *testing.T) {
 	watchStores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx := within(t)
@@ -66,7 +66,7 @@ func TestWatch(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("got %q, want %q", got, want)
 		}
-		// From every position on comes all that is after it, perhaps a little more.
+		// From every position come all changes after it, and perhaps a few before.
 		for i, position := range positions[:len(positions)-1] {
 			n := 0
 			for c, err := range s.Watch(ctx, kivaloo.WatchOptions{Prefix: []byte("a/"), Position: position}) {
@@ -82,8 +82,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// TestWatchWaits: a change is seen soon after it was made, and the end of the context ends the
-// loop.
+// TestWatchWaits checks that Watch returns a change soon after it was made, and that cancelling the
+// context ends it.
 func TestWatchWaits(t *testing.T) {
 	watchStores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx, cancel := context.WithCancel(within(t))
@@ -117,7 +117,7 @@ func TestWatchWaits(t *testing.T) {
 	})
 }
 
-// TestWatchErrors: a position that is none, and bounds that cannot be.
+// TestWatchErrors checks invalid positions and bounds.
 func TestWatchErrors(t *testing.T) {
 	watchStores(t, func(t *testing.T, s kivaloo.Store) {
 		watch := func(o kivaloo.WatchOptions) (err error) {
@@ -138,8 +138,8 @@ func TestWatchErrors(t *testing.T) {
 	})
 }
 
-// TestWatchProgress: the position moves on with changes outside of the range, and a Watch from there
-// returns none of those before it.
+// TestWatchProgress checks that the position advances with changes outside of the range, and that a
+// Watch from there returns no earlier change.
 func TestWatchProgress(t *testing.T) {
 	watchStores(t, func(t *testing.T, s kivaloo.Store) {
 		ctx, cancel := context.WithCancel(within(t))
@@ -172,7 +172,7 @@ func TestWatchProgress(t *testing.T) {
 			t.Errorf("%d changes, progress %d; want one, up to %d", n, got, now)
 		}
 
-		// Without a position the first is that of the beginning.
+		// Without a given position, the first one reported is the current one.
 		ctx, cancel = context.WithCancel(within(t))
 		defer cancel()
 		got = nil
@@ -187,7 +187,7 @@ func TestWatchProgress(t *testing.T) {
 	})
 }
 
-// TestWatchReconnects: nothing is missed while there is no connection.
+// TestWatchReconnects checks that nothing is missed while there is no connection.
 func TestWatchReconnects(t *testing.T) {
 	ctx := within(t)
 	s := &wiretest.Server{Extensions: true}
@@ -231,7 +231,7 @@ func TestWatchReconnects(t *testing.T) {
 	}
 }
 
-// TestWatchCancelled: the server is told not to wait any longer.
+// TestWatchCancelled checks that the server is told to stop waiting.
 func TestWatchCancelled(t *testing.T) {
 	watching, unwatched := make(chan uint64, 1), make(chan uint64, 1)
 	s := &wiretest.Server{Extensions: true}
