@@ -3,7 +3,7 @@
 //
 //	prometheus.MustRegister(collector.DB(db), collector.Client(c))
 //
-// Metrics of a DB have the names that kivaloo serve gives them, as docs/monitoring.md explains them.
+// Metrics of a DB have the same names as those of kivaloo serve, which docs/monitoring.md explains.
 // Those of a Client begin with kivaloo_client. A process with several of a kind tells them apart by
 // a label: see the example.
 //
