@@ -105,7 +105,8 @@ func (b *backupWriter) fill(ctx context.Context, s source, q query, o *BackupOpt
 	return nil
 }
 
-// readAhead returns the pieces of s that match q. It reads one while the caller uses the one before.
+// readAhead returns the pieces of s that match q. It reads each piece while the caller uses the
+// previous one.
 func readAhead(ctx context.Context, s source, q query) iter.Seq2[*piece, error] {
 	return func(yield func(*piece, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -83,8 +83,8 @@ func (l *lease) keep(every time.Duration) {
 	}
 }
 
-// release releases the snapshot. It waits for the answer, but not for long: closing the Client before
-// would lose the request.
+// release releases the snapshot. It waits for the answer, but not for long. Closing the Client
+// before the request is sent would lose it.
 func (l *lease) release() {
 	l.closed.Store(true)
 	l.end()

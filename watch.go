@@ -125,7 +125,7 @@ func (c *Client) Position(ctx context.Context) (uint64, error) {
 // changes asks again after a lost connection, if the Client connects again.
 func (s clientSource) changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error) {
 	if s.c.options.Window == 1 && wait > 0 {
-		return watched{}, badOption("DialOptions.Window", "1 leaves no room for other requests beside a Watch")
+		return watched{}, badOption("DialOptions.Window", "must be at least 2 for Watch, which holds one request open")
 	}
 	r := wire.KVRequest{Type: wire.TypeWatch, Position: position, Wait: uint32(wait.Milliseconds()), Max: watchMaxBytes, Key: q.start, End: q.end}
 	for {

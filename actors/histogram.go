@@ -108,7 +108,7 @@ func (c *Counts) Quantile(q float64) float64 {
 	return low
 }
 
-// Durations is a Histogram of times in units of a microsecond, of which the sum is in nanoseconds.
+// Durations is a Histogram of times in microseconds. Its sum is in nanoseconds.
 type Durations struct{ h Histogram }
 
 // Add counts one duration.

@@ -138,8 +138,9 @@ func (c *chain) startFile(f *file, pages [][]byte) error {
 	return nil
 }
 
-// clearLeftover durably removes what an append has left that was taken back. Nothing can be appended
-// before: it could come back with a crash, in the middle of what has been acknowledged since.
+// clearLeftover durably removes the leftovers of an append that was undone. Nothing may be appended
+// before that. Otherwise a crash could bring the leftovers back in the middle of data that was
+// acknowledged since.
 func (c *chain) clearLeftover() error {
 	if c.overhang {
 		_, count := c.table.Load().last()

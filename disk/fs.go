@@ -24,9 +24,9 @@ type Dir interface {
 	Lstat(name string) (Stat, error)
 	// Open opens an existing file, for reading or for reading and writing.
 	Open(name string, write bool) (File, error)
-	// OpenDirect opens an existing file for reading, past what the system has in memory. If the file
-	// system cannot do that, it fails with EINVAL, or reads of the file do; they also do unless
-	// memory, offset and length are aligned.
+	// OpenDirect opens an existing file for reading, bypassing the system's cache. It fails with
+	// EINVAL if the file system does not support that, or reads of the file do. Reads also fail
+	// with EINVAL unless memory, offset and length are aligned.
 	OpenDirect(name string) (File, error)
 	// Create makes a file for reading and writing, mode 0600. It fails if the name exists
 	// already, as whatever.

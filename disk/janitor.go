@@ -143,8 +143,8 @@ func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 	f.sums.known.Store(&s)
 }
 
-// sealTail removes what an append has left that was taken back, and gives the last file checksums of
-// the blocks that it has so far. Nothing else may be running.
+// sealTail removes the leftovers of an append that was undone, and writes checksums of the last
+// file's blocks so far. Nothing else may be running.
 func (c *chain) sealTail() {
 	if c.failed() == nil && !c.opts.ReadOnly {
 		if err := c.clearLeftover(); err != nil {
@@ -211,8 +211,8 @@ func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums
 	return s, c.leaveOutDoubtful(f, d, s, c.compareDamaged(f, s), goOn)
 }
 
-// leaveOutDoubtful takes out of s the checksums of blocks of which Options.Doubtful says that they
-// are not what was written. The first ones need not be looked at.
+// leaveOutDoubtful removes from s the checksums of blocks that are not what was written, as
+// Options.Doubtful tells. It skips the first blocks: these are proven.
 func (c *chain) leaveOutDoubtful(f *file, d *descriptor, s sums, proven uint64, goOn func(*file) bool) error {
 	if c.opts.Doubtful == nil || !f.unproven() {
 		return nil

@@ -117,7 +117,7 @@ func (d *osDir) Room() (int64, error) {
 	if st.Blocks == 0 {
 		return 0, errors.ErrUnsupported
 	}
-	left := uint64(max(0, int64(st.Bavail))) // FreeBSD has fewer than none for those who are not root
+	left := uint64(max(0, int64(st.Bavail))) // negative on FreeBSD, for users other than root
 	if os.Geteuid() == 0 {
 		left = uint64(st.Bfree) // some is kept for root alone
 	}

@@ -53,7 +53,7 @@ const (
 	bad
 )
 
-// judged returns what is known of a block, and the index of the next one of which something is.
+// judged returns the verdict on a block, and the index of the next block with a verdict.
 func (f *verdicts) judged(index uint64) (v verdict, next uint64) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

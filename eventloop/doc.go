@@ -34,7 +34,7 @@
 // buffer has room for four times that part, and then no more is touched than what has come.
 package eventloop
 
-// Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go,
-// accept.go, gate.go and attach.go (how connections come to be); conn.go (the
-// life of one), read.go, buffers.go, window.go (when reading pauses), long.go, write.go
-// and output.go; metrics.go (what is measured and counted, for those who watch).
+// Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go, accept.go, gate.go
+// and attach.go (how connections begin); conn.go (the life of a connection), read.go, buffers.go,
+// window.go (when reading pauses), long.go, write.go and output.go; metrics.go (what is measured
+// and counted).

@@ -64,8 +64,8 @@ func (g *long) leave(c *Conn) {
 	}
 }
 
-// watch ends connections that keep memory for a record of which nothing comes, while others wait
-// for it.
+// watch ends connections that hold memory for a record whose bytes have stopped coming, while
+// others wait for memory.
 func (g *long) watch(l *Loop, now time.Time) {
 	g.pass(l)
 	if len(g.waiting) == 0 {

@@ -9,7 +9,7 @@ import (
 	"kivaloo/wire"
 )
 
-// Metrics is what a loop measures of its work, for those who watch it. Anybody may read it.
+// Metrics is what a loop measures of its work. Any goroutine may read it.
 type Metrics struct {
 	Read  actors.Durations // one read from a socket, with taking apart and handing on what came
 	Write actors.Durations // from when an Output was sent until the socket had taken it

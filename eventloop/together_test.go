@@ -172,7 +172,7 @@ func TestLongRecordsTakeTurns(t *testing.T) {
 			sent <- err
 		}()
 	}
-	eventually(t, func() bool { return failed.Load() > 0 }) // nobody goes on, and those who wait want to
+	eventually(t, func() bool { return failed.Load() > 0 }) // no connection gets further, and the waiting ones want to
 	if grown := heap() - before; grown > eventloop.MaxBytesTogether*3/2 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
@@ -347,8 +347,9 @@ func TestParked(t *testing.T) {
 	}
 }
 
-// Connections that keep all memory for long records of which nothing more comes are ended together,
-// not one after the other, and an honest one gets its turn.
+// TestStalledRecordsEndTogether checks that connections that hold all memory for long records, and
+// send nothing more, are ended together, not one after the other. An honest connection must get its
+// turn.
 func TestStalledRecordsEndTogether(t *testing.T) {
 	const many, size, limit, patient = 60, 100 << 10, 1 << 20, 500 * time.Millisecond
 	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) {

@@ -94,8 +94,8 @@ func TestCheckJournal(t *testing.T) {
 	}
 }
 
-// TestDetectJournal detects the block size of stores of which a crash and FREE have left only files
-// that begin with journal blocks, whole and damaged.
+// TestDetectJournal detects the block size of stores that have only files that begin with journal
+// blocks, after a crash and FREE. The blocks are whole or damaged.
 func TestDetectJournal(t *testing.T) {
 	for _, size := range []int{512, 513, 1000, 4096, 65536, 131072} {
 		piece := func(block uint64) []byte {

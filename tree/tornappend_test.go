@@ -16,7 +16,7 @@ var tears = map[string]func(p []byte){
 }
 
 // TestTornShapes tears appends of every shape, one block of them and all. The append must have
-// happened as a whole or not at all. The leftovers must not harm two more lives, both of which make
+// happened as a whole or not at all. The leftovers must not harm two more lives, which both make
 // changes and end by a crash. The original must find the same as this program, or refuse the store.
 func TestTornShapes(t *testing.T) {
 	for _, size := range []int{512, 600} { // pages of one sector, and of more

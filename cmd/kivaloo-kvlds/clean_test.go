@@ -53,7 +53,7 @@ func TestFree(t *testing.T) {
 	}
 }
 
-// makeOld writes a tree of which nearly all leaves are old, and returns its pairs.
+// makeOld writes a tree with mostly old leaves, and returns its pairs.
 func (p place) makeOld(t *testing.T, f *fakeBlocks) []pair {
 	t.Helper()
 	d := p.start(t, "-S", "0")

@@ -158,7 +158,7 @@ func (c *client) mustMiss(t *testing.T, key string) {
 	}
 }
 
-// mustReceive takes the answers to n requests, of which the first has ID first, in order.
+// mustReceive reads the answers to n requests, in order. The first request has ID first.
 func (c *client) mustReceive(t *testing.T, first uint64, n int) (records [][]byte) {
 	t.Helper()
 	for i := range uint64(n) {

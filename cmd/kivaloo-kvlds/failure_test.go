@@ -33,7 +33,7 @@ func TestBlockStoreDiesWhileNothingIsAskedOfIt(t *testing.T) {
 	}
 }
 
-// writeFake returns a fake block store, of which the daemon has ended, with some leaves.
+// writeFake returns a fake block store with some leaves. Its daemon has ended.
 func writeFake(t *testing.T) *fakeBlocks {
 	t.Helper()
 	p := newPlace(t)

@@ -26,8 +26,8 @@ func (c *client) dump(t *testing.T) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// Stores that the original wrote, some of which then lost a part of their end. Each opens
-// with the last tree that is whole, and goes on from there.
+// TestRecovery opens stores written by the original. Some have lost a part of their end. Each opens
+// with its last complete tree, and continues from there.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
 	const (

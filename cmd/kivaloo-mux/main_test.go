@@ -70,7 +70,7 @@ func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 	return daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-mux"), p.args(options...)...)
 }
 
-// foreground starts a mux of which can be read what it says, and waits until it serves.
+// foreground starts a mux in the foreground, with readable output, and waits until it serves.
 func (p place) foreground(t *testing.T, options ...string) *process {
 	t.Helper()
 	return p.foregroundCommand(t, exec.Command(daemontest.Program("kivaloo-mux"), p.args(append(options, "--foreground")...)...))

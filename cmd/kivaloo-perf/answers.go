@@ -6,10 +6,10 @@ import (
 	"kivaloo/wire"
 )
 
-// answerSizes has the longest answer so far, in bytes, to each type of request of which
-// answers may be long. A client that asks for much and reads nothing is not read from any
-// further when what it has asked for would take too much memory; this is how that is known in
-// time. All types that no protocol has are one, noType.
+// answerSizes has the longest answer so far, in bytes, to each type of request with possibly long
+// answers. It predicts how much memory the answers to a client's requests will take. A client that
+// requests much and reads nothing is not read from before they take too much. All types that no
+// protocol has share noType.
 type answerSizes map[uint32]int
 
 // expect returns how long the answer to a request may be.

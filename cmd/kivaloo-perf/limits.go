@@ -14,15 +14,15 @@ const (
 	// answered.
 	checkEvery = 500 * time.Millisecond
 
-	// maxWaitingWindows is how many windows may wait to be logged while the disk is
-	// slow. More are dropped: the log is not worth holding up what it is about.
+	// maxWaitingWindows is the number of windows that may wait to be logged while the disk is slow.
+	// More are dropped, so that a slow log does not slow down what it measures.
 	maxWaitingWindows = 4
 
-	// maxUnknownTypes is how many different types of request that no protocol has are
-	// told apart in a window, so that a client cannot have it grow by making up types. Further
-	// ones are counted together. A window takes 100 bytes for a type, 32 KiB for some
-	// thousands of requests, and beyond that 32 bytes for each different time in microseconds
-	// that one took, of which package quantile bounds the number.
+	// maxUnknownTypes is the number of request types unknown to all protocols that a window counts
+	// separately. Further types are counted together, so that a client cannot make a window grow by
+	// inventing types. A window takes 100 bytes for a type and 32 KiB for some thousands of
+	// requests. Beyond that it takes 32 bytes for each different time in microseconds, and package
+	// quantile bounds the number of these.
 	maxUnknownTypes = 16
 
 	// maxRecordBytes bounds a record in either direction. The protocol of the block store

@@ -8,10 +8,10 @@ type meter struct {
 	seconds int64 // length of a window
 	number  int64 // of this window: the time in seconds, divided by that
 	window  *window
-	report  func(*window) // gets every window that has ended; it owns it from then on
+	report  func(*window) // gets every window that has ended, and owns it from then on
 }
 
-// newMeter returns a meter for windows of so many seconds, the first of which is under way.
+// newMeter returns a meter for windows of the given number of seconds. The first window begins now.
 func newMeter(seconds int, now time.Time, report func(*window)) *meter {
 	m := &meter{seconds: int64(seconds), report: report, window: newWindow()}
 	m.number = m.numberAt(now)

@@ -139,7 +139,7 @@ func TestAnyRecords(t *testing.T) {
 		c.want(t, id, []byte{0xde, 0xad, 0xbe, 0xef, 1})
 	}
 	records := [][]byte{{}, {1}, {0, 0, 1}, large, {0, 0, 0, 1}, large[:longRecordBytes], large[:longRecordBytes-1]}
-	copy(large, []byte{0, 0, 0, 2}) // the one type of which records can be as long as one likes
+	copy(large, []byte{0, 0, 0, 2}) // the only type whose records have no maximum length
 	done := make(chan struct{})
 	go func() { // in one write, which takes until it is read
 		defer close(done)

@@ -72,8 +72,8 @@ func TestWindows(t *testing.T) {
 	}
 	for _, c := range []struct {
 		seconds int
-		times   []string // the first is that of the start
-		ended   []int    // after which of these a window has ended
+		times   []string // the first one is the start
+		ended   []int    // the indexes of times at which a window has ended
 	}{
 		{60, []string{"10:00:30", "10:00:59", "10:01:00", "10:01:59", "10:02:00"}, []int{2, 4}},
 		{60, []string{"10:00:00", "10:05:30", "10:05:31"}, []int{1}}, // one line for the whole time

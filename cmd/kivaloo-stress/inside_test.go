@@ -106,7 +106,7 @@ func fakeInside(t *testing.T, recorder, profile int) *faked {
 	return f
 }
 
-// look looks in during a load that never was, of which the last interval is as the condition says.
+// look samples a pretended load whose last interval matches the condition.
 func (f *faked) look(ctx context.Context, dir string) (*results.Summary, error) {
 	i, err := f.begin(ctx, dir, &stress.Plan{Duration: 2700 * time.Millisecond})
 	if err != nil {

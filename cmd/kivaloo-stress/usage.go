@@ -58,8 +58,8 @@ func (u *usage) watch(who string, pid int) {
 	}
 }
 
-// taken returns what was taken since the warm-up. Processes of which the kernel does not tell are
-// left out.
+// taken returns the resources used since the warm-up. It leaves out processes that the kernel
+// reports nothing about.
 func (u *usage) taken() (all []results.Usage) {
 	u.started.Stop()
 	u.mu.Lock()

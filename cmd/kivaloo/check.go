@@ -89,7 +89,7 @@ func fold(dir string, blockSize int, log *slog.Logger) error {
 // checker checks the store in a directory.
 type checker struct {
 	dir       string
-	blockSize int  // 0: that which the store has
+	blockSize int  // 0: the one the store has
 	sums      bool // every block, not only those that are needed
 	out       io.Writer
 	stderr    io.Writer

@@ -7,15 +7,15 @@ const (
 	// longest value in hex, with generous white space.
 	maxStdinValueBytes = 4096
 
-	// dumpHeadBytes is how much of an input tells whether it is a dump: several of the longest
-	// pairs.
+	// dumpHeadBytes is the number of bytes that show whether an input is a dump: several of the
+	// longest pairs.
 	dumpHeadBytes = 4096
 
-	// outputBufferBytes is how much of a listing is written at a time.
+	// outputBufferBytes is the number of bytes of a listing that are written at once.
 	outputBufferBytes = 64 << 10
 
-	// progressPairs is how many pairs pass between two updates of the progress bar,
-	// each of which costs as much as several pairs do.
+	// progressPairs is the number of pairs between two updates of the progress bar. One update
+	// costs as much as several pairs.
 	progressPairs = 1024
 
 	// progressBlocks is how many blocks are read between two updates of the progress bar.

@@ -1,11 +1,11 @@
-// Package collector has Prometheus read what a kivaloo.DB or a kivaloo.Client of this process
-// counts:
+// Package collector makes Prometheus collect the metrics of a kivaloo.DB or a kivaloo.Client of
+// this process:
 //
 //	prometheus.MustRegister(collector.DB(db), collector.Client(c))
 //
-// Metrics of a DB have the same names as those of kivaloo serve, which docs/monitoring.md explains.
-// Those of a Client begin with kivaloo_client. A process with several of a kind tells them apart by
-// a label: see the example.
+// The metrics of a DB have the same names as those of kivaloo serve. See docs/monitoring.md for
+// their meaning. Those of a Client begin with kivaloo_client. If a process has several DBs or
+// Clients, a label tells them apart: see the example.
 //
-// It is a package of its own, so that a program that does not use Prometheus does not get it.
+// It is a package of its own, so that a program without Prometheus does not depend on it.
 package collector

@@ -119,7 +119,7 @@ func (s *Store) valid(op *disk.Op) error {
 	return nil
 }
 
-// send encodes operations, of which only the last can be an Append, and sends them.
+// send encodes operations and sends them. Only the last one may be an Append.
 func (s *Store) send(ops []*disk.Op) {
 	firstID := s.lastID.Add(uint64(len(ops))) - uint64(len(ops)) + 1
 	out := s.conn.NewOutput()

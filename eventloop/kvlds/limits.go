@@ -31,7 +31,7 @@ const (
 	maxConnWatches = 1024
 
 	// rangeAnswerBytes is the length of an answer to RANGE, SCAN or WATCH without the requested
-	// pairs: packet, status, position, count and next key, and one pair that may exceed the request.
+	// pairs: packet, status, position, count, next key, and one pair that may exceed the request.
 	rangeAnswerBytes = 20 + 16 + 256 + 512
 )
 

@@ -13,5 +13,5 @@
 // so that, of connections served one at a time, the next sees what the last did.
 package lbs
 
-// Reading order: limits.go, server.go (what the connections share), waiting.go,
-// session.go (one connection), stop.go, counts.go (for those who watch).
+// Reading order: limits.go, server.go (what the connections share), waiting.go, session.go (one
+// connection), stop.go, counts.go (counters).

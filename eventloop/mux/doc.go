@@ -32,6 +32,7 @@
 // each direction, so all the limits that the loop sets hold through them.
 package mux
 
-// Reading order: limits.go; rules.go (what a client may ask) and hello.go (what the target takes);
-// mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go (certificates),
-// tunnel.go (one connection with TLS); complaints.go (the log), counts.go (for those who watch).
+// Reading order: limits.go; rules.go (what a client may request) and hello.go (what the target
+// accepts); mux.go (slots, turns, answers), session.go (one client), queue.go; tls.go
+// (certificates), tunnel.go (one connection with TLS); complaints.go (the log), counts.go
+// (counters).

@@ -418,8 +418,8 @@ func TestLongRecords(t *testing.T) {
 	wg.Wait()
 }
 
-// TestNothingIsLostOrCrossed has many clients, some of which are killed, and a target that answers
-// in any order. Nobody may get another's answer, and those that stay must get all of theirs.
+// TestNothingIsLostOrCrossed has many clients and kills some of them. The target answers in any
+// order. Nobody may get another client's answer, and the surviving clients must get all of theirs.
 func TestNothingIsLostOrCrossed(t *testing.T) {
 	r := newRig(t, nil)
 	a := r.source(mux.Source{})

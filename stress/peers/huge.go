@@ -24,8 +24,8 @@ const (
 
 	mebibytes targets.Unit = "MiB"
 
-	// restTime is how long a store must write less than restBytes to count as idle. restTries is how
-	// many such periods it may take. sizeEvery is how often its size is sampled.
+	// A store counts as idle once it writes less than restBytes during restTime. restTries is the
+	// number of such periods to wait. sizeEvery is how often its size is sampled.
 	restTime  = 1500 * time.Millisecond
 	restTries = 20
 	restBytes = 64 << 10
@@ -153,8 +153,8 @@ func bytesWritten() (float64, error) {
 }
 
 // writtenAtRest waits until less than restBytes has been written for a while, and returns
-// bytesWritten. Nothing at all is never reached: goroutines wake each other through pipes, and pebble
-// writes 16 KiB in each pause.
+// bytesWritten. Zero is never reached: goroutines wake each other through pipes, and pebble writes
+// 16 KiB in each pause.
 func writtenAtRest(ctx context.Context, w writer) (float64, error) {
 	if err := w.rest(); err != nil {
 		return 0, err

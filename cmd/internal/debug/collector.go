@@ -178,9 +178,9 @@ func counter(d *prometheus.Desc, value uint64, labels ...string) prometheus.Metr
 	return prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 }
 
-// histogram makes a metric of c, of which so many of the bounds, and so much of the sum, make one
-// base unit. To divide gives bounds without digits that are there for the sake of binary fractions
-// only.
+// histogram makes a Prometheus metric of c. units and sumUnits say how many units of the bounds and
+// of the sum make one base unit. Dividing gives bounds without superfluous digits of binary
+// fractions.
 func histogram(d *prometheus.Desc, c actors.Counts, units, sumUnits float64, labels ...string) prometheus.Metric {
 	upTo := make(map[float64]uint64, actors.HistogramBuckets)
 	seen := uint64(0)

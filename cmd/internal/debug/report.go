@@ -65,8 +65,8 @@ type Shape struct {
 	Snapshots     int     `json:"snapshots"`
 }
 
-// History is one number for each second of the last minutes, oldest first. What the program does not
-// have is nil.
+// History has one number for each of the last seconds, oldest first. Numbers that the program does
+// not have are nil.
 type History struct {
 	PerSecond  []float64 `json:"per_second"`
 	RequestP99 []float64 `json:"request_p99"` // of all operations

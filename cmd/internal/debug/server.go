@@ -30,7 +30,7 @@ type Options struct {
 	patience time.Duration // treePatience, so that tests need not wait
 }
 
-// Server answers those who look in.
+// Server is the HTTP server that shows what happens inside a program.
 type Server struct {
 	opts    Options
 	inside  inside
@@ -196,8 +196,8 @@ func (c *limitedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// setAnswerTime bounds how long the answer to a request may take, of which making it takes up to so
-// long.
+// setAnswerTime limits the time until the answer to a request is sent. making is the longest time
+// that computing it takes.
 func setAnswerTime(w http.ResponseWriter, making time.Duration) {
 	// It fails only on a connection that is gone.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(making + answerTimeout))

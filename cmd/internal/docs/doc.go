@@ -27,4 +27,7 @@
 //	<!-- not run: REASON -->   the next block is not run
 //
 // The examples in docs/library.md are compiled and run, too.
+//
+// TestProse checks the style of all comments, strings and documents: no line of more than 100
+// columns, no chained clauses, no plural after 1.
 package docs

@@ -308,7 +308,7 @@ func (k *keeper) ask(r *request) reply {
 	k.lastID++
 	r.ID = k.lastID
 	arrives := k.wait(r.ID)
-	if k.lost || k.requests.Encode(r) != nil { // a request of which the process got only half is none
+	if k.lost || k.requests.Encode(r) != nil { // the process does not act on half a request
 		delete(k.waiting, r.ID)
 		k.mu.Unlock()
 		return reply{Failed: true, Why: "there is no process"}

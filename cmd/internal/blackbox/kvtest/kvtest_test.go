@@ -56,8 +56,8 @@ func TestCheckRange(t *testing.T) {
 	}
 }
 
-// newChanges returns a load that has sent n changes, durable of which are durable, and the content
-// of the store after each number of them.
+// newChanges returns a load that has sent n changes, the first durable ones of them durable, and
+// the content of the store after each number of changes.
 func newChanges(n, durable int) (*Load, []wiretest.Model) {
 	l := NewLoad(rand.New(rand.NewPCG(1, 2)), "p")
 	after := []wiretest.Model{{}}
