@@ -44,7 +44,7 @@ line:
   {"key":"...","deleted":true,"position":"..."}
 
 A lost connection is replaced, and no change is missed. The command waits for a server that
-is restarted.
+is restarted, however long that takes.
 
 At the end, also after Ctrl-C, the command says at which position to go on with --from. To
 go on there, or at the position of a change, misses nothing; it may print the last changes
@@ -74,7 +74,7 @@ func (o *watchOptions) run(cmd *cobra.Command, args []string) error {
 	defer stop()
 	cmd.SetContext(ctx)
 	stderr := cmd.ErrOrStderr()
-	o.kind, o.OnEvent = connect.Repeated, func(e kivaloo.ConnEvent) {
+	o.kind, o.Patient, o.OnEvent = connect.Repeated, true, func(e kivaloo.ConnEvent) {
 		switch e.Kind {
 		case kivaloo.ConnLost:
 			fmt.Fprintf(stderr, "connection lost, connecting again: %s\n", commandline.ErrorText(e.Err))

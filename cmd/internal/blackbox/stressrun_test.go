@@ -130,3 +130,26 @@ func TestStressOfAServerThatStops(t *testing.T) {
 		})
 	}
 }
+
+// A server that is killed and does not come back ends a load within the time-out, too.
+func TestStressOfAServerThatIsKilled(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	out := filepath.Join(s.place, "out")
+	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-stress"), "run", "-t", s.addr(), "--timeout", "1s",
+		"--duration", "1h", "--interval", "50ms", "-n", "100", "-o", out)
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	must.Do(t, cmd.Start())
+	must.Eventually(t, "it measures", func() bool {
+		_, err := os.Stat(filepath.Join(out, "intervals.csv"))
+		return err == nil
+	})
+	s.crash(t, nil)
+	killed := time.Now()
+	err := cmd.Wait()
+	if took := time.Since(killed); cmd.ProcessState.ExitCode() != 1 || took > patience/4 || !strings.Contains(said.String(), "no answer within 1s: ") {
+		t.Errorf("%v after %v:\n%s", err, took, &said)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	kv "kivaloo"
 	"kivaloo/cmd/internal/daemon/daemontest"
@@ -100,7 +101,7 @@ func TestWatchCommand(t *testing.T) {
 		kivaloo(t, "", append(args, "--addr", s.addr())...).want(t, 0, "", "")
 	}
 	from := position(t, s.addr())
-	text := watch(t, s.addr(), "--prefix", "a", "--from", from)
+	text := watch(t, s.addr(), "--prefix", "a", "--from", from, "--timeout", "1s")
 	objects := watch(t, s.addr(), "--json", "--from", from, "a", "b")
 	set("set", "a1", "one")
 	set("set", "b1", "not in the range")
@@ -110,6 +111,7 @@ func TestWatchCommand(t *testing.T) {
 
 	s.crash(t, nil)
 	must.Eventually(t, "the loss is noticed", func() bool { return strings.Contains(text.said(t), "connection lost, connecting again: ") })
+	time.Sleep(2 * time.Second) // longer than the time-out
 	s.start(t)
 	set("set", "a3", "after the crash")
 	text.prints(t, "set\ta3\tafter the crash")

@@ -36,7 +36,12 @@ of these names. A unix socket never uses TLS.`
 type Options struct {
 	// AddressFlags names the flags with the address, for errors. The default is that of kivaloo.
 	AddressFlags string
-	OnEvent      func(kivaloo.ConnEvent) // see kivaloo.DialOptions
+
+	// OnEvent is that of kivaloo.DialOptions.
+	OnEvent func(kivaloo.ConnEvent)
+
+	// Patient has Run wait however long a lost connection takes to be replaced.
+	Patient bool
 
 	timeout    time.Duration
 	tls        bool

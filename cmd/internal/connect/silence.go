@@ -52,7 +52,7 @@ func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := untilSilent(inner, c, timeout); err != nil {
+		if err := o.untilSilent(inner, c, timeout); err != nil {
 			cancel(err)
 		}
 	}()
@@ -63,9 +63,9 @@ func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context
 }
 
 // untilSilent asks the server for its limits again and again. It returns an error if an answer is
-// late, and nil when ctx ends. A lost connection is not silence: it makes the work fail, or is
-// replaced.
-func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
+// late, and nil when ctx ends. The answer is late also if a lost connection is not replaced in time,
+// unless o is Patient.
+func (o *Options) untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
 	pause := timeout / 4
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -78,7 +78,7 @@ func untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) 
 		within, cancel := context.WithTimeout(ctx, timeout-pause)
 		_, err := c.Params(within)
 		cancel()
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && c.Stats().Connected {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && (c.Stats().Connected || !o.Patient) {
 			return silence(timeout)
 		}
 	}
