@@ -12,7 +12,7 @@ import (
 	"kivaloo/tree"
 )
 
-// What durations are counted in, for each second.
+// Units of durations, per second.
 const (
 	microseconds = 1e6
 	nanoseconds  = 1e9
@@ -22,7 +22,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("kivaloo_"+name, help, labels, nil)
 }
 
-// What there is to be scraped. Units are base units; the labels have few values.
+// The metrics. Units are base units, and labels have few values.
 var (
 	descRequests    = desc("requests_total", "Requests that have ended, by operation and how.", "op", "status")
 	descRequest     = desc("request_duration_seconds", "From the read of a request off its socket until its answer was written to it, by operation. A watch that waits counts from the moment its answer is ready.", "op")
@@ -68,10 +68,10 @@ var (
 	descPagesRead    = desc("pages_read_total", "Pages read from the store.")
 )
 
-// collector has Prometheus read what a Server knows, when it asks.
+// collector collects a Server's metrics for Prometheus.
 type collector struct{ server *Server }
 
-// Describe sends nothing: what there is depends on the program.
+// Describe sends nothing, because the metrics depend on the program.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
@@ -103,7 +103,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// collectScrub sends what the scrubber has done.
+// collectScrub sends the scrubber's counters.
 func collectScrub(out chan<- prometheus.Metric, s disk.ScrubStats) {
 	out <- counter(descScrubPasses, s.Passes)
 	out <- counter(descScrubBytes, s.Bytes)
@@ -111,7 +111,7 @@ func collectScrub(out chan<- prometheus.Metric, s disk.ScrubStats) {
 	out <- gauge(descDamaged, s.Damaged)
 }
 
-// collectTree sends what the tree has counted.
+// collectTree sends the tree's counters.
 func collectTree(out chan<- prometheus.Metric, m *tree.Metrics) {
 	out <- histogram(descCommitSize, m.CommitSize.Read(), 1, 1)
 	out <- histogram(descCommit, m.Commit.Read(), microseconds, nanoseconds)
@@ -123,7 +123,7 @@ func collectTree(out chan<- prometheus.Metric, m *tree.Metrics) {
 	out <- counter(descMisses, m.CacheMisses())
 }
 
-// collectShape sends what the tree has said about itself.
+// collectShape sends what the tree reports about itself.
 func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
 	out <- gauge(descHeight, s.Height)
 	out <- gauge(descPages, s.Pages)
@@ -149,13 +149,13 @@ func collectShape(out chan<- prometheus.Metric, s *tree.Stats) {
 	out <- counter(descPagesRead, s.Read)
 }
 
-// buildLabels are the version, the revision of the source, and the version of Go.
+// buildLabels returns the version, the source revision, and the version of Go.
 func buildLabels() []string {
 	v := version.Of()
 	return []string{v.Version, v.Revision, v.Go}
 }
 
-// garbageRatio is how many blocks are kept for each page of the tree.
+// garbageRatio returns the number of blocks kept per page of the tree.
 func garbageRatio(s *tree.Stats) float64 {
 	if s.Pages == 0 {
 		return 1

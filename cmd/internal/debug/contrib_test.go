@@ -23,7 +23,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// root is the directory of the module.
+// root is the module's directory.
 var root = filepath.Join("..", "..", "..")
 
 func readFile(t *testing.T, path ...string) string {
@@ -33,11 +33,12 @@ func readFile(t *testing.T, path ...string) string {
 	return string(text)
 }
 
-// Whatever metric is spoken of exists, and each that exists is explained.
+// TestMetricsAreThoseSpokenOf checks that every metric mentioned in the documents exists, and that
+// every existing one is explained.
 func TestMetricsAreThoseSpokenOf(t *testing.T) {
 	l := look(t)
 	l.serve()
-	l.inside.loop.Requests[tree.Get].Add(time.Millisecond) // operations are there once one was asked for
+	l.inside.loop.Requests[tree.Get].Add(time.Millisecond) // operations appear once they were used
 	exist := make(map[string]bool)
 	for _, found := range regexp.MustCompile(`(?m)^# TYPE (kivaloo_\w+) `).FindAllStringSubmatch(l.want("/metrics", 200)+libraryMetrics(t), -1) {
 		exist[found[1]] = true
@@ -69,7 +70,8 @@ func TestMetricsAreThoseSpokenOf(t *testing.T) {
 	}
 }
 
-// The collector for programs with a DB of their own has the server's names, words and kinds.
+// TestCollectorHasTheSameMetrics checks that the collector for embedded DBs has the same names,
+// help texts and kinds as the server.
 func TestCollectorHasTheSameMetrics(t *testing.T) {
 	l := look(t)
 	l.serve()
@@ -85,7 +87,7 @@ func TestCollectorHasTheSameMetrics(t *testing.T) {
 	}
 }
 
-// libraryMetrics returns the metrics of programs with a DB and a Client of their own.
+// libraryMetrics returns the metrics of a program with an embedded DB and a Client.
 func libraryMetrics(t *testing.T) string {
 	t.Helper()
 	db, err := kivaloo.OpenMemory(kivaloo.Options{})
@@ -126,7 +128,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// The manual says what to do about each alert, and about no other.
+// TestAlertsAreInTheManual checks that the manual describes exactly the existing alerts.
 func TestAlertsAreInTheManual(t *testing.T) {
 	find := func(path, pattern string) (names []string) {
 		for _, found := range regexp.MustCompile(pattern).FindAllStringSubmatch(readFile(t, path), -1) {
@@ -142,7 +144,8 @@ func TestAlertsAreInTheManual(t *testing.T) {
 	}
 }
 
-// Prometheus's own tool finds nothing wrong with the rules, and that each fires when it should.
+// TestRules runs Prometheus's own tool. It checks the rules, and that each alert fires when it
+// should.
 func TestRules(t *testing.T) {
 	const test = "contrib/prometheus/kivaloo.test.yml"
 	said, err := exec.Command("promtool", "test", "rules", filepath.Join(root, test)).CombinedOutput()

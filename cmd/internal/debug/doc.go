@@ -1,4 +1,4 @@
-// Package debug lets people look into a running server, over HTTP, if --debug-addr is given:
+// Package debug shows over HTTP what happens inside a running server, if --debug-addr is given:
 //
 //	eventloop --Metrics--\                                    /--> /metrics          Prometheus
 //	tree -----Metrics-----+--> Server --one sample a second--+---> /stats.json, /    the live page, kivaloo top
@@ -7,21 +7,20 @@
 //	tree <----Call, Stats---------/
 //	Go runtime -----------------------> /debug/pprof/, /debug/flightrecording
 //
-// What is counted while requests are served is counted by its owner, in histograms of a fixed size
-// and atomic counters; nobody waits for anybody. A Server asks the tree for its shape, with a
-// tree.Batch without requests, only when somebody wants to know.
+// Each owner counts its own work, in histograms of a fixed size and in atomic counters. Nobody
+// waits for anybody. Only on demand, a Server asks the tree for its shape, with a tree.Batch
+// without requests.
 //
-// Whoever can connect can read all this, make the process work for it, and, in a recording or a
-// heap profile, come by what clients have stored. So the address has to be a loopback one, unless
-// that is waived, and requests that a web page of somebody else has a browser send are refused.
+// Anyone who can connect can read all this and make the process work. Recordings and heap profiles
+// may contain stored data. So the address must be a loopback address, unless that is waived.
+// Requests that a foreign web page makes a browser send are refused.
 //
-// A Server that is nil is one that was not asked for: its methods do nothing, and nothing is
-// measured.
+// A nil Server means that none was requested. Its methods do nothing, and nothing is measured.
 //
-// Own is for programs that have a store of their own and no server: their profiles and recordings
-// without one.
+// Own gives programs with an embedded store, and no server, access to their own profiles and
+// recordings.
 package debug
 
-// Reading order: flags.go, server.go, guard.go (who may ask), profiles.go, recorder.go, own.go,
+// Reading order: flags.go, server.go, guard.go (access checks), profiles.go, recorder.go, own.go,
 // health.go, inside.go (what is measured), events.go, collector.go (Prometheus), sampler.go and
 // report.go (numbers for people), page.html, limits.go.

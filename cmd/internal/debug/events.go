@@ -10,23 +10,23 @@ import (
 	"kivaloo/actors"
 )
 
-// EventList is events.json: what happens now and then, such as cleaning and stalls of the disk.
+// EventList is events.json: occasional events, such as cleaning and disk stalls.
 type EventList struct {
-	Now    time.Time `json:"now"`    // the clock by which the times are
-	Next   uint64    `json:"next"`   // ?since= of those to come
-	Missed uint64    `json:"missed"` // that were asked for and are too old
-	Events []Event   `json:"events"` // in the order in which they ended; those that are going on last
+	Now    time.Time `json:"now"`    // the clock of all times here
+	Next   uint64    `json:"next"`   // ?since= for later events
+	Missed uint64    `json:"missed"` // requested events that are too old
+	Events []Event   `json:"events"` // in the order in which they ended; ongoing ones last
 }
 
-// Event is one of them.
+// Event is one event.
 type Event struct {
 	Kind    string    `json:"kind"`
 	Began   time.Time `json:"began"`
-	Seconds float64   `json:"seconds"` // up to now, if it is going on
+	Seconds float64   `json:"seconds"` // so far, if it is ongoing
 	Ongoing bool      `json:"ongoing"`
 }
 
-// ListEvents makes a list of what actors.Events.Since(since) has returned.
+// ListEvents makes a list of the result of actors.Events.Since(since).
 func ListEvents(since uint64, events []actors.Event, next uint64) EventList {
 	l := EventList{Now: time.Now().UTC(), Next: next, Events: []Event{}}
 	ended := uint64(0)
@@ -36,14 +36,14 @@ func ListEvents(since uint64, events []actors.Event, next uint64) EventList {
 			ended++
 		}
 	}
-	if since > next { // of a server that has been restarted
+	if since > next { // the server has been restarted
 		since = 0
 	}
 	l.Missed = next - since - ended
 	return l
 }
 
-// eventsSince returns the events from a number on.
+// eventsSince returns the events from number n on.
 func (in *inside) eventsSince(n uint64) EventList {
 	events, next := in.events.Since(n)
 	return ListEvents(n, events, next)
@@ -60,5 +60,5 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.inside.eventsSince(since)) // it fails only if nobody listens any more
+	_ = json.NewEncoder(w).Encode(s.inside.eventsSince(since)) // it fails only if the client has gone
 }

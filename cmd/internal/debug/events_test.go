@@ -58,7 +58,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// The tree of a server tells of its events.
+// TestEventsOfATree checks the events of a tree.
 func TestEventsOfATree(t *testing.T) {
 	l := look(t)
 	s := l.serve()
@@ -77,7 +77,8 @@ func TestEventsOfATree(t *testing.T) {
 	}
 }
 
-// Contention is sampled while a profile of a span of time is made, and no longer.
+// TestContentionIsSampled checks that contention is sampled only while a profile of a time span is
+// made.
 func TestContentionIsSampled(t *testing.T) {
 	fraction := func() int { return runtime.SetMutexProfileFraction(-1) }
 	if n := fraction(); n != 0 {
@@ -103,7 +104,7 @@ func TestContentionIsSampled(t *testing.T) {
 			t.Errorf("status %d, %.50q", a.status, a.body)
 		}
 	}
-	for fraction() != 0 { // the answer is there a little before its maker ends
+	for fraction() != 0 { // the answer arrives a little before the handler ends
 		time.Sleep(time.Millisecond)
 	}
 	l.want("/debug/pprof/mutex", 200)

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// resolve returns the address to listen on, if it is one that may be.
+// resolve returns the address to listen on, if it is allowed.
 func (o *Options) resolve() (string, error) {
 	addr, err := net.ResolveTCPAddr("tcp", o.Addr)
 	if err != nil {
@@ -21,7 +21,7 @@ func (o *Options) resolve() (string, error) {
 	return addr.String(), nil
 }
 
-// guard refuses what comes from a page of somebody else, and bounds how long an answer takes.
+// guard refuses requests made by foreign web pages, and limits the time of an answer.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.opts.Insecure && !isLocal(r.Host) {
@@ -40,8 +40,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// isForeign reports whether a browser has been made to ask by a page that is not ours. Browsers say
-// so in one of these headers at least, other programs send none of them.
+// isForeign reports whether a foreign web page made a browser send the request. Browsers say so in
+// at least one of these headers. Other programs send none of them.
 func isForeign(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -58,8 +58,8 @@ func isForeign(r *http.Request) bool {
 	return false
 }
 
-// isLocal reports whether a Host header names this machine in a way that no name server has a say
-// in. A page can make a name of its own mean 127.0.0.1, and then read what is there.
+// isLocal reports whether a Host header names this machine in a way that DNS cannot influence. A
+// page could make a name of its own resolve to 127.0.0.1, and then read the answers.
 func isLocal(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

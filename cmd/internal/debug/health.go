@@ -12,10 +12,10 @@ var (
 	errNoAnswer   = errors.New("the tree has not answered in time")
 )
 
-// serveAlive answers by being able to.
+// serveAlive shows that the process answers.
 func serveAlive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") }
 
-// serveReady says whether clients get what they ask for.
+// serveReady reports whether clients are served.
 func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if err := s.problem(); err != nil {
 		http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
@@ -24,7 +24,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ready")
 }
 
-// problem returns why clients do not get all that they ask for, or nil.
+// problem returns why clients are not completely served, or nil.
 func (s *Server) problem() error {
 	serving := s.serving.Load()
 	if serving == nil {

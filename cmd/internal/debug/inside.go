@@ -15,22 +15,22 @@ type inside struct {
 	tree   tree.Metrics
 	loop   eventloop.Metrics
 	syncs  actors.Durations
-	synced atomic.Bool // somebody tells of syncs
+	synced atomic.Bool // syncs are reported
 	events actors.Events
 
-	asking  chan struct{} // of one place, which whoever asks has
-	pending *question     // asked and, when last looked at, not answered
+	asking  chan struct{} // one place, held by the goroutine that asks
+	pending *question     // asked, and not yet answered when last checked
 }
 
-// Serving is what there is to look at once clients are served.
+// Serving is what can be shown once clients are served.
 type Serving struct {
 	Requests *tree.Requests           // nil: the program has no tree
-	Gate     *eventloop.Gate          // counts the connections; nil: nobody does
-	Counts   *eventloop.RequestCounts // of a program that has no tree
+	Gate     *eventloop.Gate          // counts the connections; nil: nothing does
+	Counts   *eventloop.RequestCounts // of a program without a tree
 	Scrubbed func() disk.ScrubStats   // nil: the program does not scrub its store
 }
 
-// requests calls f with how many requests have ended, by operation and status, always in the same
+// requests calls f with the number of ended requests, by operation and status, always in the same
 // order.
 func (in *inside) requests(serving *Serving, f func(op, status string, n uint64)) {
 	switch {
@@ -46,7 +46,7 @@ func (in *inside) requests(serving *Serving, f func(op, status string, n uint64)
 	}
 }
 
-// OnSync is what the block store is to tell of its syncs.
+// OnSync returns the function that the block store calls for each sync.
 func (s *Server) OnSync() func(time.Duration) {
 	if s == nil {
 		return nil
@@ -66,7 +66,7 @@ func (s *Server) Clock(now func() time.Duration) func() time.Duration {
 	return now
 }
 
-// Measure measures a loop and a tree, which may be nil, that do not run yet.
+// Measure measures a loop and a tree that do not run yet. Either may be nil.
 func (s *Server) Measure(l *eventloop.Loop, t *tree.Tree) {
 	if s == nil {
 		return
@@ -82,22 +82,22 @@ func (in *inside) measure(t *tree.Tree) {
 	t.Note(&in.events)
 }
 
-// Ready says that clients are served from now on.
+// Ready reports that clients are served from now on.
 func (s *Server) Ready(serving Serving) {
 	if s != nil {
 		s.serving.Store(&serving)
 	}
 }
 
-// Stopping says that soon clients will not be served any more. The tree is not asked from now on.
+// Stopping reports that the server is about to stop. The tree is not asked from now on.
 func (s *Server) Stopping() {
 	if s != nil {
 		s.serving.Store(nil)
 	}
 }
 
-// question asks the tree for its Stats. It is a tree.Batch without requests and its own client. The
-// tree calls nothing but Release.
+// question asks the tree for its Stats. It is a tree.Batch without requests, and at the same time
+// its client. The tree calls only Release.
 type question struct {
 	tree.Batch
 	tree.Client
@@ -106,8 +106,8 @@ type question struct {
 
 func (q *question) Release(*tree.Batch) {}
 
-// shape asks the tree for its shape. It is false if the tree is too busy to answer, or has ended.
-// There is one question at a time, so that they cannot pile up.
+// shape asks the tree for its shape. It returns false if the tree is too busy to answer, or has
+// ended. Only one question is asked at a time, so that they cannot pile up.
 func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 	in := &s.inside
 	timeout := time.NewTimer(s.opts.patience)
@@ -121,7 +121,7 @@ func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 		return tree.Stats{}, false
 	}
 	if in.pending != nil && len(in.pending.answer) > 0 {
-		in.pending = nil // that was then
+		in.pending = nil // that was an earlier question
 	}
 	if in.pending == nil {
 		q := &question{answer: make(chan tree.Stats, 1)}
@@ -140,7 +140,7 @@ func (s *Server) shape(serving *Serving) (tree.Stats, bool) {
 	return tree.Stats{}, false
 }
 
-// connections returns how many connections are open.
+// connections returns the number of open connections.
 func (serving *Serving) connections() int {
 	if serving == nil || serving.Gate == nil {
 		return 0

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Own returns a client that gets the profiles and the flight recordings of this very process, at
-// any host, and nothing else. There is no socket that others could connect to.
+// Own returns a client that gets the profiles and flight recordings of this process, at any host
+// name, and nothing else. It opens no socket that others could connect to.
 func Own() *http.Client {
 	mux := http.NewServeMux()
 	(&recorder{}).add(mux)
@@ -16,7 +16,7 @@ func Own() *http.Client {
 	return &http.Client{Transport: own{mux}}
 }
 
-// own carries requests out.
+// own handles requests in this process.
 type own struct{ handler http.Handler }
 
 // RoundTrip implements http.RoundTripper. The answer is made while it is read, until it is closed.
@@ -35,7 +35,7 @@ func (o own) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// ownAnswer is an http.ResponseWriter that writes to whoever has asked.
+// ownAnswer is an http.ResponseWriter that writes to the caller.
 type ownAnswer struct {
 	header http.Header
 	out    *io.PipeWriter
@@ -47,7 +47,7 @@ type ownAnswer struct {
 
 func (a *ownAnswer) Header() http.Header { return a.header }
 
-// WriteHeader begins the answer, the first time that it is called.
+// WriteHeader begins the answer when it is called first.
 func (a *ownAnswer) WriteHeader(status int) {
 	a.once.Do(func() {
 		a.status, a.sent = status, a.header.Clone()

@@ -12,7 +12,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// A program can look into itself, without a server.
+// TestOwn checks that a program can look into itself without a server.
 func TestOwn(t *testing.T) {
 	client := Own()
 	ask := func(method, path string, status int, begin string) {
@@ -36,7 +36,7 @@ func TestOwn(t *testing.T) {
 	ask("GET", "/livez", 404, "")
 }
 
-// Whoever does not want an answer any more ends its making.
+// TestOwnIsCutOff checks that cancelling a request ends the making of its answer.
 func TestOwnIsCutOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://own/debug/pprof/trace?seconds=500", nil)

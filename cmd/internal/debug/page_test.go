@@ -11,7 +11,8 @@ import (
 	"kivaloo/tree"
 )
 
-// The page, in a browser, shows what was done, and its script has nothing to complain about.
+// TestPageInBrowser checks in a browser that the page shows the activity, and that its script logs
+// no error.
 func TestPageInBrowser(t *testing.T) {
 	browser, err := exec.LookPath("chromium")
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// addProfiles adds the profiles of the Go runtime. CPU profiles tell the actors apart by the label
-// "actor". With seconds=N those of mutexes and of blocking have what happened in that time, and it
-// is sampled for so long only, as it costs something.
+// addProfiles adds the profiles of the Go runtime. The label "actor" distinguishes the actors in
+// CPU profiles. With seconds=N, mutex and block profiles cover that time span. Contention is
+// sampled only during it, because sampling costs time.
 func addProfiles(mux *http.ServeMux) {
 	places := make(chan struct{}, maxProfiles)
 	add := func(name string, serve http.HandlerFunc) {
@@ -33,7 +33,7 @@ func addProfiles(mux *http.ServeMux) {
 			serve(w, r)
 		})
 	}
-	add("", pprof.Index) // and all those that have a name only
+	add("", pprof.Index) // and all those selected by name
 	add("mutex", (&sampling{set: sampleMutexes}).during(pprof.Handler("mutex")))
 	add("block", (&sampling{set: sampleBlocking}).during(pprof.Handler("block")))
 	add("profile", pprof.Profile)
@@ -42,7 +42,7 @@ func addProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 }
 
-// sampling has the runtime take samples of something while somebody wants to have them.
+// sampling makes the runtime sample something while it has users.
 type sampling struct {
 	set func(on bool)
 
@@ -66,8 +66,7 @@ func sampleBlocking(on bool) {
 	runtime.SetBlockProfileRate(rate)
 }
 
-// during returns a handler that takes samples while profile answers, if it is asked for a span of
-// time.
+// during returns a handler that samples while profile answers, if a time span is requested.
 func (s *sampling) during(profile http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("seconds") != "" {
@@ -78,7 +77,7 @@ func (s *sampling) during(profile http.Handler) http.HandlerFunc {
 	}
 }
 
-// use adds so many users, or takes them away.
+// use changes the number of users.
 func (s *sampling) use(users int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,22 +7,23 @@ import (
 	"sync"
 )
 
-// recorder keeps an execution trace of the last seconds, so that what led to a stall can be seen
-// after it has been noticed. It takes about a tenth of the processor where requests come one by
-// one, and so runs only when it is told to.
+// recorder keeps an execution trace of the last seconds. It shows what led to a stall that has just
+// been noticed. It takes about a tenth of the processor time when requests come one by one, so it
+// runs only on demand.
 type recorder struct {
 	mu sync.Mutex            // held while a recording is written: there can be one at a time
 	on *trace.FlightRecorder // nil: it does not run
 }
 
-// add adds what starts the recorder (PUT), stops it (DELETE), and gets what it has recorded (GET).
+// add adds the requests that start the recorder (PUT), stop it (DELETE), and get its recording
+// (GET).
 func (rec *recorder) add(mux *http.ServeMux) {
 	const path = " /debug/flightrecording"
 	mux.HandleFunc("PUT"+path, func(w http.ResponseWriter, _ *http.Request) {
 		switch started, err := rec.start(); {
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusConflict)
-		case started: // others may need to know whether it is theirs to be stopped
+		case started: // tells the client whether it has started the recorder, and so should stop it
 			w.WriteHeader(http.StatusCreated)
 		}
 	})
@@ -30,7 +31,7 @@ func (rec *recorder) add(mux *http.ServeMux) {
 	mux.HandleFunc("GET"+path, rec.serve)
 }
 
-// start starts the recorder, unless it runs already, and reports whether it has.
+// start starts the recorder, unless it already runs, and reports whether it did.
 func (rec *recorder) start() (bool, error) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -45,7 +46,7 @@ func (rec *recorder) start() (bool, error) {
 	return true, nil
 }
 
-// stop stops the recorder, if it runs, when nobody is reading a recording any more.
+// stop stops the recorder, if it runs, once no recording is being read.
 func (rec *recorder) stop() {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
@@ -55,7 +56,7 @@ func (rec *recorder) stop() {
 	}
 }
 
-// serve serves what has been recorded up to now, for `go tool trace`.
+// serve serves the recording up to now, for `go tool trace`.
 func (rec *recorder) serve(w http.ResponseWriter, _ *http.Request) {
 	if !rec.mu.TryLock() {
 		http.Error(w, "a recording is being read already; one at a time", http.StatusConflict)
@@ -68,5 +69,5 @@ func (rec *recorder) serve(w http.ResponseWriter, _ *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("Content-Disposition", `attachment; filename="flight.trace"`)
-	_, _ = rec.on.WriteTo(w) // it fails if nobody listens any more
+	_, _ = rec.on.WriteTo(w) // it fails if the client has gone
 }

@@ -5,8 +5,8 @@ import (
 	"net/http"
 )
 
-// Report is stats.json: what a server has done in the last second, how it is, and how it was. Times
-// are in seconds.
+// Report is stats.json: what a server did in the last second, its state, and its history. Times are
+// in seconds.
 type Report struct {
 	Program string  `json:"program"`
 	Version string  `json:"version"`
@@ -15,19 +15,19 @@ type Report struct {
 	Problem string  `json:"problem"` // why it is not ready
 
 	Connections int      `json:"connections"`
-	Ops         []OpRate `json:"ops"` // those that there have been
+	Ops         []OpRate `json:"ops"` // operations used so far
 	PerSecond   float64  `json:"per_second"`
-	Requests    []Timing `json:"requests"` // from socket to socket, by operation; those that there have been
+	Requests    []Timing `json:"requests"` // from socket to socket, by operation; those used so far
 	Stages      []Timing `json:"stages"`   // in the order in which a request passes them
 	Commit      *Timing  `json:"commit"`   // nil: the program has no tree
 	Sync        *Timing  `json:"fsync"`    // nil: the program has no block files
 	CommitSize  *Sizes   `json:"commit_size"`
 	Tree        *Shape   `json:"tree"`
-	Events      []Event  `json:"events"` // the latest, those that are going on last
+	Events      []Event  `json:"events"` // the latest; ongoing ones last
 	History     History  `json:"history"`
 }
 
-// OpRate is how many requests for one operation have ended in one way.
+// OpRate counts the requests for one operation with one outcome.
 type OpRate struct {
 	Op        string  `json:"op"`
 	Status    string  `json:"status"`
@@ -35,7 +35,7 @@ type OpRate struct {
 	Total     uint64  `json:"total"` // since the start
 }
 
-// Timing is how often something was done in the last second, and how long it took.
+// Timing describes how often something was done in the last second, and how long it took.
 type Timing struct {
 	Name      string  `json:"name"`
 	PerSecond float64 `json:"per_second"`
@@ -43,13 +43,13 @@ type Timing struct {
 	P99       float64 `json:"p99"`
 }
 
-// Sizes are those of the commits in the last second.
+// Sizes are the commit sizes of the last second.
 type Sizes struct {
 	Mean float64 `json:"mean"`
 	P99  float64 `json:"p99"`
 }
 
-// Shape is the tree, its cache and its space on disk.
+// Shape describes the tree, its cache and its disk space.
 type Shape struct {
 	Height        int     `json:"height"`
 	Pages         uint64  `json:"pages"`
@@ -57,11 +57,11 @@ type Shape struct {
 	BlockBytes    int     `json:"block_bytes"`
 	GarbageRatio  float64 `json:"garbage_ratio"`
 	JournalBytes  int64   `json:"journal_bytes"`  // that a restart would replay
-	MemtableBytes int64   `json:"memtable_bytes"` // memory that memtables take
+	MemtableBytes int64   `json:"memtable_bytes"` // memory of the memtables
 	Flushes       uint64  `json:"flushes"`
 	CachedPages   int     `json:"cached_pages"`
 	CacheLimit    int     `json:"cache_limit"`
-	HitRatio      float64 `json:"hit_ratio"` // of the last second; 1 if nothing was looked for
+	HitRatio      float64 `json:"hit_ratio"` // of the last second; 1 without lookups
 	Snapshots     int     `json:"snapshots"`
 }
 
@@ -78,5 +78,5 @@ type History struct {
 func (s *Server) serveReport(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	report := s.sampler.report()
-	_ = json.NewEncoder(w).Encode(&report) // it fails only if nobody listens any more
+	_ = json.NewEncoder(w).Encode(&report) // it fails only if the client has gone
 }

@@ -11,13 +11,13 @@ import (
 	"kivaloo/tree"
 )
 
-// stages are the parts of a request's way, in order. Each has its place in sample.stages.
+// stages are the parts of a request's way, in order. Their indexes are those of sample.stages.
 var stages = [...]string{"read", "queue", "tree", "disk", "write"}
 
-// sample is all counts at one moment.
+// sample has all counts at one moment.
 type sample struct {
 	at       time.Time
-	requests []OpRate // only how many
+	requests []OpRate // counts only
 	latency  [kvlds.Ops]actors.Counts
 	stages   [len(stages)]actors.Counts
 	commit   actors.Counts
@@ -27,7 +27,7 @@ type sample struct {
 	misses   uint64
 }
 
-// sampler compares the counts of now with those of a second ago, for everybody who looks.
+// sampler compares the current counts with those of a second ago, for all readers.
 type sampler struct {
 	server *Server
 	start  time.Time
@@ -130,7 +130,7 @@ func (r *Report) compare(before, now *sample) *Timing {
 	r.Ops = []OpRate{}
 	for i, o := range now.requests {
 		o.PerSecond = float64(o.Total) / seconds
-		if i < len(before.requests) { // clients were served by then
+		if i < len(before.requests) { // clients were already served then
 			o.PerSecond = float64(o.Total-before.requests[i].Total) / seconds
 		}
 		r.PerSecond += o.PerSecond
@@ -150,7 +150,7 @@ func (r *Report) compare(before, now *sample) *Timing {
 	return r.compareLatency(before, now, seconds)
 }
 
-// compareLatency fills in how long requests took, and returns that of all of them.
+// compareLatency fills in how long requests took. It returns the latency of all requests together.
 func (r *Report) compareLatency(before, now *sample, seconds float64) *Timing {
 	r.Requests = []Timing{}
 	var allBefore, allNow actors.Counts
@@ -165,7 +165,7 @@ func (r *Report) compareLatency(before, now *sample, seconds float64) *Timing {
 	return &all
 }
 
-// timing describes what a histogram of durations has got between two samples.
+// timing describes what was added to a histogram of durations between two samples.
 func timing(name string, before, now *actors.Counts, seconds float64) Timing {
 	c := now.Since(before)
 	return Timing{
@@ -188,7 +188,7 @@ func shapeOf(stats *tree.Stats, before, now *sample) *Shape {
 	}
 }
 
-// extendP99 is extend with the p99 of t. It returns nil if t is.
+// extendP99 extends history by the p99 of t. It returns nil if t is nil.
 func extendP99(history []float64, t *Timing) []float64 {
 	if t == nil {
 		return nil
@@ -196,7 +196,7 @@ func extendP99(history []float64, t *Timing) []float64 {
 	return extend(history, t.P99)
 }
 
-// extend returns a new slice that has value behind the latest of history.
+// extend returns a new slice with value after the latest part of history.
 func extend(history []float64, value float64) []float64 {
 	history = history[max(0, len(history)+1-historySamples):]
 	return append(slices.Clone(history), value)

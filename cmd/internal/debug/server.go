@@ -18,16 +18,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Options say where to look in.
+// Options configure a Server.
 type Options struct {
-	Addr     string // host:port of --debug-addr; "": nowhere
-	Insecure bool   // it need not be a loopback address
-	Record   bool   // the flight recorder runs from the start
-	Program  string // for the page
+	Addr     string // host:port of --debug-addr; "": no server
+	Insecure bool   // the address need not be a loopback address
+	Record   bool   // start the flight recorder at once
+	Program  string // shown on the page
 	Version  string // of the program
 	Log      *slog.Logger
 
-	patience time.Duration // treePatience, so that tests need not wait
+	patience time.Duration // treePatience, or less in tests
 }
 
 // Server is the HTTP server that shows what happens inside a program.
@@ -45,8 +45,8 @@ type Server struct {
 	workers  sync.WaitGroup
 }
 
-// Start listens and answers from now on; until Ready is called, that nothing is ready. It returns
-// nil if there is no address.
+// Start listens and answers from now on. Until Ready is called it answers that the program is not
+// ready. It returns nil if there is no address.
 func Start(o Options) (*Server, error) {
 	if o.Addr == "" {
 		return nil, nil
@@ -90,11 +90,11 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-// collectorTime selects the processor time of the garbage collector, by kind of work.
+// collectorTime selects the garbage collector's processor time, by kind of work.
 var collectorTime = collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile("^/cpu/classes/gc/")}
 
-// handler is all pages there are. It is a mux of our own: what packages add to the default one is
-// not for everybody.
+// handler returns a handler of all pages. It uses a mux of its own, because packages may add
+// private pages to the default one.
 func (s *Server) handler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
@@ -117,8 +117,8 @@ func (s *Server) handler() http.Handler {
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Close lets answers under way end, for a moment, and stops. What takes longer, such as a profile,
-// is cut off.
+// Close waits briefly for pending answers, and stops. It cuts off what takes longer, such as a
+// profile.
 func (s *Server) Close() {
 	if s == nil {
 		return
@@ -136,24 +136,24 @@ func (s *Server) Close() {
 //go:embed page.html
 var page []byte
 
-// servePage serves the live page, which needs nothing else than stats.json.
+// servePage serves the live page, which needs only stats.json.
 func servePage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'")
 	_, _ = w.Write(page)
 }
 
-// limitedListener bounds how many connections are open at once. One that waits for its next request
-// makes way for another. Those that are too many even so wait in the kernel.
+// limitedListener limits the number of open connections. An idle connection is closed for a new
+// one. If none is idle, new ones wait in the kernel.
 type limitedListener struct {
 	net.Listener
 	places chan struct{}
 
 	mu   sync.Mutex
-	idle []net.Conn // that longest first
+	idle []net.Conn // the longest idle one first
 }
 
-// state is told of all that connections do.
+// state is called for all state changes of connections.
 func (l *limitedListener) state(c net.Conn, now http.ConnState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +164,7 @@ func (l *limitedListener) state(c net.Conn, now http.ConnState) {
 	l.makeWay()
 }
 
-// makeWay closes the connection that has been idle longest if there is no place. mu is held.
+// makeWay closes the connection that has been idle longest if all places are taken. mu is held.
 func (l *limitedListener) makeWay() {
 	if len(l.places) == cap(l.places) && len(l.idle) > 0 {
 		l.idle[0].Close()
@@ -199,6 +199,6 @@ func (c *limitedConn) Close() error {
 // setAnswerTime limits the time until the answer to a request is sent. making is the longest time
 // that computing it takes.
 func setAnswerTime(w http.ResponseWriter, making time.Duration) {
-	// It fails only on a connection that is gone.
+	// It fails only on a closed connection.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(making + answerTimeout))
 }

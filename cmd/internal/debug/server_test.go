@@ -25,7 +25,7 @@ import (
 	"kivaloo/tree"
 )
 
-// looked is a debug server for a test, and a client.
+// looked is a debug server for a test, with a client.
 type looked struct {
 	*Server
 	t      *testing.T
@@ -37,7 +37,7 @@ func look(t *testing.T) *looked {
 	return lookWith(t, 0)
 }
 
-// lookWith is look, with a patience of its own with the tree.
+// lookWith is look with another patience with the tree.
 func lookWith(t *testing.T, patience time.Duration) *looked {
 	t.Helper()
 	s, err := Start(Options{
@@ -63,7 +63,7 @@ func (l *looked) get(path string) (int, string) {
 	return answer.StatusCode, string(body)
 }
 
-// want checks the status of a page, and that all texts are in it. It returns the page.
+// want checks a page's status, and that it contains all texts. It returns the page.
 func (l *looked) want(path string, status int, texts ...string) string {
 	l.t.Helper()
 	got, body := l.get(path)
@@ -78,7 +78,7 @@ func (l *looked) want(path string, status int, texts ...string) string {
 	return body
 }
 
-// ask makes a request that is not for a page, and checks the status of the answer.
+// ask makes a request with any method, and checks the status of the answer.
 func (l *looked) ask(method, path string, status int) {
 	l.t.Helper()
 	r, err := http.NewRequestWithContext(l.t.Context(), method, "http://"+l.Addr()+path, nil)
@@ -102,7 +102,7 @@ func aboutUs(body string) string {
 	return ours.String()
 }
 
-// client takes answers, of no interest, and says at the end of a step when there will be no more.
+// client ignores answers, and reports when the last one has come.
 type client struct {
 	tree.Client
 	released bool
@@ -124,11 +124,11 @@ func (c *client) Flush() {
 // breakable is a store whose appends can be made to fail.
 type breakable struct {
 	disk.Store
-	broken chan struct{} // closed: they fail
-	why    error         // the error then
+	broken chan struct{} // closed: appends fail
+	why    error         // the error of failing appends
 }
 
-// Info adds that the disk has room, as a simulated one does not know that.
+// Info adds free disk space, which a simulated disk does not know.
 func (b *breakable) Info() disk.Info {
 	info := b.Store.Info()
 	info.Room = 1 << 20
@@ -148,7 +148,7 @@ func (b *breakable) Submit(first, last *disk.Op) {
 	b.Store.Submit(first, last)
 }
 
-// served is a tree that counts in a debug server.
+// served is a tree with a debug server.
 type served struct {
 	store *breakable
 	actor *tree.Actor
@@ -179,7 +179,7 @@ func (l *looked) serve() *served {
 	return s
 }
 
-// do has requests carried out.
+// do executes requests.
 func (s *served) do(requests ...tree.Request) {
 	c := &client{done: make(chan struct{})}
 	s.actor.Requests().PushOne(&tree.Batch{Client: c, Requests: requests, Pushed: s.actor.Now()})
@@ -223,7 +223,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// A page of somebody else can have a browser ask, but not under a name of this machine.
+// TestForeignHost checks that requests are served only under a name of this machine. A foreign page
+// can make a browser send others here.
 func TestForeignHost(t *testing.T) {
 	l := look(t)
 	for host, want := range map[string]int{
@@ -241,7 +242,8 @@ func TestForeignHost(t *testing.T) {
 	}
 }
 
-// Whatever a page of somebody else has a browser ask is refused, and not carried out.
+// TestForeignPage checks that requests that a foreign page makes a browser send are refused and not
+// executed.
 func TestForeignPage(t *testing.T) {
 	l := look(t)
 	for _, test := range []struct {
@@ -303,7 +305,7 @@ func TestProfiles(t *testing.T) {
 	l.want(recording, 409, "--flight-recorder")
 }
 
-// A profile that takes long does not hold up the end.
+// TestCloseCutsOff checks that a long profile does not delay Close.
 func TestCloseCutsOff(t *testing.T) {
 	l := look(t)
 	ended := make(chan error, 1)
@@ -350,7 +352,8 @@ func TestFullDisk(t *testing.T) {
 	l.want("/metrics", 200, "kivaloo_read_only 1\n", "kivaloo_out_of_space 1\n", "kivaloo_ready 0\n")
 }
 
-// A program without a tree is ready when it serves, and has no metrics of one.
+// TestNoTree checks that a program without a tree is ready when it serves, and has no metrics of a
+// tree.
 func TestNoTree(t *testing.T) {
 	l := look(t)
 	l.Ready(Serving{Gate: eventloop.NewGate(1)})
@@ -360,11 +363,12 @@ func TestNoTree(t *testing.T) {
 	}
 }
 
-// A tree that does not answer is not asked again and again, and does not hold up the end.
+// TestBusyTree checks that a tree that does not answer is not asked repeatedly, and does not delay
+// Close.
 func TestBusyTree(t *testing.T) {
 	l := lookWith(t, 20*time.Millisecond)
 	w := actors.NewWaiter()
-	mailbox := actors.NewMailbox[tree.Batch](&w.Doorbell) // nobody looks into it
+	mailbox := actors.NewMailbox[tree.Batch](&w.Doorbell) // nothing reads it
 	l.Ready(Serving{Requests: mailbox})
 	for range 2 {
 		l.want("/readyz", 503, "has not answered")
@@ -378,7 +382,8 @@ func TestBusyTree(t *testing.T) {
 	}
 }
 
-// While the tree does not answer, all who ask are told so, and none waits for all the others.
+// TestManyAskABusyTree checks that all requests are told when the tree does not answer, and that
+// none waits for all others.
 func TestManyAskABusyTree(t *testing.T) {
 	const patience, many = time.Second, maxConnections - 2
 	l := lookWith(t, patience)
@@ -430,11 +435,11 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A report says what was done between two samples.
+// TestReport checks a report of the activity between two samples.
 func TestReport(t *testing.T) {
 	l := look(t)
 	s := l.serve()
-	sm := newSampler(l.Server) // nobody else takes samples of this one
+	sm := newSampler(l.Server) // nothing else takes samples of this one
 	for i := range 10 {
 		s.do(tree.Request{Op: tree.Set, Key: []byte{byte(i)}}, tree.Request{Op: tree.Get, Key: []byte{byte(i)}})
 	}
@@ -466,7 +471,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A program without a tree and block files, such as kivaloo-mux, has no numbers of them.
+// TestReportWithoutTree checks that a program without a tree and block files, such as kivaloo-mux,
+// has no numbers of them.
 func TestReportWithoutTree(t *testing.T) {
 	l := look(t)
 	l.Ready(Serving{})
@@ -480,7 +486,7 @@ func TestReportWithoutTree(t *testing.T) {
 	}
 }
 
-// stats.json is a report, also before there is anything to say.
+// TestServedReport checks that stats.json is a report, also before anything has happened.
 func TestServedReport(t *testing.T) {
 	l := look(t)
 	var r Report
@@ -490,8 +496,8 @@ func TestServedReport(t *testing.T) {
 	}
 }
 
-// What people and scrapers have open is bounded; one that does nothing makes way, and who comes too
-// late waits.
+// TestConnectionsAreBounded checks that open connections are limited, that an idle one is closed
+// for a new one, and that a late client waits.
 func TestConnectionsAreBounded(t *testing.T) {
 	l := look(t)
 	for range 2 * maxConnections {
@@ -524,8 +530,8 @@ func TestConnectionsAreBounded(t *testing.T) {
 	l.want("/livez", 200)
 }
 
-// However many long profiles are asked for, some are made, the others are refused at once, and
-// whoever asks for anything else gets it.
+// TestLongProfilesAreFew requests many long profiles. Some are made, the others are refused at
+// once, and other requests are still answered.
 func TestLongProfilesAreFew(t *testing.T) {
 	l := look(t)
 	l.Ready(Serving{})
@@ -539,7 +545,7 @@ func TestLongProfilesAreFew(t *testing.T) {
 			group.Go(func() {
 				answer, err := l.client.Do(r)
 				if err != nil {
-					return // it is one of those that are made
+					return // this one is being made
 				}
 				statuses <- answer.StatusCode
 				_, _ = io.Copy(io.Discard, answer.Body)
