@@ -63,7 +63,7 @@ func (o *Options) Watch(ctx context.Context, c *kivaloo.Client) (watched context
 }
 
 // untilSilent asks the server for its limits again and again. It returns an error if an answer is
-// late, and nil when ctx ends. The answer is late also if a lost connection is not replaced in time,
+// late, and nil when ctx ends. An answer is also late if a lost connection is not replaced in time,
 // unless o is Patient.
 func (o *Options) untilSilent(ctx context.Context, c *kivaloo.Client, timeout time.Duration) error {
 	pause := timeout / 4
