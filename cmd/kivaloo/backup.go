@@ -19,7 +19,7 @@ import (
 	"kivaloo/cmd/internal/plural"
 )
 
-// partialSuffix is what a backup's file has behind its name until it is complete.
+// partialSuffix ends the name of a backup's file until it is complete.
 const partialSuffix = ".partial"
 
 func newBackupCommand() *cobra.Command {
@@ -50,7 +50,7 @@ FILE must not be in a directory that holds a store.`,
 			if err := commandline.NotEmpty(cmd, args, "ADDR|DIR", "FILE"); err != nil {
 				return err
 			}
-			// An interrupt ends it with what there is on disk, to be continued.
+			// An interrupt leaves the part on disk, to be continued later.
 			ctx, stop := untilStopped(cmd.Context())
 			defer stop()
 			cmd.SetContext(ctx)
@@ -79,7 +79,7 @@ type backup struct {
 	stderr io.Writer
 }
 
-// from opens the store where, and runs f.
+// from opens the store at where, and runs f.
 func (b *backup) from(cmd *cobra.Command, where string, f func(ctx context.Context) error) error {
 	if info, err := os.Stat(where); err != nil || !info.IsDir() {
 		return b.fromServer(cmd, where, f)
@@ -105,7 +105,7 @@ func (b *backup) fromServer(cmd *cobra.Command, addr string, f func(ctx context.
 	})
 }
 
-// run writes the backup, or what is missing of it after at, to w. Progress and a summary go to
+// run writes the backup to w, or the rest of it from position at. Progress and a summary go to
 // stderr.
 func (b *backup) run(ctx context.Context, w io.Writer, at *kivaloo.BackupPosition) error {
 	var done dumpstream.Count
@@ -135,7 +135,7 @@ func (b *backup) toStream(ctx context.Context, w io.Writer) error {
 	return b.run(ctx, w, nil)
 }
 
-// toFile makes, or completes, the backup in the file called name.
+// toFile makes or completes the backup in the file called name.
 func (b *backup) toFile(ctx context.Context, name string) (err error) {
 	to, err := openTarget(name, "kivaloo backup ... - > "+name)
 	if err != nil {
@@ -161,9 +161,10 @@ func (b *backup) toFile(ctx context.Context, name string) (err error) {
 	return to.replace(partial)
 }
 
-// openPartial opens the file that a backup grows in, for this process alone.
+// openPartial opens the file that a backup grows in. The file is locked, so no other process can
+// use it.
 func openPartial(dir *os.Root, name string) (*os.File, error) {
-	// Not to follow a link that somebody else has put there, nor to be held up by a pipe.
+	// Do not follow a link that someone else may have put there, and do not block on a pipe.
 	if info, err := dir.Lstat(name); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not an ordinary file", filepath.Join(dir.Name(), name))
 	}
@@ -174,7 +175,7 @@ func openPartial(dir *os.Root, name string) (*os.File, error) {
 	info, err := f.Stat()
 	if err == nil {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		// One that has just been completed has another name now.
+		// If another process has just completed it, it has another name now.
 		if now, statErr := dir.Lstat(name); err == unix.EWOULDBLOCK || err == nil && (statErr != nil || !os.SameFile(info, now)) {
 			err = fmt.Errorf("%s is being written by another backup", f.Name())
 		}
@@ -186,7 +187,7 @@ func openPartial(dir *os.Root, name string) (*os.File, error) {
 	return f, nil
 }
 
-// fill completes the backup that f has the beginning of or, if that cannot be, writes it anew.
+// fill completes the backup begun in f. If that is impossible, it writes the backup anew.
 func (b *backup) fill(ctx context.Context, f *os.File) error {
 	at, err := b.position(f)
 	if err != nil {
@@ -222,7 +223,7 @@ func (b *backup) position(f *os.File) (*kivaloo.BackupPosition, error) {
 	return at, err
 }
 
-// cut shortens f to size bytes, and has what is written next go there.
+// cut shortens f to size bytes, and continues writing there.
 func cut(f *os.File, size int64) error {
 	if err := f.Truncate(size); err != nil {
 		return err
@@ -231,8 +232,8 @@ func cut(f *os.File, size int64) error {
 	return err
 }
 
-// keepPartial ends a backup that has failed: it reports whether f is to be kept because it is of
-// any use, which the error then says.
+// keepPartial handles a failed backup. It reports whether f is useful and must be kept, and adds
+// that to the error.
 func (b *backup) keepPartial(f *os.File, err error) (bool, error) {
 	if _, seekErr := f.Seek(0, io.SeekStart); seekErr != nil {
 		return true, err
@@ -244,7 +245,7 @@ func (b *backup) keepPartial(f *os.File, err error) (bool, error) {
 	return true, fmt.Errorf("%w; run the same command within a minute to go on", err)
 }
 
-// resumable reports whether the backups of the source can be continued.
+// resumable reports whether backups of the source can be continued.
 func (b *backup) resumable() bool {
 	_, ok := b.source.(*kivaloo.Client)
 	return ok

@@ -38,7 +38,7 @@ func restoredPairs(t *testing.T, file string) result {
 	return kivalooRun("", "restore", file, filepath.Join(t.TempDir(), "d"))
 }
 
-// A partial file is continued if it can be, and of no harm if not.
+// TestBackupPartialFiles checks that a partial file is continued if possible, and harmless if not.
 func TestBackupPartialFiles(t *testing.T) {
 	s := manyPairs(t)
 	file := filepath.Join(t.TempDir(), "backup")
@@ -73,7 +73,7 @@ func TestBackupPartialFiles(t *testing.T) {
 	restoredPairs(t, file).want(t, 0, "", "restored 2500 pairs")
 }
 
-// What is lost with the connection is only the piece that was under way.
+// TestBackupInterrupted checks that a lost connection costs only the current piece.
 func TestBackupInterrupted(t *testing.T) {
 	s := manyPairs(t)
 	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type == wire.TypeScan && string(r.Key) == "02000" })
@@ -89,7 +89,8 @@ func TestBackupInterrupted(t *testing.T) {
 	}
 }
 
-// The server of the original has no snapshots. The message says what to use there.
+// TestBackupNotOffered checks that the message for a server of the original, which has no
+// snapshots, says what to use instead.
 func TestBackupNotOffered(t *testing.T) {
 	s := startFake(t, "k=v")
 	dir := t.TempDir()
@@ -98,7 +99,7 @@ func TestBackupNotOffered(t *testing.T) {
 	onlyFiles(t, dir)
 }
 
-// signalling has a signal sent to this process with the first read.
+// signalling sends a signal to this process at the first read.
 type signalling struct {
 	io.Reader
 	sig  syscall.Signal
@@ -113,11 +114,12 @@ func (s *signalling) Read(b []byte) (int, error) {
 		syscall.Kill(os.Getpid(), s.sig)
 		<-arrived
 	})
-	time.Sleep(time.Millisecond) // the rest takes its time
+	time.Sleep(time.Millisecond) // the rest takes some time
 	return s.Reader.Read(b[:min(len(b), 64)])
 }
 
-// A signal ends a restore or a backup in order: what is of no use is removed.
+// TestBackupAndRestoreTidyUp checks that a signal ends a restore or backup cleanly, and that
+// useless files are removed.
 func TestBackupAndRestoreTidyUp(t *testing.T) {
 	for _, sig := range tidied() {
 		t.Run(sig.String(), func(t *testing.T) {
@@ -147,7 +149,7 @@ func TestBackupAndRestoreTidyUp(t *testing.T) {
 	}
 }
 
-// A directory that holds a store gets no other files.
+// TestNoOutputInAStore checks that no other file is written to a store's directory.
 func TestNoOutputInAStore(t *testing.T) {
 	s := startFake(t, "k=v")
 	for _, name := range []string{"blks_0000000000000000", "blks_00000000000000ff", "sums_0000000000000000", "sums_0000000000000000.tmp", "kivaloo.failed"} {
@@ -162,7 +164,8 @@ func TestNoOutputInAStore(t *testing.T) {
 	}
 }
 
-// An empty argument is not taken for this directory, nor for the server that is there by default.
+// TestEmptyArguments checks that an empty argument does not mean this directory or the default
+// server.
 func TestEmptyArguments(t *testing.T) {
 	s := startFake(t, "k=v")
 	t.Setenv(addrVariable, s.addr)
@@ -178,7 +181,8 @@ func TestEmptyArguments(t *testing.T) {
 	onlyFiles(t, ".")
 }
 
-// A file that is not to be replaced is not, and two backups do not write to one file.
+// TestBackupRefusesFiles checks that some existing files are not replaced, and that two backups do
+// not write to one file.
 func TestBackupRefusesFiles(t *testing.T) {
 	s := manyPairs(t)
 	dir := t.TempDir()
@@ -200,7 +204,8 @@ func TestBackupRefusesFiles(t *testing.T) {
 	}
 }
 
-// A backup and a dump go to the directory that there was when they began.
+// TestOutputStaysInItsDirectory checks that a backup or dump is written to the directory in which
+// it began.
 func TestOutputStaysInItsDirectory(t *testing.T) {
 	for _, command := range []string{"backup", "dump"} {
 		s := manyPairs(t)

@@ -11,7 +11,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// makeStore makes a store of blocks of 2048 bytes with so many commits, and flushes it.
+// makeStore makes a store with 2048-byte blocks and the given number of commits, and flushes it.
 func makeStore(t *testing.T, commits int) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -47,7 +47,7 @@ func changeFile(t *testing.T, name string, change func([]byte) []byte) {
 	must.Do(t, err)
 }
 
-// A wrong block size is refused, and changes nothing.
+// TestWrongBlockSize checks that a wrong block size is refused and changes nothing.
 func TestWrongBlockSize(t *testing.T) {
 	for _, commits := range []int{0, 1, 30} {
 		dir := makeStore(t, commits)
@@ -71,8 +71,8 @@ func TestWrongBlockSize(t *testing.T) {
 	}
 }
 
-// A store in which no root is found is not touched: neither a torn end, nor sums that fit nothing,
-// nor what is half written.
+// TestNothingChangesWithoutRoot checks that a store without a root is not touched, whether it has a
+// torn end, wrong checksums, or partial files.
 func TestNothingChangesWithoutRoot(t *testing.T) {
 	const only = "blks_0000000000000000"
 	for name, damage := range map[string]func(content []byte) []byte{
@@ -101,7 +101,7 @@ func TestNothingChangesWithoutRoot(t *testing.T) {
 	}
 }
 
-// The end of the last write is still cut off, also where that was the first one.
+// TestTornEndIsCut checks that a torn end is still cut off, even if it is the first write.
 func TestTornEndIsCut(t *testing.T) {
 	for _, commits := range []int{0, 30} {
 		dir := makeStore(t, commits)

@@ -11,15 +11,15 @@ import (
 	"kivaloo/cmd/internal/commandline"
 )
 
-// change describes a command that changes one key under a condition. Its arguments are the key and
-// then values.
+// change describes a command that changes one key under a condition. Its arguments are the key,
+// followed by values.
 type change struct {
 	name    string
 	values  []string // names of the arguments after KEY
 	short   string
 	long    string
 	example string
-	failure string // what it means that the condition did not hold; says %q of the key
+	failure string // message if the condition does not hold; %q is the key
 
 	// do makes the change and reports whether the condition held.
 	do func(ctx context.Context, c *kivaloo.Client, key []byte, values [][]byte) (bool, error)
@@ -122,7 +122,7 @@ func (ch change) command() *cobra.Command {
 	return cmd
 }
 
-// decode reads the arguments.
+// decode parses the arguments.
 func (ch change) decode(o *clientOptions, cmd *cobra.Command, args []string) (key []byte, values [][]byte, err error) {
 	if key, err = o.decode("KEY", args[0]); err != nil {
 		return nil, nil, err

@@ -60,19 +60,19 @@ and what to do. --json prints an object instead.`,
 	return cmd
 }
 
-// addBlockSizeFlag adds the flag of the commands that look into a directory.
+// addBlockSizeFlag adds the flag of the commands that read a directory.
 func addBlockSizeFlag(cmd *cobra.Command, blockSize *int) {
 	number.Int(cmd.Flags(), blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, "bytes in a block, if the pages do not tell")
 }
 
-// openToRead opens the block store in dir, which there has to be, so that nothing in it is changed.
-// blockSize 0 means the one that it has.
+// openToRead opens the existing block store in dir read-only. A blockSize of 0 means the store's
+// own.
 func openToRead(dir string, blockSize int, log *slog.Logger) (*disk.Local, error) {
 	store, err := disk.Open(dir, disk.Options{Recognise: tree.Recognise(blockSize, 0), Doubtful: tree.Doubtful, ReadOnly: true, Log: log})
 	return store, explainBlockSize(err)
 }
 
-// explainBlockSize says what to do where the pages do not tell their size.
+// explainBlockSize says what to do if the block size cannot be detected.
 func explainBlockSize(err error) error {
 	if errors.Is(err, tree.ErrUnknownBlockSize) {
 		return fmt.Errorf("%w; if you know it, give --block-size", err)
@@ -90,7 +90,7 @@ func fold(dir string, blockSize int, log *slog.Logger) error {
 type checker struct {
 	dir       string
 	blockSize int  // 0: the one the store has
-	sums      bool // every block, not only those that are needed
+	sums      bool // every block, not only the needed ones
 	out       io.Writer
 	stderr    io.Writer
 	log       *slog.Logger
@@ -98,11 +98,11 @@ type checker struct {
 	found     checked
 }
 
-// checked is what a check finds, as --json prints it.
+// checked is the result of a check, as --json prints it.
 type checked struct {
 	Dir         string   `json:"dir"`
-	Faults      []string `json:"faults"`      // the first of them
-	FaultCount  int      `json:"fault_count"` // of all
+	Faults      []string `json:"faults"`      // the first ones
+	FaultCount  int      `json:"fault_count"` // of all faults
 	BlockSize   int      `json:"block_size,omitempty"`
 	NextBlock   uint64   `json:"next_block,omitempty"`
 	RootBlock   uint64   `json:"root_block,omitempty"`
@@ -119,7 +119,7 @@ type checked struct {
 	Unchecked   *uint64  `json:"blocks_without_checksum,omitempty"`
 }
 
-// run checks the store, and with --json prints what was found as an object in the place of text.
+// run checks the store. With --json it prints the result as an object instead of text.
 func (c *checker) run(ctx context.Context) error {
 	if !c.json {
 		return c.check(ctx)
@@ -128,7 +128,7 @@ func (c *checker) run(ctx context.Context) error {
 	c.out, c.found = io.Discard, checked{Dir: c.dir, Faults: []string{}}
 	err := c.check(ctx)
 	if c.found.BlockSize == 0 && c.found.FaultCount == 0 {
-		return err // there is nothing to tell but the error
+		return err // there is nothing to print but the error
 	}
 	if printErr := printObject(out, c.found); err == nil {
 		err = printErr
@@ -136,7 +136,7 @@ func (c *checker) run(ctx context.Context) error {
 	return err
 }
 
-// take keeps the figures of a report.
+// take copies the figures of a report.
 func (f *checked) take(r *tree.Report, j *tree.Journal) {
 	f.BlockSize, f.NextBlock = r.BlockSize, r.Next
 	f.RootBlock, f.Height, f.OldestBlock = r.Root.Block, int(r.Root.Height), r.Root.Oldest
@@ -164,7 +164,7 @@ func (c *checker) check(ctx context.Context) error {
 			return fmt.Errorf("check the checksums in %s: %w", c.dir, err)
 		}
 	}
-	root, err := tree.FindRoot(store, slog.New(slog.DiscardHandler)) // what it passes over is in the report
+	root, err := tree.FindRoot(store, slog.New(slog.DiscardHandler)) // the report has what it skips
 	if err != nil {
 		return adviseSalvage(c.dir, fmt.Errorf("check %s: %w", c.dir, err))
 	}
@@ -173,7 +173,7 @@ func (c *checker) check(ctx context.Context) error {
 		return fmt.Errorf("check the journal in %s: %w", c.dir, journalErr)
 	}
 	if journal.Kept && journalErr == nil {
-		root.Skipped = nil // nothing that was acknowledged is missing
+		root.Skipped = nil // nothing acknowledged is missing
 	}
 	r := c.checkTree(ctx, store, root)
 	n := c.printFaults(r, journalErr)
@@ -214,7 +214,7 @@ func (s counted) Submit(first, last *disk.Op) {
 	s.Store.Submit(first, last)
 }
 
-// checkTree checks the pages of a tree, and shows how far it is.
+// checkTree checks the pages of a tree, and shows its progress.
 func (c *checker) checkTree(ctx context.Context, store disk.Store, root tree.Root) *tree.Report {
 	m := newBlockMeter(c.stderr, "check")
 	defer m.stop()
@@ -248,7 +248,7 @@ func (c *checker) checkSums(ctx context.Context, store *disk.Local) (sums disk.S
 	return sums, faults, err
 }
 
-// howSure says how far to believe that nothing damaged is needed.
+// howSure says how certain it is that nothing damaged is needed.
 func howSure(s disk.SumsReport) string {
 	var unknown []string
 	if s.Without > 0 {
@@ -263,8 +263,8 @@ func howSure(s disk.SumsReport) string {
 	return "as far as can be told: " + strings.Join(unknown, ", and ")
 }
 
-// printFaults prints the faults of the tree and the journal, and what they mean. It returns how
-// many there are.
+// printFaults prints the faults of the tree and the journal, with their meaning. It returns their
+// number.
 func (c *checker) printFaults(r *tree.Report, journalErr error) (n int) {
 	n = len(r.Faults) + r.More
 	for _, f := range r.Faults {
@@ -286,7 +286,7 @@ func (c *checker) printFaults(r *tree.Report, journalErr error) (n int) {
 	return n
 }
 
-// adviseSalvage says what to do about a store that is damaged.
+// adviseSalvage says what to do about a damaged store.
 func adviseSalvage(dir string, err error) error {
 	if !errors.Is(err, disk.ErrCorrupt) {
 		return err
@@ -305,7 +305,7 @@ func printReport(w io.Writer, dir string, r *tree.Report) {
 		r.Root.Oldest, plural.Of(used, "block"), float64(used)/float64(r.Pages()))
 }
 
-// printJournal says what is to be replayed, and what else is behind the root, if anything is.
+// printJournal prints what a start will replay, and anything else after the root.
 func printJournal(w io.Writer, dir string, blockSize int, j *tree.Journal) {
 	if j.Behind == 0 && j.Changes == 0 {
 		return
@@ -320,7 +320,7 @@ func printJournal(w io.Writer, dir string, blockSize int, j *tree.Journal) {
 	}
 }
 
-// printSums says how many blocks are what their checksums say.
+// printSums prints how many blocks match their checksums.
 func printSums(w io.Writer, s disk.SumsReport) {
 	fmt.Fprintf(w, "  checksums    right for %d of %s\n", s.Blocks-s.Without, plural.Of(s.Blocks, "block"))
 	if s.Without > 0 {

@@ -17,7 +17,7 @@ import (
 	"kivaloo/tree"
 )
 
-// What check says of a journal.
+// TestPrintJournal checks what check says about a journal.
 func TestPrintJournal(t *testing.T) {
 	for _, tc := range []struct {
 		journal tree.Journal
@@ -35,7 +35,8 @@ func TestPrintJournal(t *testing.T) {
 	}
 }
 
-// Of a damaged leaf check names the block, the root that a start uses, and what to do.
+// TestCheckNamesBlockAndRoot checks that for a damaged leaf check names the block, the root that a
+// start uses, and what to do.
 func TestCheckNamesBlockAndRoot(t *testing.T) {
 	dir := t.TempDir()
 	for _, keys := range [][]int{{0, 200}, {199, 200}} { // the leaf is not of the last commit
@@ -62,8 +63,8 @@ func TestCheckNamesBlockAndRoot(t *testing.T) {
 	}
 }
 
-// A value that has changed after a kill, before its block had a checksum, is a fault that check
-// names.
+// TestCheckNamesDoubtfulBlock checks that check names a value that changed after a kill, before its
+// block had a checksum.
 func TestCheckNamesDoubtfulBlock(t *testing.T) {
 	dir, killed := t.TempDir(), t.TempDir()
 	db, err := kivaloo.Open(dir, kivaloo.Options{BlockSize: 1024, NoSync: true, StorageCost: -1})
@@ -99,8 +100,8 @@ func TestCheckNamesDoubtfulBlock(t *testing.T) {
 	}
 }
 
-// TestCheckNamesDamagedSums: blocks whose checksum file is damaged do not count as blocks that have
-// no checksums. The file is named.
+// TestCheckNamesDamagedSums checks that blocks with a damaged checksum file do not count as blocks
+// without checksums, and that the file is named.
 func TestCheckNamesDamagedSums(t *testing.T) {
 	dir := t.TempDir()
 	db, err := kivaloo.Open(dir, kivaloo.Options{BlockSize: 1024})
@@ -123,7 +124,7 @@ func TestCheckNamesDamagedSums(t *testing.T) {
 	}
 }
 
-// With --json a check prints what it found as one object, faults included.
+// TestCheckJSON checks that --json prints the result as one object, faults included.
 func TestCheckJSON(t *testing.T) {
 	dir := makeStore(t, 1)
 	var found checked
@@ -139,7 +140,7 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// On a terminal a check shows how far it is.
+// TestCheckShowsProgress checks that check shows its progress on a terminal.
 func TestCheckShowsProgress(t *testing.T) {
 	screen, terminal := openTerminal(t)
 	dir := makeStore(t, 1)
@@ -155,7 +156,7 @@ func TestCheckShowsProgress(t *testing.T) {
 	}
 }
 
-// page prints a page as text, or its lines in an object.
+// TestPage checks that page prints a page as text, or its lines in an object.
 func TestPage(t *testing.T) {
 	dir := makeStore(t, 1)
 	var store checked
@@ -174,8 +175,8 @@ func TestPage(t *testing.T) {
 	kivalooRun("", "page", dir, "99999").want(t, 1, "", "there is no block 99999")
 }
 
-// A page whose end is gone can look longer than it is. The checksums know better how long a block
-// is, so that check names the block.
+// TestCheckBlockSizeOfSums truncates a page, so that its block size looks larger than it is. Check
+// must take the size from the checksums, and name the block.
 func TestCheckBlockSizeOfSums(t *testing.T) {
 	dir := t.TempDir()
 	db, err := kivaloo.Open(dir, kivaloo.Options{BlockSize: 1024, JournalBytes: -1, StorageCost: -1})

@@ -19,7 +19,7 @@ import (
 	"kivaloo/cmd/internal/outcheck"
 )
 
-// Where the server is looked for.
+// Where clients look for a server.
 const (
 	defaultAddr  = "./kivaloo-data/kivaloo.sock"
 	addrVariable = "KIVALOO_ADDR"
@@ -33,20 +33,20 @@ type clientOptions struct {
 	hex  bool // keys and values are in hex; only with codingFlags
 }
 
-// connectionFlags adds the flags that say where the server is, and how to reach it.
+// connectionFlags adds the flags for the server's address and how to reach it.
 func (o *clientOptions) connectionFlags(cmd *cobra.Command) {
 	commandline.Text(cmd.Flags(), &o.addr, "addr", "a", "ADDRESS", "where the server is: the directory of its store, the path of a socket, host:port\n"+
 		"or [ip]:port (default $"+addrVariable+", else "+defaultAddr+")")
 	o.AddFlags(cmd)
 }
 
-// codingFlags adds the flags that say how keys and values are written.
+// codingFlags adds the flags for how keys and values are written.
 func (o *clientOptions) codingFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&o.hex, "hex", "x", false, "keys and values are in hex, in arguments, input and output")
 }
 
-// with connects to the server and runs f on the connection, with a context that also ends when the
-// server falls silent.
+// with connects to the server and runs f on the connection. The context of f also ends when the
+// server stops answering.
 func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *kivaloo.Client) error) error {
 	c, err := o.Dial(cmd.Context(), cmp.Or(o.addr, os.Getenv(addrVariable), defaultAddr), o.kind)
 	if err != nil {
@@ -56,10 +56,10 @@ func (o *clientOptions) with(cmd *cobra.Command, f func(ctx context.Context, c *
 	return o.Run(cmd.Context(), c, func(ctx context.Context) error { return f(ctx, c) })
 }
 
-// interrupted reports whether ctx has ended because the user has ended the command.
+// interrupted reports whether ctx ended because the user interrupted the command.
 func interrupted(ctx context.Context) bool { return errors.Is(ctx.Err(), context.Canceled) }
 
-// decode reads an argument called name.
+// decode decodes the argument called name.
 func (o *clientOptions) decode(name, arg string) ([]byte, error) {
 	if !o.hex {
 		return []byte(arg), nil
@@ -71,7 +71,7 @@ func (o *clientOptions) decode(name, arg string) ([]byte, error) {
 	return b, nil
 }
 
-// decodeAll reads arguments that are called name each.
+// decodeAll decodes several arguments called name.
 func (o *clientOptions) decodeAll(name string, args []string) (all [][]byte, err error) {
 	for _, arg := range args {
 		b, err := o.decode(name, arg)
@@ -83,8 +83,7 @@ func (o *clientOptions) decodeAll(name string, args []string) (all [][]byte, err
 	return all, nil
 }
 
-// decodeValue reads an argument called name that holds a value, or is "-" for a
-// value on standard input.
+// decodeValue decodes the argument called name, a value. "-" reads the value from standard input.
 func (o *clientOptions) decodeValue(cmd *cobra.Command, name, arg string) ([]byte, error) {
 	if arg != "-" {
 		return o.decode(name, arg)
@@ -102,7 +101,7 @@ func (o *clientOptions) decodeValue(cmd *cobra.Command, name, arg string) ([]byt
 	return b, nil
 }
 
-// encode writes a key or a value for output.
+// encode encodes a key or a value for output.
 func (o *clientOptions) encode(b []byte) []byte {
 	if !o.hex {
 		return b
@@ -110,8 +109,8 @@ func (o *clientOptions) encode(b []byte) []byte {
 	return hex.AppendEncode(nil, b)
 }
 
-// openInput opens the file called name, or standard input if that is "-", which the error called
-// terminal refuses if it is one. The function that it returns closes what was opened.
+// openInput opens the file called name, or standard input if name is "-". If that is a terminal, it
+// returns an error with the text terminal. The returned function closes the file.
 func openInput(cmd *cobra.Command, name, terminal string) (io.Reader, func() error, error) {
 	if name != "-" {
 		file, err := os.Open(name)
@@ -127,7 +126,7 @@ func openInput(cmd *cobra.Command, name, terminal string) (io.Reader, func() err
 	return in, func() error { return nil }, nil
 }
 
-// isTerminal reports whether v is a file that is a terminal, or writes to one.
+// isTerminal reports whether v is a terminal, or writes to one.
 func isTerminal(v any) bool {
 	if out, ok := v.(*outcheck.Writer); ok {
 		v = out.Writer

@@ -12,7 +12,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// What follows a word on the command line is completed by what can stand there.
+// TestCompletion checks how words on the command line are completed.
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string]string{
 		"get |":                   ":4", // no files where keys go
@@ -43,7 +43,8 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// Descriptions are text for people as they are: a shell shows quotes that are for help.
+// TestDescriptionsHaveNoQuotes checks that descriptions have no quotes, because a shell shows them
+// as they are.
 func TestDescriptionsHaveNoQuotes(t *testing.T) {
 	for _, cmd := range newRootCommand().Commands() {
 		if strings.ContainsAny(cmd.Short, "`\"") {
@@ -57,7 +58,7 @@ func TestDescriptionsHaveNoQuotes(t *testing.T) {
 	}
 }
 
-// The scripts are there for every shell, and help lists them.
+// TestCompletionScripts checks that there is a script for every shell, and that help lists them.
 func TestCompletionScripts(t *testing.T) {
 	if r := kivalooRun("", "--help"); !strings.Contains(r.out, "  completion ") {
 		t.Error("help does not list completion")
@@ -69,7 +70,7 @@ func TestCompletionScripts(t *testing.T) {
 	}
 }
 
-// There is a manual page for each command that help lists.
+// TestManualPages checks that each command in the help has a manual page.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
 	kivalooRun("", "man", dir).want(t, 0, "", "")

@@ -49,7 +49,7 @@ were removed is said on standard error.`,
 	return cmd
 }
 
-// check checks the arguments. What a shell makes of an empty variable does not remove everything.
+// check checks the arguments. An empty shell variable must not delete everything.
 func (o *deleteOptions) check(cmd *cobra.Command, args []string) error {
 	prefix := cmd.Flags().Changed("prefix")
 	ways := 0
@@ -85,7 +85,7 @@ func (o *deleteOptions) deleteKeys(cmd *cobra.Command, args []string) error {
 		p := c.Pipeline(ctx)
 		for _, key := range keys {
 			if p.Delete(key) != nil {
-				break // Wait has the error
+				break // Wait returns the error
 			}
 		}
 		return p.Wait()

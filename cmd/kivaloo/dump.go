@@ -94,8 +94,8 @@ func (o *dumpOptions) dump(ctx context.Context, c *kivaloo.Client, w io.Writer, 
 	return nil
 }
 
-// dumpToFile dumps to the file called name, which is replaced once the dump is
-// complete and durable.
+// dumpToFile dumps to the file called name. It replaces the file once the dump is complete and
+// durable.
 func (o *dumpOptions) dumpToFile(ctx context.Context, c *kivaloo.Client, name string, stderr io.Writer) (err error) {
 	to, err := openTarget(name, "kivaloo "+o.verb+" > "+name)
 	if err != nil {

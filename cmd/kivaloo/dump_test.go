@@ -20,7 +20,7 @@ import (
 	"kivaloo/wire"
 )
 
-// awkward has every length of key and value at both ends, empty ones included.
+// awkward has keys and values of the shortest and longest lengths, empty ones included.
 var awkward = map[string]string{
 	"": "", "empty value": "", "\x00": "\xff", "k": "v",
 	strings.Repeat("\xff", 255): strings.Repeat("\x00", 255),
@@ -56,7 +56,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// More pairs than can be outstanding, through files.
+// TestDumpAndLoadFiles dumps and loads, through files, more pairs than can be outstanding.
 func TestDumpAndLoadFiles(t *testing.T) {
 	from, to := startFake(t), startFake(t)
 	from.Replace(numbered(10000, func(i int) string { return strings.Repeat("v", i%256) }))
@@ -70,7 +70,7 @@ func TestDumpAndLoadFiles(t *testing.T) {
 	kivalooRun("", "load", "-a", to.addr, "--input", file+".absent").want(t, 1, "", "no such file")
 }
 
-// onlyFiles checks what a directory holds.
+// onlyFiles checks the names in a directory.
 func onlyFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -84,7 +84,8 @@ func onlyFiles(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// Cut off anywhere but between two pairs, a dump is refused, with the place.
+// TestLoadTruncated checks that a dump that is cut off within a pair is refused, and that the error
+// names the place.
 func TestLoadTruncated(t *testing.T) {
 	input := dumped("k1", "v1") + dumped("k2", "v2") // 6 bytes each
 	for n := range len(input) {
@@ -128,7 +129,7 @@ func TestLoadConnectionLost(t *testing.T) {
 	kivalooRun(input.String(), "load", "-a", s.addr).want(t, 1, "", "loading again is safe")
 }
 
-// A dump that fails leaves no file, and one that was there as it was.
+// TestDumpToFileFails checks that a failed dump leaves no new file, and an existing one unchanged.
 func TestDumpToFileFails(t *testing.T) {
 	s := startFake(t)
 	s.Replace(numbered(3000, func(int) string { return "v" }))
@@ -154,7 +155,7 @@ func TestDumpToFileFails(t *testing.T) {
 	}
 }
 
-// tidied are the signals that a command tidies up after.
+// tidied returns the signals after which a command tidies up.
 func tidied() []syscall.Signal {
 	if hangupsIgnored() { // under nohup
 		return []syscall.Signal{syscall.SIGINT, syscall.SIGTERM}
@@ -237,7 +238,7 @@ func TestTerminals(t *testing.T) {
 }
 
 func TestMeter(t *testing.T) {
-	// What appears on the screen once so many pairs and bytes are done.
+	// shown returns the text on the screen for the given progress.
 	shown := func(total, pairs, bytes int64) string {
 		screen, terminal := openTerminal(t)
 		m := newMeter(terminal, "load", total)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Everything that is exported can be imported, in each form, and is what it was.
+// TestExportAndImport checks that exported pairs can be imported unchanged, in each format.
 func TestExportAndImport(t *testing.T) {
 	pairs := maps.Clone(awkward)
 	for i := range 256 {
@@ -38,7 +38,8 @@ func TestExportToOutput(t *testing.T) {
 	kivalooRun("", "range", "-a", s.addr, "--json").want(t, 0, kivalooRun("", "export", "-a", s.addr).out, "")
 }
 
-// What belongs to another command says so, and nothing is stored.
+// TestImportAndLoadOfTheWrongKind checks that an input for another command is refused with a hint,
+// and that nothing is stored.
 func TestImportAndLoadOfTheWrongKind(t *testing.T) {
 	s := startFake(t)
 	t.Setenv(addrVariable, s.addr)

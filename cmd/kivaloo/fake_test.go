@@ -17,8 +17,8 @@ type fakeStore struct {
 	addr string
 }
 
-// startFake starts a store with pairs, given as "key=value", that the test ends. An answer has 1000
-// of them at the most.
+// startFake starts a store with pairs given as "key=value". The end of the test closes it. An
+// answer has at most 1000 pairs.
 func startFake(t *testing.T, pairs ...string) *fakeStore {
 	s := &fakeStore{addr: filepath.Join(t.TempDir(), "fake.sock")}
 	s.PairsMax, s.Pairs = 1000, wiretest.Model{}
@@ -32,8 +32,8 @@ func startFake(t *testing.T, pairs ...string) *fakeStore {
 	return s
 }
 
-// hangUpAt has the store hang up, instead of an answer, when bad holds for a request. If it has
-// extensions, all its snapshots are number 1, which is never released.
+// hangUpAt makes the store hang up, instead of answering, at requests for which bad returns true.
+// If it has extensions, all its snapshots have number 1, and it never releases them.
 func (s *fakeStore) hangUpAt(bad func(r wire.KVRequest) bool) {
 	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
 		switch {
@@ -48,5 +48,5 @@ func (s *fakeStore) hangUpAt(bad func(r wire.KVRequest) bool) {
 	}
 }
 
-// dumped is a pair as a dump has it.
+// dumped encodes a pair as in a dump.
 func dumped(key, value string) string { return string(wiretest.AppendPair(nil, key, value)) }

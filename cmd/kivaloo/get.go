@@ -85,7 +85,7 @@ func (o *getOptions) run(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// print prints a pair or, unless --json is given, the value of the only one.
+// print prints a pair. If it is the only one and --json is not given, it prints only the value.
 func (o *getOptions) print(w *bufio.Writer, p kivaloo.Pair, only bool) (err error) {
 	switch {
 	case o.json:

@@ -7,12 +7,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// jsonFlag adds the flag that has a command print JSON.
+// jsonFlag adds the --json flag.
 func jsonFlag(cmd *cobra.Command, to *bool) {
 	cmd.Flags().BoolVarP(to, "json", "j", false, "print JSON objects, one a line")
 }
 
-// newObjects returns an encoder of objects, one a line, to w.
+// newObjects returns an encoder that writes objects to w, one per line.
 func newObjects(w io.Writer) *json.Encoder {
 	objects := json.NewEncoder(w)
 	objects.SetEscapeHTML(false)

@@ -3,8 +3,8 @@ package main
 import "time"
 
 const (
-	// maxStdinValueBytes bounds what is read from standard input for one value: the
-	// longest value in hex, with generous white space.
+	// maxStdinValueBytes is the most to read from standard input for one value: the longest value
+	// in hex, with generous white space.
 	maxStdinValueBytes = 4096
 
 	// dumpHeadBytes is the number of bytes that show whether an input is a dump: several of the
@@ -18,28 +18,28 @@ const (
 	// costs as much as several pairs.
 	progressPairs = 1024
 
-	// progressBlocks is how many blocks are read between two updates of the progress bar.
+	// progressBlocks is the number of blocks read between two updates of the progress bar.
 	progressBlocks = 64
 
-	// maxStorageCost is the most that --storage-cost takes: at a tenth of it all garbage is gone in
-	// a second.
+	// maxStorageCost is the maximum of --storage-cost. A tenth of it already removes all garbage
+	// within a second.
 	maxStorageCost = 1e12
 
-	// maxMinCommit is the most that --min-commit takes, far above what waits for a commit.
+	// maxMinCommit is the maximum of --min-commit, far above what waits for a commit.
 	maxMinCommit = 1 << 20
 
-	// maxConnections is the most that --max-connections takes. Descriptors are the limit that is
-	// met.
+	// maxConnections is the maximum of --max-connections. File descriptors are the real limit.
 	maxConnections = 1 << 20
 
-	// maxTopEvery and maxTopCount are the most that the flags of top take.
+	// maxTopEvery and maxTopCount are the maxima of the flags of top.
 	maxTopEvery = 24 * time.Hour
 	maxTopCount = 1 << 30
 
-	// maxSumFaults is how many faults check --sums prints of blocks, so that a disk that has lost
-	// everything does not fill another.
+	// maxSumFaults is the most faults of blocks that check --sums prints, so that a disk that has
+	// lost everything does not fill another one.
 	maxSumFaults = 1000
 
-	// maxSize is the most that a number of bytes in a flag can be. Sums of a few do not overflow.
+	// maxSize is the maximum of a number of bytes in a flag. Adding a few of them does not
+	// overflow.
 	maxSize = 1 << 50
 )

@@ -62,7 +62,7 @@ func (o *loadOptions) addFlags(cmd *cobra.Command) {
 	commandline.Text(cmd.Flags(), &o.input, "input", "i", "FILE", "read from this file; - is standard input")
 }
 
-// run stores the pairs of the input, which the error called terminal refuses to take from one.
+// run stores the pairs of the input. It refuses a terminal with the error text terminal.
 func (o *loadOptions) run(cmd *cobra.Command, terminal string) error {
 	in, closeInput, err := openInput(cmd, o.input, terminal)
 	if err != nil {
@@ -91,8 +91,7 @@ func (o *loadOptions) load(ctx context.Context, c *kivaloo.Client, in io.Reader,
 	return nil
 }
 
-// fileSize returns how long the file r is, or 0 if it is no file or its length is
-// not known.
+// fileSize returns the length of the file r, or 0 if r is not a file or its length is unknown.
 func fileSize(r io.Reader) int64 {
 	f, ok := r.(*os.File)
 	if !ok {

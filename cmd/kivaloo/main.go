@@ -21,24 +21,24 @@ const (
 	exitDone      = 0
 	exitError     = 1
 	exitNotDone   = 3 // the key is absent, or a condition did not hold
-	exitUncertain = 4 // salvage made a store, but not all in it is certain
-	exitGone      = 5 // the changes after a position are not kept any more
+	exitUncertain = 4 // salvage made a store, but not all of it is certain
+	exitGone      = 5 // the changes after a position are no longer available
 )
 
-// notDone is the error of a command that worked, but found no key or a condition
-// that does not hold. It says what.
+// notDone is the error of a command that worked, but found no key or a condition that does not
+// hold.
 type notDone string
 
 func (e notDone) Error() string { return string(e) }
 
-// uncertain is the error of a salvage that has made a store, but not of all that there was. It says
-// what is wrong.
+// uncertain is the error of a salvage that made a store but could not save everything with
+// certainty. It says what is wrong.
 type uncertain string
 
 func (e uncertain) Error() string { return string(e) }
 
-// gone is the error of a watch from a position whose changes are not kept any more. It says what to
-// do.
+// gone is the error of a watch from a position whose changes are no longer available. It says what
+// to do.
 type gone string
 
 func (e gone) Error() string { return string(e) }
@@ -47,7 +47,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run is the whole program: it returns the exit status.
+// run runs the whole program and returns its exit status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRootCommand()
 	root.SetArgs(append([]string{}, args...)) // not nil, which would mean os.Args
@@ -59,7 +59,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	// The library begins its errors with its name, which is that of the command.
+	// Errors of the library begin with its name, which is also that of the command.
 	fmt.Fprintf(stderr, "kivaloo: %s\n", strings.ReplaceAll(commandline.ErrorText(err), "\n", "; "))
 	switch {
 	case errors.As(err, new(notDone)):
@@ -97,14 +97,14 @@ that watch is to print are not kept any more.`,
 		Version:       version.Of().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs, // so that RunE can say what is wrong with them
+		Args:          cobra.ArbitraryArgs, // so that RunE can explain what is wrong with them
 
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              runRoot,
 	}
 	root.SetVersionTemplate("kivaloo {{.Version}}\n")
 	root.SetFlagErrorFunc(commandline.FlagError)
-	root.SuggestionsMinimumDistance = 2 // letters that may be wrong
+	root.SuggestionsMinimumDistance = 2 // how many letters may be wrong
 
 	addCommands(root, "Run a store:",
 		newServeCommand(),
@@ -140,8 +140,8 @@ that watch is to print are not kept any more.`,
 	return root
 }
 
-// suggestions returns the commands that may have been meant by name: the one that does what other
-// programs call so, else those that are spelled alike.
+// suggestions returns the commands that may be meant by name: the one with that name in other
+// programs, or else those with a similar spelling.
 func suggestions(root *cobra.Command, name string) []string {
 	for _, cmd := range root.Commands() {
 		if slices.Contains(cmd.SuggestFor, strings.ToLower(name)) {
@@ -160,7 +160,7 @@ func addCommands(root *cobra.Command, title string, commands ...*cobra.Command) 
 	}
 }
 
-// runRoot is called when no command has the name that was given.
+// runRoot is called if no command has the given name.
 func runRoot(root *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return root.Help()

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// result is what a run of the program did.
+// result is the result of a run of the program.
 type result struct {
 	status      int
 	out, stderr string
@@ -31,7 +31,7 @@ func kivalooRun(stdin string, args ...string) result {
 	return result{status, out.String(), stderr.String()}
 }
 
-// want checks a run. stderr need only contain what is given, but no more than a line.
+// want checks a run. stderr must contain the given text, in a single line.
 func (r result) want(t *testing.T, status int, out, stderr string) {
 	t.Helper()
 	if r.status != status || r.out != out {
@@ -45,7 +45,7 @@ func (r result) want(t *testing.T, status int, out, stderr string) {
 	}
 }
 
-// Every command, one after the other, on one store.
+// TestCommands runs every command, one after the other, on one store.
 func TestCommands(t *testing.T) {
 	s := startFake(t)
 	t.Setenv(addrVariable, s.addr)
@@ -158,7 +158,7 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
-// Help is complete: every command has an example or needs none, and help works.
+// TestHelp checks that help works, and that every command has an example or needs none.
 func TestHelp(t *testing.T) {
 	r := kivalooRun("")
 	for _, cmd := range newRootCommand().Commands() {
@@ -192,7 +192,7 @@ func TestWhereTheServerIs(t *testing.T) {
 	kivalooRun("", "get", "-a", stale, "k").want(t, 1, "", "connection refused: is `kivaloo serve` running?")
 }
 
-// A change whose outcome is not known says so.
+// TestConnectionLost checks that the error of a change whose outcome is unknown says so.
 func TestConnectionLost(t *testing.T) {
 	s := startFake(t)
 	s.hangUpAt(func(r wire.KVRequest) bool { return r.Type != wire.TypeParams })
@@ -235,6 +235,6 @@ func TestVersion(t *testing.T) {
 	kivalooRun("", "version", "--json").want(t, 0, fmt.Sprintf("{\"version\":%q,\"go\":%q,\"platform\":%q}\n", version.Release, runtime.Version(), runtime.GOOS+"/"+runtime.GOARCH), "")
 }
 
-// A flag that takes a number refuses what is none, and what cannot be meant, before anything is
-// done.
+// TestNumbersInFlags checks that numeric flags refuse invalid and senseless numbers before anything
+// is done.
 func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "limit", "from") }

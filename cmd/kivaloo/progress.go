@@ -9,16 +9,16 @@ import (
 	"kivaloo/cmd/internal/dumpstream"
 )
 
-// meter shows on a terminal how far a dump, a load, a backup, a restore or a salvage has come. A
-// nil meter shows nothing. It is for one goroutine.
+// meter shows the progress of a dump, load, backup, restore or salvage on a terminal. A nil meter
+// shows nothing. Only one goroutine may use it.
 type meter struct {
 	progress *mpb.Progress
 	bar      *mpb.Bar
 	inBytes  bool // the bar counts bytes of a known total, not pairs
 }
 
-// newMeter returns a meter on w, nil if that is not a terminal. With a total, in bytes,
-// it shows the part done, else only pairs and their rate.
+// newMeter returns a meter on w, or nil if that is not a terminal. With a total, in bytes, it shows
+// the completed part. Without one it shows pairs and their rate.
 func newMeter(w io.Writer, verb string, total int64) *meter {
 	if !isTerminal(w) {
 		return nil
@@ -36,7 +36,7 @@ func newMeter(w io.Writer, verb string, total int64) *meter {
 	return m
 }
 
-// newBlockMeter returns a meter of blocks on w, nil if that is not a terminal.
+// newBlockMeter returns a meter of blocks on w, or nil if that is not a terminal.
 func newBlockMeter(w io.Writer, verb string) *meter {
 	if !isTerminal(w) {
 		return nil
@@ -48,7 +48,7 @@ func newBlockMeter(w io.Writer, verb string) *meter {
 	return m
 }
 
-// showBlocks shows how many blocks have been read, of how many.
+// showBlocks shows how many of all blocks have been read.
 func (m *meter) showBlocks(done, of uint64) {
 	if m == nil {
 		return
@@ -57,14 +57,14 @@ func (m *meter) showBlocks(done, of uint64) {
 	m.bar.SetCurrent(int64(done))
 }
 
-// update tells, after each pair, what has been done so far.
+// update is called after each pair with the progress so far.
 func (m *meter) update(done dumpstream.Count) {
 	if done.Pairs%progressPairs == 0 {
 		m.show(done)
 	}
 }
 
-// show shows what has been done so far.
+// show shows the progress so far.
 func (m *meter) show(done dumpstream.Count) {
 	if m == nil {
 		return
@@ -76,7 +76,7 @@ func (m *meter) show(done dumpstream.Count) {
 	}
 }
 
-// stop takes the meter off the terminal.
+// stop removes the meter from the terminal.
 func (m *meter) stop() {
 	if m == nil {
 		return

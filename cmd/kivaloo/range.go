@@ -16,7 +16,7 @@ import (
 	"kivaloo/cmd/internal/pairtext"
 )
 
-// keyRange is a range of keys, as arguments and a flag name it.
+// keyRange is a range of keys given by arguments and a flag.
 type keyRange struct {
 	clientOptions
 	prefix string
@@ -34,7 +34,7 @@ func (r *keyRange) addFlags(cmd *cobra.Command) {
 	r.codingFlags(cmd)
 }
 
-// scan returns the range that the command line names.
+// scan returns the range given on the command line.
 func (r *keyRange) scan(args []string) (s kivaloo.ScanOptions, err error) {
 	for n, to := range []*[]byte{&s.Start, &s.End}[:len(args)] {
 		if *to, err = r.decode([]string{"START", "END"}[n], args[n]); err != nil {
@@ -120,7 +120,7 @@ func (o *rangeOptions) run(cmd *cobra.Command, args []string) error {
 	scan.Limit, scan.Reverse, scan.KeysOnly, scan.Borrow = o.limit, o.reverse, o.keysOnly, true
 	return o.with(cmd, func(ctx context.Context, c *kivaloo.Client) error {
 		if o.count {
-			scan.Reverse = false // it counts the same
+			scan.Reverse = false // the count is the same
 			return o.printCount(ctx, c, scan, cmd.OutOrStdout())
 		}
 		w := bufio.NewWriterSize(cmd.OutOrStdout(), outputBufferBytes)
@@ -132,7 +132,7 @@ func (o *rangeOptions) run(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// printCount writes how many pairs a range holds to w.
+// printCount writes the number of pairs in a range to w.
 func (o *rangeOptions) printCount(ctx context.Context, c *kivaloo.Client, scan kivaloo.ScanOptions, w io.Writer) error {
 	n, err := c.Count(ctx, scan)
 	if err != nil {

@@ -38,7 +38,8 @@ func TestRange(t *testing.T) {
 	kivalooRun("", "range", "--hex", "6").want(t, 1, "", `START "6" is not in hex`)
 }
 
-// Empty strings are there, and text comes back as it was.
+// TestRangeJSONReadsBack checks that empty strings are present and that text is read back
+// unchanged.
 func TestRangeJSONReadsBack(t *testing.T) {
 	text := "<a href=\"x\">&\u2028\x01\\"
 	s := startFake(t, "=", "k="+text)

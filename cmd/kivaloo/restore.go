@@ -51,7 +51,7 @@ counted. Then the store takes its place: after an error DIR is as it was.`,
 	return cmd
 }
 
-// restore makes a store in dir of the backup that in has. Progress and a summary go to stderr.
+// restore makes a store in dir from the backup in. Progress and a summary go to stderr.
 func restore(ctx context.Context, in io.Reader, dir string, blockSize int, stderr io.Writer) error {
 	var done dumpstream.Count
 	start, m := time.Now(), newMeter(stderr, "restore", fileSize(in))

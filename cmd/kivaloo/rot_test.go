@@ -20,26 +20,26 @@ import (
 	treepage "kivaloo/tree/page"
 )
 
-// rotVariable chooses how much TestRot and TestRotAfterKill try: "all" is every position of the
-// small stores, and some thousands of a large one. A number is how many of each are tried.
+// rotVariable sets how much TestRot and TestRotAfterKill try. "all" means every position of the
+// small stores, and some thousands of a large one. A number is the number of trials of each.
 const rotVariable = "KIVALOO_ROT"
 
-// rotStore is a store on the disk, with what it holds.
+// rotStore is a store on disk, together with its content.
 type rotStore struct {
 	blockSize int
 	names     []string // of all files, in order
 	files     map[string][]byte
 	content   map[string]string
-	history   []map[string]string // what it held before each commit
+	history   []map[string]string // its content before each commit
 }
 
-// rotKind is how a store came to be.
+// rotKind describes how a store is made.
 type rotKind struct {
 	name    string
 	options kivaloo.Options
-	lives   int // it was stopped so often
-	pairs   int // that each life stores
-	samples int // how many flips are tried of it, if not all
+	lives   int // how often it was stopped
+	pairs   int // pairs stored by each life
+	samples int // the number of flips to try, if not all
 }
 
 var rotKinds = []rotKind{
@@ -50,7 +50,7 @@ var rotKinds = []rotKind{
 	{"large", kivaloo.Options{BlockSize: 2048}, 3, 3000, 4000},
 }
 
-// killedKinds are more kinds for TestRotAfterKill.
+// killedKinds are further kinds for TestRotAfterKill.
 var killedKinds = []rotKind{
 	{"journal 1000", kivaloo.Options{BlockSize: 1000}, 1, 16, 4000},
 	{"pages 1000", kivaloo.Options{BlockSize: 1000, JournalBytes: -1}, 1, 16, 4000},
@@ -58,8 +58,8 @@ var killedKinds = []rotKind{
 	{"pages 2048", kivaloo.Options{BlockSize: 2048, JournalBytes: -1}, 1, 40, 4000},
 }
 
-// make makes a store. Those that differ in salt only have the same keys and blocks. One that is not
-// stopped is that of a killed process, with pages and a commit that have no checksums yet.
+// make makes a store. Stores that differ only in salt have the same keys and blocks. If it is not
+// stopped, it is left as by a killed process, with pages and a commit that have no checksums yet.
 func (k rotKind) make(t *testing.T, salt string, stopped bool) *rotStore {
 	t.Helper()
 	s := &rotStore{blockSize: k.options.BlockSize, content: map[string]string{}, files: map[string][]byte{}}
@@ -100,7 +100,7 @@ func (k rotKind) make(t *testing.T, salt string, stopped bool) *rotStore {
 	return s
 }
 
-// read takes down the files.
+// read reads the files.
 func (s *rotStore) read(t *testing.T, dir string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -113,7 +113,7 @@ func (s *rotStore) read(t *testing.T, dir string) {
 	}
 }
 
-// place is where a block is.
+// place is the place of a block.
 type place struct {
 	block  uint64
 	name   string
@@ -134,7 +134,7 @@ func (s *rotStore) blocks() (all []place) {
 
 func (s *rotStore) at(p place) []byte { return s.files[p.name][p.offset:][:s.blockSize] }
 
-// nameOf is how check names the place of a byte.
+// nameOf returns the name that check uses for the place of a byte.
 func (s *rotStore) nameOf(name string, offset int) string {
 	if digits, ok := strings.CutPrefix(name, "blks_"); ok {
 		first, _ := strconv.ParseUint(digits, 16, 64)
@@ -143,17 +143,17 @@ func (s *rotStore) nameOf(name string, offset int) string {
 	return name
 }
 
-// damage is one that a disk can do.
+// damage is a damage that a disk can do.
 type damage struct {
 	what    string
 	changed map[string][]byte // files, with their new content
 	named   []string          // what check has to name
 	flip    bool              // of one bit
-	leaf    bool              // it puts a root that is a leaf somewhere else
-	twin    bool              // of the store
+	leaf    bool              // it copies a root that is a leaf to another place
+	twin    bool              // it uses blocks of the twin
 }
 
-// change returns the damage that puts text into a file.
+// change returns the damage that writes text into a file.
 func (s *rotStore) change(what, name string, offset int, text []byte) damage {
 	b := slices.Clone(s.files[name])
 	copy(b[offset:], text)
@@ -163,7 +163,7 @@ func (s *rotStore) change(what, name string, offset int, text []byte) damage {
 	}
 }
 
-// flips is how many bits there are to flip.
+// flips returns the number of bits that can be flipped.
 func (s *rotStore) flips() (n int) {
 	for _, b := range s.files {
 		n += 8 * len(b)
@@ -185,9 +185,9 @@ func (s *rotStore) flip(bit int) damage {
 	panic("there is no such bit")
 }
 
-// others yields all other damages: sectors that are lost, blocks swapped, blocks that have the
-// content of another, blocks of a twin, which has the same history with other values, and a seal
-// that is lost together with a value of its append.
+// others yields all other damages: lost sectors, swapped blocks, blocks overwritten by another
+// block, blocks of a twin with the same history and other values, and a seal lost together with a
+// value of its append.
 func (s *rotStore) others(twin *rotStore) iter.Seq[damage] {
 	return func(yield func(damage) bool) {
 		give := func(d damage, ok bool) bool { return !ok || yield(d) }
@@ -227,7 +227,7 @@ func (s *rotStore) other(rng *rand.Rand, twin *rotStore) damage {
 		var ok bool
 		switch rng.IntN(5) {
 		case 0:
-			if n := len(s.files[name]); n > 0 { // a file of checksums may be empty
+			if n := len(s.files[name]); n > 0 { // a checksum file may be empty
 				d, ok = s.lose(name, rng.IntN(n)/512*512, byte(rng.IntN(2))*0xa5)
 			}
 		case 1:
@@ -247,7 +247,7 @@ func (s *rotStore) other(rng *rand.Rand, twin *rotStore) damage {
 	}
 }
 
-// lose returns the damage of a sector. It is false if that changes nothing.
+// lose returns the damage of a sector. It returns false if that changes nothing.
 func (s *rotStore) lose(name string, at int, b byte) (damage, bool) {
 	sector := s.files[name][at:min(at+512, len(s.files[name]))]
 	d := s.change(fmt.Sprintf("sector of %02x", b), name, at, bytes.Repeat([]byte{b}, len(sector)))
@@ -260,7 +260,7 @@ func (s *rotStore) lose(name string, at int, b byte) (damage, bool) {
 	return d, len(d.named) > 0
 }
 
-// replace returns the damage that puts a copy of block q in the place of block p.
+// replace returns the damage that copies block q over block p.
 func (s *rotStore) replace(p, q place) (damage, bool) {
 	d := s.change(fmt.Sprintf("block %d", q.block), p.name, p.offset, s.at(q))
 	l, err := treepage.ParseHead(s.at(q))
@@ -277,8 +277,8 @@ func (s *rotStore) replaceByTwin(p place, twin *rotStore) (damage, bool) {
 	return d, !bytes.Equal(s.at(p), twin.at(p))
 }
 
-// lostSeals yields the damages of a seal and of a value in its append: in the place of the seal
-// there is nothing, rubbish, or an older page that is no root.
+// lostSeals yields damages of a seal together with a value in its append. The seal is replaced by
+// nothing, by rubbish, or by an older page that is no root.
 func (s *rotStore) lostSeals() iter.Seq[damage] {
 	return func(yield func(damage) bool) {
 		takers := [][]byte{make([]byte, s.blockSize), bytes.Repeat([]byte{0xa5}, s.blockSize)}
@@ -331,7 +331,7 @@ func (s *rotStore) swap(p, q place) (damage, bool) {
 type rotTrial struct {
 	*rotStore
 	dir     string
-	written map[string]bool // files that are not those of the store
+	written map[string]bool // files that differ from those of the store
 }
 
 func (s *rotStore) trial(t *testing.T) *rotTrial {
@@ -358,18 +358,18 @@ func (r *rotTrial) put(t *testing.T, d damage) {
 	}
 }
 
-// outcome is what comes of a damage.
+// outcome is the outcome of a damage.
 type outcome struct {
-	named   bool   // check found a fault, and named all that is damaged
+	named   bool   // check found a fault, and named all damage
 	faults  bool   // check found a fault
 	said    string // by check
 	refused error  // by a start
 	failed  int    // reads that failed
-	wrong   string // an answer that was not right, if there is one
-	lost    int    // if there is: how many commits are missing at the end, if nothing else is wrong
+	wrong   string // a wrong answer, if any
+	lost    int    // if there is: the number of commits missing at the end, if nothing else is wrong
 }
 
-// try says what comes of a damage.
+// try returns the outcome of a damage.
 func (r *rotTrial) try(t *testing.T, d damage) outcome {
 	t.Helper()
 	r.put(t, d)
@@ -394,8 +394,8 @@ func (r *rotTrial) try(t *testing.T, d damage) outcome {
 	return o
 }
 
-// differs compares all that a store answers with what it should hold. It returns one difference,
-// and how many reads failed.
+// differs compares all answers of a store with its expected content. It returns one difference, and
+// the number of failed reads.
 func differs(t *testing.T, db *kivaloo.DB, content map[string]string) (wrong string, failed int) {
 	t.Helper()
 	for key, value := range content {
@@ -424,7 +424,7 @@ func differs(t *testing.T, db *kivaloo.DB, content map[string]string) (wrong str
 	return "", failed
 }
 
-// damages calls try with damages of a store: all there are, or a slice.
+// damages calls try with damages of a store: all of them, or a sample.
 func (k rotKind) damages(t *testing.T, s, twin *rotStore, try func(d damage)) {
 	t.Helper()
 	all := os.Getenv(rotVariable) == "all" || os.Getenv("KIVALOO_TORTURE") != ""
@@ -453,10 +453,10 @@ func (k rotKind) damages(t *testing.T, s, twin *rotStore, try func(d damage)) {
 	}
 }
 
-// TestRot damages stores that were stopped in order: each bit is flipped, each sector lost, any two
-// blocks are swapped, and each block gets the content of another, of an older time or of another
-// history. Check names what is damaged. No read gives a wrong answer. Where check says that nothing
-// is lost, nothing is.
+// TestRot damages cleanly stopped stores. It flips each bit, loses each sector, swaps any two
+// blocks, and overwrites each block with another one, of an older time or another history. Check
+// must name the damage. No read may give a wrong answer. If check says that nothing is lost,
+// nothing may be lost.
 func TestRot(t *testing.T) {
 	for _, k := range rotKinds {
 		t.Run(k.name, func(t *testing.T) {
@@ -498,10 +498,10 @@ func TestRot(t *testing.T) {
 }
 
 // TestRotAfterKill damages stores of killed processes in the same ways. Their last blocks have no
-// checksums. A flipped bit is found, or nothing is lost by it. Other damage may look like appends
-// that were cut short: then the last commit is missing, and nothing else is wrong. Without a
-// journal more commits may be missing, and check names their blocks. A copy of an old root that is
-// a leaf looks like a commit of the original: that is the only damage that hides commits silently.
+// checksums. A flipped bit must be found, or lose nothing. Other damage may look like a torn
+// append: then the last commit is missing, and nothing else is wrong. Without a journal more
+// commits may be missing, and check names their blocks. A copy of an old root that is a leaf looks
+// like a commit of the original. Only that damage hides commits silently.
 func TestRotAfterKill(t *testing.T) {
 	for _, k := range slices.Concat(rotKinds[:4], killedKinds) {
 		t.Run(k.name, func(t *testing.T) {
@@ -533,7 +533,7 @@ func TestRotAfterKill(t *testing.T) {
 	}
 }
 
-// kind is a word for kinds of damage.
+// kind names the kind of a damage.
 func (d damage) kind() string {
 	switch {
 	case d.flip:
@@ -544,7 +544,7 @@ func (d damage) kind() string {
 	return "other"
 }
 
-// result is a word for what comes of a damage.
+// result names the outcome of a damage.
 func (o outcome) result() string {
 	named := map[bool]string{true: ", named", false: ", not named"}[o.faults]
 	switch {
@@ -562,7 +562,7 @@ func (o outcome) result() string {
 	return "nothing lost" + named
 }
 
-// restart starts and stops a store that is damaged: that makes no damage good.
+// restart starts and stops a damaged store: that repairs no damage.
 func (r *rotTrial) restart(t *testing.T, d damage, before outcome) {
 	t.Helper()
 	db, err := kivaloo.Open(r.dir, kivaloo.Options{StorageCost: -1})
@@ -583,7 +583,7 @@ func (r *rotTrial) restart(t *testing.T, d damage, before outcome) {
 	}
 	after := kivalooRun("", "check", "--sums", r.dir)
 	if strings.HasPrefix(d.named[0], "sums_") {
-		// The janitor has made it anew, if it has noticed and there was time.
+		// The janitor has rewritten the file, if it noticed the damage and had time.
 		if after.status != 0 && !strings.Contains(after.out, d.named[0]) || strings.Contains(after.out, "without") {
 			t.Errorf("%s: after a restart: %s%s", d.what, after.out, after.stderr)
 		}

@@ -75,7 +75,7 @@ OUT was not made.`,
 	return cmd
 }
 
-// salvage makes a store in out of what is left in dir.
+// salvage makes a store in out from what is left in dir.
 func (o *salvageFlags) salvage(ctx context.Context, dir, out string, stdout, stderr io.Writer) error {
 	start, m := time.Now(), newBlockMeter(stderr, "salvage")
 	report, err := kivaloo.Salvage(ctx, dir, out, kivaloo.SalvageOptions{
@@ -158,7 +158,7 @@ func printSalvaged(w io.Writer, dir, out string, r *kivaloo.Salvaged) {
 	fmt.Fprintf(w, "  new store  %s, %s\n", out, plural.Of(r.Stored, "pair"))
 }
 
-// salvagedObject is the totals as --json prints them.
+// salvagedObject has the totals, as --json prints them.
 type salvagedObject struct {
 	First     uint64 `json:"first_block"`
 	Last      uint64 `json:"last_block"`
@@ -176,8 +176,8 @@ type salvagedObject struct {
 	More      uint64 `json:"ranges_left_out"`
 }
 
-// salvagedRange is a range of keys as --json prints it. Of each two fields of a bound at most one
-// is there.
+// salvagedRange is a range of keys, as --json prints it. Each bound has two fields, and at most one
+// of them is set.
 type salvagedRange struct {
 	Trust    string  `json:"trust"`
 	Start    *string `json:"start,omitempty"`

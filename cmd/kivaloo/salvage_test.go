@@ -14,7 +14,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// damagedDir makes a store of 200 pairs, and damages the pages with a key in them, if there is one.
+// damagedDir makes a store of 200 pairs, and damages the pages that contain key, unless it is
+// empty.
 func damagedDir(t *testing.T, key string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,7 +71,7 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// A missing file has check say what to do.
+// TestCheckAdvisesSalvage checks that check says what to do if a file is missing.
 func TestCheckAdvisesSalvage(t *testing.T) {
 	dir := damagedDir(t, "")
 	names, _ := filepath.Glob(filepath.Join(dir, "blks_*"))

@@ -36,10 +36,10 @@ const (
 	// defaultServeCacheBytes holds two million pairs of 40+40 bytes.
 	defaultServeCacheBytes = 256 << 20
 
-	// listenBacklog is how many clients may wait in the kernel to be accepted.
+	// listenBacklog is the number of clients that may wait in the kernel to be accepted.
 	listenBacklog = 1024
 
-	// stopGrace is how long clients may take to read their last answers.
+	// stopGrace is the time that clients have to read their last answers.
 	stopGrace = 5 * time.Second
 )
 
@@ -107,8 +107,8 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 	return cmd
 }
 
-// check refuses what can be refused before anything is touched, and returns the addresses
-// to listen at: that of the socket in the directory, and those of --listen.
+// check refuses invalid options before anything is touched. It returns the addresses to listen on:
+// the socket in the directory, and those of --listen.
 func (o *serveOptions) check() ([]wire.Addr, error) {
 	if n := len(socketIn(o.dir).Address); n > wire.MaxUnixPathLen {
 		return nil, fmt.Errorf("--dir %s is too long: the path of the socket in it would have %d bytes, and at most %d are possible; "+
@@ -139,8 +139,7 @@ func (o *serveOptions) check() ([]wire.Addr, error) {
 	return addrs, nil
 }
 
-// checkNoStoreAt refuses the place at which clients look for another store than the one that is
-// served.
+// checkNoStoreAt refuses to listen at the default socket of another store.
 func checkNoStoreAt(a wire.Addr) error {
 	dir, name := filepath.Split(a.Address)
 	if a.Network != "unix" || name != wire.SocketName {
@@ -148,7 +147,7 @@ func checkNoStoreAt(a wire.Addr) error {
 	}
 	root, err := os.OpenRoot(filepath.Clean(dir))
 	if err != nil {
-		return nil // it will be said why when the socket is made
+		return nil // creating the socket will report the error
 	}
 	defer root.Close()
 	held, err := disk.HoldsStore(root)
@@ -164,7 +163,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// A log that nobody reads any more is no reason to stop serving.
+	// A closed log is no reason to stop serving.
 	signal.Ignore(syscall.SIGPIPE)
 	o.debug.Program, o.debug.Version, o.debug.Log = "kivaloo serve", version.Of().String(), log
 	dbg, err := debug.Start(o.debug)
@@ -200,7 +199,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	for _, ln := range listeners {
 		loop.Serve(ln, server.Options(gate))
 	}
-	first, second, giveBack := stopping.Requests(stopSignals()...) // whoever reads that it is ready may send one
+	first, second, giveBack := stopping.Requests(stopSignals()...) // a signal may come as soon as the program says that it is ready
 	defer giveBack()
 	o.announce(store, listeners, log)
 	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.Scrubbed})
@@ -219,8 +218,8 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	return err
 }
 
-// open opens the store, to be served at addrs, and the tree in it, or makes them. It touches
-// nothing unless all that can be known before is in order.
+// open opens or creates the store, to be served at addrs, and its tree. It makes all checks that
+// are possible in advance before it touches anything.
 func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
 	canListen := func(disk.Store) error {
 		for _, a := range addrs {
@@ -254,7 +253,7 @@ func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logg
 	return store, t, nil
 }
 
-// checkFor refuses what does not go with the block size.
+// checkFor refuses options that do not fit the block size.
 func (o *serveOptions) checkFor(blockSize int) error {
 	key, value := tree.DefaultMaxLengths(blockSize)
 	if o.maxKey >= 0 {
@@ -275,8 +274,8 @@ func (o *serveOptions) checkFor(blockSize int) error {
 
 func (o *serveOptions) cachePages(blockSize int) int { return int(uint64(o.cache) / uint64(blockSize)) }
 
-// connections returns how many connections may be open at once: what was asked for, but no more
-// than leave enough file descriptors for the block files.
+// connections returns the most connections that may be open at once. It is --max-connections, or
+// less if too few file descriptors would be left for the block files.
 func (o *serveOptions) connections(log *slog.Logger) int {
 	most := max(1, eventloop.Descriptors()-disk.MaxOpenFiles())
 	if o.maxConnections == 0 {
@@ -288,7 +287,7 @@ func (o *serveOptions) connections(log *slog.Logger) int {
 	return min(o.maxConnections, most)
 }
 
-// socketIn is the address of the socket in the directory of a store.
+// socketIn returns the address of the socket in a store's directory.
 func socketIn(dir string) wire.Addr {
 	path := filepath.Join(dir, wire.SocketName)
 	return wire.Addr{Name: path, Network: "unix", Address: path}
@@ -314,7 +313,7 @@ func closeAll(listeners []*eventloop.Listener) {
 	}
 }
 
-// announce says that the store is ready, and what to do with it.
+// announce logs that the store is ready, and what to do with it.
 func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listener, log *slog.Logger) {
 	where := make([]string, len(listeners))
 	for i, ln := range listeners {
@@ -328,7 +327,7 @@ func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listen
 	_, _ = sd.SdNotify(false, sd.SdNotifyReady)
 }
 
-// tryCommand is a command to try next, in the directory that serve was started in.
+// tryCommand returns a command to try next, in the directory that serve was started in.
 func (o *serveOptions) tryCommand(socket string) string {
 	program := shellWord(ownName())
 	if o.dir == defaultDir && os.Getenv(addrVariable) == "" {
@@ -337,8 +336,8 @@ func (o *serveOptions) tryCommand(socket string) string {
 	return fmt.Sprintf("%s set --addr %s greeting hello", program, shellWord(socket))
 }
 
-// ownName is how a shell finds this program: by its name if the name leads to it, else by the path
-// that it was started by. "go run" leaves it at that path while it runs.
+// ownName returns how a shell can call this program: by its name if it is in the PATH, or else by
+// the path it was started with. With "go run" that path exists while the program runs.
 func ownName() string {
 	found, err := exec.LookPath("kivaloo")
 	if err != nil {
@@ -354,7 +353,7 @@ func ownName() string {
 	return "kivaloo"
 }
 
-// shellWord returns s as a shell takes it for one word.
+// shellWord quotes s as one word for a shell.
 func shellWord(s string) string {
 	if strings.Trim(s, shellSafe) == "" {
 		return s
@@ -362,11 +361,11 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// shellSafe are characters that mean themselves to every shell, wherever they are.
+// shellSafe are characters without a special meaning in any shell.
 const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%"
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
-// fails; then it has the loop answer what is owed, and the tree finish.
+// fails. Then the loop sends all pending answers, and the tree finishes.
 func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
 	front, back := actors.NewGroup(), actors.NewGroup()
 	front.Go("loop", func(context.Context) error { return loop.Run() })

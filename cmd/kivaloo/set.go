@@ -62,15 +62,15 @@ func set(cmd *cobra.Command, o *clientOptions, args []string) error {
 		p := c.Pipeline(ctx)
 		for n, key := range decodedKeys {
 			if p.Set(key, decodedValues[n]) != nil {
-				break // Wait has the error
+				break // Wait returns the error
 			}
 		}
 		return p.Wait()
 	})
 }
 
-// decodeValues reads arguments that hold values. One may be "-". The last of their names is that of
-// all that follow, too.
+// decodeValues decodes arguments that are values. One may be "-". The last name also applies to all
+// further arguments.
 func (o *clientOptions) decodeValues(cmd *cobra.Command, args []string, names ...string) (values [][]byte, err error) {
 	if first := slices.Index(args, "-"); first >= 0 && slices.Contains(args[first+1:], "-") {
 		return nil, commandline.Usage(cmd, errors.New(`only one value can be "-"`))

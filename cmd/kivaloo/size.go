@@ -17,7 +17,7 @@ var sizeUnits = []struct {
 	{"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}, {"T", 1e12},
 }
 
-// Set is for pflag.
+// Set implements pflag.Value.
 func (b *byteSize) Set(s string) error {
 	digits, unit := strings.TrimSuffix(s, "B"), uint64(1)
 	for _, u := range sizeUnits {
@@ -34,7 +34,7 @@ func (b *byteSize) Set(s string) error {
 	return nil
 }
 
-// String is for pflag, and for people.
+// String implements pflag.Value. It is also used in messages.
 func (b *byteSize) String() string {
 	for _, u := range []int{3, 2, 1, 0} {
 		if unit := byteSize(sizeUnits[u].bytes); *b >= unit && *b%unit == 0 {
@@ -44,5 +44,5 @@ func (b *byteSize) String() string {
 	return strconv.FormatUint(uint64(*b), 10)
 }
 
-// Type is for pflag.
+// Type implements pflag.Value.
 func (b *byteSize) Type() string { return "size" }

@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// FuzzByteSize: a size that is taken is within bounds, and is shown in a form that means the same.
-// One that is refused changes nothing.
+// FuzzByteSize checks that an accepted size is within bounds, and that its printed form means the
+// same. A refused one must change nothing.
 func FuzzByteSize(f *testing.F) {
 	for _, s := range []string{"", "0", "B", "512M", "4GiB", "1000k", "1024KB", "1.5G", "-1", "1125899906842624", "1025Ti", "18446744073709551617", "1 k", "1iB"} {
 		f.Add(s)

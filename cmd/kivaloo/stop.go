@@ -9,7 +9,7 @@ import (
 	"kivaloo/cmd/internal/stopping"
 )
 
-// stopSignals are the signals that ask a command to stop, which it does in order.
+// stopSignals returns the signals that make a command stop cleanly.
 func stopSignals() []os.Signal {
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !hangupsIgnored() {
@@ -18,14 +18,14 @@ func stopSignals() []os.Signal {
 	return signals
 }
 
-// hangupsIgnored reports whether nohup has started the command: it goes on when the terminal is
+// hangupsIgnored reports whether nohup started the command. Then it continues when the terminal is
 // closed.
 func hangupsIgnored() bool { return signal.Ignored(syscall.SIGHUP) }
 
-// untilStopped returns a context that ends with the first of the stop signals, so that a command
-// can tidy up. A later SIGINT or SIGTERM ends the program at once, in case the command waits for
-// something that does not come. A later SIGHUP does not: when a terminal is closed both the kernel
-// and the shell send one. stop gives the signals back.
+// untilStopped returns a context that the first stop signal cancels, so that a command can tidy up.
+// A later SIGINT or SIGTERM ends the program at once, in case the command hangs. A later SIGHUP
+// does not, because both the kernel and the shell send one when a terminal is closed. stop restores
+// the handling of signals.
 func untilStopped(ctx context.Context) (_ context.Context, stop context.CancelFunc) {
 	hangups := func() {}
 	if !hangupsIgnored() {

@@ -10,16 +10,16 @@ import (
 	"kivaloo/disk"
 )
 
-// target is a file that a command makes or replaces. Its directory is opened once: another one that
-// takes its place meanwhile gets nothing.
+// target is a file that a command makes or replaces. Its directory is opened only once, so a
+// directory that takes its place later gets nothing.
 type target struct {
 	dir  *os.Root
 	name string // in dir
 }
 
-// openTarget returns the target at path. It refuses what to replace would not be what is meant,
-// like a device, a pipe or a link. It can be written to with instead. It also refuses a directory
-// that holds a store, whose files could be replaced or be taken for others.
+// openTarget returns the target at path. It refuses to replace a device, a pipe or a link. The
+// message suggests instead. It also refuses a directory that holds a store, whose files could be
+// replaced or confused with the target.
 func openTarget(path, instead string) (*target, error) {
 	where, name := filepath.Split(path)
 	if where == "" {
@@ -51,7 +51,7 @@ func checkTarget(dir *os.Root, path, name, instead string) error {
 	return err
 }
 
-// replace durably gives the target's name to another file in its directory.
+// replace durably renames another file in the directory to the target's name.
 func (t *target) replace(with string) error {
 	if err := t.dir.Rename(with, t.name); err != nil {
 		return err

@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	// defaultDebugURL is where top looks by default: the usual place for such things in Go.
+	// defaultDebugURL is the usual address of such pages in Go.
 	defaultDebugURL = "127.0.0.1:6060"
 
-	// maxReportBytes is far above what a server reports.
+	// maxReportBytes is far more than a server's report has.
 	maxReportBytes = 1 << 20
 
-	// minTopEvery is as often as the numbers change.
+	// minTopEvery is the interval at which the numbers change.
 	minTopEvery = time.Second
 )
 
@@ -74,7 +74,7 @@ With --json each line is an object.`,
 	return cmd
 }
 
-// top prints what a server says until ctx is done or it has been asked often enough.
+// top prints a server's reports until ctx is done or the requested number is reached.
 func (o *topOptions) top(ctx context.Context, out io.Writer, source *connect.Web) error {
 	inPlace := isTerminal(out) && !o.json
 	tick := time.NewTicker(o.every)
@@ -90,7 +90,7 @@ func (o *topOptions) top(ctx context.Context, out io.Writer, source *connect.Web
 		var text bytes.Buffer
 		switch {
 		case inPlace:
-			text.WriteString("\x1b[H\x1b[2J") // to the corner, and all clear
+			text.WriteString("\x1b[H\x1b[2J") // move to the corner and clear the screen
 		case n > 1 && !o.json:
 			text.WriteByte('\n')
 		}
@@ -110,7 +110,7 @@ func (o *topOptions) top(ctx context.Context, out io.Writer, source *connect.Web
 	}
 }
 
-// fetchReport asks a server how it is.
+// fetchReport gets a server's report.
 func fetchReport(ctx context.Context, source *connect.Web) (*debug.Report, error) {
 	body, err := source.Get(ctx, "/stats.json", maxReportBytes)
 	if err != nil {
@@ -168,14 +168,14 @@ func showReport(w io.Writer, r *debug.Report) {
 	}
 }
 
-// showTimings writes a line for each.
+// showTimings writes a line for each timing.
 func showTimings(w io.Writer, timings []debug.Timing) {
 	for _, t := range timings {
 		fmt.Fprintf(w, "%s\t%.0f\t%s\t%s\t\n", t.Name, t.PerSecond, seconds(t.P50), seconds(t.P99))
 	}
 }
 
-// seconds is a time in seconds, for people.
+// seconds formats a time in seconds for people.
 func seconds(s float64) string {
 	if s == 0 {
 		return "-"

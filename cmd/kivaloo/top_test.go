@@ -10,7 +10,7 @@ import (
 	"kivaloo/cmd/internal/debug"
 )
 
-// startReporting is a server that says r of itself, and returns its host and port.
+// startReporting starts a server that returns the report r. It returns its host and port.
 func startReporting(t *testing.T, r *debug.Report) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -67,7 +67,7 @@ disk: 2500 blocks, garbage ratio 2.50, journal 12.3 MB, memtables 7.7 MB, 4 flus
 	kivalooRun("", "top", addr, "-n", "2").want(t, 0, want+"\n"+want, "")
 }
 
-// A program without a tree, which is not ready.
+// TestTopNotReady checks the output for a program without a tree that is not ready.
 func TestTopNotReady(t *testing.T) {
 	addr := startReporting(t, &debug.Report{Program: "kivaloo-lbs", Problem: "starting", Sync: &debug.Timing{Name: "fsync", PerSecond: 1, P50: 4e-3, P99: 5e-3}})
 	kivalooRun("", "top", addr, "-n", "1").want(t, 0, `kivaloo-lbs, up 0s: NOT READY: starting

@@ -98,7 +98,7 @@ func (o *watchOptions) run(cmd *cobra.Command, args []string) error {
 	})
 }
 
-// print writes changes to out, and returns the position at which to go on.
+// print writes changes to out, and returns the position at which to continue.
 func (o *watchOptions) print(ctx context.Context, c *kivaloo.Client, w kivaloo.WatchOptions, out io.Writer) (position uint64, err error) {
 	position = w.Position
 	w.Progress = func(p uint64) { position = p }
@@ -129,8 +129,8 @@ func (o *watchOptions) line(change kivaloo.Change) []byte {
 	return o.appendLine(line, kivaloo.Pair{Key: change.Key, Value: change.Value}, change.Deleted)
 }
 
-// object returns the object of JSON for a change. Positions are strings, because many programs
-// cannot read numbers that long.
+// object returns the JSON object for a change. Positions are strings, because many programs cannot
+// parse numbers that long.
 func (o *watchOptions) object(change kivaloo.Change) any {
 	object := pairtext.KeyObject(change.Key, o.hex)
 	if !change.Deleted {

@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-// A server of the original does not offer it.
+// TestWatchUnsupported checks the error for a server of the original.
 func TestWatchUnsupported(t *testing.T) {
 	s := startFake(t, "k=v")
 	kivalooRun("", "watch", "--addr", s.addr).want(t, 1, "", "the server does not offer this")
