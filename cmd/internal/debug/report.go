@@ -18,7 +18,7 @@ type Report struct {
 	Ops         []OpRate `json:"ops"` // operations used so far
 	PerSecond   float64  `json:"per_second"`
 	Requests    []Timing `json:"requests"` // from socket to socket, by operation; those used so far
-	Stages      []Timing `json:"stages"`   // in the order in which a request passes them
+	Stages      []Timing `json:"stages"`   // in the order in which a request passes them; those that the program has
 	Commit      *Timing  `json:"commit"`   // nil: the program has no tree
 	Sync        *Timing  `json:"fsync"`    // nil: the program has no block files
 	CommitSize  *Sizes   `json:"commit_size"`

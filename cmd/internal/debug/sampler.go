@@ -100,6 +100,9 @@ func (sm *sampler) take(now time.Time) {
 	} else {
 		r.Commit, r.CommitSize, all = nil, nil, nil
 	}
+	if serving != nil && serving.Requests == nil {
+		r.Stages = slices.DeleteFunc(r.Stages, func(t Timing) bool { return t.Name != stages[0] && t.Name != stages[len(stages)-1] })
+	}
 	if !s.inside.synced.Load() {
 		r.Sync = nil
 	}

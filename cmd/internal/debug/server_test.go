@@ -478,7 +478,7 @@ func TestReportWithoutTree(t *testing.T) {
 	l.Ready(Serving{})
 	sm := newSampler(l.Server)
 	r := sm.report()
-	if h := r.History; r.Commit != nil || r.CommitSize != nil || r.Sync != nil || len(r.Requests) != 0 || h.RequestP99 != nil || h.CommitP99 != nil || h.SyncP99 != nil {
+	if h := r.History; r.Commit != nil || r.CommitSize != nil || r.Sync != nil || len(r.Requests) != 0 || len(r.Stages) != 2 || r.Stages[1].Name != "write" || h.RequestP99 != nil || h.CommitP99 != nil || h.SyncP99 != nil {
 		t.Errorf("%+v", r)
 	}
 	if len(r.History.PerSecond) != 1 {
