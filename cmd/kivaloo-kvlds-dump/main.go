@@ -1,12 +1,12 @@
 // Command kivaloo-kvlds-dump writes all pairs of a store to standard output, or to a tree of
-// directories. It takes the place of the original's program of that name: the same options,
-// forms and exit statuses; only that an empty key or value does not stop it. What
-// `kivaloo dump` writes is the same stream.
+// directories. It replaces the original's program of that name, with the same options, formats and
+// exit statuses. One difference is that an empty key or value does not stop it. `kivaloo dump`
+// writes the same stream.
 //
 //	server --socket--> kivaloo.Client --> dumpstream.Dump --> stdout, or --fs directory
 //
-// Both changes made meanwhile and a failure in the middle can be seen in the output: check the
-// exit status, because a stream that is cut off between two pairs looks whole.
+// The output may have changes made meanwhile, and ends early after a failure. So check the exit
+// status: a stream cut off between two pairs looks complete.
 package main
 
 import (

@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo") }
 
-// result is how the program ended and what it has written.
+// result is the exit status and the output of the program.
 type result struct {
 	status      int // -1: killed
 	out, stderr string
@@ -37,7 +37,7 @@ func dump(t *testing.T, args ...string) result {
 	return r
 }
 
-// dumpTo runs the program with its stdout going somewhere.
+// dumpTo runs the program with stdout redirected.
 func dumpTo(t *testing.T, stdout any, args ...string) result {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-kvlds-dump"), args...)
@@ -51,8 +51,8 @@ func dumpTo(t *testing.T, stdout any, args ...string) result {
 	return result{status: r.Status.ExitStatus(), stderr: r.Output}
 }
 
-// want checks the status and that stderr is one line that begins with the program's name and
-// has says in it, or nothing if says is empty.
+// want checks the status, and that stderr is one line that begins with the program's name and
+// contains says, or nothing if says is empty.
 func (r result) want(t *testing.T, status int, says string) {
 	t.Helper()
 	said := strings.HasPrefix(r.stderr, "kivaloo-kvlds-dump: ") && strings.Contains(r.stderr, says) && strings.Count(r.stderr, "\n") == 1
@@ -78,8 +78,9 @@ func serve(t *testing.T, store string) string {
 	return addr
 }
 
-// Stores that the original has written, one of them left by a crash. The sums are those
-// of what its own program, or for empty strings the definition of the form, gives.
+// TestGoldenStores dumps stores written by the original, one of them left by a crash. The expected
+// sums are those of the original program's output, or for empty strings those of the format's
+// definition.
 func TestGoldenStores(t *testing.T) {
 	for store, want := range map[string]string{
 		"s512-empty":     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -115,7 +116,7 @@ func TestTree(t *testing.T) {
 		}
 	}
 
-	// Once more, over what is there, or where nothing is.
+	// Once more: over an existing tree, and into a missing directory.
 	dump(t, "-t", addr, "--fs="+dir).want(t, 1, "the dump is incomplete, after 0 pairs: mkdirat 0000000000000000: file exists")
 	dump(t, "-t", addr, "--fs", filepath.Join(dir, "absent")).want(t, 1, "no such file")
 	dump(t, "-t", addr, "--fs", "").want(t, 1, "no such file")
@@ -167,7 +168,7 @@ func TestOutputFails(t *testing.T) {
 	defer full.Close()
 	dumpTo(t, full, "-t", addr).want(t, 1, "no space left on device")
 
-	// Nobody reads any more.
+	// The reader of the output has gone.
 	r, w, err := os.Pipe()
 	must.Do(t, err)
 	r.Close()
@@ -175,8 +176,8 @@ func TestOutputFails(t *testing.T) {
 	dumpTo(t, w, "-t", addr).want(t, 1, "broken pipe")
 }
 
-// A server that goes away in the middle: what has come by then is there, and the
-// status says that there was more.
+// TestServerLost checks that the pairs received before the server disappears are written, and that
+// the exit status shows that there were more.
 func TestServerLost(t *testing.T) {
 	addr := filepath.Join(daemontest.Place(t), "s")
 	ln, err := net.Listen("unix", addr)

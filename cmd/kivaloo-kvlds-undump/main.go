@@ -1,8 +1,8 @@
-// Command kivaloo-kvlds-undump stores the pairs of a dump, from standard input or from a tree
-// of directories. It takes the place of the original's program of that name: the same
-// options, forms and exit statuses; only that empty keys and values are stored, an empty dump is
-// none the less one, and a failure before the first pair ends it too. It reads
-// what `kivaloo dump` has written.
+// Command kivaloo-kvlds-undump stores the pairs of a dump, from standard input or from a tree of
+// directories. It replaces the original's program of that name, with the same options, formats and
+// exit statuses. There are three differences: it stores empty keys and values, accepts an empty
+// dump, and also ends after a failure before the first pair. It reads the output of `kivaloo dump`,
+// too.
 //
 //	stdin, or --fs directory --> dumpstream.Load --> kivaloo.Client --socket--> server
 //

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	daemontest.Main(m, ".", "../kivaloo-kvlds-dump", "../kivaloo-kvlds", "../kivaloo-lbs")
 }
 
-// stack is a kvlds on a block store, both with the sockets in one directory.
+// stack is a kvlds on a block store. Both sockets are in one directory.
 type stack struct {
 	dir           string // its path is short, because those of sockets are limited
 	blocks, kvlds *daemontest.Daemon
@@ -27,8 +27,8 @@ type stack struct {
 func (s *stack) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *stack) addr() string            { return s.path("s") }
 
-// startStack starts both daemons on an empty store, the kvlds with options. The block store
-// ends with its first connection.
+// startStack starts both daemons on an empty store, the kvlds with options. The block store ends
+// with its first connection.
 func startStack(t *testing.T, blockSize int, options ...string) *stack {
 	t.Helper()
 	dir := daemontest.Place(t)
@@ -41,7 +41,7 @@ func startStack(t *testing.T, blockSize int, options ...string) *stack {
 	return s
 }
 
-// result is how a program ended and what it has written.
+// result is the exit status and the output of a program.
 type result struct {
 	status      int // -1: killed
 	out, stderr string
@@ -67,8 +67,8 @@ func dump(t *testing.T, args ...string) result {
 	return run(t, "kivaloo-kvlds-dump", nil, args...)
 }
 
-// want checks the status, that nothing went to stdout, and that stderr is one line that begins
-// with the program's name and has says in it, or nothing if says is empty.
+// want checks the status, that stdout is empty, and that stderr is one line that begins with the
+// program's name and contains says, or nothing if says is empty.
 func (r result) want(t *testing.T, status int, says string) {
 	t.Helper()
 	said := strings.HasPrefix(r.stderr, "kivaloo-kvlds-undump: ") && strings.Contains(r.stderr, says) && strings.Count(r.stderr, "\n") == 1
@@ -77,7 +77,7 @@ func (r result) want(t *testing.T, status int, says string) {
 	}
 }
 
-// holds checks what is in the store.
+// holds checks the content of the store.
 func (s *stack) holds(t *testing.T, stream string) {
 	t.Helper()
 	if r := dump(t, "-t", s.addr()); r.status != 0 || r.stderr != "" || r.out != stream {

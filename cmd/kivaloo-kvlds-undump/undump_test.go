@@ -18,12 +18,12 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// pair is a pair as it stands in a stream.
+// pair encodes a pair as in a stream.
 func pair(key, value string) string {
 	return string([]byte{byte(len(key))}) + key + string([]byte{byte(len(value))}) + value
 }
 
-// makeTree makes a tree that holds pairs.
+// makeTree makes a tree of directories with pairs.
 func makeTree(t *testing.T, pairs map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,7 +52,7 @@ func readTree(t *testing.T, dir string) map[string]string {
 	return pairs
 }
 
-// What the original's own tests of the two programs do.
+// TestFivePairs does the same as the original's tests of the two programs.
 func TestFivePairs(t *testing.T) {
 	pairs := map[string]string{
 		"one": "1", "two": "22", "": "an empty key", "empty value": "", "\xff\x00": "\n\x00",
@@ -78,7 +78,7 @@ func TestFivePairs(t *testing.T) {
 	}
 }
 
-// manyPairs returns a stream of n pairs whose keys and values are of all lengths.
+// manyPairs returns a stream of n pairs with keys and values of all lengths.
 func manyPairs(t *testing.T, n int) string {
 	seed := rand.Uint64()
 	t.Cleanup(func() {
@@ -133,8 +133,8 @@ func TestNothingToLoad(t *testing.T) {
 	s.holds(t, "")
 }
 
-// What is wrong with the input ends the program, whether or not something was stored
-// before it; that stays.
+// TestBadInput checks that invalid input ends the program, whether or not it has already stored
+// something. What it has stored stays.
 func TestBadInput(t *testing.T) {
 	s := startStack(t, 512)
 	undump(t, "\x05ab", "-t", s.addr()).want(t, 1, "ends at byte 3, within pair 1, which begins at byte 0; stored before it: 0 pairs")
@@ -156,7 +156,8 @@ func TestBadInput(t *testing.T) {
 	run(t, "kivaloo-kvlds-undump", unreadable, "-t", s.addr()).want(t, 1, "reading the input at byte 0")
 }
 
-// A pair that the store does not take is refused before the store would close the connection.
+// TestTooLongForStore checks that a pair too long for the store is refused before it makes the
+// store close the connection.
 func TestTooLongForStore(t *testing.T) {
 	s := startStack(t, 512, "-k", "5")
 	input := pair("a", "1") + pair("longer", "2") + pair("z", "3")
@@ -187,8 +188,8 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// No more than 4096 pairs are on their way, and when the server is lost then, the program
-// ends, though its input does not.
+// TestOutstanding checks that at most 4096 pairs are outstanding, and that the program ends when
+// the server is lost, even if its input does not end.
 func TestOutstanding(t *testing.T) {
 	dir, err := os.MkdirTemp("", "undump")
 	must.Do(t, err)
@@ -198,7 +199,7 @@ func TestOutstanding(t *testing.T) {
 	input, feed, err := os.Pipe()
 	must.Do(t, err)
 	fed := make(chan struct{})
-	go func() { // as long as somebody may read it
+	go func() { // as long as the input may be read
 		defer close(fed)
 		defer feed.Close()
 		for err := error(nil); err == nil; {
@@ -224,7 +225,7 @@ func TestOutstanding(t *testing.T) {
 	<-fed
 }
 
-// countSets answers PARAMS, and counts the SETs that come without another being answered.
+// countSets answers PARAMS, and counts the SETs that come without answering any.
 func countSets(nc net.Conn) int {
 	c := wiretest.NewConn(nc)
 	for sets := 0; ; {

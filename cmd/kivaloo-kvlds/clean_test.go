@@ -9,11 +9,11 @@ import (
 	"kivaloo/internal/must"
 )
 
-// eager is a cost of storage at which every old leaf is to be rewritten at once.
+// eager is a storage cost at which every old leaf is rewritten at once.
 const eager = "1e12"
 
-// FREE names the oldest leaf of the committed tree about once a second, whether or not
-// that is news, and never one of a tree that has not been acknowledged.
+// TestFree checks that FREE names the oldest leaf of the committed tree about once a second,
+// whether or not it has changed, and never a leaf of an unacknowledged tree.
 func TestFree(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -75,8 +75,8 @@ func (p place) makeOld(t *testing.T, f *fakeBlocks) []pair {
 	return pairs
 }
 
-// Old leaves are rewritten while nothing else is asked for, if storage costs anything, and
-// whether or not a client is connected. The content stays what it was.
+// TestCleaning checks that old leaves are rewritten while the daemon is idle, if storage costs
+// anything, whether or not a client is connected. The content must not change.
 func TestCleaning(t *testing.T) {
 	t.Parallel()
 	free, alone, watched := newPlace(t), newPlace(t), newPlace(t)
@@ -112,7 +112,8 @@ func TestCleaning(t *testing.T) {
 	}
 }
 
-// With -1 the daemon ends with its client, though leaves wait to be rewritten.
+// TestEndWhileCleaningIsPending checks that with -1 the daemon ends with its client, even if leaves
+// wait to be rewritten.
 func TestEndWhileCleaningIsPending(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

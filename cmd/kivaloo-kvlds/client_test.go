@@ -11,8 +11,8 @@ import (
 	"kivaloo/wire"
 )
 
-// client is a connection to a kvlds. Methods that do not begin with must return what went
-// wrong, so that clients which are to be killed can use them too.
+// client is a connection to a kvlds. Methods whose names do not begin with "must" return an error,
+// so that clients that will be killed can use them too.
 type client struct{ *kvtest.Conn }
 
 func (p place) connect(t *testing.T) *client {
@@ -81,7 +81,7 @@ func (c *client) change(r wire.KVRequest, want uint32) error {
 	return nil
 }
 
-// errAbsent: there is no such key.
+// errAbsent is returned for an absent key.
 var errAbsent = errors.New("absent")
 
 // get returns the value of key, or errAbsent.
@@ -100,8 +100,7 @@ func (c *client) get(key string) (string, error) {
 // pair is a key with its value.
 type pair struct{ key, value string }
 
-// ranged makes one RANGE and returns the pairs that come, and where the next one has to
-// start.
+// ranged makes one RANGE. It returns the pairs, and the start of the next RANGE.
 func (c *client) ranged(max uint32, start, end string) (pairs []pair, next string, err error) {
 	answer, err := c.ask(ranged(max, start, end))
 	if err != nil {
@@ -117,7 +116,7 @@ func (c *client) ranged(max uint32, start, end string) (pairs []pair, next strin
 	return pairs, string(nextKey), err
 }
 
-// all returns the pairs with start <= key < end, asking for max bytes at a time.
+// all returns the pairs with start <= key < end, requesting max bytes at a time.
 func (c *client) all(max uint32, start, end string) ([]pair, error) {
 	var all []pair
 	for {
@@ -171,7 +170,7 @@ func (c *client) mustReceive(t *testing.T, first uint64, n int) (records [][]byt
 	return records
 }
 
-// mustSet stores pairs in one go.
+// mustSet stores all pairs at once.
 func (c *client) mustSet(t *testing.T, pairs ...pair) {
 	t.Helper()
 	requests := make([]wire.KVRequest, len(pairs))

@@ -9,8 +9,7 @@ import (
 	"kivaloo/wire"
 )
 
-// story is every modifying operation on one key that is absent at first, and the statuses
-// that answer them.
+// story has every modifying operation on one key that is absent at first, with the expected status.
 var story = []struct {
 	request wire.KVRequest
 	status  uint32
@@ -27,7 +26,7 @@ var story = []struct {
 	{add("x", "7"), 0},
 }
 
-// In one batch, and one by one, requests see the effects of those before them.
+// TestStatuses checks that requests see the effects of earlier ones, in one batch and one by one.
 func TestStatuses(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -58,8 +57,9 @@ func TestStatusesOneByOne(t *testing.T) {
 	c.mustGet(t, "x", "7")
 }
 
-// Requests that change nothing write nothing. A DELETE of a key that is absent is one of them only
-// where commits write pages: with a journal it does not look.
+// TestNothingToCommit checks that requests that change nothing write nothing. A DELETE of an absent
+// key is such a request only if commits write pages: with a journal, the tree does not look up the
+// key.
 func TestNothingToCommit(t *testing.T) {
 	t.Parallel()
 	for _, journal := range []string{"0", "64M"} {
@@ -78,7 +78,7 @@ func TestNothingToCommit(t *testing.T) {
 	}
 }
 
-// Until a change is acknowledged it cannot be seen; from then on it can.
+// TestReadsSeeTheCommittedTree checks that a change is visible if and only if it is acknowledged.
 func TestReadsSeeTheCommittedTree(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -112,7 +112,7 @@ func TestReadsSeeTheCommittedTree(t *testing.T) {
 	c.mustGet(t, "k", "new")
 }
 
-// sets is n SETs of different keys.
+// sets returns n SETs of different keys.
 func sets(n int) []wire.KVRequest {
 	var requests []wire.KVRequest
 	for i := range n {
@@ -121,8 +121,8 @@ func sets(n int) []wire.KVRequest {
 	return requests
 }
 
-// mustCommit checks that the changes sent are committed in batches of these sizes, each
-// answered as one and in order.
+// mustCommit checks that the sent changes are committed in batches of these sizes. Each batch must
+// be answered as a whole and in order.
 func (c *client) mustCommit(t *testing.T, f *fakeBlocks, before int, sizes ...int) {
 	t.Helper()
 	first := uint64(1)
@@ -162,8 +162,8 @@ func TestBatches(t *testing.T) {
 	}
 }
 
-// A commit that writes pages may need a quarter of the cache: 256 pages, 3 for each request in a
-// tree of height 2.
+// TestBatchesInASmallCache checks batches that write pages. A commit may need a quarter of the
+// cache: 256 pages, 3 for each request in a tree of height 2.
 func TestBatchesInASmallCache(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -188,7 +188,7 @@ func TestBatchesInASmallCache(t *testing.T) {
 	c.mustCommit(t, f, before, 85, 85, 30)
 }
 
-// At most 4096 requests are unanswered. What comes behind them, whatever it is, waits.
+// TestWindow checks that at most 4096 requests are processed at a time. All later requests wait.
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	for _, waiting := range []int{4095, 4096} {
@@ -225,7 +225,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// The commit timer runs from the first change that waits; what only reads does not wait.
+// TestCommitDelay checks that the commit timer starts with the first waiting change, and that reads
+// do not wait.
 func TestCommitDelay(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512, "-w", "0.5")
@@ -241,7 +242,7 @@ func TestCommitDelay(t *testing.T) {
 	}
 }
 
-// A batch that is long enough does not wait for the timer.
+// TestMinimumCommit checks that a batch that is large enough does not wait for the timer.
 func TestMinimumCommit(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512, "-w", "1", "-g", "5")
@@ -258,8 +259,8 @@ func TestMinimumCommit(t *testing.T) {
 	}
 }
 
-// Of 6000 changes no more than 4096 can be in the first commit: the others wait for the
-// timer once more.
+// TestCommitDelayOfAFullWindow checks that of 6000 changes at most 4096 are in the first commit,
+// and that the others wait for the timer again.
 func TestCommitDelayOfAFullWindow(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512, "-w", "1")

@@ -8,8 +8,8 @@ import (
 	"kivaloo/wire"
 )
 
-// exitSoon is far more than the second after which a block store that has gone is noticed
-// even if nothing is asked of it.
+// exitSoon is far more than the second after which an idle daemon notices that its block store has
+// gone.
 const exitSoon = 15 * time.Second
 
 func TestBlockStoreDiesWhileNothingIsAskedOfIt(t *testing.T) {
@@ -48,8 +48,8 @@ func writeFake(t *testing.T) *fakeBlocks {
 	return f
 }
 
-// The block store answers wrongly to requests of one type. The daemon makes such a request
-// when asked for something, or, FREE, of itself.
+// TestBlockStoreFails makes the block store give wrong answers to requests of one type. The daemon
+// makes such requests for a client or, in the case of FREE, by itself.
 func TestBlockStoreFails(t *testing.T) {
 	t.Parallel()
 	refuse := func(*wire.LBSRequest) []byte { return wire.AppendLBSStatus(nil, 1) }
@@ -75,7 +75,7 @@ func TestBlockStoreFails(t *testing.T) {
 			p := newPlace(t)
 			f := p.startFake(t, 512)
 			f.fill(written)
-			pr := p.foreground(t, "-S", "0") // with nothing but the root in its cache
+			pr := p.foreground(t, "-S", "0") // only the root is in its cache
 			f.look(func() {
 				f.answer = func(q *wire.LBSRequest) []byte {
 					if q.Type == test.typ {
@@ -94,7 +94,8 @@ func TestBlockStoreFails(t *testing.T) {
 	}
 }
 
-// An answer to what was not asked: the two ends no longer agree on anything.
+// TestBlockStoreAnswersWhatWasNotAsked checks an answer with an unknown ID: the connection is no
+// longer usable.
 func TestBlockStoreAnswersWhatWasNotAsked(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -119,7 +120,7 @@ func TestBlockStoreIsLostDuringAnAppend(t *testing.T) {
 	pr.mustFail(t, "block store at "+p.path("b"))
 }
 
-// What is wrong at the start is said by the start command.
+// TestBlockStoreFailsAtTheStart checks that the start command reports errors of the start.
 func TestBlockStoreFailsAtTheStart(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

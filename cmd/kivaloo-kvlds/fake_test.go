@@ -14,12 +14,12 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// fakeBlocks is a block store in memory, which a test can look into, hold up, and make
-// answer wrongly. It takes one connection at a time, and any number one after the other.
+// fakeBlocks is a block store in memory. A test can inspect it, delay it, and make it give wrong
+// answers. It serves one connection at a time.
 type fakeBlocks struct {
 	size int
 	done chan struct{} // closed at the end
-	turn chan struct{} // appends that are held up wait for it
+	turn chan struct{} // delayed appends wait for it
 
 	mu      sync.Mutex
 	blocks  [][]byte
@@ -28,9 +28,9 @@ type fakeBlocks struct {
 	reads   map[uint64]bool                 // blocks that have been read
 	frees   []uint64                        // arguments of FREE
 	freed   []time.Time                     // when they came
-	oldest  []uint64                        // oldest leaf of each root that was acknowledged
-	answer  func(q *wire.LBSRequest) []byte // if set: the record to answer with, or nil for the right one
-	conn    net.Conn                        // the one that there is
+	oldest  []uint64                        // oldest leaf of each acknowledged root
+	answer  func(q *wire.LBSRequest) []byte // if set: returns the record to answer with, or nil for the right one
+	conn    net.Conn                        // the current one
 	skew    uint64                          // added to the IDs of answers
 }
 
@@ -64,7 +64,7 @@ func (p place) startFake(t *testing.T, size int) *fakeBlocks {
 	return f
 }
 
-// cut ends the connection, if there is one.
+// cut closes the connection, if there is one.
 func (f *fakeBlocks) cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -100,7 +100,7 @@ func (f *fakeBlocks) serve(nc net.Conn, all *sync.WaitGroup) {
 	}
 }
 
-// mustWait counts an append, and reports whether it is to be held up.
+// mustWait counts an append, and reports whether it must be delayed.
 func (f *fakeBlocks) mustWait(q *wire.LBSRequest) bool {
 	if q.Type != wire.TypeLBSAppend {
 		return false
@@ -111,7 +111,7 @@ func (f *fakeBlocks) mustWait(q *wire.LBSRequest) bool {
 	return f.holding
 }
 
-// reply carries out q and answers it.
+// reply executes q and answers it.
 func (f *fakeBlocks) reply(nc net.Conn, id uint64, q *wire.LBSRequest) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,10 +123,10 @@ func (f *fakeBlocks) reply(nc net.Conn, id uint64, q *wire.LBSRequest) {
 	if record == nil {
 		record = f.carryOut(q)
 	}
-	_, _ = nc.Write(wire.AppendPacket(nil, id, record)) // a connection that has gone is met by the reader
+	_, _ = nc.Write(wire.AppendPacket(nil, id, record)) // the reader notices a closed connection
 }
 
-// carryOut does what q asks for and returns the right answer. It needs mu.
+// carryOut executes q and returns the right answer. It needs mu.
 func (f *fakeBlocks) carryOut(q *wire.LBSRequest) []byte {
 	next := uint64(len(f.blocks))
 	switch q.Type {
@@ -154,15 +154,15 @@ func (f *fakeBlocks) carryOut(q *wire.LBSRequest) []byte {
 	}
 }
 
-// root is what the root page of a tree says about it.
+// root is the content of a tree's root page.
 type root struct {
 	block  uint64
 	height int
 	nodes  uint64
-	oldest uint64 // lowest block of any leaf; if the root is one, its seal
+	oldest uint64 // lowest block of any leaf; its seal if the root is a leaf
 }
 
-// root reads the last block, which must be a root. It needs mu.
+// root parses the last block, which must be a root. It needs mu.
 func (f *fakeBlocks) root() root {
 	page := f.blocks[len(f.blocks)-1]
 	r := root{block: uint64(len(f.blocks) - 1), height: int(page[8] & 0x7f), nodes: binary.BigEndian.Uint64(page[10:])}
@@ -181,24 +181,24 @@ func (f *fakeBlocks) root() root {
 	return r
 }
 
-// look calls what with the store standing still.
+// look calls what while the store is stopped.
 func (f *fakeBlocks) look(what func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	what()
 }
 
-// fill gives a store that has no blocks those of another.
+// fill copies the blocks of another store into an empty one.
 func (f *fakeBlocks) fill(from *fakeBlocks) {
 	var blocks [][]byte
 	from.look(func() { blocks = slices.Clone(from.blocks) })
 	f.look(func() { f.blocks = blocks })
 }
 
-// hold has all appends from now on wait for release.
+// hold makes all appends from now on wait for release.
 func (f *fakeBlocks) hold(holding bool) { f.look(func() { f.holding = holding }) }
 
-// release lets one append that is held up go on.
+// release lets one delayed append continue.
 func (f *fakeBlocks) release(t *testing.T) {
 	t.Helper()
 	select {
@@ -217,13 +217,13 @@ func (f *fakeBlocks) mustSee(t *testing.T, n int) {
 	}
 }
 
-// count returns how many appends have arrived.
+// count returns the number of appends that have arrived.
 func (f *fakeBlocks) count() (n int) {
 	f.look(func() { n = f.appends })
 	return n
 }
 
-// lastRoot returns the root of the tree that was acknowledged last.
+// lastRoot returns the root of the tree acknowledged last.
 func (f *fakeBlocks) lastRoot() (r root) {
 	f.look(func() { r = f.root() })
 	return r

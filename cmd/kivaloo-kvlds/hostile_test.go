@@ -13,8 +13,8 @@ import (
 	"kivaloo/wire"
 )
 
-// TestBadPackets gives the daemon every packet that a kvlds must refuse, and some that
-// look similar but are right, each on a connection of its own.
+// TestBadPackets sends the daemon every packet that a kvlds must refuse, and some similar valid
+// ones, each on a connection of its own.
 func TestBadPackets(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)
@@ -50,7 +50,7 @@ func TestBadPackets(t *testing.T) {
 	}
 }
 
-// badPackets end a connection, each in its own way.
+// badPackets are packets that end a connection, each in its own way.
 var badPackets = map[string]func() []byte{
 	"unknown type":         func() []byte { return wire.AppendPacket(nil, 9, []byte{0, 0, 1, 0x40}) },
 	"header of rubbish":    func() []byte { return bytes.Repeat([]byte{7}, wire.HeaderSize) },
@@ -65,8 +65,8 @@ func damaged(packet []byte) []byte {
 	return packet
 }
 
-// Nothing that would change something is done if a bad packet comes behind it before it has
-// been started. What only reads is answered.
+// TestBadPacketTakesQueuedChangesWithIt checks that changes that were not yet started when a bad
+// packet followed them have no effect. Reads are answered.
 func TestBadPacketTakesQueuedChangesWithIt(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)
@@ -90,7 +90,7 @@ func TestBadPacketTakesQueuedChangesWithIt(t *testing.T) {
 	}
 }
 
-// connectOnce connects for as long as use takes.
+// connectOnce connects for the duration of use.
 func (p place) connectOnce(t *testing.T, use func(c *client)) {
 	t.Helper()
 	c := p.connect(t)
@@ -98,8 +98,8 @@ func (p place) connectOnce(t *testing.T, use func(c *client)) {
 	use(c)
 }
 
-// A change that was decided while the commit before it was on its way is carried out and answered
-// all the same. One behind the bad packet is not looked at.
+// TestBadPacketBehindABatch checks that a change decided during an earlier commit is executed and
+// answered although a bad packet follows. Changes after the bad packet are ignored.
 func TestBadPacketBehindABatch(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -114,7 +114,7 @@ func TestBadPacketBehindABatch(t *testing.T) {
 		must.Do(t, c.send(set("waiting", "1")))
 		c.mustMiss(t, "waiting") // now it waits
 		must.Do(t, c.Put(damaged(c.Packets(set("bad", "1")))))
-		for range 2 { // once around the loop, and the bad packet has been met
+		for range 2 { // after one round of the loop the bad packet has been read
 			_, err := other.ask(params)
 			must.Do(t, err)
 		}
@@ -133,7 +133,8 @@ func TestBadPacketBehindABatch(t *testing.T) {
 	other.mustMiss(t, "bad")
 }
 
-// A batch that has been started is durable, and the daemon serves on, though its client is gone.
+// TestDisconnectDuringABatch checks that a started batch is durable, and that the daemon continues
+// to serve, although the client has gone.
 func TestDisconnectDuringABatch(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -150,7 +151,7 @@ func TestDisconnectDuringABatch(t *testing.T) {
 	p.connectOnce(t, func(c *client) { c.mustGet(t, "k", "1") })
 }
 
-// A packet that has not arrived whole changes nothing.
+// TestDisconnectDuringAPacket checks that an incomplete packet changes nothing.
 func TestDisconnectDuringAPacket(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)
@@ -161,7 +162,7 @@ func TestDisconnectDuringAPacket(t *testing.T) {
 	s.connectOnce(t, func(c *client) { c.mustMiss(t, "k") })
 }
 
-// A client that says it will ask no more still gets all its answers.
+// TestHalfClose checks that a client that has closed its sending side still gets all its answers.
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, 512)

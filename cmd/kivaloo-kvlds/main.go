@@ -1,15 +1,14 @@
-// Command kivaloo-kvlds serves pairs of keys and values on a socket, and keeps them in
-// a block store behind another. It takes the place of the original's key-value
-// daemon: the same options, pages, answers and exit statuses. Of its own it has -n, to
-// serve several clients at once.
+// Command kivaloo-kvlds serves pairs of keys and values on a socket, and keeps them in a block
+// store behind another socket. It replaces the original's key-value daemon, with the same options,
+// pages, answers and exit statuses. Its own option -n makes it serve several clients at once.
 //
 //	client --socket--> eventloop --> eventloop/kvlds --> tree
 //	                                                      |
 //	             kivaloo-lbs <--socket-- disk/remote <----+
 package main
 
-// Reading order: this file (the command line, and what has to be there before clients are
-// served), serve.go (the life of the daemon), limits.go.
+// Reading order: this file (the command line and the preparations), serve.go (the life of the
+// daemon), limits.go.
 
 import (
 	"context"
@@ -31,14 +30,14 @@ const usage = "-s <socket> -l <lbs socket> [-C <pages> | -c <bytes>] [-k <max ke
 	"   [--journal <bytes>] [-n <connections>] [-p <pidfile>] [-1] [--foreground]\n" +
 	"   " + debug.Usage
 
-// options are what the command line can set.
+// options are the options of the command line.
 type options struct {
 	store       string // address of the block store
 	cachePages  uint64
 	cacheBytes  uint64
 	maxKey      uint64  // bytes
 	maxValue    uint64  // bytes
-	storageCost float64 // of a GB-month, over that of a million I/Os
+	storageCost float64 // price of a GB-month, divided by that of a million I/Os
 	journal     uint64  // bytes
 	commitDelay float64 // seconds
 	minCommit   uint64
@@ -67,8 +66,8 @@ func main() {
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
-// start opens everything, in the original's order: whatever is wrong with the block
-// store, the socket's file is there by then, and stays.
+// start opens everything in the original's order. So the socket's file exists, and remains, even if
+// the block store is unusable.
 func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	addrs, err := wire.ResolveAddr(o.store)
 	if err != nil {
@@ -82,7 +81,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A block store that is serving somebody else is waited for.
+	// Wait for a block store that is serving another client.
 	store, err := remote.Dial(context.Background(), addrs, p.Log)
 	if err != nil {
 		return nil, err
@@ -107,7 +106,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	return s.serve, nil
 }
 
-// treeConfig is what the options say about a tree in blocks of that size, in bytes.
+// treeConfig returns the configuration of a tree with blocks of blockSize bytes.
 func (o *options) treeConfig(p *daemon.Program, blockSize int) (tree.Config, error) {
 	cfg := tree.Config{
 		CachePages:   int(o.cachePages),

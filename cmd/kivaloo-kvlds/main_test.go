@@ -21,12 +21,11 @@ import (
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo-lbs") }
 
-// patience bounds every wait. It is far above what anything takes, for machines that
-// are busy with something else.
+// patience bounds every wait. It is long enough for busy machines.
 const patience = 60 * time.Second
 
-// place is a directory for a block store and a kvlds on it. Its path is short, because
-// the paths of sockets are limited.
+// place is a directory for a block store and a kvlds. Its path is short, because the paths of
+// sockets are limited.
 type place string
 
 func newPlace(t *testing.T) place {
@@ -39,9 +38,9 @@ func newPlace(t *testing.T) place {
 func (p place) path(name string) string { return filepath.Join(string(p), name) }
 func (p place) socket() string          { return p.path("s") }
 
-// args is a command line for a kvlds in this place, with options behind it. If they do not say how
-// long its journal may be it has none: what most tests are about is which pages each batch leaves
-// in the block store, as the original's would.
+// args returns a kvlds command line for this place, followed by options. Without an option for the
+// journal's length there is no journal: most tests check which pages a batch writes to the block
+// store, as the original's would.
 func (p place) args(options ...string) []string {
 	if !slices.Contains(options, "--journal") {
 		options = append([]string{"--journal", "0"}, options...)
@@ -49,13 +48,13 @@ func (p place) args(options ...string) []string {
 	return append([]string{"-s", p.socket(), "-l", p.path("b")}, options...)
 }
 
-// run runs a start command that is not expected to leave a daemon.
+// run runs a start command that should not leave a daemon.
 func (p place) run(t *testing.T, args ...string) daemontest.Result {
 	t.Helper()
 	return daemontest.Run(t, string(p), daemontest.Program("kivaloo-kvlds"), args...)
 }
 
-// start starts a kvlds on the block store that there is.
+// start starts a kvlds on the running block store.
 func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 	t.Helper()
 	return daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-kvlds"), p.args(options...)...)
@@ -67,12 +66,12 @@ func (p place) startBlocks(t *testing.T, blockSize int, options ...string) *daem
 	return daemontest.Start(t, string(p), "b.pid", daemontest.Program("kivaloo-lbs"), p.blocksArgs(blockSize, options...)...)
 }
 
-// blocksArgs is a command line for a block store in this place, with options behind it.
+// blocksArgs returns a command line of a block store for this place, followed by options.
 func (p place) blocksArgs(blockSize int, options ...string) []string {
 	return append([]string{"-s", p.path("b"), "-d", p.path("d"), "-b", strconv.Itoa(blockSize), "-L"}, options...)
 }
 
-// launch starts a daemon that may have something to say about what it finds, and returns that.
+// launch starts a daemon that may print something at the start, and returns that.
 func (p place) launch(t *testing.T, program, pidFile string, args ...string) (d *daemontest.Daemon, said string) {
 	t.Helper()
 	r := daemontest.Run(t, string(p), daemontest.Program(program), args...)
@@ -105,7 +104,7 @@ func (s *stack) restart(t *testing.T, options ...string) {
 	s.kvlds = s.start(t, options...)
 }
 
-// end kills a kvlds, and makes way for another.
+// end kills a kvlds and cleans up for another one.
 func (p place) end(t *testing.T, kvlds *daemontest.Daemon) {
 	t.Helper()
 	kvlds.Kill()
@@ -119,7 +118,7 @@ func (p place) clear(t *testing.T) {
 	must.Do(t, os.Remove(p.socket()))
 }
 
-// mustRefuse checks that a start command has ended with status 1, saying why.
+// mustRefuse checks that a start command ended with status 1 and the right message.
 func mustRefuse(t *testing.T, r daemontest.Result, why string) {
 	t.Helper()
 	if r.Status.ExitStatus() != 1 || !strings.HasPrefix(r.Output, "kivaloo-kvlds: ") || !strings.Contains(r.Output, why) {
@@ -127,7 +126,7 @@ func mustRefuse(t *testing.T, r daemontest.Result, why string) {
 	}
 }
 
-// mustHaveSocket checks that the socket of a kvlds is there.
+// mustHaveSocket checks that the socket of a kvlds exists.
 func (p place) mustHaveSocket(t *testing.T) {
 	t.Helper()
 	if info, err := os.Lstat(p.socket()); err != nil || info.Mode().Type() != os.ModeSocket {
@@ -143,14 +142,14 @@ func (p place) files(t *testing.T) []string {
 	return names
 }
 
-// process is a kvlds in the foreground, so that what it says while it serves can be read.
+// process is a kvlds in the foreground, with readable output.
 type process struct {
 	cmd   *exec.Cmd
 	said  bytes.Buffer
 	ended chan struct{}
 }
 
-// foreground starts a kvlds on the block store that there is, and waits until it serves.
+// foreground starts a kvlds on the running block store, and waits until it serves.
 func (p place) foreground(t *testing.T, options ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -166,7 +165,7 @@ func (p place) foreground(t *testing.T, options ...string) *process {
 	}
 	go func() {
 		defer close(pr.ended)
-		_ = pr.cmd.Wait() // its status says it
+		_ = pr.cmd.Wait() // the process state has the result
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -180,13 +179,13 @@ func (p place) foreground(t *testing.T, options ...string) *process {
 	return pr
 }
 
-// wait returns how the process has ended and what it has said.
+// wait returns the exit status and the output of the process.
 func (pr *process) wait() (syscall.WaitStatus, string) {
 	<-pr.ended
 	return pr.cmd.ProcessState.Sys().(syscall.WaitStatus), pr.said.String()
 }
 
-// mustFail checks that the process ends with status 1, saying why.
+// mustFail checks that the process ends with status 1 and the right message.
 func (pr *process) mustFail(t *testing.T, why string) {
 	t.Helper()
 	status, said := pr.wait()
@@ -201,5 +200,5 @@ func absent(name string) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// number is the i-th of keys that sort as numbers do.
+// number returns the i-th key. These keys sort like numbers.
 func number(i int) string { return fmt.Sprintf("%06d", i) }

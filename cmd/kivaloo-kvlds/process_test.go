@@ -28,7 +28,8 @@ func TestReadyWhenTheStartCommandReturns(t *testing.T) {
 	}
 }
 
-// Command lines that are refused whatever the block store is, and before anything is touched.
+// TestRefusedCommandLines checks command lines that are refused with any block store, before
+// anything is touched.
 func TestRefusedCommandLines(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -87,8 +88,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// Limits of keys and values, and sizes of the cache, that the block size allows or does not
-// allow. Those that are allowed are what clients are told.
+// TestLimitsByBlockSize checks key and value limits and cache sizes that a block size does or does
+// not allow. Clients are told the allowed ones.
 func TestLimitsByBlockSize(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -161,8 +162,8 @@ func TestOptionSyntax(t *testing.T) {
 	}
 }
 
-// A daemon that cannot have its block store has made its socket by then, and leaves it. So
-// does one that is stopped.
+// TestSocketIsLeftBehind checks that a daemon without a usable block store leaves its socket
+// behind. So does a stopped daemon.
 func TestSocketIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -171,7 +172,7 @@ func TestSocketIsLeftBehind(t *testing.T) {
 	if !absent(p.path("s.pid")) {
 		t.Error("it has left a pid file")
 	}
-	// The left-behind socket prevents the next start, whatever else is mended.
+	// The remaining socket prevents the next start, even if everything else is repaired.
 	p.startBlocks(t, 512)
 	mustRefuse(t, p.run(t, p.args()...), "address already in use")
 	p.mustHaveSocket(t)
@@ -211,7 +212,7 @@ func TestFilesFollowUmask(t *testing.T) {
 	}
 }
 
-// Both daemons, and the client, over TCP.
+// TestTCP runs both daemons and the client over TCP.
 func TestTCP(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"localhost", "[127.0.0.1]", "[::1]"} {
@@ -225,8 +226,8 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-// startTCP starts a daemon on a free port and returns its address. The port is free when it is
-// chosen; if somebody else was quicker, another one is tried.
+// startTCP starts a daemon on a free port and returns its address. It tries another port if the
+// chosen one has been taken meanwhile.
 func (p place) startTCP(t *testing.T, host, program string, args ...string) (addr string) {
 	t.Helper()
 	var r daemontest.Result
@@ -240,7 +241,7 @@ func (p place) startTCP(t *testing.T, host, program string, args ...string) (add
 		ln.Close()
 		r = daemontest.Run(t, string(p), daemontest.Program(program), append([]string{"-s", addr}, args...)...)
 		if r.Status == 0 {
-			// The pid file of an address that is no path is in the working directory.
+			// The pid file of a TCP address is in the working directory.
 			daemontest.Take(t, p.path(addr+".pid"))
 			return addr
 		}
@@ -252,7 +253,8 @@ func (p place) startTCP(t *testing.T, host, program string, args ...string) (add
 	return ""
 }
 
-// The second of two clients waits until the first has gone; with -n 2, the third.
+// TestClientsAtATime checks that the second of two clients waits until the first has gone. With -n
+// 2, the third one waits.
 func TestClientsAtATime(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{1, 2} {
@@ -266,7 +268,7 @@ func TestClientsAtATime(t *testing.T) {
 				clients = append(clients, c)
 			}
 			for i, c := range clients {
-				c.mustGet(t, number(n-1-i), "v") // what another has stored, if there is another
+				c.mustGet(t, number(n-1-i), "v") // stored by another client, if there is one
 			}
 			late := s.connect(t)
 			must.Do(t, late.send(get(number(0))))
@@ -291,7 +293,8 @@ func TestEndAfterTheFirstConnection(t *testing.T) {
 	must.Do(t, second.Closed())
 }
 
-// A stop finishes and answers what was asked, and is said to be one by how it ends.
+// TestStop checks that a stop finishes and answers pending requests, and ends with the right
+// status.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -320,7 +323,8 @@ func TestStop(t *testing.T) {
 	c.mustGet(t, "l", "w")
 }
 
-// A second signal does not wait for a block store that does not answer.
+// TestSecondSignalLeavesAtOnce checks that a second signal does not wait for a block store that
+// does not answer.
 func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -332,7 +336,7 @@ func TestSecondSignalLeavesAtOnce(t *testing.T) {
 	must.Do(t, c.send(set("k", "v")))
 	f.mustSee(t, before+1)
 	d.Signal(t, syscall.SIGTERM)
-	// It has been heard when connections are no longer accepted.
+	// The daemon has received it once it no longer accepts connections.
 	must.Eventually(t, "nothing listens", func() bool {
 		nc, err := net.Dial("unix", p.socket())
 		if err == nil {

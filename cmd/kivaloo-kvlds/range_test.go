@@ -26,8 +26,8 @@ func (c *client) mustRange(t *testing.T, max uint32, start, end, next string, wa
 	}
 }
 
-// The contract: from start up to, not including, end. The original returns a key that
-// equals end too, and stops after one leaf if end is empty.
+// TestRange checks that a RANGE goes from start up to, but not including, end. The original also
+// returns a key that equals end, and stops after one leaf if end is empty.
 func TestRange(t *testing.T) {
 	t.Parallel()
 	conn := startStack(t, 512).connect(t)
@@ -37,7 +37,7 @@ func TestRange(t *testing.T) {
 		start, end, next string
 		want             []pair
 	}{
-		{max: 1000}, // nothing is there yet
+		{max: 1000}, // the store is still empty
 		{max: 1000, start: "a", end: "b", next: "b"},
 		{max: 1000, want: []pair{a, b, c, d, e}},
 		{max: math.MaxUint32, want: []pair{a, b, c, d, e}},
@@ -73,7 +73,8 @@ func TestRange(t *testing.T) {
 	conn.mustRange(t, 3, "a", "b", "b", pair{"a", strings.Repeat("v", 90)})
 }
 
-// Over many leaves, answers are filled up to what was asked for, and lead to the end.
+// TestRangeOverManyLeaves checks that answers over many leaves have as many pairs as requested, and
+// lead to the end.
 func TestRangeOverManyLeaves(t *testing.T) {
 	t.Parallel()
 	c := startStack(t, 512).connect(t)
@@ -109,7 +110,7 @@ func TestRangeOverManyLeaves(t *testing.T) {
 	}
 }
 
-// fill returns how many of pairs fit into max bytes, but one at the least, if there is one.
+// fill returns how many of pairs fit in max bytes, but at least one if there is one.
 func fill(pairs []pair, max int) int {
 	size := 0
 	for i, p := range pairs {
@@ -121,7 +122,8 @@ func fill(pairs []pair, max int) int {
 	return len(pairs)
 }
 
-// However much is asked for, an answer has at most 1 MiB of pairs.
+// TestRangeAnswerIsBounded checks that an answer has at most 1 MiB of pairs, however much is
+// requested.
 func TestRangeAnswerIsBounded(t *testing.T) {
 	t.Parallel()
 	c := startStack(t, 4096).connect(t)
@@ -136,8 +138,8 @@ func TestRangeAnswerIsBounded(t *testing.T) {
 	}
 }
 
-// Ranges and backups of a client are complete while others write, and read what does not fit into
-// the cache: what is there throughout is in all of them.
+// TestRangesAreComplete checks ranges and backups of a client while others write, in a store larger
+// than the cache. They must have everything that is present throughout.
 func TestRangesAreComplete(t *testing.T) {
 	t.Parallel()
 	const keys, readers = 20_000, 6

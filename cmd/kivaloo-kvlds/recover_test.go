@@ -75,7 +75,7 @@ func TestRecovery(t *testing.T) {
 	}
 }
 
-// root checks the tree in the directory, which nobody may have open, and returns its root.
+// root checks the tree in the directory, which no process may have open, and returns its root.
 func (p place) root(t *testing.T) tree.Root {
 	t.Helper()
 	store, err := disk.Open(p.path("d"), disk.Options{BlockSize: 512})
@@ -89,7 +89,7 @@ func (p place) root(t *testing.T) tree.Root {
 	return root
 }
 
-// A store without a root is refused, and left as it is.
+// TestNoRoot checks that a store without a root is refused and not changed.
 func TestNoRoot(t *testing.T) {
 	t.Parallel()
 	leaf := append([]byte("KVLDS\x00"), make([]byte, 506)...) // a page, but no root

@@ -14,8 +14,7 @@ import (
 	"kivaloo/wire"
 )
 
-// exchange is a request and its answer, as they went over the wire between programs of the
-// original.
+// exchange is a request and its answer, as sent between programs of the original.
 type exchange struct {
 	what            string
 	request, answer []byte
@@ -47,7 +46,7 @@ func captured(t *testing.T, name string) []exchange {
 	return found
 }
 
-// replay makes the requests, one after the other, and expects the answers to the byte.
+// replay makes the requests, one after the other, and compares the answers byte by byte.
 func (c *client) replay(t *testing.T, exchanges []exchange) {
 	t.Helper()
 	for _, e := range exchanges {
@@ -59,8 +58,8 @@ func (c *client) replay(t *testing.T, exchanges []exchange) {
 	}
 }
 
-// The original's test program asks one thing after the other; the files have its exchanges
-// sorted by type. Requests that are not in them only looked.
+// TestReplay replays the exchanges of the original's test program, which makes one request at a
+// time. The files have its exchanges sorted by type. The requests missing in them only read.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	for _, journal := range []string{"0", "1048576"} {
@@ -86,7 +85,8 @@ func replay(t *testing.T, c *client) {
 	c.replay(t, captured(t, "range")[:1])
 }
 
-// What was tried by hand, each against the state that its answer shows.
+// TestReplayOfEdges replays what was tried by hand, each request in the state that its answer
+// shows.
 func TestReplayOfEdges(t *testing.T) {
 	t.Parallel()
 	c := startStack(t, 512, "-v", "104").connect(t)

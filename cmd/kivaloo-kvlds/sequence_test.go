@@ -18,12 +18,12 @@ import (
 	"kivaloo/wire"
 )
 
-// sequencePairs is the number of pairs in the sequence below where it does not matter.
+// sequencePairs is the number of pairs in the sequence below if it does not matter.
 const sequencePairs = 2000
 
-// sequence is the original's test of a kvlds. It tries every operation on one key; it stores n
-// pairs with all requests outstanding at once and reads them back in the same way; it deletes
-// them as RANGE finds them.
+// sequence is the original's test of a kvlds. It tries every operation on one key. Then it stores n
+// pairs with all requests outstanding at once, and reads them back in the same way. Finally it
+// deletes the pairs that RANGE finds.
 func sequence(ctx context.Context, addr string, n int) error {
 	conn, err := kvtest.Dial(ctx, addr)
 	if err != nil {
@@ -62,7 +62,7 @@ func sequence(ctx context.Context, addr string, n int) error {
 	return c.deleteRange(key(0), key(n), n)
 }
 
-// oneKey tries every operation on one key, which must be absent, and looks at it after each.
+// oneKey tries every operation on one key, which must be absent, and reads it after each.
 func (c *client) oneKey() error {
 	long := strings.Repeat("v", 100)
 	steps := []struct {
@@ -100,8 +100,8 @@ func (c *client) oneKey() error {
 	return nil
 }
 
-// pipeline makes n requests without waiting for answers and has each answer, in whatever
-// order they come, checked once.
+// pipeline makes n requests without waiting for answers. It calls check once with each answer, in
+// any order.
 func (c *client) pipeline(n int, request func(i int) wire.KVRequest, check func(i int, answer []byte) error) error {
 	var b []byte
 	first := c.LastID + 1
@@ -130,7 +130,7 @@ func (c *client) pipeline(n int, request func(i int) wire.KVRequest, check func(
 	return <-sent
 }
 
-// deleteRange deletes what RANGE finds from start to end, which must be n pairs.
+// deleteRange deletes the pairs that RANGE finds from start to end. There must be n pairs.
 func (c *client) deleteRange(start, end string, n int) error {
 	for start < end {
 		pairs, next, err := c.ranged(1<<20, start, end)
@@ -158,7 +158,7 @@ func (p place) sequence(t *testing.T, n int) {
 	must.Do(t, sequence(t.Context(), p.socket(), n))
 }
 
-// small has a cache in which the sequence does not fit.
+// small has a cache too small for the sequence.
 var small = []string{"-v", "104", "-C", "1024"}
 
 func TestSequence(t *testing.T) {
@@ -206,7 +206,7 @@ func TestSequenceAfterClientsWereKilled(t *testing.T) {
 	for range 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		for ctx.Err() == nil {
-			_ = sequence(ctx, s.socket(), sequencePairs) // cut off somewhere
+			_ = sequence(ctx, s.socket(), sequencePairs) // interrupted somewhere
 		}
 		cancel()
 	}
@@ -226,7 +226,7 @@ func TestSequenceAfterTheDaemonWasKilled(t *testing.T) {
 	s.sequence(t, sequencePairs)
 }
 
-// Limits of keys and values that are too low for the sequence.
+// TestSequenceThatIsRefused checks key and value limits that are too low for the sequence.
 func TestSequenceThatIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, limit := range [][]string{{"-v", "50"}, {"-k", "5"}} {
@@ -240,7 +240,8 @@ func TestSequenceThatIsRefused(t *testing.T) {
 	}
 }
 
-// A client that asks one thing at a time, of daemons that serve nobody else.
+// TestBothDaemonsEndWithTheirClient runs a client that makes one request at a time, with daemons
+// that end after one connection.
 func TestBothDaemonsEndWithTheirClient(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -257,7 +258,7 @@ func TestBothDaemonsEndWithTheirClient(t *testing.T) {
 	}
 }
 
-// The first operations of the original's test in another language.
+// TestFirstSteps makes the first operations of the original's test in another language.
 func TestFirstSteps(t *testing.T) {
 	t.Parallel()
 	c := startStack(t, 512).connect(t)

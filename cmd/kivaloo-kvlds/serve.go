@@ -12,7 +12,7 @@ import (
 	"kivaloo/tree"
 )
 
-// service is a tree that has been opened, and all that it takes to serve it.
+// service is an open tree with everything needed to serve it.
 type service struct {
 	o     options
 	ln    *eventloop.Listener
@@ -21,18 +21,18 @@ type service struct {
 	loop  *eventloop.Loop
 	debug *debug.Server
 
-	// failed is done, because of errFault, when an append was refused, a page that the tree
-	// needs is damaged or gone, or a request got no answer or a wrong one.
+	// failed is cancelled with errFault after a refused append, a needed page that is damaged or
+	// missing, or a missing or wrong answer to a request.
 	failed context.Context
 }
 
-// errFault: what is wrong with the store has been said by the tree, which might go on with what it
-// still can do. The original's daemon never does.
+// errFault ends the daemon after a fault of the store. The tree has already logged the fault. The
+// tree could continue with what still works, but the original's daemon never does.
 var errFault = errors.New("ending, because the block store cannot be relied on any more")
 
-// serve serves clients until ctx is done, the first connection has ended and the options say
-// that there will be no second, or the store is lost. In the last case it does not wait for
-// anything: what was acknowledged is durable, and the rest cannot be carried out.
+// serve serves clients until ctx is done, the first connection has ended with -1, or the store has
+// failed. After a failure it waits for nothing: acknowledged changes are durable, and the rest
+// cannot be done.
 func (s *service) serve(ctx context.Context) error {
 	defer s.debug.Close()
 	ended := make(chan error, 1)
@@ -47,8 +47,8 @@ func (s *service) serve(ctx context.Context) error {
 	}
 }
 
-// run serves clients and stops in order: the connections get what they are owed, then
-// the tree finishes, then the block store is left.
+// run serves clients and stops in order: first the connections send their pending answers, then the
+// tree finishes, then the block store is closed.
 func (s *service) run(ctx context.Context) error {
 	readers := s.tree.Readers()
 	actor := tree.NewActor(s.tree, s.store)
@@ -78,7 +78,7 @@ func (s *service) run(ctx context.Context) error {
 	if closeErr := s.store.Close(); err == nil {
 		err = closeErr
 	}
-	// A connection that was closed because of the failure may have been what ended all this.
+	// The failure may have closed the connection whose end stopped the daemon.
 	if err == nil {
 		err = context.Cause(s.failed)
 	}

@@ -17,17 +17,17 @@ import (
 // patience bounds every wait for an answer.
 const patience = 60 * time.Second
 
-// errStatus1 is the answer that there is no such block, or that an append was refused.
+// errStatus1 is the answer for a missing block or a refused append.
 var errStatus1 = errors.New("status 1")
 
-// client is a connection to a block store. Its methods return what went wrong, so
-// that clients which are to be killed can use them too.
+// client is a connection to a block store. Its methods return errors, so that clients that will be
+// killed can use them too.
 type client struct {
 	*wiretest.Conn
 	lastID uint64
 }
 
-// dial connects, waiting for a place in the backlog if it has to.
+// dial connects. It waits for a place in the backlog if necessary.
 func dial(ctx context.Context, addr string) (*client, error) {
 	c, err := wiretest.Dial(ctx, addr)
 	if err != nil {
@@ -57,7 +57,7 @@ func appendRequest(first uint64, n int, blocks []byte) []byte {
 	return request(wire.TypeLBSAppend, uint32(n), first, blocks)
 }
 
-// packet is a whole packet around record.
+// packet returns the packet of a record.
 func (c *client) packet(record []byte) []byte {
 	c.lastID++
 	return wire.AppendPacket(nil, c.lastID, record)
@@ -90,7 +90,7 @@ func (c *client) ask(record []byte) ([]byte, error) {
 	return answer, err
 }
 
-// fields takes an answer apart into its fields, which must fill it.
+// fields splits an answer into its fields. They must fill it.
 func fields(answer []byte, into ...any) error {
 	r := bytes.NewReader(answer)
 	for _, f := range into {
@@ -104,7 +104,7 @@ func fields(answer []byte, into ...any) error {
 	return nil
 }
 
-// status takes an answer that begins with a status apart.
+// status splits an answer that begins with a status.
 func status(answer []byte, into ...any) error {
 	if bytes.Equal(answer, []byte{0, 0, 0, 1}) {
 		return errStatus1
@@ -158,7 +158,7 @@ func (c *client) free(block uint64) error {
 	return status(answer)
 }
 
-// mustNext checks what PARAMS2 says the next and the last block are.
+// mustNext checks the next and the last block in the answer to PARAMS2.
 func (c *client) mustNext(t *testing.T, next, last uint64) {
 	t.Helper()
 	_, gotNext, gotLast, err := c.params2()
@@ -167,8 +167,7 @@ func (c *client) mustNext(t *testing.T, next, last uint64) {
 	}
 }
 
-// mustAppend appends n blocks at first, block i of the store being filled with
-// byte i.
+// mustAppend appends n blocks at first. Each block is filled with its number as a byte.
 func (c *client) mustAppend(t *testing.T, first uint64, n, size int) {
 	t.Helper()
 	next, err := c.append(first, n, pattern(first, n, size))
@@ -186,7 +185,7 @@ func pattern(first uint64, n, size int) []byte {
 	return blocks
 }
 
-// mustGet checks that a block is there and is filled with its number.
+// mustGet checks that a block exists and is filled with its number.
 func (c *client) mustGet(t *testing.T, block uint64, size int) {
 	t.Helper()
 	data, err := c.get(block, size)
@@ -195,7 +194,7 @@ func (c *client) mustGet(t *testing.T, block uint64, size int) {
 	}
 }
 
-// mustMiss checks that a block is not there.
+// mustMiss checks that a block does not exist.
 func (c *client) mustMiss(t *testing.T, block uint64) {
 	t.Helper()
 	if _, err := c.get(block, 0); !errors.Is(err, errStatus1) {

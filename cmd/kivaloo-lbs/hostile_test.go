@@ -14,8 +14,8 @@ import (
 	"kivaloo/wire"
 )
 
-// TestBadPackets gives the daemon every packet that a block store must refuse, each
-// on a connection of its own, then cut off at every length.
+// TestBadPackets sends the daemon every packet that a block store must refuse, each on a connection
+// of its own, and then cut off at every length.
 func TestBadPackets(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
@@ -46,7 +46,7 @@ func TestBadPackets(t *testing.T) {
 	s.connect(t).mustNext(t, 0, noBlock)
 }
 
-// What was asked before the bad packet is answered.
+// TestBadPacketBehindGoodOnes checks that requests before a bad packet are answered.
 func TestBadPacketBehindGoodOnes(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
@@ -61,8 +61,9 @@ func TestBadPacketBehindGoodOnes(t *testing.T) {
 	}
 }
 
-// While an append runs, the state that PARAMS would tell is about to change. What
-// runs is finished and answered; the asker is disconnected.
+// TestParamsDuringAppend checks a PARAMS during an append, when the state that it would report is
+// about to change. The append is finished and answered. The client that sent PARAMS is
+// disconnected.
 func TestParamsDuringAppend(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
@@ -99,7 +100,7 @@ func TestAppendOfAnotherBlockSize(t *testing.T) {
 	s.connect(t).mustNext(t, 0, noBlock)
 }
 
-// An append is done once all of it has arrived, and not before.
+// TestDisconnectDuringAppend checks that an append is done if and only if all of it has arrived.
 func TestDisconnectDuringAppend(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
@@ -136,7 +137,8 @@ func TestHalfClose(t *testing.T) {
 	s.connect(t).mustNext(t, 2, 1)
 }
 
-// A header may announce 4 GiB. Only what arrives takes memory.
+// TestLongRecordIsNotBelieved checks that a header that announces 4 GiB takes no memory. Only
+// received bytes do.
 func TestLongRecordIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 512)
@@ -148,13 +150,14 @@ func TestLongRecordIsNotBelieved(t *testing.T) {
 	packet = append(packet, make([]byte, 1<<20)...)
 	must.Do(t, c.Put(packet))
 	c.Close()
-	s.connect(t).mustNext(t, 0, noBlock) // by now it has read all that came
+	s.connect(t).mustNext(t, 0, noBlock) // by now everything that came has been read
 	if after := s.memory(t); after > before+128<<20 {
 		t.Errorf("grew from %d to %d bytes", before, after)
 	}
 }
 
-// Long appends take little more memory than they are long, also one after the other.
+// TestLongAppendsTakeTheirLength checks that long appends take little more memory than their
+// length, also several in a row.
 func TestLongAppendsTakeTheirLength(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 131072, "-L")
@@ -169,7 +172,7 @@ func TestLongAppendsTakeTheirLength(t *testing.T) {
 	}
 }
 
-// memory returns the most memory that the daemon has used, in bytes.
+// memory returns the daemon's peak memory use in bytes.
 func (s *server) memory(t *testing.T) (peak int) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Pid))
@@ -183,7 +186,8 @@ func (s *server) memory(t *testing.T) (peak int) {
 	return 0
 }
 
-// A client that takes no answers is not read from for ever, and does no harm.
+// TestClientThatNeverReads checks that the daemon stops reading from a client that reads no
+// answers, so that its memory stays limited, and that it serves the next client.
 func TestClientThatNeverReads(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).start(t, 131072, "-L")
@@ -196,7 +200,7 @@ func TestClientThatNeverReads(t *testing.T) {
 		requests = append(requests, get...)
 	}
 	must.Do(t, c.Put(requests))
-	for range 50 { // far enough that the daemon is stuck
+	for range 50 { // enough to block the daemon
 		if _, answer, err := c.receive(); err != nil || len(answer) != 4+131072 {
 			t.Fatalf("%d bytes, %v", len(answer), err)
 		}

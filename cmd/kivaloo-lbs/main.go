@@ -1,6 +1,5 @@
-// Command kivaloo-lbs keeps numbered blocks in a directory and serves them on a
-// socket. It takes the place of the original's block store daemon: the same options,
-// files, answers and exit statuses.
+// Command kivaloo-lbs keeps numbered blocks in a directory and serves them on a socket. It replaces
+// the original's block store daemon, with the same options, files, answers and exit statuses.
 //
 //	client --socket--> eventloop --> eventloop/lbs --> disk.Local --> blks_* files
 package main
@@ -20,7 +19,7 @@ import (
 const usage = "-s <socket> -d <dir> -b <block size> [-n <readers>] [-l <read delay in ns>]\n" +
 	"[-p <pidfile>] [-L] [-1] [--foreground]\n" + debug.Usage
 
-// options are what the command line can set.
+// options are the options of the command line.
 type options struct {
 	dir       string
 	blockSize int
@@ -45,8 +44,8 @@ func main() {
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
-// start binds the socket and opens the store, in the original's order: whatever is
-// wrong with the store, the socket's file is there by then, and stays.
+// start binds the socket and opens the store, in the original's order. So the socket's file exists,
+// and remains, even if the store is unusable.
 func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	dbg, err := debug.Start(*o.debug)
 	if err != nil {
@@ -58,7 +57,8 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	}
 	ofTree := false
 	store, err := disk.Open(o.dir, disk.Options{
-		// Blocks need not be those of a tree, so a size that is unknown is left to who asks.
+		// The blocks need not be those of a tree. So if the size is not recognised, the user's
+		// choice is accepted.
 		Recognise: func(dir disk.Dir) (_ int, err error) {
 			ofTree, err = tree.CheckBlockSize(dir, o.blockSize)
 			return o.blockSize, err
@@ -89,8 +89,8 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	}, nil
 }
 
-// serve serves one connection at a time, until ctx is done, the store fails, or
-// the first connection has ended and o says that there will be no second.
+// serve serves one connection at a time, until ctx is done, the store fails, or the first
+// connection has ended with -1.
 func serve(ctx context.Context, o options, ln *eventloop.Listener, store disk.Store, loop *eventloop.Loop, dbg *debug.Server) error {
 	var failure error // written by the loop, which runs below
 	lo := lbs.Options{

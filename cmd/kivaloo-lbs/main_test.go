@@ -15,16 +15,14 @@ import (
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".") }
 
-// server is a running daemon, with its socket, pid file and storage in one
-// directory of its own.
+// server is a running daemon, with its socket, pid file and storage in a directory of its own.
 type server struct {
 	*daemontest.Daemon
 	place
 	addr string
 }
 
-// place is a directory for one daemon. Its path is short, because the paths of
-// sockets are limited.
+// place is a directory for one daemon. Its path is short, because the paths of sockets are limited.
 type place string
 
 func newPlace(t *testing.T) place {
@@ -37,12 +35,12 @@ func newPlace(t *testing.T) place {
 func (p place) path(name string) string { return filepath.Join(string(p), name) }
 func (p place) socket() string          { return p.path("s") }
 
-// args is a command line for a daemon in this place, with options behind it.
+// args returns a command line of a daemon in this place, followed by options.
 func (p place) args(blockSize int, options ...string) []string {
 	return append([]string{"-s", p.socket(), "-d", p.path("d"), "-b", strconv.Itoa(blockSize)}, options...)
 }
 
-// run runs a start command that is not expected to leave a daemon.
+// run runs a start command that should not leave a daemon.
 func (p place) run(t *testing.T, args ...string) daemontest.Result {
 	t.Helper()
 	return daemontest.Run(t, string(p), daemontest.Program("kivaloo-lbs"), args...)
@@ -55,7 +53,7 @@ func (p place) start(t *testing.T, blockSize int, options ...string) *server {
 	return &server{d, p, p.socket()}
 }
 
-// restart kills the daemon and starts another on what it has left.
+// restart kills the daemon and starts another one on its files.
 func (s *server) restart(t *testing.T, blockSize int, options ...string) *server {
 	t.Helper()
 	s.Kill()
@@ -70,8 +68,8 @@ func (p place) put(t *testing.T, name string, size int) {
 	must.Do(t, os.WriteFile(p.path("d/"+name), bytes.Repeat([]byte{7}, size), 0o600))
 }
 
-// files returns the block files in the storage directory as "number:size", in
-// order, the number being the first block's.
+// files returns the block files in the storage directory as "number:size", in order. The number is
+// that of the first block.
 func (p place) files(t *testing.T) []string {
 	t.Helper()
 	entries, err := os.ReadDir(p.path("d"))

@@ -18,7 +18,7 @@ import (
 	"kivaloo/wire"
 )
 
-// take takes over the daemon that has been started in this place.
+// take takes over the daemon running in this place.
 func (p place) take(t *testing.T) *server {
 	t.Helper()
 	return &server{daemontest.Take(t, p.path("s.pid")), p, p.socket()}
@@ -113,7 +113,7 @@ func TestOptionSyntax(t *testing.T) {
 	}
 }
 
-// A daemon that cannot have its directory has made its socket by then, and leaves it.
+// TestSocketIsLeftBehind checks that a daemon with an unusable directory leaves its socket behind.
 func TestSocketIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -127,7 +127,7 @@ func TestSocketIsLeftBehind(t *testing.T) {
 		t.Errorf("pid file: %v", err)
 	}
 
-	// The left-behind socket prevents the next start, whatever else is mended.
+	// The remaining socket prevents the next start, even if everything else is repaired.
 	must.Do(t, os.Mkdir(p.path("d"), 0o700))
 	r = p.run(t, p.args(512)...)
 	if r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "address already in use") {
@@ -262,7 +262,7 @@ func TestStopAnswersWhatWasAsked(t *testing.T) {
 	c := s.connect(t)
 	c.mustAppend(t, 0, 1, 512)
 	must.Do(t, c.send(request(wire.TypeLBSGet, uint64(0))))
-	// The answer to this one comes first, so the one before is under way then.
+	// This request is answered first, so the one before it must be in progress then.
 	c.mustMiss(t, nowhere)
 	s.Signal(t, syscall.SIGTERM)
 	if _, answer, err := c.receive(); err != nil || len(answer) != 516 {
@@ -276,7 +276,8 @@ func TestStopAnswersWhatWasAsked(t *testing.T) {
 	}
 }
 
-// A read or a write that fails ends the daemon, without an answer that might be wrong.
+// TestReadErrorIsFatal checks that a failed read or write ends the daemon without a possibly wrong
+// answer.
 func TestReadErrorIsFatal(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -307,7 +308,7 @@ func TestWriteErrorIsFatal(t *testing.T) {
 	p := newPlace(t)
 	p.put(t, "blks_0000000000000000", 20*131072)
 	p.put(t, "blks_0000000000000014", 131072) // has room for more
-	// No file may become longer than 1 MiB (dash counts in blocks of 512 bytes).
+	// Limit files to 1 MiB: dash counts blocks of 512 bytes.
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-c", `ulimit -f 2048; exec "$0" "$@"`,
 		daemontest.Program("kivaloo-lbs")}, p.args(131072)...)...)
 	if r := daemontest.RunCommand(t, cmd); r.Status != 0 {

@@ -23,9 +23,9 @@ const nowhere = math.MaxUint64 - 2
 // sequenceBlocks is the length of each half of the sequence below.
 const sequenceBlocks = 256
 
-// sequence is the original's test of a block store. It writes n blocks behind
-// those that are there in appends of 1 to 15, and n more one by one; it reads all back one
-// by one, and the first n at once; then it frees all.
+// sequence is the original's test of a block store. It writes n blocks after the existing ones in
+// appends of 1 to 15, and n more one by one. It reads all of them back one by one, and the first n
+// at once. Then it frees everything.
 func sequence(ctx context.Context, addr string, size, n int) error {
 	c, err := dial(ctx, addr)
 	if err != nil {
@@ -65,8 +65,8 @@ func sequence(ctx context.Context, addr string, size, n int) error {
 	return c.free(end)
 }
 
-// writeSequence appends n blocks in appends of 1, 2, ... 15, 1, ... blocks, then n
-// more one by one. Block base+i holds want(i).
+// writeSequence appends n blocks in appends of 1, 2, ... 15, 1, ... blocks, then n more one by one.
+// Block base+i holds want(i).
 func writeSequence(c *client, base uint64, n int, want func(i uint64) []byte) error {
 	next := base
 	write := func(count int) error {
@@ -169,7 +169,7 @@ func TestSequenceAfterAClientWasKilled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	for ctx.Err() == nil {
-		_ = sequence(ctx, s.addr, 512, sequenceBlocks) // cut off somewhere
+		_ = sequence(ctx, s.addr, 512, sequenceBlocks) // interrupted somewhere
 	}
 	s.sequence(t, 512, sequenceBlocks)
 }
@@ -222,8 +222,8 @@ func TestTCP(t *testing.T) {
 	}
 }
 
-// startTCP starts a daemon on a free port. The port is free when it is chosen; if
-// somebody else was quicker, another one is tried.
+// startTCP starts a daemon on a free port. It tries another port if the chosen one has been taken
+// meanwhile.
 func startTCP(t *testing.T, host string) *server {
 	t.Helper()
 	var r daemontest.Result
@@ -239,7 +239,7 @@ func startTCP(t *testing.T, host string) *server {
 		p, addr := newPlace(t), fmt.Sprintf("%s:%d", host, port)
 		r = p.run(t, "-s", addr, "-d", p.path("d"), "-b512", "-L")
 		if r.Status == 0 {
-			// The pid file of an address that is no path is in the working directory.
+			// The pid file of a TCP address is in the working directory.
 			return &server{daemontest.Take(t, p.path(addr+".pid")), p, addr}
 		}
 		if !strings.Contains(r.Output, "address already in use") {

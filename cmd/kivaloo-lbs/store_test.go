@@ -18,7 +18,7 @@ import (
 	"kivaloo/wire"
 )
 
-// noBlock is what PARAMS2 says the last block is when there is none.
+// noBlock is the number of the last block in the answer to PARAMS2 if there is none.
 const noBlock = math.MaxUint64
 
 func TestParams(t *testing.T) {
@@ -56,7 +56,7 @@ func TestFilesOfSingleAppends(t *testing.T) {
 			for i := range uint64(201) {
 				c.mustAppend(t, i, 1, size)
 			}
-			// A file is left for a new one when it holds more than a sixteenth of all.
+			// A new file begins when the last one holds more than a sixteenth of all blocks.
 			var counts []int
 			for next := 0; next < 201; next++ {
 				if last := len(counts) - 1; last < 0 || counts[last] > next/16 {
@@ -147,7 +147,7 @@ func TestFree(t *testing.T) {
 	free := func(block uint64, firstFile string, firstLeft uint64) {
 		t.Helper()
 		must.Eventually(t, fmt.Sprintf("FREE(%d) leaves %s", block, firstFile), func() bool {
-			// It is repeated, because one that comes while another is at work is ignored.
+			// Repeat it, because a FREE during another one is ignored.
 			must.Do(t, c.free(block))
 			return s.files(t)[0] == firstFile
 		})
@@ -203,8 +203,8 @@ func TestReadDelay(t *testing.T) {
 				must.Do(t, err)
 				order = append(order, map[int]string{4: "miss", 516: "hit"}[len(answer)])
 			}
-			// One reader is busy while it waits; of several another one sees at once
-			// that there is no such block.
+			// A single reader is busy while it waits. With several, another reader sees at once
+			// that the block does not exist.
 			atLeast, want := delay, []string{"miss", "hit", "hit"}
 			if readers == 1 {
 				atLeast, want = 2*delay, []string{"hit", "miss", "hit"}
@@ -223,7 +223,7 @@ func TestStartOnWhatIsThere(t *testing.T) {
 		before     files
 		after      []string // files
 		next, last uint64
-		gone       []uint64 // blocks that must not be there
+		gone       []uint64 // blocks that must not exist
 		refused    string   // otherwise, part of the message
 	}{
 		{name: "empty", last: noBlock},
@@ -259,7 +259,7 @@ func TestStartOnWhatIsThere(t *testing.T) {
 				}
 				return
 			}
-			// Cutting off a torn tail is said, so the output is not looked at.
+			// The daemon reports that it cuts off a torn tail, so the output is not checked.
 			if r := p.run(t, p.args(512)...); r.Status != 0 {
 				t.Fatalf("status %v, said %q", r.Status, r.Output)
 			}
@@ -325,7 +325,7 @@ func TestGoldenStores(t *testing.T) {
 			p.take(t).connect(t).mustNext(t, c.next, c.last)
 			files := p.files(t)
 			if c.name == "s512-empty-newfile" {
-				files = files[:len(files)-1] // there is an empty one behind the last with blocks
+				files = files[:len(files)-1] // there is an empty one after the last one with blocks
 			}
 			if last := files[len(files)-1]; !strings.HasSuffix(last, fmt.Sprintf(":%d", c.size)) {
 				t.Errorf("last file is %s, want %d bytes", last, c.size)
@@ -348,8 +348,8 @@ func (p place) snapshot(t *testing.T) string {
 	return b.String()
 }
 
-// Where the blocks can be seen to be pages of another size, the option -b is wrong: it is refused,
-// and nothing is cut off. A torn end that fits is, as ever.
+// TestWrongBlockSize checks that -b is refused if the blocks are pages of another size, and that
+// nothing is cut off then. With the right size, a torn end is cut off as usual.
 func TestWrongBlockSize(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -371,7 +371,7 @@ func TestWrongBlockSize(t *testing.T) {
 	page, err := os.ReadFile(first)
 	must.Do(t, err)
 	must.Do(t, os.WriteFile(first, append(page, page[:700]...), 0o600))
-	if r := p.run(t, p.args(2048)...); r.Status != 0 { // and it says that it cuts
+	if r := p.run(t, p.args(2048)...); r.Status != 0 { // and it reports the cut
 		t.Fatalf("status %v, said %q", r.Status, r.Output)
 	}
 	p.take(t)
@@ -380,8 +380,8 @@ func TestWrongBlockSize(t *testing.T) {
 	}
 }
 
-// Files that are found without checksums get them, though their blocks are nothing that a tree
-// would write.
+// TestSumsOfOtherBlocks checks that files found without checksums get them, even if their blocks
+// are not those of a tree.
 func TestSumsOfOtherBlocks(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

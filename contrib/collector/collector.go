@@ -10,7 +10,7 @@ func desc(name, help string) *prometheus.Desc {
 	return prometheus.NewDesc("kivaloo_"+name, help, nil, nil)
 }
 
-// What a DB counts. The server has the same names and words.
+// The metrics of a DB. The server has the same names and help texts.
 var (
 	descHeight        = desc("tree_height", "Levels of the tree above its leaves.")
 	descPages         = desc("tree_pages", "Pages of the tree.")
@@ -35,7 +35,7 @@ var (
 	descDamaged       = desc("damaged_blocks", "Blocks that the scrubber has found damaged, and that have not been freed since.")
 )
 
-// What a Client counts.
+// The metrics of a Client.
 var (
 	descRequests    = desc("client_requests_total", "Requests that were sent.")
 	descAnswers     = desc("client_answers_total", "Requests that were answered.")
@@ -47,7 +47,7 @@ var (
 	descConnected   = desc("client_connected", "1 if there is a connection now, else 0.")
 )
 
-// DB returns a collector of what db.Stats reports. Once db is closed it has no metrics.
+// DB returns a collector of the numbers in db.Stats. It has no metrics once db is closed.
 func DB(db *kivaloo.DB) prometheus.Collector { return dbCollector{db} }
 
 type dbCollector struct{ db *kivaloo.DB }
@@ -85,7 +85,7 @@ func (c dbCollector) Collect(out chan<- prometheus.Metric) {
 	gauge(out, descDamaged, s.DamagedBlocks)
 }
 
-// garbageRatio is how many blocks are kept for each page of the tree.
+// garbageRatio returns the number of blocks kept per page of the tree.
 func garbageRatio(blocks, pages int64) float64 {
 	if pages == 0 {
 		return 1
@@ -93,7 +93,7 @@ func garbageRatio(blocks, pages int64) float64 {
 	return float64(blocks) / float64(pages)
 }
 
-// Client returns a collector of what c.Stats reports.
+// Client returns a collector of the numbers in c.Stats.
 func Client(c *kivaloo.Client) prometheus.Collector { return clientCollector{c} }
 
 type clientCollector struct{ client *kivaloo.Client }

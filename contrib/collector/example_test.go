@@ -14,7 +14,7 @@ import (
 func Example() {
 	registry := prometheus.NewRegistry() // often prometheus.DefaultRegisterer, with promhttp.Handler
 	for _, name := range []string{"users", "sessions"} {
-		db, err := kivaloo.OpenMemory(kivaloo.Options{}) // kivaloo.Open in a real program
+		db, err := kivaloo.OpenMemory(kivaloo.Options{}) // a real program calls kivaloo.Open
 		if err != nil {
 			log.Fatal(err)
 		}
