@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -265,6 +266,36 @@ func TestRunInterrupted(t *testing.T) {
 		o, err := Run(ctx, []kivaloo.Store{s}, p, func(*Interval) {})
 		if err != nil || !o.Cut || o.Overdue != 0 || time.Since(start) > 5*time.Second {
 			t.Errorf("rate %g: %+v %v after %v", rate, o, err, time.Since(start))
+		}
+	}
+}
+
+// silent is a store that answers no get.
+type silent struct{ *memStore }
+
+func (silent) AppendGet(ctx context.Context, _, _ []byte) ([]byte, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestRunOnASilentStore checks when a load ends that waits for answers: at once if it is known that
+// none will come, otherwise after a while.
+func TestRunOnASilentStore(t *testing.T) {
+	for cause, want := range map[error]time.Duration{os.ErrDeadlineExceeded: time.Second, context.Canceled: time.Second + drainTimeout} {
+		for _, rate := range []float64{0, 100} {
+			p := testPlan(t, "get=1")
+			p.Duration, p.Rate, p.Warmup = time.Hour, rate, 0
+			s := loaded(t, p)
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				time.AfterFunc(time.Second, func() { cancel(cause) })
+				start := time.Now()
+				o, err := runWith(ctx, []kivaloo.Store{silent{s}}, p, func(*Interval) {}, sleeper{})
+				took := time.Since(start)
+				if err != nil || took < want || took > want+time.Second || o.Total.All.Failed == 0 {
+					t.Errorf("%v, rate %g: %v after %v, want %v", cause, rate, err, took, want)
+				}
+			})
 		}
 	}
 }
