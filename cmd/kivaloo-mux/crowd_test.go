@@ -15,13 +15,14 @@ import (
 const (
 	crowd         = 10
 	crowdRequests = 1000
-	crowdWindow   = 100 // the most requests that one has outstanding
+	crowdWindow   = 100 // the most outstanding requests of one client
 	crowdKeys     = 200
 	crowdMaxBytes = 60 // the longest key or value
 )
 
-// Ten clients make a thousand mixed requests each and check every answer against their own model.
-// Others like them are killed at random. No answer may be lost or crossed.
+// TestCrowd has ten clients make a thousand mixed requests each and check every answer against a
+// model of their own. Other such clients are killed at random. No answer may be lost or reach the
+// wrong client.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
@@ -32,8 +33,8 @@ func TestCrowd(t *testing.T) {
 		clients.Go(func() {
 			rnd := rand.New(rand.NewPCG(seed, uint64(i)))
 			for life := 0; ; life++ {
-				// A life's keys are its own: of what a killed client has asked, anything may be
-				// done.
+				// Each life uses its own keys, because any of a killed client's requests may have
+				// been executed.
 				m := newMember(rnd, fmt.Sprintf("%d.%d.", i, life))
 				requests := crowdRequests
 				if killed := life < 3; killed {
@@ -68,7 +69,7 @@ func newMember(rnd *rand.Rand, prefix string) *member {
 	}
 }
 
-// live makes so many requests.
+// live makes the given number of requests.
 func (m *member) live(ctx context.Context, addr string, requests int) (err error) {
 	if m.conn, err = kvtest.Dial(ctx, addr); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (m *member) look(n int, last bool) error {
 	})
 }
 
-// ask makes requests at once and has the answers checked. The last ones are not waited for.
+// ask makes requests at once and checks the answers. With last it waits for only some of them.
 func (m *member) ask(requests []wire.KVRequest, last bool, check func(i int, record []byte) error) error {
 	index := make(map[uint64]int)
 	for i := range requests {

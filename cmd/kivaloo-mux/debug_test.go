@@ -10,7 +10,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// The mux lets people look in, if it is told to, and says where.
+// TestLookInside checks that --debug-addr makes the mux show its inside, and that it reports the
+// address.
 func TestLookInside(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -49,7 +50,8 @@ func TestLookInside(t *testing.T) {
 	}
 }
 
-// What other machines can reach is refused, by name of the option that allows it.
+// TestLookInsideIsLocal checks that an address that other machines can reach is refused, and that
+// the error names the option that allows it.
 func TestLookInsideIsLocal(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

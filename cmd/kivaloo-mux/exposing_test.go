@@ -15,7 +15,7 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// steps returns what is in the sh blocks of a document.
+// steps returns the sh blocks of a document.
 func steps(t *testing.T, file string) []string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -31,8 +31,7 @@ func steps(t *testing.T, file string) []string {
 	return steps
 }
 
-// TestExposing does, step by step, what docs/exposing.md tells an operator to do, with other
-// addresses and directories.
+// TestExposing executes docs/exposing.md step by step, with other addresses and directories.
 func TestExposing(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("openssl"); err != nil {
@@ -96,7 +95,7 @@ func TestExposing(t *testing.T) {
 	}
 }
 
-// clientConfig is what the program of the document's sixth step uses.
+// clientConfig returns the TLS configuration of the program in the document's sixth step.
 func clientConfig(t *testing.T, p place) *tls.Config {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(p.path("client.pem"), p.path("client.key"))
@@ -108,7 +107,7 @@ func clientConfig(t *testing.T, p place) *tls.Config {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, ServerName: "127.0.0.1"}
 }
 
-// serial returns the serial number of the certificate that a server shows.
+// serial returns the serial number of a server's certificate.
 func serial(t *testing.T, addr string, config *tls.Config) string {
 	t.Helper()
 	c := overTLS(t, addr, config)

@@ -1,15 +1,15 @@
-// Command kivaloo-mux lets many clients use a server over one connection, most often a
-// kivaloo-kvlds, which serves one connection at a time. It takes the place of the original's
-// multiplexer: the same options, order of answers and exit statuses. Of its own it has
-// what it takes to let clients of other machines in: see docs/exposing.md.
+// Command kivaloo-mux lets many clients share one connection to a server. The server is usually a
+// kivaloo-kvlds, which serves one connection at a time. It replaces the original's multiplexer,
+// with the same options, order of answers and exit statuses. It can also serve clients on other
+// machines: see docs/exposing.md.
 //
 //	client --socket----+
 //	client --socket----+--> eventloop/mux --socket--> target
 //	client --TCP, TLS--+
 package main
 
-// Reading order: this file (the command line, and what has to be there before clients are
-// served), sources.go (where clients come from), serve.go (the life of the daemon), limits.go.
+// Reading order: this file (the command line and the preparations), sources.go (the listening
+// sockets), serve.go (the life of the daemon), limits.go.
 
 import (
 	"context"
@@ -30,7 +30,7 @@ const usage = "-t <target> -s <source> [-s <source> ...] [-n <connections>] [-p 
 	"   [--log-format text|json] [--log-level debug|info|warn|error]\n" +
 	"   " + debug.Usage
 
-// options are what the command line can set.
+// options are the options of the command line.
 type options struct {
 	target      string
 	connections int // 0: unlimited
@@ -61,7 +61,7 @@ func main() {
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
-// text takes the argument of an option as it is.
+// text accepts the argument of an option unchanged.
 func text(dst *string) func(string) error {
 	return func(s string) error { *dst = s; return nil }
 }
@@ -93,8 +93,8 @@ func (o *options) check(sources []string) error {
 	return o.clients.check("--clients", sources)
 }
 
-// start opens everything, in the original's order: when the target cannot be reached, there is
-// no socket's file yet; when one source cannot be had, there are those of the sources before it.
+// start opens everything in the original's order. If the target cannot be reached, no socket's file
+// exists yet. If a source cannot be opened, the sockets of the sources before it remain.
 func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 	if err := o.check(p.Sockets); err != nil {
 		return nil, err
@@ -136,8 +136,8 @@ func start(p *daemon.Program, o *options) (daemon.Serve, error) {
 	return s.serve, nil
 }
 
-// connect connects to the target, and asks it what requests it takes, unless that is not to be
-// known. A target that is serving somebody else is waited for.
+// connect connects to the target and asks which requests it accepts, except with --protocol any. It
+// waits while the target is serving another client.
 func (o *options) connect() (net.Conn, *mux.Rules, error) {
 	addrs, err := wire.ResolveAddr(o.target)
 	if err != nil {

@@ -21,11 +21,10 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	// patience bounds every wait. It is far above what anything takes, for machines that are
-	// busy with something else.
+	// patience bounds every wait. It is long enough for busy machines.
 	patience = 60 * time.Second
 
-	// silence is how long nothing happens before it is taken as not happening.
+	// silence is how long nothing must happen to conclude that nothing will.
 	silence = 100 * time.Millisecond
 )
 
@@ -44,7 +43,7 @@ func (p place) path(name string) string { return filepath.Join(string(p), name) 
 func (p place) socket() string          { return p.path("s") } // of the mux
 func (p place) target() string          { return p.path("t") }
 
-// startTarget starts a key-value server, on its block store.
+// startTarget starts a key-value server and its block store.
 func (p place) startTarget(t *testing.T) (kvlds *daemontest.Daemon) {
 	t.Helper()
 	dir := string(p)
@@ -53,18 +52,18 @@ func (p place) startTarget(t *testing.T) (kvlds *daemontest.Daemon) {
 		"-s", p.target(), "-l", p.path("b"), "-C", "1024", "-v", "104")
 }
 
-// args is a command line for a mux in this place, with options behind it.
+// args returns a mux command line for this place, followed by options.
 func (p place) args(options ...string) []string {
 	return append([]string{"-t", p.target(), "-s", p.socket()}, options...)
 }
 
-// run runs a start command that is not expected to leave a daemon.
+// run runs a start command that should not leave a daemon.
 func (p place) run(t *testing.T, args ...string) daemontest.Result {
 	t.Helper()
 	return daemontest.Run(t, string(p), daemontest.Program("kivaloo-mux"), args...)
 }
 
-// start starts a mux to the target that there is.
+// start starts a mux to the running target.
 func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 	t.Helper()
 	return daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-mux"), p.args(options...)...)
@@ -92,7 +91,7 @@ type process struct {
 	file string
 }
 
-// said returns what the process has written to stderr.
+// said returns the stderr output of the process so far.
 func (d *process) said(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile(d.file)
@@ -100,13 +99,13 @@ func (d *process) said(t *testing.T) string {
 	return string(text)
 }
 
-// mustSay waits until the process has written something.
+// mustSay waits until the process has written what to stderr.
 func (d *process) mustSay(t *testing.T, what string) {
 	t.Helper()
 	must.Eventually(t, "it says "+what, func() bool { return strings.Contains(d.said(t), what) })
 }
 
-// stack is a mux on a kvlds on a lbs.
+// stack is a mux on a kvlds on an lbs.
 type stack struct {
 	place
 	kvlds, mux *daemontest.Daemon

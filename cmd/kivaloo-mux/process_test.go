@@ -20,14 +20,14 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// limited is a mux that may have so many files open.
+// limited returns a mux with a limited number of open files.
 func limited(files int, args ...string) *exec.Cmd {
 	cmd := exec.Command("sh", "-c", fmt.Sprintf(`ulimit -n %d; exec "$0" "$@"`, files), daemontest.Program("kivaloo-mux"))
 	cmd.Args = append(cmd.Args, args...)
 	return cmd
 }
 
-// freePort returns a TCP address that nobody uses at the moment.
+// freePort returns an unused TCP address.
 func freePort(t *testing.T) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,7 +80,7 @@ func TestRefusedStarts(t *testing.T) {
 			t.Errorf("%q: status %v, said %q; want %q", c.args, r.Status, r.Output, c.says)
 		}
 	}
-	// The last of them had everything but a target. No socket's file is left by that.
+	// The last of them lacked only a target. That leaves no socket's file.
 	if entries, err := os.ReadDir(string(p)); err != nil || len(entries) != 1 {
 		t.Errorf("refused starts leave %v, %v", entries, err)
 	}
@@ -94,7 +94,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A target of another protocol is found out at the start.
+// TestTargetOfAnotherProtocol checks that a target with another protocol is recognised at the
+// start.
 func TestTargetOfAnotherProtocol(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -114,7 +115,8 @@ func TestTargetOfAnotherProtocol(t *testing.T) {
 	}
 }
 
-// All addresses of all sources are listened on, and the pid file is named after the first.
+// TestSources checks that the mux listens on all addresses of all sources, and that the pid file is
+// named after the first.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -135,7 +137,8 @@ func TestSources(t *testing.T) {
 	}
 }
 
-// A source that cannot be had is found out when the sources before it have been made.
+// TestSourceThatIsInUse checks the error for a source in use. The sources before it have been
+// opened by then.
 func TestSourceThatIsInUse(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -150,7 +153,8 @@ func TestSourceThatIsInUse(t *testing.T) {
 	}
 }
 
-// A source that other machines can reach is worth a word, unless it has TLS.
+// TestOpenSource checks that a source that other machines can reach causes a warning, unless it has
+// TLS.
 func TestOpenSource(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -240,7 +244,7 @@ func TestTLS(t *testing.T) {
 	config := func(server, client *certtest.Authority) *tls.Config {
 		return &tls.Config{ServerName: "127.0.0.1", RootCAs: server.Pool(), Certificates: []tls.Certificate{client.Issue("client")}}
 	}
-	mustServe(t, dial(t, p.socket())) // has no TLS
+	mustServe(t, dial(t, p.socket())) // without TLS
 	stays := overTLS(t, tcp, config(ca, ca))
 	mustServe(t, stays)
 
@@ -263,7 +267,7 @@ func TestTLS(t *testing.T) {
 	mustServe(t, overTLS(t, tcp, config(other, other)))
 	mustServe(t, stays)
 
-	// Files that do not fit change nothing.
+	// Files that do not fit together change nothing.
 	must.Do(t, os.WriteFile(files.Key, nil, 0o600))
 	mux.Signal(t, syscall.SIGHUP)
 	mux.mustSay(t, "the certificates stay as they were")
@@ -276,7 +280,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A mux that has no certificates is killed by SIGHUP, as the original is.
+// TestHangupWithoutTLS checks that SIGHUP kills a mux without certificates, like the original.
 func TestHangupWithoutTLS(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)

@@ -19,12 +19,12 @@ type service struct {
 	mux    *mux.Mux
 	certs  *mux.Certificates        // nil: no TLS
 	gate   *eventloop.Gate          // of all sources
-	counts *eventloop.RequestCounts // nil: nobody wants to know
+	counts *eventloop.RequestCounts // nil: not counted
 	debug  *debug.Server
 }
 
-// serve serves clients until ctx is done or the target is lost. The latter is no failure: the
-// original's exit status is 0, too.
+// serve serves clients until ctx is done or the target is lost. Losing the target is not an error:
+// the original's exit status is 0, too.
 func (s *service) serve(ctx context.Context) error {
 	if s.certs != nil {
 		defer s.reloadOnHangup()()
@@ -46,7 +46,7 @@ func (s *service) serve(ctx context.Context) error {
 	return nil
 }
 
-// reloadOnHangup reads the certificates again at each SIGHUP. What it returns ends that.
+// reloadOnHangup reads the certificates again at each SIGHUP, until end is called.
 func (s *service) reloadOnHangup() (end func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

@@ -13,12 +13,12 @@ import (
 	"kivaloo/wire"
 )
 
-// perSource is an option that can be given for each source, by its name, and for all others,
-// by "".
+// perSource has the values of an option by the name of the source. The value for "" applies to all
+// other sources.
 type perSource[T any] map[string]T
 
-// set takes one argument of the option: value, or source=value. A name can have an equals sign
-// in it, a value cannot.
+// set parses one argument of the option: value, or source=value. A source's name may contain an
+// equals sign, a value may not.
 func (o *perSource[T]) set(s string, parse func(string) (T, error)) error {
 	source, value := "", s
 	if i := strings.LastIndexByte(s, '='); i > 0 {
@@ -38,7 +38,7 @@ func (o *perSource[T]) set(s string, parse func(string) (T, error)) error {
 	return nil
 }
 
-// check refuses what is for a source that is not there.
+// check refuses values for unknown sources.
 func (o perSource[T]) check(option string, sources []string) error {
 	for source := range o {
 		if source != "" && !slices.Contains(sources, source) {
@@ -48,7 +48,7 @@ func (o perSource[T]) check(option string, sources []string) error {
 	return nil
 }
 
-// of returns what has been set for a source.
+// of returns the value for a source.
 func (o perSource[T]) of(source string) (v T, ok bool) {
 	if v, ok = o[source]; !ok {
 		v, ok = o[""]
@@ -89,7 +89,7 @@ func (o *options) resolve(names []string) ([]source, error) {
 	return sources, wire.CheckDistinct(all)
 }
 
-// certificates loads what the options name; nil if they name nothing.
+// certificates loads the files named by the options. It returns nil if they name none.
 func (o *options) certificates(sources []source) (*mux.Certificates, error) {
 	if o.cert == "" {
 		return nil, nil
@@ -102,8 +102,8 @@ func (o *options) certificates(sources []source) (*mux.Certificates, error) {
 
 func (s source) tcp() bool { return s.addrs[0].Network == "tcp" }
 
-// listen binds all addresses of all sources, and has clients accepted from them. Sources that
-// are TCP addresses have TLS if there are certificates. The gate is the one that all of them pass.
+// listen binds all addresses of all sources, and accepts clients from them. TCP sources use TLS if
+// there are certificates. All sources share the returned gate.
 func (o *options) listen(m *mux.Mux, sources []source, certs *mux.Certificates, log *slog.Logger) (*eventloop.Gate, error) {
 	total := o.connections
 	if total == 0 {

@@ -18,14 +18,15 @@ import (
 	"kivaloo/wire/wiretest"
 )
 
-// How many pairs the workload stores: what the original's does, and where that is not the point.
+// The number of pairs that the workload stores: as many as in the original, and fewer where the
+// number does not matter.
 const (
 	manyPairs = 10_000
 	somePairs = 2000
 )
 
-// workload is the original's client: it stores pairs under a prefix with all requests outstanding
-// at once, reads them back in the same way, and deletes them as RANGE finds them.
+// workload is the original's client. It stores pairs under a prefix with all requests outstanding
+// at once, reads them back in the same way, and deletes the pairs that RANGE finds.
 func workload(ctx context.Context, addr, prefix string, pairs int) error {
 	c, err := kvtest.Dial(ctx, addr)
 	if err != nil {
@@ -62,7 +63,7 @@ func workload(ctx context.Context, addr, prefix string, pairs int) error {
 	return err
 }
 
-// pipeline makes n requests without waiting for answers, and has each answer checked once.
+// pipeline makes n requests without waiting for answers, and checks each answer once.
 func pipeline(c *kvtest.Conn, n int, request func(i int) wire.KVRequest, check func(i int, record []byte) error) error {
 	var first uint64
 	for i := range n {
@@ -94,7 +95,7 @@ func pipeline(c *kvtest.Conn, n int, request func(i int) wire.KVRequest, check f
 	return <-sent
 }
 
-// deleteRange deletes the pairs from start up to end, and returns how many there were.
+// deleteRange deletes the pairs from start up to end, and returns their number.
 func deleteRange(c *kvtest.Conn, start, end []byte) (n int, err error) {
 	for {
 		r := wire.KVRequest{Type: wire.TypeRange, Max: 64 << 10, Key: start, End: end}
@@ -128,11 +129,11 @@ func deleteRange(c *kvtest.Conn, start, end []byte) (n int, err error) {
 	}
 }
 
-// rounds is how often the two players of pingPong hit the ball.
+// rounds is the number of times that each player of pingPong hits the ball.
 const rounds = 100
 
-// pingPong is one of two clients, which take turns in counting up the value of a key. The one
-// that finds the last number deletes it.
+// pingPong is one of two clients that take turns in incrementing the value of a key. The client
+// that finds the last number deletes the key.
 func pingPong(ctx context.Context, addr string, player int) error {
 	c, err := kvtest.Dial(ctx, addr)
 	if err != nil {
@@ -153,11 +154,11 @@ func pingPong(ctx context.Context, addr string, player int) error {
 		}
 		n, err := strconv.Atoi(string(value))
 		if err != nil || n%2 != player && n < rounds {
-			continue // the first serve, or the other one's turn
+			continue // the first serve, or the other player's turn
 		}
 		if n >= rounds {
 			if player != rounds%2 {
-				return nil // the other one is to delete it
+				return nil // the other player deletes it
 			}
 			return expectStatus(c, &wire.KVRequest{Type: wire.TypeCAD, Key: key, Old: value})
 		}
@@ -181,7 +182,7 @@ func expectStatus(c *kvtest.Conn, r *wire.KVRequest) error {
 	return nil
 }
 
-// loop repeats the workload until ctx is done, which is no error.
+// loop repeats the workload until ctx is done, which is not an error.
 func loop(ctx context.Context, addr, prefix string) error {
 	for {
 		if err := workload(ctx, addr, prefix, somePairs); err != nil {
@@ -224,7 +225,8 @@ func TestPingPong(t *testing.T) {
 	players.Wait()
 }
 
-// With room for one connection, of two clients that need each other neither gets anywhere.
+// TestOneConnection checks that two clients that need each other make no progress if only one may
+// connect.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, "-n", "1")
@@ -256,8 +258,8 @@ func TestKilledClient(t *testing.T) {
 	must.Do(t, workload(t.Context(), s.socket(), "after", somePairs))
 }
 
-// goneWithin is the time in which a mux has to be gone when its target is. The original's test
-// allows a second, on a machine that does nothing else.
+// goneWithin limits the time for a mux to end after its target. The original's test allows a
+// second, on an idle machine.
 const goneWithin = 10 * time.Second
 
 func TestTargetIsKilledUnderLoad(t *testing.T) {
@@ -274,7 +276,7 @@ func TestTargetIsKilledUnderLoad(t *testing.T) {
 	if took := time.Since(start); took > goneWithin {
 		t.Errorf("the mux takes %v to end", took)
 	}
-	if err := <-ended; !wiretest.Lost(err) && !errors.Is(err, syscall.ECONNREFUSED) { // it may just have wanted to connect again
+	if err := <-ended; !wiretest.Lost(err) && !errors.Is(err, syscall.ECONNREFUSED) { // it may have been about to connect again
 		t.Errorf("the client ends with %v", err)
 	}
 	if absent(s.socket()) || absent(s.path("s.pid")) {
@@ -282,7 +284,8 @@ func TestTargetIsKilledUnderLoad(t *testing.T) {
 	}
 }
 
-// Better than the original: a target that dies while nothing is asked is noticed.
+// TestTargetIsKilledWhileIdle checks that the death of an idle target is noticed, unlike in the
+// original.
 func TestTargetIsKilledWhileIdle(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -300,7 +303,8 @@ func TestTargetIsKilledWhileIdle(t *testing.T) {
 	}
 }
 
-// One client's bad request, or damaged packet, is nobody else's.
+// TestBadRequestIsOneClientsOwn checks that a bad request or a damaged packet affects only its own
+// client.
 func TestBadRequestIsOneClientsOwn(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -325,7 +329,8 @@ func TestBadRequestIsOneClientsOwn(t *testing.T) {
 	mux.mustSay(t, "kivaloo-mux: client disconnected source="+p.socket()+": badly formed record: value of 105 bytes, the longest allowed is 104\n")
 }
 
-// As the original does, with --protocol any a bad request reaches the target, which ends it all.
+// TestBlindMux checks that with --protocol any a bad request reaches the target, as in the
+// original, and ends the mux.
 func TestBlindMux(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, "--protocol", "any")
@@ -341,7 +346,7 @@ func TestBlindMux(t *testing.T) {
 	}
 }
 
-// A client that will send no more gets all its answers, the last one too.
+// TestHalfClosedClient checks that a client that has closed its sending side gets all its answers.
 func TestHalfClosedClient(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
@@ -360,7 +365,7 @@ func TestHalfClosedClient(t *testing.T) {
 	must.Do(t, c.Closed())
 }
 
-// A mux that has been told to stop still passes on what was asked, and is killed by the signal.
+// TestStop checks that a stopped mux still passes on pending requests, and then dies of the signal.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	s := startStack(t)
@@ -376,7 +381,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// More clients than there are descriptors wait; nobody is harmed.
+// TestOutOfDescriptors checks that clients wait if there are no descriptors left, and that no other
+// client is affected.
 func TestOutOfDescriptors(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

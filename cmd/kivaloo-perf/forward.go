@@ -10,18 +10,18 @@ import (
 	"kivaloo/eventloop"
 )
 
-// forwarder passes the requests of one client at a time on to the target, and the answers
-// back, and has the meter count them. All of it belongs to the loop.
+// forwarder passes the requests of one client at a time to the target, and the answers back. It
+// makes the meter count them. All of it belongs to the loop.
 //
-// Requests get IDs of their own on the way, because a client may use one twice.
+// Forwarded requests get new IDs, because a client may use an ID twice.
 //
 // Invariants:
-//  1. pending has the requests that the client is owed an answer to, each counted with
-//     Owe, and no others: the loop accepts the next client when the one before has got, or
-//     given up, all that it was owed.
-//  2. What is reserved for a pending request covers it, because it may have to wait for the
-//     target to read it, and its answer, as far as that can be foreseen. So the client is
-//     not read from while these take too much memory.
+//
+//  1. pending has exactly the unanswered requests of the client, each counted with Owe. The loop
+//     accepts the next client once the previous one has received, or given up, all its answers.
+//  2. A pending request reserves memory for itself, because it may wait for the target to read it,
+//     and for its answer, as far as that can be predicted. So the client is not read from while
+//     these take too much memory.
 //  3. Once gone is set, nothing is pending.
 type forwarder struct {
 	loop    *eventloop.Loop
@@ -30,27 +30,27 @@ type forwarder struct {
 	once    bool
 	address string // of the target, for errors
 
-	pending map[uint64]request // by the ID that the target knows
+	pending map[uint64]request // by the ID sent to the target
 	lastID  uint64
 	sizes   answerSizes
-	batch   *batch    // of the read from the client that is under way, or nil
-	read    time.Time // when the read from the target that is under way was made; zero if none is
+	batch   *batch    // of the current read from the client, or nil
+	read    time.Time // when the current read from the target was made; zero if there is none
 	up      outbox    // to the target
 	down    outbox    // to the client
 
-	stopping bool  // the end is wanted
-	gone     error // why there is no target any more
+	stopping bool  // the loop is to end
+	gone     error // why the target is gone
 }
 
-// request is one that has been passed on.
+// request is a forwarded request.
 type request struct {
 	id       uint64 // of the client
 	typ      uint32
-	batch    *batch // that it was sent with
-	reserved int    // bytes, taken back by the answer
+	batch    *batch // the batch it was sent with
+	reserved int    // bytes, released by the answer
 }
 
-// batch is the requests that one read from the client has brought, and that are sent together.
+// batch has the requests of one read from the client. They are sent together.
 type batch struct {
 	sent time.Time
 }
@@ -78,7 +78,7 @@ func (f *forwarder) accept(c *eventloop.Conn) eventloop.Handler {
 	return (*client)(f)
 }
 
-// stop ends the loop, after the client has got what it is owed, or after grace.
+// stop ends the loop after the client has received its answers, or after grace.
 func (f *forwarder) stop(grace time.Duration) {
 	if f.gone == nil {
 		f.stopping = true
@@ -97,10 +97,10 @@ func (f *forwarder) failure() error {
 // checkWindow is called from time to time, for when nothing is answered.
 func (f *forwarder) checkWindow() { f.meter.check(f.now()) }
 
-// client is what the event loop sees of a forwarder on the connection to the client.
+// client is the forwarder's handler of the connection to the client.
 type client forwarder
 
-// Packet passes a request on. What a record means is for the target to say.
+// Packet passes a request on. It does not check the record: the target does.
 func (c *client) Packet(id uint64, record []byte) error {
 	if c.gone != nil {
 		return c.gone
@@ -129,18 +129,18 @@ func (c *client) Pushed() {
 	}
 }
 
-// Ended leaves what is outstanding to be answered: whoever only said that there will
-// be no more requests still gets it, for anybody else it is counted.
+// Ended keeps outstanding requests pending. A client that has only closed its sending side still
+// gets their answers. Those of other clients are counted.
 func (c *client) Ended(error) {}
 
-// Closed ends the program if one client was all that was wanted.
+// Closed ends the program if only one client was to be served.
 func (c *client) Closed() {
 	if c.once {
 		(*forwarder)(c).stop(0)
 	}
 }
 
-// target is what the event loop sees of a forwarder on the connection to the target.
+// target is the forwarder's handler of the connection to the target.
 type target forwarder
 
 // Packet passes an answer back.
@@ -167,8 +167,8 @@ func (t *target) Pushed() {
 	t.down.flush()
 }
 
-// Ended makes everything fail that is outstanding, which is counted. Unless it was wanted, it
-// ends the program, and the client's connection with it.
+// Ended makes all outstanding requests fail, and counts them. If the end was not wanted, it ends
+// the program and the client's connection.
 func (t *target) Ended(why error) {
 	if why == nil {
 		why = errors.New("it has closed the connection")
@@ -187,5 +187,5 @@ func (t *target) Ended(why error) {
 	}
 }
 
-// Closed has nothing to do: Ended came before.
+// Closed has nothing to do: Ended was called before.
 func (t *target) Closed() {}

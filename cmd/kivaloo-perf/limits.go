@@ -6,12 +6,12 @@ import (
 )
 
 const (
-	// defaultWindowSeconds and maxWindowSeconds are for -w, from the original.
+	// defaultWindowSeconds and maxWindowSeconds are the default and the maximum of -w, as in the
+	// original.
 	defaultWindowSeconds = 60
 	maxWindowSeconds     = 24 * 60 * 60
 
-	// checkEvery is how often it is looked whether a window has ended while nothing is
-	// answered.
+	// checkEvery is the interval of checks whether a window has ended, in case no answers come.
 	checkEvery = 500 * time.Millisecond
 
 	// maxWaitingWindows is the number of windows that may wait to be logged while the disk is slow.
@@ -25,21 +25,21 @@ const (
 	// quantile bounds the number of these.
 	maxUnknownTypes = 16
 
-	// maxRecordBytes bounds a record in either direction. The protocol of the block store
-	// has some as long as a packet can be. Memory is taken only for what has arrived.
+	// maxRecordBytes limits a record in either direction. The block store's protocol has records as
+	// long as a packet can be. Memory is taken only for bytes that have arrived.
 	maxRecordBytes = math.MaxUint32
 
-	// longRecordBytes is from when on a record is sent from the buffer that it came in,
-	// which costs a system call some more, instead of being copied.
+	// longRecordBytes is the length from which a record is not copied but sent from the buffer that
+	// it came in. That costs a further system call.
 	longRecordBytes = 32 << 10
 
-	// firstAnswerBytes is how long the answer to a type of request is expected to be
-	// before the first has been seen: the largest block or so.
+	// firstAnswerBytes is the predicted length of the first answer to a type of request: about the
+	// largest block.
 	firstAnswerBytes = 128 << 10
 
-	// maxRangeBytes is what servers cut the answer to a RANGE off at, whatever is asked for.
+	// maxRangeBytes is the most that servers return for a RANGE, however much is requested.
 	maxRangeBytes = 1 << 20
 
-	// stopGrace is how long a stop waits for the client to get the answers that it is owed.
+	// stopGrace is how long a stop waits for the client to read its answers.
 	stopGrace = 5 * time.Second
 )

@@ -1,7 +1,7 @@
 // Command kivaloo-perf stands between a client and a server of any of the protocols, passes
-// everything on, and logs how long the server takes for each type of request. It
-// takes the place of the original's performance monitor: the same options, log and
-// exit statuses; only that it ends, with status 1, when the server is lost.
+// everything on, and logs how long the server takes for each type of request. It replaces the
+// original's performance monitor, with the same options, log and exit statuses. One difference is
+// that it ends, with status 1, when the server is lost.
 //
 //	client --socket--> [client] --requests, new IDs--> [target] --socket--> server
 //	       <--socket-- [client] <--answers, old IDs--- [target] <--socket--
@@ -12,14 +12,14 @@
 //	                     |
 //	                     +--> log file, a line for each window
 //
-// The two connections, what is outstanding between them, and the window that is being
-// filled belong to the event loop. The reporter is a goroutine of its own, so that
-// neither working out a line nor a slow disk holds up what is measured.
+// The event loop owns the two connections, the outstanding requests and the current window. The
+// reporter is a goroutine of its own, so that neither computing a line nor a slow disk delays what
+// is measured.
 package main
 
-// Reading order: this file (the command line, and what has to be there before clients
-// are served); serve.go (the life of the daemon); forward.go (the two connections), outbox.go
-// and answers.go; meter.go and window.go (what is counted), reporter.go; limits.go.
+// Reading order: this file (the command line and the preparations); serve.go (the life of the
+// daemon); forward.go (the two connections), outbox.go and answers.go; meter.go and window.go
+// (counting), reporter.go; limits.go.
 
 import (
 	"context"
@@ -33,7 +33,7 @@ import (
 const usage = "-t <target socket> -s <source socket> -l <logfile> [-w <seconds>]\n" +
 	"[-p <pidfile>] [-1] [--foreground]"
 
-// options are what the command line can set.
+// options are the options of the command line.
 type options struct {
 	target string // address of the server
 	log    string // path
@@ -52,8 +52,8 @@ func main() {
 	p.Main(func() (daemon.Serve, error) { return start(p, o) })
 }
 
-// start opens everything, in the original's order: whatever is wrong with the target or the log,
-// the socket's file is there by then, and stays.
+// start opens everything in the original's order. So the socket's file exists, and remains, even if
+// the target or the log is unusable.
 func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	addrs, err := wire.ResolveAddr(o.target)
 	if err != nil {
@@ -63,7 +63,7 @@ func start(p *daemon.Program, o options) (daemon.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A target that is serving somebody else is waited for.
+	// Wait for a target that is serving another client.
 	target, err := wire.Dial(context.Background(), addrs)
 	if err != nil {
 		return nil, err

@@ -24,12 +24,11 @@ import (
 
 func TestMain(m *testing.M) { daemontest.Main(m, ".", "../kivaloo-lbs", "../kivaloo-kvlds") }
 
-// patience bounds every wait. It is far above what anything takes, for machines that
-// are busy with something else.
+// patience bounds every wait. It is long enough for busy machines.
 const patience = 60 * time.Second
 
-// place is a directory for all that a test needs. Its path is short, because the paths
-// of sockets are limited.
+// place is a directory for everything that a test needs. Its path is short, because the paths of
+// sockets are limited.
 type place string
 
 func newPlace(t *testing.T) place {
@@ -40,7 +39,7 @@ func newPlace(t *testing.T) place {
 
 func (p place) path(name string) string { return filepath.Join(string(p), name) }
 
-// args is a command line for a monitor in this place, with options behind it.
+// args returns a monitor's command line for this place, followed by options.
 func (p place) args(options ...string) []string {
 	return append([]string{"-t", p.path("t"), "-s", p.path("s"), "-l", p.path("log")}, options...)
 }
@@ -51,7 +50,7 @@ func (p place) start(t *testing.T, options ...string) *daemontest.Daemon {
 	return daemontest.Start(t, string(p), "s.pid", daemontest.Program("kivaloo-perf"), p.args(options...)...)
 }
 
-// read returns what is in a file.
+// read returns the content of a file.
 func (p place) read(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(p.path(name))
@@ -59,7 +58,7 @@ func (p place) read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// entry is what a line has for one type.
+// entry is a line's entry for one type.
 type entry struct {
 	name string
 	n    int
@@ -71,7 +70,8 @@ var (
 	entryForm = regexp.MustCompile(`\|([A-Z0-9_]+)\|(\d+)\|([0-9.]+)\|([0-9.]+)\|([0-9.]+)\|([0-9.]+)`)
 )
 
-// parseLog returns the entries of a log, one slice for each line. Every line must be of the form.
+// parseLog returns the entries of a log, one slice for each line. Every line must have the right
+// format.
 func parseLog(t *testing.T, log string) (lines [][]entry) {
 	t.Helper()
 	if log != "" && !strings.HasSuffix(log, "\n") {
@@ -97,7 +97,7 @@ func parseLog(t *testing.T, log string) (lines [][]entry) {
 	return lines
 }
 
-// counts adds up what the lines have for each type, as "NAME:count NAME:count", sorted.
+// counts adds up the counts of each type in all lines, as "NAME:count NAME:count", sorted.
 func counts(lines [][]entry) string {
 	sum := map[string]int{}
 	for _, line := range lines {
@@ -151,7 +151,7 @@ func (c conn) wantClosed(t *testing.T) {
 	}
 }
 
-// fakeTarget is a server for one connection that does what a test says.
+// fakeTarget is a server for one connection whose answers a test chooses.
 type fakeTarget struct {
 	ln       net.Listener
 	received atomic.Int64 // requests
@@ -159,8 +159,8 @@ type fakeTarget struct {
 	nc       net.Conn // nil until there is one
 }
 
-// startTarget starts a target. answer is called with each request and returns the record
-// to answer with, nil for no answer, or an error to hang up.
+// startTarget starts a target. answer is called with each request. It returns the record of the
+// answer, nil for no answer, or an error to hang up.
 func (p place) startTarget(t *testing.T, answer func(record []byte) ([]byte, error)) *fakeTarget {
 	t.Helper()
 	ln, err := net.Listen("unix", p.path("t"))
@@ -203,7 +203,7 @@ func (p place) startTarget(t *testing.T, answer func(record []byte) ([]byte, err
 	return f
 }
 
-// hangUp ends the connection, if there is one.
+// hangUp closes the connection, if there is one.
 func (f *fakeTarget) hangUp() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

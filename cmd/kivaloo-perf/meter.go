@@ -2,8 +2,8 @@ package main
 
 import "time"
 
-// meter counts requests in windows: all that were answered between two moments that are
-// multiples of the window's length since 1970. It belongs to the loop.
+// meter counts requests in windows. A window has the requests answered between two consecutive
+// multiples of its length since 1970. The meter belongs to the loop.
 type meter struct {
 	seconds int64 // length of a window
 	number  int64 // of this window: the time in seconds, divided by that
@@ -28,7 +28,7 @@ func (m *meter) check(now time.Time) {
 	}
 }
 
-// add counts a request that took some time.
+// add counts a request that took the given time.
 func (m *meter) add(typ uint32, took time.Duration) { m.window.add(typ, took) }
 
 // end ends the window.

@@ -5,15 +5,14 @@ import (
 	"kivaloo/wire"
 )
 
-// outbox gathers packets for a connection, so that what one read has brought leaves in one
-// write.
+// outbox collects packets for a connection, so that the packets of one read are sent in one write.
 type outbox struct {
 	conn *eventloop.Conn
 	out  *eventloop.Output // being filled, or nil
 }
 
-// add adds a packet with a record that has come on another connection and is valid only
-// during the Packet of that.
+// add adds a packet. Its record came on the connection from, and is valid only during the call of
+// Packet there.
 func (b *outbox) add(id uint64, record []byte, from *eventloop.Conn) {
 	o := b.open()
 	if len(record) < longRecordBytes {
@@ -29,8 +28,8 @@ func (b *outbox) add(id uint64, record []byte, from *eventloop.Conn) {
 	b.flush() // nothing can follow the tail
 }
 
-// settle takes back what Owe has added on the connection: with the packet that is added next, or
-// because there will be none.
+// settle undoes what Owe has added on the connection, either with the packet that is added next, or
+// because none will follow.
 func (b *outbox) settle(requests, bytes int) {
 	o := b.open()
 	o.Answered += requests
@@ -44,7 +43,7 @@ func (b *outbox) open() *eventloop.Output {
 	return b.out
 }
 
-// flush sends what there is.
+// flush sends the collected packets.
 func (b *outbox) flush() {
 	if b.out != nil {
 		b.conn.Send(b.out)

@@ -22,7 +22,8 @@ import (
 	"kivaloo/wire"
 )
 
-// A key-value server and a block store, each behind a monitor of its own.
+// TestBothServices measures a key-value server and a block store, each through a monitor of its
+// own.
 func TestBothServices(t *testing.T) {
 	blocks, pairs := newPlace(t), newPlace(t)
 	must.Do(t, os.Mkdir(blocks.path("d"), 0o700))
@@ -59,7 +60,7 @@ func TestBothServices(t *testing.T) {
 	must.Do(t, c.Delete(t.Context(), []byte("0")))
 	must.Do(t, c.Close())
 
-	// Each ends with its one connection, and so does the next.
+	// Each ends with its only connection, and so does the next.
 	for _, d := range []*daemontest.Daemon{above, kvlds, below} {
 		if status := d.Wait(t); status != 0 {
 			t.Errorf("ended with %#x", status)
@@ -80,8 +81,8 @@ func TestBothServices(t *testing.T) {
 	}
 }
 
-// Lines for windows in which there was something and nothing, into a log that is renamed
-// away in between. Every request is in one of them.
+// TestWindowsAndRotation checks lines for windows with and without requests, while the log is
+// renamed. Every request must be in one of them.
 func TestWindowsAndRotation(t *testing.T) {
 	p := newPlace(t)
 	p.startTarget(t, echo)
@@ -123,7 +124,8 @@ func TestWindowsAndRotation(t *testing.T) {
 	}
 }
 
-// What stands in the record is nobody's business but the target's; IDs are the client's.
+// TestAnyRecords checks that the monitor accepts any record, and that answers have the client's
+// IDs.
 func TestAnyRecords(t *testing.T) {
 	p := newPlace(t)
 	p.startTarget(t, echo)
@@ -141,7 +143,7 @@ func TestAnyRecords(t *testing.T) {
 	records := [][]byte{{}, {1}, {0, 0, 1}, large, {0, 0, 0, 1}, large[:longRecordBytes], large[:longRecordBytes-1]}
 	copy(large, []byte{0, 0, 0, 2}) // the only type whose records have no maximum length
 	done := make(chan struct{})
-	go func() { // in one write, which takes until it is read
+	go func() { // in one write, which lasts until it is read
 		defer close(done)
 		c.send(t, 100, records...)
 	}()
@@ -211,7 +213,8 @@ func TestTargetLost(t *testing.T) {
 	}
 }
 
-// A target whose answers cannot be told apart is as good as none.
+// TestTargetAnswersNonsense checks that an answer with an unknown ID ends the monitor, as the loss
+// of the target does.
 func TestTargetAnswersNonsense(t *testing.T) {
 	p := newPlace(t)
 	ln, err := net.Listen("unix", p.path("t"))
@@ -228,7 +231,8 @@ func TestTargetAnswersNonsense(t *testing.T) {
 	}
 }
 
-// One client at a time; whatever it does, the target and the next client do not notice.
+// TestClientsTakeTurns serves one client at a time. Whatever it does, neither the target nor the
+// next client is affected.
 func TestClientsTakeTurns(t *testing.T) {
 	p := newPlace(t)
 	slow := make(chan struct{})
@@ -242,14 +246,14 @@ func TestClientsTakeTurns(t *testing.T) {
 	first, second := p.connect(t), p.connect(t)
 	second.send(t, 2, []byte("second"))
 	first.send(t, 1, []byte("slow"))
-	// The client that has said that it is done gets its answer, before the next has its turn.
+	// A client that has closed its sending side gets its answer before the next one is served.
 	must.Do(t, first.CloseWrite())
 	close(slow)
 	first.want(t, 1, []byte("slow"))
 	first.wantClosed(t)
 	second.want(t, 2, []byte("second"))
 
-	// A bad packet, behind a good one.
+	// A bad packet after a good one.
 	third := p.connect(t)
 	bad := wire.AppendPacket(wire.AppendPacket(nil, 3, []byte("good")), 4, []byte("bad"))
 	bad[len(bad)-1] ^= 1
@@ -259,7 +263,7 @@ func TestClientsTakeTurns(t *testing.T) {
 	third.want(t, 3, []byte("good"))
 	third.wantClosed(t)
 
-	// One that asks for much and leaves.
+	// A client that requests much and leaves.
 	fourth := p.connect(t)
 	fourth.send(t, 0, bytes.Split(bytes.Repeat([]byte("and another "), 3000), []byte(" "))...)
 	fourth.Close()
@@ -277,8 +281,9 @@ func TestClientsTakeTurns(t *testing.T) {
 	}
 }
 
-// Asking for much and reading nothing does not make the monitor grow: it leaves the requests
-// lying. They are answered when the client reads.
+// TestClientThatDoesNotRead checks that the monitor's memory does not grow if a client requests
+// much and reads nothing. The monitor stops reading its requests. They are answered once the client
+// reads.
 func TestClientThatDoesNotRead(t *testing.T) {
 	p := newPlace(t)
 	block := make([]byte, 128<<10)
@@ -328,7 +333,7 @@ func TestRefusedStarts(t *testing.T) {
 		}
 	}
 
-	// No target: the socket's file is there by then, the log is not.
+	// Without a target, the socket's file exists and the log does not.
 	p := newPlace(t)
 	if r := run(p, p.args()...); r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "connect to "+p.path("t")) {
 		t.Errorf("no target: status %v, said %q", r.Status, r.Output)
@@ -339,12 +344,12 @@ func TestRefusedStarts(t *testing.T) {
 	if _, err := os.Lstat(p.path("log")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("there is a log")
 	}
-	// The socket is in the way.
+	// The socket exists already.
 	p.startTarget(t, echo)
 	if r := run(p, p.args()...); r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "address already in use") {
 		t.Errorf("stale socket: status %v, said %q", r.Status, r.Output)
 	}
-	// The log is no file.
+	// The log is not a file.
 	must.Do(t, os.Remove(p.path("s")))
 	must.Do(t, os.Mkdir(p.path("log"), 0o700))
 	if r := run(p, p.args()...); r.Status.ExitStatus() != 1 || !strings.Contains(r.Output, "open the log: ") {
@@ -352,8 +357,8 @@ func TestRefusedStarts(t *testing.T) {
 	}
 }
 
-// Times are those from the moment of sending to that of receiving, and the maximum is
-// that of the slowest.
+// TestTimes checks that times are measured from sending to receiving, and that the maximum is that
+// of the slowest request.
 func TestTimes(t *testing.T) {
 	p := newPlace(t)
 	const wait = 30 * time.Millisecond

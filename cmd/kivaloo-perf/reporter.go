@@ -15,12 +15,12 @@ type reporter struct {
 	now         func() time.Time
 	diagnostics *slog.Logger
 
-	// Whether the last attempt to do this failed. It is said once, not every time.
+	// Whether the last attempt failed. A repeated failure is reported only once.
 	writeFails, followFails bool
 }
 
-// startReporter returns a reporter that owns file. What is wrong with that goes to
-// diagnostics: it is no reason to stop serving.
+// startReporter returns a reporter that owns file. Errors of the file go to diagnostics: they are
+// no reason to stop serving.
 func startReporter(file *logfile.File, now func() time.Time, diagnostics *slog.Logger) *reporter {
 	r := &reporter{
 		windows: make(chan *window, maxWaitingWindows), ended: make(chan struct{}),
@@ -30,7 +30,7 @@ func startReporter(file *logfile.File, now func() time.Time, diagnostics *slog.L
 	return r
 }
 
-// report gives a window to be logged away. It does not wait.
+// report passes a window on to be logged. It does not wait.
 func (r *reporter) report(w *window) {
 	select {
 	case r.windows <- w:
@@ -39,7 +39,7 @@ func (r *reporter) report(w *window) {
 	}
 }
 
-// close returns when all that was reported is in the log, or could not be written.
+// close returns when all reported windows are in the log, or could not be written.
 func (r *reporter) close() {
 	close(r.windows)
 	<-r.ended
@@ -63,7 +63,7 @@ func (r *reporter) run() {
 	}
 }
 
-// check says an error, unless the attempt before has failed too.
+// check reports an error, unless the previous attempt has failed too.
 func (r *reporter) check(fails *bool, err error) {
 	if err != nil && !*fails {
 		r.diagnostics.Warn("a line may be missing in the log, or in another file", "err", err)

@@ -23,7 +23,7 @@ func newFile(t *testing.T) (path string, file *logfile.File) {
 	return path, file
 }
 
-// The time in the log is that of the writing, in UTC.
+// TestReporter checks that the time in the log is the time of writing, in UTC.
 func TestReporter(t *testing.T) {
 	path, file := newFile(t)
 	now := time.Date(2026, 11, 24, 7, 36, 5, 0, time.FixedZone("", 3600))
@@ -42,8 +42,8 @@ func TestReporter(t *testing.T) {
 	}
 }
 
-// A log that cannot be written is complained of once, and again when it had been
-// all right in between.
+// TestReporterComplains checks that a log that cannot be written is reported once, and again after
+// it has worked meanwhile.
 func TestReporterComplains(t *testing.T) {
 	_, file := newFile(t)
 	must.Do(t, file.Close())
@@ -60,11 +60,12 @@ func TestReporterComplains(t *testing.T) {
 	}
 }
 
-// Windows that cannot be written in time do not pile up, and nobody waits for them.
+// TestReporterIsBehind checks that windows that cannot be written in time do not pile up, and that
+// nobody waits for them.
 func TestReporterIsBehind(t *testing.T) {
 	var said bytes.Buffer
 	r := &reporter{
-		windows:     make(chan *window, maxWaitingWindows), // and nobody takes them
+		windows:     make(chan *window, maxWaitingWindows), // nothing receives them
 		diagnostics: slog.New(slog.NewTextHandler(&said, nil)),
 	}
 	for range maxWaitingWindows + 1 {

@@ -11,7 +11,7 @@ import (
 	"kivaloo/wire"
 )
 
-// service is all that it takes to serve.
+// service is everything needed to serve.
 type service struct {
 	o           options
 	ln          *eventloop.Listener
@@ -21,9 +21,9 @@ type service struct {
 	diagnostics *slog.Logger
 }
 
-// serve serves one client at a time until ctx is done, the first connection has ended and the
-// options say that there will be no second, or the target is lost. In the last two cases what has
-// been counted so far is logged; the first is how the original is killed, which logs nothing.
+// serve serves one client at a time until ctx is done, the first connection has ended with -1, or
+// the target is lost. In the last two cases it logs the counts so far. The first case is how the
+// original is killed, which logs nothing.
 func (s *service) serve(ctx context.Context) error {
 	log := startReporter(s.log, time.Now, s.diagnostics)
 	defer log.close()
@@ -44,8 +44,8 @@ func (s *service) serve(ctx context.Context) error {
 	return f.failure()
 }
 
-// every calls f from time to time, on a goroutine of its own, until stop is called, which waits
-// for it.
+// every calls f at regular intervals, on a goroutine of its own, until stop is called. stop waits
+// for that goroutine.
 func every(interval time.Duration, f func()) (stop func()) {
 	ticker := time.NewTicker(interval)
 	quit, ended := make(chan struct{}), make(chan struct{})

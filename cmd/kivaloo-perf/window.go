@@ -11,8 +11,7 @@ import (
 	"kivaloo/wire"
 )
 
-// noType stands for the type of a request that is too short to have one, and for
-// types beyond maxUnknownTypes.
+// noType is the type of requests too short to have one, and of those beyond maxUnknownTypes.
 const noType = math.MaxUint32
 
 // unknown is the name of all types that no protocol has.
@@ -26,13 +25,13 @@ func knownType(typ uint32) uint32 {
 	return typ
 }
 
-// window is what there is to be logged about the requests of some time.
+// window has the counts of requests in a span of time.
 type window struct {
 	types   map[uint32]*stats
-	unknown int // how many of types no protocol has
+	unknown int // number of types that no protocol has
 }
 
-// stats are about one type of request. Times are in microseconds.
+// stats describe one type of request. Times are in microseconds.
 type stats struct {
 	mean  float64
 	times quantile.Set
@@ -51,7 +50,7 @@ func (w *window) add(typ uint32, took time.Duration) {
 	s.mean += (float64(t) - s.mean) / float64(s.times.Len())
 }
 
-// begin returns the stats for a type that has none.
+// begin returns new stats for a type.
 func (w *window) begin(typ uint32) *stats {
 	if knownType(typ) == noType && typ != noType {
 		if w.unknown == maxUnknownTypes {
@@ -68,8 +67,8 @@ func (w *window) begin(typ uint32) *stats {
 	return s
 }
 
-// line returns what stands in the log behind the time: for each type its name, how many
-// requests there were, and their mean, median, 99th percentile and maximum in milliseconds.
+// line returns the text after the time in a line of the log. For each type it has the name, the
+// number of requests, and their mean, median, 99th percentile and maximum in milliseconds.
 //
 //	|KVLDS_SET|000120|0007.293|0007.012|0012.655|0013.020|KVLDS_GET|000001|...
 func (w *window) line() string {
@@ -88,5 +87,5 @@ func (w *window) line() string {
 	return string(b)
 }
 
-// milliseconds writes a time that is given in microseconds.
+// milliseconds formats a time given in microseconds.
 func milliseconds(microseconds float64) string { return fmt.Sprintf("%08.3f", microseconds/1000) }

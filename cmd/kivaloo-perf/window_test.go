@@ -28,7 +28,7 @@ func TestLine(t *testing.T) {
 	}
 	w.add(wire.TypeDDBDelete, 12345*time.Second)
 	w.add(wire.TypeDDBDelete, 0)
-	w.add(wire.TypeDDBDelete, -time.Second) // of a clock that is no clock
+	w.add(wire.TypeDDBDelete, -time.Second) // from a clock that went back
 	want = "|LBS_GET|000100|0050.500|0050.500|0099.500|0100.000|DDBKV_DELETE|000003|4115000.000|0000.000|12345000.000|12345000.000"
 	if got := w.line(); got != want {
 		t.Errorf("many:\n%s\n%s", got, want)
@@ -45,7 +45,8 @@ func TestCountsGrow(t *testing.T) {
 	}
 }
 
-// Every type has its entry, in order, up to a limit; nothing is lost beyond it.
+// TestUnknownTypes checks that every type has its entry, in order, up to a limit, and that nothing
+// is lost beyond it.
 func TestUnknownTypes(t *testing.T) {
 	w := newWindow()
 	const made = maxUnknownTypes + 100
@@ -94,7 +95,7 @@ func TestWindows(t *testing.T) {
 	}
 }
 
-// A window has what was counted in it, and the next begins with nothing.
+// TestWindowsAreReset checks that a window has its own counts, and that the next one begins empty.
 func TestWindowsAreReset(t *testing.T) {
 	var lines []string
 	start := time.Unix(1_800_000_000, 0)
@@ -129,7 +130,7 @@ func TestAnswerSizes(t *testing.T) {
 		{wire.TypeRange, most, 1 << 20, maxRangeBytes},
 		{wire.TypeRange, most[:7], 0, 0},
 		{wire.TypeLBSGet, nil, 2052, firstAnswerBytes},
-		{wire.TypeLBSGet, nil, 4, 2052}, // a block that is not there
+		{wire.TypeLBSGet, nil, 4, 2052}, // a missing block
 		{wire.TypeLBSGet, nil, 0, 2052},
 		{0xdead, nil, 10, firstAnswerBytes},
 		{0xbeef, nil, 20, 10},

@@ -10,7 +10,7 @@ import (
 	"kivaloo/stress/results"
 )
 
-// errThreshold is wrapped by the error of compare when a condition of --fail-if holds.
+// errThreshold is returned by compare if a condition of --fail-if holds.
 var errThreshold = errors.New("the new results are beyond what --fail-if allows")
 
 func compareCommand() *cobra.Command {

@@ -23,28 +23,28 @@ import (
 )
 
 const (
-	// maxFetchBytes bounds a profile or a recording. A trace of maxTrace of a busy server takes
+	// maxFetchBytes limits a profile or a recording. A trace of maxTrace of a busy server takes
 	// tens of megabytes.
 	maxFetchBytes = 512 << 20
 
-	// maxListBytes is far above what a list of events takes.
+	// maxListBytes is far more than a list of events has.
 	maxListBytes = 4 << 20
 
-	// maxErrorBytes is how much of a refusal is shown.
+	// maxErrorBytes is the length to which a refusal is shown.
 	maxErrorBytes = 1 << 10
 
-	// maxProfile is the longest time that servers make a profile of.
+	// maxProfile is the longest profile that servers make.
 	maxProfile = 10 * time.Minute
 
-	// maxTrace is how much of the measured time a trace spans: its file grows by megabytes a
+	// maxTrace is the part of the measured time that a trace covers: its file grows by megabytes a
 	// second.
 	maxTrace = 5 * time.Second
 
-	// fetchPatience is how long an answer may take, after the time that it spans.
+	// fetchPatience is how long an answer may take, in addition to the time span that it covers.
 	fetchPatience = 30 * time.Second
 )
 
-// insideFlags are what is to be known from inside the store.
+// insideFlags are the flags for looking into the store.
 type insideFlags struct {
 	addr     string   // --debug-addr of the server
 	profiles []string // names in profilePaths
@@ -57,7 +57,7 @@ func (i *insideFlags) flags(f *pflag.FlagSet) {
 	commandline.Text(f, &i.flight, "flight-recorder", "", "CONDITION", "take a flight recording when a condition first holds in an interval, such as 'p99.9>50ms'")
 }
 
-// profilePaths is where profiles are, without the time, and in which files they are kept.
+// profilePaths has the path of each profile, without the time, and the name of its file.
 var profilePaths = map[string]struct{ path, file string }{
 	"cpu":   {"/debug/pprof/profile", "profile-cpu.pprof"},
 	"heap":  {"/debug/pprof/heap", "profile-heap.pprof"},
@@ -66,16 +66,16 @@ var profilePaths = map[string]struct{ path, file string }{
 	"trace": {"/debug/pprof/trace", "trace.out"},
 }
 
-// inside is a way to look into a store.
+// inside gives access to the inside of a store.
 type inside struct {
 	profiles  []string
 	condition *results.Condition // nil: no flight recorder
-	url       string             // of the server; of this process any will do
+	url       string             // of the server; for this process any URL will do
 	client    *http.Client
-	db        *kivaloo.DB // nil: it is a server that has the events
+	db        *kivaloo.DB // nil: a server has the events
 }
 
-// check says what is wrong with the flags for a plan, before anything has begun.
+// check checks the flags for a plan, before anything has begun.
 func (i *insideFlags) check(t *target, p *stress.Plan) (*inside, error) {
 	in := &inside{profiles: i.profiles}
 	if i.addr != "" {
@@ -114,8 +114,7 @@ func (i *insideFlags) check(t *target, p *stress.Plan) (*inside, error) {
 	return in, nil
 }
 
-// open finds out whether there is an inside to look into. It returns nil if nobody has asked for
-// one.
+// open checks whether the inside is accessible. It returns nil if nothing was requested.
 func (i *insideFlags) open(ctx context.Context, in *inside, store kivaloo.Store) (*inside, error) {
 	if db, ok := store.(*kivaloo.DB); ok {
 		in.db, in.client = db, debug.Own()
@@ -130,14 +129,15 @@ func (i *insideFlags) open(ctx context.Context, in *inside, store kivaloo.Store)
 	return in, nil
 }
 
-// close gives up what open has made.
+// close releases what open has made.
 func (in *inside) close() {
 	if in != nil {
 		in.client.CloseIdleConnections()
 	}
 }
 
-// ask makes a request, and returns an answer that is not a refusal. Its body is to be closed.
+// ask makes a request and returns its answer, or an error if it was refused. The caller must close
+// the body.
 func (in *inside) ask(ctx context.Context, method, path string) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, in.url+path, nil)
 	if err != nil {
@@ -155,7 +155,7 @@ func (in *inside) ask(ctx context.Context, method, path string) (*http.Response,
 	return nil, fmt.Errorf("%s %s: %s: %s", method, r.URL, answer.Status, strings.TrimSpace(string(why)))
 }
 
-// fetch gets what is at path, which spans so much time, into a new file.
+// fetch gets what is at path into a new file. spans is the time span that it covers.
 func (in *inside) fetch(ctx context.Context, path, file string, spans time.Duration) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, spans+fetchPatience)
 	defer cancel()
@@ -173,7 +173,7 @@ func (in *inside) fetch(ctx context.Context, path, file string, spans time.Durat
 		err = fmt.Errorf("more than %d bytes", maxFetchBytes)
 	}
 	if err == nil {
-		err = ctx.Err() // what is made in this process just ends then
+		err = ctx.Err() // what this process makes just ends then
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(file)
@@ -182,8 +182,8 @@ func (in *inside) fetch(ctx context.Context, path, file string, spans time.Durat
 	return nil
 }
 
-// events returns the events from a number on, by the clock of this machine: what the clock of the
-// server's shows does not matter.
+// events returns the events from a number on, with times of this machine's clock. The server's
+// clock may be different.
 func (in *inside) events(ctx context.Context, since uint64) (debug.EventList, error) {
 	if in.db != nil {
 		found, next := in.db.Events(since)

@@ -23,7 +23,7 @@ import (
 	"kivaloo/stress/results"
 )
 
-// starts checks what the files in a directory begin with.
+// starts checks the beginnings of the files in a directory.
 func starts(t *testing.T, dir string, files map[string]string) {
 	t.Helper()
 	for name, begin := range files {
@@ -34,7 +34,7 @@ func starts(t *testing.T, dir string, files map[string]string) {
 	}
 }
 
-// A store in this process is looked into without any server.
+// TestInsideOwnStore looks into a store in this process, without a server.
 func TestInsideOwnStore(t *testing.T) {
 	dir := t.TempDir()
 	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "200", "--warmup", "10ms", "--duration", "1s", "--interval", "200ms",
@@ -48,7 +48,8 @@ func TestInsideOwnStore(t *testing.T) {
 	})
 }
 
-// A condition that never holds leaves no recording, and the end of the load says so.
+// TestInsideNothingRecorded checks that a condition that never holds leaves no recording, and that
+// the end of the load says so.
 func TestInsideNothingRecorded(t *testing.T) {
 	dir := t.TempDir()
 	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "50", "--warmup", "0s", "--count", "20", "-o", dir, "--flight-recorder", "max>10000s")
@@ -138,7 +139,7 @@ func TestInspection(t *testing.T) {
 	if len(s.Events) != 2 || s.Events[0].Kind != "cleaning" || s.Events[1].Kind != "stall" || s.Events[1].Length != 0.2 {
 		t.Fatalf("events: %+v", s.Events)
 	}
-	for n, at := range []float64{-1, 1.5} { // whatever the server's clock says
+	for n, at := range []float64{-1, 1.5} { // independent of the server's clock
 		if off := s.Events[n].Start - at; off < -0.5 || off > 0.5 {
 			t.Errorf("%+v is %g s off", s.Events[n], off)
 		}
@@ -149,8 +150,8 @@ func TestInspection(t *testing.T) {
 	}
 }
 
-// A recorder that has been running is left so, and a profile that cannot be had is an error in the
-// end.
+// TestInspectionFails checks that a recorder that was already running continues, and that a missing
+// profile is an error in the end.
 func TestInspectionFails(t *testing.T) {
 	f := fakeInside(t, http.StatusOK, http.StatusInternalServerError)
 	s, err := f.look(t.Context(), t.TempDir())
@@ -169,7 +170,7 @@ func TestInspectionFails(t *testing.T) {
 	}
 }
 
-// An interruption ends it at once, and is no error.
+// TestInspectionIsInterrupted checks that an interruption ends it at once, and is not an error.
 func TestInspectionIsInterrupted(t *testing.T) {
 	f := fakeInside(t, http.StatusCreated, http.StatusOK)
 	ctx, cancel := context.WithCancel(t.Context())

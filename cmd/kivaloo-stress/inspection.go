@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// eventsEvery is how often events are asked for: the server keeps those of much longer.
+	// eventsEvery is the interval of requests for events. The server keeps them much longer.
 	eventsEvery = time.Second
 
-	// maxEvents is how many events results have. Nobody could tell more of them apart.
+	// maxEvents is the most events in the results. Nobody could tell more of them apart.
 	maxEvents = 10_000
 
 	flightPath = "/debug/flightrecording"
@@ -39,24 +39,25 @@ type inspection struct {
 	dir    string
 	ctx    context.Context
 	cancel context.CancelFunc
-	over   func()          // ends the asking for events
+	over   func()          // ends the requests for events
 	ended  <-chan struct{} // closed by over
 	work   sync.WaitGroup
 
-	recording bool // the flight recorder is ours to be stopped
-	fired     bool // the condition has held; of the goroutine that calls interval
+	recording bool // we started the flight recorder, and must stop it
+	fired     bool // the condition has held; owned by the goroutine that calls interval
 
 	mu     sync.Mutex
 	notes  []string
 	failed []error
 
-	// of the goroutine that asks for them, until it has ended
+	// Owned by the goroutine that requests them, until it has ended.
 	events  []debug.Event
 	ongoing []debug.Event
 	missed  uint64
 }
 
-// begin starts to look, into a directory of results, at a load that begins now. stop has to follow.
+// begin starts the inspection of a load that begins now. Its files go to a directory of results.
+// The caller must call stop.
 func (in *inside) begin(ctx context.Context, dir string, p *stress.Plan) (*inspection, error) {
 	if in == nil {
 		return nil, nil
@@ -82,7 +83,7 @@ func (in *inside) begin(ctx context.Context, dir string, p *stress.Plan) (*inspe
 
 // profile takes one profile of the measured time.
 func (i *inspection) profile(name string, p *stress.Plan) {
-	spans := min(p.Duration, maxProfile).Truncate(time.Second) // profiles are of whole seconds
+	spans := min(p.Duration, maxProfile).Truncate(time.Second) // profiles take whole seconds
 	if name == "trace" {
 		spans = min(spans, maxTrace)
 	}
@@ -96,8 +97,7 @@ func (i *inspection) profile(name string, p *stress.Plan) {
 	i.note(err, "%s is of the first %v of the measured time.", at.file, spans)
 }
 
-// note keeps a note of what has been done, or that it could not be. After an interruption that is
-// not worth mentioning.
+// note notes what was done, or that it failed. It ignores failures after an interruption.
 func (i *inspection) note(err error, format string, args ...any) {
 	if i.ctx.Err() != nil {
 		return
@@ -112,7 +112,7 @@ func (i *inspection) note(err error, format string, args ...any) {
 	i.notes = append(i.notes, fmt.Sprintf(format, args...))
 }
 
-// interval looks whether the condition holds, and has the recording fetched the first time.
+// interval checks whether the condition holds. The first time it does, it fetches the recording.
 func (i *inspection) interval(v *stress.Interval) {
 	if i == nil || i.in.condition == nil || i.fired {
 		return
@@ -129,7 +129,7 @@ func (i *inspection) interval(v *stress.Interval) {
 	})
 }
 
-// follow asks for events until it is over, and then once more.
+// follow requests events until over is called, and then once more.
 func (i *inspection) follow() {
 	tick := time.NewTicker(eventsEvery)
 	defer tick.Stop()
@@ -155,7 +155,7 @@ func (i *inspection) follow() {
 	}
 }
 
-// take adds a list of events to those that there are.
+// take adds a list of events to the known ones.
 func (i *inspection) take(list *debug.EventList) {
 	i.missed += list.Missed
 	i.ongoing = nil
@@ -171,8 +171,8 @@ func (i *inspection) take(list *debug.EventList) {
 	}
 }
 
-// found waits for what is under way, and adds what has been seen to the results of the load. The
-// error is of what was asked for and could not be had.
+// found waits for pending requests, and adds everything seen to the results of the load. The error
+// names what was requested and is missing.
 func (i *inspection) found(s *results.Summary) error {
 	if i == nil {
 		return nil
@@ -200,7 +200,7 @@ func (i *inspection) found(s *results.Summary) error {
 	return nil
 }
 
-// stop ends what is under way, and the flight recorder if it did not run before.
+// stop ends pending requests, and stops the flight recorder if it did not run before.
 func (i *inspection) stop() {
 	if i == nil {
 		return

@@ -20,7 +20,7 @@ import (
 	"kivaloo/stress"
 )
 
-// maxStorageCost is the most that "kivaloo serve" takes.
+// maxStorageCost is the most that "kivaloo serve" accepts.
 const maxStorageCost = 1e12
 
 func main() {
@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// exitStatus tells scripts what kind of error it was.
+// exitStatus returns the exit status for an error.
 func exitStatus(err error) int {
 	switch {
 	case errors.Is(err, stress.ErrVerify):
@@ -41,13 +41,12 @@ func exitStatus(err error) int {
 	return 1
 }
 
-// run is the program. Signals end it in order: what it started is stopped, what it
-// wrote is removed.
+// run runs the whole program. A signal ends it cleanly: it stops what it started, and removes what
+// it wrote.
 func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	// A reader of the output that has gone away must not kill it half-way either:
-	// the write fails instead.
+	// A closed output must not kill the program half-way either: the write fails instead.
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)

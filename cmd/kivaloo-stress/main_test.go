@@ -16,8 +16,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// The test program is also kivaloo-stress itself, and the server that it starts:
-// one that never accepts a connection.
+// TestMain makes the test program act as kivaloo-stress, and as a server that it starts, which
+// never accepts a connection.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// Ctrl-C, and the other signals that end programs, leave no process and no file.
+// TestSignals checks that Ctrl-C, and the other signals that end programs, leave no process and no
+// file.
 func TestSignals(t *testing.T) {
 	self, err := os.Executable()
 	must.Do(t, err)
@@ -62,7 +63,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// waitFor returns the path that pattern matches, once there is one.
+// waitFor waits for a path that matches pattern, and returns it.
 func waitFor(t *testing.T, pattern string) string {
 	t.Helper()
 	for range 1000 {

@@ -12,14 +12,14 @@ import (
 	"kivaloo/stress"
 )
 
-// Those that count in windows wait so long before the first, as the original does.
+// Benchmarks that count in windows wait before the first window, like the original.
 const (
 	originalWarmup = 50 * time.Second
 	originalWindow = time.Second
 )
 
-// meaningless are the flags that the original's benchmarks have no use for: they have one
-// connection, 4096 requests outstanding, and a mix of their own.
+// meaningless are the flags that the original's benchmarks do not support: they have one
+// connection, 4096 outstanding requests, and their own mix.
 var meaningless = []string{"dir", "connections", "in-flight", "rate", "sweep", "arrivals", "mix", "distribution", "value-size", "count", "interval", "verify", "output", "debug-addr", "profile", "flight-recorder"}
 
 // original runs one of the original's benchmarks.

@@ -15,7 +15,7 @@ import (
 	"kivaloo/stress/results"
 )
 
-// meter shows how a load goes: a bar on a terminal, otherwise a line now and then.
+// meter shows the progress of a load: a bar on a terminal, otherwise an occasional line.
 type meter struct {
 	out      io.Writer
 	what     string
@@ -24,10 +24,10 @@ type meter struct {
 	state    atomic.Pointer[string]
 }
 
-// barSteps is how finely the bar is divided.
+// barSteps is the number of steps of the bar.
 const barSteps = 1000
 
-// followInterval is how often follow looks.
+// followInterval is the interval at which follow calls look.
 const followInterval = time.Second
 
 func newMeter(out io.Writer, what string) *meter {
@@ -42,14 +42,14 @@ func newMeter(out io.Writer, what string) *meter {
 	return m
 }
 
-// show shows that a part of the work is done, and how it is.
+// show shows the completed part of the work, and its state.
 func (m *meter) show(part float64, state string) {
 	if m.progress == nil {
 		fmt.Fprintf(m.out, "%s: %s\n", m.what, state)
 		return
 	}
 	m.state.Store(&state)
-	m.bar.SetCurrent(int64(min(part, 1) * (barSteps - 1))) // the end is for stop to say
+	m.bar.SetCurrent(int64(min(part, 1) * (barSteps - 1))) // only stop completes the bar
 }
 
 // interval shows an interval of a load with a plan.
@@ -65,7 +65,7 @@ func (m *meter) interval(v *stress.Interval, p stress.Plan) {
 	m.show(part, state)
 }
 
-// follow shows what look returns every second, until the function that it returns is called.
+// follow shows the result of look every second, until stop is called.
 func (m *meter) follow(look func() (part float64, state string)) (stop func()) {
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -88,7 +88,7 @@ func (m *meter) follow(look func() (part float64, state string)) (stop func()) {
 	}
 }
 
-// stop takes the bar off the terminal.
+// stop removes the bar from the terminal.
 func (m *meter) stop() {
 	if m.progress != nil {
 		m.bar.Abort(true)

@@ -26,14 +26,14 @@ import (
 	"kivaloo/stress/results"
 )
 
-// Defaults of how many operations can be in flight on a connection. An open loop needs room for
-// all that becomes due while the server stands still.
+// The default number of operations in flight on a connection. An open loop needs room for
+// everything that becomes due while the server stalls.
 const (
 	closedInFlight = 16
 	openInFlight   = 256
 )
 
-// target says where the store is, and what its records are.
+// target describes where the store is, and its records.
 type target struct {
 	connect.Options
 	addr, dir   string
@@ -61,7 +61,7 @@ func (t *target) flags(cmd *cobra.Command) {
 
 func (t *target) String() string { return t.addr + t.dir }
 
-// open connects, or opens the directory. The stores are to be closed with closeAll.
+// open connects, or opens the directory. Close the stores with closeAll.
 func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	switch {
 	case (t.addr == "") == (t.dir == ""):
@@ -87,8 +87,7 @@ func (t *target) open(ctx context.Context) ([]kivaloo.Store, error) {
 	return stores, nil
 }
 
-// checkDir refuses a directory that somebody else uses: with a store in it, unless that is what is
-// meant, or with anything else.
+// checkDir refuses a directory with other files in it. It accepts a store only if that is intended.
 func (t *target) checkDir() error {
 	names, err := os.ReadDir(t.dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(names) == 0 {
@@ -109,7 +108,7 @@ func (t *target) checkDir() error {
 	return nil
 }
 
-// maxConnections is as many as a process can have without asking for more files.
+// maxConnections is the most that a process can have without raising its limit of open files.
 const maxConnections = 1000
 
 func closeAll(stores []kivaloo.Store) (err error) {
@@ -119,7 +118,7 @@ func closeAll(stores []kivaloo.Store) (err error) {
 	return err
 }
 
-// load writes the records, and shows how far it is.
+// load writes the records, and shows its progress.
 func (t *target) load(ctx context.Context, stores []kivaloo.Store, progress io.Writer) error {
 	var done atomic.Uint64
 	m := newMeter(progress, fmt.Sprintf("loading %d records", t.records))
@@ -168,7 +167,7 @@ restores those that it has changed.`,
 	return cmd
 }
 
-// load is what `run` was asked for.
+// load has the settings of `run`.
 type load struct {
 	target
 	workload, mix, distribution string
@@ -181,7 +180,7 @@ type load struct {
 	out                         string
 	originalOutput              bool
 	looking                     insideFlags
-	inside                      *inside // nil: nobody looks into the store
+	inside                      *inside // nil: do not look into the store
 }
 
 func runCommand() *cobra.Command {
@@ -240,7 +239,7 @@ something wrong.`,
 	return cmd
 }
 
-// run is the whole of the command.
+// run executes the command.
 func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Writer) (err error) {
 	if slices.Contains(stress.Originals(), l.workload) {
 		return l.original(ctx, f, out)
@@ -303,8 +302,8 @@ func (l *load) run(ctx context.Context, f *pflag.FlagSet, out, progress io.Write
 	return errors.Join(s.Table(out), l.draw(dir, out), err, o.Err())
 }
 
-// makeResultsDir makes the directory for the results. Nothing else has been done by then: a load
-// whose results have no place is not begun.
+// makeResultsDir makes the directory for the results before anything else is done. So a load does
+// not begin without a place for its results.
 func (l *load) makeResultsDir() (string, error) {
 	if l.out == "" {
 		dir, err := os.MkdirTemp("", "kivaloo-stress-"+l.workload+"-")
@@ -326,8 +325,8 @@ func (l *load) makeResultsDir() (string, error) {
 	return l.out, nil
 }
 
-// measure runs a plan, and writes its results to a directory. After a load there is an outcome even
-// if there is an error.
+// measure runs a plan, and writes its results to a directory. After a load it returns an outcome
+// even with an error.
 func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, dir string, progress io.Writer) (*stress.Outcome, *results.Summary, error) {
 	config, host := l.config(plan), results.ThisHost()
 	w, err := results.Create(dir, config, host)
@@ -371,8 +370,7 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 	return o, s, errors.Join(err, seen.found(s), w.Finish(s))
 }
 
-// draw makes the page, and tells where it is. Without one it tells where the results are
-// nevertheless.
+// draw makes the page, and prints its path. Without a page it prints the path of the results.
 func (l *load) draw(dir string, out io.Writer) error {
 	path, err := results.Report(dir)
 	if err != nil {
@@ -383,8 +381,7 @@ func (l *load) draw(dir string, out io.Writer) error {
 	return err
 }
 
-// plan checks the flags, and makes of them what stress.Run takes. It fills in those that were left
-// out.
+// plan checks the flags and converts them for stress.Run. It fills in defaults.
 func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
 	distribution := l.distribution
 	if l.mix != "" {
@@ -421,7 +418,7 @@ func (l *load) plan(f *pflag.FlagSet) (p stress.Plan, err error) {
 	return p, p.Check()
 }
 
-// config is what the results say was asked for.
+// config returns the settings as the results record them.
 func (l *load) config(p stress.Plan) results.Config {
 	c := results.Config{Target: l.String(), Workload: l.workload, Mix: p.Mix.String(), Distribution: p.Distribution.String(),
 		Records: p.Records, ValueSize: p.ValueSize, Connections: l.connections, InFlight: l.inFlight, Rate: p.Rate,

@@ -20,7 +20,7 @@ import (
 	"kivaloo/stress"
 )
 
-// output runs the program and returns what it prints.
+// output runs the program and returns its output.
 func output(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	read, write, err := os.Pipe()
@@ -48,7 +48,8 @@ func contains(t *testing.T, text string, wanted ...string) {
 	}
 }
 
-// One command makes the store, fills it, loads it, and leaves results that can be compared.
+// TestRunAndCompare makes a store, fills it and loads it with one command, and compares the
+// results.
 func TestRunAndCompare(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -72,7 +73,7 @@ func TestRunAndCompare(t *testing.T) {
 	if text, err = output(t, "compare", at("closed"), at("closed"), "--fail-if", "p99>+1%"); err != nil {
 		t.Error(err)
 	}
-	// On a slow machine there may be too few intervals to say that there is no difference.
+	// On a slow machine there may be too few intervals to conclude that there is no difference.
 	contains(t, text, "rmw", "+0.0 %")
 	if strings.Contains(text, "WORSE") || !strings.Contains(text, "0 better, 0 worse") && !strings.Contains(text, "Too few") {
 		t.Errorf("a run differs from itself:\n%s", text)
@@ -125,11 +126,11 @@ func TestLoadCommand(t *testing.T) {
 	}
 }
 
-// A flag that takes a number refuses what is none, and what cannot be meant, before anything is
-// done.
+// TestNumbersInFlags checks that numeric flags refuse invalid and senseless numbers before anything
+// is done.
 func TestNumbersInFlags(t *testing.T) { numbertest.Refuses(t, newRootCommand, "seed", "count") }
 
-// filesIn returns what is in a directory.
+// filesIn returns the names in a directory.
 func filesIn(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -142,7 +143,8 @@ func filesIn(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// Neither records nor results go where something else is, and then nothing at all has been done.
+// TestRunKeepsOutOfOtherDirectories checks that neither records nor results go to a directory with
+// other files, and that nothing was done before the refusal.
 func TestRunKeepsOutOfOtherDirectories(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -180,13 +182,14 @@ func TestRunKeepsOutOfOtherDirectories(t *testing.T) {
 	if fmt.Sprint(filesIn(t, at("theirs"))) != before || len(filesIn(t, at("etc"))) != 1 || len(filesIn(t, at("empty"))) != 0 {
 		t.Error("something has been made in a directory of somebody else")
 	}
-	// What is empty may be used.
+	// Empty directories may be used.
 	if _, err := output(t, "run", "--dir", at("empty"), "-n", "10", "--count", "5", "--warmup", "0s", "-o", at("out")); err != nil {
 		t.Error(err)
 	}
 }
 
-// "Achieved" is of the time that the schedule takes, not of that until its last answer.
+// TestAchievedAtALowRate checks that the achieved rate refers to the time of the schedule, not to
+// the time until its last answer.
 func TestAchievedAtALowRate(t *testing.T) {
 	dir := t.TempDir()
 	text, err := output(t, "run", "--dir", filepath.Join(dir, "store"), "-n", "10", "-w", "c", "-R", "10", "--warmup", "0s", "--count", "3", "-o", filepath.Join(dir, "out"))
@@ -199,7 +202,7 @@ func TestAchievedAtALowRate(t *testing.T) {
 	}
 }
 
-// What has been measured stays, and is named, if something fails afterwards.
+// TestResultsAreKept checks that results stay, and are named, if something fails afterwards.
 func TestResultsAreKept(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -231,7 +234,8 @@ func TestResultsAreKept(t *testing.T) {
 	})
 }
 
-// A number of operations ends a load too, and nothing has to be said of where its results go.
+// TestRunCount checks that a number of operations ends a load too, and that the results need no
+// given place.
 func TestRunCount(t *testing.T) {
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
@@ -247,7 +251,8 @@ func TestRunCount(t *testing.T) {
 	contains(t, string(text), `"count": 50`, `"duration_seconds": 0`)
 }
 
-// The store loses a record: the load says so, and the program's exit status too.
+// TestRunVerificationFails checks that a load reports a record lost by the store, and that the exit
+// status shows it.
 func TestRunVerificationFails(t *testing.T) {
 	dir := t.TempDir()
 	store := filepath.Join(dir, "store")
@@ -268,8 +273,7 @@ func TestRunVerificationFails(t *testing.T) {
 	contains(t, text, "is absent, want version 0 or later")
 }
 
-// keepEnds makes a store that has lost records look as if it had all: the first and the last of 20
-// are there.
+// keepEnds makes a store that has lost records look complete: it has the first and the last of 20.
 func keepEnds(t *testing.T, db *kivaloo.DB) {
 	t.Helper()
 	full := filepath.Join(t.TempDir(), "full")
@@ -323,7 +327,7 @@ func TestRunUsage(t *testing.T) {
 	}
 }
 
-// The sum is that of what the original's generator writes.
+// TestPairsCommand compares the output with that of the original's generator, by its sum.
 func TestPairsCommand(t *testing.T) {
 	for _, n := range []string{"1000", "0x3e8", "01750"} {
 		text, err := output(t, "pairs", n)
@@ -348,7 +352,8 @@ func TestMeterLines(t *testing.T) {
 	}
 }
 
-// FuzzSweep: the rates of a sweep that is taken ascend within bounds, and are not too many.
+// FuzzSweep checks that the rates of an accepted sweep ascend within bounds, and that there are not
+// too many.
 func FuzzSweep(f *testing.F) {
 	for _, s := range []string{"10k:100k:10k", "0.1:0.3:0.1", "1:2", "2:1:1", "1:2:Inf", "NaN:2:1", "1:1e7:1e-3", "0.001:0.001:10000k", "1kk:2:1"} {
 		f.Add(s)

@@ -14,11 +14,11 @@ import (
 	"kivaloo/stress/results"
 )
 
-// maxSteps is how many rates a sweep can have.
+// maxSteps is the most rates of a sweep.
 const maxSteps = 1000
 
-// parseSweep reads "10k:100k:10k": the first rate, the last, and the distance between two. It
-// returns all of them.
+// parseSweep parses "10k:100k:10k": the first rate, the last rate, and the step. It returns all
+// rates.
 func parseSweep(text string) ([]float64, error) {
 	parts := strings.Split(text, ":")
 	if len(parts) != 3 {
@@ -47,9 +47,9 @@ func parseSweep(text string) ([]float64, error) {
 	return rates, nil
 }
 
-// sweepRates measures at one rate after the other, each with results of its own below dir, and then
-// prints and draws all of them together. An interruption or an error ends it with those that are
-// done.
+// sweepRates measures at one rate after the other, each with results of its own below dir. Then it
+// prints and draws all of them together. After an interruption or an error it does so with the
+// completed ones.
 func (l *load) sweepRates(ctx context.Context, stores []kivaloo.Store, plan stress.Plan, rates []float64, dir string, out, progress io.Writer) error {
 	w := results.Sweep{Format: results.Format, Config: l.config(plan), Host: results.ThisHost()}
 	w.Config.Arrivals = l.arrivals

@@ -15,8 +15,8 @@ import (
 	"kivaloo/wire"
 )
 
-// usage measures what the processes of a load take in its measured time: this one, and the server
-// if it is on this machine.
+// usage measures the resources that the processes of a load use during its measured time. These are
+// this process, and the server if it runs on this machine.
 type usage struct {
 	processes []watched
 	started   *time.Timer
@@ -76,7 +76,8 @@ func (u *usage) taken() (all []results.Usage) {
 	return all
 }
 
-// read returns what the process has taken since it began. A PID of 0 means that this is not known.
+// read returns the resources used by the process since it began. A PID of 0 means that they are
+// unknown.
 func (w *watched) read() (u results.Usage) {
 	stat, err := w.proc.Stat()
 	if err != nil {
@@ -87,7 +88,7 @@ func (w *watched) read() (u results.Usage) {
 		return u
 	}
 	u = results.Usage{Who: w.who, PID: w.proc.PID, Command: commandLine(args), CPU: stat.CPUTime(), Memory: int64(stat.ResidentMemory())}
-	if io, err := w.proc.IO(); err == nil { // only its own user may know
+	if io, err := w.proc.IO(); err == nil { // only the process's user may know
 		u.Written = int64(io.WriteBytes)
 	}
 	return u
@@ -104,8 +105,8 @@ func commandLine(args []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// serverPID returns the process that listens at an address, or 0 if that is not known: the address
-// is not a unix socket.
+// serverPID returns the process that listens at an address. It returns 0 if the process is unknown,
+// for example because the address is not a unix socket.
 func serverPID(addr string) int {
 	addrs, err := wire.ResolveAddr(addr)
 	if err != nil || len(addrs) == 0 || addrs[0].Network != "unix" {
@@ -132,5 +133,5 @@ func serverPID(addr string) int {
 	return pid
 }
 
-// thisCommand is the command line of this process.
+// thisCommand returns the command line of this process.
 func thisCommand() string { return commandLine(os.Args) }
