@@ -191,3 +191,26 @@ func TestWatchFails(t *testing.T) {
 	s.stop(t)
 	kivaloo(t, "", "watch", "-a", s.addr()).want(t, 1, "", "is `kivaloo serve` running?")
 }
+
+// TestWatchFallsBehind checks that a watch ends when changes that it has not seen are not kept any
+// more.
+func TestWatchFallsBehind(t *testing.T) {
+	t.Parallel()
+	s := newServe(t)
+	s.start(t)
+	w := watch(t, s.addr(), "--from", position(t, s.addr()))
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
+	w.prints(t, "set\tkey\tvalue")
+	thaw := freeze(t, w.Daemon)
+	for range 2 { // each stop writes everything into pages, where no history is
+		must.Do(t, connect(t, s.addr()).Set("key", "missed"))
+		s.stop(t)
+		s.start(t)
+	}
+	thaw()
+	status := w.Wait(t)
+	const want = "are not kept any more: read the keys again, then watch without --from\n"
+	if status.ExitStatus() != 5 || !strings.HasSuffix(w.said(t), want) {
+		t.Errorf("status %#x, said %q; want 5 and %q", status, w.said(t), want)
+	}
+}
