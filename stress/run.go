@@ -206,6 +206,9 @@ func (r *run) judge(finding error) {
 func (r *run) failed(op Op, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if cause := context.Cause(r.ctx); errors.Is(cause, os.ErrDeadlineExceeded) {
+		err = cause // of the abandoned operations
+	}
 	if r.firstError == nil {
 		r.firstError = fmt.Errorf("%s: %w", op, err)
 	}

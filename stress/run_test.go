@@ -292,7 +292,7 @@ func TestRunOnASilentStore(t *testing.T) {
 				start := time.Now()
 				o, err := runWith(ctx, []kivaloo.Store{silent{s}}, p, func(*Interval) {}, sleeper{})
 				took := time.Since(start)
-				if err != nil || took < want || took > want+time.Second || o.Total.All.Failed == 0 {
+				if err != nil || took < want || took > want+time.Second || o.Total.All.Failed == 0 || !errors.Is(o.FirstError, cause) {
 					t.Errorf("%v, rate %g: %v after %v, want %v", cause, rate, err, took, want)
 				}
 			})

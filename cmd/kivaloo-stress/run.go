@@ -359,11 +359,11 @@ func (l *load) measure(ctx context.Context, stores []kivaloo.Store, plan stress.
 	})
 	took := used.taken()
 	m.stop()
-	if ctx.Err() == nil {
-		err = errors.Join(err, watched.Err()) // nil, unless the server has stopped answering
-	}
 	if o == nil {
 		return nil, nil, errors.Join(err, w.Close())
+	}
+	if ctx.Err() == nil && !errors.Is(o.FirstError, os.ErrDeadlineExceeded) {
+		err = errors.Join(err, watched.Err()) // nil, unless the server has stopped answering
 	}
 	s := results.Summarize(config, host, o)
 	s.Usage, s.Command = took, thisCommand()
