@@ -1,9 +1,11 @@
 package blackbox
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +81,16 @@ func TestStressFindsALoss(t *testing.T) {
 	s.stop(t)
 }
 
+// setsDone finds in metrics that a SET was done.
+var setsDone = regexp.MustCompile(`kivaloo_requests_total{op="set",status="ok"} [1-9]`)
+
+// measured reports whether the results of a run or sweep have an interval, below their head.
+func measured(out string) bool {
+	run, _ := os.ReadFile(filepath.Join(out, "intervals.csv"))
+	step, _ := os.ReadFile(filepath.Join(out, "500", "intervals.csv"))
+	return bytes.Count(append(run, step...), []byte("\n")) > 1
+}
+
 // TestStressOfAServerThatStops checks that a load ends within the timeout if the server stops
 // answering, and that the results so far are kept.
 func TestStressOfAServerThatStops(t *testing.T) {
@@ -94,7 +106,7 @@ func TestStressOfAServerThatStops(t *testing.T) {
 			t.Parallel()
 			s := newServe(t, "--debug-addr", "127.0.0.1:0")
 			s.start(t)
-			out := filepath.Join(s.place, "out")
+			l, out := lookInto(t, s.said(t)), filepath.Join(s.place, "out")
 			args = append([]string{"run", "-t", s.addr(), "--timeout", "1s"}, args...)
 			if name == "tokyo" {
 				args = append(args, "-n", "1000000000")
@@ -102,17 +114,19 @@ func TestStressOfAServerThatStops(t *testing.T) {
 				args = append(args, "-n", "100", "-o", out)
 			}
 			if name == "looked" {
-				args = append(args, "--debug-addr", lookInto(t, s.said(t)).url)
+				args = append(args, "--debug-addr", l.url)
 			}
 			cmd := exec.CommandContext(t.Context(), daemontest.Program("kivaloo-stress"), args...)
 			var said strings.Builder
 			cmd.Stdout, cmd.Stderr = &said, &said
 			must.Do(t, cmd.Start())
 			must.Eventually(t, "it measures", func() bool {
-				lines, _ := filepath.Glob(filepath.Join(out, "intervals.csv"))
-				return len(lines) > 0 || name == "sweep" || name == "tokyo"
+				if name != "tokyo" {
+					return measured(out)
+				}
+				_, metrics := l.get(t, "/metrics")
+				return setsDone.MatchString(metrics)
 			})
-			time.Sleep(200 * time.Millisecond) // the load is running by then, or about to
 			thaw := freeze(t, s.process)
 			frozen := time.Now()
 			err := cmd.Wait()
@@ -142,10 +156,7 @@ func TestStressOfAServerThatIsKilled(t *testing.T) {
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	must.Do(t, cmd.Start())
-	must.Eventually(t, "it measures", func() bool {
-		_, err := os.Stat(filepath.Join(out, "intervals.csv"))
-		return err == nil
-	})
+	must.Eventually(t, "it measures", func() bool { return measured(out) })
 	s.crash(t, nil)
 	killed := time.Now()
 	err := cmd.Wait()
