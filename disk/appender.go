@@ -11,13 +11,13 @@ import (
 
 var errReadOnly = errors.New("the store was opened for reading only")
 
-// accept decides whether an Append may start: it must begin at the next block, and no
-// other may be under way. If so, it counts as under way until append has ended.
+// accept decides whether an Append may start. It must begin at the next block, and no other Append
+// may be in progress. If accepted, it is in progress until append returns.
 func (c *chain) accept(op *Op) bool {
 	if !c.appending.CompareAndSwap(false, true) {
 		return false
 	}
-	// Only an append changes next, and this one is the only one.
+	// Only an append changes next, and no other append is in progress.
 	if op.Block != c.table.Load().next {
 		c.appending.Store(false)
 		return false
@@ -25,11 +25,11 @@ func (c *chain) accept(op *Op) bool {
 	return true
 }
 
-// append carries out an Append that was accepted and fills in its outcome.
+// append executes an accepted Append and fills in its outcome.
 func (c *chain) append(op *Op) {
 	err := c.appendPages(op.Pages)
 	if errors.Is(err, ErrNoSpace) && c.canFree() {
-		c.free() // the janitor has not come to it
+		c.free() // the janitor has not done it yet
 		err = c.appendPages(op.Pages)
 	}
 	op.Room = c.room()
@@ -41,8 +41,8 @@ func (c *chain) append(op *Op) {
 	c.appending.Store(false)
 }
 
-// appendPages adds pages to the store: first the data, then its file's name, both durable,
-// then everybody may see it.
+// appendPages adds pages to the store. First it makes the data durable, then the file's name, and
+// then it makes the blocks visible.
 func (c *chain) appendPages(pages [][]byte) error {
 	if err := c.appendable(pages); err != nil {
 		return err
@@ -81,7 +81,7 @@ func (c *chain) appendPages(pages [][]byte) error {
 	return nil
 }
 
-// appendable checks what can be checked before anything is touched.
+// appendable makes all checks that are possible before anything is changed.
 func (c *chain) appendable(pages [][]byte) error {
 	if c.opts.ReadOnly {
 		return errReadOnly
@@ -103,7 +103,7 @@ func (c *chain) appendable(pages [][]byte) error {
 	return nil
 }
 
-// extend writes pages at the end of the last file, which is at offset.
+// extend writes pages at the end of the last file, at offset.
 func (c *chain) extend(pages [][]byte, offset int64) error {
 	err := c.write(c.tail, pages, offset)
 	if err != nil {
@@ -113,7 +113,7 @@ func (c *chain) extend(pages [][]byte, offset int64) error {
 	return nil
 }
 
-// startFile makes a new last file of pages.
+// startFile makes a new last file that contains pages.
 func (c *chain) startFile(f *file, pages [][]byte) error {
 	opened, err := c.dir.Create(f.name)
 	if err != nil {
@@ -130,7 +130,7 @@ func (c *chain) startFile(f *file, pages [][]byte) error {
 	previous := c.tail
 	c.tail = opened
 	if previous != nil {
-		// Everything in it is durable, or was never promised to be.
+		// Everything in it is durable, or was never acknowledged.
 		if err := previous.Close(); err != nil {
 			c.opts.Log.Warn("closing a sealed block file failed", "dir", c.path, "error", err)
 		}
@@ -147,8 +147,8 @@ func (c *chain) clearLeftover() error {
 		if err := c.tail.Truncate(int64(count) * int64(c.opts.BlockSize)); err != nil {
 			return err
 		}
-		// What remains was durable before, so this sync does not vouch for anything that a sync has
-		// failed on.
+		// What remains was already durable. So this sync does not claim anything that an earlier
+		// sync failed on.
 		if !c.opts.NoSync {
 			if err := c.tail.Sync(); err != nil {
 				return err
@@ -185,10 +185,9 @@ func (c *chain) write(f File, pages [][]byte, offset int64) error {
 	return err
 }
 
-// takeBack ends an append that has failed. If that was for a shortage, it puts the store back to
-// what has been acknowledged, and later appends may succeed. If that meets a shortage too, the next
-// append begins with it. Anything else is final: retrying could be answered with a success that is
-// not true.
+// takeBack handles a failed append. After a shortage it restores the acknowledged state, and later
+// appends may succeed. If the restoring meets a shortage too, the next append repeats it. Any other
+// failure is permanent, because a retry could wrongly report success.
 func (c *chain) takeBack(err error) error {
 	if !isShortage(err) {
 		return c.fail(err)

@@ -6,34 +6,34 @@ import (
 	"sync"
 )
 
-// descriptors keeps block files open for reading: the limit most recently used ones,
-// and whatever else is being read at the moment.
+// descriptors keeps block files open for reading. It keeps the most recently used ones, up to
+// limit, and any others that are being read.
 type descriptors struct {
 	dir   Dir
 	limit int
 
 	mu     sync.Mutex
 	open   map[*file]*descriptor
-	recent list.List // of *descriptor, all that are in open, most recently used first
+	recent list.List // of *descriptor; all values of open, most recently used first
 }
 
 // descriptor is a block file that is open for reading.
 //
-// Invariant: it is closed when it has no users and is not in the cache, and not before.
+// Invariant: it is closed if and only if it has no users and is not in the cache.
 type descriptor struct {
 	File
 	of *file
 
 	// Guarded by descriptors.mu.
 	users int
-	place *list.Element // in recent; nil when it is not in the cache
+	place *list.Element // in recent; nil if it is not in the cache
 }
 
 func newDescriptors(dir Dir, limit int) *descriptors {
 	return &descriptors{dir: dir, limit: limit, open: make(map[*file]*descriptor)}
 }
 
-// acquire returns a descriptor for f, which stays open until it is released.
+// acquire returns a descriptor for f. It stays open until it is released.
 func (ds *descriptors) acquire(f *file) (*descriptor, error) {
 	ds.mu.Lock()
 	d := ds.use(f)
@@ -47,15 +47,15 @@ func (ds *descriptors) acquire(f *file) (*descriptor, error) {
 	}
 
 	ds.mu.Lock()
-	if d := ds.use(f); d != nil { // somebody else was quicker
+	if d := ds.use(f); d != nil { // another goroutine was faster
 		ds.mu.Unlock()
 		opened.Close()
 		return d, nil
 	}
 	d = &descriptor{File: opened, of: f, users: 1}
 	var unused *descriptor
-	// A file that is no longer part of the store must not be kept: it would
-	// keep its space on disk.
+	// A file that is no longer part of the store must not be kept open, because it would keep its
+	// disk space.
 	if !f.dropped.Load() {
 		ds.open[f] = d
 		d.place = ds.recent.PushFront(d)
@@ -70,7 +70,7 @@ func (ds *descriptors) acquire(f *file) (*descriptor, error) {
 	return d, nil
 }
 
-// use counts one more user of f's descriptor if there is one. It needs mu.
+// use adds a user to f's descriptor, if there is one. It needs mu.
 func (ds *descriptors) use(f *file) *descriptor {
 	d := ds.open[f]
 	if d != nil {
@@ -80,8 +80,8 @@ func (ds *descriptors) use(f *file) *descriptor {
 	return d
 }
 
-// evict takes d out of the cache and returns it if it is to be closed now; otherwise its
-// last user closes it. It needs mu.
+// evict removes d from the cache. It returns d if it must be closed now. Otherwise its last user
+// closes it. It needs mu.
 func (ds *descriptors) evict(d *descriptor) *descriptor {
 	delete(ds.open, d.of)
 	ds.recent.Remove(d.place)
@@ -103,7 +103,7 @@ func (ds *descriptors) release(d *descriptor) {
 	}
 }
 
-// forget stops keeping f open. f.dropped must have been set before.
+// forget stops keeping f open. f.dropped must be set already.
 func (ds *descriptors) forget(f *file) {
 	ds.mu.Lock()
 	var unused *descriptor
@@ -116,7 +116,7 @@ func (ds *descriptors) forget(f *file) {
 	}
 }
 
-// close closes all. Nothing may be in use.
+// close closes all descriptors. None may be in use.
 func (ds *descriptors) close() error {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()

@@ -1,10 +1,10 @@
 // Package disk is internal to kivaloo: other programs use package kivaloo.
 //
-// It keeps numbered blocks of one size: it appends them durably,
-// reads them back, and discards the oldest.
+// It keeps numbered blocks of one size. It appends them durably, reads them back, and discards the
+// oldest.
 //
-// Store is the interface that the tree writes against. This package has the
-// store in a local directory; kivaloo/disk/remote has one behind a socket.
+// Store is the interface that the tree uses. This package has the store in a local directory, and
+// kivaloo/disk/remote has one behind a socket.
 //
 //	           Submit: a chain of Ops
 //	                    |
@@ -23,18 +23,17 @@
 //	     |              |                 |
 //	     +--------------+-----------------+--> Op.Done (a mailbox)
 //
-// Readers never wait for an append and nothing waits for the janitor. A scrubber, if there is one,
-// reads all blocks by and by, and compares each with its checksum.
+// Readers never wait for an append, and nothing waits for the janitor. An optional scrubber slowly
+// reads all blocks and compares each with its checksum.
 //
-// On disk a store is a directory of files blks_<number of the first block, 16
-// hex digits>, each a plain run of blocks, forming one unbroken chain. A file
-// that has been followed by another is sealed: it never changes again, and gets
-// a companion sums_<same digits> with one checksum for each block. The last file gets
-// one at a stop, for the blocks that it has by then.
+// On disk a store is a directory of files blks_<number of the first block, 16 hex digits>. Each
+// file is a plain sequence of blocks, and together they form an unbroken chain. A file followed by
+// another one is sealed: it never changes again. It gets a companion sums_<same digits> with one
+// checksum for each block. The last file gets one at a stop, for its blocks so far.
 //
-// Local runs the goroutines above. Inline is the same store without any: it
-// does each operation inside Submit, so that a test can run a whole store from
-// a seed on the crashable file system of kivaloo/disk/simfs.
+// Local runs the goroutines above. Inline is the same store without goroutines. It executes each
+// operation inside Submit, so that a test can run a whole store from a seed on the crashable file
+// system of kivaloo/disk/simfs.
 package disk
 
 // Reading order: store.go (the interface), fs.go (what is asked of a file system), files.go,

@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// Names in the directory. Everything else in it is somebody else's and ignored.
+// Names in the directory. All other names are ignored.
 //
 //	blks_00000000000000ab        blocks from number 0xab on
-//	sums_00000000000000ab        checksums of the first of them, or all
+//	sums_00000000000000ab        checksums of its first blocks, or of all
 //	sums_00000000000000ab.tmp    ... while they are being written
 //	kivaloo.failed               a note that a write or a sync has failed
 const (
@@ -25,14 +25,14 @@ const (
 	numberDigits = 16
 )
 
-// namesAtATime is how many names of a directory HoldsStore reads at a time.
+// namesAtATime is the number of names that HoldsStore reads at a time.
 const namesAtATime = 1024
 
 func blocksName(first uint64) string { return fmt.Sprintf("%s%016x", blocksPrefix, first) }
 func sumsName(first uint64) string   { return fmt.Sprintf("%s%016x", sumsPrefix, first) }
 
-// parseName undoes blocksName and sumsName. Upper-case digits are refused: no store
-// writes them, and a file found by such a name could not be opened again by its number.
+// parseName is the inverse of blocksName and sumsName. It refuses upper-case digits: no store
+// writes them, and a file with such a name could not be opened by its number.
 func parseName(name, prefix string) (first uint64, ok bool) {
 	digits, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(digits) != numberDigits {
@@ -58,9 +58,8 @@ type FileInfo struct {
 	Size  int64  // bytes
 }
 
-// ScanDir lists the block files in dir by block number, without opening or judging
-// any: what the block size is, and whether the files make a store, it does not
-// know. A nil fsys means OSFS.
+// ScanDir lists the block files in dir by block number. It does not open them, and does not check
+// whether they make a store. A nil fsys means OSFS.
 func ScanDir(fsys FS, dir string) ([]FileInfo, error) {
 	if fsys == nil {
 		fsys = OSFS{}
@@ -73,17 +72,17 @@ func ScanDir(fsys FS, dir string) ([]FileInfo, error) {
 	return ListBlocks(d)
 }
 
-// ListBlocks is ScanDir of a directory that is open.
+// ListBlocks is ScanDir for an open directory.
 func ListBlocks(dir Dir) ([]FileInfo, error) {
 	found, err := listDir(dir)
 	return found.blocks, err
 }
 
-// listing is what there is of ours in a directory.
+// listing has the files in a directory that belong to a store.
 type listing struct {
 	blocks   []FileInfo // by block number
 	sums     []FileInfo // by block number
-	leftover []string   // names of checksum files that were never finished
+	leftover []string   // names of unfinished checksum files
 	failed   bool       // there is a note of a failure
 }
 
@@ -102,7 +101,7 @@ func listDir(dir Dir) (listing, error) {
 		}
 		stat, err := dir.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed since by somebody who does not ask for the lock
+			continue // removed meanwhile by a process that ignores the lock
 		}
 		if err != nil {
 			return l, fmt.Errorf("list block files: %w", err)
@@ -126,8 +125,8 @@ func listDir(dir Dir) (listing, error) {
 	return l, nil
 }
 
-// HoldsStore reports whether a directory has a file of a store in it. Nothing else should be
-// written there.
+// HoldsStore reports whether a directory has a store's file in it. Nothing else should be written
+// there.
 func HoldsStore(dir *os.Root) (bool, error) {
 	d, err := dir.Open(".")
 	if err != nil {
@@ -148,17 +147,17 @@ func HoldsStore(dir *os.Root) (bool, error) {
 	}
 }
 
-// isStoreFile reports whether a store has a file of that name.
+// isStoreFile reports whether a store can have a file of that name.
 func isStoreFile(name string) bool {
 	_, isBlocks := parseName(name, blocksPrefix)
 	_, isSums := parseName(strings.TrimSuffix(name, tmpSuffix), sumsPrefix)
 	return isBlocks || isSums || name == failedName
 }
 
-// checkChain checks that files, sorted, form one unbroken chain of whole blocks. Only the
-// last may have a torn tail: the bytes of a block that was being written when
-// the process or the machine went down. It returns the number that the next block gets
-// and how many bytes of the last file are whole blocks.
+// checkChain checks that files, sorted, form one unbroken chain of whole blocks. Only the last file
+// may have a torn tail: bytes of a block that was being written when the process or the machine
+// crashed. It returns the number of the next block, and the length of the last file's whole blocks
+// in bytes.
 func checkChain(files []FileInfo, blockSize int) (next uint64, whole int64, err error) {
 	size := int64(blockSize)
 	for i, f := range files {

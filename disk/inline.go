@@ -1,16 +1,15 @@
 package disk
 
-// Inline is the store in a local directory without any goroutines: Submit carries the
-// operations out, in order, and everything that the janitor would do with them, before it
-// returns. The same operations on the same file system therefore make the same calls.
-// Only one goroutine may use it at a time.
+// Inline is the store in a local directory without goroutines. Submit executes the operations in
+// order, and also the janitor's work after them, before it returns. So the same operations on the
+// same file system make the same calls. Only one goroutine may use it at a time.
 type Inline struct {
 	chain *chain
 }
 
 var _ Store = (*Inline)(nil)
 
-// OpenInline is Open for an Inline. Options.Readers and Options.ReadDelay mean nothing to it.
+// OpenInline is Open for an Inline. It ignores Options.Readers and Options.ReadDelay.
 func OpenInline(dir string, o Options) (*Inline, error) {
 	c, err := open(dir, o)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// requestFree carries out the part of a Free that is answered: from now on everything
-// before op.Block may be discarded. tidy does it.
+// requestFree executes the answered part of a Free: from now on everything before op.Block may be
+// discarded. tidy discards it.
 func (c *chain) requestFree(op *Op) {
 	if c.opts.ReadOnly {
 		op.Err = fmt.Errorf("free blocks before %016x: %w", op.Block, errReadOnly)
@@ -19,7 +19,7 @@ func (c *chain) requestFree(op *Op) {
 		op.Next, op.After = c.table.Load().kept(c.freeBefore.Load())
 		op.Room = c.room()
 	}()
-	keep := min(op.Block, c.table.Load().next) // what is appended later is not meant
+	keep := min(op.Block, c.table.Load().next) // blocks appended later are not meant
 	for {
 		before := c.freeBefore.Load()
 		if keep <= before || c.freeBefore.CompareAndSwap(before, keep) {
@@ -28,8 +28,8 @@ func (c *chain) requestFree(op *Op) {
 	}
 }
 
-// tidy does what the janitor has to do at the moment: discard what may be, and give
-// files that have been sealed for at least minAge their checksums.
+// tidy does the janitor's current work. It discards what may be discarded, and writes checksums of
+// files that were sealed at least minAge ago.
 func (c *chain) tidy(minAge time.Duration) {
 	for {
 		c.free()
@@ -41,20 +41,20 @@ func (c *chain) tidy(minAge time.Duration) {
 	}
 }
 
-// free removes files from the front as long as all their blocks may be discarded. The
-// last file stays in any case.
+// free removes files from the front as long as all their blocks may be discarded. The last file
+// always stays.
 func (c *chain) free() {
 	for c.freeOne() {
 	}
 }
 
-// freeOne removes the first file if all its blocks may be discarded, and reports whether it has.
-// Each name goes for good before the next, so that a crash cannot leave a gap; this does not depend
-// on NoSync. The last one may come back with a crash, which does no harm, so that the sync is left
-// to whoever makes the next change of the directory.
+// freeOne removes the first file if all its blocks may be discarded, and reports whether it did.
+// Each removal is made durable before the next, so that a crash cannot leave a gap. This does not
+// depend on NoSync. The last removed file may come back after a crash, which does no harm. So its
+// sync is left to the next change of the directory.
 func (c *chain) freeOne() bool {
 	if !c.canFree() {
-		return false // and not wait until another one has gone
+		return false // do not wait for another removal
 	}
 	c.freeing.Lock()
 	defer c.freeing.Unlock()
@@ -62,11 +62,11 @@ func (c *chain) freeOne() bool {
 		return false
 	}
 	if c.removals.Load() != c.removalsSynced.Load() && c.syncDir() != nil {
-		return false // a shortage, until the next time, or permanent, which has been logged
+		return false // a shortage, to be retried later, or a permanent failure, already logged
 	}
 	f := c.leaving.Load()
 	if f == nil {
-		f = c.table.Load().files[0] // only this changes the front
+		f = c.table.Load().files[0] // only freeOne changes the front
 		c.replace(func(t *table) *table { return &table{t.files[1:], t.next} })
 		f.dropped.Store(true)
 		c.descriptors.forget(f)
@@ -86,9 +86,9 @@ func (c *chain) canFree() bool {
 	return c.leaving.Load() != nil || c.table.Load().removable(c.freeBefore.Load())
 }
 
-// discard removes a file that is no longer in the table from the disk. An error is
-// permanent: going on could leave a gap in the chain. But on some file systems removing needs
-// space too, and later there may be some.
+// discard removes a file that is no longer in the table. An error is permanent, because continuing
+// could leave a gap in the chain. But on some file systems removing a file needs space: such a
+// shortage may end.
 func (c *chain) discard(f *file) error {
 	err := c.dir.Remove(f.name)
 	if isShortage(err) {
@@ -98,15 +98,15 @@ func (c *chain) discard(f *file) error {
 		return c.fail(fmt.Errorf("discard old blocks: %w", err))
 	}
 	c.removals.Add(1)
-	// A companion that is left behind is swept away by the next start.
+	// The next start removes a leftover companion.
 	if err := c.dir.Remove(sumsName(f.first)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.opts.Log.Warn("removing the checksums of discarded blocks failed", "error", err)
 	}
 	return nil
 }
 
-// nextToSeal returns a file that is sealed, since minAge ago or earlier, and lacks checksums on
-// disk, and how many blocks it has; nil if there is none.
+// nextToSeal returns a file that was sealed at least minAge ago and lacks checksums on disk, and
+// its number of blocks. It returns nil if there is none.
 func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
 	if c.opts.ReadOnly {
 		return nil, 0
@@ -124,8 +124,8 @@ func (c *chain) nextToSeal(minAge time.Duration) (f *file, count uint64) {
 	return nil, 0
 }
 
-// seal gives f, of count blocks, its checksums, unless goOn stops it. If that fails it stays
-// without until the next start: they are a safeguard, and not needed to read the blocks.
+// seal writes the checksums of f, which has count blocks, unless goOn stops it. If that fails, f
+// has no checksums until the next start. They are a safeguard, and not needed to read the blocks.
 func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 	f.wantSums, f.renewed = false, f.sums.damaged.Load()
 	s, err := c.completeSums(f, count, goOn)
@@ -152,7 +152,7 @@ func (c *chain) sealTail() {
 		}
 	}
 	f, count := c.table.Load().last()
-	// They are a promise that the blocks are durable.
+	// Checksums on disk promise that the blocks are durable.
 	if count == 0 || c.opts.ReadOnly || c.opts.NoSync || c.failed() != nil {
 		return
 	}
@@ -161,11 +161,11 @@ func (c *chain) sealTail() {
 	}
 }
 
-// errStopped: work that can be left out has been left out.
+// errStopped means that optional work was skipped.
 var errStopped = errors.New("stopped")
 
-// goOn is called now and then during work that takes long. It discards what may be discarded,
-// rests, so that others get at the disk, and reports whether to go on with f.
+// goOn is called regularly during long work. It discards what may be discarded, and pauses so that
+// others can use the disk. It reports whether to continue with f.
 func (c *chain) goOn(f *file) bool {
 	c.free()
 	if f.dropped.Load() || c.stopping.Load() {
@@ -175,9 +175,8 @@ func (c *chain) goOn(f *file) bool {
 	return true
 }
 
-// completeSums returns the checksums of all count blocks of f. Those of blocks that were found
-// without are made of what is there now, unless Options.Doubtful says that it is not what was
-// written.
+// completeSums returns the checksums of all count blocks of f. For blocks found without checksums
+// it uses their current content, unless Options.Doubtful says that it is not what was written.
 func (c *chain) completeSums(f *file, count uint64, goOn func(*file) bool) (sums, error) {
 	known := c.loadedSums(f)
 	if known.covers() == count && !f.unproven() {

@@ -9,20 +9,20 @@ import (
 	"kivaloo/actors"
 )
 
-// Local is the store in a local directory: one appender, one janitor, and a number of
-// readers, each a goroutine.
+// Local is the store in a local directory. Its goroutines are one appender, one janitor, and
+// several readers.
 type Local struct {
 	chain *chain
 
 	workers *actors.Group // the appender and the readers
-	janitor *actors.Group // outlives them: they make work for it
+	janitor *actors.Group // outlives the workers, which make work for it
 	scrubs  *actors.Group // the scrubber, if there is one
 
 	scrubber scrubber
 
-	reads   chan *Op      // chains of Reads, each for whichever reader is free; many consumers, so no mailbox
+	reads   chan *Op      // chains of Reads, each for any free reader; several consumers, so no mailbox
 	appends chan *Op      // at most one, see chain.accept
-	untidy  chan struct{} // rings the janitor; a token that is there already will do
+	untidy  chan struct{} // wakes the janitor; one token is enough
 
 	closing  sync.Once
 	closeErr error
@@ -30,9 +30,9 @@ type Local struct {
 
 var _ Store = (*Local)(nil)
 
-// Open opens the store in an existing directory, which may be empty, and starts it. The
-// error wraps ErrLocked if another process has the directory open, ErrCorrupt if its files
-// cannot be a store with that block size; nothing has been changed then.
+// Open opens the store in an existing directory, which may be empty, and starts it. The error wraps
+// ErrLocked if another process has the directory open, and ErrCorrupt if its files cannot be a
+// store with that block size. Nothing has been changed then.
 func Open(dir string, o Options) (*Local, error) {
 	c, err := open(dir, o)
 	if err != nil {
@@ -79,12 +79,12 @@ func (l *Local) Submit(first, last *Op) {
 	}
 }
 
-// readRun returns how many of the reads in a chain one reader gets at a time. Waking a reader, and
-// the tree when it has come to its end, costs as much as reading a block that the system has in
-// memory; but while there are idle readers, a disk is quicker when all of them ask it.
+// readRun returns how many reads of a chain one reader gets at a time. Waking a reader, and
+// afterwards the tree, costs as much as reading a cached block. But a disk is faster if all idle
+// readers use it.
 func (l *Local) readRun(first *Op) int {
 	if l.chain.opts.ReadDelay > 0 {
-		return 1 // what is read is to come back after the delay, not after that of others too
+		return 1 // a read must come back after its own delay, not after those of others too
 	}
 	reads := 0
 	for op := first; op != nil; op = op.Link.Next() {
@@ -96,8 +96,8 @@ func (l *Local) readRun(first *Op) int {
 	return min((reads+readers-1)/readers, readRunOps)
 }
 
-// endOfRun returns the last read of the run that begins with first: at most n reads that come back
-// to the same place, and more if n is not 1 and their blocks follow each other.
+// endOfRun returns the last read of the run that begins with first. A run has at most n reads that
+// come back to the same place. It may have more if n is not 1 and their blocks are consecutive.
 func endOfRun(first *Op, n int) *Op {
 	end := first
 	for i := 1; i < readTogetherBytes/MinBlockSize; i++ {
@@ -113,7 +113,7 @@ func endOfRun(first *Op, n int) *Op {
 	return end
 }
 
-// forEach calls do with each operation of a chain. do may give it away.
+// forEach calls do with each operation of a chain. do may give the operation away.
 func forEach(first, last *Op, do func(*Op)) {
 	for op := first; op != nil; {
 		next := op.Link.Next()
@@ -138,14 +138,14 @@ func (l *Local) submit(op *Op) {
 			op.Done.PushOne(op)
 		}
 	case Free:
-		// Answered before anything is discarded, as the original does.
+		// As in the original, answer before anything is discarded.
 		l.chain.requestFree(op)
 		op.Done.PushOne(op)
 		l.ring()
 	}
 }
 
-// ring makes the janitor look at what there is to do.
+// ring wakes the janitor.
 func (l *Local) ring() {
 	select {
 	case l.untidy <- struct{}{}:
@@ -176,7 +176,7 @@ func (l *Local) runAppender(context.Context) error {
 	return nil
 }
 
-// runJanitor tidies up when a Free comes, and from time to time for the sake of the checksums.
+// runJanitor tidies up at each Free, and regularly to write checksums.
 func (l *Local) runJanitor(context.Context) error {
 	tick := time.NewTicker(sumsAfter / 2)
 	defer tick.Stop()
@@ -191,7 +191,7 @@ func (l *Local) runJanitor(context.Context) error {
 	return nil
 }
 
-// Close implements Store. Files that were sealed, and the last one, get their checksums first.
+// Close implements Store. It first writes the checksums of sealed files and of the last one.
 func (l *Local) Close() error {
 	l.closing.Do(func() {
 		l.chain.stopping.Store(true)

@@ -7,9 +7,8 @@ import (
 	"path/filepath"
 )
 
-// MakeDir makes a directory for a store, and those that lead to it, if they are missing, so that a
-// power cut does not take it with all that will be in it. undo removes those that it has made and
-// that are still empty. After an error none of them is left.
+// MakeDir makes a directory for a store, and missing parent directories, durably. undo removes
+// those of them that are still empty. After an error none of them is left.
 func MakeDir(dir string) (undo func(), err error) {
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return func() {}, err
@@ -34,7 +33,7 @@ func MakeDir(dir string) (undo func(), err error) {
 		}
 		err = SyncRoot(d)
 	case errors.Is(err, fs.ErrExist):
-		err = nil // somebody else was faster
+		err = nil // another process was faster
 	}
 	if err != nil {
 		undo()

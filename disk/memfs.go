@@ -15,11 +15,11 @@ import (
 // store is one small file.
 const memChunkBytes = 64 << 10
 
-// errNoRoom: memory has no size that is known here.
+// errNoRoom means that the available memory is unknown.
 var errNoRoom = errors.New("the room in memory is not known")
 
-// MemFS is a file system in memory. It has one directory, which every path names. Nothing in it
-// outlives the process, and what nobody uses any more the garbage collector frees.
+// MemFS is a file system in memory. It has a single directory, at every path. Nothing in it
+// outlives the process, and the garbage collector frees what is no longer used.
 type MemFS struct {
 	mu     sync.Mutex
 	files  map[string]*memFile
@@ -29,7 +29,7 @@ type MemFS struct {
 // OpenDir implements FS.
 func (m *MemFS) OpenDir(string) (Dir, error) { return &memDir{fs: m}, nil }
 
-// memDir is the directory, opened once.
+// memDir is one opening of the directory.
 type memDir struct {
 	fs     *MemFS
 	locked bool // by this one
@@ -132,7 +132,7 @@ func memError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: "memory/" + name, Err: err}
 }
 
-// memFile is a file, however often it is open. Beyond size its chunks are zeros.
+// memFile is a file. It may be open several times. Beyond size its chunks are zeros.
 type memFile struct {
 	mu     sync.RWMutex
 	size   int64

@@ -9,27 +9,27 @@ import (
 	"time"
 )
 
-// Options says how to open a directory.
+// Options configure the opening of a directory.
 type Options struct {
 	BlockSize int           // bytes, MinBlockSize to MaxBlockSize; required without Recognise
-	Readers   int           // reads carried out at once, 1 to MaxReaders; 0: DefaultReaders
+	Readers   int           // concurrent reads, 1 to MaxReaders; 0: DefaultReaders
 	ReadDelay time.Duration // added to every successful read, 0 to MaxReadDelay; not by Inline
-	NoSync    bool          // appends do not wait for the disk: a power cut can take any of them
+	NoSync    bool          // appends do not wait for the disk: a power cut can lose any of them
 	ReadOnly  bool          // change nothing; others may read at the same time
-	ScrubRate int64         // bytes that the scrubber reads in a second at the most; 0: there is none; not by Inline
+	ScrubRate int64         // the most that the scrubber reads per second; 0: no scrubber; not by Inline
 	FS        FS            // nil: OSFS
 	Log       *slog.Logger  // nil: slog.Default()
-	// Recognise and Accept, if not nil, see what there is before anything is changed, with the
-	// directory locked. An error of theirs is that of Open, and leaves the directory as it is.
-	// Recognise looks at the files and returns the block size. Accept may submit Reads of blocks.
+	// Recognise and Accept, if not nil, check the store before anything is changed, with the
+	// directory locked. Open returns their errors, and leaves the directory unchanged. Recognise
+	// looks at the files and returns the block size. Accept may submit Reads of blocks.
 	Recognise func(dir Dir) (blockSize int, err error)
 	Accept    func(s Store) error
-	// OnSync, if not nil, is told how long each sync of a block file took that an append waited
-	// for. It is called on the goroutine that carries the append out.
+	// OnSync, if not nil, is called with the duration of each sync of a block file for an append.
+	// The goroutine that executes the append calls it.
 	OnSync func(took time.Duration)
-	// Doubtful, if not nil, is asked about blocks that an earlier run has left without checksums:
-	// whether a block is what was written, as far as its content tells. The answer may be about
-	// blocks around it too. It is called by many goroutines.
+	// Doubtful, if not nil, is asked about blocks left without checksums by an earlier run: does
+	// the block's content show that it is not what was written? The answer may cover neighbouring
+	// blocks too. Many goroutines may call it at once.
 	Doubtful func(block uint64, found Found) (Verdict, error)
 }
 
@@ -63,8 +63,8 @@ func errBlockSize(size int) error {
 	return fmt.Errorf("block size %d is not between %d and %d", size, MinBlockSize, MaxBlockSize)
 }
 
-// open locks dir, checks that its block files make a store, and repairs what an interrupted
-// append has left. If it returns an error because of what it found, nothing has been changed.
+// open locks dir, checks that its block files make a store, and repairs what an interrupted append
+// has left. If it returns an error about the files, it has changed nothing.
 func open(dir string, o Options) (*chain, error) {
 	o, err := o.checked()
 	if err != nil {
@@ -78,7 +78,7 @@ func open(dir string, o Options) (*chain, error) {
 		return nil, errors.Join(fmt.Errorf("open block store: %w", err), d.Close())
 	}
 	c := &chain{path: dir, dir: d, opts: o, descriptors: newDescriptors(d, MaxOpenFiles())}
-	c.removals.Store(1) // perhaps, by the process before this one
+	c.removals.Store(1) // perhaps, by the previous process
 	if err := c.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open block store %s: %w", dir, err), c.close())
 	}
@@ -133,7 +133,7 @@ func (c *chain) load() error {
 	return c.repair(found, whole, stale)
 }
 
-// accepted asks Accept about what has been loaded.
+// accepted asks Accept about what was loaded.
 func (c *chain) accepted() error {
 	if c.opts.Accept == nil {
 		return nil
@@ -141,10 +141,10 @@ func (c *chain) accepted() error {
 	return c.opts.Accept(&unrepaired{c, make([]byte, readTogetherBytes)})
 }
 
-// unrepaired is the store as Accept sees it. It only reads, at once and on the same goroutine.
+// unrepaired is the store passed to Accept. It only reads, synchronously on the same goroutine.
 type unrepaired struct {
 	chain *chain
-	buf   []byte // for blocks that follow each other
+	buf   []byte // for consecutive blocks
 }
 
 // Info implements Store.
@@ -157,12 +157,12 @@ func (s *unrepaired) Submit(first, last *Op) {
 	first.Done.Push(first, last)
 }
 
-// Close implements Store. Whoever opens the store closes it.
+// Close implements Store. The store is closed by its opener.
 func (s *unrepaired) Close() error { return nil }
 
-// repair makes the directory what load has decided that it is, and durable: what is in
-// it may never have been synced, if the process before this one was killed. All that is
-// answered from now on, and every file that is added, builds on it.
+// repair puts the directory into the state that load has decided on, durably. If the previous
+// process was killed, the content may never have been synced. Everything that is answered from now
+// on, and every new file, builds on it.
 func (c *chain) repair(found listing, whole int64, stale []string) error {
 	for _, name := range stale {
 		if err := c.dir.Remove(name); err != nil {
@@ -197,7 +197,7 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 			return fmt.Errorf("remove the note of a failure: %w", err)
 		}
 	}
-	// Stale checksums must not come back when the file has grown to what they describe.
+	// Stale checksums must not come back after the file has grown to the length they describe.
 	if !c.opts.NoSync || len(stale) > 0 {
 		if err := c.dir.Sync(); err != nil {
 			return fmt.Errorf("sync the directory: %w", err)
@@ -206,16 +206,16 @@ func (c *chain) repair(found listing, whole int64, stale []string) error {
 	return nil
 }
 
-// sumsFile is a checksum file that fits the first blocks of a file, or all, or that is damaged.
+// sumsFile is a checksum file that matches all or the first blocks of a file, or that is damaged.
 type sumsFile struct {
 	size    int64 // bytes
 	damaged bool
 }
 
-// judgeSums divides the checksum files into those of a file (by the number of its first block) and
-// those that describe something that is not there (stale). Checksums for another block size mean
-// that the whole store has it: opening it with this one would destroy it. Checksums of blocks
-// behind the last one mean that blocks were lost which had been durable.
+// judgeSums divides the checksum files into those of a file, by the number of its first block, and
+// stale ones, which describe missing blocks. Checksums for another block size show that the whole
+// store has that size: opening it with this one would destroy it. Checksums of blocks after the
+// last one show that durable blocks were lost.
 func (c *chain) judgeSums(found listing) (of map[uint64]sumsFile, stale []string, err error) {
 	of = make(map[uint64]sumsFile)
 	stale = slices.Clone(found.leftover)

@@ -2,5 +2,5 @@
 
 package disk
 
-// MaxOpenFiles returns how many block files a store keeps open for reading at most.
+// MaxOpenFiles returns the most block files that a store keeps open for reading.
 func MaxOpenFiles() int { return openFilesMax }

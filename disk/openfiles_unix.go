@@ -4,7 +4,7 @@ package disk
 
 import "golang.org/x/sys/unix"
 
-// MaxOpenFiles returns how many block files a store keeps open for reading at most.
+// MaxOpenFiles returns the most block files that a store keeps open for reading.
 func MaxOpenFiles() int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {

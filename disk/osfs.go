@@ -15,7 +15,7 @@ import (
 
 // OSFS is the operating system's file system.
 type OSFS struct {
-	// Root, if not nil, is the directory that paths are relative to, and do not lead out of.
+	// Root, if not nil, is the directory that paths are relative to. They cannot lead out of it.
 	Root *os.Root
 }
 
@@ -34,7 +34,7 @@ func (s OSFS) OpenDir(path string) (Dir, error) {
 	return &osDir{d, int(d.Fd())}, nil
 }
 
-// osDir reaches its entries through its descriptor, never by a path.
+// osDir accesses its entries through its descriptor, never by a path.
 type osDir struct {
 	*os.File
 	fd int
@@ -43,7 +43,7 @@ type osDir struct {
 var _ Dir = (*osDir)(nil)
 
 func (d *osDir) ReadDir() ([]string, error) {
-	list, err := d.openat(".", unix.O_RDONLY|unix.O_DIRECTORY) // with a position of its own
+	list, err := d.openat(".", unix.O_RDONLY|unix.O_DIRECTORY) // with a file position of its own
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +78,7 @@ func (d *osDir) Create(name string) (File, error) {
 }
 
 func (d *osDir) openFile(name string, flags int) (File, error) {
-	// The scan has judged the entry without following links, so this does not
-	// follow one either.
+	// The scan has checked the entry without following links, so do not follow one here either.
 	f, err := d.openat(name, flags|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
@@ -107,8 +106,8 @@ func (d *osDir) Remove(name string) error {
 	return d.call("remove", name, func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
-// Room is what the file system says. A quota for a user may leave less. File systems without a
-// limit say that they have no blocks at all.
+// Room returns what the file system reports. A user's quota may leave less. File systems without a
+// limit report that they have no blocks at all.
 func (d *osDir) Room() (int64, error) {
 	var st unix.Statfs_t
 	if err := d.call("statfs", "", func() error { return unix.Fstatfs(d.fd, &st) }); err != nil {
@@ -119,14 +118,14 @@ func (d *osDir) Room() (int64, error) {
 	}
 	left := uint64(max(0, int64(st.Bavail))) // negative on FreeBSD, for users other than root
 	if os.Geteuid() == 0 {
-		left = uint64(st.Bfree) // some is kept for root alone
+		left = uint64(st.Bfree) // some is reserved for root
 	}
 	size := uint64(st.Bsize)
 	return int64(min(left, math.MaxInt64/size) * size), nil
 }
 
-// Lock uses flock on the directory itself: no lock file is left behind, and a process
-// that dies lets go by dying.
+// Lock uses flock on the directory itself. So no lock file is left behind, and the lock ends with
+// the process.
 func (d *osDir) Lock(exclusive bool) error {
 	how := unix.LOCK_SH
 	if exclusive {
@@ -139,13 +138,13 @@ func (d *osDir) Lock(exclusive bool) error {
 	return err
 }
 
-// Close lets go of the lock at once, also if a process that was just forked has not closed its copy
+// Close releases the lock at once, even if a process that was just forked has not closed its copy
 // of the descriptor yet.
 func (d *osDir) Close() error {
 	return errors.Join(unix.Flock(d.fd, unix.LOCK_UN), d.File.Close())
 }
 
-// call makes a system call on an entry, again if a signal interrupts it.
+// call makes a system call on an entry, and repeats it if a signal interrupts it.
 func (d *osDir) call(what, name string, do func() error) error {
 	for {
 		switch err := do(); {
@@ -157,7 +156,7 @@ func (d *osDir) call(what, name string, do func() error) error {
 	}
 }
 
-// osFile adds the calls that os.File lacks.
+// osFile adds calls that os.File lacks.
 type osFile struct {
 	*os.File
 	fd int

@@ -4,7 +4,7 @@ import "golang.org/x/sys/unix"
 
 const openDirect = unix.O_DIRECT
 
-// pwritev writes the first of bufs: the caller goes on with the rest.
+// pwritev writes only the first of bufs: the caller continues with the rest.
 func pwritev(fd int, bufs [][]byte, offset int64) (int, error) {
 	for _, b := range bufs {
 		if len(b) > 0 {

@@ -8,5 +8,5 @@ func pwritev(fd int, bufs [][]byte, offset int64) (int, error) { return unix.Pwr
 
 func fdatasync(fd int) error { return unix.Fdatasync(fd) }
 
-// forget gives advice, which does no harm if it is not taken.
+// forget gives advice. It is harmless if the system ignores it.
 func forget(fd int, offset, size int64) { unix.Fadvise(fd, offset, size, unix.FADV_DONTNEED) }

@@ -7,8 +7,8 @@ import (
 	"io/fs"
 )
 
-// readChain carries out a chain of Reads, and returns the last one. Blocks that follow each other
-// are read by one system call, through buf, as many as fit into that.
+// readChain executes a chain of Reads, and returns the last one. It reads consecutive blocks with
+// one system call, through buf, as many as fit.
 func (c *chain) readChain(first *Op, buf []byte) (last *Op) {
 	for op := first; op != nil; op = last.Link.Next() {
 		n := 1
@@ -32,8 +32,7 @@ func (c *chain) readChain(first *Op, buf []byte) (last *Op) {
 	return last
 }
 
-// readTogether reads blocks that follow each other. It returns false if it could not, or not all of
-// them.
+// readTogether reads consecutive blocks. It returns false if it could not read all of them.
 func (c *chain) readTogether(first, last *Op, buf []byte) bool {
 	f := c.table.Load().find(first.Block)
 	if f == nil || f != c.table.Load().find(last.Block) {
@@ -62,7 +61,7 @@ func (c *chain) readTogether(first, last *Op, buf []byte) bool {
 	}
 }
 
-// read carries out a Read and fills in its outcome.
+// read executes a Read and fills in its outcome.
 func (c *chain) read(op *Op) {
 	if op.OK, op.Err = c.readBlock(op); op.Err != nil {
 		op.Err = readError(op.Block, op.Err)
@@ -71,7 +70,7 @@ func (c *chain) read(op *Op) {
 
 func readError(block uint64, err error) error { return fmt.Errorf("read block %016x: %w", block, err) }
 
-// readBlock reads one block. It returns false if there is no such block.
+// readBlock reads one block. It returns false if the block does not exist.
 func (c *chain) readBlock(op *Op) (bool, error) {
 	if len(op.Buf) != c.opts.BlockSize {
 		return false, fmt.Errorf("buffer of %d bytes for a block of %d", len(op.Buf), c.opts.BlockSize)
@@ -82,7 +81,7 @@ func (c *chain) readBlock(op *Op) (bool, error) {
 	}
 	d, err := c.descriptors.acquire(f)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil // discarded since the table was looked at
+		return false, nil // discarded since the lookup in the table
 	}
 	if err != nil {
 		return false, err
@@ -94,7 +93,7 @@ func (c *chain) readBlock(op *Op) (bool, error) {
 	return c.check(f, d, op)
 }
 
-// check returns an error if the block that was read from f is known not to be what was written.
+// check returns an error if the block read from f is known to be not what was written.
 func (c *chain) check(f *file, d *descriptor, op *Op) (ok bool, err error) {
 	index := op.Block - f.first
 	sum := c.loadedSums(f).at(index)
@@ -110,7 +109,7 @@ func (c *chain) check(f *file, d *descriptor, op *Op) (ok bool, err error) {
 	return true, nil
 }
 
-// compare returns an error if the content of a block is not that of its checksum, or the verdict on
+// compare returns an error if the content of a block does not match its checksum, or the verdict on
 // it is bad.
 func compare(sum uint32, v verdict, content []byte) error {
 	switch {
@@ -122,8 +121,8 @@ func compare(sum uint32, v verdict, content []byte) error {
 	return nil
 }
 
-// readFull fills buf from a file that is known to be long enough. If it has become too short, that
-// is no append that was cut off: a start must not take it for one.
+// readFull fills buf from a file that must be long enough. If the file has become too short, the
+// error must not look like a torn append to a start.
 func readFull(r io.ReaderAt, path string, buf []byte, offset int64) error {
 	n, err := r.ReadAt(buf, offset)
 	if n == len(buf) {

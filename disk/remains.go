@@ -10,9 +10,9 @@ import (
 )
 
 // Remains reads what is left of a damaged store. Files may be missing, too short or too long. A
-// Read of a block that is missing, though the store must have had it, fails with ErrRot. Remains
-// changes nothing in the directory and does not lock it. Submit carries out each operation before
-// it returns; one goroutine at a time may call it.
+// Read of a missing block that the store must have had fails with ErrRot. Remains changes nothing
+// in the directory and does not lock it. Submit executes each operation before it returns. Only one
+// goroutine at a time may call it.
 type Remains struct {
 	chain  *chain
 	known  Stretch // all blocks that the store has, or is known to have had
@@ -188,7 +188,7 @@ func (r *Remains) Info() Info {
 	return Info{BlockSize: r.chain.opts.BlockSize, Next: r.known.Next, Last: r.known.Next - 1}
 }
 
-// File returns the blocks of the file that a block is in, as far as they are there.
+// File returns the existing blocks of the file that contains a block.
 func (r *Remains) File(block uint64) Stretch {
 	f := r.chain.table.Load().find(block)
 	if f == nil || block-f.first >= f.found.count {
@@ -197,7 +197,7 @@ func (r *Remains) File(block uint64) Stretch {
 	return Stretch{f.first, f.first + f.found.count}
 }
 
-// Sum returns the checksum that a block had when it was durable, if that is known.
+// Sum returns the checksum that a block had when it was durable, if known.
 func (r *Remains) Sum(block uint64) (sum uint32, ok bool) {
 	if r.File(block) == (Stretch{}) {
 		return 0, false

@@ -8,36 +8,35 @@ import (
 	"time"
 )
 
-// A sync that fails loses what it should have written, but the system goes on showing it: to this
-// process and to the next one, until it drops its cache. A sync by the next process succeeds,
-// because nothing is left to write. So a start believes blocks only if they are known to be
-// durable, or after it has written them again.
+// A failed sync loses unwritten data, but the system continues to show the data from its cache,
+// also to the next process. A sync by the next process succeeds, because the system has nothing
+// left to write. So a start relies on blocks only if they are known to be durable, or after it has
+// written them again.
 //
-// They are known to be durable if they have checksums on disk, for those are written after the
-// blocks have been synced. An append waits for its sync, so what is not durable is at the end of
-// the last file. After a stop in order the checksums cover all of it, and a start has nothing to
-// do.
+// Blocks with checksums on disk are durable, because checksums are written after the blocks were
+// synced. An append waits for its sync, so only the end of the last file may not be durable. After
+// a clean stop the checksums cover all of it, and a start has nothing to do.
 
-// failedName is the note that a process leaves when a write or a sync has failed. It holds a line
-// of text. Like all names that are not those of block files, the original ignores it.
+// failedName is the name of the note that a process leaves after a failed write or sync. The note
+// is a line of text. The original ignores it, like all names other than those of block files.
 const failedName = "kivaloo.failed"
 
-// maxNoteBytes is how much of a note is shown.
+// maxNoteBytes is the length to which a note is shown.
 const maxNoteBytes = 1000
 
-// leaveNote tells the next start why nothing more could be made durable. That is of use, and not
-// needed: so it does not wait for the disk, and failing at it is no further failure.
+// leaveNote tells the next start why nothing could be made durable any more. The note is useful but
+// not necessary. So leaveNote does not wait for the disk, and ignores its own failure.
 func (c *chain) leaveNote(why error) {
 	f, err := c.dir.Create(failedName)
 	if err != nil {
-		return // there is one already, or the disk does not even take that
+		return // there is one already, or the disk does not even accept that
 	}
 	line := fmt.Sprintf("%s %v\n", time.Now().UTC().Format(time.RFC3339), why)
 	f.WriteAt([][]byte{[]byte(line)}, 0)
 	f.Close()
 }
 
-// showNote says what a note of the process before says.
+// showNote logs the previous process's note.
 func (c *chain) showNote() {
 	text := make([]byte, maxNoteBytes)
 	n := 0
@@ -53,11 +52,11 @@ func (c *chain) showNote() {
 		"dir", c.path, "failure", strings.TrimSpace(string(text[:n])))
 }
 
-// renew writes those of the first count blocks of f, the last file, again that may not be durable,
-// and syncs them. It takes down their checksums.
+// renew rewrites and syncs those of the first count blocks of f, the last file, that may not be
+// durable. It also notes their checksums.
 func (c *chain) renew(f *file, count uint64) error {
 	s := c.loadedSums(f)
-	f.found.summed = s.covers() // less than was hoped for, if they are damaged
+	f.found.summed = s.covers() // fewer than expected, if they are damaged
 	if s.covers() == count {
 		return nil
 	}
@@ -76,12 +75,12 @@ func (c *chain) renew(f *file, count uint64) error {
 			err = readFull(c.tail, f.path, part, offset)
 		}
 		if err != nil {
-			// What cannot be read is not in the cache, so nobody can be misled about it.
+			// An unreadable block is not in the cache, so it cannot mislead anybody.
 			c.opts.Log.Warn("a block cannot be read", "file", f.path, "offset", offset, "error", err)
 			s = s.withNone()
 			continue
 		}
-		// What the system remembers of these pages must not make it skip a part of the work.
+		// Drop the cached pages, so that the system cannot skip the write.
 		c.tail.Forget(offset, int64(len(part)))
 		if _, err := c.tail.WriteAt([][]byte{part}, offset); isShortage(err) {
 			c.opts.Log.Warn("no room to write the last blocks again: a power cut can take them", "file", f.path, "error", err)

@@ -13,7 +13,7 @@ import (
 
 // Fault is something in the directory that is not what was written.
 type Fault struct {
-	Block  uint64 // of a checksum file, the first that it is about
+	Block  uint64 // of a checksum file: the first block that it covers
 	File   string // path
 	Offset int64  // in the file
 	OfSums bool   // it is a checksum file
@@ -26,17 +26,17 @@ func (f Fault) Error() string {
 
 func (f Fault) Unwrap() error { return f.Err }
 
-// SumsReport is what CheckSums has found besides faults.
+// SumsReport is the result of CheckSums, besides faults.
 type SumsReport struct {
-	Blocks  uint64 // that have been read
-	Without uint64 // those of them that have no checksum
-	Torn    uint64 // those without that are of an append that was cut short, or damaged
-	Damaged uint64 // those of files whose checksum file is damaged, which is a fault; not among Without
+	Blocks  uint64 // blocks read
+	Without uint64 // blocks without a checksum
+	Torn    uint64 // blocks without a checksum that are damaged, or belong to a torn append
+	Damaged uint64 // blocks of files with a damaged checksum file, which is a fault; not counted in Without
 }
 
 // CheckSums reads every block from the disk and compares it with its checksum, until ctx is done.
-// It calls fault for each fault, and progress from time to time. A block without a checksum is
-// judged by Options.Doubtful.
+// It calls fault for each fault, and progress regularly. Options.Doubtful judges blocks without a
+// checksum.
 func (l *Local) CheckSums(ctx context.Context, progress func(done, of uint64), fault func(Fault)) (SumsReport, error) {
 	c := l.chain
 	t := c.table.Load()
@@ -74,28 +74,27 @@ func (l *Local) CheckSums(ctx context.Context, progress func(done, of uint64), f
 	return r, nil
 }
 
-// directAlign is a multiple of what disks want the memory, the offset and the length of a direct
-// read to be a multiple of.
+// directAlign is a suitable alignment of memory, offset and length for direct reads on any disk.
 const directAlign = 4096
 
-// scan reads block files, and compares each block with its checksum. It bypasses what the system
-// has in memory, if the file system can do that: the disk is what is to be checked, and requests
-// need the memory for other blocks.
+// scan reads block files, and compares each block with its checksum. It bypasses the system's cache
+// if the file system supports that: the disk is what must be checked, and requests need the memory
+// for other blocks.
 type scan struct {
 	chain  *chain
-	most   uint64 // blocks that are read at a time
-	buf    []byte // has room for them wherever they begin, aligned
-	direct bool   // bypass
+	most   uint64 // blocks read at a time
+	buf    []byte // has room for them at any offset, aligned
+	direct bool   // bypass the cache
 
 	file *file
-	sums sums // of the file, if they are not to stay in memory
+	sums sums // of the file, if they must not stay in memory
 
-	sealed bool // the file is
+	sealed bool // the file is sealed
 
 	without, torn uint64 // as in SumsReport
 }
 
-// newScan returns a scan that reads so many bytes at a time, or one block.
+// newScan returns a scan that reads the given number of bytes at a time, or one block.
 func (c *chain) newScan(bytes int) *scan {
 	most := max(1, bytes/c.opts.BlockSize)
 	buf := make([]byte, most*c.opts.BlockSize+3*directAlign)
@@ -103,7 +102,7 @@ func (c *chain) newScan(bytes int) *scan {
 	return &scan{chain: c, most: uint64(most), buf: buf[skip:], direct: true}
 }
 
-// begin goes to a file.
+// begin moves on to a file.
 func (s *scan) begin(f *file, sealed bool) {
 	s.file, s.sealed, s.sums = f, sealed, nil
 	if f.sums.known.Load() == nil {
@@ -119,8 +118,8 @@ func (s *scan) sum(index uint64) uint32 {
 	return s.sums.at(index)
 }
 
-// read reads n blocks of the file, at most s.most, and calls fault for those that are damaged. An
-// error means that the file could not be opened.
+// read reads n blocks of the file, at most s.most, and calls fault for the damaged ones. It returns
+// an error if the file could not be opened.
 func (s *scan) read(first, n uint64, fault func(Fault)) error {
 	f, size := s.file, uint64(s.chain.opts.BlockSize)
 	d, err := s.chain.descriptors.acquire(f)
@@ -134,7 +133,7 @@ func (s *scan) read(first, n uint64, fault func(Fault)) error {
 		wrong := err
 		if err == nil {
 			p = all[(block-first)*size:][:size]
-		} else { // perhaps only one of them cannot be read
+		} else { // perhaps only one of them is unreadable
 			p, wrong = s.fetch(d, block, 1)
 		}
 		if wrong == nil {
@@ -151,7 +150,7 @@ func (s *scan) read(first, n uint64, fault func(Fault)) error {
 func (s *scan) fetch(d *descriptor, block, n uint64) ([]byte, error) {
 	size := uint64(s.chain.opts.BlockSize)
 	offset, length := int64((block-s.file.first)*size), int64(n*size)
-	// The last file may have writes under way, which a direct read would wait for.
+	// The last file may have writes in progress, and a direct read would wait for them.
 	if s.direct && s.sealed {
 		p, err := s.fetchDirect(offset, length)
 		if !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.EOPNOTSUPP) {
@@ -176,7 +175,7 @@ func (s *scan) fetchDirect(offset, length int64) ([]byte, error) {
 	return p[skip:][:length], nil
 }
 
-// check returns what is wrong with a block of the file.
+// check returns the fault of a block in the file, or nil.
 func (s *scan) check(d *descriptor, block uint64, p []byte) error {
 	c, f, index := s.chain, s.file, block-s.file.first
 	sum := s.sum(index)

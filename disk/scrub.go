@@ -12,11 +12,11 @@ import (
 // scrubber slowly reads every block, over and over, and compares it with its checksum. Like a
 // reader, it takes no lock that a request needs, and owns no state that others change.
 
-// ScrubStats is what the scrubber has done since the store was opened.
+// ScrubStats counts the scrubber's work since the store was opened.
 type ScrubStats struct {
 	Passes   uint64  // completed passes over the whole store
 	Bytes    uint64  // bytes read
-	Progress float64 // of the pass under way, 0 to 1; 1 between passes
+	Progress float64 // of the current pass, 0 to 1; 1 between passes
 	Damaged  uint64  // blocks of the store that are known to be damaged
 }
 

@@ -6,10 +6,10 @@ import (
 	"kivaloo/actors"
 )
 
-// EventStall is the kind of event that a sync is which took too long.
+// EventStall is the kind of event for a sync that took too long.
 const EventStall = "fsync stall"
 
-// NoteStall tells events of a sync that took stallTime or more. It is for Options.OnSync.
+// NoteStall adds an event for a sync that took stallTime or more. It is for Options.OnSync.
 func NoteStall(events *actors.Events, took time.Duration) {
 	if took >= stallTime {
 		events.Mark(EventStall, took)

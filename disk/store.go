@@ -25,12 +25,11 @@ const (
 	Free               // allow everything before a block to be discarded
 )
 
-// Op is one operation on a Store: the request, and when it comes back the
-// outcome.
+// Op is one operation on a Store. It has the request and, when it comes back, the outcome.
 //
-// Ownership: Submit gives the Op, and Buf and Pages with all they point to, to
-// the store; the push into Done gives them back. Until then nobody else may
-// write them; an Append's pages may be read by others meanwhile.
+// Ownership: Submit gives the Op, and everything that Buf and Pages point to, to the store. The
+// push into Done gives them back. Until then only the store may write them. Others may read an
+// Append's pages meanwhile.
 type Op struct {
 	actors.Link[Op]
 
@@ -39,23 +38,23 @@ type Op struct {
 	Buf   []byte   // Read: where the block goes, BlockSize bytes
 	Pages [][]byte // Append: the blocks in order, BlockSize bytes each, at least one
 	Done  *Completions
-	Tag   uint64 // the submitter's own; the store leaves it alone
-	AsIs  bool   // Read: by a recovery, which judges blocks by itself. Options.Doubtful is not asked
+	Tag   uint64 // for the submitter; the store does not change it
+	AsIs  bool   // Read: Options.Doubtful is not asked, because recovery judges blocks by itself
 
-	// Outcome. Err is nil or why the operation could not be carried out, in which case the other
-	// two mean nothing. A Buf has the content of its block all the same if Err is ErrDoubtful.
+	// The outcome. Err is nil, or why the operation failed. In that case the other fields mean
+	// nothing, except that with ErrDoubtful Buf still has the block's content.
 	Err error
-	// OK is false where a Read's block does not exist, or where an Append was
-	// refused because it does not start at the next block or another is running.
+	// OK is false if a Read's block does not exist, or if an Append was refused because it does not
+	// start at the next block or another one is in progress.
 	OK bool
-	// Append: the block number at which the next one must start. Free: the first block that stays
-	// all the same, because it is in a file with others that do; 0 if that is not known.
+	// Append: the block number at which the next one must start. Free: the first block that still
+	// stays, because it shares a file with needed ones; 0 if unknown.
 	Next uint64
-	// Free: the first block of the file after the one that begins at Next. It goes when all blocks
-	// before are free. 0 if that is not known.
+	// Free: the first block of the file after the one that begins at Next. Next is discarded once
+	// all blocks before After are free. 0 if unknown.
 	After uint64
-	// Append, Free: how many more blocks the disk takes, at least 1. The blocks that are being
-	// discarded count as gone. 0 if that is not known.
+	// Append, Free: how many more blocks fit on the disk, at least 1. Blocks being discarded count
+	// as gone. 0 if unknown.
 	Room uint64
 }
 
@@ -75,48 +74,47 @@ type Info struct {
 	Room      uint64 // as in Op
 }
 
-// Store keeps numbered blocks of one size. Appended blocks never change; the
-// oldest ones may be discarded. All methods may be called from any goroutine.
+// Store keeps numbered blocks of one size. Appended blocks never change. The oldest ones may be
+// discarded. All methods may be called from any goroutine.
 //
-// Durability contract: when an Append has come back with OK, its blocks, and
-// all before them, survive a crash. If the last block of an Append survives a
-// crash of the process, so do the others; after a crash of the machine any of the
-// blocks of an Append that had not come back may be missing or hold rubbish.
+// Durability contract: when an Append has come back with OK, its blocks, and all before them,
+// survive a crash. If the last block of an Append survives a crash of the process, so do the
+// others. After a crash of the machine, any blocks of an Append that had not come back may be
+// missing or hold rubbish.
 type Store interface {
-	// Info returns the state of the store at this moment.
+	// Info returns the current state of the store.
 	Info() Info
-	// Submit starts the operations first..last (chained by Next). Reads are
-	// started in order and finish in any; at most one Append may be under way.
-	// It may block for as long as the store has too many reads waiting.
+	// Submit starts the operations first..last, chained by Next. Reads start in order and finish in
+	// any order. At most one Append may be in progress. Submit may block while too many reads are
+	// waiting.
 	Submit(first, last *Op)
-	// Close waits for everything that was submitted and releases the store.
-	// Nothing may be submitted afterwards.
+	// Close waits for all submitted operations and releases the store. Nothing may be submitted
+	// afterwards.
 	Close() error
 }
 
-// Errors that callers tell apart. They are wrapped with what was being done, to
-// which file or peer.
+// Errors that callers distinguish. They are wrapped with the operation, and the file or the peer.
 var (
 	// ErrLocked: another process has the directory open.
 	ErrLocked = errors.New("in use by another process")
 	// ErrCorrupt: what is on disk cannot be what was written.
 	ErrCorrupt = errors.New("corrupt")
-	// ErrRot: a block was durable, as its checksum shows, and is not what it was. It is an
+	// ErrRot means that a block was durable, as its checksum shows, and has changed. It is an
 	// ErrCorrupt.
 	ErrRot = fmt.Errorf("%w: it was whole once", ErrCorrupt)
-	// ErrDoubtful: a block has no checksum, and its content shows that it is not what was written.
-	// It is an ErrCorrupt.
+	// ErrDoubtful means that a block has no checksum, and that its content shows that it is not
+	// what was written. It is an ErrCorrupt.
 	ErrDoubtful = fmt.Errorf("%w: it does not fit the checksum that was written with it", ErrCorrupt)
-	// ErrNoSpace: an Append failed because the disk is full, or there are no file
-	// descriptors or no memory, and the store has been put back to the state before it, unless the
-	// error is ErrLeftBehind too. A later Append may succeed.
+	// ErrNoSpace means that an Append failed because the disk is full, or because of a lack of file
+	// descriptors or memory. The store is back in the state before the Append, unless the error is
+	// also an ErrLeftBehind. A later Append may succeed.
 	ErrNoSpace = errors.New("no space left")
-	// ErrLeftBehind: the blocks of the Append could not be removed either. If the store is opened
-	// anew before the next Append it may have them.
+	// ErrLeftBehind means that the blocks of the Append could not be removed either. If the store
+	// is reopened before the next Append, it may contain them.
 	ErrLeftBehind = errors.New("and what was written may be found by the next start")
-	// ErrFailed: an earlier Append or sync failed, so that nothing more can be
-	// made durable until the store is opened anew.
+	// ErrFailed means that an earlier Append or sync failed. Nothing more can be made durable until
+	// the store is reopened.
 	ErrFailed = errors.New("read-only after a failed write")
-	// ErrClosed: the store has been closed, or the connection to it has.
+	// ErrClosed means that the store, or the connection to it, is closed.
 	ErrClosed = errors.New("store closed")
 )

@@ -3,11 +3,11 @@ package disk
 import "slices"
 
 // maxProofBlocks is how many blocks of a file are compared with their checksums, to see whether the
-// block size in the checksum file is right.
+// checksum file's block size is right.
 const maxProofBlocks = 16
 
-// SummedBlockSize returns the block size that the checksum files in a directory show, 0 if none
-// does. Some block of that size has to have its checksum: a file from elsewhere shows nothing.
+// SummedBlockSize returns the block size in the checksum files of a directory, or 0. At least one
+// block of that size must match its checksum, because a file may come from elsewhere.
 func SummedBlockSize(dir Dir) (int, error) {
 	found, err := listDir(dir)
 	if err != nil {

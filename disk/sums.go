@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 )
 
-// sums is the content of a checksum file, one CRC32C (the standard one) for each of the first
+// sums is the content of a checksum file: one CRC32C (the standard one) for each of the first
 // blocks of a file. Integers are big-endian.
 //
 //	offset  size
@@ -24,18 +24,18 @@ import (
 //	    32     4  CRC32C of bytes 0 to 31
 //	    36   4*n  CRC32C of each block, but 2 for 0 and 1; 0: not known; 1: not what was written
 //
-// The blocks it covers were durable when it was written, and never change. The file may have grown
-// since.
+// The covered blocks were durable when the file was written, and never change. The block file may
+// have grown since.
 //
-// It is made of what is appended, while it is. It stays in memory once it has been needed: 4
-// bytes a block, which is 1/1000 of a store with 4 KiB blocks.
+// Checksums are computed while blocks are appended. Once needed, they stay in memory: 4 bytes per
+// block, which is 1/1000 of a store with 4 KiB blocks.
 type sums []byte
 
 const (
 	sumsMagic       = "KVSUMS"
 	sumsVersion     = 2
 	sumsHeaderBytes = 36
-	noSum           = 0 // not known
+	noSum           = 0 // unknown
 	badSum          = 1 // the block is not what was written
 )
 
@@ -51,22 +51,22 @@ func newSums(blockSize int, first, count uint64) sums {
 	return s
 }
 
-// sumOf returns the checksum of a block. It is none of those that mean something else.
+// sumOf returns the checksum of a block. It avoids the special values.
 func sumOf(block []byte) uint32 { return max(crc32.Checksum(block, castagnoli), badSum+1) }
 
-// with returns s with the checksum of the next block. Like append it leaves s as it is, and can be
-// called once on it.
+// with returns s with the checksum of the next block. Like append it does not change s, and may be
+// called only once on it.
 func (s sums) with(block []byte) sums { return binary.BigEndian.AppendUint32(s, sumOf(block)) }
 
-// withNone is with for a block that cannot be read.
+// withNone is like with, for an unreadable block.
 func (s sums) withNone() sums { return binary.BigEndian.AppendUint32(s, noSum) }
 
-// set changes the checksum of a block. Nobody else may be using s.
+// set changes the checksum of a block. Nothing else may be using s.
 func (s sums) set(index uint64, sum uint32) {
 	binary.BigEndian.PutUint32(s[sumsHeaderBytes+4*index:], sum)
 }
 
-// covers returns how many blocks s has checksums of.
+// covers returns the number of blocks with a place in s.
 func (s sums) covers() uint64 {
 	if s == nil {
 		return 0
@@ -87,13 +87,13 @@ func (s sums) blockSize() uint32 { return binary.BigEndian.Uint32(s[8:]) }
 func (s sums) first() uint64     { return binary.BigEndian.Uint64(s[12:]) }
 func (s sums) count() uint64     { return binary.BigEndian.Uint64(s[20:]) } // when it was finished
 
-// headerIntact reports whether the first sumsHeaderBytes are what was once written.
+// headerIntact reports whether the first sumsHeaderBytes are undamaged.
 func (s sums) headerIntact() bool {
 	return bytes.HasPrefix(s, []byte(sumsMagic)) && 1 <= s.version() && s.version() <= sumsVersion &&
 		binary.BigEndian.Uint32(s[32:]) == crc32.Checksum(s[:32], castagnoli)
 }
 
-// intact reports whether all of it is what was once written.
+// intact reports whether all of it is undamaged.
 func (s sums) intact() bool {
 	return s.headerIntact() &&
 		binary.BigEndian.Uint32(s[28:]) == crc32.Checksum(s[sumsHeaderBytes:], castagnoli)
@@ -107,16 +107,16 @@ func (s sums) at(index uint64) uint32 {
 	return binary.BigEndian.Uint32(s[sumsHeaderBytes+4*index:])
 }
 
-// fileSums is the checksums of one block file, as far as they are known.
+// fileSums has the known checksums of one block file.
 type fileSums struct {
 	size    int64       // bytes of the checksum file found when the store was opened; 0: none
 	damaged atomic.Bool // that file is damaged
 	load    sync.Once   // reads it when it is first needed
 	known   atomic.Pointer[sums]
-	onDisk  uint64 // how many blocks the checksum file covers
+	onDisk  uint64 // number of blocks that the checksum file covers
 }
 
-// loadedSums returns the checksums of f, nil if it has none.
+// loadedSums returns the checksums of f, or nil if it has none.
 func (c *chain) loadedSums(f *file) sums {
 	f.sums.load.Do(func() {
 		if s := c.foundSums(f); s != nil {
@@ -130,8 +130,8 @@ func (c *chain) loadedSums(f *file) sums {
 	return nil
 }
 
-// foundSums reads the checksum file of f that was found when the store was opened. If it turns out
-// to be damaged, that is logged, and the janitor makes a new one: the blocks may still be good.
+// foundSums reads the checksum file of f that existed when the store was opened. If it is damaged,
+// that is logged, and the janitor makes a new one: the blocks may still be good.
 func (c *chain) foundSums(f *file) sums {
 	if f.sums.size == 0 || f.sums.damaged.Load() {
 		return nil
@@ -154,9 +154,9 @@ func (c *chain) warnOfSums(name string, err error) {
 	c.opts.Log.Warn("a checksum file is damaged: it will be made anew", "file", c.pathOf(name), "error", err)
 }
 
-// compareDamaged compares s, the checksums of what is there now, with what is left of a damaged
-// checksum file. It returns how many blocks are proven to be what was written. If that is none,
-// blocks whose checksums differ get none: either the block has changed or its checksum.
+// compareDamaged compares s, the checksums of the current content, with the remains of a damaged
+// checksum file. It returns how many blocks are proven unchanged. If that is none, blocks with
+// different checksums get none: either the block or its checksum has changed.
 func (c *chain) compareDamaged(f *file, s sums) (proven uint64) {
 	if !f.sums.damaged.Load() {
 		return 0
@@ -186,8 +186,8 @@ func (c *chain) compareDamaged(f *file, s sums) (proven uint64) {
 	return 0
 }
 
-// addSums takes down the checksums of blocks that have been appended to f at an index, if those of
-// all blocks before are known.
+// addSums notes the checksums of blocks appended to f at index, if those of all blocks before are
+// known.
 func (c *chain) addSums(f *file, index uint64, pages [][]byte) {
 	s := c.loadedSums(f)
 	if s.covers() != index {
@@ -219,8 +219,7 @@ func (c *chain) readSums(name string, size int64) (sums, error) {
 	return s, nil
 }
 
-// writeSums puts s on disk, durably and all at once: under a name that means nothing
-// until it is complete.
+// writeSums writes s durably and atomically. It uses a temporary name until the file is complete.
 func (c *chain) writeSums(s sums) error {
 	s.finish()
 	name := sumsName(s.first())

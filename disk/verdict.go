@@ -5,39 +5,38 @@ import (
 	"sync"
 )
 
-// A killed process leaves blocks without checksums: those of the last file, and of files that were
-// sealed just before. Their content may say whether they are what was written: see
-// Options.Doubtful. It is asked before such a block is read for the first time, and before it gets
-// a checksum.
+// A killed process leaves blocks without checksums: those of the last file, and of files sealed
+// just before. Their content may show whether they are what was written: see Options.Doubtful. It
+// is asked before such a block is read for the first time, and before it gets a checksum.
 
-// Stretch is the blocks from First on and before Next.
+// Stretch has the blocks from First on and before Next.
 type Stretch struct{ First, Next uint64 }
 
 // Has reports whether a block is one of s.
 func (s Stretch) Has(block uint64) bool { return s.First <= block && block < s.Next }
 
-// Found is what Options.Doubtful may look at.
+// Found is what Options.Doubtful may use.
 type Found struct {
-	Content   []byte // of the block, if somebody reads it now
+	Content   []byte // of the block, if it is being read now
 	BlockSize int
-	File      Stretch                              // the blocks of the file, which no append crosses
-	Judged    uint64                               // the next block that there is a verdict on; the end of the file if there is none
+	File      Stretch                              // the blocks of the file; no append spans two files
+	Judged    uint64                               // the next block with a verdict; the end of the file if there is none
 	End       uint64                               // one past the last block that the store had when it was opened
 	Read      func(block uint64, buf []byte) error // any block up to End
 }
 
-// Verdict is what the content of some blocks says about them.
+// Verdict is the conclusion from the content of some blocks.
 type Verdict struct {
 	Stretch         // the blocks
-	Bad     Stretch // those of them that are not what was written; the others are, or it cannot be told
-	// Torn: it may be that the bad ones were never durable. Then they are read as they are, and
-	// whoever reads them has to find out.
+	Bad     Stretch // those of them that are not what was written; the others are, or nothing is known
+	// Torn means that the bad ones may never have been durable. Then they are read unchanged, and
+	// the reader must decide.
 	Torn bool
 }
 
-// verdicts is what is known of the blocks of a file that were there when the store was opened.
+// verdicts has the verdicts on the blocks of a file that existed when the store was opened.
 type verdicts struct {
-	count  uint64 // how many; 0: the file was made later
+	count  uint64 // number of blocks; 0: the file was made later
 	summed uint64 // how many of them had checksums
 
 	mutex sync.Mutex
@@ -65,8 +64,8 @@ func (f *verdicts) judged(index uint64) (v verdict, next uint64) {
 	return f.of[index], next
 }
 
-// asks reports whether Options.Doubtful has to be asked about a block of f: it was there when the
-// store was opened, and has no checksum from before.
+// asks reports whether Options.Doubtful must be asked about a block of f: the block existed when
+// the store was opened, and has no checksum from before.
 func (c *chain) asks(f *file, index uint64, sum uint32) bool {
 	return c.opts.Doubtful != nil && index < f.found.count && (sum == noSum || index >= f.summed())
 }

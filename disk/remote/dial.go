@@ -15,8 +15,8 @@ import (
 // params2Len is the length of the record that answers PARAMS2.
 const params2Len = 4 + 8 + 8
 
-// Dial connects to the block store at the first of addrs that accepts, and asks it what
-// it holds. ctx covers both. log may be nil.
+// Dial connects to the block store at the first of addrs that accepts, and asks it for its state.
+// ctx covers both. log may be nil.
 func Dial(ctx context.Context, addrs []wire.Addr, log *slog.Logger) (*Store, error) {
 	nc, err := wire.Dial(ctx, addrs)
 	if err != nil {
@@ -43,7 +43,7 @@ func Dial(ctx context.Context, addrs []wire.Addr, log *slog.Logger) (*Store, err
 			log.Error("event loop of the block store's connection failed", "peer", peer, "error", err)
 		}
 	}()
-	// A GET's answer is the longest there is.
+	// The answer to a GET is the longest one.
 	longest := max(4+uint32(info.BlockSize), params2Len)
 	s.conn, err = loop.Attach(nc, longest, func(*eventloop.Conn) eventloop.Handler { return (*handler)(s) })
 	if err != nil {
@@ -54,8 +54,7 @@ func Dial(ctx context.Context, addrs []wire.Addr, log *slog.Logger) (*Store, err
 	return s, nil
 }
 
-// hello makes the first request, the only one that is waited for. It reads nothing that
-// comes after the answer.
+// hello makes the first request, and waits for its answer. It reads nothing after the answer.
 func hello(ctx context.Context, nc net.Conn) (disk.Info, error) {
 	answer, err := wire.Ask(ctx, nc, wire.AppendLBSRequest(nil, &wire.LBSRequest{Type: wire.TypeLBSParams2}), params2Len)
 	if errors.Is(err, wire.ErrHungUp) {

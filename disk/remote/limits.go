@@ -3,8 +3,8 @@ package remote
 import "time"
 
 const (
-	// maxOutstanding is how many operations may be unanswered before Submit blocks.
-	// More would wait at the peer anyway, which stops reading at that many.
+	// maxOutstanding is how many operations may be unanswered before Submit blocks. More would have
+	// to wait at the peer, which stops reading at that number.
 	maxOutstanding = 4096
 
 	// batchOps is how many operations go to the event loop at once.

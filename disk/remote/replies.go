@@ -8,12 +8,11 @@ import (
 	"kivaloo/wire"
 )
 
-// handler is what the event loop sees of a Store: one connection's answers. All its
-// methods are called by the loop.
+// handler is a Store's handler of its connection. The loop calls all its methods.
 type handler Store
 
-// Packet takes one answer. A record that is none of its request's fails that request; an
-// answer to nothing means that the two ends no longer agree on anything.
+// Packet handles one answer. An invalid record fails its request. An answer to an unknown request
+// means that the connection is no longer usable.
 func (h *handler) Packet(id uint64, record []byte) error {
 	h.mu.Lock()
 	op := h.pending[id]
@@ -51,10 +50,10 @@ func (h *handler) complete(op *disk.Op, record []byte) (err error) {
 	return err
 }
 
-// Pushed hands on what one read has completed.
+// Pushed passes on the operations completed by one read.
 func (h *handler) Pushed() { h.done.push() }
 
-// Ended makes everything later fail.
+// Ended makes all later operations fail.
 func (h *handler) Ended(why error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -71,8 +70,8 @@ func (h *handler) Ended(why error) {
 	}
 }
 
-// Closed makes everything outstanding fail. Not before: until now the pages of an
-// Append might still have been read.
+// Closed makes all outstanding operations fail. This cannot happen earlier, because the pages of an
+// Append may have been read until now.
 func (h *handler) Closed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -84,12 +83,12 @@ func (h *handler) Closed() {
 	h.done.push()
 }
 
-// chain is completed operations that go back to the same mailbox.
+// chain has completed operations that go back to the same mailbox.
 type chain struct {
 	first, last *disk.Op
 }
 
-// add takes one more operation.
+// add adds one operation.
 func (c *chain) add(op *disk.Op) {
 	op.SetNext(nil)
 	switch {
@@ -104,7 +103,7 @@ func (c *chain) add(op *disk.Op) {
 	c.last = op
 }
 
-// push gives back what there is.
+// push returns the collected operations.
 func (c *chain) push() {
 	if c.first != nil {
 		c.first.Done.Push(c.first, c.last)

@@ -13,8 +13,8 @@ import (
 
 // Store is a block store at the other end of a connection.
 //
-// Its error ErrClosed, wrapped with the reason, is what every operation gets that has not
-// been answered when the connection is lost. Such an Append may have taken effect or not.
+// When the connection is lost, every unanswered operation fails with ErrClosed, wrapped with the
+// reason. An Append may have taken effect or not.
 type Store struct {
 	peer      string // for errors
 	blockSize int
@@ -28,8 +28,8 @@ type Store struct {
 	mu      sync.Mutex
 	changed sync.Cond // pending has become smaller, or down has been set
 	info    disk.Info
-	pending map[uint64]*disk.Op // that await an answer, by ID; at most maxOutstanding
-	down    error               // why the connection is no longer there; nil while it is
+	pending map[uint64]*disk.Op // waiting for an answer, by ID; at most maxOutstanding
+	down    error               // why the connection is closed; nil while it is open
 	closing bool
 }
 
@@ -49,26 +49,26 @@ func newStore(peer string, info disk.Info, loop *eventloop.Loop) *Store {
 	return s
 }
 
-// Info implements disk.Store. It is what the peer had when the connection was made, and
-// what has been appended since.
+// Info implements disk.Store. It returns the peer's state at the start of the connection, plus what
+// has been appended since.
 func (s *Store) Info() disk.Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.info
 }
 
-// Lost is closed when the connection is gone although Close was not called.
+// Lost is closed when the connection is lost without a call of Close.
 func (s *Store) Lost() <-chan struct{} { return s.lost }
 
-// Err returns why the connection is gone, wrapping disk.ErrClosed, or nil while it is there.
+// Err returns why the connection is closed, wrapping disk.ErrClosed, or nil while it is open.
 func (s *Store) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.down
 }
 
-// Submit implements disk.Store. It blocks while maxOutstanding operations have not been
-// answered, so the goroutine that they depend on must not be the one that calls it.
+// Submit implements disk.Store. It blocks while maxOutstanding operations are unanswered. So the
+// goroutine that completes them must not call it.
 func (s *Store) Submit(first, last *disk.Op) {
 	var batch [batchOps]*disk.Op
 	n := 0
@@ -96,7 +96,7 @@ func (s *Store) Submit(first, last *disk.Op) {
 	}
 }
 
-// valid checks what the peer would close the connection for.
+// valid makes the checks after which the peer would close the connection.
 func (s *Store) valid(op *disk.Op) error {
 	switch op.Kind {
 	case disk.Read:
@@ -105,7 +105,7 @@ func (s *Store) valid(op *disk.Op) error {
 				op.Block, len(op.Buf), s.blockSize)
 		}
 	case disk.Append:
-		const most = math.MaxUint32 - wire.LBSAppendHeadLen // a packet's record can say no more
+		const most = math.MaxUint32 - wire.LBSAppendHeadLen // the longest that a packet can announce
 		if n := len(op.Pages); n == 0 || n > most/s.blockSize {
 			return fmt.Errorf("append at %016x: %d blocks, not between 1 and %d", op.Block, n, most/s.blockSize)
 		}
@@ -137,8 +137,8 @@ func (s *Store) send(ops []*disk.Op) {
 	s.conn.Send(out)
 }
 
-// encode adds the request for op to out. The pages of an Append are sent from where
-// they are: they belong to the store until the answer.
+// encode adds the request for op to out. The pages of an Append are sent without copying: they
+// belong to the store until the answer.
 func encode(out *eventloop.Output, id uint64, op *disk.Op) {
 	r := wire.LBSRequest{Block: op.Block}
 	switch op.Kind {
@@ -169,8 +169,8 @@ func encode(out *eventloop.Output, id uint64, op *disk.Op) {
 	out.Buf = wire.End(out.Buf, start)
 }
 
-// await makes ops pending, with consecutive IDs, when there is room for them. It returns an
-// error, and they are not pending, if the connection is gone.
+// await makes ops pending, with consecutive IDs, once there is room for them. If the connection is
+// closed it returns an error, and ops are not pending.
 func (s *Store) await(firstID uint64, ops []*disk.Op) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *Store) await(firstID uint64, ops []*disk.Op) error {
 	return nil
 }
 
-// Close implements disk.Store. It waits for as long as the peer takes to answer.
+// Close implements disk.Store. It waits as long as the peer takes to answer.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	for s.down == nil && len(s.pending) > 0 {
