@@ -7,10 +7,9 @@ import (
 
 // Doorbell wakes one consumer for any number of mailboxes.
 //
-// The consumer arms the bell, looks at its mailboxes once more, and only then
-// waits. A producer pushes first and rings second. Of any push and arming one
-// sees the other, so no message is left lying while the consumer sleeps; and a
-// consumer that is busy is never rung at all.
+// The consumer arms the bell, checks its mailboxes once more, and only then waits. A producer
+// pushes first and rings second. So either the producer sees the armed bell, or the consumer sees
+// the message, and no message remains while the consumer sleeps. A busy consumer is never rung.
 type Doorbell struct {
 	armed atomic.Bool
 	ring  func()
@@ -31,7 +30,7 @@ func (d *Doorbell) Ring() {
 // mailboxes once more after arming.
 func (d *Doorbell) Arm() { d.armed.Store(true) }
 
-// Disarm takes Arm back: the consumer found work after all.
+// Disarm undoes Arm: the consumer found work after all.
 func (d *Doorbell) Disarm() { d.armed.Store(false) }
 
 // Waiter is a doorbell for a consumer that is a plain goroutine.
@@ -47,15 +46,15 @@ func NewWaiter() *Waiter {
 	w.ring = func() {
 		select {
 		case w.rung <- struct{}{}:
-		default: // one ring is already waiting to be heard
+		default: // a ring is already waiting
 		}
 	}
 	return w
 }
 
-// Wait blocks until the bell is rung or timeout has passed (negative: no
-// timeout). idle is asked, after the bell is armed, whether there is really
-// nothing to do. Spurious returns are possible: the caller looks at its mailboxes.
+// Wait blocks until the bell rings or timeout has passed. A negative timeout means none. After
+// arming the bell, Wait calls idle to check that there is really nothing to do. It may return
+// without a reason: the caller checks its mailboxes.
 func (w *Waiter) Wait(timeout time.Duration, idle func() bool) {
 	w.Arm()
 	defer w.Disarm()

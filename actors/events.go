@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// eventsKept is how many events an Events holds: more than a minute's worth even if there were one
-// for each of a dozen stalls a second, in some tens of kilobytes.
+// eventsKept is how many events an Events holds. They take some tens of kilobytes, and last more
+// than a minute even with a dozen stalls per second.
 const eventsKept = 1024
 
 // Event is something that takes a while and happens now and then, such as a slow sync. It helps to
@@ -15,7 +15,7 @@ const eventsKept = 1024
 type Event struct {
 	Kind    string
 	Began   time.Time
-	Took    time.Duration // up to now, if it is going on
+	Took    time.Duration // so far, if it is ongoing
 	Ongoing bool
 }
 
@@ -26,12 +26,12 @@ type Event struct {
 // The zero value is empty, and a nil one takes no notes. Any number of goroutines may use it.
 type Events struct {
 	mu    sync.Mutex
-	ring  []Event // that have ended; of number n at n%eventsKept
-	count uint64  // how many have ended
-	going []Event // at most one of a kind
+	ring  []Event // ended ones; number n is at n%eventsKept
+	count uint64  // number of ended ones
+	going []Event // ongoing ones, at most one of each kind
 }
 
-// Begin notes the start of an event, unless one of its kind is going on.
+// Begin notes the start of an event, unless one of its kind is ongoing.
 func (e *Events) Begin(kind string) {
 	if e == nil {
 		return
@@ -80,10 +80,10 @@ func (e *Events) add(v Event) {
 	e.count++
 }
 
-// Since returns the events from number n on in the order in which they ended, then those that are
-// going on. The first event has number 0. next is the number of the next event to end. Events that
-// are too old are missing: then there are fewer than next-n before the ongoing ones. A number that
-// does not exist yet, as after a restart, counts as 0.
+// Since returns the events from number n on in the order in which they ended, followed by the
+// ongoing ones. The first event has number 0. next is the number of the next event to end. If
+// events are too old, fewer than next-n come before the ongoing ones. A number that does not exist
+// yet, as after a restart, counts as 0.
 func (e *Events) Since(n uint64) (list []Event, next uint64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// Group runs actors that live and die together. The first actor to return an
-// error stops the group; Wait returns that error after all have ended. A panic
-// in an actor is not caught: it stops the process, never half of it.
+// Group runs actors that live and die together. The first error of an actor stops the group. Wait
+// returns that error after all have ended. A panic in an actor is not caught, so it stops the whole
+// process.
 type Group struct {
 	ctx    context.Context
 	cancel context.CancelFunc

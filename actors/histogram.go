@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// HistogramBuckets is how many bounds a Histogram has. The last of them is four million times the
-// first but one.
+// HistogramBuckets is the number of bounds of a Histogram. The last bound is four million times the
+// second one.
 const HistogramBuckets = 46
 
-// Histogram counts values by their size, as an actor's account of what it does. The bounds are
+// Histogram counts values by their size. The bounds are
 //
 //	1 2 3 4 6 8 12 16 24 32 ...
 //
-// so that a value is known to within a half. It is of a fixed size, never allocates and takes no
-// lock; the zero value is empty. Any number of goroutines may add and read.
+// so a value is known to within a half. A Histogram has a fixed size, never allocates and takes no
+// lock. The zero value is empty. Any number of goroutines may add and read.
 type Histogram struct {
 	counts [HistogramBuckets + 1]atomic.Uint64 // the last: above all bounds
 	sum    atomic.Uint64
 }
 
-// Add counts one value. Less than 1 counts as 1 does.
+// Add counts one value. A value below 1 counts as 1.
 func (h *Histogram) Add(value uint64) {
 	h.counts[bucketOf(value)].Add(1)
 	h.sum.Add(value)
@@ -36,7 +36,7 @@ func bucketOf(value uint64) int {
 	length := bits.Len64(below) // at least 2
 	bucket := 2 * (length - 1)
 	if below>>(length-2)&1 == 0 {
-		bucket-- // it is in the lower half of what has this length
+		bucket-- // it is in the lower half of the values with this length
 	}
 	return min(bucket+1, HistogramBuckets) // 3 and 4 are the bounds after 1 and 2
 }
@@ -49,13 +49,13 @@ func Bound(i int) uint64 {
 	return (3 + uint64(i)%2) << ((i - 2) / 2)
 }
 
-// Counts is what a Histogram has counted up to one moment.
+// Counts are the counts of a Histogram at one moment.
 type Counts struct {
-	Buckets [HistogramBuckets + 1]uint64 // above the bound before, up to and including that of the same number
-	Sum     uint64                       // of the values; of one that is being added it may be missing
+	Buckets [HistogramBuckets + 1]uint64 // values above the previous bound, up to and including the one with the same number
+	Sum     uint64                       // of the values; a value being added may be missing
 }
 
-// Read returns what has been counted.
+// Read returns the current counts.
 func (h *Histogram) Read() Counts {
 	c := Counts{Sum: h.sum.Load()}
 	for i := range h.counts {
@@ -64,7 +64,7 @@ func (h *Histogram) Read() Counts {
 	return c
 }
 
-// Total returns how many values there are.
+// Total returns the number of values.
 func (c *Counts) Total() uint64 {
 	n := uint64(0)
 	for _, count := range c.Buckets {
@@ -73,7 +73,7 @@ func (c *Counts) Total() uint64 {
 	return n
 }
 
-// Merge adds what from has counted.
+// Merge adds the counts of from.
 func (c *Counts) Merge(from *Counts) {
 	c.Sum += from.Sum
 	for i, n := range from.Buckets {
@@ -81,7 +81,7 @@ func (c *Counts) Merge(from *Counts) {
 	}
 }
 
-// Since returns what has been counted after earlier.
+// Since returns what was counted after earlier.
 func (c *Counts) Since(earlier *Counts) Counts {
 	d := Counts{Sum: c.Sum - earlier.Sum}
 	for i := range d.Buckets {
@@ -90,8 +90,8 @@ func (c *Counts) Since(earlier *Counts) Counts {
 	return d
 }
 
-// Quantile returns a value that the fraction q of all values does not exceed, as near as the bounds
-// tell. Of none it is 0.
+// Quantile returns a value that the fraction q of all values does not exceed, as precisely as the
+// bounds allow. Without values it returns 0.
 func (c *Counts) Quantile(q float64) float64 {
 	rank := q * float64(c.Total())
 	if rank == 0 {
@@ -121,5 +121,5 @@ func (d *Durations) AddN(t time.Duration, n uint64) {
 	d.h.sum.Add(n * ns)
 }
 
-// Read returns what has been counted: buckets in microseconds, the sum in nanoseconds.
+// Read returns the current counts: buckets in microseconds, the sum in nanoseconds.
 func (d *Durations) Read() Counts { return d.h.Read() }

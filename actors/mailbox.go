@@ -14,7 +14,7 @@ func (l *Link[M]) Next() *M { return l.next }
 // SetNext chains m behind this message.
 func (l *Link[M]) SetNext(m *M) { l.next = m }
 
-// Message is what a Mailbox carries: a pointer to a struct that embeds Link.
+// Message is the type of a Mailbox's messages: a pointer to a struct that embeds Link.
 type Message[M any] interface {
 	*M
 	link() *Link[M]
@@ -56,8 +56,8 @@ func (b *Mailbox[M, P]) Push(first, last *M) {
 // PushOne gives a single message to the consumer.
 func (b *Mailbox[M, P]) PushOne(m *M) { b.Push(m, m) }
 
-// Drain takes everything out, oldest first. It returns nil when there was
-// nothing. Only the consumer may call it.
+// Drain takes everything out, oldest first. It returns nil if the mailbox is empty. Only the
+// consumer may call it.
 func (b *Mailbox[M, P]) Drain() *M {
 	if b.head.Load() == nil {
 		return nil
@@ -69,11 +69,11 @@ func (b *Mailbox[M, P]) Drain() *M {
 	return reverse[M, P](newest, nil)
 }
 
-// Empty reports whether a drain would find nothing at this moment.
+// Empty reports whether a drain would find nothing now.
 func (b *Mailbox[M, P]) Empty() bool { return b.head.Load() == nil }
 
-// reverse turns the chain from first up to and including last (nil: up to its
-// end) around and returns its new first message.
+// reverse reverses the chain from first up to and including last (nil: up to its end), and returns
+// its new first message.
 func reverse[M any, P Message[M]](first, last *M) *M {
 	var prev *M
 	for m := first; m != nil; {

@@ -39,8 +39,8 @@ type acceptor struct {
 	ended   bool
 }
 
-// Serve accepts connections from ln, which it closes in the end. Any goroutine may call it, even
-// before Run.
+// Serve accepts connections from ln, and finally closes ln. Any goroutine may call it, even before
+// Run.
 func (l *Loop) Serve(ln *Listener, opts ServeOptions) {
 	if opts.Gate == nil {
 		opts.Gate = NewGate(opts.MaxConns)
@@ -64,8 +64,8 @@ func (a *acceptor) start() {
 
 func (a *acceptor) ready(uint32) { a.accept() }
 
-// accept accepts connections until none is waiting, the gate is full, or the turn of the listener
-// is over.
+// accept accepts connections until none is waiting, the gate is full, or the listener's turn is
+// over.
 func (a *acceptor) accept() {
 	for range acceptsPerTurn {
 		if a.ended || a.starved || !a.opts.Gate.enter(a) {
@@ -90,10 +90,10 @@ func (a *acceptor) accept() {
 	a.loop.rearm(a.ln.fd, false)
 }
 
-// admit starts serving the connection fd. On an error it has closed it.
+// admit starts serving the connection fd. On an error it closes fd.
 func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
 	if _, ok := peer.(*unix.SockaddrUnix); !ok {
-		// A peer that is gone already shows itself at the first read.
+		// If the peer is already gone, the first read reports it.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 	}
@@ -109,7 +109,7 @@ func (a *acceptor) admit(fd int, peer unix.Sockaddr) error {
 	if err := a.loop.register(c.fd, c); err != nil {
 		unix.Close(c.fd)
 		if c.gate == nil {
-			a.starve(err) // the place is not ours to give back
+			a.starve(err) // Via gives the place back
 			return nil
 		}
 		return err

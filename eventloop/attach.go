@@ -10,15 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attach lets the loop serve nc, a connection that this process made. It takes nc
-// over, also when it fails, and calls handle at once, on the calling goroutine,
-// which may be any. If the loop has been stopped the error is ErrStopped, or the
-// handler's Ended and Closed are called by the loop.
+// Attach lets the loop serve nc, a connection that this process made. It takes over nc, even if it
+// fails. It calls handle at once, on the calling goroutine. Any goroutine may call Attach. If the
+// loop has been stopped, either it returns ErrStopped, or the loop calls the handler's Ended and
+// Closed.
 //
-// Such a connection is always read from, whatever it is owed and has unsent. What
-// it reads are answers to what was asked, so whoever asks bounds them; and of
-// two ends that both wait until the other one reads, none ever would. And it is
-// stopped last, when all accepted connections have been closed: what they are owed may
+// Such a connection is always read from, however much it is owed or has unsent. It reads answers,
+// and the requests limit these. Besides, two ends that both wait for the other to read would wait
+// forever. It is stopped last, when all accepted connections have been closed: their answers may
 // depend on it.
 func (l *Loop) Attach(nc net.Conn, maxRecord uint32, handle func(*Conn) Handler) (*Conn, error) {
 	fd, err := takeOver(nc)
@@ -54,7 +53,7 @@ func takeOver(nc net.Conn) (fd int, err error) {
 	return fd, os.NewSyscallError("dup", err)
 }
 
-// start registers an attached connection, and sends what is waiting.
+// start registers an attached connection, and sends waiting output.
 func (c *Conn) start() {
 	err := ErrStopped
 	if !c.loop.stopping {

@@ -11,10 +11,10 @@ import (
 type spares struct {
 	sizes [7][][]byte
 	long  []byte // longer than largestSpareBytes, or nil
-	lent  []byte // what Keep gave away last, with a record behind the header, or nil
+	lent  []byte // the last buffer given away by Keep, with a record after the header, or nil
 }
 
-// lend notes that the handler now has b.
+// lend notes that the handler now owns b.
 func (s *spares) lend(b []byte) {
 	if cap(b) <= longSpareBytes {
 		s.lent = b
@@ -32,8 +32,8 @@ func (s *spares) giveBack(record []byte) {
 // class returns the place for buffers of size bytes, a power of two.
 func class(size int) int { return bits.Len(uint(size/smallestBufferBytes)) - 1 }
 
-// get returns an empty buffer with room for n bytes, and at most twice as
-// many beyond smallestBufferBytes, unless it is the long spare.
+// get returns an empty buffer with room for n bytes. Above smallestBufferBytes it has at most twice
+// that, unless it is the long spare.
 func (s *spares) get(n int) []byte {
 	if n > largestSpareBytes {
 		if b := s.long; cap(b) >= n {
@@ -55,7 +55,7 @@ func (s *spares) get(n int) []byte {
 	return make([]byte, 0, size)
 }
 
-// put takes back a buffer that is no longer used.
+// put takes back an unused buffer.
 func (s *spares) put(b []byte) {
 	size := cap(b)
 	if size > max(largestSpareBytes, cap(s.long)) && size <= longSpareBytes {

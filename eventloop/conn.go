@@ -26,11 +26,10 @@ type Handler interface {
 	Closed()
 }
 
-// Conn is one connection, of the loop that serves it. Its methods may only be
-// called by that loop, which is: in calls of the Handler and in posts, unless they
-// say otherwise.
+// Conn is one connection of a loop. Its methods may be called only by that loop, unless they say
+// otherwise. That means in calls of the Handler and in posts.
 //
-// Its life, where "owed" is what the handler took on with Owe or Park and has not sent:
+// Its life, where "owed" are the requests counted by Owe or Park whose answers have not been sent:
 //
 //	reading --> ended: nothing more is read --> gone: nothing is owed
 //	   |          (end of stream, bad packet,      and all is written --> closed
@@ -38,13 +37,13 @@ type Handler interface {
 //	   +------> broken: the peer takes nothing more; answers are dropped
 //
 // Invariants:
-//  1. While the window is shut, while a long record has to wait (see long), and after ended,
-//     the socket is not read from.
-//  2. in holds less than one packet, unless held: then the window was shut
-//     before all of one read was cut, and in holds what was left of it.
-//  3. readable is set if the socket may have input for which no event will come.
-//  4. blocked is set while the socket is watched for room to write; first is not
-//     nil then.
+//
+//  1. While the window is shut, while a long record has to wait (see long), and after ended, the
+//     socket is not read from.
+//  2. in holds less than one packet, unless held: then the window was shut before all of one read
+//     was cut, and in holds the rest.
+//  3. readable is set if the socket may have input that no event will report.
+//  4. blocked is set while the socket is watched for room to write. first is not nil then.
 //  5. A gone connection owns no buffers, and waits to be closed.
 type Conn struct {
 	loop      *Loop
@@ -53,18 +52,18 @@ type Conn struct {
 	handler   Handler
 	maxRecord uint32                         // bytes
 	judge     func(typ, length uint32) error // see ServeOptions
-	gate      *Gate                          // to be left in the end; nil if that is not for the loop to do
+	gate      *Gate                          // to leave in the end; nil if the loop does not have to
 	window    window
 
 	in       []byte    // input that has not been cut, in a buffer of our own, or nil
-	grew     time.Time // when the last part of a long record has come into in
+	grew     time.Time // when in last got a part of a long record
 	want     int64     // bytes of the packet that in begins with, 0 while unknown
 	held     bool
-	alone    bool // the record under way is all that in holds, so Keep can have it
-	kept     bool // Keep has got the buffer of the record under way
+	alone    bool // in holds only the current record, so Keep can give it away
+	kept     bool // Keep has given away the buffer of the current record
 	unpushed bool // Packet has been called since Pushed
 	readable bool
-	hungUp   bool // the end of the stream is in sight: read until it comes
+	hungUp   bool // the end of the stream is near: read until it comes
 
 	first, last *Output // to be written, chained by Next
 	blocked     bool
@@ -73,20 +72,20 @@ type Conn struct {
 	attached                        bool      // see Loop.Attach
 	touched                         bool      // on loop.touched
 	lingers                         bool      // on loop.linger
-	progress                        time.Time // of lingers: when the peer last took something
+	progress                        time.Time // of lingers: when the peer last accepted something
 }
 
-// Owe counts requests that the handler will answer; Output.Answered takes them back. bytes is an
-// upper bound for the size of the answers where that matters. It counts as unsent until
-// Output.Reserved takes it back.
+// Owe counts requests that the handler will answer. Output.Answered undoes it. bytes is an upper
+// bound of the size of the answers, where that matters. It counts as unsent until Output.Reserved
+// undoes it.
 func (c *Conn) Owe(requests, bytes int) { c.window.add(requests, bytes) }
 
-// Park counts requests whose answers may take long; Output.Unparked takes them back. Like those
-// that Owe counts, they keep the connection open. But they never stop reading, so the handler must
-// bound their number. It must answer them soon after Ended.
+// Park counts requests whose answers may take long. Output.Unparked undoes it. Like requests
+// counted by Owe, they keep the connection open. But they never stop reading, so the handler must
+// limit their number. It must answer them soon after Ended.
 func (c *Conn) Park(requests int) { c.window.park(requests) }
 
-// AllOwed returns how many answers all accepted connections together are owed.
+// AllOwed returns how many answers are owed by all accepted connections together.
 func (c *Conn) AllOwed() int {
 	if c.window.all == nil {
 		return c.window.owed
@@ -94,7 +93,7 @@ func (c *Conn) AllOwed() int {
 	return c.window.all.owed
 }
 
-// Hold counts memory that the handler uses for requests. Output.Released takes it back.
+// Hold counts memory that the handler uses for requests. Output.Released undoes it.
 func (c *Conn) Hold(bytes int) { c.window.addInput(bytes) }
 
 // Room returns how many bytes the answer to one more request should take at most. It shrinks when
@@ -125,8 +124,7 @@ func (c *Conn) GiveBack(record []byte) {
 	c.loop.spares.giveBack(record)
 }
 
-// NewOutput returns an empty Output, to be filled and Sent. Any goroutine may call
-// it.
+// NewOutput returns an empty Output, to be filled and passed to Send. Any goroutine may call it.
 func (c *Conn) NewOutput() *Output {
 	o := outputs.Get().(*Output)
 	o.conn = c
@@ -142,7 +140,7 @@ func (c *Conn) Send(o *Output) {
 	c.loop.mail.PushOne(o)
 }
 
-// Close ends the connection in order: it stops reading, writes everything that was sent or is owed,
+// Close ends the connection cleanly. It stops reading, writes everything that was sent or is owed,
 // and then closes the socket. Any goroutine may call it.
 func (c *Conn) Close() { c.loop.Post(c.stop) }
 
@@ -175,7 +173,7 @@ func (c *Conn) ready(events uint32) {
 	c.finish()
 }
 
-// answered runs after a drain of the mailbox that had output for c.
+// answered is called after a drain of the mailbox that had output for c.
 func (c *Conn) answered() {
 	c.flush()
 	c.resume()
@@ -195,7 +193,7 @@ func (c *Conn) end(why error) {
 	c.handler.Ended(why)
 }
 
-// giveUp drops what is to be written, now and later.
+// giveUp drops all current and future output.
 func (c *Conn) giveUp() {
 	c.broken = true
 	for c.first != nil {
@@ -218,7 +216,7 @@ func (c *Conn) finish() {
 	}
 }
 
-// stillLingers gives up if the peer has taken nothing for too long. It reports whether to look at
+// stillLingers gives up if the peer has accepted nothing for too long. It reports whether to check
 // the connection again.
 func (c *Conn) stillLingers(now time.Time) bool {
 	c.lingers = c.first != nil && !c.gone && now.Sub(c.progress) < c.loop.lingerFor

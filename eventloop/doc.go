@@ -1,10 +1,9 @@
 // Package eventloop is internal to kivaloo: other programs use package kivaloo.
 //
-// It carries packets between sockets and whoever answers them.
+// It carries packets between sockets and their handlers.
 //
-// A Loop is one poller and one goroutine, the one that called Run. It owns its
-// connections: nothing else ever touches a socket. Other goroutines reach it
-// through one mailbox, and only with whole batches of answers:
+// A Loop is one poller and one goroutine, which is in Run. It owns its connections: nothing else
+// touches a socket. Other goroutines reach it through one mailbox, with batches of answers:
 //
 //	            +---------------------- Loop ----------------------+
 //	            |                                                  |
@@ -17,21 +16,21 @@
 //	            |                                                  |
 //	            +--------------------------------------------------+
 //
-// Everything is bounded by not reading. A connection that is owed maxOwed
-// answers, or that leaves maxUnsentBytes lying, is not read from until half of
-// that is gone, and the peer's own socket fills up. A listener whose Gate is full
-// does not accept. What all connections together have is bounded too: the more that is, the less
-// one of them may have before it is not read from, but each always may have a little. So no
-// number of clients takes all of the memory, and a request finds few others in front of it.
+// The loop limits everything by not reading. It stops reading from a connection that is owed
+// maxOwed answers, or that has maxUnsentBytes unsent, until half of that is gone. Meanwhile the
+// peer's socket fills up. A listener with a full Gate does not accept. All connections together are
+// limited too. The more they use, the lower is the limit of each, but each may always use a little.
+// So no number of clients takes all of the memory, and a request finds few others in front of it.
 //
-// A record is judged as soon as its type is there. One that is long takes memory as it comes, and
-// beyond what is left for all, of one connection at a time.
+// A record is checked as soon as its type has arrived. A long record takes memory as it arrives. If
+// it needs more than what is left for all connections, only one connection at a time may receive
+// such a record.
 //
-// The poller is edge-triggered, so what is paused costs nothing.
+// The poller is edge-triggered, so paused connections cost nothing.
 //
-// An idle connection owns no buffer. One that has sent a part of a packet owns
-// at most twice that part, whatever the packet's header announces. Only of a very long record the
-// buffer has room for four times that part, and then no more is touched than what has come.
+// An idle connection owns no buffer. A connection with a part of a packet owns at most twice that
+// part, whatever the packet's header announces. For a very long record, the buffer has room for
+// four times that part, but its unused memory is not touched.
 package eventloop
 
 // Reading order: limits.go; loop.go (the goroutine) and stop.go; listener.go, accept.go, gate.go

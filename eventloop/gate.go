@@ -10,7 +10,7 @@ import (
 // Gate limits how many connections are open at once. Any number of listeners, of
 // any loops, may share one.
 type Gate struct {
-	outer   *Gate // takes a place, too; may be nil
+	outer   *Gate // takes a place there too; may be nil
 	mu      sync.Mutex
 	max     int
 	open    int

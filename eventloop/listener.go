@@ -19,12 +19,11 @@ type Listener struct {
 	addr   wire.Addr
 	fd     int
 	closed atomic.Bool
-	file   os.FileInfo // unix: the socket's file as we made it
+	file   os.FileInfo // unix: the socket's file that we made
 }
 
-// Listen binds a to a socket. For a TCP port of 0 the system picks one. It never
-// removes a file: a unix socket's path must not exist. backlog is how many
-// connections wait in the kernel at most.
+// Listen binds a socket to a. For TCP port 0 the system picks a port. Listen never removes a file:
+// a unix socket's path must not exist. backlog is the most connections that wait in the kernel.
 func Listen(a wire.Addr, backlog int) (*Listener, error) {
 	ln, err := listen(a, backlog)
 	if err != nil {
@@ -120,7 +119,7 @@ func listen(a wire.Addr, backlog int) (*Listener, error) {
 	return ln, nil
 }
 
-// newSocket returns a socket that is yet to be bound to a, and a as bind takes it.
+// newSocket returns a socket to be bound to a, and a in the form that bind needs.
 func newSocket(a wire.Addr) (*Listener, unix.Sockaddr, error) {
 	sa, family, err := sockaddr(a)
 	if err != nil {
@@ -168,7 +167,7 @@ func (ln *Listener) listen(backlog int) error {
 	return nil
 }
 
-// sockaddr turns a into what the system calls take, and its address family.
+// sockaddr converts a for system calls, and returns its address family.
 func sockaddr(a wire.Addr) (unix.Sockaddr, int, error) {
 	if a.Network == "unix" {
 		return &unix.SockaddrUnix{Name: a.Address}, unix.AF_UNIX, nil

@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// errStalled: a connection has sent nothing more of its long record, and others wait for the
+// errStalled means that a connection sends no more of its long record while others wait for the
 // memory.
 var errStalled = errors.New("its record is too long to be kept while nothing more of it comes")
 
-// long is who may receive a record that is longer than what is left of the memory for all: one
-// connection at a time, and only while answers leave something. The others wait, in order, and are
-// not read from.
+// long decides which connection may receive a record that is longer than the remaining shared
+// memory. It is one connection at a time, and only while answers leave some memory. The others
+// wait, in order, and are not read from.
 type long struct {
-	holder  *Conn // nil: nobody
+	holder  *Conn // nil: none
 	waiting []*Conn
 }
 
 // mayGrow reports whether more of a record may be read. If not, the connection is read from when
-// its turn has come. The length of a usual request is never in question.
+// its turn has come. A record of usual length may always grow.
 func (c *Conn) mayGrow() bool {
 	l := c.loop
 	switch {
@@ -38,8 +38,8 @@ func (c *Conn) mayGrow() bool {
 	return false
 }
 
-// pass lets connections that wait go on, in order: those for which there is memory now, and one
-// more if no other has its turn.
+// pass lets waiting connections continue, in order: those with enough memory now, and one more if
+// no other has its turn.
 func (g *long) pass(l *Loop) {
 	for grown := 0; len(g.waiting) > 0; {
 		c := g.waiting[0]
@@ -50,12 +50,12 @@ func (g *long) pass(l *Loop) {
 			g.holder = c
 		}
 		g.waiting = slices.Delete(g.waiting, 0, 1)
-		c.grew = time.Now() // what it has waited is not its fault
+		c.grew = time.Now() // its waiting time does not count
 		l.rearm(c.fd, c.blocked)
 	}
 }
 
-// leave takes c out: its record has come, or never will. The next turn is given by the next pass.
+// leave removes c: its record has arrived, or never will. The next pass gives the next turn.
 func (g *long) leave(c *Conn) {
 	g.waiting = slices.DeleteFunc(g.waiting, func(w *Conn) bool { return w == c })
 	if g.holder == c {
@@ -81,7 +81,7 @@ func (g *long) watch(l *Loop, now time.Time) {
 	g.pass(l)
 }
 
-// stalls reports whether c has had part of a long record for some time, and could have sent more.
+// stalls reports whether c has had a part of a long record for some time, and could have sent more.
 func (c *Conn) stalls(now time.Time) bool {
 	return c.window.all != nil && !c.ended && !c.window.shut && len(c.in) >= shortReadBytes && now.Sub(c.grew) >= c.loop.longFor
 }

@@ -16,42 +16,42 @@ import (
 	"kivaloo/actors"
 )
 
-// ErrStopped: the loop has been stopped.
+// ErrStopped means that the loop has been stopped.
 var ErrStopped = errors.New("event loop stopped")
 
 // Loop is one poller, one goroutine, and the connections that they serve.
 //
 // Invariants:
+//
 //  1. Everything but the first group of fields belongs to the goroutine in Run.
-//  2. A descriptor is closed in doChores only, which the poller calls after the
-//     last event of a batch. So no event meant for it can reach another
-//     connection that got the same number.
-//  3. Whenever the poller may block, the bell is armed and there was nothing in
-//     the mailbox and no post after it was armed.
-//  4. The poller is triggered only under mu and before ended is set. So a late
-//     Send cannot write to a descriptor that has become somebody's file.
-//  5. table[fd] is the connection or listener with that descriptor, from when it
-//     is registered until it is closed.
-//  6. Sockets are read in answer to events only, never from doChores: gnet
-//     repeats it until nothing is queued, which then ends because no new request
-//     comes in, and other connections are not kept waiting.
+//  2. Only doChores closes descriptors. The poller calls it after the last event of a batch. So no
+//     event of an old descriptor can reach a new connection with the same number.
+//  3. Whenever the poller may block, the bell is armed, and after arming it the mailbox was empty
+//     and there were no posts.
+//  4. The poller is triggered only under mu and before ended is set. So a late Send cannot write to
+//     a descriptor that now belongs to another file.
+//  5. table[fd] is the connection or listener with that descriptor, from its registration until it
+//     is closed.
+//  6. Sockets are read only after events, never in doChores. gnet repeats doChores until nothing is
+//     queued. So this ends, because no new request comes in, and other connections do not have to
+//     wait.
 type Loop struct {
 	log     *slog.Logger
-	metrics *Metrics // nil: nothing is measured
+	metrics *Metrics // nil: measure nothing
 	poller  *netpoll.Poller
 	chores  queue.Func                       // doChores, made once
-	mail    *actors.Mailbox[Output, *Output] // bounded by what connections are owed
+	mail    *actors.Mailbox[Output, *Output] // limited by what connections are owed
 	bell    *actors.Doorbell
 	mu      sync.Mutex
 	posts   []func() // under mu
-	ended   bool     // under mu: Run is over, the poller closed
+	ended   bool     // under mu: Run is over, and the poller closed
 	posted  atomic.Bool
 
 	together together
 	long     long
 
 	table    []source
-	open     int // how many of table are not nil
+	open     int // number of non-nil entries in table
 	attached int // how many of them are attached connections
 	buf      []byte
 	spares   spares
@@ -60,7 +60,7 @@ type Loop struct {
 	touched  []*Conn     // got output in the drain under way
 	dying    []source    // to be closed by the next doChores
 	starved  []*acceptor // waiting for descriptors
-	linger   []*Conn     // closing, with output that the peer does not take
+	linger   []*Conn     // closing, with output that the peer does not accept
 	ticker   *time.Timer // calls onTick while starved or linger hold any
 	ticking  bool
 	warned   time.Time // when an acceptor last warned
@@ -68,7 +68,7 @@ type Loop struct {
 	deadline time.Time // of stopping
 	grace    *time.Timer
 
-	// Copies of constants, so that tests need not wait.
+	// Copies of constants, shorter in tests.
 	tickEvery, lingerFor, longFor time.Duration
 }
 
@@ -76,11 +76,11 @@ type Loop struct {
 type source interface {
 	// ready handles events of the poller.
 	ready(events uint32)
-	// stop begins an orderly end: the source puts itself on dying when it is over.
+	// stop begins a clean end. The source puts itself on dying when it has ended.
 	stop()
 	// kill puts the source on dying at once.
 	kill(why error)
-	// close closes the descriptor, and tells whom it concerns.
+	// close closes the descriptor, and reports that.
 	close()
 }
 
@@ -108,9 +108,9 @@ func New(log *slog.Logger) (*Loop, error) {
 // and input. Each may have a little beyond that. It must be called before Run.
 func (l *Loop) LimitMemory(bytes int) { l.together.max = bytes }
 
-// Run serves on the calling goroutine until Stop has done its work. Then all connections and
-// listeners are closed, all posts have run, and nothing of the loop is left. An error means that
-// the poller failed; then connections were cut off.
+// Run serves on the calling goroutine until Stop has finished. Then all connections and listeners
+// are closed, and all posts have run. An error means that the poller failed and that connections
+// were cut off.
 func (l *Loop) Run() error {
 	err := l.poller.Polling(l.onEvent)
 	why := ErrStopped
@@ -148,9 +148,9 @@ func (l *Loop) retire() bool {
 	return true
 }
 
-// Post runs f on the loop soon. Any goroutine may call it. It is meant for rare
-// things: posts are not batched. Posts of one goroutine run in their order. It
-// returns false, and f is never run, when Run is over.
+// Post runs f on the loop soon. Any goroutine may call it. It is meant for rare calls, because
+// posts are not batched. The posts of one goroutine run in order. It returns false, and never runs
+// f, if Run is over.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
 	if l.ended {
@@ -176,7 +176,7 @@ func (l *Loop) wake() {
 	}
 }
 
-// onEvent is called by the poller for every descriptor that is ready.
+// onEvent is called by the poller for every ready descriptor.
 func (l *Loop) onEvent(fd int, events uint32, _ netpoll.IOFlags) error {
 	l.bell.Disarm()
 	if fd < len(l.table) && l.table[fd] != nil {
@@ -201,8 +201,7 @@ func (l *Loop) doChores(any) error {
 	return nil
 }
 
-// settle handles what has been pushed and posted until there is nothing more,
-// and leaves the bell armed.
+// settle handles all pushed output and all posts, and leaves the bell armed.
 func (l *Loop) settle() {
 	for {
 		l.bell.Arm()
@@ -215,7 +214,7 @@ func (l *Loop) settle() {
 	}
 }
 
-// deliver hands answers to their connections, and writes once for each.
+// deliver passes answers to their connections, and writes once for each connection.
 func (l *Loop) deliver() {
 	for o := l.mail.Drain(); o != nil; {
 		next := o.Next()
@@ -261,8 +260,8 @@ func (l *Loop) register(fd int, s source) error {
 	return nil
 }
 
-// rearm makes the poller report fd once more if it is ready now, behind everything
-// else that is. The kernel's list of ready descriptors is our run queue.
+// rearm makes the poller report fd again if it is ready, after all other ready descriptors. The
+// kernel's list of ready descriptors is our run queue.
 func (l *Loop) rearm(fd int, writable bool) {
 	modify := l.poller.ModRead
 	if writable {
@@ -273,7 +272,7 @@ func (l *Loop) rearm(fd int, writable bool) {
 	}
 }
 
-// doom lets s be closed when the batch of events is over.
+// doom makes the loop close s after the current batch of events.
 func (l *Loop) doom(s source) {
 	if len(l.dying) == 0 {
 		l.wake()
@@ -281,7 +280,7 @@ func (l *Loop) doom(s source) {
 	l.dying = append(l.dying, s)
 }
 
-// reap closes what is to be closed.
+// reap closes the doomed sources.
 func (l *Loop) reap() {
 	for len(l.dying) > 0 {
 		dying := l.dying
@@ -289,11 +288,11 @@ func (l *Loop) reap() {
 		for _, s := range dying {
 			s.close()
 		}
-		l.retryStarved() // there are descriptors again
+		l.retryStarved() // there are free descriptors again
 	}
 }
 
-// retryStarved lets the listeners that failed to accept try again.
+// retryStarved makes the listeners that failed to accept try again.
 func (l *Loop) retryStarved() {
 	for _, a := range l.starved {
 		a.starved = false
@@ -317,7 +316,7 @@ func (l *Loop) wantTick() {
 	}
 }
 
-// onTick retries what failed for lack of descriptors, and gives up on peers that take nothing.
+// onTick retries what failed for lack of descriptors, and gives up on peers that accept nothing.
 func (l *Loop) onTick() {
 	l.ticking = false
 	l.retryStarved()

@@ -11,28 +11,28 @@ import (
 
 // Metrics is what a loop measures of its work. Any goroutine may read it.
 type Metrics struct {
-	Read  actors.Durations // one read from a socket, with taking apart and handing on what came
-	Write actors.Durations // from when an Output was sent until the socket had taken it
+	Read  actors.Durations // one read from a socket, including splitting and passing on its packets
+	Write actors.Durations // from sending an Output until the socket had accepted it
 
-	// Requests has the time of each request, by the number of its operation: from the read that
-	// brought it until the socket had taken its answer. See Output.Time.
+	// Requests has the time of each request, by the number of its operation. It is measured from
+	// the read of the request until the socket had accepted its answer. See Output.Time.
 	Requests [MaxOps]actors.Durations
 
-	broken [len(endings)]atomic.Uint64 // connections that did not end in order, by why
+	broken [len(endings)]atomic.Uint64 // connections that did not end cleanly, by reason
 
 	start time.Time
 }
 
-// endings are why a connection does not end in order.
+// endings are the reasons why a connection does not end cleanly.
 var endings = [...]struct {
 	err    error // nil: any other
 	reason string
 }{
-	{wire.ErrHeaderSum, "header_checksum"}, // what speaks another protocol ends so
+	{wire.ErrHeaderSum, "header_checksum"}, // a peer with another protocol ends like this
 	{wire.ErrRecordSum, "record_checksum"},
 	{wire.ErrRecordLong, "record_too_long"},
 	{wire.ErrBadRecord, "bad_record"},
-	{nil, "io"}, // the peer has gone, or broke off within a packet
+	{nil, "io"}, // the peer has gone, or hung up within a packet
 }
 
 // ended counts a connection that ended because of an error.
@@ -45,26 +45,26 @@ func (m *Metrics) ended(why error) {
 	}
 }
 
-// Broken calls f with how many connections did not end in order, for each reason, always in the
-// same order.
+// Broken calls f with the number of connections that did not end cleanly, for each reason, always
+// in the same order.
 func (m *Metrics) Broken(f func(reason string, n uint64)) {
 	for i := range endings {
 		f(endings[i].reason, m.broken[i].Load())
 	}
 }
 
-// MaxOps is how many operations a service can have.
+// MaxOps is the most operations of a service.
 const MaxOps = 32
 
-// timing is that of answers to requests of one operation that one read has brought.
+// timing is the timing of answers to requests for one operation from one read.
 type timing struct {
 	op    uint8
 	n     uint32
 	began time.Duration
 }
 
-// Time notes that this answers a request of an operation, whose number is less than MaxOps, that
-// arrived at began, as Conn.Now told.
+// Time notes that o answers a request for the operation op, which is less than MaxOps. began is
+// when the request arrived, according to Conn.Now.
 func (o *Output) Time(op uint8, began time.Duration) {
 	if began == 0 {
 		return // it was not measured
@@ -86,15 +86,15 @@ func (c *Conn) Now() time.Duration {
 	return 0
 }
 
-// add counts the requests whose answers the socket has taken at a time.
+// add counts the requests whose answers the socket accepted at now.
 func (m *Metrics) add(timings []timing, now time.Duration) {
 	for _, t := range timings {
 		m.Requests[t.op].AddN(now-t.began, uint64(t.n))
 	}
 }
 
-// Measure has the loop fill m, or, if that is nil, nothing. It is called while the loop does not
-// run, or by a Post when no answers are on their way.
+// Measure makes the loop fill m, or nothing if m is nil. Call it while the loop does not run, or in
+// a Post when no answers are pending.
 func (l *Loop) Measure(m *Metrics) {
 	if m != nil && m.start.IsZero() {
 		m.start = time.Now()
@@ -102,7 +102,7 @@ func (l *Loop) Measure(m *Metrics) {
 	l.metrics = m
 }
 
-// now is the time since the measuring began, as it is kept in an Output.
+// now returns the time since measuring began, as kept in an Output.
 func (m *Metrics) now() time.Duration { return time.Since(m.start) }
 
 // Status is how a request ended.
@@ -110,25 +110,25 @@ type Status uint8
 
 const (
 	StatusOK      Status = iota
-	StatusNotDone        // what was asked for is absent, or a condition did not hold
-	StatusFailed         // it could not be carried out
+	StatusNotDone        // the key is absent, or a condition did not hold
+	StatusFailed         // it failed
 	StatusDropped        // it was not started, because its client was gone
 )
 
-// Statuses is how many there are.
+// Statuses is the number of statuses.
 const Statuses = int(StatusDropped) + 1
 
 var statusNames = [Statuses]string{"ok", "not_done", "failed", "dropped"}
 
-// RequestCounts is how many requests of a service have ended, by operation and status. One
-// goroutine adds, anybody may read. A nil one counts nothing.
+// RequestCounts has the number of ended requests of a service, by operation and status. One
+// goroutine adds. Any goroutine may read. A nil one counts nothing.
 type RequestCounts struct {
 	ops    []string
-	counts [][Statuses]atomic.Uint64 // of each of ops
+	counts [][Statuses]atomic.Uint64 // one for each of ops
 }
 
-// NewRequestCounts returns counts of operations with these names; their numbers are the places of
-// the names.
+// NewRequestCounts returns counts of operations with these names. The index of a name is the
+// operation's number.
 func NewRequestCounts(ops ...string) *RequestCounts {
 	return &RequestCounts{ops: ops, counts: make([][Statuses]atomic.Uint64, len(ops))}
 }
@@ -140,7 +140,7 @@ func (c *RequestCounts) Add(op int, s Status, n uint64) {
 	}
 }
 
-// Each calls f with all counts, also those that are 0, always in the same order.
+// Each calls f with all counts, including zeros, always in the same order.
 func (c *RequestCounts) Each(f func(op, status string, n uint64)) {
 	for op := range c.counts {
 		for s := range c.counts[op] {

@@ -9,12 +9,10 @@ import (
 	"kivaloo/actors"
 )
 
-// Output is packets for one connection: what Buf, each of Pages, and Tail hold,
-// in this order.
+// Output has packets for one connection: Buf, each of Pages, and Tail, in this order.
 //
-// Ownership: NewOutput gives it to the caller, Send gives it away with Buf. What
-// Pages and Tail point to must not be written until the peer has answered it, or
-// the connection is closed.
+// Ownership: NewOutput gives it to the caller, and Send gives it away with Buf. The memory of Pages
+// and Tail must not be changed until the peer has answered, or the connection is closed.
 type Output struct {
 	actors.Link[Output]
 
@@ -22,26 +20,26 @@ type Output struct {
 	Pages [][]byte // append to it, too
 	Tail  []byte
 
-	// What this takes back of what Conn.Owe has added.
+	// What this undoes of Conn.Owe.
 	Answered int
 	Reserved int // bytes
 
-	// Unparked is how many requests this answers of those that Conn.Park has counted.
+	// Unparked is the number of requests counted by Conn.Park that this answers.
 	Unparked int
 
-	// Released is how many bytes this takes back of what Conn.Hold has added.
+	// Released is the number of bytes counted by Conn.Hold that this undoes.
 	Released int
 
 	conn         *Conn
 	sent         time.Duration // by the clock of the loop's Metrics, if it has any
-	timings      []timing      // of the requests that this answers
+	timings      []timing      // of the answered requests
 	charged      int           // bytes counted in the connection's window
-	part, offset int           // where the next write starts; part as for at
+	part, offset int           // where the next write starts; part as in at
 }
 
 var outputs = sync.Pool{New: func() any { return new(Output) }}
 
-// recycle makes o ready for another use.
+// recycle prepares o for another use.
 func (o *Output) recycle() {
 	buf, pages, timings := o.Buf[:0], o.Pages, o.timings[:0]
 	clear(pages)
@@ -59,7 +57,7 @@ func (o *Output) recycle() {
 	outputs.Put(o)
 }
 
-// at returns a part: 0 is Buf, then come Pages, the last is Tail.
+// at returns a part: 0 is Buf, then come Pages, and Tail is the last.
 func (o *Output) at(part int) []byte {
 	switch {
 	case part == 0:
@@ -124,7 +122,7 @@ func (o *Output) shrink() {
 	}
 }
 
-// gather appends what is to be written of o to iov, as far as that has room.
+// gather appends the unwritten parts of o to iov, as far as iov has room.
 func (o *Output) gather(iov []unix.Iovec) []unix.Iovec {
 	offset := o.offset
 	for part := o.part; part < o.parts() && len(iov) < cap(iov); part++ {
@@ -138,8 +136,8 @@ func (o *Output) gather(iov []unix.Iovec) []unix.Iovec {
 	return iov
 }
 
-// advance counts n bytes as written. It returns how many of them belong to what
-// follows o, or -1 if o is not all written.
+// advance counts n bytes as written. It returns how many of them belong to the outputs after o, or
+// -1 if o is not completely written.
 func (o *Output) advance(n int) int {
 	for ; o.part < o.parts(); o.part++ {
 		left := len(o.at(o.part)) - o.offset

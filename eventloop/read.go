@@ -14,7 +14,7 @@ import (
 )
 
 // input reads and passes packets to the handler until the socket is empty, the window shuts, or the
-// turn of the connection is over. The window bounds the requests of a turn.
+// connection's turn is over. The window limits the requests of a turn.
 func (c *Conn) input() {
 	for range readsPerTurn {
 		if c.ended || c.window.shut || !c.mayGrow() {
@@ -27,7 +27,7 @@ func (c *Conn) input() {
 	c.loop.rearm(c.fd, c.blocked)
 }
 
-// turn reads once and hands on the input. more is false if nothing can be read until the next
+// turn reads once and passes on the input. more is false if nothing can be read until the next
 // event.
 func (c *Conn) turn() (more bool) {
 	if m := c.loop.metrics; m != nil {
@@ -39,8 +39,8 @@ func (c *Conn) turn() (more bool) {
 	return more
 }
 
-// readDone ends one read for the handler. If the read failed, it ends all reading. The handler
-// hears of the error first, because it may have to treat the packets before the error differently.
+// readDone ends one read for the handler. If the read failed, it ends all reading. The handler gets
+// the error first, because it may have to treat the packets before the error differently.
 func (c *Conn) readDone(err error) {
 	if err != nil {
 		c.endInput(err)
@@ -58,20 +58,20 @@ func (c *Conn) endInput(err error) {
 	}
 	var failed *os.SyscallError
 	if errors.As(err, &failed) {
-		c.giveUp() // the socket is of no use any more
+		c.giveUp() // the socket is no longer usable
 	}
 	c.end(err)
 }
 
-// readOnce makes one read and hands on what it completed. more is false if
-// nothing can be read until the next event.
+// readOnce makes one read and passes on the completed packets. more is false if nothing can be read
+// until the next event.
 func (c *Conn) readOnce() (more bool, err error) {
 	dst, own := c.loop.buf, false
 	if c.window.all != nil {
 		dst = dst[:c.window.all.readBytes()]
 	}
 	if len(c.in) >= readBufferBytes && c.lacking() >= readBufferBytes {
-		// A long record: spare it the way through the shared buffer.
+		// Read a long record directly, without the shared buffer.
 		c.setInput(c.loop.spares.grow(c.in, 1, c.want))
 		dst, own = c.in[len(c.in):min(int64(cap(c.in)), c.want)], true
 	}
@@ -87,8 +87,8 @@ func (c *Conn) readOnce() (more bool, err error) {
 	case n == 0:
 		return false, io.EOF
 	}
-	// A short read has emptied the socket. What comes later has an event of its own,
-	// but an end of the stream that was there already may have had it.
+	// A short read has emptied the socket. Later input has an event of its own. But an end of the
+	// stream that was already there may have had its event before.
 	c.readable = n == len(dst) || c.hungUp
 	if own {
 		c.in = c.in[:len(c.in)+n]
@@ -102,8 +102,8 @@ func (c *Conn) readOnce() (more bool, err error) {
 	return c.readable, err
 }
 
-// take hands on the packets in c.in followed by b, which is in the shared buffer,
-// and keeps what is left.
+// take passes on the packets in c.in followed by b, which is in the shared buffer, and keeps the
+// rest.
 func (c *Conn) take(b []byte) error {
 	var err error
 	if len(c.in) > 0 {
@@ -121,8 +121,8 @@ func (c *Conn) take(b []byte) error {
 	return nil
 }
 
-// complete takes from b what the packet in c.in lacks, first of its header and
-// then of the rest, and hands the packet on. It returns what is left of b.
+// complete takes the missing bytes of the packet in c.in from b, first those of its header and then
+// the others, and passes the packet on. It returns the rest of b.
 func (c *Conn) complete(b []byte) (rest []byte, err error) {
 	for {
 		lacking := c.lacking()
@@ -145,13 +145,13 @@ func (c *Conn) complete(b []byte) (rest []byte, err error) {
 	}
 }
 
-// lacking returns how many bytes are missing in in: of the header, or of the packet once the header
-// is there.
+// lacking returns the number of missing bytes in in: of the header, or of the packet once the
+// header is complete.
 func (c *Conn) lacking() int64 {
 	return max(c.want, wire.HeaderSize) - int64(len(c.in))
 }
 
-// cut hands on the packets at the start of b, as many as the window allows. It returns the rest of
+// cut passes on the packets at the start of b, as many as the window allows. It returns the rest of
 // b, and sets want for it.
 func (c *Conn) cut(b []byte) (rest []byte, err error) {
 	c.want = 0
@@ -178,9 +178,9 @@ func (c *Conn) cut(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// expect returns how many bytes there must be before b is looked at again, which is the start of a
-// packet of want bytes, or 0 while that is unknown. A record has to have been judged before
-// more than its type is kept.
+// expect returns the length that b must have before it is looked at again. b is the start of a
+// packet of want bytes, or of unknown length if want is 0. A record must be judged before more than
+// its type is kept.
 func (c *Conn) expect(b []byte, want int64) (int64, error) {
 	const judged = wire.HeaderSize + 4
 	switch {
@@ -217,7 +217,7 @@ func (c *Conn) resume() {
 	}
 }
 
-// release gives the input buffer back.
+// release returns the input buffer.
 func (c *Conn) release() {
 	c.loop.spares.put(c.in)
 	c.setInput(nil)
@@ -231,11 +231,11 @@ func (c *Conn) setInput(b []byte) {
 	c.window.addInput(cap(b) - before)
 	c.in = b
 	if before >= hugeBytes && cap(b) != before {
-		debug.FreeOSMemory() // the collector would let as much again become garbage before it comes
+		debug.FreeOSMemory() // the collector would let as much again become garbage before it runs
 	}
 }
 
-// discard reads and drops the input that is in the socket.
+// discard reads and drops the input in the socket.
 func (c *Conn) discard() {
 	for total := 0; total < discardBytes; {
 		n, err := unix.Read(c.fd, c.loop.buf)

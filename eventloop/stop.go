@@ -2,10 +2,10 @@ package eventloop
 
 import "time"
 
-// Stop ends the loop in order. The loop accepts and reads nothing more, sends all answers that are
-// owed, closes the connections, the attached ones last, and Run returns. After grace it cuts off
-// what is left. Any goroutine may call it, even before Run. A second call can only shorten the
-// grace.
+// Stop ends the loop cleanly. The loop accepts and reads nothing more, sends all owed answers, and
+// closes the connections, the attached ones last. Then Run returns. After grace it cuts off the
+// remaining connections. Any goroutine may call it, even before Run. A second call can only shorten
+// the grace.
 func (l *Loop) Stop(grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	l.Post(func() { l.beginStop(deadline) })
@@ -30,7 +30,7 @@ func (l *Loop) beginStop(deadline time.Time) {
 				s.stop()
 			}
 		}
-		l.wake() // there may be nothing of these
+		l.wake() // there may be none of these
 	}
 	if l.deadline.IsZero() || deadline.Before(l.deadline) {
 		if l.grace != nil {

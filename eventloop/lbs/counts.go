@@ -5,7 +5,7 @@ import (
 	"kivaloo/eventloop"
 )
 
-// Operations, as they are counted.
+// Operations, as counted.
 const (
 	opParams = iota
 	opGet

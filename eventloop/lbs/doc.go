@@ -7,10 +7,10 @@
 //	                         |   \-----FREE, once it has been answered-----/        |
 //	eventloop <---Output---- Server <----------------------[Completions]-----------/
 //
-// All of it runs on the loop's goroutine. The reads of a connection that ends are
-// dropped if they have not started; what has started is finished, and answered if
-// somebody is still there. A connection is closed when nothing of it is running,
-// so that, of connections served one at a time, the next sees what the last did.
+// All of it runs on the loop's goroutine. When a connection ends, its reads that have not started
+// are dropped. Started operations are finished, and answered if the client can still read. A
+// connection is closed once none of its operations is running. So if connections are served one at
+// a time, the next one sees the effects of the last one.
 package lbs
 
 // Reading order: limits.go, server.go (what the connections share), waiting.go, session.go (one

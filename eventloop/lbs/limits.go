@@ -31,7 +31,7 @@ const (
 	// memtable to a slow disk takes less. Service managers kill after 90 seconds.
 	stopTime = 30 * time.Second
 
-	// stopGrace is how long a stop then waits for clients to take the answers that they are owed.
+	// stopGrace is how long a stop then waits for clients to read their answers.
 	stopGrace = 5 * time.Second
 
 	// blockAnswerBytes is the size of the answer to a GET without the block.

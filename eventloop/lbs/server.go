@@ -11,26 +11,27 @@ import (
 	"kivaloo/wire"
 )
 
-// Options say how a store is served.
+// Options configure a Server.
 type Options struct {
-	// Readers is how many reads the store carries out at once. The others wait
-	// here, where they can still be dropped.
+	// Readers is how many reads the store does at once. The others wait here, where they can still
+	// be dropped.
 	Readers int
-	// Fatal is called, once, when the store has failed: what was asked of it gets no
-	// answer. It is called on the loop, and must not block.
+	// Fatal is called once, when the store has failed. Requests to the store then get no answer. It
+	// is called on the loop, and must not block.
 	Fatal func(error)
 	// Closed, if not nil, is called on the loop when a connection has been closed.
 	Closed func()
-	// Counts, if not nil, has been made by NewCounts, and is told of every request that has ended.
+	// Counts, if not nil, counts every request that has ended. NewCounts makes it.
 	Counts *eventloop.RequestCounts
 }
 
 // Server serves one store to connections of one loop.
 //
 // Invariants:
-//  1. Everything but bell and done is touched only by the loop.
-//  2. The store has at most Readers reads of ours, one append and one free.
-//  3. Whatever a session Owes is waiting, in reads, in append, or in its out.
+//
+//  1. Only the loop touches anything but bell and done.
+//  2. The store has at most Readers of our reads, one append and one free.
+//  3. Every request that a session Owes is in waiting, reads, append, or its out.
 type Server struct {
 	loop      *eventloop.Loop
 	store     disk.Store
@@ -43,12 +44,12 @@ type Server struct {
 
 	waiting waiting
 	reads   []read // slots; an Op's Tag is the index
-	idle    []int  // those not in use
+	idle    []int  // unused ones
 
 	append       disk.Op
 	appender     *session // whose append is running, or nil
 	appendID     uint64   // the request's
-	appendRecord []byte   // where its blocks are
+	appendRecord []byte   // contains its blocks
 	appendCharge int      // bytes in the window of the appender's connection
 
 	free    disk.Op
@@ -59,7 +60,7 @@ type Server struct {
 	stopping time.Time // when Stop was called, or zero
 }
 
-// read is a GET that the store has been given.
+// read is a GET that was passed to the store.
 type read struct {
 	op  disk.Op
 	get get
@@ -99,7 +100,7 @@ func (s *Server) Judge(typ, length uint32) error {
 	return wire.CheckRequestLen(typ, length)
 }
 
-// startReads gives the store the reads that have waited longest.
+// startReads passes the longest waiting reads to the store.
 func (s *Server) startReads() {
 	var first, last *disk.Op
 	for len(s.idle) > 0 && s.waiting.len() > 0 {
@@ -119,7 +120,7 @@ func (s *Server) startReads() {
 	}
 }
 
-// start prepares r for g: the block is read to where it will be sent from.
+// start prepares r for g. The block is read directly into the answer.
 func (r *read) start(s *Server, g get, tag uint64) {
 	r.get, r.out = g, g.session.conn.NewOutput()
 	buf := wire.AppendLBSBlock(wire.Begin(r.out.Buf, g.id), nil)
@@ -131,7 +132,7 @@ func (r *read) start(s *Server, g get, tag uint64) {
 	r.op = disk.Op{Kind: disk.Read, Block: g.block, Buf: r.out.Buf[at:end:end], Done: s.done, Tag: tag}
 }
 
-// collect takes what the store has finished.
+// collect handles the operations that the store has finished.
 func (s *Server) collect() {
 	s.bell.Arm()
 	for op := s.done.Drain(); op != nil; {
@@ -169,7 +170,7 @@ func (s *Server) readDone(op *disk.Op) {
 	}
 	out.Answered, out.Reserved = 1, s.blockSize+blockAnswerBytes
 	r.get.session.conn.Send(out)
-	*r = read{} // op with it
+	*r = read{} // op too
 	s.idle = append(s.idle, slot)
 }
 
@@ -180,7 +181,7 @@ func (s *Server) appendDone(op *disk.Op) {
 	c.conn.GiveBack(s.appendRecord)
 	s.appendRecord = nil
 	if s.appendCharge > 0 {
-		debug.FreeOSMemory() // or the next one would come while this one is garbage
+		debug.FreeOSMemory() // or the next one would arrive while this one is garbage
 	}
 	s.opts.Counts.Add(opAppend, outcome(op), 1)
 	out := c.conn.NewOutput()

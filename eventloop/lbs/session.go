@@ -12,8 +12,8 @@ import (
 type session struct {
 	server *Server
 	conn   *eventloop.Conn
-	out    *eventloop.Output // answers made during the read that is under way
-	frees  bool              // server.free is to be submitted after them
+	out    *eventloop.Output // answers made during the current read
+	frees  bool              // server.free must be submitted after them
 }
 
 // Packet takes one request.
@@ -52,8 +52,7 @@ func (c *session) params(id uint64, typ uint32) error {
 	return nil
 }
 
-// append starts an APPEND, or refuses it at once if it does not fit or
-// another is under way.
+// append starts an APPEND. It refuses it at once if it does not fit or another one is running.
 func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 	s := c.server
 	size := s.blockSize
@@ -81,8 +80,7 @@ func (c *session) append(id uint64, q *wire.LBSRequest, record []byte) error {
 	return nil
 }
 
-// free answers a FREE, and has it done unless one is under way: clients repeat
-// them.
+// free answers a FREE, and starts it unless one is running: clients repeat them.
 func (c *session) free(id, block uint64) {
 	c.end(wire.AppendLBSStatus(c.begin(id), 0), opFree, eventloop.StatusOK)
 	if s := c.server; !s.freeing {
@@ -91,8 +89,7 @@ func (c *session) free(id, block uint64) {
 	}
 }
 
-// begin starts an answer that is made at once, and returns where its record is to
-// be appended.
+// begin starts an immediate answer, and returns where its record must be appended.
 func (c *session) begin(id uint64) []byte {
 	if c.out == nil {
 		c.out = c.conn.NewOutput()
@@ -100,7 +97,7 @@ func (c *session) begin(id uint64) []byte {
 	return wire.Begin(c.out.Buf, id)
 }
 
-// end completes the answer that buf ends with, which is to a request of a kind that ends so.
+// end completes the answer at the end of buf, and counts its request.
 func (c *session) end(buf []byte, op int, status eventloop.Status) {
 	c.server.opts.Counts.Add(op, status, 1)
 	c.out.Buf = wire.End(buf, len(c.out.Buf))
@@ -108,7 +105,7 @@ func (c *session) end(buf []byte, op int, status eventloop.Status) {
 	c.conn.Owe(1, 0)
 }
 
-// Pushed sends the answers that one read has brought, and starts what it asked for.
+// Pushed sends the answers made during one read, and starts the requested operations.
 func (c *session) Pushed() {
 	if c.out != nil {
 		c.conn.Send(c.out)
@@ -122,8 +119,8 @@ func (c *session) Pushed() {
 	s.startReads()
 }
 
-// Ended starts what the last read has asked for, as far as that can be started now, and
-// drops the reads that cannot.
+// Ended starts the operations requested by the last read, as far as that is possible now, and drops
+// the reads that cannot start.
 func (c *session) Ended(error) {
 	c.server.startReads()
 	n := c.server.waiting.drop(c)
@@ -133,7 +130,7 @@ func (c *session) Ended(error) {
 	c.conn.Send(out)
 }
 
-// Closed tells whoever counts connections.
+// Closed reports the end of the connection.
 func (c *session) Closed() {
 	s := c.server
 	if s.sessions--; s.sessions == 0 && !s.stopping.IsZero() {

@@ -2,11 +2,11 @@ package lbs
 
 import "time"
 
-// Stop ends the loop in order, once no client is writing. Any goroutine may call it, once.
+// Stop ends the loop cleanly once no client is writing. Any goroutine may call it, once.
 //
-// A key-value daemon that is told to stop at the same moment has to write its last flush here, in
-// many appends. It hangs up when it has done so. Nothing says whether a client will do that, so it
-// is waited for as long as it goes on appending, and for a moment if it does not.
+// A key-value daemon that stops at the same moment has to write its last flush here, in many
+// appends. It hangs up after that. Nothing says whether a client will do so. So Stop waits as long
+// as a client continues to append, and for a moment if it does not.
 func (s *Server) Stop() {
 	s.loop.StopAccepting()
 	s.loop.Post(func() {
@@ -15,7 +15,7 @@ func (s *Server) Stop() {
 	})
 }
 
-// stopIfQuiet stops the loop, or comes back when that may be due.
+// stopIfQuiet stops the loop, or calls itself again when that may be due.
 func (s *Server) stopIfQuiet() {
 	now := time.Now()
 	quiet := s.stopping.Add(hangUpTime)

@@ -1,13 +1,13 @@
 package lbs
 
-// get is a GET that has not been started.
+// get is a GET that has not started.
 type get struct {
 	session *session
 	id      uint64
 	block   uint64
 }
 
-// waiting is a queue of GETs. It is as long as what the connections' windows let in.
+// waiting is a queue of GETs. The windows of the connections limit its length.
 type waiting struct {
 	queue []get
 	head  int // those before it have been taken
@@ -17,7 +17,7 @@ func (w *waiting) len() int { return len(w.queue) - w.head }
 
 func (w *waiting) push(g get) { w.queue = append(w.queue, g) }
 
-// pop takes the oldest. There must be one.
+// pop takes the oldest GET. There must be one.
 func (w *waiting) pop() get {
 	g := w.queue[w.head]
 	w.head++
@@ -27,14 +27,14 @@ func (w *waiting) pop() get {
 	return g
 }
 
-// drop removes those of one session, and returns how many they were.
+// drop removes the GETs of one session, and returns their number.
 func (w *waiting) drop(s *session) int {
 	before := w.len()
 	w.compact(func(g get) bool { return g.session != s })
 	return before - w.len()
 }
 
-// compact moves those that are to be kept to the front.
+// compact moves the GETs to keep to the front.
 func (w *waiting) compact(keep func(get) bool) {
 	kept := w.queue[:0]
 	for _, g := range w.queue[w.head:] {
