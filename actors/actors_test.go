@@ -56,7 +56,7 @@ func TestMailboxKeepsOrder(t *testing.T) {
 	}
 }
 
-// Whoever is rung finds what was pushed.
+// TestMailboxRingsBehindThePush checks that a rung consumer finds the pushed message.
 func TestMailboxRingsBehindThePush(t *testing.T) {
 	var b *Mailbox[message, *message]
 	rung := false
@@ -138,7 +138,7 @@ func TestWait(t *testing.T) {
 		if took := time.Since(start); took != time.Second {
 			t.Errorf("waits although it should not: %v", took)
 		}
-		w.Wait(time.Hour, func() bool { // something comes right behind the look
+		w.Wait(time.Hour, func() bool { // a message comes right after the check
 			w.Ring()
 			return true
 		})

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// kinds writes events as a line.
+// kinds formats events as a line.
 func kinds(list []Event) (line string) {
 	for _, v := range list {
 		if line += fmt.Sprint(v.Kind, " ", v.Took); v.Ongoing {
@@ -33,7 +33,7 @@ func TestEvents(t *testing.T) {
 		e.End("cleaning") // it has not begun
 		e.Begin("cleaning")
 		time.Sleep(time.Second)
-		e.Begin("cleaning") // it goes on
+		e.Begin("cleaning") // it is ongoing
 		e.Mark("stall", 300*time.Millisecond)
 		time.Sleep(time.Second)
 		e.Begin("flush")
@@ -42,7 +42,7 @@ func TestEvents(t *testing.T) {
 		e.End("cleaning")
 		e.End("cleaning")
 		want(1, 2, "cleaning 2s;flush 0s...;")
-		want(7, 2, "stall 300ms;cleaning 2s;flush 0s...;") // of before a restart
+		want(7, 2, "stall 300ms;cleaning 2s;flush 0s...;") // from before a restart
 		list, _ := e.Since(0)
 		if at := list[0].Began.Sub(start); at != 700*time.Millisecond {
 			t.Errorf("the stall began after %v", at)
@@ -53,7 +53,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// Those that are too old are gone, and can be known to be.
+// TestEventsAreBounded checks that events that are too old are gone, and that this can be noticed.
 func TestEventsAreBounded(t *testing.T) {
 	e := &Events{}
 	for i := range eventsKept + 10 {

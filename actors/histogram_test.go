@@ -17,7 +17,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// Every value is in the first bucket whose bound it does not exceed.
+// TestBucketOf checks that every value is in the first bucket whose bound it does not exceed.
 func TestBucketOf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := rapid.OneOf(rapid.Uint64(), rapid.Uint64Max(1<<24), rapid.Uint64Max(64)).Draw(t, "value")
@@ -78,7 +78,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// What a hot path does must cost it nothing that grows.
+// TestHistogramAllocatesNothing checks that counting on a hot path allocates nothing.
 func TestHistogramAllocatesNothing(t *testing.T) {
 	var d Durations
 	if n := testing.AllocsPerRun(100, func() { d.Add(time.Millisecond) }); n != 0 {

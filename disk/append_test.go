@@ -14,7 +14,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// Where the original starts its files when it is given 201 blocks one by one.
+// TestFilesOfSingleAppends checks where files begin if 201 blocks are appended one by one, as in
+// the original.
 func TestFilesOfSingleAppends(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)
@@ -34,7 +35,8 @@ func TestFilesOfSingleAppends(t *testing.T) {
 	wantBlocks(t, s, 0, 201)
 }
 
-// The batch sizes that made the files of two of the original's stores.
+// TestFilesOfOriginalStores appends batches of the sizes that made the files of two of the
+// original's stores.
 func TestFilesOfOriginalStores(t *testing.T) {
 	for _, batches := range [][]int{{1, 9, 9, 9}, {1, 68, 155, 225, 289, 339, 395}} {
 		fsys := simfs.New(dir)
@@ -74,7 +76,8 @@ func TestAppendRefusals(t *testing.T) {
 	add(t, s, 1)
 }
 
-// An append of more buffers than the system takes at once, on the real file system.
+// TestAppendManyBuffers appends more buffers than the system accepts at once, on the real file
+// system.
 func TestAppendManyBuffers(t *testing.T) {
 	dir := t.TempDir()
 	o := disk.Options{BlockSize: 512}
@@ -94,7 +97,7 @@ func TestAppendManyBuffers(t *testing.T) {
 	}
 }
 
-// tracer records the calls on a file system, and what a test has to say.
+// tracer records the calls on a file system, and marks set by the test.
 type tracer struct{ lines []string }
 
 func trace(fsys *simfs.FS) *tracer {
@@ -133,13 +136,13 @@ func TestCallOrder(t *testing.T) {
 			must.Do(t, err)
 			defer closeStore(t, s)
 			tr := trace(fsys)
-			// synced leaves the syncs out of what is expected where there are none.
+			// synced removes the syncs from the expected lines if there are none.
 			synced := func(lines ...string) []string {
 				return slices.DeleteFunc(lines, func(line string) bool {
 					return noSync && strings.HasPrefix(line, "sync")
 				})
 			}
-			// append, with a mark in the trace at the place where the answer comes.
+			// append leaves a mark in the trace where the answer comes.
 			appendTraced := func(n int) {
 				op := &disk.Op{Kind: disk.Append, Block: s.Info().Next, Pages: pages(s.Info().Next, n, 512)}
 				op.Done = disk.NewCompletions(markingBell(tr, "answer"))
@@ -160,7 +163,7 @@ func TestCallOrder(t *testing.T) {
 			s.Submit(op, op)
 			removed := []string{"answer", "remove blks_0", "remove sums_0"}
 			if noSync {
-				// What a process before has removed must be gone for good, here too: a gap would be
+				// Removals by a previous process must be made durable here too: a gap would be
 				// worse than a loss.
 				removed = slices.Insert(removed, 1, "syncdir")
 			}
@@ -204,7 +207,8 @@ func TestOpenCallOrder(t *testing.T) {
 	}
 }
 
-// Each sync that an append waits for is told of, and none where appends do not wait.
+// TestOnSync checks that each sync that an append waits for is reported, and none if appends do not
+// wait.
 func TestOnSync(t *testing.T) {
 	for _, noSync := range []bool{false, true} {
 		told := 0

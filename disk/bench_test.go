@@ -7,7 +7,7 @@ import (
 	"kivaloo/disk"
 )
 
-// Reads of blocks that the page cache has, 64 outstanding.
+// BenchmarkRead reads blocks from the page cache, 64 outstanding.
 func BenchmarkRead(b *testing.B) {
 	const size, blocks, outstanding = 4096, 10_000, 64
 	dir := b.TempDir()
@@ -31,7 +31,7 @@ func BenchmarkRead(b *testing.B) {
 	closeStore(b, s)
 }
 
-// Durable appends of 20 blocks, one after the other.
+// BenchmarkAppend makes durable appends of 20 blocks, one after the other.
 func BenchmarkAppend(b *testing.B) {
 	const size, n = 4096, 20
 	s := openLocal(b, b.TempDir(), disk.Options{BlockSize: size})

@@ -7,7 +7,7 @@ import (
 	"kivaloo/disk"
 )
 
-// collector submits operations and takes them back.
+// collector submits operations and receives them back.
 type collector struct {
 	bell *actors.Waiter
 	done *disk.Completions
@@ -31,7 +31,7 @@ func (c *collector) submit(s disk.Store, ops ...*disk.Op) {
 	s.Submit(ops[0], ops[len(ops)-1])
 }
 
-// poll takes what has come back.
+// poll receives the operations that have come back.
 func (c *collector) poll() {
 	for op := c.done.Drain(); op != nil; {
 		next := op.Link.Next()
@@ -53,7 +53,7 @@ func (c *collector) wait(n int) []*disk.Op {
 	return first
 }
 
-// markingBell returns a bell that is armed, and puts a mark in a trace when it is rung.
+// markingBell returns an armed bell that puts a mark in a trace when it is rung.
 func markingBell(tr *tracer, mark string) *actors.Doorbell {
 	bell := actors.NewDoorbell(func() { tr.lines = append(tr.lines, mark) })
 	bell.Arm()

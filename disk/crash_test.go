@@ -18,9 +18,9 @@ import (
 
 const modelBlock = 600 // bytes; not a multiple of a sector, so that blocks are torn too
 
-// model is what a store must hold.
+// model is the expected content of a store.
 type model struct {
-	content map[uint64][]byte // of all blocks from kept on that have been acknowledged
+	content map[uint64][]byte // of all acknowledged blocks from kept on
 	next    uint64
 	kept    uint64 // blocks before this may be gone
 	pending [][]byte
@@ -28,7 +28,7 @@ type model struct {
 	salt    uint32     // makes the content of every append different
 }
 
-// newPages makes the next append's pages and remembers that they may be on disk.
+// newPages makes the next append's pages and notes that they may be on disk.
 func (m *model) newPages(n int) [][]byte {
 	m.salt++
 	m.pending = nil
@@ -38,7 +38,7 @@ func (m *model) newPages(n int) [][]byte {
 	return m.pending
 }
 
-// acknowledge makes the pending append part of what must be there.
+// acknowledge adds the pending append to the required content.
 func (m *model) acknowledge() {
 	for _, page := range m.pending {
 		m.content[m.next] = page
@@ -56,10 +56,9 @@ func (m *model) clone() *model {
 	return &c
 }
 
-// check compares a store with the model. There may be blocks after those of the model, which an
-// append that was never answered has left; killed says that it was only the process that died, so
-// that they must be of that append, or one that could not be taken back yet. It makes them part of
-// the model.
+// check compares a store with the model. An unanswered append may have left further blocks. If only
+// the process was killed, they must be of that append, or of one that could not be undone yet.
+// check adds them to the model.
 func (m *model) check(t *rapid.T, s disk.Store, killed bool) {
 	next := s.Info().Next
 	if next < m.next {
@@ -133,8 +132,8 @@ func openModel(t *rapid.T, fsys *simfs.FS) *disk.Inline {
 	return s
 }
 
-// The store does what a map does, also when it is closed and opened in between, and when the
-// disk is full at times.
+// TestModel checks that a store behaves like a map, also if it is reopened, and if the disk is full
+// at times.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fsys := simfs.New(dir)
@@ -163,8 +162,8 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// Whenever the power goes or the process is killed, also while starting after the last
-// time, what has been acknowledged is there, and the store opens.
+// TestCrash cuts the power or kills the process at any time, also during a start. Everything
+// acknowledged must be there, and the store must open.
 func TestCrash(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		fsys := simfs.New(dir)
@@ -183,7 +182,7 @@ func TestCrash(t *testing.T) {
 				}
 			}
 			calls := 0
-			short := simfs.Op("") // what there is a shortage for
+			short := simfs.Op("") // what is short
 			fsys.SetHook(func(c simfs.Call) error {
 				if calls == cut {
 					crash()
@@ -195,7 +194,7 @@ func TestCrash(t *testing.T) {
 				return nil
 			})
 			s := openModel(t, fsys)
-			m.check(t, s, false) // what the start before has found is still there
+			m.check(t, s, false) // what the previous start has found is still there
 			for range 25 {
 				if after != nil {
 					break
@@ -211,7 +210,7 @@ func TestCrash(t *testing.T) {
 			fsys, m = after, expected
 			s = openModel(t, fsys)
 			m.check(t, s, kill)
-			// From here on the store is as good as any, whatever the crash has left.
+			// From here on the store must work normally, whatever the crash has left.
 			s.Close()
 			if n := fsys.Handles(); n != 0 {
 				t.Fatalf("life %d: %d files left open", life, n)
@@ -220,7 +219,8 @@ func TestCrash(t *testing.T) {
 	})
 }
 
-// The crash test can fail: a store that does not sync does not survive it.
+// TestCrashWithoutSync checks that the crash test can fail: a store that does not sync does not
+// survive it.
 func TestCrashWithoutSync(t *testing.T) {
 	lost := 0
 	for seed := range uint64(50) {
@@ -257,7 +257,8 @@ func TestCrashWithoutSync(t *testing.T) {
 	}
 }
 
-// Damage in the middle of the chain is refused, and nothing is changed.
+// TestDamagedChainIsRefused checks that damage in the middle of the chain is refused, and that
+// nothing is changed.
 func TestDamagedChainIsRefused(t *testing.T) {
 	for seed := range uint64(20) {
 		fsys := simfs.New(dir)

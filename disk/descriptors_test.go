@@ -65,7 +65,7 @@ func TestDescriptorsLimit(t *testing.T) {
 	ds.release(a)
 	b := mustAcquire(t, ds, files[1])
 	ds.release(b)
-	ds.release(mustAcquire(t, ds, files[2])) // pushes a out, which is in use
+	ds.release(mustAcquire(t, ds, files[2])) // evicts a, which is in use
 	if dir.open.Load() != 3 {
 		t.Errorf("%d files open, want 3", dir.open.Load())
 	}
@@ -85,7 +85,7 @@ func TestDescriptorsLimit(t *testing.T) {
 		t.Error("closed while in use")
 	}
 	ds.release(b)
-	// Whoever comes late gets it, but it is not kept.
+	// A late reader gets the file, but it is not kept.
 	ds.release(mustAcquire(t, ds, files[1]))
 	if dir.open.Load() != 1 {
 		t.Errorf("%d files open, want 1", dir.open.Load())

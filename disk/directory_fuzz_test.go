@@ -33,7 +33,7 @@ func contents(fsys *simfs.FS) map[string]string {
 	return all
 }
 
-// resum gives a checksum file the checksums of itself that it should have.
+// resum corrects the checksums of a checksum file.
 func resum(b []byte) {
 	if len(b) < 36 {
 		return
@@ -43,7 +43,7 @@ func resum(b []byte) {
 	binary.BigEndian.PutUint32(b[32:], crc32.Checksum(b[:32], table))
 }
 
-// readRight reads the first blocks of a store. Each is what was written, or cannot be read.
+// readRight reads the first blocks of a store. Each must have its content, or be unreadable.
 func readRight(t *testing.T, count uint64, read func(block uint64, buf []byte) (bool, error)) {
 	buf := make([]byte, 512)
 	for n := range count {
@@ -57,9 +57,9 @@ func readRight(t *testing.T, count uint64, read func(block uint64, buf []byte) (
 	}
 }
 
-// FuzzDirectory puts any file into the directory of a store, or in the place of one of its files: a
-// checksum file as well as others, also with right checksums of itself. Either the store is refused
-// and stays as it is, or no block is read with a wrong content, now and after an append.
+// FuzzDirectory adds any file to the directory of a store, or replaces one of its files, checksum
+// files included. A checksum file may have right checksums of itself. Either the store is refused
+// and not changed, or no block is read with wrong content, now and after an append.
 func FuzzDirectory(f *testing.F) {
 	whole := simfs.New(dir)
 	s := openInline(f, whole, 512)
@@ -92,7 +92,7 @@ func FuzzDirectory(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, name string, content []byte, right bool) {
 		if name == "" || strings.ContainsAny(name, "/\x00") {
-			return // no name of a file
+			return // not a possible file name
 		}
 		if right {
 			content = bytes.Clone(content)

@@ -12,8 +12,8 @@ import (
 	"kivaloo/internal/must"
 )
 
-// threeFiles returns a store of 20 + 20 + 1 blocks: the next append extends the last file,
-// and one of 20 blocks and one more start a new one.
+// threeFiles returns a store of 20 + 20 + 1 blocks. The next append extends the last file. If it
+// has 20 blocks, the one after it begins a new file.
 func threeFiles(t *testing.T) (*simfs.FS, *disk.Inline) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)
@@ -24,7 +24,7 @@ func threeFiles(t *testing.T) (*simfs.FS, *disk.Inline) {
 	return fsys, s
 }
 
-// tryAdd appends n blocks where this may fail.
+// tryAdd appends n blocks. The append may fail.
 func tryAdd(s disk.Store, n int) error {
 	next := s.Info().Next
 	_, ok, err := disk.AppendPages(s, next, pages(next, n, 512))
@@ -34,7 +34,8 @@ func tryAdd(s disk.Store, n int) error {
 	return err
 }
 
-// A failure that may have lost data ends all appends, at once and for good.
+// TestFailureIsFinal checks that a failure that may have lost data ends all appends, at once and
+// permanently.
 func TestFailureIsFinal(t *testing.T) {
 	tests := []struct {
 		op    simfs.Op
@@ -66,7 +67,7 @@ func TestFailureIsFinal(t *testing.T) {
 					t.Errorf("later append: %v", err)
 				}
 			}
-			free(t, s, 40) // is acknowledged, and that is all
+			free(t, s, 40) // is acknowledged, and nothing more
 			tr.want(t, "after a failure")
 			wantBlocks(t, s, wantFirst, acked)
 			closeStore(t, s)
@@ -86,7 +87,8 @@ func TestFailureIsFinal(t *testing.T) {
 	}
 }
 
-// A full disk leaves the store as it was, and it goes on when there is room again.
+// TestNoSpace checks that a full disk leaves the store unchanged, and that it continues when there
+// is room again.
 func TestNoSpace(t *testing.T) {
 	full := func(fsys *simfs.FS, room int64) func(*simfs.FS) {
 		used := int64(0)
@@ -151,7 +153,8 @@ func TestNoSpace(t *testing.T) {
 	}
 }
 
-// If the failed append cannot be taken back either, that is final.
+// TestNoSpaceNotTakenBack checks that it is a permanent failure if the failed append cannot be
+// undone either.
 func TestNoSpaceNotTakenBack(t *testing.T) {
 	tests := []struct {
 		fresh bool
@@ -179,7 +182,8 @@ func TestNoSpaceNotTakenBack(t *testing.T) {
 	}
 }
 
-// Failures on the way up are refusals that say what failed.
+// TestOpenFailures checks that a failure during the start is reported with its cause, and that the
+// store is refused.
 func TestOpenFailures(t *testing.T) {
 	for _, op := range []simfs.Op{simfs.Lock, simfs.ReadDir, simfs.Lstat, simfs.Open, simfs.Truncate, simfs.Sync, simfs.SyncDir} {
 		fsys := simfs.New(dir)
@@ -192,7 +196,7 @@ func TestOpenFailures(t *testing.T) {
 		if n := fsys.Handles(); n != 0 {
 			t.Errorf("%s fails: %d files left open", op, n)
 		}
-		// The lock has been given back.
+		// The lock has been released.
 		s = openInline(t, fsys, 512)
 		closeStore(t, s)
 	}
@@ -222,7 +226,7 @@ func TestReadFailures(t *testing.T) {
 	closeStore(t, s)
 }
 
-// Removing files goes on when a shortage has passed that one of its steps has met.
+// TestFreeAfterShortage checks that removing files continues after a shortage in one of its steps.
 func TestFreeAfterShortage(t *testing.T) {
 	for _, op := range []simfs.Op{simfs.Remove, simfs.SyncDir} {
 		fsys, s := threeFiles(t)

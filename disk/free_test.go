@@ -26,7 +26,7 @@ func TestFree(t *testing.T) {
 		}
 		add(t, s, 3)
 		equal(t, "files", blockFiles(t, fsys, dir), []uint64{0, 20, 40, 60, 80})
-		wantBlocks(t, s, 0, 83) // so that files are open
+		wantBlocks(t, s, 0, 83) // opens the files
 		free(t, s, test.keep)
 		wantBlocks(t, s, test.first, 83)
 		if got := blockFiles(t, fsys, dir)[0]; got != test.first {
@@ -45,7 +45,8 @@ func TestFree(t *testing.T) {
 	}
 }
 
-// Files go from the front, one after the other, also for a power cut: it leaves no gap.
+// TestCutDuringFree checks that files are removed from the front, one after the other, so that even
+// a power cut leaves no gap.
 func TestCutDuringFree(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)
@@ -72,7 +73,8 @@ func TestCutDuringFree(t *testing.T) {
 	}
 }
 
-// A discarded file must not be held open: its space would not come back.
+// TestFreeClosesFiles checks that a discarded file is not kept open, because its space would not be
+// freed.
 func TestFreeClosesFiles(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)
@@ -87,7 +89,8 @@ func TestFreeClosesFiles(t *testing.T) {
 	}
 }
 
-// While a Free is being carried out another one is acknowledged, and carried out after it.
+// TestFreeWhileFreeing checks that a Free during another one is acknowledged at once, and executed
+// after it.
 func TestFreeWhileFreeing(t *testing.T) {
 	fsys := simfs.New(dir)
 	s, err := disk.Open(dir, disk.Options{BlockSize: 512, FS: fsys})
@@ -105,7 +108,7 @@ func TestFreeWhileFreeing(t *testing.T) {
 	})
 	free(t, s, 20)
 	<-removing
-	wantBlocks(t, s, 20, 80) // what is being removed is gone already
+	wantBlocks(t, s, 20, 80) // the file being removed is already invisible
 	add(t, s, 20)            // and nothing else waits for it
 	free(t, s, 60)
 
@@ -126,8 +129,9 @@ func TestFreeWhileFreeing(t *testing.T) {
 	equal(t, "files", blockFiles(t, fsys, dir), []uint64{60, 80, 100})
 }
 
-// When the directory cannot be synced while files are removed, an append that needs it is not
-// acknowledged: the next sync would succeed, and mean nothing.
+// TestFreeFailsBesideAppend checks that if the directory cannot be synced while files are removed,
+// an append that needs the sync is not acknowledged. The next sync would succeed without having
+// written anything.
 func TestFreeFailsBesideAppend(t *testing.T) {
 	for range 5 {
 		fsys := simfs.New(dir)
@@ -150,7 +154,7 @@ func TestFreeFailsBesideAppend(t *testing.T) {
 		fsys.Fail(simfs.SyncDir, 1, syscall.EIO)
 		added := make(chan error)
 		go func() { added <- tryAdd(s, 20) }()
-		time.Sleep(20 * time.Millisecond) // by now it waits for the removal, having found the store in order
+		time.Sleep(20 * time.Millisecond) // by now it waits for the removal, after its check of the store
 		close(goOn)
 		if err := <-added; !errors.Is(err, disk.ErrFailed) {
 			t.Fatalf("an append that makes a file: %v", err)
@@ -159,7 +163,8 @@ func TestFreeFailsBesideAppend(t *testing.T) {
 	}
 }
 
-// A file that somebody else has removed is as if its blocks did not exist.
+// TestReadOfRemovedFile checks that a file removed by someone else is treated as if its blocks did
+// not exist.
 func TestReadOfRemovedFile(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)

@@ -23,8 +23,8 @@ func openLocal(t testing.TB, dir string, o disk.Options) *disk.Local {
 	return s
 }
 
-// While an append waits for the disk, blocks are read, its own cannot be seen, and
-// another append is refused, whose refusal comes first.
+// TestNothingWaitsForAppend checks that during an append blocks can be read, its own blocks are
+// invisible, and another append is refused before it ends.
 func TestNothingWaitsForAppend(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openLocal(t, dir, disk.Options{BlockSize: 512, FS: fsys})
@@ -62,7 +62,7 @@ func TestNothingWaitsForAppend(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A file that was found without checksums is read for them without making a Free wait.
+// TestFreeWhileSealing checks that reading a file to compute its checksums does not delay a Free.
 func TestFreeWhileSealing(t *testing.T) {
 	const size = disk.MaxBlockSize
 	synctest.Test(t, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestFreeWhileSealing(t *testing.T) {
 			return nil
 		})
 		<-reading
-		free(t, s, 40) // both files, the one that is being read too
+		free(t, s, 40) // both files, also the one being read
 		close(goOn)
 		closeStore(t, s)
 		fsys.SetHook(nil)
@@ -96,7 +96,8 @@ func TestFreeWhileSealing(t *testing.T) {
 	})
 }
 
-// Closing waits for all that was submitted, more than fits the queue.
+// TestCloseWaits checks that Close waits for all submitted operations, also if there are more than
+// the queue holds.
 func TestCloseWaits(t *testing.T) {
 	dir := t.TempDir()
 	s := openLocal(t, dir, disk.Options{BlockSize: 512, Readers: 3})
@@ -119,7 +120,7 @@ func TestCloseWaits(t *testing.T) {
 	}
 }
 
-// As many reads are carried out at once as there are readers, and not more.
+// TestReaders checks that as many reads run at once as there are readers, and not more.
 func TestReaders(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openLocal(t, dir, disk.Options{BlockSize: 512, FS: fsys, Readers: 3})
@@ -150,7 +151,8 @@ func TestReaders(t *testing.T) {
 	closeStore(t, s)
 }
 
-// The delay is for every successful read, occupies its reader, and is for no other.
+// TestReadDelay checks that every successful read is delayed, occupies its reader, and delays no
+// other read.
 func TestReadDelay(t *testing.T) {
 	const delay = 200 * time.Millisecond
 	fsys := simfs.New(dir)
@@ -178,7 +180,8 @@ func TestReadDelay(t *testing.T) {
 	}
 }
 
-// Readers among appends and frees see the right content or, of what was discarded, nothing.
+// TestConcurrentReaders checks that readers during appends and frees see the right content, or
+// nothing of discarded blocks.
 func TestConcurrentReaders(t *testing.T) {
 	dir := t.TempDir()
 	s := openLocal(t, dir, disk.Options{BlockSize: 512, NoSync: true, Readers: 4})

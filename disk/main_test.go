@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const dir = "/store"
 
-// block returns the content that the tests give to a block. salt tells apart blocks that
-// had the same number in different lives of a store.
+// block returns the content that the tests give to a block. salt distinguishes blocks with the same
+// number in different lives of a store.
 func block(number uint64, salt uint32, size int) []byte {
 	var seed [12]byte
 	binary.BigEndian.PutUint64(seed[:], number)
@@ -41,7 +41,7 @@ func pages(first uint64, n, size int) [][]byte {
 	return all
 }
 
-// quiet is for stores whose complaints are expected.
+// quiet is for stores with expected warnings.
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func openInline(t testing.TB, fsys *simfs.FS, size int) *disk.Inline {
@@ -58,7 +58,7 @@ func closeStore(t testing.TB, s disk.Store) {
 	}
 }
 
-// add appends n blocks with the content that block gives them.
+// add appends n blocks with their content according to block.
 func add(t testing.TB, s disk.Store, n int) {
 	t.Helper()
 	info := s.Info()
@@ -68,7 +68,7 @@ func add(t testing.TB, s disk.Store, n int) {
 	}
 }
 
-// free discards blocks before keep and waits for the answer, not for the deed.
+// free discards blocks before keep. It waits for the answer, not for the removal.
 func free(t testing.TB, s disk.Store, keep uint64) {
 	t.Helper()
 	if op := do(s, &disk.Op{Kind: disk.Free, Block: keep})[0]; op.Err != nil || !op.OK {
@@ -121,8 +121,7 @@ func fingerprint(t testing.TB, dir string) string {
 	return digest(t, dir, true)
 }
 
-// content is fingerprint without the times: what has been written again, the same as before, is no
-// change to it.
+// content is fingerprint without the times, so rewriting the same content does not change it.
 func content(t testing.TB, dir string) string {
 	t.Helper()
 	return digest(t, dir, false)

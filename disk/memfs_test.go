@@ -14,7 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestMemFSFile: whatever is written, cut off and read, a file in memory is like a slice of bytes.
+// TestMemFSFile checks that a file in memory behaves like a slice of bytes when it is written,
+// truncated and read.
 func TestMemFSFile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d, err := (&disk.MemFS{}).OpenDir("anywhere")
@@ -61,7 +62,7 @@ func TestMemFSFile(t *testing.T) {
 	})
 }
 
-// TestMemFSDir: names, and the lock.
+// TestMemFSDir checks names and the lock.
 func TestMemFSDir(t *testing.T) {
 	m := &disk.MemFS{}
 	d, err := m.OpenDir("a")

@@ -15,7 +15,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// put makes a file of some blocks and some bytes more.
+// put makes a file of the given number of blocks and further bytes.
 func put(t *testing.T, dir, name string, blocks, more int) {
 	t.Helper()
 	must.Do(t, os.WriteFile(filepath.Join(dir, name), make([]byte, 512*blocks+more), 0o600))
@@ -85,7 +85,7 @@ func TestOpenDirectory(t *testing.T) {
 					t.Errorf("log %q does not say %q", log.String(), line)
 				}
 			}
-			// What follows goes where the scan says.
+			// Later blocks go where the scan says.
 			next, ok, err := disk.AppendPages(s, test.next, pages(test.next, 1, 512))
 			if err != nil || !ok || next != test.next+1 {
 				t.Errorf("append: next %d, ok %v, %v", next, ok, err)
@@ -144,8 +144,8 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// The stores in testdata were written, and some of them damaged, with the original's
-// tools, and this is what the original makes of them.
+// TestOpenOriginalStores opens the stores in testdata. The original's tools have written them, and
+// some were damaged. The results must equal the original's.
 func TestOpenOriginalStores(t *testing.T) {
 	tests := []struct {
 		name    string

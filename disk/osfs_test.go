@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What is left of some buffers after each short write there can be.
+// TestSkip checks the remaining buffers after each possible short write.
 func TestSkip(t *testing.T) {
 	content := [][]byte{[]byte("abc"), {}, []byte("d"), []byte("efgh")}
 	all := bytes.Join(content, nil)
@@ -23,7 +23,7 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// The system's errors arrive as what they are, with the name of the file.
+// TestOSFSErrors checks that the system's errors can be recognised, and have the name of the file.
 func TestOSFSErrors(t *testing.T) {
 	dev, err := OSFS{}.OpenDir("/dev")
 	if err != nil {

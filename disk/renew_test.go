@@ -18,8 +18,8 @@ import (
 
 const failedNote = "kivaloo.failed"
 
-// A sync fails, the next process takes over, and then the system drops its cache or the power goes.
-// What that process has believed, and built on, must be there.
+// TestRestartAfterFailedSync makes a sync fail and lets the next process take over. Then the system
+// drops its cache, or the power is cut. Everything that the process has relied on must be there.
 func TestRestartAfterFailedSync(t *testing.T) {
 	losses := map[string]func(*simfs.FS) *simfs.FS{
 		"cache dropped": func(fsys *simfs.FS) *simfs.FS { fsys.DropCache(); return fsys },
@@ -27,7 +27,7 @@ func TestRestartAfterFailedSync(t *testing.T) {
 	}
 	for what, lose := range losses {
 		for _, killed := range []bool{false, true} {
-			for _, fresh := range []bool{false, true} { // the append went to a new file
+			for _, fresh := range []bool{false, true} { // the append made a new file
 				for _, stopped := range []bool{false, true} { // there are checksums of a part of the file
 					name := fmt.Sprintf("%s, killed %v, new file %v, stopped before %v", what, killed, fresh, stopped)
 					t.Run(name, func(t *testing.T) { testFailedSync(t, lose, killed, fresh, stopped) })
@@ -65,7 +65,7 @@ func testFailedSync(t *testing.T, lose func(*simfs.FS) *simfs.FS, killed, fresh,
 	if slices.Contains(fsys.Names(), failedNote) {
 		t.Error("the note is still there")
 	}
-	wantBlocks(t, s, 0, s.Info().Next) // all of them are believed
+	wantBlocks(t, s, 0, s.Info().Next) // the store relies on all of them
 	add(t, s, 1)
 	next := s.Info().Next
 	after := lose(fsys)
@@ -82,7 +82,7 @@ func testFailedSync(t *testing.T, lose func(*simfs.FS) *simfs.FS, killed, fresh,
 	}
 }
 
-// After a stop in order nothing is written at the next start.
+// TestNothingToRenew checks that after a clean stop the next start writes nothing.
 func TestNothingToRenew(t *testing.T) {
 	fsys, s := threeFiles(t)
 	closeStore(t, s)
@@ -94,7 +94,7 @@ func TestNothingToRenew(t *testing.T) {
 		}
 	}
 	fsys.SetHook(nil)
-	// Only what has been added since is written after the next kill.
+	// After the next kill, only blocks added since are written.
 	add(t, s, 2)
 	after := fsys.Kill()
 	var written []int64
@@ -111,8 +111,8 @@ func TestNothingToRenew(t *testing.T) {
 	closeStore(t, s)
 }
 
-// A block that cannot be read does not keep a store from being opened, nor the others from being
-// written again.
+// TestRenewPassesOverUnreadable checks that an unreadable block neither prevents opening the store
+// nor rewriting the other blocks.
 func TestRenewPassesOverUnreadable(t *testing.T) {
 	fsys, s := threeFiles(t)
 	add(t, s, 15)
@@ -133,8 +133,8 @@ func TestRenewPassesOverUnreadable(t *testing.T) {
 	closeStore(t, s)
 }
 
-// Without room for it, as where files are never overwritten in place, a store is opened all the
-// same.
+// TestRenewWithoutRoom checks that a store opens even if there is no room for rewriting, as on file
+// systems that never overwrite in place.
 func TestRenewWithoutRoom(t *testing.T) {
 	fsys, _ := threeFiles(t)
 	fsys = fsys.Kill()

@@ -13,8 +13,8 @@ import (
 	"kivaloo/disk/simfs"
 )
 
-// However reads are dealt out to the readers, each comes back once, to where it belongs, and so
-// does what is between them.
+// TestRunsOfReads checks that each read and each operation between reads comes back once, to the
+// right place, however reads are distributed to the readers.
 func TestRunsOfReads(t *testing.T) {
 	const blocks = 300
 	s := openLocal(t, t.TempDir(), disk.Options{BlockSize: 512, NoSync: true, Readers: 3})
@@ -22,7 +22,7 @@ func TestRunsOfReads(t *testing.T) {
 	for n, length := range []int{1, 2, 3, 4, 47, 48, 49, 1000, 4, 49, 1000} {
 		stride := 7
 		if n >= 8 {
-			stride = 1 // blocks that follow each other are read together
+			stride = 1 // consecutive blocks are read together
 		}
 		mine, others := newCollector(), newCollector()
 		var first, last *disk.Op
@@ -67,7 +67,8 @@ func TestRunsOfReads(t *testing.T) {
 	closeStore(t, s)
 }
 
-// As long as there are idle readers, each read gets one of its own.
+// TestReadsAreSpreadOverReaders checks that each read gets a reader of its own while there are idle
+// ones.
 func TestReadsAreSpreadOverReaders(t *testing.T) {
 	const readers = 4
 	fsys := simfs.New(dir)
@@ -100,14 +101,14 @@ func TestReadsAreSpreadOverReaders(t *testing.T) {
 	closeStore(t, s)
 }
 
-// TestReadsTogether: blocks that follow each other take one call for each file that they are in. A
-// damaged one among them fails alone.
+// TestReadsTogether checks that consecutive blocks take one call for each of their files, and that
+// a damaged block among them fails alone.
 func TestReadsTogether(t *testing.T) {
 	const blocks = 40
 	fsys := simfs.New(dir)
 	s := openLocal(t, dir, disk.Options{BlockSize: 512, FS: fsys, Readers: 1})
 	add(t, s, blocks)
-	closeStore(t, s) // the blocks get their checksums
+	closeStore(t, s) // writes the checksums
 	files := 0
 	for _, name := range fsys.Names() {
 		if strings.HasPrefix(name, "blks_") {
@@ -142,14 +143,14 @@ func TestReadsTogether(t *testing.T) {
 			t.Errorf("%d calls to read %d blocks of %d files", n, blocks, files)
 		}
 		if bad >= 0 {
-			fsys.Rot(name, offset+100, 4) // as it was
+			fsys.Rot(name, offset+100, 4) // restores it
 		}
 	}
 	fsys.SetHook(nil)
 	closeStore(t, s)
 }
 
-// blockAt returns where a block is.
+// blockAt returns the file and offset of a block.
 func blockAt(fsys *simfs.FS, block uint64, size int64) (name string, offset int64) {
 	for _, n := range fsys.Names() {
 		var first uint64

@@ -21,7 +21,7 @@ import (
 	"kivaloo/internal/must"
 )
 
-// checkSums returns what CheckSums says of a store.
+// checkSums returns the result of CheckSums for a store.
 func checkSums(t *testing.T, dir string, o disk.Options) (disk.SumsReport, []disk.Fault) {
 	t.Helper()
 	o.ReadOnly, o.Log = true, quiet
@@ -36,7 +36,8 @@ func checkSums(t *testing.T, dir string, o disk.Options) (disk.SumsReport, []dis
 	return r, faults
 }
 
-// CheckSums names every block that has changed or cannot be read, and every damaged checksum file.
+// TestCheckSums checks that CheckSums names every block that has changed or is unreadable, and
+// every damaged checksum file.
 func TestCheckSums(t *testing.T) {
 	fsys, s := threeFiles(t)
 	closeStore(t, s)
@@ -100,9 +101,9 @@ func TestCheckSums(t *testing.T) {
 	}
 }
 
-// The scrubber begins a minute after the start, reads no faster than it may, finds every damaged
-// block in one pass, and tells of each once. Blocks that are mended or discarded do not count any
-// more.
+// TestScrub checks that the scrubber begins a minute after the start, keeps to its rate, finds
+// every damaged block in one pass, and reports each once. Repaired and discarded blocks no longer
+// count.
 func TestScrub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 16 * 1024 // two blocks at a time
@@ -146,12 +147,13 @@ func TestScrub(t *testing.T) {
 		add(t, s, 3)
 		time.Sleep(24 * time.Hour)
 		want("after two days", 3, 1, 4)
-		time.Sleep(24*time.Hour - 2500*time.Millisecond) // amid a pass
+		time.Sleep(24*time.Hour - 2500*time.Millisecond) // during a pass
 		closeStore(t, s)
 	})
 }
 
-// The check reads the disk, and does not put what it has read into the system's memory.
+// TestScanLeavesCacheAlone checks that the scan reads the disk, and does not fill the system's
+// cache.
 func TestScanLeavesCacheAlone(t *testing.T) {
 	dir := t.TempDir()
 	o := disk.Options{BlockSize: 2000, Log: quiet}

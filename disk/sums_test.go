@@ -41,7 +41,8 @@ const (
 	sums40 = "sums_0000000000000028"
 )
 
-// A file gets its checksums when it has been sealed for a while: by then many have been discarded.
+// TestSumsLater checks that a file gets its checksums some time after it was sealed, because many
+// files have been discarded by then.
 func TestSumsLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := simfs.New(dir)
@@ -77,7 +78,8 @@ func TestSumsFormat(t *testing.T) {
 	}
 }
 
-// A file longer than the janitor reads at a time, with blocks that do not divide that.
+// TestSumsOfLongFile checks a file longer than the janitor reads at a time, with blocks of a length
+// that does not divide that.
 func TestSumsOfLongFile(t *testing.T) {
 	const size = 100_001
 	fsys := simfs.New(dir)
@@ -90,11 +92,11 @@ func TestSumsOfLongFile(t *testing.T) {
 	}
 }
 
-// Any rotten bit in any block is found, also of the last file, in the run that wrote it and in
-// later ones.
+// TestSumsFindRot checks that any flipped bit in any block is found, also in the last file, in the
+// run that wrote it and in later ones.
 func TestSumsFindRot(t *testing.T) {
 	fsys, s := threeFiles(t)
-	add(t, s, 2) // in the last file, behind its first block
+	add(t, s, 2) // in the last file, after its first block
 	buf := make([]byte, 512)
 	for _, reopen := range []bool{false, true} {
 		if reopen {
@@ -117,7 +119,7 @@ func TestSumsFindRot(t *testing.T) {
 	closeStore(t, s)
 }
 
-// version1 returns a checksum file as it was written before a checksum could be left out.
+// version1 returns a checksum file of version 1, in which no checksum could be left out.
 func version1(sums []byte) []byte {
 	b := slices.Clone(sums)
 	b[7] = 1
@@ -125,7 +127,7 @@ func version1(sums []byte) []byte {
 	return b
 }
 
-// What happens to checksum files at the start.
+// TestSumsAtOpen checks how a start treats checksum files.
 func TestSumsAtOpen(t *testing.T) {
 	intact := sumsOf(512, 20, 40)
 	changed := func(at int) []byte {
@@ -191,7 +193,7 @@ func TestSumsAtOpen(t *testing.T) {
 			if !strings.Contains(log.String(), test.says) || test.says == "" && log.Len() > 0 {
 				t.Errorf("log: %q", log.String())
 			}
-			// The file that was found without checksums has all of them now.
+			// The file found without checksums has all of them now.
 			fsys.Rot("blks_0000000000000014", 5*512, 1)
 			add(t, s, 30)
 			if got := fsys.Content(sums20); test.checks && test.name != "intact, version 1" && !bytes.Equal(got, intact) {
@@ -201,8 +203,8 @@ func TestSumsAtOpen(t *testing.T) {
 	}
 }
 
-// A checksum file with any bit flipped is replaced by what it was. It still shows that all blocks
-// are what was written, so their content need not.
+// TestDamagedSumsAreMended checks that a checksum file with any flipped bit is restored. The
+// remaining checksums still prove all blocks unchanged, so Doubtful is not needed.
 func TestDamagedSumsAreMended(t *testing.T) {
 	for name, intact := range map[string][]byte{sums20: sumsOf(512, 20, 40), sums40: sumsOf(512, 40, 41)} {
 		for bit := range 8 * len(intact) {
@@ -226,8 +228,8 @@ func distrust(block uint64, _ disk.Found) (disk.Verdict, error) {
 	return disk.Verdict{Stretch: one, Bad: one}, nil
 }
 
-// If a block and its checksum file are both damaged, the block gets no checksum, and the others
-// keep theirs.
+// TestDamagedSumsAndBlock damages a block and its checksum file. The block must get no checksum,
+// and the others must keep theirs.
 func TestDamagedSumsAndBlock(t *testing.T) {
 	for _, file := range []struct {
 		first, next uint64
@@ -254,7 +256,7 @@ func TestDamagedSumsAndBlock(t *testing.T) {
 	}
 }
 
-// Checksums that cannot be written are done without.
+// TestSumsNotWritten checks that a store works without checksums that cannot be written.
 func TestSumsNotWritten(t *testing.T) {
 	for _, op := range []simfs.Op{simfs.Create, simfs.Rename} {
 		fsys := simfs.New(dir)
@@ -271,15 +273,16 @@ func TestSumsNotWritten(t *testing.T) {
 	}
 }
 
-// A last file that is cut down, grows again and is sealed gets the checksums of what is in it.
+// TestSumsOfFileThatWasTorn checks that a last file that is truncated, grows again and is sealed
+// gets the checksums of its current content.
 func TestSumsOfFileThatWasTorn(t *testing.T) {
 	fsys := simfs.New(dir)
 	s := openInline(t, fsys, 512)
 	add(t, s, 20)
 	add(t, s, 20)
 	closeStore(t, s)
-	// The second file is lost, as it can be with NoSync, and the first one, which has
-	// checksums, is the last again.
+	// The second file is lost, as can happen with NoSync. The first one, which has checksums, is
+	// the last again.
 	must.Do(t, fsys.Remove("blks_0000000000000014"))
 	fsys.Put("blks_0000000000000000", slices.Concat(pages(0, 19, 512)...))
 	if _, err := disk.OpenInline(dir, disk.Options{BlockSize: 512, FS: fsys, Log: quiet}); !errors.Is(err, disk.ErrCorrupt) {
@@ -300,7 +303,8 @@ func TestSumsOfFileThatWasTorn(t *testing.T) {
 	}
 }
 
-// A store that is opened for reading only gets no checksums, though it lacks some.
+// TestReadOnlyMakesNoSums checks that a store opened read-only gets no checksums, even if some are
+// missing.
 func TestReadOnlyMakesNoSums(t *testing.T) {
 	fsys, s := threeFiles(t)
 	closeStore(t, s)

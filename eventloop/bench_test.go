@@ -10,8 +10,8 @@ import (
 	"kivaloo/wire"
 )
 
-// BenchmarkEcho has packets of 100 bytes echoed over a unix socket: one at a time,
-// and with as many in flight as a window lets through.
+// BenchmarkEcho echoes packets of 100 bytes over a unix socket: one at a time, and as many in
+// flight as a window allows.
 func BenchmarkEcho(b *testing.B) {
 	for _, bench := range []struct {
 		name   string

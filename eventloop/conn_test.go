@@ -18,7 +18,7 @@ import (
 	"kivaloo/wire"
 )
 
-// each runs f over every network, against handlers that answer at once or later.
+// each runs f over every network, with handlers that answer at once or later.
 func each(t *testing.T, now bool, f func(t *testing.T, r *running, ps *probes, ln *eventloop.Listener)) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestOneByteAtATime(t *testing.T) {
 	})
 }
 
-// TestAnyCutting sends random packets in random pieces, answers them in random
-// numbers, and expects every one back, in order.
+// TestAnyCutting sends random packets in random pieces, answers them in random numbers, and expects
+// every one back, in order.
 func TestAnyCutting(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, false), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -139,8 +139,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestLongRecordCostsWhatHasArrived sends the first half of a long record and looks
-// at what is held for it.
+// TestLongRecordCostsWhatHasArrived sends the first half of a long record and checks the memory
+// held for it.
 func TestLongRecordCostsWhatHasArrived(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, false), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -181,7 +181,8 @@ func TestKeepLongRecords(t *testing.T) {
 	})
 }
 
-// TestKeepCopiesShortRecordsOnly: those are in the buffer that everybody shares.
+// TestKeepCopiesShortRecordsOnly checks Keep. Short records are in the shared buffer, so it must
+// copy them.
 func TestKeepCopiesShortRecordsOnly(t *testing.T) {
 	r, ln := start(t), listen(t, "unix")
 	type kept struct{ n, copied int }
@@ -214,7 +215,7 @@ func TestHalfCloseGetsAllAnswers(t *testing.T) {
 			for id := range uint64(requests) {
 				nc.Write(packet(id, size))
 			}
-			nc.Write(packet(requests, size)[:30]) // cut off: has no effect
+			nc.Write(packet(requests, size)[:30]) // incomplete: has no effect
 			halfClose(t, nc)
 		}()
 		p.waitGot(t, requests)
@@ -295,7 +296,7 @@ func TestPeerVanishes(t *testing.T) {
 	})
 }
 
-// TestPeerVanishesWithAnswersQueued: the queue is dropped when the write fails.
+// TestPeerVanishesWithAnswersQueued checks that the queue is dropped when the write fails.
 func TestPeerVanishesWithAnswersQueued(t *testing.T) {
 	each(t, true, func(t *testing.T, r *running, ps *probes, ln *eventloop.Listener) {
 		nc := dial(t, ln)
@@ -309,7 +310,7 @@ func TestPeerVanishesWithAnswersQueued(t *testing.T) {
 	})
 }
 
-// TestClosingPeerThatReadsNothing is given up after a while.
+// TestClosingPeerThatReadsNothing checks that such a peer is given up after a while.
 func TestClosingPeerThatReadsNothing(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
@@ -355,8 +356,8 @@ func TestConnClose(t *testing.T) {
 	})
 }
 
-// TestOutputOfManyParts sends more buffers than one system call takes, to a peer
-// that takes them in odd pieces.
+// TestOutputOfManyParts sends more buffers than one system call accepts, to a peer that reads odd
+// pieces.
 func TestOutputOfManyParts(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, false), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -393,7 +394,7 @@ func TestOutputOfManyParts(t *testing.T) {
 	}
 }
 
-// TestFlood: connections that always have input leave the others their turn.
+// TestFlood checks that connections with constant input leave the others their turn.
 func TestFlood(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -435,7 +436,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// slow is a handler that takes longer for a read than its peer for the next write.
+// slow is a handler that needs longer for a read than its peer for the next write.
 type slow struct{}
 
 func (slow) Packet(uint64, []byte) error { return nil }

@@ -13,7 +13,7 @@ const (
 	LeastBytes       = leastBytes
 )
 
-// SetClocks shortens what would keep tests waiting. It must be called before Run.
+// SetClocks shortens waiting times in tests. It must be called before Run.
 func (l *Loop) SetClocks(tick, linger time.Duration) {
 	l.tickEvery, l.lingerFor, l.longFor = tick, linger, linger
 }

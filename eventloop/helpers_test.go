@@ -23,10 +23,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long tests wait for what must happen, on a machine with much else to do.
+// patience is how long tests wait for what must happen. It is long enough for busy machines.
 const patience = time.Minute
 
-// networks are the kinds of sockets that most tests run over.
+// networks are the kinds of sockets used by most tests.
 var networks = []string{"unix", "tcp"}
 
 // running is a loop in its goroutine.
@@ -113,7 +113,7 @@ func dial(t testing.TB, ln *eventloop.Listener) net.Conn {
 	return nc
 }
 
-// probe is a handler that keeps what it gets until the test has it answered.
+// probe is a handler that keeps its packets until the test answers them.
 type probe struct {
 	c      *eventloop.Conn
 	now    bool                            // answer at once, at the end of each read
@@ -162,7 +162,7 @@ func (p *probe) Pushed() {
 func (p *probe) Ended(why error) { p.ended <- why }
 func (p *probe) Closed()         { close(p.closed) }
 
-// answer sends the first n answers that are owed, one Output for each.
+// answer sends the first n owed answers, one Output for each.
 func (p *probe) answer(r *running, n int) {
 	r.t.Helper()
 	r.do(func() {
@@ -214,7 +214,7 @@ func (p *probe) isClosed() bool {
 	}
 }
 
-// probes makes handlers, and hands them to the test as connections are accepted.
+// probes makes handlers, and passes them to the test as connections are accepted.
 type probes struct {
 	t     testing.TB
 	now   bool
@@ -243,7 +243,7 @@ func (ps *probes) next() *probe {
 	}
 }
 
-// options serve ps without a limit that matters.
+// options serves ps practically without a limit.
 func (ps *probes) options() eventloop.ServeOptions {
 	return eventloop.ServeOptions{MaxRecord: 1 << 30, New: ps.handle}
 }
@@ -286,7 +286,7 @@ func readPacket(t testing.TB, from io.Reader, id uint64, n int) {
 	must.Do(t, tryPacket(from, id, n))
 }
 
-// tryPacket is readPacket for other goroutines than the test's.
+// tryPacket is readPacket for goroutines other than the test's.
 func tryPacket(from io.Reader, id uint64, n int) error {
 	b := make([]byte, wire.Overhead+n)
 	if _, err := io.ReadFull(from, b); err != nil {
@@ -311,7 +311,7 @@ func halfClose(t testing.TB, nc net.Conn) {
 	must.Do(t, nc.(interface{ CloseWrite() error }).CloseWrite())
 }
 
-// countFDs returns how many descriptors this process has open.
+// countFDs returns the number of open descriptors of this process.
 func countFDs(t testing.TB) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
@@ -319,7 +319,7 @@ func countFDs(t testing.TB) int {
 	return len(entries)
 }
 
-// logLines is a log that can be searched.
+// logLines is a searchable log.
 type logLines struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -31,7 +31,7 @@ func TestListenLeavesFilesAlone(t *testing.T) {
 	}
 }
 
-// makeStale leaves a socket's file that nobody listens to.
+// makeStale leaves a socket's file without a listener.
 func makeStale(t *testing.T, path string) {
 	t.Helper()
 	ln, err := eventloop.Listen(wire.Addr{Name: path, Network: "unix", Address: path}, 1)
@@ -57,7 +57,7 @@ func TestListenTakingOver(t *testing.T) {
 	if _, err := take(); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Fatalf("taking over a live socket: %v", err)
 	}
-	// A full backlog is alive too.
+	// A full backlog means a living listener too.
 	for {
 		nc, err := net.Dial("unix", path)
 		if err != nil {
@@ -88,7 +88,7 @@ func TestRemoveLeavesASuccessor(t *testing.T) {
 	addr := wire.Addr{Name: path, Network: "unix", Address: path}
 	ln, err := eventloop.Listen(addr, 1)
 	must.Do(t, err)
-	successor := path + ".new" // bound first, so that its inode is another
+	successor := path + ".new" // bound first, so that its inode is another one
 	next, err := eventloop.Listen(wire.Addr{Name: successor, Network: "unix", Address: successor}, 1)
 	must.Do(t, err)
 	defer next.Close()

@@ -36,7 +36,7 @@ func TestStopFlushesWhatIsQueued(t *testing.T) {
 		if err := p.waitEnded(t); err != nil {
 			t.Fatalf("ended with %v", err)
 		}
-		eventually(t, func() bool { // nobody listens any more
+		eventually(t, func() bool { // nothing listens any more
 			nc, err := net.Dial(ln.Addr().Network, ln.Addr().Address)
 			if err == nil {
 				nc.Close()
@@ -46,7 +46,7 @@ func TestStopFlushesWhatIsQueued(t *testing.T) {
 		for id := range uint64(requests - 1) {
 			readPacket(t, nc, id, size)
 		}
-		p.answer(r, 1) // what is owed is waited for
+		p.answer(r, 1) // the loop waits for owed answers
 		readPacket(t, nc, requests-1, size)
 		readEnd(t, nc)
 		r.wait()
@@ -107,7 +107,7 @@ func TestStopBeforeRun(t *testing.T) {
 	l.Serve(listen(t, "unix"), eventloop.ServeOptions{})
 }
 
-// TestNothingIsLeftBehind counts descriptors; goleak does goroutines.
+// TestNothingIsLeftBehind counts descriptors. goleak counts goroutines.
 func TestNothingIsLeftBehind(t *testing.T) {
 	warmUp := listen(t, "tcp")
 	dial(t, warmUp).Close() // the library opens descriptors of its own once
@@ -152,8 +152,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
-// TestSendAfterRun: the poller's descriptors are somebody else's by then, and
-// nothing may be written to them.
+// TestSendAfterRun checks that nothing is written to the poller's descriptors after Run. They may
+// belong to other files by then.
 func TestSendAfterRun(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, false), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -198,8 +198,8 @@ func TestPostsRunInOrder(t *testing.T) {
 	})
 }
 
-// TestSendersAreHeard has many goroutines answer at their own pace, so that each
-// order of pushing and parking comes up.
+// TestSendersAreHeard has many goroutines answer at their own pace, so that every order of pushing
+// and waiting occurs.
 func TestSendersAreHeard(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, false), listen(t, "unix")
 	r.Serve(ln, ps.options())
@@ -261,7 +261,7 @@ func TestOneConnectionAtATime(t *testing.T) {
 	}
 }
 
-// counted is a probe that counts how many of its kind are open.
+// counted is a probe that counts its open connections.
 type counted struct {
 	*probe
 	open *atomic.Int64
@@ -306,7 +306,7 @@ func TestListenersShareAGate(t *testing.T) {
 	}
 }
 
-// TestOutOfDescriptors lowers the limit to what is in use.
+// TestOutOfDescriptors lowers the limit to the number in use.
 func TestOutOfDescriptors(t *testing.T) {
 	var log logLines
 	r := startWith(t, slog.New(slog.NewTextHandler(&log, nil)), func(l *eventloop.Loop) {
@@ -323,7 +323,7 @@ func TestOutOfDescriptors(t *testing.T) {
 		defer unix.Close(clients[i])
 	}
 	defer limitFDs(t, 64)()
-	var full []int // takes every descriptor below the limit
+	var full []int // uses up all descriptors below the limit
 	defer func() {
 		for _, fd := range full {
 			unix.Close(fd)
@@ -361,7 +361,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	}
 }
 
-// limitFDs lowers the limit on descriptors, or skips the test where it uses more.
+// limitFDs lowers the limit on descriptors. It skips the test if more are in use.
 func limitFDs(t *testing.T, n uint64) (restore func()) {
 	t.Helper()
 	var old unix.Rlimit
@@ -373,8 +373,8 @@ func limitFDs(t *testing.T, n uint64) (restore func()) {
 	return func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
 }
 
-// TestIdleConnections opens many, as many as the limit on descriptors allows, and
-// looks at what they cost.
+// TestIdleConnections opens as many connections as the limit on descriptors allows, and checks
+// their cost.
 func TestIdleConnections(t *testing.T) {
 	const wanted, perConnectionBytes = 10_000, 2000 // 20 MB in all
 	var limit unix.Rlimit
@@ -394,7 +394,7 @@ func TestIdleConnections(t *testing.T) {
 		clients = append(clients, fd)
 		rawConnect(t, fd, ln)
 	}
-	for _, fd := range clients { // each has been used, and is idle since
+	for _, fd := range clients { // each was used, and is idle since
 		rawEcho(t, fd)
 	}
 	if grown := heap() - before; grown > int64(n*perConnectionBytes) {
@@ -407,7 +407,7 @@ func TestIdleConnections(t *testing.T) {
 	readPacket(t, nc, 1, 10)
 }
 
-// rawSocket returns a blocking socket, without what Go's library adds for each.
+// rawSocket returns a blocking socket, without the overhead of Go's library.
 func rawSocket(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -439,8 +439,8 @@ func rawEcho(t *testing.T, fd int) {
 	}
 }
 
-// TestAttach lets two loops of ours talk, both sending more than the kernel and the
-// windows hold before either reads.
+// TestAttach connects two of our loops. Both send more than the kernel and the windows hold before
+// either reads.
 func TestAttach(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 	"kivaloo/eventloop"
 )
 
-// Reads and writes are measured, and the connections at a gate counted.
+// TestMetrics checks that reads and writes are measured, and that the connections at a gate are
+// counted.
 func TestMetrics(t *testing.T) {
 	m := &eventloop.Metrics{}
 	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.Measure(m) })

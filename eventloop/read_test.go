@@ -10,7 +10,7 @@ import (
 	"kivaloo/wire"
 )
 
-// diary is a handler that notes how it is called. It refuses packets with the ID refused.
+// diary is a handler that notes its calls. It refuses packets with the ID refused.
 type diary struct{ calls chan string }
 
 const refused = 99
@@ -34,13 +34,13 @@ func (d diary) Ended(why error) {
 	}
 }
 
-// What has broken the rules is known to the handler before it passes on the packets in front
-// of it; the end of the stream is nothing that they have to do with.
+// TestEndedComesBeforeThePushOfItsRead checks that Ended with an error comes before the Pushed of
+// the same read, and that Ended after the end of the stream comes behind it.
 func TestEndedComesBeforeThePushOfItsRead(t *testing.T) {
 	flipped := packet(2, 0)
 	flipped[len(flipped)-1] ^= 1
 	for name, test := range map[string]struct {
-		input []byte // behind a good packet
+		input []byte // after a good packet
 		close bool
 		want  []string
 	}{

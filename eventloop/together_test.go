@@ -17,8 +17,9 @@ import (
 	"kivaloo/wire"
 )
 
-// Whatever many connections ask for, few requests of all of them together are with the handlers,
-// and one that comes now is there at once. Nothing is lost.
+// TestAllTogetherAreOwedLittle checks that few requests of all connections together are with the
+// handlers, however much the connections request, and that a new request arrives at once. Nothing
+// may be lost.
 func TestAllTogetherAreOwedLittle(t *testing.T) {
 	const many, requests, size = 200, 500, 8
 	r, ln, ps := start(t), listen(t, "unix"), newProbes(t, false)
@@ -46,7 +47,7 @@ func TestAllTogetherAreOwedLittle(t *testing.T) {
 		go func() {
 			for id := uint64(0); id < requests; id++ {
 				if err := tryPacket(nc, id, size); err != nil {
-					return // the test misses it below
+					return // the test notices below that it is missing
 				}
 			}
 		}()
@@ -61,15 +62,15 @@ func TestAllTogetherAreOwedLittle(t *testing.T) {
 	}
 }
 
-// Memory for answers that nobody takes is bounded for all connections together, in buffers of any
-// size; and another is served meanwhile.
+// TestAllTogetherLeaveLittleUnsent checks that the memory for unread answers is limited for all
+// connections together, in buffers of any size, and that another connection is served meanwhile.
 func TestAllTogetherLeaveLittleUnsent(t *testing.T) {
-	const many, size = 300, 50 // without the bound they would have 1 MiB each
+	const many, size = 300, 50 // without the limit they would have 1 MiB each
 	r, ln := start(t), listen(t, "unix")
 	r.Serve(ln, eventloop.ServeOptions{MaxRecord: 100, New: func(c *eventloop.Conn) eventloop.Handler {
 		return packets(func(id uint64, record []byte) error {
 			n := 0
-			if id > 0 { // how much is wanted
+			if id > 0 { // the requested length
 				n = min(int(id), c.Room())
 			}
 			c.Owe(1, n)
@@ -100,8 +101,8 @@ func TestAllTogetherLeaveLittleUnsent(t *testing.T) {
 	}
 }
 
-// Requests count as memory. When all together have as much as they may, each connection has one
-// request, until its answer has been sent; and all are answered in the end.
+// TestLimitMemory checks that requests count as memory. At the common limit each connection has one
+// request until its answer has been sent, and in the end all are answered.
 func TestLimitMemory(t *testing.T) {
 	const many, requests, size, limit, held = 50, 10, 8, 1 << 20, 64 << 10
 	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.LimitMemory(limit) })
@@ -132,7 +133,7 @@ func TestLimitMemory(t *testing.T) {
 	if n := steady(got.Load); n < many || n > limit/held+many {
 		t.Fatalf("%d requests reached the handlers, want one of each connection beyond the first %d", n, limit/held)
 	}
-	answered := 0 // what comes while the last ones are answered has to be answered too
+	answered := 0 // requests that come while the last ones are answered must be answered too
 	eventually(t, func() bool {
 		r.do(func() {
 			for _, answer := range waiting {
@@ -150,8 +151,8 @@ func TestLimitMemory(t *testing.T) {
 	}
 }
 
-// Parts of long records take little memory together, and all of them come in the end: one that does
-// not go on is given up.
+// TestLongRecordsTakeTurns checks that parts of long records together take little memory, and that
+// all records arrive in the end. A connection that stalls is given up.
 func TestLongRecordsTakeTurns(t *testing.T) {
 	const many, size = 40, 6 << 20
 	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.SetClocks(10*time.Millisecond, 30*time.Millisecond) })
@@ -167,7 +168,7 @@ func TestLongRecordsTakeTurns(t *testing.T) {
 	sent := make(chan error, many)
 	for i := range conns {
 		conns[i] = dial(t, ln)
-		go func() { // as much as is taken
+		go func() { // as much as is read
 			_, err := conns[i].Write(long[:len(long)-1])
 			sent <- err
 		}()
@@ -177,7 +178,7 @@ func TestLongRecordsTakeTurns(t *testing.T) {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
 	for range many {
-		<-sent // has been taken, or the connection given up
+		<-sent // was read, or the connection given up
 	}
 	for _, nc := range conns {
 		_, _ = nc.Write(long[len(long)-1:])
@@ -188,7 +189,8 @@ func TestLongRecordsTakeTurns(t *testing.T) {
 	}
 }
 
-// Long records that are given back take one buffer, one after the other.
+// TestLongRecordsShareABuffer checks that long records that are given back use one buffer, one
+// after the other.
 func TestLongRecordsShareABuffer(t *testing.T) {
 	const many, size = 30, 500_000
 	r, ln := start(t), listen(t, "unix")
@@ -218,7 +220,7 @@ func TestLongRecordsShareABuffer(t *testing.T) {
 	}
 }
 
-// longs counts the records that come, and the connections that are given up.
+// longs counts arriving records and given-up connections.
 type longs struct{ whole, failed *atomic.Int64 }
 
 func (l *longs) Packet(uint64, []byte) error { l.whole.Add(1); return nil }
@@ -231,7 +233,7 @@ func (l *longs) Ended(why error) {
 	}
 }
 
-// A record is judged when its type is there, before anything else of it has come.
+// TestJudge checks that a record is judged when its type has arrived, before the rest.
 func TestJudge(t *testing.T) {
 	errJudged := errors.New("judged")
 	for _, network := range networks {
@@ -263,8 +265,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// Parts of records that are longer than a usual request, but no longer than one read, are bounded
-// for all connections together too.
+// TestPartsOfRecordsAreBounded checks that parts of records that are longer than a usual request,
+// but no longer than one read, have a common limit too.
 func TestPartsOfRecordsAreBounded(t *testing.T) {
 	const many, size, part, limit = 300, 60 << 10, 40 << 10, 1 << 20
 	r := startWith(t, slog.New(slog.DiscardHandler), func(l *eventloop.Loop) { l.LimitMemory(limit) })
@@ -284,21 +286,22 @@ func TestPartsOfRecordsAreBounded(t *testing.T) {
 	conns := make([]net.Conn, many)
 	for i := range conns {
 		conns[i] = dial(t, ln)
-		go conns[i].Write(whole[:part]) // it may not all be taken yet
+		go conns[i].Write(whole[:part]) // it may not all be read yet
 	}
 	const most = 3*limit + many*4*eventloop.LeastBytes
 	if grown := steady(heap) - before; grown > most {
 		t.Errorf("the heap has grown by %d bytes, want at most %d", grown, most)
 	}
 	other := dial(t, ln)
-	write(t, other, packet(2, 500)) // a usual request is taken at once
+	write(t, other, packet(2, 500)) // a usual request is read at once
 	if _, err := other.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Requests that are parked do not stop reading, however many they are, nor do they count as owed.
-// They keep a connection whose peer will send no more, until they are answered.
+// TestParked checks that any number of parked requests does not stop reading, and that they do not
+// count as owed. They keep a connection open whose peer has closed its sending side, until they are
+// answered.
 func TestParked(t *testing.T) {
 	const many = 2 * eventloop.MaxOwedTogether
 	r, ln := start(t), listen(t, "unix")

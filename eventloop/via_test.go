@@ -18,7 +18,8 @@ import (
 	"kivaloo/wire"
 )
 
-// Connections of two sources share a gate, and each source has one of its own.
+// TestGateWithinAGate checks that connections of two sources share a gate, while each source has
+// one of its own.
 func TestGateWithinAGate(t *testing.T) {
 	const all, few, clients = 3, 1, 8
 	r, ps := start(t), newProbes(t, true)
@@ -70,7 +71,8 @@ func (b both) Closed() {
 	b.counted.Closed()
 }
 
-// What Via returns is served in place of what was accepted, which keeps its place at the gate.
+// TestVia checks that the socket returned by Via is served instead of the accepted one, and keeps
+// its place at the gate.
 func TestVia(t *testing.T) {
 	r, ps, ln := start(t), newProbes(t, true), listen(t, "tcp")
 	opts := ps.options()
@@ -98,7 +100,7 @@ func TestVia(t *testing.T) {
 		_, err = unix.Write(pair[0], packet(1, 10))
 		return pair[1], err
 	}
-	r.do(func() { refuse = unix.ECONNABORTED }) // one that passes, so that the listener goes on
+	r.do(func() { refuse = unix.ECONNABORTED }) // a passing error, so that the listener continues
 	r.Serve(ln, opts)
 	refused := dial(t, ln)
 	if _, err := refused.Read(make([]byte, 1)); err == nil {
@@ -179,7 +181,8 @@ func (b *back) Packet(id uint64, record []byte) error {
 
 func (b *back) Ended(error) { b.ended.Store(true) }
 
-// Stop leaves an attached connection alone until what depends on it is answered.
+// TestAttachedConnectionsAreStoppedLast checks that Stop leaves an attached connection open until
+// everything that depends on it is answered.
 func TestAttachedConnectionsAreStoppedLast(t *testing.T) {
 	upstream := listenPlain(t)
 	r, ln := start(t), listen(t, "unix")

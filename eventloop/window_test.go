@@ -35,7 +35,7 @@ func TestOwedAnswersStopReading(t *testing.T) {
 			read <- err
 		}()
 
-		// One short of half, and nothing more is read; with the half, it is.
+		// One short of half, nothing more is read. At half, it is.
 		p.answer(r, eventloop.MaxOwed/2-1)
 		if got := steady(p.got.Load); got != eventloop.MaxOwed {
 			t.Fatalf("%d requests reached the handler before half was answered", got)
@@ -54,7 +54,7 @@ func TestOwedAnswersStopReading(t *testing.T) {
 	})
 }
 
-// sendAll sends packets in the background, and then how that went.
+// sendAll sends packets in the background, and then reports how that went.
 func sendAll(nc net.Conn, requests, size int) <-chan error {
 	sent := make(chan error, 1)
 	go func() {
@@ -106,8 +106,8 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestShortAnswersShareBuffers: answers in buffers far too large for them, which
-// the peer does not read, do not take all of those.
+// TestShortAnswersShareBuffers checks that unread answers in buffers far too large for them do not
+// keep all of these buffers.
 func TestShortAnswersShareBuffers(t *testing.T) {
 	r, ln := start(t), listen(t, "unix")
 	const requests, capacity = 5000, eventloop.MaxUnsentBytes / 16
@@ -132,7 +132,7 @@ func TestShortAnswersShareBuffers(t *testing.T) {
 	must.Do(t, <-sent)
 }
 
-// packets is a handler that looks at nothing else.
+// packets is a handler that ignores everything but packets.
 type packets func(id uint64, record []byte) error
 
 func (f packets) Packet(id uint64, record []byte) error { return f(id, record) }

@@ -30,7 +30,7 @@ const (
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
-// peer is the other end of a connection, which a test plays.
+// peer is the other end of a connection, played by a test.
 type peer struct {
 	t *testing.T
 	*wiretest.Conn
@@ -56,7 +56,7 @@ func listen(t *testing.T) (wire.Addr, <-chan *peer) {
 	return wire.Addr{Name: path, Network: "unix", Address: path}, peers
 }
 
-// request returns the next request, taken apart.
+// request returns the next request, parsed.
 func (p *peer) request() (id uint64, r wire.LBSRequest) {
 	p.t.Helper()
 	packet, err := p.Next()
@@ -99,7 +99,7 @@ func closeStore(t *testing.T, s *remote.Store) {
 	}
 }
 
-// collector submits operations and takes them back.
+// collector submits operations and receives them back.
 type collector struct {
 	bell *actors.Waiter
 	done *disk.Completions
@@ -169,7 +169,7 @@ func filled(number uint64) []byte {
 	return b
 }
 
-// wantLost checks that the store says that its connection is gone.
+// wantLost checks that the store reports the loss of its connection.
 func wantLost(t *testing.T, s *remote.Store) {
 	t.Helper()
 	select {

@@ -18,8 +18,8 @@ import (
 	"kivaloo/wire"
 )
 
-// What the original's client sends for the same requests, byte for byte but for the first ID, and
-// the original's answers to it.
+// TestOriginalExchange checks that the requests equal those of the original's client, byte for byte
+// except for the first ID, and that the original's answers are understood.
 func TestOriginalExchange(t *testing.T) {
 	script, err := os.ReadFile("testdata/lbs-exchange-kvlds.txt")
 	must.Do(t, err)
@@ -47,7 +47,7 @@ func TestOriginalExchange(t *testing.T) {
 				case ">":
 					got := make([]byte, len(packet))
 					if first {
-						// The ID of the first request is one of ours, which the peer gives back.
+						// The ID of the first request is one of ours. The peer returns it.
 						packet, first = renumbered(packet, helloID), false
 					}
 					if _, err := io.ReadFull(p, got); err != nil || !bytes.Equal(got, packet) {
@@ -102,7 +102,7 @@ func renumbered(packet []byte, id uint64) []byte {
 	return wire.AppendPacket(nil, id, p.Record)
 }
 
-// appendedPages returns the blocks that are appended in a conversation.
+// appendedPages returns the blocks appended in a conversation.
 func appendedPages(t *testing.T, conversation string) (pages [][]byte) {
 	for line := range strings.Lines(conversation) {
 		if !strings.HasPrefix(line, "> ") {
@@ -119,11 +119,12 @@ func appendedPages(t *testing.T, conversation string) (pages [][]byte) {
 	return pages
 }
 
-// Operations of all kinds in one chain, answered in another order.
+// TestManyOutstanding submits operations of all kinds in one chain, and answers them in another
+// order.
 func TestManyOutstanding(t *testing.T) {
 	s, p := dial(t, 10)
 	defer closeStore(t, s)
-	const appended = 2000 // more buffers than one system call takes
+	const appended = 2000 // more buffers than one system call accepts
 	var ops []*disk.Op
 	for n := range uint64(600) {
 		ops = append(ops, read(n))
@@ -183,7 +184,7 @@ func TestManyOutstanding(t *testing.T) {
 	}
 }
 
-// A malformed answer fails its request and no other.
+// TestMalformedAnswer checks that a malformed answer fails its request and no other.
 func TestMalformedAnswer(t *testing.T) {
 	block := wire.AppendLBSBlock(nil, filled(0))
 	tests := []struct {
@@ -226,7 +227,7 @@ func TestMalformedAnswer(t *testing.T) {
 	}
 }
 
-// What ends a connection fails all that is outstanding and all that comes later.
+// TestLost checks that the end of a connection fails all outstanding and all later operations.
 func TestLost(t *testing.T) {
 	answer := wire.AppendPacket(nil, 1, wire.AppendLBSBlock(nil, filled(0)))
 	flipped := func(at int) []byte {
@@ -274,7 +275,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// An idle store notices as well, and one whose peer takes nothing of a large append.
+// TestLostWhile checks that an idle store notices the loss too, and so does one whose peer reads
+// nothing of a large append.
 func TestLostWhile(t *testing.T) {
 	for name, op := range map[string]*disk.Op{"idle": nil, "sending": add(0, 40_000)} {
 		t.Run(name, func(t *testing.T) {
@@ -295,7 +297,8 @@ func TestLostWhile(t *testing.T) {
 	}
 }
 
-// Submit lets only so many requests wait for their answers, and waits for no lost ones.
+// TestSubmitBlocks checks that Submit limits the unanswered requests, and does not wait for lost
+// ones.
 func TestSubmitBlocks(t *testing.T) {
 	const most = 4096
 	for _, lose := range []bool{false, true} {
@@ -377,7 +380,8 @@ func TestCloseWaits(t *testing.T) {
 	}
 }
 
-// What the peer would close the connection for is not sent.
+// TestBadOperations checks that operations for which the peer would close the connection are not
+// sent.
 func TestBadOperations(t *testing.T) {
 	s, p := dial(t, 5)
 	defer closeStore(t, s)

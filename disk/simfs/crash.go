@@ -10,7 +10,7 @@ import (
 // sectorBytes is the unit that a disk writes as a whole or not at all.
 const sectorBytes = 512
 
-// Question is one thing that a power cut leaves open. Its answers are the numbers below Answers;
+// Question is one thing that a power cut leaves open. Its answers are the numbers below Answers.
 // About says what they mean.
 type Question struct {
 	About   Thing
@@ -36,8 +36,8 @@ const (
 // Choose answers a question.
 type Choose func(q Question) int
 
-// Crash returns what a power cut at this moment could leave. rng decides what. The hook, the faults
-// and the locks are gone. Where nothing was before there are zeros, never garbage: see Left.
+// Crash returns a possible state after a power cut at this moment, chosen by rng. It has no hook,
+// no faults and no locks. Where nothing was before there are zeros, never garbage: see Left.
 func (s *FS) Crash(rng *rand.Rand) *FS {
 	mood := Mood(rng)
 	return s.Left(func(q Question) int {
@@ -49,7 +49,7 @@ func (s *FS) Crash(rng *rand.Rand) *FS {
 	})
 }
 
-// Left is Crash, but choose decides. It may leave garbage.
+// Left is like Crash, but choose decides. It may leave garbage.
 func (s *FS) Left(choose Choose) *FS {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *FS) Left(choose Choose) *FS {
 	return after
 }
 
-// Outcomes returns, for each state that a power cut at this moment could leave, the answers with
+// Outcomes returns, for each possible state after a power cut at this moment, the answers with
 // which Left makes it: see Answers. It returns nil if there are more than most. Of the lengths
 // between the old and the new one it takes the ends of sectors, and the greatest.
 func (s *FS) Outcomes(most int) (all [][]int) {
@@ -255,8 +255,8 @@ func rubbish(p []byte, seed1, seed2 uint64) {
 	}
 }
 
-// Kill returns what the death of the process at this moment leaves: everything as it is, including
-// what a later Crash can still undo. The hook, the faults and the locks are gone.
+// Kill returns the state after a kill of the process at this moment. Everything is unchanged, and a
+// later Crash can still undo what it could undo before. It has no hook, no faults and no locks.
 func (s *FS) Kill() *FS {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -289,9 +289,9 @@ func (s *FS) Kill() *FS {
 	return after
 }
 
-// DropCache evicts all clean pages, as a kernel does that needs memory. The process then sees what
-// is on disk. Data that was written and not yet synced stays. Data of a Sync that failed does not:
-// the kernel takes it for clean.
+// DropCache evicts all clean pages, like a kernel that needs memory. The process then sees what is
+// on disk. Written data that is not yet synced stays. Data of a failed Sync does not, because the
+// kernel takes it for clean.
 func (s *FS) DropCache() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -126,7 +126,7 @@ type file struct {
 
 var _ disk.File = (*file)(nil)
 
-// start announces a call and takes the lock if it is to be carried out.
+// start announces a call, and takes the lock if the call is to be executed.
 func (f *file) start(c Call, writes bool) error {
 	c.Name = f.name
 	if err := f.fs.before(c); err != nil {
@@ -184,7 +184,7 @@ func (f *file) WriteAt(bufs [][]byte, offset int64) (int64, error) {
 	return call.Done, nil
 }
 
-// write writes as much as there is room for. It needs the lock.
+// write writes as much as fits. It needs the lock.
 func (f *file) write(p []byte, offset int64) int {
 	n := f.node
 	size := int64(len(n.data))

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Lie is what a disk does instead of a Sync of a file, while it reports success.
+// Lie is what a disk does instead of a Sync of a file. It still reports success.
 type Lie uint8
 
 const (
@@ -17,14 +17,15 @@ const (
 // lie is a Lie in place of a later Sync.
 type lie struct {
 	Lie
-	after int // Syncs with something to write that come before it
+	after int // earlier Syncs that have something to write
 	piece int // its length in bytes
 	rng   *rand.Rand
 }
 
-// Lie makes one Sync of a file lie. It comes after this many others that have something to write. A
-// piece of LostWrite or Misdirected has the given length in bytes, and begins at a multiple of it.
-// The process sees what it has written until DropCache; a power cut leaves what is on disk.
+// Lie makes one later Sync of a file lie, after the given number of Syncs that have something to
+// write. A piece of LostWrite or Misdirected has the given length in bytes, and begins at a
+// multiple of it. The process sees the written data until DropCache. A power cut leaves what is on
+// disk.
 func (s *FS) Lie(l Lie, after, piece int, rng *rand.Rand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +39,7 @@ func (s *FS) Lied() bool {
 	return s.lie == nil
 }
 
-// syncLying is sync by a disk that does what l says.
+// syncLying is sync by a disk that lies as l says.
 func (n *inode) syncLying(l *lie) {
 	n.own()
 	n.lost = true

@@ -35,18 +35,18 @@ const (
 	Sync     Op = "sync"
 )
 
-// Call is a call that is about to be carried out.
+// Call is a call that is about to be executed.
 type Call struct {
 	Op     Op
 	Name   string // of the file in the directory; Rename: the old one
 	Offset int64  // Read, Write, Truncate: where in the file
 	Len    int64  // Read, Write: bytes
-	Done   int64  // Write: bytes that have been written already, 0 when it begins
+	Done   int64  // Write: bytes already written, 0 at the beginning
 }
 
-// Hook sees a call before it is carried out. If it returns an error the call fails
-// with it, without effect, or for a Write with the effect of Call.Done bytes. A Read that fails
-// with io.EOF returns the first half.
+// Hook sees a call before it is executed. If it returns an error, the call fails with it. It has no
+// effect then, except that a Write has written Call.Done bytes. A Read that fails with io.EOF
+// returns the first half.
 type Hook func(Call) error
 
 // FS is a file system with one directory. It may be used by many goroutines.
@@ -63,11 +63,12 @@ type FS struct {
 	capacity int64 // bytes, negative: no limit
 	shared   int   // holders of the lock; -1: one exclusive holder
 	handles  int   // open files
-	changes  int   // calls that have changed what is there, or what a crash can leave
+	changes  int   // calls that have changed the content, or what a crash can leave
 	lie      *lie  // of one of the next Syncs; nil: none
 }
 
-// Changes counts the calls up to now that have changed what is there, or what a crash can leave.
+// Changes returns the number of calls so far that have changed the content, or what a crash can
+// leave.
 func (s *FS) Changes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +102,7 @@ func New(dir string) *FS {
 
 var _ disk.FS = (*FS)(nil)
 
-// SetHook installs a hook, nil for none. It is called without a lock, so it may call any method,
+// SetHook installs a hook; nil removes it. It is called without a lock, so it may call any method,
 // such as Crash or Kill.
 func (s *FS) SetHook(h Hook) {
 	s.mu.Lock()
@@ -116,8 +117,8 @@ func (s *FS) Fail(op Op, nth int, err error) {
 	s.faults = append(s.faults, fault{op, nth, err})
 }
 
-// SetCapacity limits the total length of all files; a write that would pass it is cut short
-// and fails with ENOSPC. Negative: no limit.
+// SetCapacity limits the total length of all files. A write that would exceed it is cut short and
+// fails with ENOSPC. Negative: no limit.
 func (s *FS) SetCapacity(bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,14 +132,14 @@ func (s *FS) SetRoom(bytes int64) {
 	s.capacity = s.used() + bytes
 }
 
-// Names returns what is in the directory, sorted.
+// Names returns the names in the directory, sorted.
 func (s *FS) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.names))
 }
 
-// Content returns a copy of what the process sees in a file; nil if there is none.
+// Content returns a copy of a file as the process sees it, or nil if there is none.
 func (s *FS) Content(name string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +149,7 @@ func (s *FS) Content(name string) []byte {
 	return nil
 }
 
-// Put makes a file with some content, or replaces it, durably and unseen by the hook.
+// Put makes or replaces a file, durably and without calling the hook.
 func (s *FS) Put(name string, content []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,7 +192,7 @@ func (s *FS) before(c Call) error {
 	return err
 }
 
-// fault counts a call and returns the error that was waiting for it. It needs mu.
+// fault counts a call and returns the error prepared for it. It needs mu.
 func (s *FS) fault(op Op) (err error) {
 	s.faults = slices.DeleteFunc(s.faults, func(f fault) bool { return f.left <= 0 })
 	for i := range s.faults {
@@ -210,7 +211,7 @@ func failed(op Op, name string, err error) error {
 	return &os.PathError{Op: string(op), Path: name, Err: err}
 }
 
-// start announces a call on an entry and takes mu if it is to be carried out.
+// start announces a call on an entry, and takes mu if it is to be executed.
 func (s *FS) start(op Op, name string) error {
 	if err := s.before(Call{Op: op, Name: name}); err != nil {
 		return failed(op, name, err)
@@ -219,7 +220,7 @@ func (s *FS) start(op Op, name string) error {
 	return nil
 }
 
-// OpenDir implements disk.FS. What it returns counts as an open file.
+// OpenDir implements disk.FS. The returned directory counts as an open file.
 func (s *FS) OpenDir(path string) (disk.Dir, error) {
 	if filepath.Clean(path) != s.dir {
 		return nil, failed("opendir", path, fs.ErrNotExist)
@@ -307,7 +308,7 @@ func (s *FS) Remove(name string) error {
 	return nil
 }
 
-// change makes a change and remembers it for SyncDir. It needs mu.
+// change makes a change and notes it for SyncDir. It needs mu.
 func (s *FS) change(c change) {
 	c.apply(s.names)
 	s.changes++
@@ -354,7 +355,7 @@ func shortage(err error) bool {
 	return false
 }
 
-// opened is the directory, opened once.
+// opened is one opening of the directory.
 type opened struct {
 	*FS
 	locked bool
@@ -363,7 +364,7 @@ type opened struct {
 
 var _ disk.Dir = (*opened)(nil)
 
-// Room is not known: a simulated disk is full when a test says so.
+// Room is unknown: a simulated disk is full when a test says so.
 func (d *opened) Room() (int64, error) { return 0, errors.ErrUnsupported }
 
 func (d *opened) Lock(exclusive bool) error {
@@ -410,8 +411,8 @@ func (s *FS) used() (bytes int64) {
 	return bytes
 }
 
-// Sum is the same for two file systems with the same names and content, on disk and as the process
-// sees them.
+// Sum returns the same for two file systems with the same names and content, on disk and as the
+// process sees them.
 func (s *FS) Sum() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,7 +33,7 @@ func create(t *testing.T, s *simfs.FS, name, content string) disk.File {
 	return f
 }
 
-// outcomes crashes s many times and counts what describe says about what is left.
+// outcomes crashes s many times and counts what describe returns for the results.
 func outcomes(s *simfs.FS, describe func(*simfs.FS) string) map[string]int {
 	seen := make(map[string]int)
 	for seed := range uint64(300) {
@@ -56,7 +56,8 @@ func TestSyncedSurvives(t *testing.T) {
 	}
 }
 
-// Everything that may happen to a name that was not synced does, and a rename is whole.
+// TestNamesAfterCrash checks that every possible result for an unsynced name occurs, and that a
+// rename is atomic.
 func TestNamesAfterCrash(t *testing.T) {
 	s := simfs.New(dir)
 	must.Do(t, create(t, s, "old", "1").Sync())
@@ -78,8 +79,8 @@ func TestNamesAfterCrash(t *testing.T) {
 	}
 }
 
-// An unsynced write of three sectors over one leaves every mixture of them: each is there or not,
-// and where nothing was before there may be rubbish.
+// TestTornWrite checks that an unsynced write of three sectors over one leaves every mixture of
+// them. Each sector is there or not, and there may be rubbish where nothing was before.
 func TestTornWrite(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", strings.Repeat("o", 512))
@@ -114,8 +115,8 @@ func TestTornWrite(t *testing.T) {
 	}
 }
 
-// Every outcome is found, and each once, as far as lengths are no more than those around the ends
-// of sectors.
+// TestOutcomes checks that every outcome is found once. Lengths are only those around the ends of
+// sectors.
 func TestOutcomes(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", strings.Repeat("o", 512))
@@ -125,8 +126,8 @@ func TestOutcomes(t *testing.T) {
 	must.Do(t, err)
 	create(t, s, "b", "")
 	all := s.Outcomes(1000)
-	// Lengths 512, 1024, 1535 and 1536: the first sector is old or new, those behind it new, zeros
-	// or rubbish.
+	// Lengths 512, 1024, 1535 and 1536: the first sector is old or new, the later ones are new,
+	// zeros or rubbish.
 	if want := 2 * (2 + 2*3 + 2*3*3 + 2*3*3); len(all) != want {
 		t.Errorf("%d outcomes, want %d", len(all), want)
 	}
@@ -143,7 +144,8 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// What a crash or a kill has left, and what it was left of, do not change each other.
+// TestLeftIsACopy checks that the result of a crash or a kill and the original file system do not
+// change each other.
 func TestLeftIsACopy(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "synced")
@@ -190,7 +192,7 @@ func TestCrashIsDeterministic(t *testing.T) {
 	}
 }
 
-// A sync that fails is never made up for by a later one.
+// TestFailedSyncLoses checks that no later sync makes up for a failed one.
 func TestFailedSyncLoses(t *testing.T) {
 	s := simfs.New(dir)
 	s.Put("a", nil)
@@ -223,8 +225,8 @@ func TestFailedSyncLoses(t *testing.T) {
 	}
 }
 
-// What a failed sync has lost is there until the cache is dropped, or for good if it is written
-// again.
+// TestDropCache checks that data lost by a failed sync is visible until the cache is dropped, or
+// permanently if it is written again.
 func TestDropCache(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "old")
@@ -239,7 +241,7 @@ func TestDropCache(t *testing.T) {
 		if got := string(s.Content("a")); got != "new, longer" {
 			t.Errorf("before the cache is dropped: %q", got)
 		}
-		want := "old\x00 longer" // one byte more was written behind what was
+		want := "old\x00 longer" // one byte more was written after what was there
 		_, err = f.WriteAt([][]byte{[]byte(" longer")}, 4)
 		must.Do(t, err)
 		if again {
@@ -262,7 +264,7 @@ func TestDropCache(t *testing.T) {
 	}
 }
 
-// The death of the process loses nothing, and leaves everything to be lost.
+// TestKill checks that a kill loses nothing, and that a later crash can still lose the same.
 func TestKill(t *testing.T) {
 	s := simfs.New(dir)
 	create(t, s, "a", "written")
@@ -275,7 +277,7 @@ func TestKill(t *testing.T) {
 	if seen := outcomes(after, names); seen[""] == 0 || seen["a"] == 0 {
 		t.Errorf("after another crash: %v", seen)
 	}
-	// The two have nothing in common any more.
+	// The two are independent now.
 	f, err := after.Open("a", true)
 	must.Do(t, err)
 	must.Do(t, f.Truncate(0))
@@ -288,7 +290,7 @@ func TestCapacity(t *testing.T) {
 	s := simfs.New(dir)
 	f := create(t, s, "a", "12345")
 	s.SetCapacity(8)
-	n, err := f.WriteAt([][]byte{[]byte("abcdefgh")}, 4) // one byte over, seven behind
+	n, err := f.WriteAt([][]byte{[]byte("abcdefgh")}, 4) // one byte over, seven after it
 	if n != 4 || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("wrote %d, %v", n, err)
 	}
@@ -386,7 +388,7 @@ func TestLock(t *testing.T) {
 	if !errors.Is(err, disk.ErrLocked) {
 		t.Errorf("exclusive beside shared: %v", err)
 	}
-	refused.Close() // which takes no lock away
+	refused.Close() // which releases no lock
 	one.Close()
 	one.Close()
 	if _, err := tryLock(t, s, true); !errors.Is(err, disk.ErrLocked) {

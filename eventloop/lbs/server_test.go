@@ -137,7 +137,7 @@ func params2At(next uint64) []byte {
 
 // TestCaptures replays conversations of the original's programs.
 func TestCaptures(t *testing.T) {
-	// The state that each was captured in, and what comes before a later packet.
+	// The state in which each was captured, and the requests before a later packet.
 	tests := map[string]func(*memStore){
 		"lbs-params.txt":         func(*memStore) {},
 		"lbs-append.txt":         func(m *memStore) { m.first = 15 },
@@ -182,7 +182,7 @@ func replay(t *testing.T, s *server, file string) {
 			s.store.blocks = [][]byte{block(0), block(1)}
 			s.store.mu.Unlock()
 		case strings.HasPrefix(line, "# existing block 0"):
-			// The block's content is known only from the answer.
+			// Only the answer shows the block's content.
 			s.store.mu.Lock()
 			s.store.blocks = [][]byte{capturedBlock(t, file)}
 			s.store.mu.Unlock()
@@ -225,8 +225,8 @@ func fromHex(t *testing.T, s string) []byte {
 	return b
 }
 
-// TestInvalidRequests: each closes the connection without an answer, and the next
-// connection is served.
+// TestInvalidRequests checks that each invalid request closes the connection without an answer, and
+// that the next connection is served.
 func TestInvalidRequests(t *testing.T) {
 	s := serve(t, filled(0))
 	tried := int64(0)
@@ -255,7 +255,8 @@ func TestInvalidRequests(t *testing.T) {
 	}
 }
 
-// A record that cannot be a request is refused as soon as its type has come.
+// TestLongRecordsAreJudgedAtOnce checks that a record that cannot be a request is refused as soon
+// as its type has arrived.
 func TestLongRecordsAreJudgedAtOnce(t *testing.T) {
 	s := serve(t, filled(1))
 	for _, test := range []struct {
@@ -284,7 +285,7 @@ func TestLongRecordsAreJudgedAtOnce(t *testing.T) {
 	}
 }
 
-// While a long APPEND is in memory nothing more is read.
+// TestLongAppendComesAlone checks that nothing more is read while a long APPEND is in memory.
 func TestLongAppendComesAlone(t *testing.T) {
 	store := filled(0)
 	s := serve(t, store)
@@ -400,7 +401,7 @@ func TestAppends(t *testing.T) {
 	s := serve(t, store)
 	c := s.dial()
 	c.ask(1, appendOf(0, 0, 1, 2), appendOf(3, 3), appendOf(0, 9))
-	c.ExpectAnswer(2, status(1)) // one is under way: refused at once
+	c.ExpectAnswer(2, status(1)) // another one is running: refused at once
 	c.ExpectAnswer(3, status(1))
 	c.ExpectSilence()
 	store.release(false)
@@ -427,7 +428,7 @@ func TestAppends(t *testing.T) {
 	}
 }
 
-// TestIllegalDuringAppend: what the original never recovers from.
+// TestIllegalDuringAppend makes requests during an APPEND that the original never recovers from.
 func TestIllegalDuringAppend(t *testing.T) {
 	wrongSize := appendOf(1, 1)
 	wrongSize.Data = wrongSize.Data[:256]
@@ -454,7 +455,7 @@ func TestIllegalDuringAppend(t *testing.T) {
 	}
 }
 
-// TestDisconnectDuringAppend: the next connection sees what it did.
+// TestDisconnectDuringAppend checks that the next connection sees the effect of the append.
 func TestDisconnectDuringAppend(t *testing.T) {
 	store := filled(0)
 	store.hold()
@@ -470,7 +471,7 @@ func TestDisconnectDuringAppend(t *testing.T) {
 	next.ExpectAnswer(1, params2At(2))
 }
 
-// TestAppendCutOff has no effect.
+// TestAppendCutOff checks that an incomplete APPEND has no effect.
 func TestAppendCutOff(t *testing.T) {
 	s := serve(t, filled(0))
 	c := s.dial()

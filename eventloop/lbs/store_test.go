@@ -6,8 +6,8 @@ import (
 	"kivaloo/disk"
 )
 
-// memStore is a disk.Store in memory. While held, it keeps what is submitted until
-// it is released.
+// memStore is a disk.Store in memory. While held, it keeps submitted operations until it is
+// released.
 type memStore struct {
 	blockSize int
 
@@ -17,9 +17,9 @@ type memStore struct {
 	held      bool
 	waiting   []*disk.Op
 	appending bool
-	most      int // of reads waiting at once
+	most      int // the most reads waiting at once
 	freed     []uint64
-	err       error // outcome of everything, if set
+	err       error // error of all operations, if set
 }
 
 func (m *memStore) Info() disk.Info {
@@ -57,7 +57,7 @@ func (m *memStore) Submit(first, last *disk.Op) {
 	}
 }
 
-// carryOut finishes what is waiting, the last first.
+// carryOut finishes the waiting operations, the last one first.
 func (m *memStore) carryOut() {
 	for i := len(m.waiting) - 1; i >= 0; i-- {
 		op := m.waiting[i]
@@ -89,8 +89,8 @@ func (m *memStore) hold() {
 	m.held = true
 }
 
-// release finishes what is waiting. Later operations are held until the next
-// release, or not at all.
+// release finishes the waiting operations. With again, later operations are held until the next
+// release.
 func (m *memStore) release(again bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,7 +98,7 @@ func (m *memStore) release(again bool) {
 	m.carryOut()
 }
 
-// submitted returns how many operations are waiting.
+// submitted returns the number of waiting operations.
 func (m *memStore) submitted() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

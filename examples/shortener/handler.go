@@ -18,10 +18,11 @@ const (
 	// codeLen is the length of a short code, in characters of 5 bits.
 	codeLen = 8
 
-	// maxFormBytes bounds what is read of a request. A store takes values of up to 255 bytes.
+	// maxFormBytes limits the part of a request that is read. A store takes values of up to 255
+	// bytes.
 	maxFormBytes = 4 << 10
 
-	// maxAttempts is how many codes are tried. A second one is hardly ever needed.
+	// maxAttempts is the number of codes to try. A second one is hardly ever needed.
 	maxAttempts = 5
 
 	// storeTime is how long a request waits for the store.
@@ -46,7 +47,7 @@ func (s *shortener) handler() http.Handler {
 // randomCode returns a code that nobody can guess.
 func randomCode() string { return strings.ToLower(rand.Text()[:codeLen]) }
 
-// key is where the link of a code is kept. The prefix leaves room for other things in the same
+// key returns the key for the link of a code. The prefix leaves room for other data in the same
 // store.
 func key(code string) []byte { return []byte("link/" + code) }
 
@@ -72,7 +73,7 @@ func (s *shortener) shorten(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "http://%s/%s\n", r.Host, code)
 }
 
-// checkLink returns an error unless link is one that browsers should be sent to.
+// checkLink returns an error unless browsers may be sent to link.
 func checkLink(link string) error {
 	u, err := url.Parse(link)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -81,11 +82,11 @@ func checkLink(link string) error {
 	return nil
 }
 
-// add stores link under a code that is not in use. Add looks and stores in one step, so that two
-// requests that have come upon the same code cannot both get it.
+// add stores link under an unused code. Add checks and stores in one step, so two requests with the
+// same code cannot both get it.
 //
-// After an error the link may have been stored all the same, which does no harm: nobody has been
-// told the code. Where that is not so, errors.As with a *kivaloo.OpError tells what is possible.
+// After an error the link may have been stored all the same. That does no harm, because the code is
+// unknown to everybody. Where it matters, use errors.As with a *kivaloo.OpError.
 func (s *shortener) add(ctx context.Context, link string) (code string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
@@ -102,7 +103,7 @@ func (s *shortener) add(ctx context.Context, link string) (code string, err erro
 	return "", fmt.Errorf("%d codes were all in use", maxAttempts)
 }
 
-// redirect sends a browser where the code in its request leads.
+// redirect sends a browser to the link of the code in its request.
 func (s *shortener) redirect(w http.ResponseWriter, r *http.Request) {
 	code := r.PathValue("code")
 	if len(code) != codeLen {
@@ -119,8 +120,8 @@ func (s *shortener) redirect(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, string(link), http.StatusFound)
 }
 
-// fail answers a request with which the store could not do what was asked. Only what is not
-// the client's doing is logged.
+// fail answers a request that the store could not execute. It logs only errors that the client has
+// not caused.
 func (s *shortener) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, kivaloo.ErrNotFound):

@@ -34,7 +34,7 @@ func main() {
 	addr := flag.String("addr", "", "keep the links with the server at this `address`")
 	flag.Parse()
 
-	// The context ends with the first SIGINT or SIGTERM.
+	// The first SIGINT or SIGTERM cancels the context.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *listen, *dir, *addr); err != nil {
@@ -49,7 +49,7 @@ func run(ctx context.Context, listen, dir, addr string) (err error) {
 	if err != nil {
 		return err
 	}
-	// When nothing uses it any more: closing a DB flushes it.
+	// Close it last: closing a DB flushes it.
 	defer func() { err = errors.Join(err, store.Close()) }()
 
 	ln, err := net.Listen("tcp", listen)
@@ -72,12 +72,12 @@ func open(ctx context.Context, dir, addr string) (kivaloo.Store, error) {
 	return nil, errors.New("give one of -dir and -addr (-h explains them)")
 }
 
-// serve answers requests that come in at ln until ctx is done, and then those that are under way.
+// serve answers requests from ln until ctx is done, and then finishes pending ones.
 func serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler: handler,
 
-		// No client can occupy the server for long, nor with much.
+		// No client can occupy the server for long, or use much of it.
 		ReadTimeout:    5 * time.Second,
 		WriteTimeout:   10 * time.Second,
 		IdleTimeout:    time.Minute,
@@ -86,7 +86,7 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler) error {
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ln) }()
 	select {
-	case err := <-ended: // it never does without an error
+	case err := <-ended: // it never returns without an error
 		return fmt.Errorf("serving HTTP: %w", err)
 	case <-ctx.Done():
 	}

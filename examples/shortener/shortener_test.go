@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// newStore returns a store that is gone after the test.
+// newStore returns a store that is closed after the test.
 func newStore(t *testing.T) kivaloo.Store {
 	t.Helper()
 	db, err := kivaloo.Open(t.TempDir(), kivaloo.Options{NoSync: true})
@@ -35,14 +35,14 @@ func newStore(t *testing.T) kivaloo.Store {
 	return db
 }
 
-// newHandler returns a handler, and what it will have logged.
+// newHandler returns a handler, and its log.
 func newHandler(store kivaloo.Store, newCode func() string) (http.Handler, *bytes.Buffer) {
 	logged := new(bytes.Buffer)
 	s := &shortener{store, slog.New(slog.NewTextHandler(logged, nil)), newCode}
 	return s.handler(), logged
 }
 
-// request has a handler answer a request. A form is posted, if there is one.
+// request makes a handler answer a request. It posts the form, if there is one.
 func request(h http.Handler, path, form string) *http.Response {
 	r := httptest.NewRequest("GET", path, nil)
 	if form != "" {
@@ -54,7 +54,7 @@ func request(h http.Handler, path, form string) *http.Response {
 	return w.Result()
 }
 
-// post asks for a short link.
+// post requests a short link.
 func post(h http.Handler, link string) *http.Response {
 	return request(h, "/", url.Values{"url": {link}}.Encode())
 }
@@ -105,7 +105,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// Of two links that come upon the same code, the second gets another one, and the first stays.
+// TestCollision checks that if two links get the same code, the second one gets another code, and
+// the first stays.
 func TestCollision(t *testing.T) {
 	codes := []string{"aaaaaaaa", "aaaaaaaa", "bbbbbbbb"}
 	next := func() string {
@@ -137,7 +138,7 @@ var errBroken = errors.New("out of order")
 func (broken) Get(context.Context, []byte) ([]byte, error)       { return nil, errBroken }
 func (broken) Add(context.Context, []byte, []byte) (bool, error) { return false, errBroken }
 
-// What is wrong with the store is told to the operator and not to the client.
+// TestBrokenStore checks that errors of the store are reported to the operator, not to the client.
 func TestBrokenStore(t *testing.T) {
 	h, logged := newHandler(broken{}, randomCode)
 	for _, r := range []*http.Response{post(h, "https://go.dev/"), request(h, "/aaaaaaaa", "")} {
@@ -151,7 +152,7 @@ func TestBrokenStore(t *testing.T) {
 	}
 }
 
-// A request that is under way when the server is told to stop gets its answer.
+// TestStop checks that a pending request is answered when the server stops.
 func TestStop(t *testing.T) {
 	ln, err := net.Listen("tcp", "localhost:0")
 	if err != nil {
