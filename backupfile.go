@@ -250,8 +250,8 @@ func (b *backupReader) all(progress func(pairs uint64, bytes int64)) iter.Seq2[P
 			}
 			for len(pairs) > 0 {
 				var p Pair
-				p.Key, pairs = cutString(pairs) // next has checked them
-				p.Value, pairs = cutString(pairs)
+				p.Key, pairs = cutString(pairs, nil) // next has checked them
+				p.Value, pairs = cutString(pairs, nil)
 				if !yield(p, nil) {
 					return
 				}

@@ -35,18 +35,19 @@ type piece struct {
 	db dbPiece // buffer of a DB
 }
 
-// cut removes the first pair of p. The value is nil if the query was for keys only.
-func (p *piece) cut(q *query) (pair Pair, ok bool) {
+// cut removes the first pair of p. The value is nil if the query was for keys only. The pair is a
+// copy, unless keys and values are nil.
+func (p *piece) cut(q *query, keys, values *copier) (pair Pair, ok bool) {
 	switch {
 	case len(p.keys) > 0:
-		pair.Key, p.keys = cutString(p.keys)
+		pair.Key, p.keys = cutString(p.keys, keys)
 		if !q.keysOnly {
-			pair.Value, p.values = cutString(p.values)
+			pair.Value, p.values = cutString(p.values, values)
 		}
 	case len(p.pairs) > 0:
-		pair.Key, p.pairs = cutString(p.pairs)
+		pair.Key, p.pairs = cutString(p.pairs, keys)
 		if !q.keysOnly {
-			pair.Value, p.pairs = cutString(p.pairs)
+			pair.Value, p.pairs = cutString(p.pairs, keys)
 		}
 	default:
 		return Pair{}, false
@@ -64,10 +65,13 @@ func (p *piece) list() []byte {
 	return p.pairs
 }
 
-// cutString removes a string from b, which has been checked. Its capacity ends with it, so
-// appending to it does not overwrite what follows.
-func cutString(b []byte) (s, rest []byte) {
+// cutString removes a string from b, which has been checked. The string is a copy, unless own is
+// nil. Its capacity ends with it, so appending to it does not overwrite what follows.
+func cutString(b []byte, own *copier) (s, rest []byte) {
 	end := 1 + int(b[0])
+	if own != nil {
+		return own.next(b, end)[1:], b[end:]
+	}
 	return b[1:end:end], b[end:]
 }
 
@@ -80,23 +84,27 @@ func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 			return
 		}
 		var p piece
-		var own copier
+		var keys, values *copier
+		if !o.Borrow {
+			keys, values = new(copier), new(copier)
+		}
 		for !q.empty {
 			if err := s.piece(ctx, &q, &p); err != nil {
 				yield(Pair{}, scanError(s, "scan", err))
 				return
 			}
 			for {
-				pair, ok := p.cut(&q)
+				pair, ok := p.cut(&q, keys, values)
 				if !ok {
 					break
-				}
-				if !o.Borrow {
-					pair = own.clone(pair)
 				}
 				if !yield(pair, nil) {
 					return
 				}
+			}
+			if !o.Borrow {
+				keys.reset()
+				values.reset()
 			}
 			q.advance(&p)
 		}
@@ -158,7 +166,7 @@ func (p *piece) checkAnswer(q *query) error {
 	rest := *p
 	var last []byte
 	for first := true; ; first = false {
-		pair, ok := rest.cut(q)
+		pair, ok := rest.cut(q, nil, nil)
 		if !ok {
 			return nil
 		}
@@ -189,34 +197,30 @@ func (p *piece) covers(q *query, key []byte) bool {
 }
 
 const (
-	// copyBytes is how much memory the copies of some pairs share. It is small, so that a caller
-	// who keeps one of them does not keep much else.
+	// copyBytes is how much is copied at a time. It is small, so that a caller who keeps one pair
+	// does not keep much else.
 	copyBytes = 4 << 10
 	// firstCopyBytes is the size of the first allocation, because most scans are short.
 	firstCopyBytes = 512
 )
 
-// copier copies pairs, several in one allocation.
+// copier copies a list, much of it at a time.
 type copier struct {
-	room []byte // not used yet
-	size int    // of the latest allocation
+	room []byte // copy of a part of the list
+	used int    // bytes of it that were returned
 }
 
-func (c *copier) clone(p Pair) Pair {
-	if need := len(p.Key) + len(p.Value); c.room == nil || len(c.room) < need {
-		c.size = min(max(firstCopyBytes, 2*c.size), copyBytes)
-		c.room = make([]byte, max(need, c.size))
+// next returns a copy of the first n bytes of list. The next call gets the rest of list, unless reset
+// is called first.
+func (c *copier) next(list []byte, n int) []byte {
+	if c.used+n > len(c.room) {
+		size := min(max(firstCopyBytes, 2*len(c.room)), copyBytes)
+		c.room, c.used = bytes.Clone(list[:min(len(list), max(n, size))]), 0
 	}
-	key := c.take(p.Key)
-	if p.Value == nil {
-		return Pair{Key: key}
-	}
-	return Pair{key, c.take(p.Value)}
+	start := c.used
+	c.used += n
+	return c.room[start:c.used:c.used]
 }
 
-func (c *copier) take(b []byte) []byte {
-	n := copy(c.room, b)
-	taken := c.room[:n:n]
-	c.room = c.room[n:]
-	return taken
-}
+// reset prepares c for another list.
+func (c *copier) reset() { c.used = len(c.room) }

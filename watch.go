@@ -86,21 +86,18 @@ func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, err
 			}
 			wait = watchWait
 			for rest := found.changes; len(rest) > 0; wait = 0 {
-				var c wire.Change
-				c, rest, _ = wire.CutChange(rest) // it has been checked
-				pair := Pair{Key: c.Key, Value: c.Value}
-				if c.Delete {
-					pair.Value = nil
-				}
-				pair = own.clone(pair)
+				_, tail, _ := wire.CutChange(rest) // it has been checked
+				c, _, _ := wire.CutChange(own.next(rest, len(rest)-len(tail)))
+				rest = tail
 				at := position
 				if len(rest) == 0 {
 					at = found.position
 				}
-				if !yield(Change{pair.Key, pair.Value, c.Delete, at}, nil) {
+				if !yield(Change{c.Key, c.Value, c.Delete, at}, nil) {
 					return
 				}
 			}
+			own.reset()
 			position = found.position
 			if o.Progress != nil {
 				o.Progress(position)
