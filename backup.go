@@ -156,7 +156,7 @@ func (b *backupWriter) confirm(ctx context.Context, s source, chunk []byte) (q q
 		pairs := p.list()
 		n := min(len(rest), len(pairs))
 		if !bytes.Equal(rest[:n], pairs[:n]) || n < len(rest) && !p.more {
-			return q, fmt.Errorf("%w: the server has a store that differs", ErrSnapshotGone)
+			return q, fmt.Errorf("%w: the server's store differs from the backup", ErrSnapshotGone)
 		}
 		if rest = rest[n:]; len(rest) == 0 {
 			err = b.put(pairs[n:]) // what follows the chunk

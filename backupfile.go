@@ -274,7 +274,7 @@ func (b *backupReader) end() error {
 	case !bytes.Equal(b.sum.Sum(nil), sum):
 		return fmt.Errorf("%w: wrong checksum of the whole", ErrBadBackup)
 	case binary.BigEndian.Uint64(pairs) != b.pairs:
-		return fmt.Errorf("%w: it has %d pairs and says that there are %d", ErrBadBackup, b.pairs, binary.BigEndian.Uint64(pairs))
+		return fmt.Errorf("%w: it has %d pairs, but its end says %d", ErrBadBackup, b.pairs, binary.BigEndian.Uint64(pairs))
 	}
 	if _, err := b.r.ReadByte(); err == nil {
 		return fmt.Errorf("%w: something follows the end", ErrBadBackup)

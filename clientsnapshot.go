@@ -179,5 +179,5 @@ func refused(err error) error {
 	case r.Status == wire.StatusTooMany:
 		return fmt.Errorf("%w: %s", ErrTooManySnapshots, r.Reason)
 	}
-	return errors.New("the server could not do it: " + r.Reason)
+	return errors.New("the server failed: " + r.Reason)
 }

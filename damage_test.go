@@ -126,7 +126,7 @@ func TestSumsOfFoundFiles(t *testing.T) {
 		_, err = disk.ReadBlock(s, s.Info().Last, make([]byte, damageBlock))
 		must.Do(t, err)
 		must.Do(t, s.Close())
-		if said := strings.Contains(log.String(), "do not fit the checksum"); said != damaged {
+		if said := strings.Contains(log.String(), "do not match the checksum"); said != damaged {
 			t.Errorf("damaged %v: log %q", damaged, log.String())
 		}
 		_, again := blockFilesOf(t, dir)

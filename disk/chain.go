@@ -205,7 +205,7 @@ func (c *chain) room() uint64 {
 func (c *chain) fail(err error) error {
 	failure := fmt.Errorf("%w: %w", ErrFailed, err)
 	if c.failure.CompareAndSwap(nil, &failure) {
-		c.opts.Log.Error("block store is read-only from now on, restart when the cause is gone",
+		c.opts.Log.Error("the store is read-only from now on: remove the cause and restart",
 			"dir", c.path, "error", err)
 		c.leaveNote(err)
 	}

@@ -167,7 +167,7 @@ func checkChain(files []FileInfo, blockSize int) (next uint64, whole int64, err 
 				f.Name, files[i-1].Name, next, blockSize, ErrCorrupt)
 		}
 		if f.Size%size != 0 && i < len(files)-1 {
-			return 0, 0, fmt.Errorf("%s has %d bytes, which is no multiple of %d, and is not the last file: "+
+			return 0, 0, fmt.Errorf("%s has %d bytes, not a multiple of %d, and is not the last file: "+
 				"it is damaged, or the block size is not %d: %w",
 				f.Name, f.Size, blockSize, blockSize, ErrCorrupt)
 		}

@@ -136,7 +136,7 @@ func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 		err = c.writeSums(s)
 	}
 	if err != nil {
-		c.opts.Log.Warn("block file stays without checksums", "file", f.path, "error", err)
+		c.opts.Log.Warn("a block file stays without checksums until the next start", "file", f.path, "error", err)
 		return
 	}
 	f.sums.onDisk = count
@@ -148,7 +148,7 @@ func (c *chain) seal(f *file, count uint64, goOn func(*file) bool) {
 func (c *chain) sealTail() {
 	if c.failed() == nil && !c.opts.ReadOnly {
 		if err := c.clearLeftover(); err != nil {
-			c.opts.Log.Warn("a change that was refused may be there after the next start", "dir", c.path, "error", err)
+			c.opts.Log.Warn("a refused change may be present after the next start", "dir", c.path, "error", err)
 		}
 	}
 	f, count := c.table.Load().last()
@@ -236,8 +236,8 @@ func (c *chain) leaveOutDoubtful(f *file, d *descriptor, s sums, proven uint64, 
 			sum = noSum
 		}
 		if v.Torn && v.Bad.First < v.Bad.Next {
-			c.opts.Log.Warn("blocks do not fit the checksum that was written with them, or are no pages: "+
-				"they are damaged, or of an append that was cut short; they get no checksums", "file", f.path, "first", v.Bad.First, "last", v.Bad.Next-1)
+			c.opts.Log.Warn("blocks do not match the checksum written with them, or are not pages: "+
+				"they are damaged or part of a torn append, and get no checksums", "file", f.path, "first", v.Bad.First, "last", v.Bad.Next-1)
 		}
 		for block := v.Bad.First; block < v.Bad.Next; block++ {
 			s.set(block-f.first, sum)

@@ -104,7 +104,7 @@ func (c *chain) check(f *file, d *descriptor, op *Op) (ok bool, err error) {
 		}
 	}
 	if err = compare(sum, v, op.Buf); err != nil {
-		return false, fmt.Errorf("%s does not have the content that was written, offset %d: %w", f.path, index*uint64(len(op.Buf)), err)
+		return false, fmt.Errorf("%s: the content at offset %d is not what was written: %w", f.path, index*uint64(len(op.Buf)), err)
 	}
 	return true, nil
 }

@@ -60,7 +60,7 @@ func (c *chain) renew(f *file, count uint64) error {
 	if s.covers() == count {
 		return nil
 	}
-	c.opts.Log.Debug("not stopped in order: writing the last blocks again", "file", f.path, "blocks", count-s.covers())
+	c.opts.Log.Debug("the last run did not stop cleanly: writing the last blocks again", "file", f.path, "blocks", count-s.covers())
 	size := uint64(c.opts.BlockSize)
 	chunk := make([]byte, min(max(sealChunkBytes/size, 1), count-s.covers())*size)
 	if s == nil {
@@ -83,7 +83,7 @@ func (c *chain) renew(f *file, count uint64) error {
 		// Drop the cached pages, so that the system cannot skip the write.
 		c.tail.Forget(offset, int64(len(part)))
 		if _, err := c.tail.WriteAt([][]byte{part}, offset); isShortage(err) {
-			c.opts.Log.Warn("no room to write the last blocks again: a power cut can take them", "file", f.path, "error", err)
+			c.opts.Log.Warn("no room to write the last blocks again: a power cut may lose them", "file", f.path, "error", err)
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("write the last blocks again: %w", err)

@@ -42,7 +42,7 @@ func (l *Local) CheckSums(ctx context.Context, progress func(done, of uint64), f
 	t := c.table.Load()
 	for _, name := range c.unfit {
 		first, _ := parseName(name, sumsPrefix)
-		fault(Fault{first, c.pathOf(name), 0, true, fmt.Errorf("%w: it does not fit its block file: a start makes it anew", ErrCorrupt)})
+		fault(Fault{first, c.pathOf(name), 0, true, fmt.Errorf("%w: it does not match its block file: the next start replaces it", ErrCorrupt)})
 	}
 	var r SumsReport
 	s := c.newScan(int(min(sealChunkBytes, (t.next-t.min())*uint64(c.opts.BlockSize))))
@@ -51,7 +51,7 @@ func (l *Local) CheckSums(ctx context.Context, progress func(done, of uint64), f
 		s.begin(f, f != t.files[len(t.files)-1])
 		damaged := f.sums.damaged.Load()
 		if damaged {
-			fault(Fault{f.first, c.pathOf(sumsName(f.first)), 0, true, fmt.Errorf("%w: the checksum file is damaged: a start makes it anew", ErrCorrupt)})
+			fault(Fault{f.first, c.pathOf(sumsName(f.first)), 0, true, fmt.Errorf("%w: the checksum file is damaged: the next start replaces it", ErrCorrupt)})
 		}
 		without := s.without
 		for block < end {
@@ -193,7 +193,7 @@ func (s *scan) check(d *descriptor, block uint64, p []byte) error {
 		s.torn++
 	}
 	if err := compare(sum, v, p); err != nil {
-		return fmt.Errorf("it does not have the content that was written: %w", err)
+		return fmt.Errorf("its content is not what was written: %w", err)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func TestCheckSums(t *testing.T) {
 		{"damaged sum", append(sumsOf(512, 20, 40)[:115], 0), 0, 20, "damaged"},
 		{"damaged header", append([]byte{1}, sumsOf(512, 20, 40)[1:]...), 0, 20, "damaged"},
 		{"too short", sumsOf(512, 20, 40)[:35], 0, 20, "damaged"},
-		{"too long", append(sumsOf(512, 20, 40), 0), 0, 20, "does not fit"},
+		{"too long", append(sumsOf(512, 20, 40), 0), 0, 20, "does not match"},
 		{"of fewer blocks", sumsOf(512, 20, 25), 15, 0, ""},
 	} {
 		fsys.Put(sums20, test.sums)

@@ -101,17 +101,17 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrRot means that a block was durable, as its checksum shows, and has changed. It is an
 	// ErrCorrupt.
-	ErrRot = fmt.Errorf("%w: it was whole once", ErrCorrupt)
+	ErrRot = fmt.Errorf("%w: it was undamaged before", ErrCorrupt)
 	// ErrDoubtful means that a block has no checksum, and that its content shows that it is not
 	// what was written. It is an ErrCorrupt.
-	ErrDoubtful = fmt.Errorf("%w: it does not fit the checksum that was written with it", ErrCorrupt)
+	ErrDoubtful = fmt.Errorf("%w: it does not match the checksum written with it", ErrCorrupt)
 	// ErrNoSpace means that an Append failed because the disk is full, or because of a lack of file
 	// descriptors or memory. The store is back in the state before the Append, unless the error is
 	// also an ErrLeftBehind. A later Append may succeed.
 	ErrNoSpace = errors.New("no space left")
 	// ErrLeftBehind means that the blocks of the Append could not be removed either. If the store
 	// is reopened before the next Append, it may contain them.
-	ErrLeftBehind = errors.New("and what was written may be found by the next start")
+	ErrLeftBehind = errors.New("and the next start may find the written data")
 	// ErrFailed means that an earlier Append or sync failed. Nothing more can be made durable until
 	// the store is reopened.
 	ErrFailed = errors.New("read-only after a failed write")

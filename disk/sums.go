@@ -151,7 +151,7 @@ func (c *chain) foundSums(f *file) sums {
 }
 
 func (c *chain) warnOfSums(name string, err error) {
-	c.opts.Log.Warn("a checksum file is damaged: it will be made anew", "file", c.pathOf(name), "error", err)
+	c.opts.Log.Warn("a checksum file is damaged: it will be replaced", "file", c.pathOf(name), "error", err)
 }
 
 // compareDamaged compares s, the checksums of the current content, with the remains of a damaged

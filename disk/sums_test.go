@@ -157,12 +157,12 @@ func TestSumsAtOpen(t *testing.T) {
 		{name: "of another file", as: sums20, content: sumsOf(512, 0, 20), gone: true, checks: true},
 		{name: "too long", as: sums20, content: append(slices.Clone(intact), 0), gone: true, checks: true},
 		{name: "unfinished", as: sums20 + ".tmp", content: intact, gone: true, checks: true},
-		{name: "empty", as: sums20, content: nil, says: "will be made anew", checks: true},
-		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "will be made anew", checks: true},
-		{name: "damaged header", as: sums20, content: changed(9), says: "will be made anew", checks: true},
-		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "will be made anew", checks: true},
-		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "will be made anew", checks: true},
-		{name: "damaged checksum", as: sums20, content: changed(36), says: "will be made anew", checks: true},
+		{name: "empty", as: sums20, content: nil, says: "will be replaced", checks: true},
+		{name: "not ours", as: sums20, content: make([]byte, len(intact)), says: "will be replaced", checks: true},
+		{name: "damaged header", as: sums20, content: changed(9), says: "will be replaced", checks: true},
+		{name: "damaged checksum of the header", as: sums20, content: changed(35), says: "will be replaced", checks: true},
+		{name: "damaged checksum of the checksums", as: sums20, content: changed(30), says: "will be replaced", checks: true},
+		{name: "damaged checksum", as: sums20, content: changed(36), says: "will be replaced", checks: true},
 		{name: "another block size", as: sums20, content: sumsOf(1024, 20, 40), refused: "not 512 but 1024"},
 	}
 	for _, test := range tests {

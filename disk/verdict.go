@@ -130,7 +130,7 @@ func (c *chain) judge(f *file, d *descriptor, index, next uint64, content []byte
 		of[block-f.first] = is
 	}
 	if news {
-		c.opts.Log.Error("blocks do not fit the checksum that was written with them: reads of them fail; restore the store from a backup",
+		c.opts.Log.Error("blocks do not match the checksum written with them: reads of them fail; restore the store from a backup",
 			"file", f.path, "first", v.Bad.First, "last", v.Bad.Next-1)
 	}
 	return v, nil

@@ -17,7 +17,7 @@ func (r *Refusal) Error() string {
 	case StatusTooMany:
 		return TypeName(r.Type) + ": there are too many: " + r.Reason
 	}
-	return TypeName(r.Type) + ": the server could not do it: " + r.Reason
+	return TypeName(r.Type) + ": the server failed: " + r.Reason
 }
 
 // AppendKVHello appends the answer to a PARAMS whose ID is HelloID: the longest key and value, in

@@ -221,7 +221,7 @@ func TestRefusals(t *testing.T) {
 	for status, want := range map[uint32]string{
 		wire.StatusGone:    "KVLDS_SCAN: it is gone",
 		wire.StatusTooMany: "KVLDS_SCAN: there are too many: disk full",
-		wire.StatusFailed:  "KVLDS_SCAN: the server could not do it: disk full",
+		wire.StatusFailed:  "KVLDS_SCAN: the server failed: disk full",
 	} {
 		_, err := wire.ParseScanned(wire.AppendRefusal(nil, status, "disk full"), &wire.KVRequest{Type: wire.TypeScan})
 		if err == nil || err.Error() != want {

@@ -28,7 +28,7 @@ type service struct {
 
 // errFault ends the daemon after a fault of the store. The tree has already logged the fault. The
 // tree could continue with what still works, but the original's daemon never does.
-var errFault = errors.New("ending, because the block store cannot be relied on any more")
+var errFault = errors.New("ending, because the block store is no longer reliable")
 
 // serve serves clients until ctx is done, the first connection has ended with -1, or the store has
 // failed. After a failure it waits for nothing: acknowledged changes are durable, and the rest

@@ -60,7 +60,7 @@ func TestRefusedStarts(t *testing.T) {
 		{p.args("-n", "inf"), "option -n: "},
 		{p.args("--protocol", "lbs"), "option --protocol: \"lbs\" is neither"},
 		{p.args("--allow", "get,put"), "option --allow: \"put\" is not a type of request"},
-		{p.args("--allow", "get", "--allow", "set"), "option --allow: \"set\": that was said already"},
+		{p.args("--allow", "get", "--allow", "set"), "option --allow: \"set\": given already"},
 		{p.args("--allow", "/elsewhere=get"), "--allow: there is no -s /elsewhere"},
 		{p.args("--allow", "get", "--protocol", "any"), "--allow needs --protocol kvlds"},
 		{p.args("--clients", "0"), "option --clients: \"0\" is not a number from 1"},

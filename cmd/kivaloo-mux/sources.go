@@ -25,7 +25,7 @@ func (o *perSource[T]) set(s string, parse func(string) (T, error)) error {
 		source, value = s[:i], s[i+1:]
 	}
 	if _, twice := (*o)[source]; twice {
-		return fmt.Errorf("%q: that was said already", s)
+		return fmt.Errorf("%q: given already", s)
 	}
 	v, err := parse(value)
 	if err != nil {

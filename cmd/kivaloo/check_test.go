@@ -95,7 +95,7 @@ func TestCheckNamesDoubtfulBlock(t *testing.T) {
 		t.Fatal(err, found)
 	}
 	got := kivalooRun("", "check", killed)
-	if got.status != 1 || !regexp.MustCompile(`(?s)^block \d+ \(root.*does not fit the checksum.*a start will use the root`).MatchString(got.out) {
+	if got.status != 1 || !regexp.MustCompile(`(?s)^block \d+ \(root.*does not match the checksum.*a start will use the root`).MatchString(got.out) {
 		t.Errorf("exit status %d, printed %q; %s", got.status, got.out, got.stderr)
 	}
 }

@@ -134,7 +134,7 @@ func TestServeDiskFails(t *testing.T) {
 	limit(t, s.process, smallFile)
 	l := kvtest.NewLoad(daemontest.Seeded(t), "load")
 	runUntilRefused(t, s, l)
-	for _, want := range []string{"read-only from now on, restart when the cause is gone", "file too large"} {
+	for _, want := range []string{"read-only from now on: remove the cause and restart", "file too large"} {
 		if said := s.said(t); !strings.Contains(said, want) {
 			t.Errorf("said %q, want %q", said, want)
 		}

@@ -91,7 +91,7 @@ func exercise(t *testing.T, s system) {
 // and left unchanged. No crash does such damage.
 func TestGoldenTornMiddle(t *testing.T) {
 	t.Parallel()
-	const says = "blks_000000000000000a has 4508 bytes, which is no multiple of 512, and is not the last file"
+	const says = "blks_000000000000000a has 4508 bytes, not a multiple of 512, and is not the last file"
 	s := newServe(t)
 	copyGolden(t, "s512-torn-middle", s.dir())
 	before := treeHash(t, s.dir())

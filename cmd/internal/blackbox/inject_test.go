@@ -182,7 +182,7 @@ func serveInjected(t *testing.T, s *serve, l *kvtest.Load, i injection, rnd *ran
 	}
 	descriptors := openDescriptors(t, s.process)
 	readOnly := func() bool {
-		return strings.Contains(s.said(t), "read-only from now on, restart when the cause is gone")
+		return strings.Contains(s.said(t), "read-only from now on: remove the cause and restart")
 	}
 	if i.calls != "openat" { // otherwise reads may need a file that cannot be opened
 		must.Do(t, l.Look(readAll(t, s.addr())))

@@ -31,7 +31,7 @@ var (
 	descCommit      = desc("commit_duration_seconds", "From the start of an append with a commit until it was durable.")
 	descFlush       = desc("flush_duration_seconds", "From the start of a memtable's flush until all of it was in durable pages.")
 	descSync        = desc("fsync_duration_seconds", "Syncs of a block file that an append waited for.")
-	descRead        = desc("read_duration_seconds", "Stage read: one read from a socket, with taking apart what came.")
+	descRead        = desc("read_duration_seconds", "Stage read: one read from a socket, including splitting it into requests.")
 	descQueue       = desc("queue_duration_seconds", "Stage queue: requests waiting for a step of the tree.")
 	descTree        = desc("tree_duration_seconds", "Stage tree: one step of the tree.")
 	descDisk        = desc("disk_duration_seconds", "Stage disk: an append, or the read of a page, as the tree sees it.")
@@ -39,7 +39,7 @@ var (
 	descHits        = desc("cache_hits_total", "Gets that found all their pages in memory.")
 	descMisses      = desc("cache_misses_total", "Times that a request had to wait for a page.")
 	descConnections = desc("connections", "Connections of clients that are open.")
-	descBroken      = desc("connections_broken_total", "Connections of clients that did not end in order, by reason: a checksum or a record that cannot be, or io.", "reason")
+	descBroken      = desc("connections_broken_total", "Client connections that did not end cleanly, by reason: an invalid checksum or record, or io.", "reason")
 	descReady       = desc("ready", "1 if clients get what they ask for, as /readyz says, else 0.")
 
 	descHeight       = desc("tree_height", "Levels of the tree above its leaves.")

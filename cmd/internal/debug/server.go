@@ -83,7 +83,7 @@ func Start(o Options) (*Server, error) {
 	s.workers.Go(func() { s.sampler.run(s.ended) })
 	s.workers.Go(func() {
 		if err := s.http.Serve(s.listener); err != http.ErrServerClosed {
-			o.Log.Error("nobody can look in any more", "err", err)
+			o.Log.Error("the debug server has failed", "err", err)
 		}
 	})
 	o.Log.Info("debug server", "url", "http://"+ln.Addr().String()+"/")
