@@ -210,8 +210,8 @@ type copier struct {
 	used int    // bytes of it that were returned
 }
 
-// next returns a copy of the first n bytes of list. The next call gets the rest of list, unless reset
-// is called first.
+// next returns a copy of the first n bytes of list. The next call gets the rest of list, unless
+// reset is called first.
 func (c *copier) next(list []byte, n int) []byte {
 	if c.used+n > len(c.room) {
 		size := min(max(firstCopyBytes, 2*len(c.room)), copyBytes)
