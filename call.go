@@ -15,7 +15,6 @@ import (
 type call struct {
 	typ     uint32   // of the request
 	session *session // session on which it was issued
-	slot    int      // index of its slot
 	id      uint64   // of the packet
 	end     uint64   // end of the request in the outgoing stream
 

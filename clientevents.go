@@ -33,7 +33,7 @@ type ClientStats struct {
 	Answers     int64 // to these
 	Failures    int64 // requests that failed after they were sent: their connection was lost
 	Outstanding int   // requests without an answer, or an end of their connection, now
-	Window      int   // the most that can be outstanding
+	Window      int   // the most that can be outstanding, besides the ends of Snapshots and Watches
 	Connects    int64 // connections that were made, the first included
 	Losses      int64 // connections that were lost
 	Connected   bool  // there is a connection now

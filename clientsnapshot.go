@@ -46,16 +46,45 @@ func (c *Client) Snapshot(ctx context.Context) (Snapshot, error) {
 
 // lease takes a snapshot, and keeps it alive until release is called.
 func (c *Client) lease(ctx context.Context, every time.Duration) (*lease, error) {
-	cl, err := c.do(ctx, &wire.KVRequest{Type: wire.TypeSnapshot})
-	if err != nil {
+	cl := newCall(wire.TypeSnapshot)
+	if err := c.issue(ctx, &wire.KVRequest{Type: wire.TypeSnapshot}, cl); err != nil {
+		cl.recycle()
+		return nil, err
+	}
+	select {
+	case <-cl.done:
+	case <-ctx.Done():
+		err := cl.session.opError(cl.typ, true, ctx.Err())
+		c.start(func() { c.releaseUnwanted(cl) })
 		return nil, err
 	}
 	defer cl.recycle()
-	id, err := wire.ParseSnapshot(cl.record)
+	id, err := cl.snapshot()
 	if err != nil {
-		return nil, cl.bad(err)
+		return nil, err
 	}
 	return c.holdLease(id, every)
+}
+
+// snapshot returns the number in the answer to a SNAPSHOT.
+func (cl *call) snapshot() (uint64, error) {
+	if cl.err != nil {
+		return 0, cl.err
+	}
+	id, err := wire.ParseSnapshot(cl.record)
+	return id, cl.bad(err)
+}
+
+// releaseUnwanted releases the snapshot that cl, a SNAPSHOT, gets after its caller has left.
+func (c *Client) releaseUnwanted(cl *call) {
+	select {
+	case <-cl.done:
+		if id, err := cl.snapshot(); err == nil {
+			c.release(id)
+		}
+		cl.recycle()
+	case <-c.open.Done():
+	}
 }
 
 // holdLease keeps an existing snapshot of the server alive.
@@ -83,16 +112,27 @@ func (l *lease) keep(every time.Duration) {
 	}
 }
 
-// release releases the snapshot. It waits for the answer, but not for long. Closing the Client
-// before the request is sent would lose it.
 func (l *lease) release() {
 	l.closed.Store(true)
 	l.end()
-	ctx, cancel := context.WithTimeout(l.c.open, releaseTime)
-	defer cancel()
-	// If it fails, the server gives the snapshot up by itself.
-	if cl, err := l.c.do(ctx, &wire.KVRequest{Type: wire.TypeRelease, Snapshot: l.id}); err == nil {
-		cl.recycle()
+	l.c.release(l.id)
+}
+
+// release releases a snapshot of the server. It waits for the answer, because closing the Client
+// before the request is sent would lose it, but not for long. The request stays in progress.
+func (c *Client) release(id uint64) {
+	answered := make(chan struct{})
+	if !c.start(func() {
+		defer close(answered)
+		if cl, err := c.do(c.open, &wire.KVRequest{Type: wire.TypeRelease, Snapshot: id}); err == nil {
+			cl.recycle()
+		}
+	}) {
+		return
+	}
+	select {
+	case <-answered:
+	case <-time.After(releaseTime):
 	}
 }
 
@@ -148,18 +188,6 @@ func (c *Client) start(f func()) bool {
 	}
 	c.keeper.Go(f)
 	return true
-}
-
-// tell sends r if that is possible at once. It does not wait for the answer.
-func (c *Client) tell(r *wire.KVRequest) {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel() // issue must not wait
-	s := c.session.Load()
-	cl := newCall(r.Type)
-	if err := s.issue(ended, r, cl); err == nil && !s.abandon(cl) {
-		<-cl.done // the answer has already arrived
-	}
-	cl.recycle()
 }
 
 // refused converts a server's refusal of an extension request. It returns any other err unchanged.

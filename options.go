@@ -189,7 +189,8 @@ type DialOptions struct {
 	OnEvent func(ConnEvent)
 
 	// Window is how many requests can be outstanding before callers wait, 1 to MaxOutstanding.
-	// 0 means MaxOutstanding.
+	// 0 means MaxOutstanding. Requests that end a Snapshot or a Watch are sent even if the window
+	// is full.
 	Window int
 }
 

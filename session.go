@@ -35,14 +35,24 @@ type session struct {
 	mu       sync.Mutex
 	work     sync.Cond // the writer waits until out is not empty, or err is set
 	slots    []slot
-	out      []byte // whole packets for the writer
-	queued   uint64 // total bytes put into out
-	handed   uint64 // total bytes given to the kernel, or being given
-	writeErr error  // why the writer has ended while the reader continues
-	err      error  // why the session has ended
+	ends     map[uint64]*slot // outstanding requests without a place in the window, by id
+	lastEnd  uint64           // id of the latest of them
+	out      []byte           // whole packets for the writer
+	queued   uint64           // total bytes put into out
+	handed   uint64           // total bytes given to the kernel, or being given
+	writeErr error            // why the writer has ended while the reader continues
+	err      error            // why the session has ended
 
 	ended sync.WaitGroup // reader and writer
 }
+
+// endBit is set in the ids of requests without a place in the window.
+const endBit = 1 << 63
+
+// endsSomething reports whether a request ends something that the server keeps for a client. A
+// client whose window is full must be able to end it, so such a request needs no place in the
+// window. There is at most one for each snapshot and each Watch.
+func endsSomething(typ uint32) bool { return typ == wire.TypeRelease || typ == wire.TypeUnwatch }
 
 // slot is the place of one outstanding request. Request IDs that are equal modulo the number of
 // slots share a slot. So the slots are both the window and the table of outstanding requests.
@@ -71,6 +81,8 @@ func newSession(conn net.Conn, c *Client, limits Params, extensions bool) *sessi
 		failed:     make(chan struct{}),
 		replaced:   make(chan struct{}),
 		slots:      make([]slot, window),
+		ends:       map[uint64]*slot{},
+		lastEnd:    endBit,
 	}
 	s.work.L = &s.mu
 	for n := range s.slots {
@@ -94,7 +106,8 @@ func (s *session) reason() error {
 	return s.err // constant from then on
 }
 
-// issue puts r into the outgoing stream and cl into a slot. If all slots are busy it waits for one.
+// issue puts r into the outgoing stream and cl into a slot. If all slots are busy it waits for one,
+// unless r ends something.
 // After an error nothing was sent, and the caller still owns cl. The error is errEnded, or an
 // *OpError.
 func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error {
@@ -104,16 +117,18 @@ func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error 
 	if err := s.limits.check(r); err != nil {
 		return s.opError(r.Type, false, err)
 	}
-	var n int
-	select {
-	case n = <-s.free:
-	default:
+	ends, n := endsSomething(r.Type), 0
+	if !ends {
 		select {
 		case n = <-s.free:
-		case <-ctx.Done():
-			return s.opError(r.Type, false, ctx.Err())
-		case <-s.failed:
-			return errEnded
+		default:
+			select {
+			case n = <-s.free:
+			case <-ctx.Done():
+				return s.opError(r.Type, false, ctx.Err())
+			case <-s.failed:
+				return errEnded
+			}
 		}
 	}
 	s.mu.Lock()
@@ -121,13 +136,20 @@ func (s *session) issue(ctx context.Context, r *wire.KVRequest, cl *call) error 
 		s.mu.Unlock()
 		return errEnded // the slot is not needed any more
 	}
-	place := &s.slots[n]
+	var place *slot
+	if ends {
+		s.lastEnd++
+		place = &slot{id: s.lastEnd}
+		s.ends[place.id] = place
+	} else {
+		place = &s.slots[n]
+	}
 	start := len(s.out)
 	s.out = wire.Begin(s.out, place.id)
 	s.out = wire.AppendKVRequest(s.out, r)
 	s.out = wire.End(s.out, start)
 	s.queued += uint64(len(s.out) - start)
-	cl.session, cl.slot, cl.id, cl.end = s, n, place.id, s.queued
+	cl.session, cl.id, cl.end = s, place.id, s.queued
 	place.busy, place.call = true, cl
 	s.client.counts.requests.Add(1)
 	s.mu.Unlock()
@@ -242,7 +264,9 @@ func (s *session) deliver(batch []delivery) error {
 	s.client.counts.answers.Add(int64(len(batch)))
 	for i := range batch {
 		d := &batch[i]
-		s.free <- s.slotOf(d.ID) // has room: invariant 1
+		if d.ID&endBit == 0 {
+			s.free <- s.slotOf(d.ID) // has room: invariant 1
+		}
 		if d.call != nil {
 			d.call.complete(d.Record)
 		}
@@ -257,8 +281,8 @@ func (s *session) take(batch []delivery) ([]delivery, error) {
 	defer s.mu.Unlock()
 	for i := range batch {
 		d := &batch[i]
-		place := &s.slots[s.slotOf(d.ID)]
-		if !place.busy || place.id != d.ID {
+		place := s.find(d.ID)
+		if place == nil {
 			if s.err != nil {
 				return batch[:i], s.err // fail has just emptied all slots
 			}
@@ -267,8 +291,21 @@ func (s *session) take(batch []delivery) ([]delivery, error) {
 		d.call = place.call
 		place.busy, place.call = false, nil
 		place.id += uint64(len(s.slots))
+		delete(s.ends, d.ID)
 	}
 	return batch, nil
+}
+
+// find returns the slot of an outstanding request, or nil.
+func (s *session) find(id uint64) *slot {
+	place := s.ends[id]
+	if id&endBit == 0 {
+		place = &s.slots[s.slotOf(id)]
+	}
+	if place == nil || !place.busy || place.id != id {
+		return nil
+	}
+	return place
 }
 
 func (s *session) slotOf(id uint64) int { return int(id % uint64(len(s.slots))) }
@@ -278,12 +315,22 @@ func (s *session) slotOf(id uint64) int { return int(id % uint64(len(s.slots))) 
 func (s *session) abandon(cl *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	place := &s.slots[cl.slot]
-	if place.call != cl {
+	place := s.find(cl.id)
+	if place == nil || place.call != cl {
 		return false
 	}
 	place.call = nil
 	return true
+}
+
+// unwatch tells the server that nobody waits for the answer to the WATCH with this id.
+func (s *session) unwatch(id uint64) {
+	cl := newCall(wire.TypeUnwatch)
+	err := s.issue(context.Background(), &wire.KVRequest{Type: wire.TypeUnwatch, Watch: id}, cl)
+	if err == nil && !s.abandon(cl) {
+		<-cl.done // the answer has already arrived
+	}
+	cl.recycle()
 }
 
 // fail ends the session: everything outstanding, and everything later, fails with err. Only the
@@ -297,8 +344,7 @@ func (s *session) fail(err error) bool {
 	}
 	s.err = err
 	close(s.failed)
-	for n := range s.slots {
-		place := &s.slots[n]
+	lose := func(place *slot) {
 		if cl := place.call; cl != nil {
 			// An incomplete packet never has an effect.
 			cl.err = s.opError(cl.typ, cl.end <= s.handed, err)
@@ -308,6 +354,12 @@ func (s *session) fail(err error) bool {
 			s.client.counts.failures.Add(1)
 		}
 		place.busy, place.call = false, nil
+	}
+	for n := range s.slots {
+		lose(&s.slots[n])
+	}
+	for _, place := range s.ends {
+		lose(place)
 	}
 	s.out = nil
 	s.work.Signal()

@@ -15,7 +15,9 @@ import (
 type Snapshot interface {
 	Reader
 
-	// Close gives the snapshot up. Reads that are under way or come later fail with ErrClosed.
+	// Close gives the snapshot up. Reads that are under way or come later fail with ErrClosed. For
+	// one of a Client it waits up to a second for the server's answer. A server that cannot be
+	// told gives the snapshot up a minute after its last use.
 	Close() error
 }
 

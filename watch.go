@@ -144,7 +144,7 @@ func (s clientSource) watchOnce(ctx context.Context, r *wire.KVRequest) (watched
 	err := cl.wait(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
-			s.c.tell(&wire.KVRequest{Type: wire.TypeUnwatch, Watch: id})
+			cl.session.unwatch(id)
 		}
 		cl.recycle()
 		return watched{}, err
