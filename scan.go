@@ -102,10 +102,6 @@ func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 					return
 				}
 			}
-			if !o.Borrow {
-				keys.reset()
-				values.reset()
-			}
 			q.advance(&p)
 		}
 	}
@@ -204,14 +200,14 @@ const (
 	firstCopyBytes = 512
 )
 
-// copier copies a list, much of it at a time.
+// copier copies lists, many items at a time.
 type copier struct {
 	room []byte // copy of a part of the list
 	used int    // bytes of it that were returned
 }
 
-// next returns a copy of the first n bytes of list. The next call gets the rest of list, unless
-// reset is called first.
+// next returns a copy of the first n bytes of list. The next call gets the rest of list. When there
+// is none, it gets another list.
 func (c *copier) next(list []byte, n int) []byte {
 	if c.used+n > len(c.room) {
 		size := min(max(firstCopyBytes, 2*len(c.room)), copyBytes)
@@ -221,6 +217,3 @@ func (c *copier) next(list []byte, n int) []byte {
 	c.used += n
 	return c.room[start:c.used:c.used]
 }
-
-// reset prepares c for another list.
-func (c *copier) reset() { c.used = len(c.room) }

@@ -97,7 +97,6 @@ func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, err
 					return
 				}
 			}
-			own.reset()
 			position = found.position
 			if o.Progress != nil {
 				o.Progress(position)
