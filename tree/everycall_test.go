@@ -364,7 +364,7 @@ func (r *faultRun) mustChange(must bool) {
 	case must:
 		r.fatalf("the fault is over, and no change is made: %v", err)
 	default:
-		if !errors.Is(err, disk.ErrFailed) || !strings.Contains(r.said.String(), "restart when the cause is gone") {
+		if !errors.Is(err, disk.ErrFailed) || !strings.Contains(r.said.String(), "remove the cause and restart") {
 			r.fatalf("a change is refused with %v; the log does not say what to do", err)
 		}
 		r.mustName(err)
