@@ -255,7 +255,7 @@ func (db *DB) DeletePrefix(ctx context.Context, prefix []byte) (n int64, err err
 }
 
 // DeleteRange implements Store. For a server of the original it reads the keys and deletes each of
-// them.
+// them. Then it misses keys whose changes have not been answered yet.
 func (c *Client) DeleteRange(ctx context.Context, start, end []byte) (n int64, err error) {
 	q, err := (&ScanOptions{Start: start, End: end}).query()
 	if err != nil {

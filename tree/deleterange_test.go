@@ -50,6 +50,51 @@ func TestDeleteRangeModel(t *testing.T) {
 	})
 }
 
+// TestDeleteRangeInOrder has DeleteRanges and other changes under way together. Each must see the
+// changes before it and none of the later ones, and count what it has deleted.
+func TestDeleteRangeInOrder(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		for seed := range torture(10, 100) {
+			rng := rand.New(rand.NewPCG(seed, 13))
+			h := newHarness(t, newMemStore(512), cfg)
+			h.client.model = model{} // the recorder checks each answer
+			h.tree.cache.limit = 100
+			key := func() []byte { return fmt.Appendf(nil, "%06d", rng.IntN(1000)) }
+			for range 40 {
+				var requests []Request
+				for range 1 + rng.IntN(50) {
+					q := Request{Op: DeleteRange, Key: key(), End: key()}
+					switch rng.IntN(4) {
+					case 0:
+						q = Request{Op: Set, Key: key(), Value: key()}
+					case 1:
+						q = Request{Op: Add, Key: key(), Value: key()}
+					case 2:
+						q = Request{Op: Delete, Key: key()}
+					}
+					requests = append(requests, q)
+				}
+				first := h.nextID + 1
+				h.step(nil, requests...)
+				for len(h.held) > 0 {
+					h.finish(rng.IntN(len(h.held)))
+					if rng.IntN(4) == 0 {
+						h.step(nil, Request{Op: Set, Key: key()}, Request{Op: DeleteRange, Key: key(), End: key()}, Request{Op: Set, Key: key()})
+					}
+				}
+				for id := first; id <= h.nextID; id++ {
+					_, scanned := h.client.scans[id]
+					if _, done := h.client.done[id]; !done && !scanned {
+						t.Fatalf("request %d is not answered: %v", id, h.client.failed[id])
+					}
+				}
+			}
+			sameContent(t, h.dump(), h.client.model)
+			h.check()
+		}
+	})
+}
+
 // TestDeleteRangeIsBounded checks that one request deletes no more than its limit, and that a
 // sequence of requests deletes everything.
 func TestDeleteRangeIsBounded(t *testing.T) {

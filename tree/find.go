@@ -65,8 +65,6 @@ func (rd *reader) runOther(r ref) {
 		t.runTakeLease(r)
 	case q.Op == ReleaseLease:
 		t.runReleaseLease(r)
-	case q.Op == DeleteRange:
-		t.runDeleteRange(r)
 	case q.Op == Watch:
 		t.runWatch(r)
 	case q.Snapshot != 0 && q.At == nil:

@@ -489,7 +489,7 @@ func (r *recorder) Scanned(q *Request, n int, more bool, next, pairs []byte) {
 	r.note(q)
 	a := newScanAnswer(q, n, more, next, pairs)
 	r.scans[q.ID] = a
-	if r.model != nil && q.Op == DeleteRange { // nothing else is under way
+	if r.model != nil && q.Op == DeleteRange {
 		end := string(q.End)
 		if more {
 			end = a.next

@@ -39,10 +39,9 @@ const (
 	ExpectPresent // the key is present
 	ExpectAbsent
 
-	// DeleteRange deletes committed keys from Key on, and before End if End is not empty, up to
-	// Limit keys. They are all in one commit. Scanned answers it once that is durable: n keys
-	// before next are deleted. Changes not yet answered when it arrives may or may not come before
-	// it.
+	// DeleteRange deletes keys from Key on, and before End if End is not empty, up to Limit keys.
+	// They are all in one commit, after all changes that arrived earlier and before all later ones.
+	// Scanned answers it once that is durable: n keys before next are deleted.
 	DeleteRange
 )
 
@@ -51,9 +50,6 @@ func (op OpCode) Modifies() bool { return op >= Set }
 
 // Condition reports whether the operation only decides whether its Batch is carried out.
 func (op OpCode) Condition() bool { return op >= Expect && op <= ExpectAbsent }
-
-// decided reports whether the outcome depends on the current value of the key.
-func (op OpCode) decided() bool { return op >= Set && op <= ExpectAbsent }
 
 // Request is one operation. The byte slices may alias one buffer that the Batch's owner keeps.
 // Nobody may write to them while the tree has the Batch.

@@ -215,7 +215,7 @@ func (t *Tree) accept(b *Batch) {
 	}
 	for i := range b.Requests {
 		r := ref{b, int32(i)}
-		if !b.Requests[i].Op.decided() {
+		if !b.Requests[i].Op.Modifies() {
 			t.reader.queue = append(t.reader.queue, r)
 			continue
 		}
@@ -233,11 +233,14 @@ func (t *Tree) advance() {
 		froze := t.freeze()
 		appended := t.append()
 		t.flush.advance() // builds the next step while the append is under way
-		if !appended && !froze && !t.append() {
+		if appended || froze || t.append() {
+			continue
+		}
+		t.writer.answerSettled()
+		if !t.writer.findRange() {
 			break
 		}
 	}
-	t.writer.answerSettled()
 	t.takeSnapshots()
 }
 

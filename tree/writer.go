@@ -27,6 +27,7 @@ type writer struct {
 	syncing int
 
 	asked    int    // number of pages being read for requests in the queue
+	finding  bool   // the keys of the first request in the queue, a DeleteRange, are being found
 	head     uint64 // block that the first request in the queue waits for; noBlock: it does not wait
 	timing   bool   // the commit timer is running
 	expired  bool   // it has expired, and nothing has been decided since
@@ -54,7 +55,7 @@ func (w *writer) due() bool {
 
 // decide decides queued requests, as far as the memtable has room and pages are in memory.
 func (w *writer) decide() {
-	if w.head != noBlock || !w.due() {
+	if w.head != noBlock || w.finding || !w.due() {
 		return
 	}
 	if err := w.t.writable(); err != nil {
@@ -70,6 +71,9 @@ func (w *writer) decide() {
 	s.pressed = false
 	n, hold := 0, w.t.holdsChanges()
 	for n < len(w.queue) && w.head == noBlock && !hold && !w.t.commitFull() {
+		if w.queue[n].request().Op == DeleteRange {
+			break // see findRange
+		}
 		if !plenty && !s.admits(w.queue[n:]) {
 			s.pressed = true
 			break
@@ -334,9 +338,14 @@ func (w *writer) committed() {
 // answerSettled answers requests that changed nothing, once nothing that they depended on is still
 // waiting to become durable.
 func (w *writer) answerSettled() {
-	if len(w.waiting) > 0 && w.syncing == 0 && !w.t.active().Pending() && !w.t.flush.committing() {
+	if w.settled() {
 		w.answer(len(w.waiting), nil)
 	}
+}
+
+// settled reports whether everything decided is durable and in view.
+func (w *writer) settled() bool {
+	return w.syncing == 0 && !w.t.active().Pending() && !w.t.flush.committing()
 }
 
 // failed fails all decided requests: those in the failed append with err, the others with later.

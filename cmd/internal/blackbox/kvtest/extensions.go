@@ -258,6 +258,21 @@ func (x *extensionsTest) deleteRange() {
 	a = deleted(0, "", "")
 	n, _ := x.scanAll(scanRequest(0, wire.ScanCountOnly, 0))
 	x.must(a.N > 100 && len(a.Next) == 0 && n == 0, "DELETE_RANGE of all: %+v; %d are left", a, n)
+
+	// Sent together, changes happen in the order in which they were sent.
+	all := wire.KVRequest{Type: wire.TypeDeleteRange}
+	set := wire.KVRequest{Type: wire.TypeSet, Key: []byte("k")}
+	add := wire.KVRequest{Type: wire.TypeAdd, Key: []byte("k")}
+	var ids []uint64
+	for _, r := range []wire.KVRequest{set, all, all, add, all} {
+		ids = append(ids, x.c.Queue(&r))
+	}
+	x.note(x.c.Flush(), "DELETE_RANGE")
+	answers := x.next(len(ids))
+	one, none := wire.AppendDeleted(nil, wire.Deleted{N: 1}), wire.AppendDeleted(nil, wire.Deleted{})
+	for i, want := range [][]byte{done, one, none, done, one} {
+		x.must(bytes.Equal(answers[ids[i]], want), "answer %d of SET, 2 DELETE_RANGE, ADD, DELETE_RANGE is %q, want %q", i, answers[ids[i]], want)
+	}
 }
 
 // watch checks that what is committed after a position comes in order, also to a WATCH that waits.
