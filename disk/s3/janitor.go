@@ -1,0 +1,94 @@
+package s3
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+)
+
+// runJanitor deletes objects that are unneeded, deletesAtOnce at a time. What it does not come to
+// is deleted after the next start: the marker says from where on.
+func (s *Store) runJanitor(ctx context.Context) error {
+	done := s.claimed.deleted
+	for {
+		select {
+		case <-s.untidy:
+		case <-ctx.Done():
+			return nil
+		}
+		for {
+			s.mu.Lock()
+			goal, failed := s.goal, s.failed
+			s.mu.Unlock()
+			if done >= goal || failed != nil {
+				break
+			}
+			to := min(goal, (done/markerEvery+1)*markerEvery)
+			if err := s.deleteObjects(ctx, done, to); err != nil {
+				if ctx.Err() == nil {
+					s.o.Log.Warn("could not delete objects that are unneeded; trying again later", "from", done, "err", err)
+				}
+				break
+			}
+			done = to
+			if done%markerEvery == 0 {
+				s.putMarker(ctx, done)
+			}
+		}
+	}
+}
+
+// deleteObjects deletes what can go once all objects from first up to end, without it, are
+// unneeded, in any order: for the last object, which is none of them, to be found, none of these is
+// needed.
+func (s *Store) deleteObjects(ctx context.Context, first, end uint64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, deletesAtOnce)
+	start := func(do func() error) {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if err := do(); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	for m := first; m < end && ctx.Err() == nil; m++ {
+		for _, n := range passed(m) {
+			if !s.claimed.isFence(n) {
+				start(func() error { return s.delete(ctx, n) })
+			}
+		}
+		if emptied(m) && !s.claimed.isFence(m) {
+			start(func() error { return s.empty(ctx, m) })
+		}
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func (s *Store) delete(ctx context.Context, n uint64) error {
+	key := objectKey(n)
+	return s.r.do(ctx, "DELETE "+key, 0, false, func(ctx context.Context) error { return s.r.remove(ctx, key) })
+}
+
+// empty takes the content of an object away. The object stays, so that the last one can be found.
+func (s *Store) empty(ctx context.Context, n uint64) error { return s.replace(ctx, objectKey(n), nil) }
+
+// putMarker notes that all objects before n are gone. Without it they are deleted again after the
+// next start, which does no harm.
+func (s *Store) putMarker(ctx context.Context, n uint64) {
+	if err := s.replace(ctx, markerKey, binary.BigEndian.AppendUint64(nil, n)); err != nil {
+		s.o.Log.Warn("the next start will delete some objects again", "err", err)
+	}
+}
+
+func (s *Store) replace(ctx context.Context, key string, content []byte) error {
+	by := s.putter()
+	return s.r.do(ctx, "PUT "+key, len(content), false, func(ctx context.Context) error {
+		_, err := s.r.put(ctx, key, content, condition{}, by)
+		return err
+	})
+}
