@@ -32,7 +32,8 @@ func recovered(store disk.Store, cfg Config) (*Tree, error) {
 	}
 	root, err := FindRoot(store, cfg.Log)
 	if errors.Is(err, errNoRoot) {
-		if info.Next > 0 {
+		neverWritten := info.Next == 0 || info.Last == disk.NoBlock && cfg.AdoptBlank
+		if !neverWritten {
 			if blank, blankErr := isBlank(store); blankErr != nil || !blank || !cfg.AdoptBlank {
 				return nil, cmp.Or(blankErr, err)
 			}
@@ -89,7 +90,7 @@ func createRoot(store disk.Store) (Root, error) {
 	info := store.Info()
 	root := page.EmptyRoot(info.BlockSize) // all of it is in one sector
 	pages := [][]byte{root}
-	if info.Next > 0 {
+	if info.Last != disk.NoBlock {
 		// Behind blocks of zeros, the root alone would be taken for a part of the append that left
 		// them.
 		pages = [][]byte{make([]byte, info.BlockSize), root}

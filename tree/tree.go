@@ -27,8 +27,9 @@ type Config struct {
 	JournalBytes int64         // bytes of changes in a memtable before its flush; 0: no journal, each commit writes its pages
 	MinCommit    int           // commit as soon as this many requests are waiting; 0: no minimum
 	ReadOnly     bool          // allows no changes; the store may be open for reading only
-	// AdoptBlank treats a few blocks of zeros as the remains of the first append after a power cut.
-	// The original refuses such a store.
+	// AdoptBlank treats a few blocks of zeros as the remains of the first append after a power cut,
+	// and a store that has given numbers away but has no blocks as a new one. So Open makes a tree
+	// there.
 	AdoptBlank bool
 	Log        *slog.Logger // default: no log
 

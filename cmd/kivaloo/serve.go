@@ -24,6 +24,7 @@ import (
 	"kivaloo/cmd/internal/stopping"
 	"kivaloo/cmd/internal/version"
 	"kivaloo/disk"
+	"kivaloo/disk/s3"
 	"kivaloo/eventloop"
 	"kivaloo/eventloop/kvlds"
 	"kivaloo/tree"
@@ -46,6 +47,8 @@ const (
 // serveOptions are the flags of serve.
 type serveOptions struct {
 	dir            string
+	store          string // address of a store elsewhere; "": it is in dir
+	s3             s3.Service
 	listen         []string
 	insecure       bool
 	blockSize      int
@@ -73,18 +76,34 @@ func newServeCommand() *cobra.Command {
 Ctrl-C stops it in order; a second signal, more than 100 ms later, at once. Either way
 nothing acknowledged is lost.
 
+With --store the store is in a bucket of S3, or of a service like it, and the directory only
+holds the socket. Credentials and region come from the environment, the profile or the instance,
+as with other programs for AWS. Whoever starts last is the writer; the one before it stops.
+
 It listens at the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
 		Example: `  kivaloo serve
-  kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G`,
+  kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G
+  kivaloo serve --dir /run/kivaloo --store s3://bucket/prefix`,
 		Args:              commandline.Arguments(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.store != "" && !cmd.Flags().Changed("commit-delay") {
+				o.commitDelay = s3CommitDelay
+			}
 			return serve(cmd.Context(), o, logging.New(cmd.ErrOrStderr(), o.logFormat, o.logLevel))
 		},
 	}
 	f := cmd.Flags()
 	commandline.Text(f, &o.dir, "dir", "", "DIR", "directory of the store; made if it is missing")
 	commandline.Complete(cmd, "dir", commandline.Directories)
+	commandline.Text(f, &o.store, "store", "", "s3://BUCKET/PREFIX", "keep the store there")
+	commandline.Complete(cmd, "store", cobra.NoFileCompletions)
+	commandline.Text(f, &o.s3.Endpoint, "s3-endpoint", "", "URL", "with --store: of a service other than Amazon's")
+	commandline.Complete(cmd, "s3-endpoint", cobra.NoFileCompletions)
+	commandline.Text(f, &o.s3.Region, "s3-region", "", "REGION", "with --store: region of the bucket")
+	commandline.Complete(cmd, "s3-region", cobra.NoFileCompletions)
+	f.BoolVar(&o.s3.PathStyle, "s3-path-style", false, "with --store: put the bucket into the path of requests, as many services other than Amazon's need")
+	f.BoolVar(&o.s3.PlainChecksums, "s3-plain-checksums", false, "with --store: leave out checksums that not every service knows")
 	commandline.Texts(f, &o.listen, "listen", "ADDRESS", "listen here too: /path/of.sock, host:port or [ip]:port (may be given again)")
 	f.BoolVar(&o.insecure, "insecure-listen", false, "allow --listen at addresses that other machines can reach")
 	number.Int(f, &o.blockSize, "block-size", "", disk.MinBlockSize, disk.MaxBlockSize, fmt.Sprintf("bytes in a block, 512 to 131072; only for a new store (default %d)", kivaloo.DefaultBlockSize))
@@ -94,7 +113,7 @@ It listens at the unix socket ` + wire.SocketName + ` in the directory, and at e
 	f.Var(&o.journal, "journal", "flush the journal into pages once it holds this many bytes of changes; 0: no journal, each commit writes pages")
 	number.Float64(f, &o.storageCost, "storage-cost", "", 0, maxStorageCost, "price of storing 1 GB for a month, divided by the price of a million I/Os; the higher, the sooner space is reclaimed; 0: never")
 	f.Var(&o.scrubRate, "scrub-rate", "compare each block with its checksum, once a day, reading at most this many bytes a second; 0: never")
-	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to share its commit, up to 1s")
+	number.Duration(f, &o.commitDelay, "commit-delay", "", 0, time.Second, "how long a change may wait for others to share its commit, up to 1s (with --store: 50ms)")
 	number.Int(f, &o.minCommit, "min-commit", "", 0, maxMinCommit, "commit as soon as this many changes are waiting")
 	number.Int(f, &o.maxConnections, "max-connections", "", 0, maxConnections, "most connections at once; 0: as many as file descriptors allow")
 	f.BoolVar(&o.noSync, "no-sync", false, "do not wait for the disk: a power cut may lose acknowledged changes")
@@ -171,7 +190,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 		return err
 	}
 	defer dbg.Close()
-	store, t, err := o.open(addrs, dbg, log)
+	store, t, err := o.open(ctx, addrs, dbg, log)
 	if err != nil {
 		return err
 	}
@@ -202,8 +221,8 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	first, second, giveBack := stopping.Requests(stopSignals()...) // a signal may come as soon as the program says that it is ready
 	defer giveBack()
 	o.announce(store, listeners, log)
-	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.Scrubbed})
-	err = runUntilStopped(ctx, first, second, loop, actor, dbg, log)
+	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.scrubbed})
+	err = runUntilStopped(ctx, first, second, loop, actor, store, dbg, log)
 	for _, ln := range listeners {
 		if rmErr := ln.Remove(); err == nil {
 			err = rmErr
@@ -220,7 +239,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 
 // open opens or creates the store, to be served at addrs, and its tree. It makes all checks that
 // are possible in advance before it touches anything.
-func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*disk.Local, *tree.Tree, error) {
+func (o *serveOptions) open(ctx context.Context, addrs []wire.Addr, dbg *debug.Server, log *slog.Logger) (*served, *tree.Tree, error) {
 	canListen := func(disk.Store) error {
 		for _, a := range addrs {
 			if err := eventloop.CheckListen(a); err != nil {
@@ -229,21 +248,28 @@ func (o *serveOptions) open(addrs []wire.Addr, dbg *debug.Server, log *slog.Logg
 		}
 		return nil
 	}
-	store, t, err := tree.OpenDir(o.dir, disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, ScrubRate: int64(o.scrubRate), Accept: canListen, Log: log, OnSync: dbg.OnSync()},
-		kivaloo.DefaultBlockSize, func(blockSize int) (tree.Config, error) {
-			return tree.Config{
-				CachePages:   o.cachePages(blockSize),
-				MaxKey:       o.maxKey,
-				MaxValue:     o.maxValue,
-				StorageCost:  o.storageCost,
-				MaxSpread:    tree.DefaultMaxSpread,
-				AdoptBlank:   true,
-				JournalBytes: int64(o.journal),
-				CommitDelay:  o.commitDelay,
-				MinCommit:    o.minCommit,
-				Log:          log,
-			}, o.checkFor(blockSize)
-		})
+	configure := func(blockSize int) (tree.Config, error) {
+		return tree.Config{
+			CachePages:   o.cachePages(blockSize),
+			MaxKey:       o.maxKey,
+			MaxValue:     o.maxValue,
+			StorageCost:  o.storageCost,
+			MaxSpread:    tree.DefaultMaxSpread,
+			AdoptBlank:   true,
+			JournalBytes: int64(o.journal),
+			CommitDelay:  o.commitDelay,
+			MinCommit:    o.minCommit,
+			Log:          log,
+		}, o.checkFor(blockSize)
+	}
+	var store *served
+	var t *tree.Tree
+	var err error
+	if o.store != "" {
+		store, t, err = o.openS3(ctx, canListen, configure, log)
+	} else {
+		store, t, err = o.openDir(disk.Options{BlockSize: o.blockSize, NoSync: o.noSync, ScrubRate: int64(o.scrubRate), Accept: canListen, Log: log, OnSync: dbg.OnSync()}, configure)
+	}
 	if err != nil {
 		return nil, nil, explainBlockSize(err)
 	}
@@ -314,7 +340,7 @@ func closeAll(listeners []*eventloop.Listener) {
 }
 
 // announce logs that the store is ready, and what to do with it.
-func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listener, log *slog.Logger) {
+func (o *serveOptions) announce(store *served, listeners []*eventloop.Listener, log *slog.Logger) {
 	where := make([]string, len(listeners))
 	for i, ln := range listeners {
 		where[i] = ln.Addr().Name
@@ -322,7 +348,7 @@ func (o *serveOptions) announce(store *disk.Local, listeners []*eventloop.Listen
 	if o.noSync {
 		log.Warn("--no-sync: a power cut may lose acknowledged changes")
 	}
-	log.Info("ready", "listening", where, "dir", o.dir, "block size", store.Info().BlockSize,
+	log.Info("ready", "listening", where, store.kind, store.where, "block size", store.Info().BlockSize,
 		"cache", o.cache.String(), "storage cost", o.storageCost, "try", o.tryCommand(where[0]))
 	_, _ = sd.SdNotify(false, sd.SdNotifyReady)
 }
@@ -366,9 +392,13 @@ const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails. Then the loop sends all pending answers, and the tree finishes.
-func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, dbg *debug.Server, log *slog.Logger) error {
+func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, store *served, dbg *debug.Server, log *slog.Logger) error {
 	front, back := actors.NewGroup(), actors.NewGroup()
-	front.Go("loop", func(context.Context) error { return loop.Run() })
+	front.Go("loop", func(context.Context) error {
+		defer front.Stop()
+		return loop.Run()
+	})
+	front.Go("store", store.failure)
 	back.Go("tree", actor.Run)
 	done := make(chan struct{})
 	go func() {

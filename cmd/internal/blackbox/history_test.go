@@ -25,9 +25,10 @@ const soakOperations = 10_000_000
 // ordinary run each form has one block size; in a soak each has all.
 func TestOneHistory(t *testing.T) {
 	forms := map[string]func(t *testing.T, o historyOptions) history.Engine{
-		"embedded": newEmbedded,
-		"serve":    newServed,
-		"daemons":  newBehindDaemons,
+		"embedded":  newEmbedded,
+		"serve":     newServed,
+		"serve, S3": newServedS3,
+		"daemons":   newBehindDaemons,
 	}
 	soak := os.Getenv("KIVALOO_SOAK") != ""
 	operations := 15_000
@@ -105,9 +106,13 @@ type remote struct {
 }
 
 func newServed(t *testing.T, o historyOptions) history.Engine {
-	s := newServe(t, "--no-sync", "--block-size", strconv.Itoa(o.blockSize), "--cache", strconv.Itoa(o.cacheBytes()), "--journal", strconv.Itoa(o.journal),
-		"--max-key", strconv.Itoa(o.maxKey), "--max-value", strconv.Itoa(o.maxValue), "--storage-cost", strconv.Itoa(o.storageCost))
-	return &remote{t: t, system: s, number: 3}
+	return &remote{t: t, system: newServe(t, append(o.serve(), "--no-sync")...), number: 3}
+}
+
+// serve returns the options of kivaloo serve.
+func (o historyOptions) serve() []string {
+	return []string{"--block-size", strconv.Itoa(o.blockSize), "--cache", strconv.Itoa(o.cacheBytes()), "--journal", strconv.Itoa(o.journal),
+		"--max-key", strconv.Itoa(o.maxKey), "--max-value", strconv.Itoa(o.maxValue), "--storage-cost", strconv.Itoa(o.storageCost)}
 }
 
 func newBehindDaemons(t *testing.T, o historyOptions) history.Engine {

@@ -54,6 +54,7 @@ func onBoth(t *testing.T, blockSize int, test func(t *testing.T, s system)) {
 type serve struct {
 	place   string
 	options []string
+	env     []string           // added to this process's
 	process *daemontest.Daemon // nil if it is not running
 	stderr  string             // file with its stderr
 }
@@ -71,7 +72,9 @@ func (s *serve) keeper() *daemontest.Daemon { return s.process }
 
 // command returns the command line.
 func (s *serve) command() *exec.Cmd {
-	return exec.Command(daemontest.Program("kivaloo"), append([]string{"serve", "--dir", s.dir()}, s.options...)...)
+	cmd := exec.Command(daemontest.Program("kivaloo"), append([]string{"serve", "--dir", s.dir()}, s.options...)...)
+	cmd.Env = append(cmd.Environ(), s.env...)
+	return cmd
 }
 
 func (s *serve) start(t *testing.T) {
