@@ -29,7 +29,7 @@ type Config struct {
 	ReadOnly     bool          // allows no changes; the store may be open for reading only
 	// AdoptBlank treats a few blocks of zeros as the remains of the first append after a power cut,
 	// and a store that has given numbers away but has no blocks as a new one. So Open makes a tree
-	// there.
+	// there. The original refuses such stores.
 	AdoptBlank bool
 	Log        *slog.Logger // default: no log
 
