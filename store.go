@@ -64,8 +64,8 @@ type Store interface {
 	Update(ctx context.Context, f func(tx *Tx) error) error
 
 	// DeleteRange removes the keys with start <= key < end, and returns how many it has removed. An
-	// empty end means up to the last key. It is a change like others: it comes after those that were
-	// issued before it, also by a Pipeline of the same Client. Up to 4,096 keys are removed
+	// empty end means up to the last key. It is a change like others: it comes after those that
+	// were issued before it, also by a Pipeline of the same Client. Up to 4,096 keys are removed
 	// together. If there are more, keys that others set meanwhile may be removed or not. After an
 	// error, n is how many are certainly gone.
 	DeleteRange(ctx context.Context, start, end []byte) (n int64, err error)
