@@ -124,7 +124,7 @@ func (r *recovery) lastAppend() (appendAt, error) {
 			return a, r.checkClaims(&a)
 		case isTorn && torn.previous != noBlock:
 			return r.beforeTorn(a, torn)
-		case isTorn && torn.root != nil && held.root.Page != nil && r.isGone(torn.root.Oldest):
+		case held.root.Page != nil && (errors.Is(err, errGone) || isTorn && torn.root != nil && r.isGone(torn.root.Oldest)):
 			r.skipped = nil
 			err := r.takeDamaged(&held.root, fmt.Errorf("%w, and the tree before it has been freed", heldWhy))
 			return held, err

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kivaloo/disk"
 	"kivaloo/internal/must"
@@ -295,6 +296,49 @@ func TestFreedMeansDurable(t *testing.T) {
 			t.Errorf("freed before %d: root %d, %v; want %d", freed, root.Block, err, want)
 		}
 	}
+}
+
+// TestWholeRootIsNotPassedOver removes blocks from the beginning of a store, as if files were lost,
+// and damages another block, whose checksum shows that it was durable. The append of the last root
+// is whole, so that root must be found, or the start refused. With a journal, an older root will do
+// if all of its tree may be there, and the journal has all changes since.
+func TestWholeRootIsNotPassedOver(t *testing.T) {
+	inBothModes(t, func(t *testing.T, cfg Config) {
+		h := newHarness(t, newMemStore(512), cfg)
+		for i := range 60 {
+			h.do(sets(i*37%600, 10, fmt.Sprint("value ", i))...)
+			h.pass(time.Second / 2)
+		}
+		for _, stopped := range []bool{false, true} {
+			if stopped {
+				h.tree.Stop()
+				h.pass(3 * time.Second)
+			}
+			whole, err := FindRoot(h.store, quiet)
+			must.Do(t, err)
+			start := h.store.next() // of the append of the root
+			for i := len(h.store.appends) - 1; start > whole.Block; i-- {
+				start -= uint64(h.store.appends[i])
+			}
+			for lost := h.store.first; lost <= whole.Block; lost++ {
+				for bad := lost; bad < h.store.next(); bad++ {
+					s := h.store.clone()
+					s.run(&disk.Op{Kind: disk.Free, Block: lost})
+					if bad > lost { // otherwise only the beginning is lost
+						s.unread[bad] = disk.ErrRot
+					}
+					root, err := FindRoot(s, quiet)
+					var named *BlockError
+					switch {
+					case bad == lost && lost > whole.Oldest && lost <= start && (!errors.As(err, &named) || named.Block >= lost):
+						t.Fatalf("all before block %d is lost, and the oldest leaf is block %d: root %d, %v", lost, whole.Oldest, root.Block, err)
+					case err == nil && root.Block != whole.Block && (root.lastSeq != whole.lastSeq || root.Oldest < lost):
+						t.Fatalf("all before block %d is lost, and block %d: root %d, not %d", lost, bad, root.Block, whole.Block)
+					}
+				}
+			}
+		}
+	})
 }
 
 // TestGapsAtTheTop checks that block numbers without a block at the end are skipped, up to a limit.

@@ -49,12 +49,12 @@ func (r *recovery) wasDurable(root *Root, previous uint64) bool {
 	if root == nil || previous == noBlock || r.isGone(root.Oldest) {
 		return false
 	}
+	var tree Root
 	before, err := r.appendEndingIn(previous, acknowledged)
-	if err != nil {
-		return errors.Is(err, errNoBlock)
+	if err == nil {
+		tree, err = r.walkBack(before)
 	}
-	tree, err := r.walkBack(before)
-	return errors.Is(err, errNoBlock) || err == nil && r.isGone(tree.Oldest)
+	return errors.Is(err, errNoBlock) || errors.Is(err, errGone) || err == nil && r.isGone(tree.Oldest)
 }
 
 // isGone reports whether a block no longer exists.
@@ -118,6 +118,9 @@ func (r *recovery) noRoot() error {
 func (r *recovery) unreachable(block, by uint64, err error) error {
 	if !errors.Is(err, disk.ErrCorrupt) && !errors.As(err, new(*tornError)) && !errors.Is(err, errNoBlock) {
 		return fmt.Errorf("read block %d: %w", block, err)
+	}
+	if errors.Is(err, errGone) {
+		return err
 	}
 	return &BlockError{block, fmt.Errorf("%w: its append was acknowledged before the one at block %d, but %w", disk.ErrCorrupt, by, err)}
 }

@@ -53,12 +53,15 @@ var (
 	errFlipped = fmt.Errorf("%w: according to the checksum of its append one bit is flipped: restore the store from a backup", disk.ErrCorrupt)
 	// errCopied means that a root is not where it was written.
 	errCopied = fmt.Errorf("%w: a root at a wrong place", disk.ErrCorrupt)
+	// errGone means that blocks are missing at the beginning of the store, although a root needs
+	// them whose append is whole. Only a later root can have freed them.
+	errGone = fmt.Errorf("%w: it is missing, with all blocks before it", disk.ErrCorrupt)
 )
 
 // wasWritten reports whether an error about a block shows that the block was written as a whole.
 // Then it does not mean that the append was cut short.
 func wasWritten(err error) bool {
-	return journal.WasWhole(err) || errors.Is(err, errFlipped) || errors.Is(err, errCopied)
+	return journal.WasWhole(err) || errors.Is(err, errFlipped) || errors.Is(err, errCopied) || errors.Is(err, errGone)
 }
 
 // nameBlock returns the error for a start that fails because of a damaged block that was written as
@@ -118,7 +121,7 @@ func (r *recovery) rootBefore(a *appendAt, torn error, known trust) error {
 	bad := r.readRootBefore(at, a, known)
 	var notWhole *tornError
 	switch {
-	case bad != nil && !errors.Is(bad, disk.ErrCorrupt) && !errors.Is(bad, errNoBlock):
+	case bad != nil && !errors.Is(bad, disk.ErrCorrupt) && !errors.Is(bad, errNoBlock), errors.Is(bad, errGone):
 		return bad
 	case bad != nil && torn != nil:
 		return &tornError{previous: a.previous, err: fmt.Errorf("the root at block %d: %w", at, bad)}
@@ -175,9 +178,13 @@ func (r *recovery) rootAt(at uint64, p []byte, a *appendAt, known trust) error {
 	if known == commitNeeded {
 		return nil
 	}
-	err = r.checkTree(&root)
+	err = r.checkAppend(&root)
+	durable := err == nil || errors.Is(err, disk.ErrRot) // a block with a checksum on disk was durable, so its append was too
 	switch {
-	case err == nil, errors.Is(err, disk.ErrRot): // a block with a checksum on disk was durable, so its append was too
+	case (durable || errors.Is(err, errNoBlock)) && r.isGone(root.Oldest):
+		return &BlockError{root.Oldest, fmt.Errorf("%w, but the tree of the root at block %d needs it: put the missing files back, or restore the store from a backup",
+			errGone, at)}
+	case durable:
 		return nil
 	case wasWritten(err):
 		return err
@@ -260,15 +267,6 @@ func (r *recovery) readRecord(root *Root) error {
 		return &BlockError{at, fmt.Errorf("%w: the root after it lacks changes, so this block should be a flush record", disk.ErrCorrupt)}
 	}
 	return nil
-}
-
-// checkTree checks that the append of a root is whole, and that the tree's oldest leaf exists.
-func (r *recovery) checkTree(root *Root) error {
-	err := r.checkAppend(root)
-	if err == nil && r.isGone(root.Oldest) {
-		err = fmt.Errorf("%w: its oldest leaf, block %d, does not exist any more", disk.ErrCorrupt, root.Oldest)
-	}
-	return err
 }
 
 // checkAppend checks the blocks of an append that ends in a root. It uses the seal. Without a seal,
