@@ -44,6 +44,9 @@ type Salvaged struct {
 	// Cut is how many blocks are behind the last whole append. If there are any, an append is
 	// damaged or a crash cut it short. Changes may be missing, so nothing is better than Stale.
 	Cut uint64
+	// Signs are signs in the files that newer blocks exist or existed: files that were left out, cut
+	// off or lost. Each is a sentence about a file. If there are any, nothing is better than Stale.
+	Signs []string
 	// Bad is how many blocks could not be used. Mended is how many could be used after one bit was
 	// flipped back.
 	Bad, Mended uint64
@@ -78,7 +81,7 @@ func (s *Salvaged) Certain() bool {
 // newSalvaged converts the tree's report.
 func newSalvaged(r *tree.Salvaged, stored uint64) *Salvaged {
 	s := &Salvaged{
-		FirstBlock: r.Blocks.First, EndBlock: r.Blocks.Next, Root: r.Root, NoRoot: r.Why, Cut: r.Cut, Bad: r.Bad, Mended: r.Mended,
+		FirstBlock: r.Blocks.First, EndBlock: r.Blocks.Next, Root: r.Root, NoRoot: r.Why, Cut: r.Cut, Signs: r.Signs, Bad: r.Bad, Mended: r.Mended,
 		More: r.More, Pairs: r.Pairs, Changes: r.Changes, Unfit: r.Unfit, Stored: stored,
 	}
 	for _, one := range r.Ranges {

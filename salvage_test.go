@@ -474,6 +474,53 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
+// TestSalvageSeesLoss removes and cuts off what a salvage cannot read any more, but leaves a sign of
+// it in another file or in a name. Then nothing may be called certain.
+func TestSalvageSeesLoss(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		d := makeDamagedStore(t, "", kv.Options{BlockSize: 512}, killed, 3)
+		last := len(d.files.names) - 1
+		sums := func(i int) string { return strings.Replace(d.files.names[i], "blks", "sums", 1) }
+		for what, do := range map[string]func(f *blockFiles) (possible bool){
+			"the last file, and a byte of its checksums": func(f *blockFiles) bool {
+				f.removeFile(last, false)
+				if len(f.sums[sums(last)]) == 0 {
+					return false
+				}
+				f.sums[sums(last)] = slices.Clone(f.sums[sums(last)])
+				f.sums[sums(last)][40] ^= 1
+				return true
+			},
+			"a byte of the last file": func(f *blockFiles) bool {
+				f.content[last] = f.content[last][:len(f.content[last])-1]
+				return true
+			},
+			"all of the last file but its name": func(f *blockFiles) bool {
+				f.content[last] = nil
+				return true
+			},
+			"nothing, but an old file is back": func(f *blockFiles) bool {
+				f.names, f.firsts = append([]string{"blks_0000000000000001"}, f.names...), append([]uint64{1}, f.firsts...)
+				for i := range f.firsts[1:] { // as in a store after many changes
+					f.firsts[i+1] += 1 << 30
+					f.names[i+1] = fmt.Sprintf("blks_%016x", f.firsts[i+1])
+				}
+				f.content = append([][]byte{bytes.Join(f.content, nil)}, f.content...)
+				f.sums = map[string][]byte{}
+				return true
+			},
+		} {
+			f := d.files.clone(t.TempDir())
+			if !do(f) {
+				continue
+			}
+			if s, err := f.salvage(t); err != nil || len(s.report.Signs) == 0 || s.report.Certain() || s.report.Pairs[kv.Certain] > 0 {
+				t.Errorf("killed %t, lost: %s: %v, %v", killed, what, err, s)
+			}
+		}
+	}
+}
+
 // TestSalvageRefuses checks that Salvage makes nothing if there is nothing to save or the target is
 // unsuitable.
 func TestSalvageRefuses(t *testing.T) {

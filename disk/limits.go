@@ -84,6 +84,9 @@ const (
 	gapFactor = 64
 	minGap    = 1 << 10
 
+	// maxSigns is the most signs of missing blocks that a damaged store reports.
+	maxSigns = 100
+
 	// stallTime is the time from which a sync counts as a stall. It is several times what a busy
 	// disk needs, so that stalls are rare, and long enough that users notice.
 	stallTime = 50 * time.Millisecond

@@ -231,13 +231,16 @@ func (c *chain) judgeSums(found listing) (of map[uint64]sumsFile, stale []string
 			err = ErrCorrupt
 		}
 		sameSize := err == nil && int64(s.blockSize()) == int64(c.opts.BlockSize)
-		switch {
+		switch missing := i < 0 && info.First >= next && !c.opts.NoSync; {
+		case missing && (err != nil || !sameSize):
+			return nil, nil, fmt.Errorf("blocks from %d on are missing, and were durable according to the name of %s: "+
+				"restore the store from a backup, or remove that file to go on without them: %w", info.First, info.Name, ErrCorrupt)
 		case err != nil && i < 0:
 			stale = append(stale, info.Name)
 		case err != nil:
 			c.warnOfSums(info.Name, err)
 			of[info.First] = sumsFile{info.Size, true}
-		case !sameSize && i >= 0:
+		case !sameSize && (i >= 0 || info.First >= next):
 			return nil, nil, fmt.Errorf("the block size is not %d but %d, according to %s: use that one",
 				c.opts.BlockSize, s.blockSize(), info.Name)
 		case sameSize && s.first() == info.First && s.first()+s.count() > next && !c.opts.NoSync:

@@ -241,8 +241,8 @@ func TestReadOnly(t *testing.T) {
 	if err := os.Truncate(last, files[len(files)-1].Size+100); err != nil { // a torn tail
 		t.Fatal(err)
 	}
-	put(t, dir, "sums_00000000000000ff", 1, 0)     // damaged
-	put(t, dir, "sums_00000000000000ff.tmp", 1, 0) // left over
+	put(t, dir, "sums_0000000000000001", 1, 0)     // damaged, of no file
+	put(t, dir, "sums_0000000000000001.tmp", 1, 0) // left over
 	before := fingerprint(t, dir)
 
 	s, err = disk.Open(dir, disk.Options{BlockSize: 512, ReadOnly: true, Log: quiet})

@@ -7,6 +7,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // Remains reads what is left of a damaged store. Files may be missing, too short or too long. A
@@ -15,8 +16,9 @@ import (
 // goroutine at a time may call it.
 type Remains struct {
 	chain  *chain
-	known  Stretch // all blocks that the store has, or is known to have had
-	widest uint64  // the longest run of missing blocks that damage can explain
+	known  Stretch  // all blocks that the store has, or is known to have had
+	signs  []string // see Signs
+	widest uint64   // the longest run of missing blocks that damage can explain
 }
 
 var _ Store = (*Remains)(nil)
@@ -60,12 +62,13 @@ func (r *Remains) load() error {
 		r.widest += gapFactor * (blocks.Next - blocks.First)
 	}
 	t := &table{}
-	files := r.together(r.withoutIntruders(found.blocks, covered))
+	files := r.together(r.withoutIntruders(found.blocks, covered), covered)
 	for i, info := range files {
 		f := c.newFile(info.First)
 		count := r.end(info) - info.First
-		if i+1 < len(files) {
-			count = min(count, files[i+1].First-info.First)
+		if i+1 < len(files) && count > files[i+1].First-info.First {
+			count = files[i+1].First - info.First
+			r.sign("%s is longer than the distance to %s", info.Name, files[i+1].Name)
 		}
 		f.found.count = count
 		t.files, t.next = append(t.files, f), f.first+count
@@ -80,8 +83,55 @@ func (r *Remains) load() error {
 	for _, first := range slices.Sorted(maps.Keys(covered)) {
 		r.Had(covered[first])
 	}
+	r.judgeEnd(files, found)
 	return nil
 }
+
+// judgeEnd looks for signs that the store went on after its last block.
+func (r *Remains) judgeEnd(files []FileInfo, found listing) {
+	if n := len(files); n > 0 {
+		if last := files[n-1]; last.Size == 0 || last.Size%int64(r.chain.opts.BlockSize) != 0 {
+			r.sign("%s does not end with a whole block", last.Name)
+		}
+	}
+	next := r.chain.table.Load().next
+	fileMissing := func(name string, first uint64) bool {
+		missing := first >= next && !slices.ContainsFunc(found.blocks, func(f FileInfo) bool { return f.First == first })
+		if missing {
+			r.sign("%s has lost its block file", name)
+		}
+		return missing
+	}
+	for _, info := range found.sums {
+		if covers := r.shouldCover(info); !fileMissing(info.Name, info.First) && info.First < next && covers > next-info.First {
+			r.sign("%s is for more blocks than the %d that are left", info.Name, next-info.First)
+		}
+	}
+	for _, name := range found.leftover {
+		first, _ := parseName(strings.TrimSuffix(name, tmpSuffix), sumsPrefix)
+		fileMissing(name, first)
+	}
+}
+
+// shouldCover returns how many blocks a checksums file is for. If its header is damaged, the length
+// of the file tells.
+func (r *Remains) shouldCover(info FileInfo) uint64 {
+	if s, err := r.chain.readSums(info.Name, sumsHeaderBytes); err == nil && s.headerIntact() {
+		return s.count()
+	}
+	return uint64(max(info.Size-sumsHeaderBytes, 0)) / 4
+}
+
+// sign records a sign that newer blocks exist or existed.
+func (r *Remains) sign(format string, args ...any) {
+	if len(r.signs) < maxSigns {
+		r.signs = append(r.signs, fmt.Sprintf(format, args...))
+	}
+}
+
+// Signs returns the signs in the files that newer blocks exist or existed than those that can be
+// read. Each is a sentence about a file. Further ones than the first maxSigns are left out.
+func (r *Remains) Signs() []string { return r.signs }
 
 // intactSums returns the blocks that each intact checksums file covers, by the first of them.
 func (r *Remains) intactSums(files []FileInfo) map[uint64]Stretch {
@@ -111,6 +161,7 @@ func (r *Remains) withoutIntruders(files []FileInfo, covered map[uint64]Stretch)
 }
 
 func (r *Remains) leaveOut(info FileInfo, why string) {
+	r.sign("%s is left out: %s", info.Name, why)
 	r.chain.opts.Log.Warn("a block file is left out", "file", filepath.Join(r.chain.path, info.Name), "why", why)
 }
 
@@ -119,19 +170,24 @@ func (r *Remains) end(info FileInfo) uint64 {
 	return info.First + min(uint64(info.Size)/uint64(r.chain.opts.BlockSize), math.MaxUint64-info.First)
 }
 
-// together returns the largest group of files, counted in blocks, that can belong to one store. A
-// file whose number is too far from the others has a wrong name.
-func (r *Remains) together(files []FileInfo) (best []FileInfo) {
-	most := uint64(0)
+// together returns the group of files that most likely belong to one store: the one with the most
+// blocks that have checksums under the same number, or else with the most blocks. A file whose
+// number is too far from the others has a wrong name, or is from a copy of the store.
+func (r *Remains) together(files []FileInfo, covered map[uint64]Stretch) (best []FileInfo) {
+	var most [2]uint64
 	for len(files) > 0 {
-		n, blocks, end := 0, uint64(0), files[0].First
+		n, blocks, end := 0, [2]uint64{}, files[0].First
 		for n < len(files) && (files[n].First <= end || files[n].First-end <= r.widest) {
-			blocks, end = blocks+r.end(files[n])-files[n].First, max(end, r.end(files[n]))
+			info := files[n]
+			sums := covered[info.First]
+			blocks[0] += min(sums.Next-sums.First, r.end(info)-info.First)
+			blocks[1] += r.end(info) - info.First
+			end = max(end, r.end(info))
 			n++
 		}
 		group, out := files[:n], []FileInfo(nil)
 		files = files[n:]
-		if best != nil && blocks <= most {
+		if best != nil && slices.Compare(blocks[:], most[:]) <= 0 {
 			out = group
 		} else {
 			best, out, most = group, best, blocks

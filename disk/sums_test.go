@@ -150,6 +150,8 @@ func TestSumsAtOpen(t *testing.T) {
 		{name: "of the last file", as: sums40, content: sumsOf(512, 40, 41), checks: true},
 		{name: "of the last file, more than it has", as: sums40, content: sumsOf(512, 40, 42), refused: "blocks 41 to 41 are missing"},
 		{name: "of a file that is missing", as: "sums_0000000000000029", content: sumsOf(512, 41, 43), refused: "blocks 41 to 42 are missing"},
+		{name: "of a file that is missing, another block size", as: "sums_0000000000000029", content: sumsOf(1024, 41, 43), refused: "blocks from 41 on are missing"},
+		{name: "of a file that is missing, not readable", as: "sums_0000000000000029", content: nil, refused: "blocks from 41 on are missing"},
 		{name: "of no file", as: "sums_0000000000000016", content: sumsOf(512, 0x16, 40), gone: true, checks: true},
 		{name: "of no file, another block size", as: "sums_0000000000000016", content: sumsOf(1024, 0x16, 40), gone: true, checks: true},
 		{name: "of fewer blocks", as: sums20, content: sumsOf(512, 20, 22), checks: true},

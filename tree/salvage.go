@@ -55,6 +55,7 @@ type Salvaged struct {
 	Root    uint64          // block of the root that was used, if Why is nil
 	Why     error           // why no root could be trusted; nil: one could
 	Cut     uint64          // blocks after the last whole append; if any, changes may be missing, and nothing is better than Stale
+	Signs   []string        // signs in the files that newer blocks exist or existed; if any, nothing is better than Stale
 	Ranges  []SalvagedRange // in order; if More is 0 they cover all keys
 	More    uint64          // number of further ranges that are not in Ranges
 	Pairs   [trusts]uint64  // number of pairs from pages, by Trust
@@ -135,6 +136,7 @@ func lower(a, b []byte) []byte {
 
 func (s *salvager) run() error {
 	s.buffers, s.bad = make(map[int][]byte), make(blockSet)
+	s.report.Signs = s.store.Signs()
 	if err := s.findRoot(); err != nil {
 		return err
 	}
@@ -291,7 +293,7 @@ func (s *salvager) checked(w *page.Want, p []byte, vouched bool) error {
 // means that a checksum confirms them.
 func (s *salvager) trust(newest, vouched bool) Trust {
 	switch {
-	case !newest || s.report.Cut > 0:
+	case !newest || s.report.Cut > 0 || len(s.report.Signs) > 0:
 		return Stale
 	case !vouched || s.store.doubt:
 		return Unchecked

@@ -142,6 +142,9 @@ func printSalvaged(w io.Writer, dir, out string, r *kivaloo.Salvaged) {
 	if r.Cut > 0 {
 		fmt.Fprintf(w, "  not whole  %s at the end: an append is damaged, or a crash cut it short, so nothing is better than stale\n", plural.Of(r.Cut, "block"))
 	}
+	for _, sign := range r.Signs {
+		fmt.Fprintf(w, "  not whole  %s, so nothing is better than stale\n", sign)
+	}
 	for t, pairs := range r.Pairs {
 		if trust := kivaloo.Trust(t); trust != kivaloo.Lost {
 			fmt.Fprintf(w, "  %-9s  %s\n", trust, plural.Of(pairs, "pair"))
@@ -160,20 +163,21 @@ func printSalvaged(w io.Writer, dir, out string, r *kivaloo.Salvaged) {
 
 // salvagedObject has the totals, as --json prints them.
 type salvagedObject struct {
-	First     uint64 `json:"first_block"`
-	Last      uint64 `json:"last_block"`
-	Root      uint64 `json:"root,omitempty"`
-	NoRoot    string `json:"no_root,omitempty"`
-	Bad       uint64 `json:"unreadable_blocks"`
-	Mended    uint64 `json:"mended_blocks"`
-	Unfit     uint64 `json:"pairs_left_out"`
-	Cut       uint64 `json:"blocks_not_whole"`
-	Certain   uint64 `json:"certain_pairs"`
-	Unchecked uint64 `json:"unchecked_pairs"`
-	Stale     uint64 `json:"stale_pairs"`
-	Changes   uint64 `json:"journal_changes"`
-	Stored    uint64 `json:"pairs"`
-	More      uint64 `json:"ranges_left_out"`
+	First     uint64   `json:"first_block"`
+	Last      uint64   `json:"last_block"`
+	Root      uint64   `json:"root,omitempty"`
+	NoRoot    string   `json:"no_root,omitempty"`
+	Bad       uint64   `json:"unreadable_blocks"`
+	Mended    uint64   `json:"mended_blocks"`
+	Unfit     uint64   `json:"pairs_left_out"`
+	Cut       uint64   `json:"blocks_not_whole"`
+	Signs     []string `json:"signs,omitempty"`
+	Certain   uint64   `json:"certain_pairs"`
+	Unchecked uint64   `json:"unchecked_pairs"`
+	Stale     uint64   `json:"stale_pairs"`
+	Changes   uint64   `json:"journal_changes"`
+	Stored    uint64   `json:"pairs"`
+	More      uint64   `json:"ranges_left_out"`
 }
 
 // salvagedRange is a range of keys, as --json prints it. Each bound has two fields, and at most one
@@ -190,7 +194,7 @@ type salvagedRange struct {
 func (o *salvageFlags) printObjects(w io.Writer, r *kivaloo.Salvaged) error {
 	objects := newObjects(w)
 	sum := salvagedObject{
-		First: r.FirstBlock, Last: r.EndBlock - 1, Root: r.Root, Bad: r.Bad, Mended: r.Mended, Unfit: r.Unfit, Cut: r.Cut,
+		First: r.FirstBlock, Last: r.EndBlock - 1, Root: r.Root, Bad: r.Bad, Mended: r.Mended, Unfit: r.Unfit, Cut: r.Cut, Signs: r.Signs,
 		Certain: r.Pairs[kivaloo.Certain], Unchecked: r.Pairs[kivaloo.Unchecked], Stale: r.Pairs[kivaloo.Stale],
 		Changes: r.Changes, Stored: r.Stored, More: r.More,
 	}

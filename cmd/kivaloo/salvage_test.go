@@ -71,6 +71,16 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
+// TestSalvageNotWhole checks that the report and the exit status say if a file shows a loss.
+func TestSalvageNotWhole(t *testing.T) {
+	dir := damagedDir(t, "")
+	must.Do(t, os.WriteFile(filepath.Join(dir, "blks_0000000000ffffff"), make([]byte, 512), 0o600))
+	got := kivalooRun("", "salvage", dir, filepath.Join(t.TempDir(), "out"))
+	if got.status != exitUncertain || !strings.Contains(got.out, "  not whole  blks_0000000000ffffff is left out") || !strings.HasSuffix(got.out, "\nstale\t\t\t200\n") {
+		t.Errorf("exit status %d, printed %q", got.status, got.out)
+	}
+}
+
 // TestCheckAdvisesSalvage checks that check says what to do if a file is missing.
 func TestCheckAdvisesSalvage(t *testing.T) {
 	dir := damagedDir(t, "")
