@@ -240,7 +240,7 @@ func (db *DB) DeleteRange(ctx context.Context, start, end []byte) (n int64, err 
 		c := newDBCall()
 		c.add(tree.Request{Op: tree.DeleteRange, Key: q.start, End: q.end, Limit: deleteTogether})
 		if sent, err := db.do(ctx, c); err != nil {
-			return n, db.opError("delete range", sent, err)
+			return n, db.opError("delete range", sent || n > 0, err)
 		}
 		n += int64(c.n)
 		q.advance(&piece{more: !c.last, next: bytes.Clone(c.next)})
@@ -268,7 +268,7 @@ func (c *Client) DeleteRange(ctx context.Context, start, end []byte) (n int64, e
 			return n + more, err
 		}
 		if err != nil {
-			return n, err
+			return n, partOf("delete range", n > 0, err)
 		}
 		n += int64(deleted.N)
 		q.advance(&piece{more: len(deleted.Next) > 0, next: deleted.Next})
@@ -302,7 +302,7 @@ func (c *Client) deleteEach(ctx context.Context, q *query) (n int64, err error) 
 	for pair, err := range c.Scan(ctx, ScanOptions{Start: q.start, End: q.end, KeysOnly: true, Borrow: true}) {
 		if err != nil {
 			p.Wait() // do not leave requests half done
-			return 0, err
+			return 0, partOf("delete range", n > 0, err)
 		}
 		if p.Delete(pair.Key) != nil {
 			break // Wait returns the error
@@ -310,7 +310,7 @@ func (c *Client) deleteEach(ctx context.Context, q *query) (n int64, err error) 
 		n++
 	}
 	if err := p.Wait(); err != nil {
-		return 0, err
+		return 0, partOf("delete range", n > 0, err)
 	}
 	return n, nil
 }

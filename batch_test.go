@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"strconv"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"kivaloo"
 	"kivaloo/internal/must"
+	"kivaloo/wire"
 	"kivaloo/wire/wiretest"
 
 	"pgregory.net/rapid"
@@ -309,6 +311,67 @@ func TestLoadError(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSentOfParts checks that the error of an operation that takes several requests has the name of
+// the operation, and says that it may have had an effect if only its last request certainly had
+// none.
+func TestSentOfParts(t *testing.T) {
+	pairs := func(n int) iter.Seq2[kivaloo.Pair, error] { // n pairs, and then one that is too long
+		return func(yield func(kivaloo.Pair, error) bool) {
+			for i := range n {
+				if !yield(kivaloo.Pair{Key: fmt.Append(nil, i)}, nil) {
+					return
+				}
+			}
+			yield(kivaloo.Pair{Key: make([]byte, 256)}, nil)
+		}
+	}
+	for _, n := range []int{0, 20_000} {
+		stores(t, func(t *testing.T, s kivaloo.Store) {
+			_, err := s.Load(t.Context(), pairs(n))
+			var op *kivaloo.OpError
+			if !errors.As(err, &op) || op.Op != "load" || op.Sent != (n > 0) {
+				t.Errorf("a key is too long after %d pairs: %v", n, err)
+			}
+		})
+	}
+
+	// The second DELETE_RANGE finds no connection.
+	s := &wiretest.Server{Extensions: true}
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		first := wire.AppendDeleted(nil, wire.Deleted{N: 1, Next: []byte("b")})
+		return wire.AppendPacket(nil, id, first), wiretest.HangUp
+	}
+	n, err := dialFake(t, s).DeleteRange(t.Context(), nil, nil)
+	var op *kivaloo.OpError
+	if n != 1 || !errors.As(err, &op) || op.Op != "delete range" || !op.Sent {
+		t.Errorf("%d deleted: %v", n, err)
+	}
+
+	// A server of the original gets a DELETE for each key, until the second RANGE fails.
+	original := &wiretest.Server{PairsMax: 1, Pairs: wiretest.Model{"a": "", "b": ""}}
+	deleted := false
+	original.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		if r.Type == wire.TypeRange && deleted {
+			return nil, wiretest.HangUp
+		}
+		deleted = deleted || r.Type == wire.TypeRange
+		return nil, wiretest.Normally
+	}
+	c := dialFake(t, original)
+	_, err = c.DeleteRange(t.Context(), nil, nil)
+	if !errors.As(err, &op) || op.Op != "delete range" || !op.Sent {
+		t.Errorf("server of the original: %v", err)
+	}
+	_, err = c.Count(t.Context(), kivaloo.ScanOptions{})
+	if !errors.As(err, &op) || op.Op != "count" {
+		t.Errorf("%v", err)
+	}
+	_, err = c.Position(t.Context())
+	if !errors.As(err, &op) || op.Op != "position" || op.Sent {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestUnsupported checks that a call that a server of the original does not support fails before it

@@ -128,7 +128,7 @@ func (s clientSource) getMany(ctx context.Context, keys [][]byte) ([][]byte, err
 		if s.closed() {
 			err = s.opError("get", false, ErrClosed)
 		}
-		return nil, err
+		return nil, partOf("get", false, err)
 	}
 	return values, nil
 }

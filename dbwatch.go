@@ -17,7 +17,7 @@ func (db *DB) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error
 // Position implements Store. The position stays good after a restart, unless there is no journal.
 func (db *DB) Position(ctx context.Context) (uint64, error) {
 	found, err := dbSource{db, nil}.changes(ctx, &query{}, 0, 0)
-	return found.position, err
+	return found.position, partOf("position", false, err)
 }
 
 func (s dbSource) changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error) {

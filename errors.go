@@ -56,7 +56,8 @@ func (e *CorruptionError) Unwrap() error { return e.Err }
 type OpError struct {
 	// Op is "open", "dial", "params", "get", "set", "add", "modify", "cas", "delete", "cad",
 	// "scan", "range", "count", "batch", "delete range", "update", "load", "snapshot", "release",
-	// "watch", "backup", "restore", "salvage", "checkpoint", "verify", "close" or "pipeline".
+	// "watch", "position", "backup", "restore", "salvage", "checkpoint", "verify", "close" or
+	// "pipeline".
 	Op   string
 	Addr string // of the server, as it was given to Dial, or the directory, as it was given to Open
 
@@ -85,10 +86,20 @@ func cause(err error) error {
 	return err
 }
 
+// partOf returns the error of operation op, given that of one of its requests: nil, an *OpError or,
+// unchanged, any other. earlier says whether a request before may have had an effect.
+func partOf(op string, earlier bool, err error) error {
+	part, ok := err.(*OpError)
+	if !ok {
+		return err
+	}
+	return &OpError{Op: op, Addr: part.Addr, Sent: part.Sent || earlier, Err: part.Err}
+}
+
 // changes reports whether Op can change the store.
 func (e *OpError) changes() bool {
 	switch e.Op {
-	case "dial", "params", "get", "update", "range", "scan", "count", "snapshot", "release", "watch", "backup":
+	case "dial", "params", "get", "update", "range", "scan", "count", "snapshot", "release", "watch", "position", "backup":
 		return false
 	}
 	return true

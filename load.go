@@ -14,7 +14,7 @@ func (db *DB) Load(ctx context.Context, pairs iter.Seq2[Pair, error]) (n int64, 
 	var b Batch
 	flush := func() error {
 		if err := db.Apply(ctx, &b); err != nil {
-			return err
+			return partOf("load", n > 0, err)
 		}
 		n += int64(b.Len())
 		b.Reset()
@@ -49,7 +49,7 @@ func (c *Client) Load(ctx context.Context, pairs iter.Seq2[Pair, error]) (n int6
 		n++
 	}
 	if err := p.Wait(); err != nil {
-		return 0, err
+		return 0, partOf("load", n > 0, err)
 	}
 	return n, nil
 }

@@ -117,7 +117,7 @@ func count(ctx context.Context, s source, o ScanOptions) (n int64, err error) {
 	var p piece
 	for !q.empty {
 		if err := s.piece(ctx, &q, &p); err != nil {
-			return 0, scanError(s, "count", err)
+			return 0, partOf("count", false, scanError(s, "count", err))
 		}
 		n += p.n
 		q.advance(&p)

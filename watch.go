@@ -115,7 +115,7 @@ func (c *Client) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, er
 // Position implements Store.
 func (c *Client) Position(ctx context.Context) (uint64, error) {
 	found, err := clientSource{c, nil}.changes(ctx, &query{}, 0, 0)
-	return found.position, err
+	return found.position, partOf("position", false, err)
 }
 
 // changes asks again after a lost connection, if the Client connects again.
