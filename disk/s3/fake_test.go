@@ -125,6 +125,28 @@ func (m *memory) remove(_ context.Context, key string) error {
 	return nil
 }
 
+// has reports whether there is such an object.
+func (m *memory) has(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, found := m.objects[key]
+	return found
+}
+
+// count returns how many requests of a kind there were.
+func (m *memory) count(kind string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.requests[kind]
+}
+
+// gone returns what has been deleted.
+func (m *memory) gone() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.deleted)
+}
+
 // network is a way to a bucket on which requests are late, are lost, arrive twice, and are answered
 // after their sender has given up. Time is that of a synctest bubble.
 type network struct {
