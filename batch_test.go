@@ -374,6 +374,24 @@ func TestSentOfParts(t *testing.T) {
 	}
 }
 
+// TestRefused checks that the error says that a change that was refused had no effect.
+func TestRefused(t *testing.T) {
+	s := &wiretest.Server{Extensions: true}
+	s.Hook = func(id uint64, r wire.KVRequest) ([]byte, wiretest.Verdict) {
+		return wire.AppendPacket(nil, id, wire.AppendRefusal(nil, wire.StatusRefused, "not allowed")), wiretest.WithThis
+	}
+	c := dialFake(t, s)
+	var b kivaloo.Batch
+	b.Set([]byte("k"), nil)
+	_, deleteErr := c.DeletePrefix(t.Context(), []byte("k"))
+	for name, err := range map[string]error{"batch": c.Apply(t.Context(), &b), "delete range": deleteErr} {
+		var op *kivaloo.OpError
+		if !errors.As(err, &op) || op.Sent || op.Op != name || op.Err.Error() != "not allowed" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestUnsupported checks that a call that a server of the original does not support fails before it
 // is sent, and that the connection stays usable.
 func TestUnsupported(t *testing.T) {

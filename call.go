@@ -2,6 +2,7 @@ package kivaloo
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"kivaloo/wire"
@@ -143,5 +144,7 @@ func (cl *call) bad(err error) error {
 	if err == nil {
 		return nil
 	}
-	return cl.session.opError(cl.typ, true, refused(err))
+	r := (*wire.Refusal)(nil)
+	sent := !errors.As(err, &r) || r.Status != wire.StatusRefused
+	return cl.session.opError(cl.typ, sent, refused(err))
 }

@@ -206,6 +206,8 @@ func refused(err error) error {
 		return fmt.Errorf("%w: %s", ErrTooManyWatches, r.Reason)
 	case r.Status == wire.StatusTooMany:
 		return fmt.Errorf("%w: %s", ErrTooManySnapshots, r.Reason)
+	case r.Status == wire.StatusRefused:
+		return errors.New(r.Reason)
 	}
 	return errors.New("the server failed: " + r.Reason)
 }

@@ -22,7 +22,8 @@ const (
 	StatusNo      = 1 // APPLY: a condition did not hold; GET_AT: the key is absent
 	StatusGone    = 2 // the server no longer has the snapshot, or the changes after a position
 	StatusTooMany = 3 // the server can keep no more snapshots, or no more watches, now; it gives a reason
-	StatusFailed  = 4 // the server could not or would not do it; it gives a reason
+	StatusFailed  = 4 // the server could not do it, or only a part; it gives a reason
+	StatusRefused = 5 // the server would not do it, and nothing has been changed; it gives a reason
 )
 
 // Flags of SCAN.

@@ -3,7 +3,7 @@ package wire
 import "fmt"
 
 // Refusal is the error for an extension request that the server has answered with StatusGone,
-// StatusTooMany or StatusFailed.
+// StatusTooMany, StatusFailed or StatusRefused.
 type Refusal struct {
 	Type   uint32 // of the request
 	Status uint32
@@ -16,6 +16,8 @@ func (r *Refusal) Error() string {
 		return TypeName(r.Type) + ": it is gone"
 	case StatusTooMany:
 		return TypeName(r.Type) + ": there are too many: " + r.Reason
+	case StatusRefused:
+		return TypeName(r.Type) + ": refused: " + r.Reason
 	}
 	return TypeName(r.Type) + ": the server failed: " + r.Reason
 }
@@ -40,7 +42,7 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 
 // Answers to extension requests:
 //
-//	every one     | u32 2 |      | u32 3 | KEY reason |      | u32 4 | KEY reason |
+//	every one     | u32 2 |      | u32 3 | KEY reason |      | u32 4 or 5 | KEY reason |
 //	APPLY         | u32 0 |      | u32 1 | u32 index |
 //	DELETE_RANGE  | u32 0 | u64 deleted | u8 more | KEY next |
 //	GET_AT        | u32 0 | KEY value |      | u32 1 |
@@ -50,8 +52,8 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 //	WATCH         | u32 0 | u64 position | u32 n | n changes |
 //	UNWATCH       | u32 0 |
 
-// AppendRefusal appends the answer to an extension request refused with StatusGone, StatusTooMany
-// or StatusFailed. The first has no reason. A reason is cut to the greatest possible length.
+// AppendRefusal appends the answer to an extension request refused with StatusGone, StatusTooMany,
+// StatusFailed or StatusRefused. The first has no reason. A reason is cut to the greatest possible length.
 func AppendRefusal(dst []byte, status uint32, reason string) []byte {
 	dst = appendU32(dst, status)
 	if status == StatusGone {
@@ -234,7 +236,7 @@ func (a *answer) begin(most uint32) (status uint32) {
 	switch {
 	case a.fault != "" || status <= most:
 		return status
-	case status > StatusFailed || status < StatusGone:
+	case status > StatusRefused || status < StatusGone:
 		a.bad = badStatus(a.typ, status)
 	default:
 		a.refused = &Refusal{Type: a.typ, Status: status}

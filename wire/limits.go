@@ -18,7 +18,8 @@ const (
 	// a structure many times longer than the shortest change.
 	MaxApplyItems = 8192
 
-	// maxReasonLen is the longest reason that comes with StatusTooMany or StatusFailed.
+	// maxReasonLen is the longest reason that comes with StatusTooMany, StatusFailed or
+	// StatusRefused.
 	maxReasonLen = MaxKeyLen
 
 	// AnyLen is the longest request record of any type for programs that only forward records. It

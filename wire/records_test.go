@@ -205,14 +205,14 @@ func TestRefusals(t *testing.T) {
 			continue
 		}
 		reanswer := services[c.service].reanswer
-		for _, refusal := range []string{"\x00\x00\x00\x02", "\x00\x00\x00\x03\x06reason", "\x00\x00\x00\x04\x00", "\x00\x00\x00\x04\x06reason"} {
+		for _, refusal := range []string{"\x00\x00\x00\x02", "\x00\x00\x00\x03\x06reason", "\x00\x00\x00\x04\x00", "\x00\x00\x00\x04\x06reason", "\x00\x00\x00\x05\x06reason"} {
 			again, err := reanswer(c.typ, []byte(refusal))
 			if err != nil || string(again) != refusal {
 				t.Errorf("%s: %q comes back as %q, %v", wire.TypeName(c.typ), refusal, again, err)
 			}
 		}
 		for _, bad := range []string{"\x00\x00\x00\x02X", "\x00\x00\x00\x03", "\x00\x00\x00\x03\x00X", "\x00\x00\x00\x04", "\x00\x00\x00\x04\x06reaso",
-			"\x00\x00\x00\x04\x06reasonX", "\x00\x00\x00\x05", "\xff\xff\xff\xff"} {
+			"\x00\x00\x00\x04\x06reasonX", "\x00\x00\x00\x05", "\x00\x00\x00\x06", "\xff\xff\xff\xff"} {
 			if _, err := reanswer(c.typ, []byte(bad)); !errors.Is(err, wire.ErrBadRecord) {
 				t.Errorf("%s: %q accepted: %v", wire.TypeName(c.typ), bad, err)
 			}
@@ -222,6 +222,7 @@ func TestRefusals(t *testing.T) {
 		wire.StatusGone:    "KVLDS_SCAN: it is gone",
 		wire.StatusTooMany: "KVLDS_SCAN: there are too many: disk full",
 		wire.StatusFailed:  "KVLDS_SCAN: the server failed: disk full",
+		wire.StatusRefused: "KVLDS_SCAN: refused: disk full",
 	} {
 		_, err := wire.ParseScanned(wire.AppendRefusal(nil, status, "disk full"), &wire.KVRequest{Type: wire.TypeScan})
 		if err == nil || err.Error() != want {

@@ -217,6 +217,11 @@ func TestReadOnlySource(t *testing.T) {
 	if value, err := reader.Get("key"); err != nil || string(value) != "value" {
 		t.Fatalf("got %q, %v", value, err)
 	}
+	answer, err := reader.Ask(&wire.KVRequest{Type: wire.TypeScan, Max: 100})
+	must.Do(t, err)
+	if a, err := wire.ParseScanned(answer, &wire.KVRequest{Type: wire.TypeScan, Max: 100}); err != nil || a.N != 1 {
+		t.Errorf("a reader's SCAN: %+v, %v", a, err)
+	}
 	if err := reader.Set("key", "other"); !wiretest.Lost(err) {
 		t.Errorf("a reader's SET: %v", err)
 	}

@@ -58,7 +58,7 @@ func (s *session) apply(id uint64, q *wire.KVRequest, length int) {
 		r := tree.Request{Op: tree.Delete, Key: keep(c.Key)}
 		if !c.Delete {
 			if err := s.checkPair(c.Key, c.Value); err != nil {
-				s.answerNow(id, wire.AppendRefusal(nil, wire.StatusFailed, err.Error()))
+				s.answerNow(id, wire.AppendRefusal(nil, wire.StatusRefused, err.Error()))
 				return
 			}
 			r.Op, r.Value = tree.Set, keep(c.Value)

@@ -60,12 +60,13 @@ func ask(c *wiretest.Peer, r wire.KVRequest) []byte {
 	return record
 }
 
-// expectFailed checks that an answer says that the request failed for a reason.
-func expectFailed(t testing.TB, answer []byte, reason string) {
+// expectFailed checks that an answer has a status, wire.StatusFailed or wire.StatusRefused, and a
+// reason.
+func expectFailed(t testing.TB, answer []byte, status uint32, reason string) {
 	t.Helper()
 	var refused *wire.Refusal
-	if err := wire.ParseDone(wire.TypeApply, answer); !errors.As(err, &refused) || refused.Status != wire.StatusFailed || !strings.Contains(refused.Reason, reason) {
-		t.Fatalf("answer %q, want one that fails with %q", answer, reason)
+	if err := wire.ParseDone(wire.TypeApply, answer); !errors.As(err, &refused) || refused.Status != status || !strings.Contains(refused.Reason, reason) {
+		t.Fatalf("answer %q, want status %d with %q", answer, status, reason)
 	}
 }
 
@@ -112,8 +113,8 @@ func TestApply(t *testing.T) {
 // whole, and that the connection stays open.
 func TestApplyOfTooLongPairs(t *testing.T) {
 	c := serve(t, &slowStore{}).dial()
-	expectFailed(t, ask(c, applying(setting("a", "1"), setting(strings.Repeat("k", 65), "1"))), "key of 65 bytes, the longest allowed is 64")
-	expectFailed(t, ask(c, applying(setting("a", "1"), setting("b", strings.Repeat("v", 105)))), "value of 105 bytes, the longest allowed is 104")
+	expectFailed(t, ask(c, applying(setting("a", "1"), setting(strings.Repeat("k", 65), "1"))), wire.StatusRefused, "key of 65 bytes, the longest allowed is 64")
+	expectFailed(t, ask(c, applying(setting("a", "1"), setting("b", strings.Repeat("v", 105)))), wire.StatusRefused, "value of 105 bytes, the longest allowed is 104")
 	if got := ask(c, get("a")); !bytes.Equal(got, not) {
 		t.Errorf("a part of it was made: %q", got)
 	}
@@ -229,8 +230,8 @@ func TestApplyOnBrokenDisk(t *testing.T) {
 		t.Fatalf("%q", got)
 	}
 	s.store.fail.Store(true)
-	expectFailed(t, ask(c, applying(setting("a", "2"))), "out of order")
-	expectFailed(t, ask(c, applying(setting("a", "2"))), "")
+	expectFailed(t, ask(c, applying(setting("a", "2"))), wire.StatusFailed, "out of order")
+	expectFailed(t, ask(c, applying(setting("a", "2"))), wire.StatusRefused, "read-only")
 	if got := ask(c, get("a")); !bytes.Equal(got, value("1")) {
 		t.Errorf("%q", got)
 	}

@@ -87,5 +87,8 @@ func appendRefusal(dst []byte, err error) []byte {
 		_, reason, _ := strings.Cut(err.Error(), ": ") // the status says the rest
 		return wire.AppendRefusal(dst, wire.StatusTooMany, reason)
 	}
+	if errors.Is(err, tree.ErrReadOnly) {
+		return wire.AppendRefusal(dst, wire.StatusRefused, err.Error())
+	}
 	return wire.AppendRefusal(dst, wire.StatusFailed, err.Error())
 }

@@ -87,7 +87,7 @@ func TestExtensionsRefused(t *testing.T) {
 			r := newRig(t, c.rules)
 			client := dial(t, r.source(mux.Source{Allow: c.allow}))
 			client.Send(packet(3, kv(wire.KVRequest{Type: wire.TypeApply})))
-			client.ExpectAnswer(3, wire.AppendRefusal(nil, wire.StatusFailed, c.reason))
+			client.ExpectAnswer(3, wire.AppendRefusal(nil, wire.StatusRefused, c.reason))
 			must.Eventually(t, "the log has it", func() bool { return r.log.count(c.reason) == 1 && r.log.count("source=here") == 1 })
 			client.Send(packet(4, kv(wire.KVRequest{Type: wire.TypeWatch, Wait: 1 << 31})))
 			if id, answer := client.Receive(); id != 4 || wire.ParseDone(wire.TypeWatch, answer) == nil {
@@ -99,6 +99,20 @@ func TestExtensionsRefused(t *testing.T) {
 			r.counted(map[string]uint64{"apply failed": 1, "watch failed": 1, "get ok": 1})
 		})
 	}
+}
+
+// TestRangeAllowsScan checks that a source that may RANGE may also SCAN, which reads the same.
+func TestRangeAllowsScan(t *testing.T) {
+	readers, err := mux.ParseAllowed("get,range,params")
+	must.Do(t, err)
+	r := newRig(t, extRules)
+	c := dial(t, r.source(mux.Source{Allow: readers}))
+	scan := kv(wire.KVRequest{Type: wire.TypeScan})
+	c.Send(packet(1, scan))
+	r.target.Send(packet(r.target.Expect(scan), []byte("answer")))
+	c.ExpectAnswer(1, []byte("answer"))
+	c.Send(packet(2, kv(wire.KVRequest{Type: wire.TypeSnapshot})))
+	c.ExpectAnswer(2, wire.AppendRefusal(nil, wire.StatusRefused, "request refused: only get,range,params are allowed here, not snapshot"))
 }
 
 // TestLongestApply checks that the longest APPLY passes, and that a longer one does not.

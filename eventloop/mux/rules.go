@@ -59,8 +59,11 @@ func (a Allowed) String() string {
 	return strings.Join(words, ",")
 }
 
-// has reports whether typ is in the set. An unknown type never is.
-func (a Allowed) has(typ uint32) bool { return a&(1<<place(typ)) != 0 }
+// has reports whether typ is allowed. An unknown type never is. SCAN is with RANGE, because it reads
+// the same pairs, and clients prefer it if the target offers it.
+func (a Allowed) has(typ uint32) bool {
+	return a&(1<<place(typ)) != 0 || typ == wire.TypeScan && a.has(wire.TypeRange)
+}
 
 // place returns the index of a type in allowedTypes, or their number.
 func place(typ uint32) int {

@@ -98,7 +98,7 @@ func (s *session) refuse(id uint64, q *wire.KVRequest, why error) error {
 		return why
 	}
 	s.mux.clients.add("request refused", s.source.Name, s.conn.Peer(), why)
-	s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusFailed, why.Error()))
+	s.answerHere(id, q.Type, wire.AppendRefusal(nil, wire.StatusRefused, why.Error()))
 	return nil
 }
 

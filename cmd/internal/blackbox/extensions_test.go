@@ -92,7 +92,7 @@ func TestExtensionsThatAreNotOffered(t *testing.T) {
 	for _, r := range extensions {
 		answer, err := c.Ask(&r)
 		must.Do(t, err)
-		if want := "does not offer"; len(answer) < 5 || answer[3] != wire.StatusFailed || !strings.Contains(string(answer[5:]), want) {
+		if want := "does not offer"; len(answer) < 5 || answer[3] != wire.StatusRefused || !strings.Contains(string(answer[5:]), want) {
 			t.Errorf("%s: answer %q, want one with %q", wire.TypeName(r.Type), answer, want)
 		}
 	}

@@ -138,7 +138,7 @@ func (x *extensionsTest) apply() {
 	x.want(no, get("e"))
 	long := string(make([]byte, wire.MaxKeyLen))
 	if x.maxKey < wire.MaxKeyLen {
-		x.refused(wire.StatusFailed, Apply(nil, Put("d", "z"), Put(long, "z")))
+		x.refused(wire.StatusRefused, Apply(nil, Put("d", "z"), Put(long, "z")))
 	}
 	x.want(value("y"), get("d"))
 	x.want(done, Apply([]wire.Condition{If(wire.IfAbsent, long, "")}, Drop(long)))
