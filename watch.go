@@ -48,7 +48,8 @@ type WatchOptions struct {
 	// Progress, if not nil, is called with a position each time the loop has returned all changes
 	// up to it, at the latest after half a minute without any. Unlike Change.Position it moves on
 	// with changes outside of the range, and a Watch from it returns no change again. It is called
-	// on the goroutine of the loop, and first when the loop has begun.
+	// on the goroutine of the loop. The first call comes after the first answer: at once if there
+	// are no changes after Position, otherwise after the first of those have been returned.
 	Progress func(position uint64)
 }
 
