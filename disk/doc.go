@@ -40,4 +40,4 @@ package disk
 // open.go and renew.go (what a start finds and does), chain.go (the state), appender.go, reader.go,
 // janitor.go, sums.go, summedsize.go, verdict.go, scan.go and scrub.go; then descriptors.go,
 // local.go, inline.go, remains.go (a damaged store, to be read), await.go, osfs.go (with parts for
-// each system), makedir.go, memfs.go, stall.go, limits.go.
+// each system), makedir.go, memfs.go, requests.go, stall.go, limits.go.

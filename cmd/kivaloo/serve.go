@@ -221,7 +221,7 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	first, second, giveBack := stopping.Requests(stopSignals()...) // a signal may come as soon as the program says that it is ready
 	defer giveBack()
 	o.announce(store, listeners, log)
-	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.scrubbed})
+	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.scrubbed, Bucket: store.counts})
 	err = runUntilStopped(ctx, first, second, loop, actor, store, dbg, log)
 	for _, ln := range listeners {
 		if rmErr := ln.Remove(); err == nil {

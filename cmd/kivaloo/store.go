@@ -26,8 +26,9 @@ const (
 // served is the block store of a server.
 type served struct {
 	disk.Store
-	kind, where string                 // for the log
-	scrubbed    func() disk.ScrubStats // nil: it is not scrubbed
+	kind, where string                    // for the log
+	scrubbed    func() disk.ScrubStats    // nil: it is not scrubbed
+	counts      func() disk.RequestCounts // nil: no service keeps it
 	// failure returns why the server must stop, once that is so, or nil once the context ends.
 	failure func(context.Context) error
 }
@@ -102,5 +103,5 @@ func (o *serveOptions) openS3(ctx context.Context, canListen func(disk.Store) er
 			return nil
 		}
 	}
-	return &served{Store: store, kind: "store", where: o.store, failure: fails}, t, nil
+	return &served{Store: store, kind: "store", where: o.store, counts: store.Counts, failure: fails}, t, nil
 }

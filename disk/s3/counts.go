@@ -2,21 +2,10 @@ package s3
 
 import (
 	"context"
+	"kivaloo/disk"
 	"sync/atomic"
 	"time"
 )
-
-// Count is what requests of one kind have cost since the store was opened.
-type Count struct {
-	Requests uint64 // sent, repetitions included
-	Retries  uint64 // of them, repetitions
-	Failures uint64 // answered with an error, or not answered
-	Bytes    uint64 // of content, sent or received
-	Time     time.Duration
-}
-
-// Counts are the costs by kind of request, which is one of Kinds.
-type Counts map[string]Count
 
 // Kinds are the kinds of requests.
 var Kinds = []string{"HEAD", "GET", "PUT", "DELETE"}
@@ -50,15 +39,15 @@ func (c *counter) note(ctx context.Context, began time.Time, bytes int, failed b
 	c.nanoseconds.Add(uint64(time.Since(began)))
 }
 
-func (c *counter) count() Count {
-	return Count{
+func (c *counter) count() disk.RequestCount {
+	return disk.RequestCount{
 		Requests: c.requests.Load(), Retries: c.retries.Load(), Failures: c.failures.Load(),
 		Bytes: c.bytes.Load(), Time: time.Duration(c.nanoseconds.Load()),
 	}
 }
 
-func (c *counted) counts() Counts {
-	return Counts{"HEAD": c.heads.count(), "GET": c.gets.count(), "PUT": c.puts.count(), "DELETE": c.deletes.count()}
+func (c *counted) counts() disk.RequestCounts {
+	return disk.RequestCounts{"HEAD": c.heads.count(), "GET": c.gets.count(), "PUT": c.puts.count(), "DELETE": c.deletes.count()}
 }
 
 func (c *counted) head(ctx context.Context, key string) (object, error) {

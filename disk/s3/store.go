@@ -143,7 +143,7 @@ func (s *Store) Info() disk.Info {
 }
 
 // Counts returns what requests have cost since the store was opened, the claim included.
-func (s *Store) Counts() Counts { return s.counted.counts() }
+func (s *Store) Counts() disk.RequestCounts { return s.counted.counts() }
 
 // Lost is closed when nothing can be appended any more, although Close was not called.
 func (s *Store) Lost() <-chan struct{} { return s.lost }

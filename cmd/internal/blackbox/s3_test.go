@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -137,7 +138,7 @@ func TestTakeOverS3(t *testing.T) {
 func TestS3Outage(t *testing.T) {
 	t.Parallel()
 	b := newBucketService(t)
-	s := newS3Serve(t, b)
+	s := newS3Serve(t, b, "--debug-addr", "127.0.0.1:0")
 	s.start(t)
 	c, err := kvtest.Dial(t.Context(), s.addr())
 	must.Do(t, err)
@@ -166,6 +167,10 @@ func TestS3Outage(t *testing.T) {
 	}
 	b.setDown(false)
 	must.Do(t, <-changed)
+	_, page := lookInto(t, s.said(t)).get(t, "/metrics")
+	if !regexp.MustCompile(`(?m)^kivaloo_bucket_failures_total\{kind="PUT"\} [1-9]`).MatchString(page) {
+		t.Error("/metrics shows no PUT that failed")
+	}
 	s.stop(t)
 }
 

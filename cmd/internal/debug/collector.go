@@ -65,6 +65,11 @@ var (
 	descScrubBytes   = desc("scrub_bytes_total", "Bytes that the scrubber has read.")
 	descScrub        = desc("scrub_progress_ratio", "Part of the scrubber's pass that is done, 0 to 1; 1 between passes.")
 	descDamaged      = desc("damaged_blocks", "Blocks that the scrubber has found damaged, and that have not been freed since.")
+	descBucket       = desc("bucket_requests_total", "Requests to the service that keeps the store, by kind, repetitions included.", "kind")
+	descBucketRetry  = desc("bucket_retries_total", "Requests to that service that repeated one which failed, by kind.", "kind")
+	descBucketFailed = desc("bucket_failures_total", "Requests to that service that failed, by kind.", "kind")
+	descBucketBytes  = desc("bucket_bytes_total", "Content sent to that service, or received from it, by kind of request.", "kind")
+	descBucketTime   = desc("bucket_seconds_total", "Time from requests to that service until their answers, by kind.", "kind")
 	descPagesRead    = desc("pages_read_total", "Pages read from the store.")
 )
 
@@ -101,6 +106,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if serving.Scrubbed != nil {
 		collectScrub(out, serving.Scrubbed())
 	}
+	if serving.Bucket != nil {
+		collectBucket(out, serving.Bucket())
+	}
 }
 
 // collectScrub sends the scrubber's counters.
@@ -109,6 +117,17 @@ func collectScrub(out chan<- prometheus.Metric, s disk.ScrubStats) {
 	out <- counter(descScrubBytes, s.Bytes)
 	out <- gauge(descScrub, s.Progress)
 	out <- gauge(descDamaged, s.Damaged)
+}
+
+// collectBucket sends what the requests to a bucket have cost.
+func collectBucket(out chan<- prometheus.Metric, counts disk.RequestCounts) {
+	for kind, c := range counts {
+		out <- counter(descBucket, c.Requests, kind)
+		out <- counter(descBucketRetry, c.Retries, kind)
+		out <- counter(descBucketFailed, c.Failures, kind)
+		out <- counter(descBucketBytes, c.Bytes, kind)
+		out <- prometheus.MustNewConstMetric(descBucketTime, prometheus.CounterValue, c.Time.Seconds(), kind)
+	}
 }
 
 // collectTree sends the tree's counters.

@@ -24,10 +24,11 @@ type inside struct {
 
 // Serving is what can be shown once clients are served.
 type Serving struct {
-	Requests *tree.Requests           // nil: the program has no tree
-	Gate     *eventloop.Gate          // counts the connections; nil: nothing does
-	Counts   *eventloop.RequestCounts // of a program without a tree
-	Scrubbed func() disk.ScrubStats   // nil: the program does not scrub its store
+	Requests *tree.Requests            // nil: the program has no tree
+	Gate     *eventloop.Gate           // counts the connections; nil: nothing does
+	Counts   *eventloop.RequestCounts  // of a program without a tree
+	Scrubbed func() disk.ScrubStats    // nil: the program does not scrub its store
+	Bucket   func() disk.RequestCounts // nil: its store is not in a bucket
 }
 
 // requests calls f with the number of ended requests, by operation and status, always in the same

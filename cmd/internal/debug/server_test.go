@@ -175,7 +175,7 @@ func (l *looked) serve() *served {
 		s.store.Close()
 	})
 	gate := eventloop.NewGate(1)
-	l.Ready(Serving{Requests: s.actor.Requests(), Gate: gate, Scrubbed: func() disk.ScrubStats { return disk.ScrubStats{Damaged: 3} }})
+	l.Ready(Serving{Requests: s.actor.Requests(), Gate: gate, Bucket: func() disk.RequestCounts { return disk.RequestCounts{"PUT": {Requests: 1}} }, Scrubbed: func() disk.ScrubStats { return disk.ScrubStats{Damaged: 3} }})
 	return s
 }
 
