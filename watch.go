@@ -33,8 +33,9 @@ type Change struct {
 	Value   []byte // nil if Deleted, and not nil otherwise
 	Deleted bool
 
-	// Position is where a later Watch can go on. It delivers all changes after this one, and
-	// perhaps this one and some before it again.
+	// Position is where a later Watch can go on. It delivers all changes after this one. It begins
+	// behind the commit of this change if this is the last change of the commit, and otherwise
+	// delivers changes of that commit again.
 	Position uint64
 }
 
@@ -90,11 +91,13 @@ func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, err
 				_, tail, _ := wire.CutChange(rest) // it has been checked
 				c, _, _ := wire.CutChange(own.next(rest, len(rest)-len(tail)))
 				rest = tail
-				at := position
-				if len(rest) == 0 {
-					at = found.position
+				switch {
+				case len(rest) == 0:
+					position = found.position
+				case c.Position != 0:
+					position = c.Position
 				}
-				if !yield(Change{c.Key, c.Value, c.Delete, at}, nil) {
+				if !yield(Change{c.Key, c.Value, c.Delete, position}, nil) {
 					return
 				}
 			}

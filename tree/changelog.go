@@ -195,6 +195,9 @@ func (c *changeLog) after(seq uint64) (run, i int) {
 const (
 	changeSet     = 0
 	changeDeleted = 1
+	changeEnds    = 2 // added to one of them: a position follows
+
+	positionBytes = 8
 )
 
 // changeLen is the encoded length of a change.
@@ -214,10 +217,10 @@ func appendChange(p []byte, ch memtable.Change) []byte {
 	return append(append(p, byte(len(ch.Value))), ch.Value...)
 }
 
-// nextChange decodes the first change and returns the rest.
+// nextChange decodes the first change, which no position follows, and returns the rest.
 func nextChange(p []byte) (memtable.Change, []byte) {
 	end := 2 + int(p[1])
-	ch := memtable.Change{Key: p[2:end], Deleted: p[0] == changeDeleted}
+	ch := memtable.Change{Key: p[2:end], Deleted: p[0]&changeDeleted != 0}
 	if ch.Deleted {
 		return ch, p[end:]
 	}

@@ -156,11 +156,13 @@ type Client interface {
 	// request is bounded. If more is false, nothing is left, and next has no meaning.
 	Scanned(r *Request, n int, more bool, next, pairs []byte)
 	// Changed answers a Watch with n durable changes, in commit order. A set key is a byte 0, a
-	// length byte, key, length byte and value. A deleted key is a byte 1, a length byte and key. If
-	// a commit changes a key more than once, only the last change is included. A commit is not
-	// split over several answers unless it is too long for one. The next Watch passes position as
-	// its Position. A position stays valid over a restart, as long as the changes after it are
-	// kept. If they are not, Failed says ErrPositionGone.
+	// length byte, key, length byte and value. A deleted key is a byte 1, a length byte and key.
+	// Between two commits, 2 is added to the byte of the last change of the first one, and the
+	// position between them follows it, in 8 bytes. If a commit changes a key more than once, only
+	// the last change is included. A commit is not split over several answers unless it is too long
+	// for one. The next Watch passes position as its Position. A position stays valid over a
+	// restart, as long as the changes after it are kept. If they are not, Failed says
+	// ErrPositionGone.
 	Changed(r *Request, position uint64, n int, changes []byte)
 	// Failed answers a request that failed. A modifying request may have taken effect unless err
 	// says otherwise.

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -136,6 +137,7 @@ func (t *Tree) look(w *watch) (answered bool) {
 	c, q := &t.changes, w.request()
 	limit := int(min(q.Max, MaxWatchBytes))
 	out, n, looked := t.watches.answer[:0], 0, 0
+	latest := 0 // where the latest change in out begins
 	answer := func() bool {
 		t.watches.answer = out
 		if n > 0 {
@@ -149,17 +151,26 @@ func (t *Tree) look(w *watch) (answered bool) {
 			if looked >= watchScanBytes {
 				return answer()
 			}
-			before, wholes := len(out), n
+			before, wholes, last := len(out), n, latest
 			seen, cut := 0, false
 			c.runs[run].each(i, func(ch memtable.Change) bool {
 				seen++
 				if seen <= w.changes || !inRange(q, ch.Key) {
 					return true
 				}
-				if n > 0 && len(out)+changeLen(ch) > limit {
+				length, first := changeLen(ch), n > 0 && n == wholes // first: of another commit
+				if first {
+					length += positionBytes
+				}
+				if n > 0 && len(out)+length > limit {
 					cut = true
 					return false
 				}
+				if first { // the commits before it end here
+					out[latest] |= changeEnds
+					out = binary.BigEndian.AppendUint64(out, w.seq+1)
+				}
+				latest = len(out)
 				out = appendChange(out, ch)
 				n++
 				return true
@@ -168,6 +179,7 @@ func (t *Tree) look(w *watch) (answered bool) {
 			switch {
 			case cut && wholes > 0: // leave the whole commit to the next answer
 				out, n = out[:before], wholes
+				out[last] &^= changeEnds
 				return answer()
 			case cut:
 				w.changes = seen - 1

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +15,7 @@ import (
 
 // watchAnswer is the answer to a Watch.
 type watchAnswer struct {
+	ends     []uint64 // positions between commits
 	position uint64
 	n        int
 	changes  []memtable.Change
@@ -23,7 +25,10 @@ func newWatchAnswer(position uint64, n int, changes []byte) watchAnswer {
 	a := watchAnswer{position: position, n: n}
 	for rest := append([]byte{}, changes...); len(rest) > 0; {
 		var ch memtable.Change
-		ch, rest = nextChange(rest)
+		ends := rest[0]&changeEnds != 0
+		if ch, rest = nextChange(rest); ends {
+			a.ends, rest = append(a.ends, binary.BigEndian.Uint64(rest)), rest[positionBytes:]
+		}
 		a.changes = append(a.changes, ch)
 	}
 	return a
@@ -66,7 +71,7 @@ func (w *watcher) request(wait time.Duration) Request {
 
 // take applies an answer. If it includes the latest commit, the copy must equal pairs.
 func (w *watcher) take(t *Tree, q *Request, a watchAnswer, pairs model) error {
-	bytes, last := 0, w.position
+	bytes, last := positionBytes*len(a.ends), w.position
 	for _, ch := range a.changes {
 		k := string(ch.Key)
 		if k < w.start || w.end != "" && k >= w.end {
@@ -149,20 +154,32 @@ func TestWatch(t *testing.T) {
 		if err != nil || all.String() != "a=1 d=1 c=1 b=1 a=2 -c" {
 			t.Errorf("all changes %q, %v", all.String(), err)
 		}
-		// One commit at a time, and parts of one.
-		var parts []string
-		for at := from.position; ; {
-			a, err := h.watch(at, 10)
-			if err != nil {
-				t.Fatal(err)
+		// The positions between the commits.
+		rests := []string{"c=1 b=1 a=2 -c", "-c"}
+		for i, end := range all.ends {
+			if rest, err := h.watch(end, 1000); err != nil || i == len(rests) || rest.String() != rests[i] {
+				t.Errorf("after position %d, %d: %q, %v", i, end, rest.String(), err)
 			}
-			if at = a.position; a.n == 0 {
-				break
-			}
-			parts = append(parts, a.String())
 		}
-		if got := strings.Join(parts, "|"); got != "a=1 d=1|c=1 b=1|a=2 -c" {
-			t.Errorf("in answers of up to 10 bytes: %q", got)
+		if len(all.ends) != len(rests) {
+			t.Errorf("%d positions between commits", len(all.ends))
+		}
+		// One commit at a time, and parts of one.
+		for max, want := range map[int]string{10: "a=1 d=1|c=1 b=1|a=2|-c", 16: "a=1 d=1|c=1 b=1 a=2|-c", 30: "a=1 d=1|c=1 b=1 a=2 -c"} {
+			var parts []string
+			for at := from.position; ; {
+				a, err := h.watch(at, max)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if at = a.position; a.n == 0 {
+					break
+				}
+				parts = append(parts, a.String())
+			}
+			if got := strings.Join(parts, "|"); got != want {
+				t.Errorf("in answers of up to %d bytes: %q, want %q", max, got, want)
+			}
 		}
 		h.step(nil, Request{Op: Watch, Position: all.position, Wait: 5 * time.Second, Max: 1000})
 		h.pass(4 * time.Second)

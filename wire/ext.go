@@ -46,6 +46,7 @@ const (
 const (
 	changeSet    = 0
 	changeDelete = 1
+	changeEnds   = 2 // added to one of them: a position follows
 )
 
 // List is N encoded conditions or changes, one after the other.
@@ -66,6 +67,9 @@ type Change struct {
 	Delete bool
 	Key    []byte
 	Value  []byte // unused by Delete
+	// Position is set if the change is the last of its commit in an answer to WATCH that goes on
+	// with another commit: where a WATCH after this commit begins. APPLY does not have it.
+	Position uint64
 }
 
 // IsExtension reports whether a type is that of an extension request. Only servers that offer
@@ -149,6 +153,7 @@ func flagsFault(flags byte) string {
 const (
 	conditions = "conditions"
 	changes    = "changes"
+	watched    = "watched changes"
 )
 
 // list parses a count, of at most most, and that many items.
@@ -162,7 +167,7 @@ func (f *fields) list(of string, most uint32) List {
 		if of == conditions {
 			f.condition()
 		} else {
-			f.change()
+			f.change(of == watched)
 		}
 	}
 	if f.fault != "" {
@@ -184,15 +189,21 @@ func (f *fields) condition() (c Condition) {
 	return c
 }
 
-func (f *fields) change() (c Change) {
+// change parses a change, of an answer to WATCH or of an APPLY.
+func (f *fields) change(watched bool) (c Change) {
 	kind := f.u8("a change")
-	if kind > changeDelete {
+	if kind > changeDelete+changeEnds || kind > changeDelete && !watched {
 		f.wrong(fmt.Sprintf("a change of the unknown kind %d", kind))
 	}
-	c.Delete = kind == changeDelete
+	c.Delete = kind&changeDelete != 0
 	c.Key = f.key("the key of a change")
 	if !c.Delete {
 		c.Value = f.key("the value of a change")
+	}
+	if kind&changeEnds != 0 {
+		if c.Position = f.u64("the position after a change"); c.Position == 0 {
+			f.wrong("position 0")
+		}
 	}
 	return c
 }
@@ -212,7 +223,7 @@ func CutCondition(data []byte) (c Condition, rest []byte, err error) {
 // parsed request or answer.
 func CutChange(data []byte) (c Change, rest []byte, err error) {
 	f := fields{rest: data}
-	c = f.change()
+	c = f.change(true)
 	if f.fault != "" {
 		return Change{}, nil, f.describe("list of changes", len(data))
 	}
@@ -230,10 +241,21 @@ func AppendCondition(dst []byte, c Condition) []byte {
 
 // AppendChange appends c to the data of a List.
 func AppendChange(dst []byte, c Change) []byte {
+	kind := byte(changeSet)
 	if c.Delete {
-		return appendKey(append(dst, changeDelete), c.Key)
+		kind = changeDelete
 	}
-	return appendKey(appendKey(append(dst, changeSet), c.Key), c.Value)
+	if c.Position != 0 {
+		kind |= changeEnds
+	}
+	dst = appendKey(append(dst, kind), c.Key)
+	if !c.Delete {
+		dst = appendKey(dst, c.Value)
+	}
+	if c.Position != 0 {
+		dst = appendU64(dst, c.Position)
+	}
+	return dst
 }
 
 // checkExtension is Check for the fields of extension requests. It assumes that Lists were built

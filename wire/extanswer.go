@@ -203,7 +203,7 @@ func ParseWatched(record []byte, max uint32) (w Watched, err error) {
 		a.wrong("position 0")
 	}
 	// A change takes at least two bytes.
-	w.Changes = a.list(changes, maxItems(max, 2))
+	w.Changes = a.list(watched, maxItems(max, 2))
 	if err := a.end(); err != nil {
 		return Watched{}, err
 	}

@@ -163,8 +163,9 @@ func TestAnswers(t *testing.T) {
 		{"kvlds", wire.TypeRelease, []string{ok}, []string{"", ok[1:], ok + "X", not}},
 		{"kvlds", wire.TypeUnwatch, []string{ok}, []string{"", ok[1:], ok + "X", not}},
 		{"kvlds", wire.TypeWatch,
-			[]string{ok + "position" + ok, ok + "position" + two + "\x00\x01k\x01v\x01\x01k"},
-			[]string{"", ok, ok[1:], not, ok + ok + ok + ok, ok + "positio", ok + "position" + ok + "X", ok + "position" + not,
+			[]string{ok + "position" + ok, ok + "position" + two + "\x00\x01k\x01v\x01\x01k",
+				ok + "position" + two + "\x02\x01k\x01vposition\x03\x01kposition"},
+			[]string{"", ok + "position" + not + "\x02\x01k\x01vpositio", ok + "position" + not + "\x03\x01k" + ok + ok, ok, ok[1:], not, ok + ok + ok + ok, ok + "positio", ok + "position" + ok + "X", ok + "position" + not,
 				ok + "position" + not + "\x00\x01k", ok + "position" + not + "\x02\x01k\x01v", ok + "position" + not + "\x01\x01kX",
 				ok + "position\xff\xff\xff\xff\x01\x00"}},
 

@@ -47,8 +47,8 @@ A lost connection is replaced, and no change is missed. The command waits for a 
 is restarted, however long that takes.
 
 At the end, also after Ctrl-C, the command says at which position to go on with --from. To
-go on there, or at the position of a change, misses nothing; it may print the last changes
-again. The server keeps recent changes only. The exit status is 5 if it does not have all
+go on there, or at the position of a change, misses nothing; it may print the changes of one
+commit again. The server keeps recent changes only. The exit status is 5 if it does not have all
 changes after the position any more: read the range again, then watch from now.`,
 		Example: `  kivaloo watch                 all changes from now on
   kivaloo watch --prefix user/  those of keys that begin with "user/"

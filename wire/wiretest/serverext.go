@@ -128,15 +128,22 @@ func (s *Server) watch(r wire.KVRequest) []byte {
 		return wire.AppendRefusal(nil, wire.StatusGone, "")
 	}
 	a := wire.Watched{Position: r.Position}
+	var last wire.Change // each change is a commit
 	for _, c := range s.log[r.Position-1:] {
 		if inRange(string(c.Key), r) {
 			if a.Changes.N > 0 && len(a.Changes.Data) > int(min(r.Max, s.RangeMax)) {
 				break
 			}
-			a.Changes.Data = wire.AppendChange(a.Changes.Data, c)
-			a.Changes.N++
+			if a.Changes.N++; a.Changes.N > 1 {
+				last.Position = a.Position
+				a.Changes.Data = wire.AppendChange(a.Changes.Data, last)
+			}
+			last = c
 		}
 		a.Position++
+	}
+	if a.Changes.N > 0 {
+		a.Changes.Data = wire.AppendChange(a.Changes.Data, last)
 	}
 	return wire.AppendWatched(nil, &a)
 }

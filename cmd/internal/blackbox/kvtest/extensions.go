@@ -290,12 +290,25 @@ func (x *extensionsTest) watch() {
 	x.must(start.Changes.N == 0, "WATCH from now on: %+v", start)
 	x.want(done, Apply(nil, Put("w1", "1"), Put("v", "1"), Put("w2", "2")))
 	x.want(done, Apply(nil, Drop("w1"), Drop("v"), Put("w3", "3")))
+	a := watched(x.answer(request(start.Position, 60_000)))
 	var want []byte
-	for _, c := range []wire.Change{Put("w1", "1"), Put("w2", "2"), Drop("w1"), Put("w3", "3")} {
+	between := uint64(0) // the position between the two commits
+	for i, rest := 0, a.Changes.Data; len(rest) > 0; i++ {
+		var c wire.Change
+		if c, rest, _ = wire.CutChange(rest); i == 1 {
+			between = c.Position
+		}
+	}
+	for i, c := range []wire.Change{Put("w1", "1"), Put("w2", "2"), Drop("w1"), Put("w3", "3")} {
+		if i == 1 {
+			c.Position = between
+		}
 		want = wire.AppendChange(want, c)
 	}
-	a := watched(x.answer(request(start.Position, 60_000)))
 	x.must(bytes.Equal(a.Changes.Data, want), "WATCH: %q, want %q", a.Changes.Data, want)
+	second := watched(x.answer(request(between, 0)))
+	want = wire.AppendChange(wire.AppendChange(nil, Drop("w1")), Put("w3", "3"))
+	x.must(bytes.Equal(second.Changes.Data, want), "WATCH from the position %d between two commits: %q, want %q", between, second.Changes.Data, want)
 	after := watched(x.answer(request(a.Position, 10)))
 	x.must(after.Changes.N == 0, "WATCH of nothing: %+v", after)
 	x.want(gone, request(a.Position+1_000_000, 0))
