@@ -16,7 +16,7 @@ import (
 
 // DB is a store in a directory, kept by this process. All methods may be called from any number of
 // goroutines at once. Byte slices that are passed in may be reused once the method has returned;
-// those returned belong to the caller, but for the pairs of a Range.
+// those returned belong to the caller, except for the pairs of a Scan with Borrow.
 //
 // Reads run on the calling goroutine, in memory, and do not wait for writes. A read sees every
 // change that was acknowledged before it began. Changes that arrive while one commit is on its way

@@ -15,10 +15,10 @@ import (
 // loop has been stopped, either it returns ErrStopped, or the loop calls the handler's Ended and
 // Closed.
 //
-// Such a connection is always read from, however much it is owed or has unsent. It reads answers,
-// and the requests limit these. Besides, two ends that both wait for the other to read would wait
-// forever. It is stopped last, when all accepted connections have been closed: their answers may
-// depend on it.
+// The loop always reads from such a connection, whatever is owed to it or unsent. It carries
+// answers, and the number of requests limits them. If both ends waited for the other one to read,
+// they would wait forever. The connection is stopped last, after all accepted ones are closed,
+// because their answers may depend on it.
 func (l *Loop) Attach(nc net.Conn, maxRecord uint32, handle func(*Conn) Handler) (*Conn, error) {
 	fd, err := takeOver(nc)
 	if err != nil {

@@ -70,9 +70,10 @@ func (s *spares) put(b []byte) {
 	}
 }
 
-// grow returns b with room for n bytes more, in at least twice its capacity but no more than whole
-// bytes if it has to move. It puts the old one back. A very long one moves once more only, when a
-// quarter of it is there: the room that it does not use yet is not touched.
+// grow returns b with room for n more bytes. If b has to move, the new buffer has at least twice
+// its capacity, but at most whole bytes, and b goes back to the spares. A huge buffer gets all of
+// its whole bytes once it has a quarter of them. So it moves only once more, and the room that it
+// does not use yet is never touched.
 func (s *spares) grow(b []byte, n int, whole int64) []byte {
 	need := len(b) + n
 	if need <= cap(b) {

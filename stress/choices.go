@@ -12,9 +12,9 @@ import (
 	"kivaloo/wire"
 )
 
-// HotspotGet gets n pairs as the original's benchmark of that name does: it chooses a group at
-// random, gets every pair in it, and chooses again. It chooses whole groups of pairs only; there
-// must be one. As in RandomGet, everything is chosen beforehand.
+// HotspotGet gets n pairs like the original's benchmark of that name: it chooses a group at random,
+// gets every pair in it, and chooses again. It ignores an incomplete last group, so there must be
+// at least one complete group. As in RandomGet, everything is chosen beforehand.
 func HotspotGet(pairs, n, seed uint64) Workload {
 	w := &randomGet{chosen: make([]Pair, n)}
 	next := hotspot(OriginalOptions{Pairs: pairs, Seed: seed})

@@ -20,8 +20,8 @@ import (
 //     of the oldest one are old. Each replaced page pays off some debt, and older pages pay more.
 //     The rate is the original's.
 //   - Config.MaxSpread bounds the blocks in use, as a multiple of the tree's pages. A flush walks
-//     through all keys once. A leaf is old if it would exceed that bound by the time the next flush
-//     reaches it. See before.
+//     through all keys once. A leaf is old if the store would exceed that bound by the time the
+//     next flush reaches it. See the method before.
 //
 // Leaves written after the last change by a client are never old. Otherwise the cleaner would move
 // its own pages again and again, and an idle store would never stop writing.

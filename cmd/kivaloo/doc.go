@@ -11,8 +11,8 @@
 //
 // Results go to standard output, everything else to standard error. An error is one line that
 // begins with "kivaloo: ". The exit status is 0 for success, 1 for an error, 3 if a key is absent
-// or a condition did not hold, 4 if salvage could not save everything, and 5 if the changes to
-// watch are no longer available.
+// or a condition did not hold, 4 if salvage made OUT but not all in it is certain, and 5 if the
+// changes to watch are no longer kept.
 package main
 
 // Reading order: main.go has the list of commands, client.go what all clients share; get.go,

@@ -88,8 +88,8 @@ it. Any other address is host:port or [ip]:port.
 ` + connect.Environment + `
 
 The exit status is 0 for success, 1 for an error, 3 if a key does not exist or a
-condition does not hold, 4 if salvage could not save everything, and 5 if the changes
-that watch is to print are not kept any more.`,
+condition does not hold, 4 if salvage made OUT but not all in it is certain, and 5 if the
+changes that watch is to print are no longer kept.`,
 		Example: `  kivaloo set greeting hello      store a pair
   kivaloo get greeting            print its value
   kivaloo range                   print all pairs in order

@@ -43,13 +43,13 @@ line:
   {"key":"...","value":"...","position":"..."}
   {"key":"...","deleted":true,"position":"..."}
 
-A lost connection is replaced, and no change is missed. The command waits for a server that
-is restarted, however long that takes.
+A lost connection is replaced. The command waits for a server that is restarted, however long
+that takes. It never skips a change silently.
 
-At the end, also after Ctrl-C, the command says at which position to go on with --from. To
-go on there, or at the position of a change, misses nothing; it may print the changes of one
-commit again. The server keeps recent changes only. The exit status is 5 if it does not have all
-changes after the position any more: read the range again, then watch from now.`,
+At the end, also after Ctrl-C, the command says at which position to go on with --from.
+Going on there, or at the position of a change, may print the changes of one commit again.
+The server keeps recent changes only. The exit status is 5 if some changes after the
+position are gone: read the range again, then watch from now.`,
 		Example: `  kivaloo watch                 all changes from now on
   kivaloo watch --prefix user/  those of keys that begin with "user/"
   kivaloo watch --from 1234     go on where another watch ended

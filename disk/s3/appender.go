@@ -42,8 +42,8 @@ func (s *Store) runAppender(ctx context.Context) error {
 	return nil
 }
 
-// append puts the object of an append. It tries for as long as it takes: what it would not have put
-// could still arrive, as long as nobody else puts an object there.
+// append puts the object of an append. It retries forever: after giving up, the put might still
+// succeed unseen, as long as nobody else puts an object there.
 func (s *Store) append(ctx context.Context, op *disk.Op) {
 	n, _ := objectOf(op.Block)
 	other, err := s.r.create(ctx, objectKey(n), bytes.Join(op.Pages, nil), s.putter(), true)

@@ -11,23 +11,23 @@ import (
 	"kivaloo/disk"
 )
 
-// claimed is a store that this process may write, for as long as no other claims it.
+// claimed is a store that this process may write until another one claims it.
 type claimed struct {
 	settings
-	fence   uint64 // the object that this writer put; it appends behind it
+	fence   uint64 // the object that this writer put; it appends after it
 	content uint64 // the last object with blocks, 0 if there is none
 	last    uint64 // its last block, or disk.NoBlock
-	deleted uint64 // all objects before this one are gone, or are not to go
+	deleted uint64 // all objects before this one are deleted, or must stay
 }
 
-// claim makes this process the writer. Whoever was the writer before is fenced when it returns:
-// the next object that writer would put exists.
+// claim makes this process the writer. When it returns, the previous writer is fenced: the object
+// that it would put next exists.
 //
-// The number of the fence is in the settings before the fence is put, so that no janitor,
-// whoever's, takes it away. Between the look for the last object and the put of the fence any time
-// may pass, and others may append and delete. If they have appended, the put fails. If they have
-// deleted what they appended, too, it succeeds far before the last object, and means nothing; so
-// the last object is looked for again, and must be the fence.
+// The number of the fence is in the settings before the fence is put, so that no janitor of any
+// process deletes it. Between finding the last object and putting the fence, others may append and
+// delete for any time. If they have appended, the put fails. If they have also deleted that object,
+// the put succeeds, but far before the last object, where it fences nobody. So claim looks for the
+// last object again: it must be the fence.
 func (s *Store) claim(ctx context.Context) (c claimed, err error) {
 	for range maxClaims {
 		if c.settings, err = readSettings(ctx, s.r); err != nil {

@@ -25,8 +25,7 @@ type retryKey struct{}
 // asRetry marks the requests made with the context as repetitions.
 func asRetry(ctx context.Context) context.Context { return context.WithValue(ctx, retryKey{}, true) }
 
-// note counts a request that began then. An answer that there is no such object is none that
-// failed.
+// note counts a request that started at began. A 404 is not counted as a failure.
 func (c *counter) note(ctx context.Context, began time.Time, bytes int, failed bool) {
 	c.requests.Add(1)
 	if ctx.Value(retryKey{}) != nil {

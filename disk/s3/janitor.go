@@ -38,9 +38,9 @@ func (s *Store) runJanitor(ctx context.Context) error {
 	}
 }
 
-// deleteObjects deletes what can go once all objects from first up to end, without it, are
-// unneeded, in any order: for the last object, which is none of them, to be found, none of these is
-// needed.
+// deleteObjects deletes the objects that passed names for each object from first up to end,
+// exclusive. Those that the search for the last object needs are only emptied. The order of the
+// deletions does not matter, because that search needs none of the deleted ones.
 func (s *Store) deleteObjects(ctx context.Context, first, end uint64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

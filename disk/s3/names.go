@@ -41,14 +41,14 @@ func lastBlock(n uint64, length int64, blockSize int) uint64 {
 	return firstBlock(n) + uint64(length)/uint64(blockSize) - 1
 }
 
-// Which objects may be deleted. To find the last object, one looks for powers of two, and then sets
-// lower and lower bits. So of all objects before the last one, these must stay: powers of two, and
-// the last one's number with its lowest bits cleared. What passed deletes when everything up to m
-// is unneeded and m+1 exists is what only m itself needed.
+// Which objects may be deleted. The search for the last object looks for powers of two, and then
+// sets lower and lower bits. So these objects must stay: powers of two, and the number of the last
+// one with its lowest bits cleared. The search for m needs a few objects that the search for m+1
+// does not.
 
-// passed returns the objects that can go once object m and all before it are unneeded: they are
-// those that m has with one to all of its trailing ones cleared but for the highest, m itself
-// included. A power of two stays.
+// passed returns the objects that can go once m+1 exists, and the blocks of object m and of all
+// before it are unneeded. They are m, and m with some of its trailing ones cleared from the lowest
+// on, but no power of two. For example, 7 is 111 in binary: 111 and 110 can go, and 100 stays.
 func passed(m uint64) (gone []uint64) {
 	for bit := range bits.TrailingZeros64(m + 1) {
 		x := m &^ (1<<bit - 1)

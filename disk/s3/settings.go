@@ -17,8 +17,8 @@ const settingsKey = "kivaloo.json"
 // settingsFormat is the version of the settings that this package writes and understands.
 const settingsFormat = 1
 
-// settings are what a store in a bucket has besides its blocks. They are only changed under the
-// condition that nobody else has changed them. The original neither reads nor minds them.
+// settings are what a store in a bucket has besides its blocks. They are changed only
+// if nobody else has changed them meanwhile. The original ignores them.
 type settings struct {
 	Format    int       `json:"format"`
 	BlockSize int       `json:"block_size"`
@@ -28,8 +28,8 @@ type settings struct {
 	// Fences are the objects that must never be deleted, ascending: those that were about to be put
 	// as fences, whether or not they were.
 	Fences []uint64 `json:"fences"`
-	// Pruned: Fences lacks those before this object. They are there all the same, so whoever
-	// deletes begins behind them.
+	// Pruned: Fences no longer lists the fences before this object, but they exist in the bucket.
+	// So janitors delete nothing before it.
 	Pruned uint64 `json:"pruned"`
 	// Fence is a fence that was put, and Last the last object with blocks before it, 0 if there was
 	// none. All between them are empty.
