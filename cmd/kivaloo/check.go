@@ -25,7 +25,7 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check DIR",
 		Short: "Check every page of a store",
 		Long: `Check every page that can be reached from the root of the store in DIR, the journal
-behind it, and the block files. Change nothing. No server may be running there.
+after it, and the block files. Change nothing. No server may be running there.
 
 After an unclean shutdown some changes may be in the journal only. A start replays them.
 The original kivaloo knows no journal and refuses such a store. --fold first writes the

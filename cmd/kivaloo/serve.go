@@ -80,7 +80,7 @@ With --store the store is in a bucket of S3, or of a service like it, and the di
 holds the socket. Credentials and region come from the environment, the profile or the instance,
 as with other programs for AWS. Whoever starts last is the writer; the one before it stops.
 
-It listens at the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
+It listens on the unix socket ` + wire.SocketName + ` in the directory, and at every --listen.`,
 		Example: `  kivaloo serve
   kivaloo serve --dir /var/lib/kivaloo --listen [127.0.0.1]:9000 --cache 4G
   kivaloo serve --dir /run/kivaloo --store s3://bucket/prefix`,
