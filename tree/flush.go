@@ -181,7 +181,7 @@ func (f *flusher) stepChanges() int {
 	switch {
 	case f.committing():
 		return math.MaxInt // a commit goes out in one append, whatever its size
-	case t.full() || len(t.view.tables) > 2:
+	case t.full() || t.foldsFirst() || len(t.view.tables) > 2:
 		return maxStepChanges // changes wait for the flush to end
 	case awaited || f.table == nil || f.table.Len() <= shortFlush:
 		return flushStepChanges

@@ -303,3 +303,23 @@ func TestStopWhileFlushing(t *testing.T) {
 		sameContent(t, newHarness(t, h.store.clone(), cfg).dump(), h.dump())
 	})
 }
+
+// TestFoldBesideRequests checks that a start without a journal flushes what it replayed, however
+// much that is, also if changes wait from the start.
+func TestFoldBesideRequests(t *testing.T) {
+	cfg := journalConfig()
+	cfg.JournalBytes, cfg.memtableBytes = 64<<20, 64<<20
+	h := newHarness(t, newMemStore(2048), cfg)
+	for first := 0; first <= shortFlush; first += 1 << 10 {
+		h.do(sets(first, 1<<10, "value")...)
+	}
+	h = newHarness(t, h.store.clone(), testConfig())
+	h.step(nil, set("000000", "changed"))
+	h.finishWithin(10_000)
+	if !h.client.done[h.nextID] {
+		t.Fatalf("a change is not made: %v", h.client.failed)
+	}
+	if v, _ := newHarness(t, h.store.clone(), testConfig()).get("000000"); v != "changed" {
+		t.Errorf("%q", v)
+	}
+}

@@ -200,7 +200,20 @@ func (t *Tree) Step(in Inputs) Effects {
 
 	out := Effects{First: t.first, Last: t.last, Wake: t.wake()}
 	t.first, t.last = nil, nil
+	if invariants {
+		t.checkProgress()
+	}
 	return out
+}
+
+// checkProgress panics if changes wait although nothing is under way that could end their wait.
+func (t *Tree) checkProgress() {
+	w := &t.writer
+	ready := w.expired || t.cfg.MinCommit > 0 && len(w.queue) >= t.cfg.MinCommit
+	underWay := t.appends.busy || t.clean.freeing || t.pager.underWay > 0 || t.flush.state == flushSorting
+	if len(w.queue) > 0 && ready && !underWay {
+		panic(fmt.Sprintf("%d changes wait for nothing", len(w.queue)))
+	}
 }
 
 // accept queues the requests of b.
