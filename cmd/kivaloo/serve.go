@@ -220,9 +220,10 @@ func serve(ctx context.Context, o serveOptions, log *slog.Logger) error {
 	}
 	first, second, giveBack := stopping.Requests(stopSignals()...) // a signal may come as soon as the program says that it is ready
 	defer giveBack()
+	go leaveAtOnce(second, log) // whatever the stop is waiting for
 	o.announce(store, listeners, log)
 	dbg.Ready(debug.Serving{Requests: actor.Requests(), Gate: gate, Scrubbed: store.scrubbed, Bucket: store.counts})
-	err = runUntilStopped(ctx, first, second, loop, actor, store, dbg, log)
+	err = runUntilStopped(ctx, first, loop, actor, store, dbg, log)
 	for _, ln := range listeners {
 		if rmErr := ln.Remove(); err == nil {
 			err = rmErr
@@ -390,9 +391,16 @@ func shellWord(s string) string {
 // shellSafe are characters without a special meaning in any shell.
 const shellSafe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+,:@%"
 
+// leaveAtOnce ends the process when a second signal comes.
+func leaveAtOnce(second <-chan os.Signal, log *slog.Logger) {
+	s := <-second
+	log.Warn("leaving at once", "signal", s.String())
+	os.Exit(exitError)
+}
+
 // runUntilStopped runs the loop and the tree until a signal comes, ctx is done or one of them
 // fails. Then the loop sends all pending answers, and the tree finishes.
-func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, store *served, dbg *debug.Server, log *slog.Logger) error {
+func runUntilStopped(ctx context.Context, first <-chan os.Signal, loop *eventloop.Loop, actor *tree.Actor, store *served, dbg *debug.Server, log *slog.Logger) error {
 	front, back := actors.NewGroup(), actors.NewGroup()
 	front.Go("loop", func(context.Context) error {
 		defer front.Stop()
@@ -413,12 +421,6 @@ func runUntilStopped(ctx context.Context, first, second <-chan os.Signal, loop *
 		_, _ = sd.SdNotify(false, sd.SdNotifyStopping)
 		dbg.Stopping()
 		loop.Stop(stopGrace)
-		select {
-		case s := <-second:
-			log.Warn("leaving at once", "signal", s.String())
-			os.Exit(exitError)
-		case <-front.Context().Done():
-		}
 	}()
 	err := front.Wait()
 	<-done

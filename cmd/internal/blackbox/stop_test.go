@@ -269,6 +269,42 @@ func TestServeLeavesAtOnce(t *testing.T) {
 	}
 }
 
+// TestServeLeavesAmidItsLastFlush checks that a second signal ends a serve whose last flush waits
+// for the store.
+func TestServeLeavesAmidItsLastFlush(t *testing.T) {
+	t.Parallel()
+	b := newBucketService(t)
+	b.faults = 0
+	s := newS3Serve(t, b)
+	s.start(t)
+	must.Do(t, connect(t, s.addr()).Set("key", "value"))
+	b.setDown(true)
+	s.process.Signal(t, syscall.SIGTERM)
+	must.Eventually(t, "no connection is accepted", func() bool {
+		nc, err := net.Dial("unix", s.addr())
+		if err == nil {
+			nc.Close()
+		}
+		return errors.Is(err, syscall.ECONNREFUSED)
+	})
+	time.Sleep(2 * stopping.Together)
+	s.process.Signal(t, syscall.SIGTERM)
+	for end := time.Now().Add(15 * time.Second); alive(s.process); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("serve stays after a second signal")
+		}
+	}
+	if status := s.process.Wait(t); !status.Exited() || status.ExitStatus() != 1 || !strings.Contains(s.said(t), "leaving at once") {
+		t.Errorf("status %#x, said %q", status, s.said(t))
+	}
+	b.setDown(false)
+	s.start(t)
+	if value, err := connect(t, s.addr()).Get("key"); err != nil || string(value) != "value" {
+		t.Errorf("after a restart: %q, %v", value, err)
+	}
+	s.stop(t)
+}
+
 // TestServeReady checks that the ready line names every address that clients can connect to, and a
 // command to try.
 func TestServeReady(t *testing.T) {
