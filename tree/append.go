@@ -26,6 +26,7 @@ type appender struct {
 	pages      [][]byte
 	step       *pageCommit // the flush step in it, or nil
 	commit     bool        // it contains journal blocks
+	carried    int         // bytes of changes and blocks of its commit, if it has carried changes
 	answers    bool        // requests wait for it to become durable
 	complete   bool        // it ends in a root that holds every change
 	restart    start       // restart point recorded in its root
@@ -179,6 +180,9 @@ func (t *Tree) putCommit(first uint64) {
 		a.starts[0] = start{b.Seq, b.Number, a.blocks}
 	}
 	blocks := a.journal.Finish(b)
+	if a.carried = 0; t.flush.carriedTo == active && active.Durable() < t.flush.carriedAt {
+		a.carried = active.Undurable() + len(blocks)*t.cache.blockSize
+	}
 	a.pages = append(a.pages, blocks...)
 	a.blocks += uint64(len(blocks))
 	active.Append()
@@ -229,6 +233,7 @@ func (t *Tree) appended(op *disk.Op) {
 	}
 	if a.commit {
 		a.seq++
+		t.active().Extend(2 * a.carried) // each flush carries them again, so it must be worth it
 		t.active().Commit()
 		t.changes.commit(t.active(), t.active().Durable(), a.seq)
 	}
@@ -269,9 +274,7 @@ func (t *Tree) appendFailed(err error) {
 		a.starts[0] = start{}
 	}
 	committing := t.flush.committing()
-	if a.step != nil {
-		t.flush.dropStep()
-	}
+	t.flush.dropStep() // even if it was not in the append: changes carried for it may have been
 	if full && !a.commit && !committing {
 		t.flush.putOff(err)
 		return // the journal may still have room for changes

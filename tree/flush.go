@@ -42,11 +42,15 @@ type flusher struct {
 	notBefore time.Duration // after a failure, the earliest time to try again
 	why       error         // why it failed; nil once a step is durable
 
-	// A change whose leaf cannot be read is copied ("carried") into the newest memtable. The last
-	// step is appended only once these copies are durable.
-	carriedWhy error // why changes of this memtable were carried; nil: none were
-	carriedTo  *memtable.Table
-	carriedAt  memtable.Pos
+	// A change whose leaf cannot be read is copied ("carried") into the newest memtable, unless a
+	// newer change of the key is there. The last step is appended only once that memtable is
+	// durable up to carriedAt. The appender raises the limit of the memtable: otherwise carried
+	// changes could fill it, and be flushed and carried without end.
+	carriedWhy   error // why changes of this memtable were carried; nil: none were
+	carriedTo    *memtable.Table
+	carriedAt    memtable.Pos
+	carriedBytes int // of this memtable's changes, in durable steps
+	leftOutBytes int // the same for the current step
 
 	waiters []flushWaiter
 }
@@ -155,7 +159,7 @@ func (f *flusher) advance() {
 func (f *flusher) begin() bool {
 	t := f.t
 	f.ahead, f.done, f.started = f.ahead[:0], 0, t.now
-	f.carriedWhy, f.carriedTo = nil, nil
+	f.carriedWhy, f.carriedTo, f.carriedBytes = nil, nil, 0
 	if n := len(t.view.tables); n > 1 {
 		f.table, f.state = t.view.tables[n-1], flushSorting
 		t.clean.flushBegins(f.table.Len())
@@ -239,7 +243,7 @@ func (f *flusher) built() {
 		f.t.stepFailed(f.step.err)
 		return
 	}
-	f.taken = 0 // the step may have left some out
+	f.taken, f.leftOutBytes = 0, 0 // the step may have left some out
 	for _, ch := range f.step.changes {
 		if ch.action != touch {
 			f.taken++
@@ -266,12 +270,17 @@ func (f *flusher) built() {
 }
 
 // carry copies a change whose leaf cannot be read into the newest memtable, unless a newer memtable
-// has the key. So the change stays in the journal, and readers still see it.
+// has the key. So the change stays in the journal, and readers still see it. It fails if there is
+// no journal, or if there are too many such changes.
 func (f *flusher) carry(ch change) error {
 	t := f.t
 	err := fmt.Errorf("%w: %w", errLeafUnreadable, f.step.why)
 	if !t.logs() {
 		return err // no journal can keep it, so the requests of the commit fail
+	}
+	f.leftOutBytes += len(ch.key) + len(ch.value)
+	if int64(f.carriedBytes+f.leftOutBytes) > t.memory()/carriedMemoryShare {
+		return err // the memtable and its journal must not grow without bound
 	}
 	active := t.active()
 	hash := active.Hash(ch.key)
@@ -280,10 +289,17 @@ func (f *flusher) carry(ch change) error {
 			break
 		}
 		if _, found := table.Get(hash, ch.key, table.Tip()); found != memtable.Unknown {
+			if table == active { // the newer change may not be durable yet
+				f.carriedTo, f.carriedAt = active, active.Tip()
+			}
 			return nil
 		}
 	}
 	f.carriedWhy = err
+	// Carried changes must not fill the index either.
+	if err := active.Reserve(active.Len()+1, len(ch.key)+len(ch.value)); err != nil {
+		return err
+	}
 	add := active.Set
 	if ch.action == remove {
 		add = func(hash uint64, key, _ []byte) error { return active.Delete(hash, key) }
@@ -320,6 +336,7 @@ func (f *flusher) stepDurable() {
 	f.notBefore, f.why = 0, nil
 	f.done += f.taken
 	f.ahead, f.taken = f.ahead[:copy(f.ahead, f.ahead[f.taken:])], 0
+	f.carriedBytes += f.leftOutBytes
 	t.spareCommit(f.step)
 	f.step = nil
 	if f.state = flushPreparing; !f.last {

@@ -54,6 +54,11 @@ const (
 	memtableMemoryShare = 4
 	maxMemtableBytes    = memtable.MaxBytes / 4
 
+	// carriedMemoryShare is the share of Config's memory up to which changes are carried. With as
+	// much in the journal, and room for as much again, a memtable then exceeds its limit by the
+	// share of one memtable.
+	carriedMemoryShare = 4 * memtableMemoryShare
+
 	// maxFrozen is the most frozen memtables at a time. A flush needs one. More occur only when
 	// snapshots are taken faster than memtables are flushed.
 	maxFrozen = 4

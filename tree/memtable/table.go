@@ -137,6 +137,9 @@ func (t *Table) Full() bool {
 	return int(t.tip)*unit >= t.limit || t.index.Load().full()
 }
 
+// Extend raises the limit of t by n bytes.
+func (t *Table) Extend(n int) { t.limit += n }
+
 // Limit returns the bytes of entries at which t counts as full.
 func (t *Table) Limit() int { return t.limit }
 
