@@ -47,7 +47,7 @@ type Params struct {
 // it is in, which has a slash in it, or host:port, or [ip]:port. It asks for the server's limits
 // before it returns, which shows that the other end understands the protocol and
 // lets the Client refuse what the server would hang up on. The error wraps ErrNotKivaloo
-// if something else answers. It is an *OptionError if o has a value that cannot be.
+// if something else answers. It is an *OptionError if o has an invalid value.
 //
 // ctx bounds only the connecting. The daemon kivaloo-kvlds serves one connection
 // at a time unless told otherwise: until it turns to this one, Dial waits.
