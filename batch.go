@@ -151,7 +151,10 @@ func (db *DB) Apply(ctx context.Context, b *Batch) error {
 		return db.opError("batch", false, err)
 	}
 	if b.empty() {
-		return nil
+		return nothing(ctx, dbSource{db, nil}, "batch")
+	}
+	if db.readOnly && b.changes.N == 0 {
+		return db.checkConditions(ctx, b)
 	}
 	c := newDBCall()
 	c.addBatch(b)
@@ -161,6 +164,25 @@ func (db *DB) Apply(ctx context.Context, b *Batch) error {
 	defer c.release()
 	if c.conflict >= 0 {
 		return db.opError("batch", false, b.conflict(c.conflict))
+	}
+	return nil
+}
+
+// checkConditions is Apply for a batch without changes on a DB that is only read. The tree decides
+// no requests there.
+func (db *DB) checkConditions(ctx context.Context, b *Batch) error {
+	rest := b.conditions.Data
+	for i := range int(b.conditions.N) {
+		var c wire.Condition
+		c, rest, _ = wire.CutCondition(rest) // AppendCondition made it
+		value, err := db.Get(ctx, c.Key)
+		if err != nil && err != ErrNotFound {
+			return partOf("batch", false, err)
+		}
+		present := err == nil
+		if c.Kind == wire.IfAbsent && present || c.Kind != wire.IfAbsent && !present || c.Kind == wire.IfEquals && !bytes.Equal(value, c.Value) {
+			return db.opError("batch", false, b.conflict(i))
+		}
 	}
 	return nil
 }
@@ -199,7 +221,7 @@ func (c *Client) Apply(ctx context.Context, b *Batch) error {
 		return clientSource{c, nil}.opError("batch", false, err)
 	}
 	if b.empty() {
-		return nil
+		return nothing(ctx, clientSource{c, nil}, "batch")
 	}
 	r := wire.KVRequest{Type: wire.TypeApply, Conditions: b.conditions, Changes: b.changes}
 	cl, err := c.do(ctx, &r)
@@ -232,9 +254,12 @@ func (p *Params) checkApply(r *wire.KVRequest) error {
 
 // DeleteRange implements Store.
 func (db *DB) DeleteRange(ctx context.Context, start, end []byte) (n int64, err error) {
-	q, err := (&ScanOptions{Start: start, End: end}).query()
+	q, err := (&ScanOptions{Start: start, End: end}).query("")
 	if err != nil {
 		return 0, scanError(dbSource{db, nil}, "delete range", err)
+	}
+	if q.empty {
+		return 0, nothing(ctx, dbSource{db, nil}, "delete range")
 	}
 	for !q.empty {
 		c := newDBCall()
@@ -257,9 +282,12 @@ func (db *DB) DeletePrefix(ctx context.Context, prefix []byte) (n int64, err err
 // DeleteRange implements Store. For a server of the original it reads the keys and deletes each of
 // them. Then it misses keys whose changes have not been answered yet.
 func (c *Client) DeleteRange(ctx context.Context, start, end []byte) (n int64, err error) {
-	q, err := (&ScanOptions{Start: start, End: end}).query()
+	q, err := (&ScanOptions{Start: start, End: end}).query("")
 	if err != nil {
 		return 0, scanError(clientSource{c, nil}, "delete range", err)
+	}
+	if q.empty {
+		return 0, nothing(ctx, clientSource{c, nil}, "delete range")
 	}
 	for !q.empty {
 		deleted, err := c.deletePiece(ctx, &q)

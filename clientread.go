@@ -112,6 +112,9 @@ func (s clientSource) getMany(ctx context.Context, keys [][]byte) ([][]byte, err
 	if s.closed() {
 		return nil, s.opError("get", false, ErrClosed)
 	}
+	if len(keys) == 0 {
+		return [][]byte{}, nothing(ctx, s, "get")
+	}
 	values := make([][]byte, len(keys))
 	p := s.c.Pipeline(ctx)
 	for i, key := range keys {
@@ -131,6 +134,13 @@ func (s clientSource) getMany(ctx context.Context, keys [][]byte) ([][]byte, err
 		return nil, partOf("get", false, err)
 	}
 	return values, nil
+}
+
+func (s clientSource) alive(ctx context.Context) error {
+	if s.closed() || s.c.open.Err() != nil {
+		return ErrClosed
+	}
+	return ctx.Err()
 }
 
 func (s clientSource) opError(op string, sent bool, err error) error {

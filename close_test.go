@@ -270,3 +270,47 @@ func TestPipelineCloseAmid(t *testing.T) {
 		closeAmid[*kivaloo.Pipeline](t, all, make(chan struct{}), c.Close)
 	}
 }
+
+// TestNothingAfterClose checks that calls that have nothing to do fail with ErrClosed once the store,
+// or the snapshot, is closed.
+func TestNothingAfterClose(t *testing.T) {
+	none := kivaloo.ScanOptions{Start: []byte("b"), End: []byte("a")}
+	reads := func(r kivaloo.Reader) methods {
+		return methods{
+			"GetMany": func(ctx context.Context) error { return second(r.GetMany(ctx)) },
+			"Range":   func(ctx context.Context) error { return drain(r.Range(ctx, none.Start, none.End)) },
+			"Count":   func(ctx context.Context) error { return second(r.Count(ctx, none)) },
+		}
+	}
+	check := func(all methods, want error) {
+		t.Helper()
+		for name, call := range all {
+			if err := call(t.Context()); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %v", name, err, want)
+			}
+		}
+	}
+	watchStores(t, func(t *testing.T, s kivaloo.Store) {
+		all := reads(s)
+		all["Apply"] = func(ctx context.Context) error { return s.Apply(ctx, new(kivaloo.Batch)) }
+		all["Update"] = func(ctx context.Context) error { return s.Update(ctx, func(*kivaloo.Tx) error { return nil }) }
+		all["Load"] = func(ctx context.Context) error {
+			return second(s.Load(ctx, func(func(kivaloo.Pair, error) bool) {}))
+		}
+		all["DeleteRange"] = func(ctx context.Context) error { return second(s.DeleteRange(ctx, none.Start, none.End)) }
+		all["Watch"] = func(ctx context.Context) error {
+			for _, err := range s.Watch(ctx, kivaloo.WatchOptions{Start: none.Start, End: none.End}) {
+				return err
+			}
+			return nil
+		}
+		at, err := s.Snapshot(t.Context())
+		must.Do(t, err)
+		check(all, nil)
+		check(reads(at), nil)
+		must.Do(t, at.Close())
+		check(reads(at), kivaloo.ErrClosed)
+		must.Do(t, s.Close())
+		check(all, kivaloo.ErrClosed)
+	})
+}

@@ -570,6 +570,27 @@ func TestDBReadOnly(t *testing.T) {
 		if err := db.Set(t.Context(), []byte("k"), []byte("w")); !errors.Is(err, kv.ErrReadOnly) || !errors.As(err, &op) || op.Sent {
 			t.Errorf("%v", err)
 		}
+		// What only looks at the store goes on.
+		must.Do(t, db.Update(t.Context(), func(tx *kv.Tx) error {
+			_, err := tx.Has([]byte("k"))
+			return err
+		}))
+		for _, c := range []struct {
+			require func(b *kv.Batch)
+			err     error
+		}{
+			{func(b *kv.Batch) { b.RequirePresent([]byte("k")) }, nil},
+			{func(b *kv.Batch) { b.RequireAbsent([]byte("none")) }, nil},
+			{func(b *kv.Batch) { b.RequirePresent([]byte("none")) }, kv.ErrConflict},
+			{func(b *kv.Batch) { b.RequireAbsent([]byte("k")) }, kv.ErrConflict},
+			{func(b *kv.Batch) { b.RequireValue([]byte("k"), []byte("another")) }, kv.ErrConflict},
+		} {
+			var b kv.Batch
+			c.require(&b)
+			if err := db.Apply(t.Context(), &b); !errors.Is(err, c.err) {
+				t.Errorf("conditions alone: %v, want %v", err, c.err)
+			}
+		}
 		if !db.Stats().ReadOnly {
 			t.Error("Stats do not say that it is read-only")
 		}

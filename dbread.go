@@ -81,6 +81,9 @@ func (db *DB) getMany(ctx context.Context, at *tree.Snapshot, keys [][]byte) ([]
 	if err := ctx.Err(); err != nil {
 		return nil, db.opError("get", false, err)
 	}
+	if len(keys) == 0 {
+		return [][]byte{}, nothing(ctx, dbSource{db, at}, "get")
+	}
 	values := make([][]byte, len(keys))
 	var left []int // keys that are not in memory
 	for i, key := range keys {
@@ -178,6 +181,14 @@ func (s dbSource) piece(ctx context.Context, q *query, p *piece) error {
 	p.pairs = p.pairs[:0]
 	p.keys, p.values, p.n, p.more, p.next = p.db.Keys, p.db.Values, int64(p.db.N), !p.db.Last, p.db.Next
 	return nil
+}
+
+func (s dbSource) alive(ctx context.Context) error {
+	if s.at != nil && s.at.Dropped() {
+		return ErrClosed
+	}
+	_, err := s.db.Params(ctx)
+	return err
 }
 
 func (s dbSource) opError(op string, sent bool, err error) error {

@@ -33,8 +33,9 @@ var (
 	// ErrTooManySnapshots: the server keeps as many snapshots as it can. It gives each up a minute
 	// after its last use.
 	ErrTooManySnapshots = tree.ErrTooManySnapshots
-	// ErrReadOnly: the change was not made, because the store was opened for reading
-	// only, or because nothing can be made durable any more.
+	// ErrReadOnly: the change was not made, because the store was opened for reading only, or
+	// because nothing can be made durable any more. An Update that changes nothing, or a Batch of
+	// conditions alone, succeeds on a store that was opened for reading only.
 	ErrReadOnly = tree.ErrReadOnly
 )
 

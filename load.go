@@ -51,5 +51,8 @@ func (c *Client) Load(ctx context.Context, pairs iter.Seq2[Pair, error]) (n int6
 	if err := p.Wait(); err != nil {
 		return 0, partOf("load", n > 0, err)
 	}
+	if n == 0 {
+		return 0, nothing(ctx, clientSource{c, nil}, "load")
+	}
 	return n, nil
 }

@@ -88,18 +88,19 @@ type query struct {
 	countOnly  bool
 }
 
-// query returns o with its bounds combined, or an error for an impossible value.
-func (o *ScanOptions) query() (query, error) {
+// query returns o with its bounds combined, or an error for an impossible value. owner is put before
+// the names of fields.
+func (o *ScanOptions) query(owner string) (query, error) {
 	q := query{start: o.Start, end: o.End, limit: int64(o.Limit), reverse: o.Reverse, keysOnly: o.KeysOnly}
 	if o.Limit < 0 {
-		return q, badOption("ScanOptions.Limit", "%d is negative", o.Limit)
+		return q, badOption(owner+"Limit", "%d is negative", o.Limit)
 	}
 	for _, bound := range []struct {
 		field string
 		key   []byte
 	}{{"Start", o.Start}, {"End", o.End}, {"Prefix", o.Prefix}, {"After", o.After}} {
 		if len(bound.key) > MaxLen {
-			return q, tooLong("ScanOptions."+bound.field, len(bound.key), MaxLen)
+			return q, tooLong(owner+bound.field, len(bound.key), MaxLen)
 		}
 	}
 	q.atLeast(o.Prefix)

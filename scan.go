@@ -16,6 +16,8 @@ type source interface {
 	// more may follow. q must not be empty. p's memory must not change before the next call with
 	// the same p.
 	piece(ctx context.Context, q *query, p *piece) error
+	// alive returns an error if the source has been closed, or ctx has ended.
+	alive(ctx context.Context) error
 	// opError returns an error of this source.
 	opError(op string, sent bool, err error) error
 }
@@ -78,9 +80,15 @@ func cutString(b []byte, own *copier) (s, rest []byte) {
 // scan implements Scan for any source.
 func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 	return func(yield func(Pair, error) bool) {
-		q, err := o.query()
+		q, err := o.query("ScanOptions.")
 		if err != nil {
 			yield(Pair{}, scanError(s, "scan", err))
+			return
+		}
+		if q.empty {
+			if err := nothing(ctx, s, "scan"); err != nil {
+				yield(Pair{}, err)
+			}
 			return
 		}
 		var p piece
@@ -109,9 +117,12 @@ func scan(ctx context.Context, s source, o ScanOptions) iter.Seq2[Pair, error] {
 
 // count implements Count for any source.
 func count(ctx context.Context, s source, o ScanOptions) (n int64, err error) {
-	q, err := o.query()
+	q, err := o.query("ScanOptions.")
 	if err != nil {
 		return 0, scanError(s, "count", err)
+	}
+	if q.empty {
+		return 0, nothing(ctx, s, "count")
 	}
 	q.keysOnly, q.countOnly, q.reverse = false, true, false // the direction makes no difference
 	var p piece
@@ -140,6 +151,14 @@ func (q *query) advance(p *piece) {
 		q.start = p.next
 	}
 	q.empty = len(q.end) > 0 && bytes.Compare(q.start, q.end) >= 0
+}
+
+// nothing is an operation on s that has nothing to do. It fails like any other if s is closed.
+func nothing(ctx context.Context, s source, op string) error {
+	if err := s.alive(ctx); err != nil {
+		return partOf(op, false, scanError(s, op, err))
+	}
+	return nil
 }
 
 // scanError returns the error of a scan of s.

@@ -62,25 +62,31 @@ type watched struct {
 
 // watcher is the source of a Watch.
 type watcher interface {
+	source
 	// changes returns the changes in the range of q after position. With position 0 it returns only
 	// a position. It waits for a change for at most wait.
 	changes(ctx context.Context, q *query, position uint64, wait time.Duration) (watched, error)
-	opError(op string, sent bool, err error) error
 }
 
 // watch implements Watch for any store.
 func watch(ctx context.Context, w watcher, o WatchOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		q, err := (&ScanOptions{Start: o.Start, End: o.End, Prefix: o.Prefix}).query()
+		q, err := (&ScanOptions{Start: o.Start, End: o.End, Prefix: o.Prefix}).query("WatchOptions.")
 		if err != nil {
 			yield(Change{}, w.opError("watch", false, err))
+			return
+		}
+		if q.empty {
+			if err := nothing(ctx, w, "watch"); err != nil {
+				yield(Change{}, err)
+			}
 			return
 		}
 		// The first request does not wait, because it finds the position, or missed changes. Nor
 		// does a request after one with changes, because there may be more.
 		position, wait := o.Position, time.Duration(0)
 		var own copier
-		for !q.empty {
+		for {
 			found, err := w.changes(ctx, &q, position, wait)
 			if err != nil {
 				yield(Change{}, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -126,7 +127,7 @@ func TestWatchErrors(t *testing.T) {
 		if err := watch(kivaloo.WatchOptions{Position: 1 << 40}); !errors.Is(err, kivaloo.ErrPositionGone) {
 			t.Error(err)
 		}
-		if err := watch(kivaloo.WatchOptions{Start: make([]byte, 256)}); !errors.Is(err, kivaloo.ErrTooLong) {
+		if err := watch(kivaloo.WatchOptions{Prefix: make([]byte, 256)}); !errors.Is(err, kivaloo.ErrTooLong) || !strings.Contains(err.Error(), "WatchOptions.Prefix of 256 bytes") {
 			t.Error(err)
 		}
 		if err := watch(kivaloo.WatchOptions{Start: []byte("b"), End: []byte("a")}); err != nil { // nothing can come

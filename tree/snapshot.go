@@ -44,6 +44,9 @@ type Snapshot struct {
 // use and may be called more than once. Release must follow.
 func (s *Snapshot) Drop() { s.view.Store(nil) }
 
+// Dropped reports whether reads of s fail. It may be called on any goroutine.
+func (s *Snapshot) Dropped() bool { return s.view.Load() == nil }
+
 // TakeSnapshot calls got with a snapshot of what is committed: at once, or after the current
 // commit. The caller must release the snapshot. The log names snapshots that stay open for long. It
 // fails when too many memtables are frozen and cannot be flushed.
