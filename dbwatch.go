@@ -14,8 +14,8 @@ func (db *DB) Watch(ctx context.Context, o WatchOptions) iter.Seq2[Change, error
 	return watch(ctx, dbSource{db, nil}, o)
 }
 
-// Position implements Store. After a restart the position is good if nothing was changed after it or,
-// after a crash, if the journal has all changes after it. Otherwise a Watch from it ends with
+// Position implements Store. After a restart the position is good if nothing was changed after it
+// or, after a crash, if the journal has all changes after it. Otherwise a Watch from it ends with
 // ErrPositionGone.
 func (db *DB) Position(ctx context.Context) (uint64, error) {
 	found, err := dbSource{db, nil}.changes(ctx, &query{}, 0, 0)

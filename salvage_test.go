@@ -474,8 +474,8 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// TestSalvageSeesLoss removes and cuts off what a salvage cannot read any more, but leaves a sign of
-// it in another file or in a name. Then nothing may be called certain.
+// TestSalvageSeesLoss removes and cuts off what a salvage cannot read any more, but leaves a sign
+// of it in another file or in a name. Then nothing may be called certain.
 func TestSalvageSeesLoss(t *testing.T) {
 	for _, killed := range []bool{false, true} {
 		d := makeDamagedStore(t, "", kv.Options{BlockSize: 512}, killed, 3)

@@ -68,7 +68,7 @@ func TestRemainsSigns(t *testing.T) {
 	}
 }
 
-// TestAllBlockFilesMissing checks that a store of which only checksums are left is not taken for a
+// TestAllBlockFilesMissing checks that a store with nothing left but checksums is not taken for a
 // new one, whatever block size is asked for.
 func TestAllBlockFilesMissing(t *testing.T) {
 	for _, size := range []int{512, 2048} {

@@ -53,7 +53,8 @@ func ParseKVHello(record []byte) (maxKey, maxValue, extensions uint32, err error
 //	UNWATCH       | u32 0 |
 
 // AppendRefusal appends the answer to an extension request refused with StatusGone, StatusTooMany,
-// StatusFailed or StatusRefused. The first has no reason. A reason is cut to the greatest possible length.
+// StatusFailed or StatusRefused. The first has no reason. A reason is cut to the greatest possible
+// length.
 func AppendRefusal(dst []byte, status uint32, reason string) []byte {
 	dst = appendU32(dst, status)
 	if status == StatusGone {

@@ -59,8 +59,8 @@ func (a Allowed) String() string {
 	return strings.Join(words, ",")
 }
 
-// has reports whether typ is allowed. An unknown type never is. SCAN is with RANGE, because it reads
-// the same pairs, and clients prefer it if the target offers it.
+// has reports whether typ is allowed. An unknown type never is. SCAN is with RANGE, because it
+// reads the same pairs, and clients prefer it if the target offers it.
 func (a Allowed) has(typ uint32) bool {
 	return a&(1<<place(typ)) != 0 || typ == wire.TypeScan && a.has(wire.TypeRange)
 }
