@@ -42,10 +42,12 @@ type Salvaged struct {
 	Root   uint64
 	NoRoot error
 	// Cut is how many blocks are behind the last whole append. If there are any, an append is
-	// damaged or a crash cut it short. Changes may be missing, so nothing is better than Stale.
+	// damaged or a crash cut it short. Changes may be missing, so no range can be rated better than
+	// Stale.
 	Cut uint64
 	// Signs are signs in the files that newer blocks exist or existed: files that were left out, cut
-	// off or lost. Each is a sentence about a file. If there are any, nothing is better than Stale.
+	// off or lost. Each is a sentence about a file. If there are any, no range can be rated better
+	// than Stale.
 	Signs []string
 	// Bad is how many blocks could not be used. Mended is how many could be used after one bit was
 	// flipped back.
