@@ -45,9 +45,9 @@ type Salvaged struct {
 	// damaged or a crash cut it short. Changes may be missing, so no range can be rated better than
 	// Stale.
 	Cut uint64
-	// Signs are signs in the files that newer blocks exist or existed: files that were left out, cut
-	// off or lost. Each is a sentence about a file. If there are any, no range can be rated better
-	// than Stale.
+	// Signs are signs in the files that newer blocks exist or existed: files that were left out,
+	// cut off or lost. Each is a sentence about a file. If there are any, no range can be rated
+	// better than Stale.
 	Signs []string
 	// Bad is how many blocks could not be used. Mended is how many could be used after one bit was
 	// flipped back.
