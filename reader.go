@@ -88,8 +88,8 @@ type query struct {
 	countOnly  bool
 }
 
-// query returns o with its bounds combined, or an error for an impossible value. owner is put before
-// the names of fields.
+// query returns o with its bounds combined, or an error for an impossible value. owner is put
+// before the names of fields.
 func (o *ScanOptions) query(owner string) (query, error) {
 	q := query{start: o.Start, end: o.End, limit: int64(o.Limit), reverse: o.Reverse, keysOnly: o.KeysOnly}
 	if o.Limit < 0 {
