@@ -59,6 +59,11 @@ func TestTLS(t *testing.T) {
 	}
 	with(env, "get", "key").want(t, 0, "value\n", "")
 	with(env, "get", "-a", s.addr(), "key").want(t, 0, "value\n", "") // a unix socket has no TLS
+	for _, wrong := range []string{"KIVALOO_TLS=no", "KIVALOO_TLS_CA=absent", "KIVALOO_TLS_KEY=absent"} {
+		with([]string{wrong}, "get", "-a", s.addr(), "key").want(t, 0, "value\n", "")
+	}
+	with(append(env, "KIVALOO_TLS_CA=absent"), "get", "key").want(t, 1, "", "KIVALOO_TLS_CA: open absent: no such file or directory")
+	with(append(env, "KIVALOO_TLS_KEY=absent"), "get", "key").want(t, 1, "", "KIVALOO_TLS_CERT and KIVALOO_TLS_KEY: open absent")
 	with(append(env, "KIVALOO_TLS=no"), "get", "key").want(t, 1, "", "KIVALOO_TLS: want 1 or 0")
 	with(append(env, "KIVALOO_TLS=0"), "get", "key").want(t, 1, "", addr+" speaks TLS: connect with --tls")
 	with(append(env, "KIVALOO_TIMEOUT=soon"), "get", "key").want(t, 1, "", "KIVALOO_TIMEOUT: want a duration from 10ms to 24h0m0s, not \"soon\"")

@@ -40,20 +40,15 @@ func (o *Options) Dial(ctx context.Context, addr string, kind Kind) (*kivaloo.Cl
 	return c, nil
 }
 
-// tlsFor returns the TLS configuration for addr, or nil for no TLS.
+// tlsFor returns the TLS configuration for addr, or nil for no TLS. For a unix socket it does not
+// look at the variables.
 func (o *Options) tlsFor(ctx context.Context, addr string) (*tls.Config, error) {
-	config, err := o.TLS()
-	if config == nil || err != nil {
-		return nil, err
+	if want, byFlags, err := o.wanted(); (want || err != nil) && !byFlags {
+		if addrs, err := wire.ResolveAddrContext(ctx, addr); err == nil && addrs[0].Network == "unix" {
+			return nil, nil
+		}
 	}
-	addrs, err := wire.ResolveAddrContext(ctx, addr)
-	if err != nil {
-		return config, nil // dialing reports the error
-	}
-	if _, byFlags, _ := o.wanted(); addrs[0].Network == "unix" && !byFlags {
-		return nil, nil
-	}
-	return config, nil
+	return o.TLS() // dialing reports a wrong address
 }
 
 // Conn returns a connection to the server at addr after a first request was answered. The text of

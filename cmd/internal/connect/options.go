@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -121,31 +120,31 @@ func (o *Options) TLS() (*tls.Config, error) {
 	if !want || err != nil {
 		return nil, err
 	}
-	given := map[string]string{} // value of each flag, or of its variable
+	given, source := map[string]string{}, map[string]string{} // value of each flag, or of its variable, and which of them it is from
 	for _, t := range o.texts() {
-		if given[t.flag] = *t.to; *t.to == "" {
-			given[t.flag] = os.Getenv(t.variable)
+		if given[t.flag], source[t.flag] = *t.to, "--"+t.flag; *t.to == "" && os.Getenv(t.variable) != "" {
+			given[t.flag], source[t.flag] = os.Getenv(t.variable), t.variable
 		}
 	}
 	config := &tls.Config{ServerName: given["tls-server-name"]}
 	if name := given["tls-ca"]; name != "" {
 		pem, err := os.ReadFile(name)
 		if err != nil {
-			return nil, fmt.Errorf("--tls-ca: %w", err)
+			return nil, fmt.Errorf("%s: %w", source["tls-ca"], err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca %s: the file holds no certificate in PEM", name)
+			return nil, fmt.Errorf("%s %s: the file holds no certificate in PEM", source["tls-ca"], name)
 		}
 	}
 	cert, key := given["tls-cert"], given["tls-key"]
 	switch {
 	case (cert == "") != (key == ""):
-		return nil, errors.New("--tls-cert and --tls-key need each other")
+		return nil, fmt.Errorf("%s and %s need each other", source["tls-cert"], source["tls-key"])
 	case cert != "":
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+			return nil, fmt.Errorf("%s and %s: %w", source["tls-cert"], source["tls-key"], err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
