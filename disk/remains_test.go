@@ -69,7 +69,7 @@ func TestRemainsSigns(t *testing.T) {
 }
 
 // TestAllBlockFilesMissing checks that a store with nothing left but checksums is not taken for a
-// new one, whatever block size is asked for.
+// new one, whatever block size is asked for. The checksums tell the size.
 func TestAllBlockFilesMissing(t *testing.T) {
 	for _, size := range []int{512, 2048} {
 		fsys, s := threeFiles(t)
@@ -83,6 +83,11 @@ func TestAllBlockFilesMissing(t *testing.T) {
 		s, err := disk.OpenInline(dir, disk.Options{BlockSize: size, FS: fsys, Log: quiet})
 		if err == nil || !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), "are missing") {
 			t.Errorf("%d bytes: %v, %v", size, s, err)
+		}
+		d, err := fsys.OpenDir(dir)
+		must.Do(t, err)
+		if size, err := disk.SummedBlockSize(d); size != 512 || err != nil {
+			t.Errorf("%d bytes according to the checksums, %v", size, err)
 		}
 		if !slices.Equal(fsys.Names(), before) {
 			t.Errorf("%d bytes: %q are left of %q", size, fsys.Names(), before)

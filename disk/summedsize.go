@@ -7,7 +7,8 @@ import "slices"
 const maxProofBlocks = 16
 
 // SummedBlockSize returns the block size in the checksum files of a directory, or 0. At least one
-// block of that size must match its checksum, because a file may come from elsewhere.
+// block of that size must match its checksum, because a file may come from elsewhere. If all block
+// files are missing, an intact checksum file is believed without that.
 func SummedBlockSize(dir Dir) (int, error) {
 	found, err := listDir(dir)
 	if err != nil {
@@ -15,6 +16,9 @@ func SummedBlockSize(dir Dir) (int, error) {
 	}
 	c := &chain{dir: dir}
 	for _, info := range found.sums {
+		if s, err := c.readSums(info.Name, sumsHeaderBytes); len(found.blocks) == 0 && err == nil && s.headerIntact() && validBlockSize(int(s.blockSize())) {
+			return int(s.blockSize()), nil
+		}
 		i := slices.IndexFunc(found.blocks, func(f FileInfo) bool { return f.First == info.First })
 		if i < 0 || info.Size < sumsHeaderBytes || info.Size > sumsHeaderBytes+4*(found.blocks[i].Size/MinBlockSize) {
 			continue

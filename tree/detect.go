@@ -15,9 +15,9 @@ import (
 var ErrUnknownBlockSize = errors.New("cannot tell the block size: no page in it can be recognised")
 
 // DetectBlockSize returns the block size, in bytes, of the store of pages in dir, or 0 if the
-// directory has no blocks. Checksum files record the size. Without them, the numbers of several
-// files show it, or in a single file the places where pages or journal blocks begin. It changes
-// nothing. A nil fsys means the real file system.
+// directory has no blocks. Checksum files record the size. Without them, the numbers of the files
+// and the places where pages or journal blocks begin show it. It changes nothing. A nil fsys means
+// the real file system.
 func DetectBlockSize(fsys disk.FS, dir string) (int, error) {
 	if fsys == nil {
 		fsys = disk.OSFS{}
@@ -48,7 +48,7 @@ func detectIn(dir disk.Dir) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	empty := true
+	empty, guesses := true, map[int]bool{}
 	for i, f := range files {
 		if f.Size == 0 {
 			continue
@@ -61,14 +61,19 @@ func detectIn(dir disk.Dir) (int, error) {
 			continue // a power cut during the very first append can leave this
 		}
 		empty = false
-		if i+1 < len(files) {
-			// The file holds the blocks up to the first of the next file.
-			if size, ok := evenly(f.Size, files[i+1].First-f.First); ok && plausible(start, size, f.First) {
-				return size, nil
-			}
-			continue
+		size, ok, sure := lengthByNumbers(start, files, i)
+		switch {
+		case sure:
+			return size, nil
+		case i+1 == len(files):
+			size, ok = someBlockLength(start, f.Size, f.First)
 		}
-		if size, ok := someBlockLength(start, f.Size, f.First); ok {
+		if ok {
+			guesses[size] = true
+		}
+	}
+	if len(guesses) == 1 {
+		for size := range guesses {
 			return size, nil
 		}
 	}
@@ -117,11 +122,9 @@ func RecogniseRemains(dir disk.Dir) (int, error) {
 		if err != nil {
 			continue
 		}
-		size, ok := someBlockLength(start, f.Size, f.First)
-		if i+1 < len(files) {
-			if even, fits := evenly(f.Size, files[i+1].First-f.First); fits && plausible(start, even, f.First) {
-				size, ok = even, true
-			}
+		size, ok, sure := lengthByNumbers(start, files, i)
+		if some, found := someBlockLength(start, f.Size, f.First); found && !sure {
+			size, ok = some, true
 		}
 		if ok {
 			votes[size] += f.Size
@@ -191,6 +194,20 @@ func readStart(dir disk.Dir, info disk.FileInfo) ([]byte, error) {
 		return nil, fmt.Errorf("determine the block size: read %s: %w", info.Name, err)
 	}
 	return start, nil
+}
+
+// lengthByNumbers returns the length of the blocks in file i, which begins with start. The file
+// holds the blocks up to the first of the next file. It is not sure of that if the second block is
+// no page of that length: it may be damaged, or a file may be missing in between.
+func lengthByNumbers(start []byte, files []disk.FileInfo, i int) (size int, ok, sure bool) {
+	f := files[i]
+	if i+1 == len(files) {
+		return 0, false, false
+	}
+	count := files[i+1].First - f.First
+	size, ok = evenly(f.Size, count)
+	ok = ok && plausible(start, size, f.First)
+	return size, ok, ok && (count == 1 || plausible(start[size:], size, f.First+1))
 }
 
 // evenly returns the length of each of count blocks in a file of size bytes.

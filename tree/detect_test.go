@@ -2,11 +2,13 @@ package tree
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"kivaloo/disk"
 	"kivaloo/disk/simfs"
 	"kivaloo/internal/must"
 	"kivaloo/tree/page"
@@ -130,6 +132,28 @@ func TestDetectTorn(t *testing.T) {
 	}
 	if right < refused {
 		t.Errorf("%d right, %d refused", right, refused)
+	}
+}
+
+// TestDetectMissingFile detects the block size of a store that lacks a file in the middle. The
+// numbers of the others can then fit another size. The size must be right or unknown, so that the
+// right one is accepted.
+func TestDetectMissingFile(t *testing.T) {
+	for missing := 1; missing < 6; missing++ {
+		fsys := simfs.New(storeDir)
+		three := bytes.Repeat(page.EmptyRoot(4096), 3)
+		fsys.Put("blks_0000000000000000", three)
+		fsys.Put(fmt.Sprintf("blks_%016x", 3+missing), three)
+		d, err := fsys.OpenDir(storeDir)
+		must.Do(t, err)
+		for what, find := range map[string]func(disk.Dir) (int, error){"remains": RecogniseRemains, "asked": Recognise(4096, 0)} {
+			if size, err := find(d); size != 4096 || err != nil {
+				t.Errorf("%d blocks are missing: %s: %d bytes, %v", missing, what, size, err)
+			}
+		}
+		if size, err := detectIn(d); size != 4096 && !errors.Is(err, ErrUnknownBlockSize) {
+			t.Errorf("%d blocks are missing: %d bytes, %v", missing, size, err)
+		}
 	}
 }
 
