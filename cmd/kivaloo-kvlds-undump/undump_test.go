@@ -137,9 +137,9 @@ func TestNothingToLoad(t *testing.T) {
 // something. What it has stored stays.
 func TestBadInput(t *testing.T) {
 	s := startStack(t, 512)
-	undump(t, "\x05ab", "-t", s.addr()).want(t, 1, "ends at byte 3, within pair 1, which begins at byte 0; stored before it: 0 pairs")
+	undump(t, "\x05ab", "-t", s.addr()).want(t, 1, "ends at byte 3, within pair 1 at byte 0; stored before it: 0 pairs")
 	s.holds(t, "")
-	undump(t, pair("a", "1")+"\x01b", "-t", s.addr()).want(t, 1, "ends at byte 6, within pair 2, which begins at byte 4; stored before it: 1 pair")
+	undump(t, pair("a", "1")+"\x01b", "-t", s.addr()).want(t, 1, "ends at byte 6, within pair 2 at byte 4; stored before it: 1 pair")
 	s.holds(t, pair("a", "1"))
 
 	stray := t.TempDir()
@@ -161,7 +161,7 @@ func TestBadInput(t *testing.T) {
 func TestTooLongForStore(t *testing.T) {
 	s := startStack(t, 512, "-k", "5")
 	input := pair("a", "1") + pair("longer", "2") + pair("z", "3")
-	undump(t, input, "-t", s.addr()).want(t, 1, "pair 2, which begins at byte 4, cannot be stored: ")
+	undump(t, input, "-t", s.addr()).want(t, 1, "pair 2 at byte 4 cannot be stored: ")
 	s.holds(t, pair("a", "1"))
 }
 

@@ -95,7 +95,7 @@ func TestLoadTruncated(t *testing.T) {
 		if n%6 == 0 {
 			r.want(t, 0, "", "loaded "+plural.Of(whole, "pair"))
 		} else {
-			r.want(t, 1, "", fmt.Sprintf("kivaloo: the input is cut off: it ends at byte %d, within pair %d, which begins at byte %d; stored before it: %s", n, whole+1, 6*whole, plural.Of(whole, "pair")))
+			r.want(t, 1, "", fmt.Sprintf("kivaloo: the input is cut off: it ends at byte %d, within pair %d at byte %d; stored before it: %s", n, whole+1, 6*whole, plural.Of(whole, "pair")))
 		}
 		if len(s.Content()) != whole {
 			t.Errorf("%d bytes: %d pairs stored", n, len(s.Content()))
@@ -105,14 +105,14 @@ func TestLoadTruncated(t *testing.T) {
 
 func TestLoadUnreadable(t *testing.T) {
 	s := startFake(t)
-	kivalooRun("", "load", "-a", s.addr, "-i", t.TempDir()).want(t, 1, "", "reading the input at byte 0, within pair 1, which begins at byte 0: ")
+	kivalooRun("", "load", "-a", s.addr, "-i", t.TempDir()).want(t, 1, "", "reading the input at byte 0, within pair 1 at byte 0: ")
 }
 
 func TestLoadTooLongForStore(t *testing.T) {
 	s := startFake(t)
 	s.MaxValue = 10
 	input := dumped("k1", "v1") + dumped("k2", "eleven bytes") + dumped("k3", "v3")
-	kivalooRun(input, "load", "-a", s.addr).want(t, 1, "", "pair 2, which begins at byte 6, cannot be stored: ")
+	kivalooRun(input, "load", "-a", s.addr).want(t, 1, "", "pair 2 at byte 6 cannot be stored: ")
 	if !maps.Equal(s.Content(), map[string]string{"k1": "v1"}) {
 		t.Errorf("stored %q", s.Content())
 	}
@@ -189,6 +189,7 @@ func TestDumpToWhatIsNoFile(t *testing.T) {
 	kivalooRun("", "dump", "-a", s.addr, "-o", link).want(t, 1, "", "not an ordinary file")
 	kivalooRun("", "dump", "-a", s.addr, "-o", dir).want(t, 1, "", "not an ordinary file")
 	kivalooRun("", "dump", "-a", s.addr, "-o", "/dev/null").want(t, 1, "", "kivaloo dump > /dev/null")
+	kivalooRun("", "dump", "-a", s.addr, "-o", "").want(t, 1, "", `"" is not the name of a file`)
 	kivalooRun("", "dump", "-a", s.addr, "-o", filepath.Join(dir, "absent", "x")).want(t, 1, "", "no such file")
 	onlyFiles(t, dir, "link")
 }

@@ -15,7 +15,8 @@ is named "key_hex" or "value_hex" instead, and is in hex.
 
 CSV: a first line with the names "key" and "value", then a line for each pair. A backslash
 and control characters, and bytes that are not UTF-8, are written as \\, \t, \n, \r and
-\xNN. With the names "key_hex" and "value_hex" the column is in hex.`
+\xNN. With the names "key_hex" and "value_hex" the column is in hex. A line break within
+quotes counts as \n, also if it is a carriage return and a line feed.`
 
 func newExportCommand() *cobra.Command {
 	var o dumpOptions

@@ -47,7 +47,7 @@ func TestImportAndLoadOfTheWrongKind(t *testing.T) {
 	kivalooRun("KVBACKUP", "import").want(t, 1, "", "the input is neither JSON")
 	kivalooRun(`{"key":"a","value":"1"}`, "load").want(t, 1, "", "the input is not a dump but JSON: store its pairs with `kivaloo import`")
 	kivalooRun("key,value\na,1\nb\n", "import").want(t, 1, "", "line 3: wrong number of fields; stored before it: 1 pair")
-	kivalooRun(`{"key":"b","value":"`+strings.Repeat("v", 256)+`"}`, "import").want(t, 1, "", "line 1, cannot be stored: ")
+	kivalooRun(`{"key":"b","value":"`+strings.Repeat("v", 256)+`"}`, "import").want(t, 1, "", "line 1 cannot be stored: ")
 	if !maps.Equal(s.Content(), map[string]string{"a": "1"}) {
 		t.Errorf("stored: %q", s.Content())
 	}

@@ -66,10 +66,10 @@ order.
 
 ` + rangeHelp + `
 
-A line holds the key, a tab, and the value. Control characters, bytes that are not
-UTF-8, and backslashes are printed as \t, \n, \r, \\ and \xNN: each pair takes exactly
-one line, and none can harm a terminal. --hex prints both in hex. --json prints an
-object on each line:
+A line holds the key, a tab, and the value. Control characters, those that change the
+direction of text included, bytes that are not UTF-8, and backslashes are printed as \t,
+\n, \r, \\ and \xNN: each pair takes exactly one line, and none can harm a terminal.
+--hex prints both in hex. --json prints an object on each line:
 
   {"key":"...","value":"..."}
 

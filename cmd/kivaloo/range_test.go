@@ -8,12 +8,12 @@ import (
 )
 
 func TestRange(t *testing.T) {
-	s := startFake(t, "a=1", "b=tab\tline\nreturn\rback\\slash", "c=\x00\x1b[31m\u0085", "d=\xff<&é", "\xfe=x")
+	s := startFake(t, "a=1", "b=tab\tline\nreturn\rback\\slash", "c=\x00\x1b[31m\u0085\u202e\u2028", "d=\xff<&é", "\xfe=x")
 	t.Setenv(addrVariable, s.addr)
 	for args, want := range map[string]string{
 		"range a b":                  "a\t1\n",
 		"range b c":                  `b` + "\t" + `tab\tline\nreturn\rback\\slash` + "\n",
-		"range c d":                  `c` + "\t" + `\x00\x1b[31m\xc2\x85` + "\n",
+		"range c d":                  `c` + "\t" + `\x00\x1b[31m\xc2\x85\xe2\x80\xae\xe2\x80\xa8` + "\n",
 		"range d e":                  `d` + "\t" + `\xff<&é` + "\n",
 		"range e":                    `\xfe` + "\tx\n",
 		"range --keys-only":          "a\nb\nc\nd\n\\xfe\n",

@@ -22,6 +22,9 @@ type target struct {
 // replaced or confused with the target.
 func openTarget(path, instead string) (*target, error) {
 	where, name := filepath.Split(path)
+	if name == "" {
+		return nil, fmt.Errorf("%q is not the name of a file", path)
+	}
 	if where == "" {
 		where = "."
 	}

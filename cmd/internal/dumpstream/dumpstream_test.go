@@ -97,7 +97,7 @@ func TestReaderCutOff(t *testing.T) {
 	const two = "\x02k1\x02v1" + "\x02k2\x02v2"
 	for n := range len(two) {
 		got, err := all(NewReader(strings.NewReader(two[:n])))
-		want := fmt.Sprintf("ends at byte %d, within pair %d, which begins at byte %d", n, n/6+1, n/6*6)
+		want := fmt.Sprintf("ends at byte %d, within pair %d at byte %d", n, n/6+1, n/6*6)
 		if len(got) != n/6 || (err == nil) != (n%6 == 0) || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%d bytes: %v, %q", n, err, got)
 		}
@@ -335,7 +335,7 @@ func FuzzReader(f *testing.F) {
 		if !bytes.HasPrefix(b, out.Bytes()) || (err == io.EOF) != (out.Len() == len(b)) {
 			t.Fatalf("%q is read as %q, %v", b, out.Bytes(), err)
 		}
-		if place := fmt.Sprintf("within pair %d, which begins at byte %d", n+1, out.Len()); err != io.EOF && err != errIsBackup && !strings.Contains(err.Error(), place) {
+		if place := fmt.Sprintf("within pair %d at byte %d", n+1, out.Len()); err != io.EOF && err != errIsBackup && !strings.Contains(err.Error(), place) {
 			t.Fatalf("the error does not say %s: %v", place, err)
 		}
 		if (err == errIsBackup) != kivaloo.IsBackup(b) && len(b) >= backupHeadBytes {

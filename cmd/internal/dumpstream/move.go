@@ -88,10 +88,10 @@ func Load(ctx context.Context, c *kivaloo.Client, from Source, progress func(Cou
 		}
 		if err := p.Set(key, value); err != nil {
 			if errors.Is(err, kivaloo.ErrTooLong) {
-				err = fmt.Errorf("%s, cannot be stored: %w", from.Where(), err)
+				err = fmt.Errorf("%s cannot be stored: %w", from.Where(), err)
 			}
 			p.Wait()
-			return done, fmt.Errorf("%w; only pairs before %s, can have been stored; loading again is safe", err, from.Where())
+			return done, fmt.Errorf("%w; only pairs before %s can have been stored; loading again is safe", err, from.Where())
 		}
 		done.add(key, value)
 		if progress != nil {

@@ -105,7 +105,7 @@ func (d *Reader) Next() (key, value []byte, err error) {
 
 // Where implements Source.
 func (d *Reader) Where() string {
-	return fmt.Sprintf("pair %d, which begins at byte %d", d.number, d.start)
+	return fmt.Sprintf("pair %d at byte %d", d.number, d.start)
 }
 
 // field reads a length byte, and that many bytes into buf.

@@ -3,6 +3,7 @@ package pairtext
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -117,52 +118,80 @@ func parseObject(line []byte) (key, value []byte, err error) {
 	if !utf8.Valid(line) {
 		return nil, nil, errNotUTF8 // otherwise the library would replace invalid bytes
 	}
-	var o Object
 	in := json.NewDecoder(bytes.NewReader(line))
-	in.DisallowUnknownFields()
-	if err := in.Decode(&o); err != nil {
+	fields, err := readFields(in)
+	if err != nil {
 		return nil, nil, explainJSON(err)
 	}
 	if in.InputOffset() < int64(len(line)) {
 		return nil, nil, errors.New("there is more than one object in it")
 	}
-	if key, err = field(line, "key", o.Key, o.KeyHex); err == nil {
-		value, err = field(line, "value", o.Value, o.ValueHex)
+	if key, err = field(line, fields, "key"); err == nil {
+		value, err = field(line, fields, "value")
 	}
 	return key, value, err
 }
 
+// readFields reads one object. The library would read it into an Object, but ignores the case of
+// names, and takes the last of several fields with the same name.
+func readFields(in *json.Decoder) (map[string]string, error) {
+	if begin, err := in.Token(); err != nil || begin != json.Delim('{') {
+		return nil, cmp.Or(err, errors.New("it is not an object"))
+	}
+	fields := map[string]string{}
+	for in.More() {
+		name, err := in.Token()
+		if err != nil {
+			return nil, err
+		}
+		text, _ := name.(string)
+		_, again := fields[text]
+		switch {
+		case again:
+			return nil, fmt.Errorf("it has %s twice", text)
+		case text != "key" && text != "key_hex" && text != "value" && text != "value_hex":
+			return nil, fmt.Errorf("unknown field %q", text)
+		}
+		value, err := in.Token()
+		if err != nil {
+			return nil, err
+		}
+		var ok bool
+		if fields[text], ok = value.(string); !ok {
+			return nil, fmt.Errorf("%s is not a string", text)
+		}
+	}
+	_, err := in.Token()
+	return fields, err
+}
+
 // field decodes a key or a value.
-func field(line []byte, name string, text, inHex *string) ([]byte, error) {
+func field(line []byte, fields map[string]string, name string) ([]byte, error) {
+	text, plain := fields[name]
+	digits, inHex := fields[name+"_hex"]
 	switch {
-	case text != nil && inHex != nil:
+	case plain && inHex:
 		return nil, fmt.Errorf("it has both %s and %s_hex", name, name)
-	case inHex != nil:
-		b, err := hex.DecodeString(*inHex)
+	case inHex:
+		b, err := hex.DecodeString(digits)
 		if err != nil {
 			return nil, fmt.Errorf("%s_hex is not in hex", name)
 		}
 		return b, nil
-	case text == nil:
+	case !plain:
 		return nil, fmt.Errorf("it has neither %s nor %s_hex", name, name)
 	}
 	// The library replaces half a surrogate pair by the replacement character.
-	if strings.ContainsRune(*text, utf8.RuneError) && !bytes.ContainsRune(line, utf8.RuneError) && !bytes.Contains(bytes.ToLower(line), []byte(`\ufffd`)) {
+	if strings.ContainsRune(text, utf8.RuneError) && !bytes.ContainsRune(line, utf8.RuneError) && !bytes.Contains(bytes.ToLower(line), []byte(`\ufffd`)) {
 		return nil, errNotUTF8
 	}
-	return []byte(*text), nil
+	return []byte(text), nil
 }
 
-// explainJSON says what is wrong without naming Go types.
+// explainJSON says what is wrong if an object is not complete.
 func explainJSON(err error) error {
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong) && wrong.Field == "":
-		return errors.New("it is not an object")
-	case errors.As(err, &wrong):
-		return fmt.Errorf("%s is not a string", wrong.Field)
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the object in it does not end")
 	}
-	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	return err
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // AppendString appends b to dst in a form that stays on one line and is safe on a terminal. Control
-// characters, bytes that are not UTF-8, and backslashes become \t, \n, \r, \\ and \xNN.
+// characters, those that end a line or change the direction of text included, bytes that are not
+// UTF-8, and backslashes become \t, \n, \r, \\ and \xNN.
 func AppendString(dst, b []byte) []byte {
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
@@ -21,7 +22,7 @@ func AppendString(dst, b []byte) []byte {
 			dst = append(dst, `\n`...)
 		case r == '\r':
 			dst = append(dst, `\r`...)
-		case r == utf8.RuneError && size == 1, unicode.IsControl(r):
+		case r == utf8.RuneError && size == 1, unicode.IsControl(r), unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp):
 			for _, c := range b[:size] {
 				dst = fmt.Appendf(dst, `\x%02x`, c)
 			}
