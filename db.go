@@ -46,10 +46,10 @@ type DB struct {
 
 var _ Store = (*DB)(nil)
 
-// Open opens the store in dir, or makes a new one there, and the directory too if it is missing.
-// It works on Linux, macOS and FreeBSD; elsewhere the error wraps errors.ErrUnsupported.
-// The error wraps ErrLocked if another process has the store open. It is an *OptionError if o has an
-// invalid value.
+// Open opens the store in dir, or makes a new one there, and the directory too if it is missing. It
+// works on Linux, macOS and FreeBSD; elsewhere the error wraps errors.ErrUnsupported. The error
+// wraps ErrLocked if another process has the store open. It is an *OptionError if o has an invalid
+// value.
 func Open(dir string, o Options) (*DB, error) {
 	db, err := open(nil, dir, o)
 	if err != nil {
