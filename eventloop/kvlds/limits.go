@@ -19,8 +19,8 @@ const (
 	leastMemory = 8 << 20
 
 	// watchShare is the share of that memory that may be reserved for waiting WATCHes. Each has at
-	// most watchAnswerBytes, and as little as leastWatchBytes when watchPart of them would use up
-	// the rest. Beside the smallest cache hundreds of WATCHes can wait.
+	// most watchAnswerBytes, and at least leastWatchBytes. Beside the smallest cache, too,
+	// maxConnWatches can wait. One gets a part of what is not needed for that.
 	watchShare       = 2
 	watchAnswerBytes = 16 << 10
 	leastWatchBytes  = 1 << 10

@@ -10,11 +10,12 @@ import (
 )
 
 // watches bounds the waiting WATCHes of all connections. All of them may have to be answered at the
-// same moment, so each has memory for its answer reserved. The less is left, the less a new one
-// gets.
+// same moment, so each has memory for its answer reserved. There is always leastWatchBytes for each
+// of maxConnWatches. Of what is left beyond that, each new one gets a part.
 type watches struct {
 	limit    int          // bytes; 0: as beside a small cache
 	reserved atomic.Int64 // bytes for waiting WATCHes
+	waiting  atomic.Int64 // their number
 }
 
 // reserve reserves memory for an answer of up to max bytes of changes, or fewer. It returns how
@@ -25,11 +26,17 @@ func (w *watches) reserve(max uint32) (uint32, bool) {
 		limit = leastMemory / watchShare
 	}
 	left := limit - int(w.reserved.Load())
-	max = uint32(min(int(max), watchAnswerBytes, left/watchPart+leastWatchBytes))
+	promised := watchBytes(leastWatchBytes) * int(maxConnWatches-w.waiting.Load())
+	more := (left - promised) / watchPart
+	if more < 0 {
+		more = 0
+	}
+	max = uint32(min(int(max), watchAnswerBytes, leastWatchBytes+more))
 	if watchBytes(max) > left {
 		return 0, false
 	}
 	w.reserved.Add(int64(watchBytes(max)))
+	w.waiting.Add(1)
 	return max, true
 }
 
@@ -71,6 +78,7 @@ func (s *session) unpark(r *tree.Request) {
 	o.Unparked++
 	o.Released += watchBytes(r.Max)
 	s.watching.Add(-1)
+	s.server.watches.waiting.Add(-1)
 	s.server.watches.reserved.Add(-int64(watchBytes(r.Max)))
 }
 
