@@ -271,8 +271,8 @@ func TestPipelineCloseAmid(t *testing.T) {
 	}
 }
 
-// TestNothingAfterClose checks that calls that have nothing to do fail with ErrClosed once the store,
-// or the snapshot, is closed.
+// TestNothingAfterClose checks that calls that have nothing to do fail with ErrClosed once the
+// store, or the snapshot, is closed.
 func TestNothingAfterClose(t *testing.T) {
 	none := kivaloo.ScanOptions{Start: []byte("b"), End: []byte("a")}
 	reads := func(r kivaloo.Reader) methods {

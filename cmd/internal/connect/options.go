@@ -120,7 +120,7 @@ func (o *Options) TLS() (*tls.Config, error) {
 	if !want || err != nil {
 		return nil, err
 	}
-	given, source := map[string]string{}, map[string]string{} // value of each flag, or of its variable, and which of them it is from
+	given, source := map[string]string{}, map[string]string{} // value of each flag or of its variable, and the name it was given by
 	for _, t := range o.texts() {
 		if given[t.flag], source[t.flag] = *t.to, "--"+t.flag; *t.to == "" && os.Getenv(t.variable) != "" {
 			given[t.flag], source[t.flag] = os.Getenv(t.variable), t.variable
