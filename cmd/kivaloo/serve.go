@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -87,6 +88,9 @@ It listens on the unix socket ` + wire.SocketName + ` in the directory, and at e
 		Args:              commandline.Arguments(0),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.store == "" && o.s3 != (s3.Service{}) {
+				return errors.New("--s3-endpoint, --s3-region, --s3-path-style and --s3-plain-checksums need --store")
+			}
 			if o.store != "" && !cmd.Flags().Changed("commit-delay") {
 				o.commitDelay = s3CommitDelay
 			}
@@ -420,6 +424,7 @@ func runUntilStopped(ctx context.Context, first <-chan os.Signal, loop *eventloo
 		}
 		_, _ = sd.SdNotify(false, sd.SdNotifyStopping)
 		dbg.Stopping()
+		store.stopping()
 		loop.Stop(stopGrace)
 	}()
 	err := front.Wait()

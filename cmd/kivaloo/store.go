@@ -31,6 +31,8 @@ type served struct {
 	counts      func() disk.RequestCounts // nil: no service keeps it
 	// failure returns why the server must stop, once that is so, or nil once the context ends.
 	failure func(context.Context) error
+	// stopping says that the server stops, so nothing should be waited for without a bound.
+	stopping func()
 }
 
 // configuring returns the settings of a tree in blocks of that many bytes.
@@ -43,14 +45,17 @@ func (o *serveOptions) openDir(options disk.Options, configure configuring) (*se
 		return nil, nil, err
 	}
 	fails := func(context.Context) error { return nil } // reads go on, whatever happens
-	return &served{Store: store, kind: "dir", where: o.dir, scrubbed: store.Scrubbed, failure: fails}, t, nil
+	return &served{Store: store, kind: "dir", where: o.dir, scrubbed: store.Scrubbed, failure: fails, stopping: func() {}}, t, nil
 }
 
 // openS3 opens a store in a bucket. The directory, which is made if it is missing, must not hold
 // another.
 func (o *serveOptions) openS3(ctx context.Context, canListen func(disk.Store) error, configure configuring, log *slog.Logger) (_ *served, _ *tree.Tree, failed error) {
-	if o.noSync {
+	switch {
+	case o.noSync:
 		return nil, nil, errors.New("--no-sync is of no use with --store")
+	case o.scrubRate != kivaloo.DefaultScrubRate:
+		return nil, nil, errors.New("--scrub-rate is of no use with --store")
 	}
 	if _, err := configure(cmp.Or(o.blockSize, kivaloo.DefaultBlockSize)); err != nil {
 		return nil, nil, err
@@ -103,5 +108,5 @@ func (o *serveOptions) openS3(ctx context.Context, canListen func(disk.Store) er
 			return nil
 		}
 	}
-	return &served{Store: store, kind: "store", where: o.store, counts: store.Counts, failure: fails}, t, nil
+	return &served{Store: store, kind: "store", where: o.store, counts: store.Counts, failure: fails, stopping: store.Stopping}, t, nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Service says where the bucket is. What is empty is taken from the environment, the profile or the
@@ -28,7 +28,6 @@ type Service struct {
 	// PlainChecksums leaves out checksums that not all services know: requests and answers have
 	// only those that they must have.
 	PlainChecksums bool
-	Header         http.Header // added to each request
 }
 
 // Open claims the store at an address such as s3://bucket/prefix, and starts it. ctx bounds that.
@@ -55,6 +54,9 @@ func parseAddress(address string) (bucket, prefix string, err error) {
 		return "", "", fmt.Errorf("%q is not an address like s3://bucket/prefix", address)
 	}
 	if prefix = strings.Trim(u.Path, "/"); prefix != "" {
+		if path.Clean(prefix) != prefix || strings.HasPrefix(prefix, "..") {
+			return "", "", fmt.Errorf("%q: services disagree about a prefix with empty, . or .. parts", address)
+		}
 		prefix += "/"
 	}
 	return u.Host, prefix, nil
@@ -73,6 +75,9 @@ const (
 )
 
 func newAWS(ctx context.Context, name, prefix string, service Service) (*awsBucket, error) {
+	if u, err := url.Parse(service.Endpoint); service.Endpoint != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return nil, fmt.Errorf("%q is not a URL like https://s3.example.org", service.Endpoint)
+	}
 	load := []func(*config.LoadOptions) error{
 		// A conditional put that is repeated by the SDK would report its own success as a failure.
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
@@ -99,11 +104,6 @@ func newAWS(ctx context.Context, name, prefix string, service Service) (*awsBuck
 		if service.PlainChecksums {
 			o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		}
-		for key, values := range service.Header {
-			for _, value := range values {
-				o.APIOptions = append(o.APIOptions, smithyhttp.AddHeaderValue(key, value))
-			}
 		}
 	})
 	return &awsBucket{client, name, prefix}, nil

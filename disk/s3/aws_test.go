@@ -145,7 +145,7 @@ func TestAnswers(t *testing.T) {
 			w.WriteHeader(c.status)
 			w.Write(body.Bytes())
 		}))
-		b, err := newAWS(t.Context(), "b", "", Service{Endpoint: server.URL, PathStyle: true, PlainChecksums: true, Header: http.Header{"X-Extra": {"1"}}})
+		b, err := newAWS(t.Context(), "b", "", Service{Endpoint: server.URL, PathStyle: true, PlainChecksums: true})
 		must.Do(t, err)
 		_, _, err = b.get(t.Context(), "k", 0, 0)
 		var got any = passes
@@ -192,12 +192,17 @@ func TestNoCredentials(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	for _, endpoint := range []string{"127.0.0.1:9000", "example.org", "ftp://example.org", "http://"} {
+		if _, err := newAWS(t.Context(), "b", "", Service{Endpoint: endpoint, Region: "r"}); err == nil || !strings.Contains(err.Error(), "is not a URL") {
+			t.Errorf("endpoint %q: %v", endpoint, err)
+		}
+	}
 	for address, want := range map[string]string{"s3://b": "b|", "s3://b/": "b|", "s3://b/p": "b|p/", "s3://b/p/q/": "b|p/q/", "s3://b.example/p": "b.example|p/"} {
 		if bucket, prefix, err := parseAddress(address); err != nil || bucket+"|"+prefix != want {
 			t.Errorf("%s: %s|%s, %v", address, bucket, prefix, err)
 		}
 	}
-	for _, address := range []string{"", "b", "s3:", "s3:///p", "http://b/p", "s3://u@b/p", "s3://b:1/p", "s3://b/p?x", "s3://b/p#x", "\x00"} {
+	for _, address := range []string{"", "b", "s3:", "s3:///p", "http://b/p", "s3://u@b/p", "s3://b:1/p", "s3://b/p?x", "s3://b/p#x", "s3://b/a//b", "s3://b/a/../b", "s3://b/..", "\x00"} {
 		if _, _, err := parseAddress(address); err == nil {
 			t.Errorf("%q is taken", address)
 		}

@@ -40,6 +40,9 @@ func (s *Store) claim(ctx context.Context) (c claimed, err error) {
 		if err != nil {
 			return c, err
 		}
+		if last < c.Fence {
+			return c, fmt.Errorf("the last object is %d, but object %d had been put: objects have been deleted by hand: %w", last, c.Fence, disk.ErrCorrupt)
+		}
 		if err := s.settle(&c.settings, last); err != nil {
 			return c, err
 		}
@@ -79,7 +82,7 @@ func (s *Store) settle(c *settings, last uint64) error {
 	switch {
 	case c.BlockSize != 0:
 	case last > 0:
-		return fmt.Errorf("%w: it was made by another program, and does not say how large its blocks are", ErrBlockSizeNeeded)
+		return fmt.Errorf("%w: there are objects, but kivaloo.json does not say how large their blocks are: it has been deleted, or the store was made by another program", ErrBlockSizeNeeded)
 	case s.o.NewBlockSize == 0:
 		return ErrEmpty
 	default:

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"time"
 )
 
 // runJanitor deletes objects that are unneeded, deletesAtOnce at a time. What it does not come to
 // is deleted after the next start: the marker says from where on.
 func (s *Store) runJanitor(ctx context.Context) error {
 	done := s.claimed.deleted
+	var complained time.Time
 	for {
 		select {
 		case <-s.untidy:
@@ -25,7 +27,8 @@ func (s *Store) runJanitor(ctx context.Context) error {
 			}
 			to := min(goal, (done/markerEvery+1)*markerEvery)
 			if err := s.deleteObjects(ctx, done, to); err != nil {
-				if ctx.Err() == nil {
+				if ctx.Err() == nil && time.Since(complained) > complainAfter {
+					complained = time.Now()
 					s.o.Log.Warn("could not delete objects that are unneeded; trying again later", "from", done, "err", err)
 				}
 				break

@@ -62,6 +62,8 @@ type Store struct {
 	failed    error  // why nothing can be appended any more; nil while it can
 	goal      uint64 // all objects before it are unneeded
 
+	stopping sync.Once
+	overdue  *time.Timer // from Stopping on: ends what is under way
 	closing  sync.Once
 	closeErr error
 }
@@ -242,14 +244,20 @@ func (s *Store) ring() {
 	}
 }
 
+// Stopping says that Close will be called. What S3 has not answered closeTime later fails, so that
+// whoever waits for it can come to call Close.
+func (s *Store) Stopping() {
+	s.stopping.Do(func() { s.overdue = time.AfterFunc(closeTime, s.workers.Stop) })
+}
+
 // Close implements disk.Store. An append that S3 does not take in time fails.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		overdue := time.AfterFunc(closeTime, s.workers.Stop)
-		defer overdue.Stop()
+		s.Stopping()
 		close(s.reads)
 		close(s.appends)
 		s.closeErr = s.workers.Wait()
+		s.overdue.Stop()
 		s.others.Stop()
 		s.closeErr = errors.Join(s.closeErr, s.others.Wait())
 		s.whole.wait()

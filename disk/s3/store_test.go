@@ -103,6 +103,23 @@ func TestOriginal(t *testing.T) {
 	})
 }
 
+// A store whose objects are gone is no new one.
+func TestObjectsGone(t *testing.T) {
+	in(t, func(t *testing.T) {
+		m := newMemory()
+		s := opened(t, m, Options{NewBlockSize: size})
+		appended(t, s, "a", 1)
+		closed(t, s)
+		closed(t, opened(t, m, Options{}))
+		for n := uint64(1); n < 10; n++ {
+			delete(m.objects, objectKey(n))
+		}
+		if _, err := open(t.Context(), m, Options{NewBlockSize: size, Log: quiet}); !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), "deleted by hand") {
+			t.Error(err)
+		}
+	})
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for want, change := range map[string]func(m *memory, o *Options){
 		"no store":            func(m *memory, o *Options) { o.NewBlockSize = 0 },
@@ -215,6 +232,8 @@ func TestOutage(t *testing.T) {
 		began = time.Now()
 		op := &disk.Op{Kind: disk.Append, Block: s.Info().Next, Pages: pages("never", 1), Done: disk.NewCompletions(new(actors.Doorbell))}
 		s.Submit(op, op)
+		s.Stopping()
+		time.Sleep(closeTime / 2)
 		closed(t, s)
 		if op.OK || !errors.Is(op.Err, disk.ErrFailed) || time.Since(began) > closeTime+time.Second {
 			t.Errorf("an append that was cut off: ok %v, %v, after %v", op.OK, op.Err, time.Since(began))

@@ -184,6 +184,9 @@ func TestServeS3Refuses(t *testing.T) {
 	for want, args := range map[string][]string{
 		"is not an address like s3://":            {"--store", "http://b/x"},
 		"holds a store":                           {"--store", "s3://b/x", "--dir", local.dir()},
+		"--scrub-rate is of no use":               {"--store", "s3://b/x", "--scrub-rate", "1M"},
+		"need --store":                            {"--store", ""},
+		"is not a URL like":                       {"--store", "s3://b/x", "--s3-endpoint", "127.0.0.1:1"},
 		"--no-sync is of no use":                  {"--store", "s3://b/x", "--no-sync"},
 		"NoSuchBucket":                            {"--store", "s3://none/x"},
 		"want 1024 to":                            {"--store", "s3://b/x", "--cache", "1k"},
