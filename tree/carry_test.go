@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -190,5 +191,100 @@ func TestCarriedOnFullDisk(t *testing.T) {
 	crashed.unread = h.store.unread
 	if v, _ := newHarness(t, crashed, journalConfig()).get(key); v != "old" {
 		t.Errorf("after a crash: %q", v)
+	}
+}
+
+// TestCarriedModel checks that acknowledged changes of unreadable leaves survive flushes, full
+// disks, crashes and torn appends in any order, and that the tree comes to rest after each.
+func TestCarriedModel(t *testing.T) {
+	for seed := range torture(40, 4000) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 17))
+			cfg := journalConfig()
+			cfg.memtableBytes, cfg.stepBytes = []int{1 << 10, 4 << 10, 0}[rng.IntN(3)], []int{1, 1 << 10, 0}[rng.IntN(3)]
+			h, leaf := withUnreadableLeaf(t, cfg)
+			acked, sent := model{}, map[uint64]Request{}
+			note := func() {
+				for id, q := range sent {
+					if h.client.done[id] {
+						acked[string(q.Key)] = string(q.Value)
+					}
+					if h.client.answered[id] {
+						delete(sent, id)
+					}
+				}
+			}
+			for round := range 300 {
+				switch n := rng.IntN(20); {
+				case n < 8 && len(sent) == 0: // one change of a key at a time, so that its outcome is known
+					q := set(fmt.Sprintf("%s%04d", leaf.keys[0], rng.IntN(12)), fmt.Sprintf("%d%0*d", round, rng.IntN(80), 0))
+					if rng.IntN(4) == 0 {
+						q.Key = fmt.Appendf(nil, "zzz%d", rng.IntN(10))
+					}
+					h.step(nil, q)
+					sent[h.nextID] = q
+				case n == 8:
+					h.tree.whenFlushed(func(error) {})
+					h.step(nil)
+				case n == 9:
+					h.now += time.Duration(rng.IntN(3)) * time.Second
+					h.step(nil)
+				case n == 10: // a crash, and perhaps a torn append
+					store := h.store.clone()
+					if i := h.heldOf(disk.Append); i >= 0 {
+						pages := h.held[i].Pages
+						cut := slices.IndexFunc(pages, isCommit)
+						if cut < 0 || rng.IntN(2) == 0 {
+							cut = rng.IntN(len(pages) + 1)
+						}
+						store.add(pages[:cut]...)
+						for id, q := range sent {
+							delete(sent, id)
+							if _, err := FindRoot(store, quiet); err == nil {
+								torn := newHarness(t, store.clone(), cfg)
+								torn.store.unread = h.store.unread
+								torn.do(get(string(q.Key)))
+								if v, found := torn.client.values[torn.nextID]; found {
+									acked[string(q.Key)] = v // it may have taken effect
+								}
+							}
+						}
+					}
+					unread := h.store.unread
+					h = newHarness(t, store, cfg)
+					store.unread = unread
+					clear(sent)
+				case len(h.held) > 0:
+					if i := rng.IntN(len(h.held)); h.held[i].Kind == disk.Append && rng.IntN(6) == 0 {
+						h.store.fail = disk.ErrNoSpace
+						h.finish(i)
+						h.store.fail = nil
+					} else {
+						h.finish(i)
+					}
+				}
+				note()
+			}
+			var written uint64
+			for n := range 5000 {
+				if n == 4000 {
+					written = h.tree.Stats().Written
+				}
+				if h.now += 100 * time.Millisecond; len(h.held) > 0 {
+					h.finish(0)
+				} else {
+					h.step(nil)
+				}
+			}
+			note()
+			if n := h.tree.Stats().Written - written; n > 0 {
+				t.Fatalf("the tree does not come to rest: %d blocks are written", n)
+			}
+			for key, value := range acked {
+				if v, _ := h.get(key); v != value {
+					t.Errorf("%q holds %q, want %q", key, v, value)
+				}
+			}
+		})
 	}
 }
