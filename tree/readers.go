@@ -21,7 +21,8 @@ import (
 // epoch, or earlier, has left:
 //
 //	reader   slot = epoch          view, child, child ...      slot = 0
-//	tree           publish view 8; free old frames (epoch 41)  -> limbo; epoch 42; any slot <= 41? ... reuse
+//	tree           publish view 8; free old frames (epoch 41)
+//	               -> limbo; epoch 42; any slot <= 41? ... reuse
 //
 // A reader that enters after the tree has looked at the slots also enters after the freeing. It
 // finds a view without the frame. If a child hint leads it to the frame, that is no longer the page

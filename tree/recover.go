@@ -14,10 +14,11 @@ import (
 // lacks. Every append ends in the last piece of a commit or in a root, and names the end of the
 // append before:
 //
-//	[pages seal record ROOT] <-- [commit 7] <-- [commit 8] <-- [pages seal record ROOT | commit 9] <-- [commit 10] [torn]
-//	                                                                  lacks 8 and later
-//	 1. lastAppend, from the end of the store:                                                             <--|
-//	 2. walkBack, to the last root and the first commit that it lacks:    <----|<------------|<------------|
+//	[.. ROOT] <- [commit 7] <- [commit 8] <- [.. ROOT | commit 9] <- [commit 10] [torn]
+//	                                    lacks 8 and later
+//
+//	 1. lastAppend, from the end of the store: commit 10
+//	 2. walkBack, to the last root and the first commit that it lacks: 9 with the root, then 8
 //	 3. replay of 8, 9 and 10 into a memtable (replay.go)
 //
 // An append begins only after the store acknowledged the one before it. So at most one append can

@@ -7,7 +7,7 @@ import (
 
 // bucket is what this package asks of S3, one request a call. Keys are relative to the store. All
 // methods may be called from any goroutine. An error that wraps none of those below may be
-// temporary, unless fatal says otherwise.
+// temporary, unless isFatal says otherwise.
 type bucket interface {
 	// head returns the length of an object, and who put it.
 	head(ctx context.Context, key string) (object, error)

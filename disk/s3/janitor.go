@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// runJanitor deletes objects that are unneeded, deletesAtOnce at a time. What it does not come to
-// is deleted after the next start: the marker says from where on.
+// runJanitor deletes objects that are no longer needed, deletesAtOnce at a time. A stop cuts it
+// off. The next start goes on where the marker says.
 func (s *Store) runJanitor(ctx context.Context) error {
 	done := s.claimed.deleted
 	var complained time.Time
@@ -29,7 +29,7 @@ func (s *Store) runJanitor(ctx context.Context) error {
 			if err := s.deleteObjects(ctx, done, to); err != nil {
 				if ctx.Err() == nil && time.Since(complained) > complainAfter {
 					complained = time.Now()
-					s.o.Log.Warn("could not delete objects that are unneeded; trying again later", "from", done, "err", err)
+					s.o.Log.Warn("could not delete objects that are no longer needed; trying again later", "from", done, "err", err)
 				}
 				break
 			}

@@ -30,8 +30,10 @@ import (
 // Integers are big-endian. The concatenated payloads of a commit are its records. The payload of a
 // flush record is 20 bytes:
 //
-//	8  first block of the first commit that the following root lacks; of the next append if it lacks none
-//	8  random id of the root, to tell it from a root at the same block in another copy of the store
+//	8  first block of the first commit that the following root lacks;
+//	   if it lacks none, of the next append
+//	8  random id of the root, to tell it from a root at the same block
+//	   in another copy of the store
 //	4  CRC32C of the pages of the append, with the root and without the seal, in order
 //
 // In version 2 a flush record had no checksum of the pages, and blocks of 512 bytes had no seal
